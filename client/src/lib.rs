@@ -1,0 +1,2 @@
+//! The client: library behind the `spa` binary.
+#![forbid(unsafe_code)]

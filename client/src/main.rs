@@ -1,0 +1,3 @@
+//! `spa`, the client's command.
+#![forbid(unsafe_code)]
+fn main() {}

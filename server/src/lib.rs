@@ -1,0 +1,45 @@
+//! The server: library behind the `spad` binary.
+//!
+//! The modules stand in the order in which a packet passes them; what serves
+//! them all comes after. ARCHITECTURE.md tells the way in words.
+#![deny(unsafe_code)]
+
+pub mod capture;
+
+pub mod engine;
+
+pub mod clients;
+
+pub mod screen;
+
+pub mod replay;
+
+pub mod policy;
+
+pub mod grants;
+
+pub mod firewall;
+
+pub mod writer;
+
+pub mod verdict;
+
+// What stands around the way.
+
+pub mod clock;
+
+pub mod paths;
+
+pub mod config;
+
+pub mod control;
+
+pub mod daemon;
+
+pub mod audit;
+
+pub mod sandbox;
+
+pub mod sys;
+
+pub mod cli;

@@ -1,0 +1,3 @@
+//! `spad`, the server's command.
+#![forbid(unsafe_code)]
+fn main() {}
