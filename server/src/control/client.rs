@@ -1,0 +1,77 @@
+//! [IO] The command line's end of the control socket.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::message::{Request, Response};
+
+/// How long an answer may take; a reload of very many clients takes seconds.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The longest answer that is read, in bytes: 50,000 grants fit.
+const MAX_RESPONSE: u64 = 64 << 20;
+
+/// Why the daemon could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// Nothing listens there.
+    #[error(
+        "the daemon does not run (nothing answers at {path})\n  help: start it with `systemctl start spad`, or `spad run`"
+    )]
+    NotRunning {
+        /// The control socket.
+        path: PathBuf,
+    },
+    /// The socket may not be used.
+    #[error("may not use {path}\n  help: run this as root, or as a member of the group spad-admin")]
+    NotAllowed {
+        /// The control socket.
+        path: PathBuf,
+    },
+    /// It broke off, or took too long.
+    #[error(
+        "the daemon did not answer at {path}: {reason}\n  help: see its log with `journalctl -u spad`"
+    )]
+    NoAnswer {
+        /// The control socket.
+        path: PathBuf,
+        /// What went wrong.
+        reason: String,
+    },
+}
+
+/// Asks the daemon behind `socket` and waits for its answer.
+///
+/// # Errors
+/// Where no daemon runs, the caller may not ask it, or it does not answer
+/// within half a minute.
+pub fn ask(socket: &Path, request: &Request) -> Result<Response, ControlError> {
+    let no_answer = |reason: String| ControlError::NoAnswer {
+        path: socket.to_owned(),
+        reason,
+    };
+    let stream = UnixStream::connect(socket).map_err(|error| match error.kind() {
+        std::io::ErrorKind::PermissionDenied => ControlError::NotAllowed {
+            path: socket.to_owned(),
+        },
+        _ => ControlError::NotRunning {
+            path: socket.to_owned(),
+        },
+    })?;
+    let exchange = || -> std::io::Result<String> {
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let mut line = serde_json::to_vec(request)?;
+        line.push(b'\n');
+        (&stream).write_all(&line)?;
+        let mut answer = String::new();
+        BufReader::new((&stream).take(MAX_RESPONSE)).read_line(&mut answer)?;
+        Ok(answer)
+    };
+    let answer = exchange().map_err(|error| no_answer(error.to_string()))?;
+    if answer.is_empty() {
+        return Err(no_answer("it closed the connection".to_owned()));
+    }
+    serde_json::from_str(&answer).map_err(|error| no_answer(error.to_string()))
+}

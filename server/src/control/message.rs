@@ -1,0 +1,118 @@
+//! What the command line may ask of the running daemon, and the answers.
+//!
+//! Pure data. Both ends are the same binary, but a request is still read as
+//! if a stranger had written it: bounded length, unknown fields refused.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// The longest request line, in bytes, newline included.
+pub const MAX_REQUEST: usize = 4096;
+
+/// One question to the daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// Counters and state of the daemon.
+    Status,
+    /// Who has what open.
+    Grants,
+    /// Take the configuration files as they are now.
+    Reload,
+    /// End the trial of newly hidden services.
+    Confirm,
+    /// Stop serving this client now, whatever state the files are in.
+    Disable {
+        /// The client's name.
+        client: String,
+    },
+    /// Lower this client's floor and forget its recorded packets.
+    ResetClient {
+        /// The client's name.
+        client: String,
+    },
+    /// Lower every floor and set the horizon anew.
+    ResetReplay,
+}
+
+impl Request {
+    /// Whether only root may ask this, members of `spad-admin` may not:
+    /// these lower the protection against replayed packets.
+    #[must_use]
+    pub const fn is_for_root_only(&self) -> bool {
+        matches!(self, Self::ResetClient { .. } | Self::ResetReplay)
+    }
+}
+
+/// The daemon's answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "response", rename_all = "snake_case")]
+pub enum Response {
+    /// To [`Request::Status`].
+    Status(Box<Status>),
+    /// To [`Request::Grants`].
+    Grants {
+        /// One row a holder.
+        grants: Vec<Grant>,
+    },
+    /// It was done.
+    Done {
+        /// What happened, in a sentence; warnings follow on lines of their own.
+        message: String,
+    },
+    /// It was not done, and nothing was changed.
+    Failed {
+        /// What is wrong and how to mend it.
+        message: String,
+    },
+}
+
+/// What `spad status` shows.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the daemon.
+    pub version: String,
+    /// Process number of the engine.
+    pub pid: u32,
+    /// Seconds since the daemon started.
+    pub uptime_s: u64,
+    /// The port on which packets are looked for, or `any`.
+    pub port: String,
+    /// Services hidden, by name.
+    pub hidden: Vec<String>,
+    /// Hidden services that are still on trial, as `tcp/22`.
+    pub on_trial: Vec<String>,
+    /// Clients, disabled ones included.
+    pub clients: usize,
+    /// Grants that are open.
+    pub open_grants: usize,
+    /// Recorded packets in the replay cache.
+    pub replay_entries: usize,
+    /// Packets that passed the kernel's filter.
+    pub captured: u64,
+    /// Packets that the capture ring had to drop.
+    pub capture_dropped: u64,
+    /// Audit lines that could not be written.
+    pub audit_dropped: u64,
+    /// Verdicts by reason; each packet is in exactly one.
+    pub verdicts: BTreeMap<String, u64>,
+    /// What an administrator should look at, each with its mend.
+    pub warnings: Vec<String>,
+}
+
+/// One holder of one open element.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// The client's name; none for an adopted element of an unknown holder.
+    pub client: Option<String>,
+    /// The address that may connect.
+    pub address: IpAddr,
+    /// What it may connect to, as `tcp/22`.
+    pub service: String,
+    /// The only source port, where the grant is for one.
+    pub source_port: Option<u16>,
+    /// Seconds until it closes, rounded up.
+    pub remaining_s: u64,
+}

@@ -1,0 +1,129 @@
+//! [IO] The daemon's end of the control socket.
+//!
+//! Takes one bounded line from each connection, hands the request on, writes
+//! the answer. A connection that says nothing is closed after a moment; at
+//! most [`MAX_CONNECTIONS`] are served at once.
+
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::message::{MAX_REQUEST, Request, Response};
+
+/// Connections served at once; more wait.
+const MAX_CONNECTIONS: usize = 16;
+/// How long one exchange may take, the daemon's own work aside.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why the control socket could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot open the control socket {path}: {source}")]
+pub struct ListenError {
+    path: String,
+    source: std::io::Error,
+}
+
+/// Binds the control socket with mode 0660. Its directory is root's alone,
+/// so nobody else can stand in its place between the steps. The caller holds
+/// the lock of the state directory, so a socket that is left there is stale.
+///
+/// # Errors
+/// Where the socket cannot be made, or something else stands in its place.
+pub fn bind(
+    path: &Path,
+    group: Option<u32>,
+) -> Result<std::os::unix::net::UnixListener, ListenError> {
+    let failed = |source| ListenError {
+        path: path.display().to_string(),
+        source,
+    };
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => {
+            std::fs::remove_file(path).map_err(failed)?;
+        }
+        Ok(_) => return Err(failed(std::io::ErrorKind::AlreadyExists.into())),
+        Err(_) => {}
+    }
+    // Until the mode below is set nobody but root gets through.
+    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
+    let bound = std::os::unix::net::UnixListener::bind(path);
+    rustix::process::umask(before);
+    let listener = bound.map_err(failed)?;
+    std::os::unix::fs::chown(path, None, group).map_err(failed)?;
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o660))
+        .map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    Ok(listener)
+}
+
+/// A request that waits for its answer.
+#[derive(Debug)]
+pub struct Ask {
+    /// What is asked.
+    pub request: Request,
+    /// The user at the other end, as the kernel says (`SO_PEERCRED`).
+    pub uid: u32,
+    /// Where the answer goes.
+    pub answer: oneshot::Sender<Response>,
+}
+
+/// Serves connections until nobody takes requests any more.
+pub async fn serve(listener: UnixListener, asks: mpsc::Sender<Ask>) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let asks = asks.clone();
+                tokio::spawn(async move {
+                    // A peer that went away has nobody to be told.
+                    let _gone = exchange(stream, asks).await;
+                    drop(place);
+                });
+            }
+            // Out of descriptors: others will close theirs.
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+async fn exchange(mut stream: UnixStream, asks: mpsc::Sender<Ask>) -> std::io::Result<()> {
+    let uid = stream.peer_cred()?.uid();
+    let mut line = Vec::new();
+    let limit = u64::try_from(MAX_REQUEST).unwrap_or(u64::MAX);
+    let (reader, mut writer) = stream.split();
+    let mut reader = BufReader::new(reader.take(limit));
+    timeout(PATIENCE, reader.read_until(b'\n', &mut line)).await??;
+    let response = match serde_json::from_slice::<Request>(&line) {
+        Ok(request) if request.is_for_root_only() && uid != 0 => Response::Failed {
+            message: "only root may do that".to_owned(),
+        },
+        Ok(request) => {
+            let (answer, answered) = oneshot::channel();
+            let ask = Ask {
+                request,
+                uid,
+                answer,
+            };
+            let stopping = || Response::Failed {
+                message: "the daemon is stopping".to_owned(),
+            };
+            match asks.send(ask).await {
+                Ok(()) => answered.await.unwrap_or_else(|_| stopping()),
+                Err(_) => stopping(),
+            }
+        }
+        Err(error) => Response::Failed {
+            message: format!("not a request that this version knows: {error}"),
+        },
+    };
+    let mut text = serde_json::to_vec(&response)?;
+    text.push(b'\n');
+    timeout(PATIENCE, writer.write_all(&text)).await??;
+    Ok(())
+}
