@@ -1,0 +1,221 @@
+//! Stage `frame` (pure): one captured frame → one UDP datagram, or the reason why not.
+//!
+//! Takes what a packet socket of type SOCK_DGRAM gives: the frame type of its
+//! link, the interface, and the bytes from the network header on. Never
+//! allocates, panics, or reads beyond a length that it has not compared with
+//! the bytes at hand. pnet's views give the fields; no length or payload of
+//! theirs is used, for they follow the lengths that the packet states.
+//!
+//! The rules:
+//! - Up to two VLAN tags (802.1Q, 802.1ad) left in the data are skipped. The
+//!   tag that the kernel took off stands outside the data and does not matter.
+//! - IPv4 options are skipped. Checksums, IP and UDP, are not looked at: behind
+//!   a virtual link they are often not yet computed, and the packet is
+//!   authenticated by better means.
+//! - A fragment is refused, IPv4 and IPv6; nothing is ever put together again.
+//! - IPv6 carries UDP directly; any extension header is refused.
+//! - The UDP length decides the payload. It lies within the IP length, which
+//!   lies within the frame; bytes after them, such as Ethernet padding, are ignored.
+//! - The payload has 160 to 512 bytes (docs/protocol.md, "Packet").
+//! - The source is one host's address. Whether it may be granted anything
+//!   (loopback, link-local) is for the policy to say.
+#![deny(clippy::indexing_slicing, clippy::as_conversions)]
+
+use std::net::{IpAddr, SocketAddr};
+
+use pnet::packet::ethernet::EtherTypes;
+use pnet::packet::ip::{IpNextHeaderProtocol, IpNextHeaderProtocols as Next};
+use pnet::packet::ipv4::{Ipv4Flags, Ipv4Packet};
+use pnet::packet::ipv6::Ipv6Packet;
+use pnet::packet::udp::UdpPacket;
+use pnet::packet::vlan::VlanPacket;
+
+use super::{Datagram, FrameFault};
+
+/// Shortest payload that is looked at, in bytes. docs/protocol.md, "Packet".
+pub const MIN_PAYLOAD: usize = 160;
+/// Longest payload that is looked at, in bytes. docs/protocol.md, "Packet".
+pub const MAX_PAYLOAD: usize = 512;
+/// VLAN tags in the data that are skipped.
+pub const MAX_TAGS: usize = 2;
+/// Bytes of one VLAN tag and the frame type after it.
+pub const TAG: usize = 4;
+/// Bytes of the longest IPv4 header.
+pub const MAX_IPV4_HEADER: usize = 60;
+/// Bytes of an IPv6 header.
+pub const IPV6_HEADER: usize = 40;
+/// Bytes of a UDP header.
+pub const UDP_HEADER: usize = 8;
+
+/// A frame type of 802.1ad, which pnet's list calls by its older name.
+const SERVICE_TAG: u16 = 0x88a8;
+
+/// Reads one frame. `ethertype` in host byte order; `bytes` from the network
+/// header on, which is the VLAN tag where one was left in the data.
+///
+/// # Errors
+/// The first [`FrameFault`].
+pub fn parse(ethertype: u16, interface: u32, bytes: &[u8]) -> Result<Datagram<'_>, FrameFault> {
+    let (ethertype, bytes) = skip_tags(ethertype, bytes)?;
+    let packet = if ethertype == EtherTypes::Ipv4.0 {
+        ipv4(bytes)?
+    } else if ethertype == EtherTypes::Ipv6.0 {
+        ipv6(bytes)?
+    } else {
+        return Err(FrameFault::EtherType);
+    };
+    let udp = udp(packet.payload)?;
+    if !is_one_host(packet.source) {
+        return Err(FrameFault::Source);
+    }
+    Ok(Datagram::new(
+        SocketAddr::new(packet.source, udp.source),
+        SocketAddr::new(packet.destination, udp.destination),
+        interface,
+        udp.payload,
+    ))
+}
+
+/// What is kept of an IP header; `payload` has the length that the header states.
+struct Packet<'a> {
+    source: IpAddr,
+    destination: IpAddr,
+    payload: &'a [u8],
+}
+
+/// The ports, and exactly the bytes that the UDP length covers.
+struct Udp<'a> {
+    source: u16,
+    destination: u16,
+    payload: &'a [u8],
+}
+
+fn skip_tags(ethertype: u16, bytes: &[u8]) -> Result<(u16, &[u8]), FrameFault> {
+    let (mut ethertype, mut bytes) = (ethertype, bytes);
+    let mut tags = 0;
+    while ethertype == EtherTypes::Vlan.0 || ethertype == SERVICE_TAG {
+        if tags == MAX_TAGS {
+            return Err(FrameFault::VlanTags);
+        }
+        let tag = VlanPacket::new(bytes).ok_or(FrameFault::Truncated)?;
+        ethertype = tag.get_ethertype().0;
+        bytes = bytes.get(TAG..).ok_or(FrameFault::Truncated)?;
+        tags += 1;
+    }
+    Ok((ethertype, bytes))
+}
+
+fn ipv4(bytes: &[u8]) -> Result<Packet<'_>, FrameFault> {
+    // `new` refuses what is shorter than a header without options.
+    let header = Ipv4Packet::new(bytes).ok_or(FrameFault::Truncated)?;
+    if header.get_version() != 4 {
+        return Err(FrameFault::IpVersion);
+    }
+    let header_length = usize::from(header.get_header_length()) * 4;
+    if header_length < Ipv4Packet::minimum_packet_size() {
+        return Err(FrameFault::IpHeader);
+    }
+    if bytes.len() < header_length {
+        return Err(FrameFault::Truncated);
+    }
+    let total_length = usize::from(header.get_total_length());
+    if total_length == 0 {
+        return Err(FrameFault::ZeroLength);
+    }
+    let more = header.get_flags() & Ipv4Flags::MoreFragments != 0;
+    if more || header.get_fragment_offset() != 0 {
+        return Err(FrameFault::Fragment);
+    }
+    if header.get_next_level_protocol() != Next::Udp {
+        return Err(FrameFault::Protocol);
+    }
+    if total_length < header_length + UDP_HEADER {
+        return Err(FrameFault::IpLength);
+    }
+    Ok(Packet {
+        source: IpAddr::V4(header.get_source()),
+        destination: IpAddr::V4(header.get_destination()),
+        payload: bytes
+            .get(header_length..total_length)
+            .ok_or(FrameFault::Truncated)?,
+    })
+}
+
+fn ipv6(bytes: &[u8]) -> Result<Packet<'_>, FrameFault> {
+    // `new` refuses what is shorter than a header.
+    let header = Ipv6Packet::new(bytes).ok_or(FrameFault::Truncated)?;
+    if header.get_version() != 6 {
+        return Err(FrameFault::IpVersion);
+    }
+    let next = header.get_next_header();
+    if next == Next::Ipv6Frag {
+        return Err(FrameFault::Fragment);
+    }
+    if is_extension(next) {
+        return Err(FrameFault::ExtensionHeader);
+    }
+    if next != Next::Udp {
+        return Err(FrameFault::Protocol);
+    }
+    let length = usize::from(header.get_payload_length());
+    if length == 0 {
+        return Err(FrameFault::Jumbo);
+    }
+    if length < UDP_HEADER {
+        return Err(FrameFault::IpLength);
+    }
+    Ok(Packet {
+        source: IpAddr::V6(header.get_source()),
+        destination: IpAddr::V6(header.get_destination()),
+        payload: bytes
+            .get(IPV6_HEADER..IPV6_HEADER + length)
+            .ok_or(FrameFault::Truncated)?,
+    })
+}
+
+/// IPv6 extension headers of the IANA registry, the fragment header apart.
+fn is_extension(next: IpNextHeaderProtocol) -> bool {
+    // 139 HIP, 140 Shim6, 253 and 254 experiments: without a name in pnet's list, or with an odd one.
+    matches!(next.0, 139 | 140 | 253 | 254)
+        || [
+            Next::Hopopt,
+            Next::Ipv6Route,
+            Next::Esp,
+            Next::Ah,
+            Next::Ipv6NoNxt,
+            Next::Ipv6Opts,
+            Next::MobilityHeader,
+        ]
+        .contains(&next)
+}
+
+/// `bytes` is the IP payload, of the length that the IP header states.
+fn udp(bytes: &[u8]) -> Result<Udp<'_>, FrameFault> {
+    let header = UdpPacket::new(bytes).ok_or(FrameFault::Truncated)?;
+    let length = usize::from(header.get_length());
+    if length == 0 {
+        return Err(FrameFault::ZeroLength);
+    }
+    // Refuses a length below the header's, or beyond the bytes.
+    let payload = bytes.get(UDP_HEADER..length).ok_or(FrameFault::UdpLength)?;
+    if payload.len() < MIN_PAYLOAD {
+        return Err(FrameFault::TooShort);
+    }
+    if payload.len() > MAX_PAYLOAD {
+        return Err(FrameFault::TooLong);
+    }
+    Ok(Udp {
+        source: header.get_source(),
+        destination: header.get_destination(),
+        payload,
+    })
+}
+
+fn is_one_host(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => !(v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast()),
+        IpAddr::V6(v6) => {
+            !(v6.is_unspecified() || v6.is_multicast() || v6.to_ipv4_mapped().is_some())
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! What a process may still do: privileges given away, for good.
+//!
+//! The order that works: [`become_user`] first, then [`undumpable`] and
+//! [`die_with_parent`] (a change of user undoes both), then [`no_new_privileges`].
+#![expect(
+    unsafe_code,
+    reason = "rustix changes users a thread at a time; the C library changes the whole process"
+)]
+
+use std::io;
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::process::{DumpableBehavior, Signal};
+
+/// Turns the whole process into this user, with these supplementary groups and
+/// no others: real, effective and saved numbers alike. Capabilities go with it,
+/// unless kept on purpose beforehand (`PR_SET_KEEPCAPS`).
+///
+/// # Errors
+/// Root's numbers are refused. What the kernel refuses is reported; then the process may have lost a part of
+/// its privileges and must end.
+pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
+    if uid == 0 || gid == 0 || groups.contains(&0) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "user or group 0 keeps root's files; name an ordinary user",
+        ));
+    }
+    // SAFETY: the pointer and the length are those of one slice, which the call only reads.
+    checked(unsafe { libc::setgroups(groups.len(), groups.as_ptr()) })?;
+    // SAFETY: takes numbers only.
+    checked(unsafe { libc::setresgid(gid, gid, gid) })?;
+    // SAFETY: takes numbers only.
+    checked(unsafe { libc::setresuid(uid, uid, uid) })?;
+    if !is_user(uid, gid, groups)? || root_comes_back() {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "privileges were not given away: the former user can still be regained",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether all six numbers and the groups are what was asked for.
+fn is_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<bool> {
+    let (mut uids, mut gids) = ([u32::MAX; 3], [u32::MAX; 3]);
+    let [real, effective, saved] = &mut uids;
+    // SAFETY: three valid places to write one number each.
+    checked(unsafe { libc::getresuid(real, effective, saved) })?;
+    let [real, effective, saved] = &mut gids;
+    // SAFETY: three valid places to write one number each.
+    checked(unsafe { libc::getresgid(real, effective, saved) })?;
+    let mut now: Vec<u32> = rustix::process::getgroups()?
+        .into_iter()
+        .map(rustix::process::Gid::as_raw)
+        .collect();
+    let mut asked = groups.to_vec();
+    now.sort_unstable();
+    asked.sort_unstable();
+    asked.dedup();
+    Ok(uids == [uid; 3] && gids == [gid; 3] && now == asked)
+}
+
+/// Tries what must fail.
+fn root_comes_back() -> bool {
+    // SAFETY: take numbers only.
+    unsafe {
+        libc::setresuid(u32::MAX, 0, u32::MAX) == 0 || libc::setresgid(u32::MAX, 0, u32::MAX) == 0
+    }
+}
+
+/// No program that this process executes gains privileges any more
+/// (`PR_SET_NO_NEW_PRIVS`); also what unprivileged landlock and seccomp ask for.
+///
+/// # Errors
+/// What the kernel reports.
+pub fn no_new_privileges() -> io::Result<()> {
+    Ok(rustix::thread::set_no_new_privs(true)?)
+}
+
+/// No core file, and no other process of the same user may read its memory.
+///
+/// # Errors
+/// What the kernel reports.
+pub fn undumpable() -> io::Result<()> {
+    Ok(rustix::process::set_dumpable_behavior(
+        DumpableBehavior::NotDumpable,
+    )?)
+}
+
+/// The kernel kills this process when the thread that started it ends. Undone by
+/// a change of user. A parent that ended before the call is not noticed: also
+/// watch for the end of the socket to it.
+///
+/// # Errors
+/// What the kernel reports.
+pub fn die_with_parent() -> io::Result<()> {
+    Ok(rustix::process::set_parent_process_death_signal(Some(
+        Signal::KILL,
+    ))?)
+}
+
+/// Lets programs that this process executes have this descriptor, under its number.
+/// Simpler where it serves: give the child the descriptor as its standard input.
+///
+/// # Errors
+/// What the kernel reports.
+pub fn inheritable(descriptor: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(rustix::io::fcntl_setfd(
+        descriptor,
+        rustix::io::FdFlags::empty(),
+    )?)
+}
+
+/// Takes a descriptor that the parent left open under this number, 3 to 63, and
+/// keeps it from programs executed later. Call it before anything else opens files.
+///
+/// # Errors
+/// Not open, out of range, or already taken.
+pub fn take_inherited(number: RawFd) -> io::Result<OwnedFd> {
+    static TAKEN: AtomicU64 = AtomicU64::new(0);
+    let bit = match u32::try_from(number) {
+        Ok(bit @ 3..=63) => 1_u64 << bit,
+        _ => return Err(io::ErrorKind::InvalidInput.into()),
+    };
+    // SAFETY: asks about a number; does not need it to be open.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    checked(flags)?;
+    // What this process opened itself is close-on-exec, and has an owner already.
+    let own = flags & libc::FD_CLOEXEC != 0;
+    if own || TAKEN.fetch_or(bit, Ordering::Relaxed) & bit != 0 {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    // SAFETY: the descriptor is open, was inherited (Rust opens its own close-on-exec), and is given out only once.
+    let taken = unsafe { OwnedFd::from_raw_fd(number) };
+    rustix::io::fcntl_setfd(&taken, rustix::io::FdFlags::CLOEXEC)?;
+    Ok(taken)
+}
+
+fn checked(result: libc::c_int) -> io::Result<()> {
+    if result == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! Users and groups by name, as the C library finds them (files, or whatever
+//! nsswitch.conf names).
+//!
+//! May open files and sockets of the name service: ask before any sandbox stands.
+#![expect(unsafe_code, reason = "the C library's look-ups take raw buffers")]
+
+use std::ffi::{CStr, CString, c_char, c_int};
+use std::io;
+use std::mem::MaybeUninit;
+use std::ptr;
+
+/// A user of this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Its number.
+    pub uid: u32,
+    /// The number of its own group.
+    pub gid: u32,
+}
+
+/// A group of this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Its number.
+    pub gid: u32,
+}
+
+/// Where the search for room ends, in bytes: no sane entry is longer.
+const MAX_BUFFER: usize = 1 << 20;
+
+/// Looks up a user; `None` where there is none of this name.
+///
+/// # Errors
+/// What the name service reports; a name with a NUL is `InvalidInput`.
+pub fn user(name: &str) -> io::Result<Option<User>> {
+    look_up(
+        name,
+        |name, entry: *mut libc::passwd, buffer, length, found| {
+            // SAFETY: `look_up` gives a C string, room for one entry, a buffer of `length` bytes and
+            // room for the result, all alive during the call.
+            unsafe { libc::getpwnam_r(name.as_ptr(), entry, buffer, length, found) }
+        },
+        |entry| User {
+            uid: entry.pw_uid,
+            gid: entry.pw_gid,
+        },
+    )
+}
+
+/// Looks up a group; `None` where there is none of this name.
+///
+/// # Errors
+/// As [`user`].
+pub fn group(name: &str) -> io::Result<Option<Group>> {
+    look_up(
+        name,
+        |name, entry: *mut libc::group, buffer, length, found| {
+            // SAFETY: as in `user`.
+            unsafe { libc::getgrnam_r(name.as_ptr(), entry, buffer, length, found) }
+        },
+        |entry| Group { gid: entry.gr_gid },
+    )
+}
+
+/// Calls one of the `get…nam_r` functions with a growing buffer. `take` copies
+/// numbers only, so nothing of the buffer outlives it.
+fn look_up<Entry, Taken>(
+    name: &str,
+    call: impl Fn(&CStr, *mut Entry, *mut c_char, usize, *mut *mut Entry) -> c_int,
+    take: impl Fn(&Entry) -> Taken,
+) -> io::Result<Option<Taken>> {
+    let name = CString::new(name).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let mut buffer: Vec<c_char> = vec![0; 1024];
+    loop {
+        let mut entry = MaybeUninit::<Entry>::uninit();
+        let mut found: *mut Entry = ptr::null_mut();
+        let error = call(
+            &name,
+            entry.as_mut_ptr(),
+            buffer.as_mut_ptr(),
+            buffer.len(),
+            &raw mut found,
+        );
+        match error {
+            0 if found.is_null() => return Ok(None),
+            // SAFETY: on success with a result, the C library has filled `entry`, to which `found` points.
+            0 => return Ok(Some(take(unsafe { entry.assume_init_ref() }))),
+            libc::EINTR => {}
+            libc::ERANGE if buffer.len() < MAX_BUFFER => buffer.resize(buffer.len() * 4, 0),
+            // POSIX lets these stand for "no such name" as well.
+            libc::ENOENT | libc::ESRCH => return Ok(None),
+            _ => return Err(io::Error::from_raw_os_error(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_is_found_and_a_made_up_name_is_not() {
+        assert_eq!(user("root").unwrap(), Some(User { uid: 0, gid: 0 }));
+        assert_eq!(group("root").unwrap(), Some(Group { gid: 0 }));
+        assert_eq!(user("no-such-user-here").unwrap(), None);
+        assert_eq!(group("no-such-group-here").unwrap(), None);
+        assert!(user("a\0b").is_err());
+    }
+}
