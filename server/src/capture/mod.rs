@@ -2,23 +2,42 @@
 //!
 //! One packet socket bound to no interface sees all interfaces, also those that
 //! appear later. A filter in the kernel ([`filter`]) lets pass what may be a
-//! packet of ours; it is locked before the socket sees its first frame. What
-//! passes lies in a ring shared with the kernel, so that a flood costs no system
-//! call a packet; [`frame`] makes a [`Datagram`] of it.
+//! packet of ours; it stands before the socket hears anything, and is locked.
+//! What passes lies in a ring shared with the kernel, so a flood costs no system
+//! call a packet; [`frame`] makes a [`Datagram`] of it, or says why not.
 //!
-//! Never sends, never waits, never reads a clock: the daemon waits on
-//! [`Capture::as_fd`] and calls [`Capture::drain`].
+//! Never sends, never waits, never reads a clock: the daemon waits on the
+//! descriptor, calls [`Capture::drain`], and pauses as [`pause`] says.
+//!
+//! One packet may come in twice: on a bridge or a VLAN interface and on the one
+//! below it. The replay cache knows such a pair as a duplicate. Datagrams that the
+//! host joined on receipt (`rx-udp-gro-forwarding`) or that a sender on the same
+//! host left joined (UDP_SEGMENT) come as one long one, and are not ours any more.
 
+mod assembler;
 mod datagram;
+mod error;
 mod fault;
+pub mod filter;
 pub mod frame;
+mod interfaces;
+mod moderation;
 
 pub use datagram::Datagram;
+pub use error::CaptureError;
 pub use fault::FrameFault;
+pub use moderation::pause;
 
+use std::io;
 use std::num::NonZeroU16;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
+
+use crate::sys::packet::{OpenError, PacketSocket};
+use crate::sys::ring::RingSize;
+use interfaces::Interfaces;
+
+/// Frames in a ring where nobody asks for another number: 2 MiB.
+pub const RING_FRAMES: u32 = 2048;
 
 /// What to look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +46,7 @@ pub struct CaptureOptions {
     pub port: Option<NonZeroU16>,
     /// Names of the interfaces to judge; `None` judges all. They may appear later.
     pub interfaces: Option<Vec<String>>,
-    /// Frames in the ring, 1 KiB each, rounded up to full blocks of 64.
+    /// Frames in the ring, 1 KiB each, rounded up to blocks of 64; [`RING_FRAMES`] is usual.
     pub ring_frames: u32,
 }
 
@@ -40,47 +59,75 @@ pub struct Statistics {
     pub dropped: u64,
 }
 
-/// Why capture cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum CaptureError {
-    /// No CAP_NET_RAW.
-    #[error("no permission")]
-    Permission,
-}
-
-/// The open packet socket and its ring.
+/// The open packet socket and its ring. Its descriptor is readable while frames wait.
 #[derive(Debug)]
 pub struct Capture {
-    socket: std::os::fd::OwnedFd,
+    socket: PacketSocket,
+    interfaces: Interfaces,
+    statistics: Statistics,
 }
 
 impl Capture {
-    /// Opens, filters, locks.
+    /// Opens the socket with its filter locked. The only step that needs a
+    /// capability (CAP_NET_RAW); everything after it needs none.
     ///
     /// # Errors
     /// See [`CaptureError`].
     pub fn open(options: &CaptureOptions) -> Result<Self, CaptureError> {
-        let _ = options;
-        Err(CaptureError::Permission)
+        let frames = options.ring_frames;
+        let size = RingSize::of_slots(frames).ok_or(CaptureError::RingSize(frames))?;
+        let program = filter::program(options.port);
+        let socket =
+            PacketSocket::open(&program, size).map_err(|refused| explain(refused, frames))?;
+        Ok(Self {
+            socket,
+            interfaces: Interfaces::new(options.interfaces.clone()),
+            statistics: Statistics::default(),
+        })
     }
 
-    /// Judges at most `budget` frames without waiting; gives their number.
+    /// Judges at most `budget` waiting frames, one call of `each` a frame, without
+    /// ever waiting. Gives how many there were; fewer than `budget` means the ring is empty.
     pub fn drain(
         &mut self,
         budget: usize,
-        each: impl FnMut(Result<Datagram<'_>, FrameFault>),
+        mut each: impl FnMut(Result<Datagram<'_>, FrameFault>),
     ) -> usize {
-        let (_, _) = (budget, each);
-        0
+        let Self {
+            socket, interfaces, ..
+        } = self;
+        let (ring, descriptor) = socket.parts();
+        let name = |index| rustix::net::netdevice::index_to_name(descriptor, index).ok();
+        for done in 0..budget {
+            let frame = ring.next(|frame| {
+                if interfaces.judges(frame.interface, name) {
+                    each(frame::parse(frame.ethertype, frame.interface, frame.bytes));
+                } else {
+                    each(Err(FrameFault::OtherInterface));
+                }
+            });
+            if frame.is_none() {
+                return done;
+            }
+        }
+        budget
     }
 
-    /// Cumulative counts.
+    /// Counts since the socket was opened; the last known ones if the kernel does not answer.
     pub fn statistics(&mut self) -> Statistics {
-        Statistics::default()
+        if let Ok(counts) = self.socket.take_counts() {
+            let Statistics { seen, dropped } = &mut self.statistics;
+            *seen = seen.saturating_add(u64::from(counts.seen));
+            *dropped = dropped.saturating_add(u64::from(counts.dropped));
+        }
+        self.statistics
     }
 
-    /// Forgets which index has which name; call it about once a second, for interfaces get renamed.
-    pub fn forget_interfaces(&mut self) {}
+    /// Forgets which index has which name, for interfaces get renamed: call it
+    /// about once a second. Costs nothing where all interfaces are judged.
+    pub fn forget_interfaces(&mut self) {
+        self.interfaces.forget();
+    }
 }
 
 impl AsFd for Capture {
@@ -89,12 +136,12 @@ impl AsFd for Capture {
     }
 }
 
-/// How long to leave the ring alone after a look that found `came` frames.
-#[must_use]
-pub const fn pause(came: usize) -> Duration {
-    if came > 16 {
-        Duration::from_micros(150)
-    } else {
-        Duration::ZERO
+fn explain(refused: OpenError, frames: u32) -> CaptureError {
+    let OpenError { step, error } = refused;
+    match (error.kind(), error.raw_os_error()) {
+        (io::ErrorKind::PermissionDenied, _) => CaptureError::Permission,
+        (_, Some(libc::EAFNOSUPPORT)) => CaptureError::NoPacketSockets,
+        (_, Some(libc::ENOMEM)) => CaptureError::Memory(frames),
+        _ => CaptureError::System { step, error },
     }
 }

@@ -1,0 +1,127 @@
+//! Stage `capture`, its filter in the kernel (pure): settings → a classic BPF program.
+//!
+//! The program lets pass what may be a packet of ours and nothing else, so that
+//! other traffic costs next to nothing: received by this host, IPv4 or IPv6 with
+//! UDP, no fragment, no IPv6 extension header, the destination port if one is
+//! configured, a UDP length that 160 to 512 bytes of payload have, all this also
+//! behind one or two VLAN tags left in the data. What it lets pass is judged
+//! again by [`super::frame`]: the filter spares work, it decides nothing.
+//!
+//! Offsets count from where the data of a packet socket of type SOCK_DGRAM
+//! begins, the network header, so one program serves every type of link. They
+//! are not counted from SKF_NET_OFF: kernels before 6.16 cannot follow that into
+//! packets whose headers lie outside the buffer's linear part, as some drivers
+//! deliver them, and would let no packet of ours pass there.
+
+use std::num::NonZeroU16;
+
+pub use super::assembler::Instruction;
+use super::assembler::{Assembler, Jump, Label};
+use super::frame::{
+    IPV6_HEADER, MAX_IPV4_HEADER, MAX_PAYLOAD, MAX_TAGS, MIN_PAYLOAD, TAG, UDP_HEADER,
+};
+
+/// Bytes of a frame that are kept: the longest headers and the longest payload.
+pub const KEEP: u32 = number(MAX_TAGS * TAG + MAX_IPV4_HEADER + UDP_HEADER + MAX_PAYLOAD);
+
+/// The packet's type, as `sll_pkttype`: `SKF_AD_OFF + SKF_AD_PKTTYPE`.
+pub(super) const PACKET_TYPE: u32 = ancillary(libc::SKF_AD_PKTTYPE);
+/// The frame's type, in host byte order: `SKF_AD_OFF + SKF_AD_PROTOCOL`.
+pub(super) const FRAME_TYPE: u32 = ancillary(libc::SKF_AD_PROTOCOL);
+
+const IPV4: u32 = 0x0800;
+const IPV6: u32 = 0x86dd;
+const CUSTOMER_TAG: u32 = 0x8100;
+const SERVICE_TAG: u32 = 0x88a8;
+const UDP: u32 = 17;
+
+/// The program for this UDP destination port; `None` takes every port.
+#[must_use]
+pub fn program(port: Option<NonZeroU16>) -> Vec<Instruction> {
+    let mut asm = Assembler::default();
+    let pass = asm.label();
+    let drop = asm.label();
+
+    asm.load_word(PACKET_TYPE);
+    asm.unless(Jump::Equal, u32::from(libc::PACKET_HOST), drop);
+    asm.load_half(FRAME_TYPE);
+    for tags in 0..=MAX_TAGS {
+        // Here the accumulator holds the type of what begins at `base`.
+        let base = number(tags * TAG);
+        let (ipv4, ipv6, next) = (asm.label(), asm.label(), asm.label());
+        asm.when(Jump::Equal, IPV4, ipv4);
+        asm.when(Jump::Equal, IPV6, ipv6);
+        if tags < MAX_TAGS {
+            let tagged = asm.label();
+            asm.when(Jump::Equal, CUSTOMER_TAG, tagged);
+            asm.unless(Jump::Equal, SERVICE_TAG, drop);
+            asm.place(tagged);
+            asm.load_half(base + 2);
+            asm.go(next);
+        } else {
+            asm.go(drop);
+        }
+        asm.place(ipv4);
+        ipv4_at(&mut asm, base, port, pass, drop);
+        asm.place(ipv6);
+        ipv6_at(&mut asm, base, port, pass, drop);
+        asm.place(next);
+    }
+    asm.place(drop);
+    asm.give(0);
+    asm.place(pass);
+    asm.give(KEEP);
+    asm.finish()
+}
+
+/// An IPv4 header at `base`, options allowed.
+fn ipv4_at(asm: &mut Assembler, base: u32, port: Option<NonZeroU16>, pass: Label, drop: Label) {
+    asm.load_byte(base);
+    asm.unless(Jump::AtLeast, 0x45, drop);
+    asm.when(Jump::Above, 0x4f, drop);
+    asm.load_byte(base + 9);
+    asm.unless(Jump::Equal, UDP, drop);
+    // More-fragments flag and offset.
+    asm.load_half(base + 6);
+    asm.when(Jump::AnyBit, 0x3fff, drop);
+    asm.index_by_ipv4_header(base);
+    if let Some(port) = port {
+        asm.load_half_indexed(base + 2);
+        asm.unless(Jump::Equal, u32::from(port.get()), drop);
+    }
+    asm.load_half_indexed(base + 4);
+    length(asm, pass, drop);
+}
+
+/// An IPv6 header at `base`, UDP directly after it.
+fn ipv6_at(asm: &mut Assembler, base: u32, port: Option<NonZeroU16>, pass: Label, drop: Label) {
+    let udp = base + number(IPV6_HEADER);
+    asm.load_byte(base);
+    asm.unless(Jump::AtLeast, 0x60, drop);
+    asm.when(Jump::Above, 0x6f, drop);
+    asm.load_byte(base + 6);
+    asm.unless(Jump::Equal, UDP, drop);
+    if let Some(port) = port {
+        asm.load_half(udp + 2);
+        asm.unless(Jump::Equal, u32::from(port.get()), drop);
+    }
+    asm.load_half(udp + 4);
+    length(asm, pass, drop);
+}
+
+/// The UDP length in the accumulator.
+fn length(asm: &mut Assembler, pass: Label, drop: Label) {
+    asm.unless(Jump::AtLeast, number(UDP_HEADER + MIN_PAYLOAD), drop);
+    asm.when(Jump::Above, number(UDP_HEADER + MAX_PAYLOAD), drop);
+    asm.go(pass);
+}
+
+/// The offset under which the kernel gives what it knows beside the bytes.
+const fn ancillary(what: i32) -> u32 {
+    (libc::SKF_AD_OFF + what).cast_unsigned()
+}
+
+/// Header lengths as BPF counts them; all below a thousand.
+const fn number(length: usize) -> u32 {
+    length as u32
+}

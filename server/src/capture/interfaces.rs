@@ -1,0 +1,89 @@
+//! Which interfaces are judged (pure): index → whether its name is configured.
+//!
+//! Interfaces come, go and change their names, so a name is looked up when a
+//! frame of an unknown index comes, kept for a while, and forgotten when the
+//! daemon says so. Never does the look-up itself.
+
+use std::collections::HashMap;
+
+/// Indices remembered at once; a host with more looks some of them up again.
+const MAX_KNOWN: usize = 1024;
+
+/// The configured names, and what is known of the indices seen.
+#[derive(Debug)]
+pub(super) struct Interfaces {
+    /// `None`: all.
+    names: Option<Vec<String>>,
+    known: HashMap<u32, bool>,
+}
+
+impl Interfaces {
+    pub(super) fn new(names: Option<Vec<String>>) -> Self {
+        Self {
+            names,
+            known: HashMap::new(),
+        }
+    }
+
+    /// Whether frames of this interface are judged. An index without a name is
+    /// not, and asked for again next time.
+    pub(super) fn judges(&mut self, index: u32, name: impl FnOnce(u32) -> Option<String>) -> bool {
+        let Some(names) = &self.names else {
+            return true;
+        };
+        if let Some(&known) = self.known.get(&index) {
+            return known;
+        }
+        let Some(name) = name(index) else {
+            return false;
+        };
+        let configured = names.contains(&name);
+        if self.known.len() >= MAX_KNOWN {
+            self.known.clear();
+        }
+        self.known.insert(index, configured);
+        configured
+    }
+
+    /// Names may have changed.
+    pub(super) fn forget(&mut self) {
+        self.known.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_names_every_interface_is_judged() {
+        assert!(Interfaces::new(None).judges(7, |_| None));
+    }
+
+    #[test]
+    fn with_names_only_those_are_judged_and_each_is_looked_up_once() {
+        let mut interfaces = Interfaces::new(Some(vec!["eth0".into()]));
+        assert!(!interfaces.judges(2, |_| None));
+        assert!(interfaces.judges(2, |_| Some("eth0".into())));
+        assert!(interfaces.judges(2, |_| unreachable!()));
+        assert!(!interfaces.judges(3, |_| Some("eth1".into())));
+        assert!(!interfaces.judges(3, |_| unreachable!()));
+    }
+
+    #[test]
+    fn a_renamed_interface_is_looked_up_again_once_names_are_forgotten() {
+        let mut interfaces = Interfaces::new(Some(vec!["wan".into()]));
+        assert!(!interfaces.judges(2, |_| Some("eth0".into())));
+        interfaces.forget();
+        assert!(interfaces.judges(2, |_| Some("wan".into())));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut interfaces = Interfaces::new(Some(Vec::new()));
+        for index in 0..5000 {
+            interfaces.judges(index, |_| Some("x".into()));
+            assert!(interfaces.known.len() <= MAX_KNOWN);
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! How often the ring is looked at (pure), as network cards moderate interrupts.
+//!
+//! While few packets come, each is looked at as it comes, so a knock opens its
+//! port at once. In a flood a short pause gathers packets, so that waking up
+//! costs little of the processor; the ring holds them meanwhile.
+
+use std::time::Duration;
+
+/// More frames than this in one look are a flood.
+const FEW: usize = 16;
+
+/// A flood of a million frames a second fills 150 slots in it.
+const PAUSE: Duration = Duration::from_micros(150);
+
+/// How long to leave the ring alone after a look that found `came` frames; zero
+/// is to wait on the descriptor, and look as soon as it is ready.
+#[must_use]
+pub const fn pause(came: usize) -> Duration {
+    if came > FEW { PAUSE } else { Duration::ZERO }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_packets_are_looked_at_at_once_and_a_flood_in_gulps() {
+        assert_eq!(pause(0), Duration::ZERO);
+        assert_eq!(pause(16), Duration::ZERO);
+        assert_eq!(pause(17), Duration::from_micros(150));
+        assert_eq!(pause(usize::MAX), Duration::from_micros(150));
+    }
+}

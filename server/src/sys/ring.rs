@@ -1,0 +1,244 @@
+//! The ring of frames that a packet socket shares with the kernel (TPACKET_V2).
+//!
+//! Gives one frame at a time to a closure and hands its slot back afterwards.
+//! The status word of a slot says whose it is: the kernel fills a slot and then
+//! sets the word (we read it with acquire order, so we see what was filled); we
+//! set it back when we have done with the bytes (with release order, so the
+//! kernel sees that). Kernel documentation: networking/packet_mmap.
+#![expect(unsafe_code, reason = "memory that the kernel writes")]
+
+use std::io;
+use std::mem::{offset_of, size_of};
+use std::os::fd::BorrowedFd;
+use std::ptr::{self, NonNull};
+use std::slice;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use libc::{sockaddr_ll, tpacket2_hdr};
+use rustix::mm::{MapFlags, ProtFlags};
+
+use super::packet::set;
+
+/// Bytes of a slot: headers of the kernel's (80), then the kept bytes of a frame.
+pub const SLOT: usize = 1024;
+
+/// Bytes of a frame that a slot has room for.
+pub const ROOM: usize = SLOT - DATA;
+
+/// Where the kernel puts the data of a SOCK_DGRAM frame in a slot, at the latest.
+const DATA: usize = 80;
+
+/// Where the address stands in a slot: after the header, aligned to 16 bytes.
+const ADDRESS: usize = size_of::<tpacket2_hdr>().next_multiple_of(libc::TPACKET_ALIGNMENT);
+
+/// The kernel reserves the ring in blocks of this many bytes: the largest page of the machines we know.
+const BLOCK: u32 = 65_536;
+
+/// A checked number of slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingSize {
+    blocks: u32,
+}
+
+impl RingSize {
+    /// Most slots a ring may have: 64 MiB of them.
+    pub const MAX_SLOTS: u32 = 65_536;
+
+    /// A ring of at least this many slots, in whole blocks; `None` for 0 and above [`Self::MAX_SLOTS`].
+    #[must_use]
+    pub fn of_slots(slots: u32) -> Option<Self> {
+        if slots == 0 || slots > Self::MAX_SLOTS {
+            return None;
+        }
+        let blocks = slots.div_ceil(BLOCK / SLOT as u32);
+        Some(Self { blocks })
+    }
+
+    /// Slots in the ring.
+    #[must_use]
+    pub const fn slots(self) -> u32 {
+        self.bytes_u32() / SLOT as u32
+    }
+
+    /// Bytes of memory; each counts as resident.
+    #[must_use]
+    pub const fn bytes(self) -> usize {
+        self.bytes_u32() as usize
+    }
+
+    const fn bytes_u32(self) -> u32 {
+        self.blocks * BLOCK
+    }
+}
+
+/// One captured frame, as long as its slot is ours.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// Frame type, in host byte order, of what `bytes` begin with.
+    pub ethertype: u16,
+    /// `PACKET_HOST`, `PACKET_OUTGOING` and so on.
+    pub packet_type: u8,
+    /// Index of the interface.
+    pub interface: u32,
+    /// The outermost VLAN tag, where there was one: the kernel takes it off the data.
+    pub vlan: Option<Vlan>,
+    /// From the network header on, as many as the filter kept.
+    pub bytes: &'a [u8],
+    /// The frame was longer.
+    pub truncated: bool,
+}
+
+/// A VLAN tag taken off a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vlan {
+    /// Priority and number.
+    pub tci: u16,
+    /// Its type; 0 where the kernel does not say.
+    pub tpid: u16,
+}
+
+/// The ring, mapped into memory.
+#[derive(Debug)]
+pub struct Ring {
+    base: NonNull<u8>,
+    size: RingSize,
+    next: u32,
+}
+
+// SAFETY: the mapping belongs to this value alone and is not tied to a thread.
+unsafe impl Send for Ring {}
+
+impl Ring {
+    /// Makes a ring on a packet socket that has none, and maps it.
+    pub(super) fn of(socket: BorrowedFd<'_>, size: RingSize) -> io::Result<Self> {
+        let version: libc::c_int = libc::tpacket_versions::TPACKET_V2 as libc::c_int;
+        set(socket, libc::SOL_PACKET, libc::PACKET_VERSION, version)?;
+        let request = libc::tpacket_req {
+            tp_block_size: BLOCK,
+            tp_block_nr: size.blocks,
+            tp_frame_size: SLOT as u32,
+            tp_frame_nr: size.slots(),
+        };
+        set(socket, libc::SOL_PACKET, libc::PACKET_RX_RING, request)?;
+        // SAFETY: a new mapping at an address of the kernel's choice; nothing of ours lies there.
+        let base = unsafe {
+            rustix::mm::mmap(
+                ptr::null_mut(),
+                size.bytes(),
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                socket,
+                0,
+            )
+        }?;
+        let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self {
+            base,
+            size,
+            next: 0,
+        })
+    }
+
+    /// Lets `each` see the next frame, if there is one, and hands its slot back to
+    /// the kernel, also when `each` panics. `None`: the kernel has put nothing there yet.
+    pub fn next<T>(&mut self, each: impl FnOnce(Frame<'_>) -> T) -> Option<T> {
+        let offset = self.next as usize * SLOT;
+        debug_assert!(offset + SLOT <= self.size.bytes());
+        // SAFETY: `next` is below the number of slots, so the slot lies within the mapping, which lives as long as
+        // `self`; blocks are a multiple of the slot's size and follow each other, so slots do.
+        let slot = unsafe { self.base.add(offset) };
+        // SAFETY: the status is an aligned u32 at the start of a slot; kernel and process change it only as a whole.
+        let status = unsafe {
+            AtomicU32::from_ptr(
+                slot.as_ptr()
+                    .add(offset_of!(tpacket2_hdr, tp_status))
+                    .cast(),
+            )
+        };
+        let state = status.load(Ordering::Acquire);
+        if state & libc::TP_STATUS_USER == 0 {
+            return None;
+        }
+        self.next = (self.next + 1) % self.size.slots();
+        let _back = HandBack(status);
+        // SAFETY: the status says that the slot is ours, and `_back`, dropped after the call of `each`, keeps it so.
+        Some(each(unsafe { frame(slot, state) }))
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        // SAFETY: the mapping made in `of`, with its length; nothing borrowed from it outlives `self`.
+        let _ = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.size.bytes()) };
+    }
+}
+
+/// Gives a slot to the kernel when dropped.
+struct HandBack<'a>(&'a AtomicU32);
+
+impl Drop for HandBack<'_> {
+    fn drop(&mut self) {
+        self.0.store(libc::TP_STATUS_KERNEL, Ordering::Release);
+    }
+}
+
+/// Reads a slot.
+///
+/// # Safety
+/// `slot` points to a slot of `SLOT` bytes, aligned to 16, filled by the kernel, and ours for the lifetime `'a`.
+unsafe fn frame<'a>(slot: NonNull<u8>, state: u32) -> Frame<'a> {
+    // SAFETY: the slot begins with this header, aligned; all its bit patterns are valid.
+    let header = unsafe { slot.cast::<tpacket2_hdr>().read() };
+    // SAFETY: the address follows it within the slot, aligned to 16; all its bit patterns are valid.
+    let address = unsafe { slot.add(ADDRESS).cast::<sockaddr_ll>().read() };
+    let start = usize::from(header.tp_net);
+    let kept = header.tp_snaplen as usize;
+    // The kernel keeps to this; a length is compared all the same before memory is read by it.
+    let fits = start.checked_add(kept).is_some_and(|end| end <= SLOT);
+    let bytes = if fits {
+        // SAFETY: within the slot, initialised by the kernel, and not written while the slot is ours.
+        unsafe { slice::from_raw_parts(slot.as_ptr().add(start), kept) }
+    } else {
+        &[]
+    };
+    let vlan = (state & libc::TP_STATUS_VLAN_VALID != 0).then_some(Vlan {
+        tci: header.tp_vlan_tci,
+        tpid: if state & libc::TP_STATUS_VLAN_TPID_VALID == 0 {
+            0
+        } else {
+            header.tp_vlan_tpid
+        },
+    });
+    Frame {
+        ethertype: u16::from_be(address.sll_protocol),
+        packet_type: address.sll_pkttype,
+        interface: address.sll_ifindex.cast_unsigned(),
+        vlan,
+        bytes,
+        truncated: header.tp_len > header.tp_snaplen,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ring_sizes_are_whole_blocks_and_bounded() {
+        assert_eq!(RingSize::of_slots(0), None);
+        assert_eq!(RingSize::of_slots(RingSize::MAX_SLOTS + 1), None);
+        assert_eq!(RingSize::of_slots(u32::MAX), None);
+        for slots in [1, 63, 64, 65, 2048, RingSize::MAX_SLOTS] {
+            let size = RingSize::of_slots(slots).unwrap();
+            assert!(size.slots() >= slots);
+            assert_eq!(size.bytes(), size.slots() as usize * SLOT);
+            assert_eq!(BLOCK as usize % SLOT, 0);
+        }
+    }
+
+    #[test]
+    fn a_slot_has_room_for_the_longest_packet_kept() {
+        assert!(crate::capture::filter::KEEP as usize <= ROOM);
+        assert!(ADDRESS + size_of::<sockaddr_ll>() <= DATA);
+    }
+}
