@@ -1,0 +1,215 @@
+//! The configuration, checked: what the rest of the server builds on.
+//!
+//! Made by `config::load` alone; each value is inside the bounds named here,
+//! every service name in it exists. Holds no secret and no place in a file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use spa_keys::ClientPublic;
+use spa_proto::{Service, Timestamp};
+
+use super::{ClientName, Network, ServiceName};
+
+/// `spad.toml` and `clients.d/`, valid by construction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// What clients may ask for, by name. No two share a port.
+    pub services: BTreeMap<ServiceName, ServiceDefinition>,
+    /// The services that nobody reaches without a grant; each is in `services`.
+    pub hide: Vec<ServiceName>,
+    /// Where packets are looked for.
+    pub listen: Listen,
+    /// Limits of grants.
+    pub grants: GrantLimits,
+    /// Limits of packets.
+    pub packets: Packets,
+    /// How services are hidden.
+    pub guard: Guard,
+    /// Where is logged.
+    pub log: Log,
+    /// The clients, in the order of their names; disabled and expired ones too.
+    pub clients: Vec<ClientConfig>,
+}
+
+/// One service of `[services]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceDefinition {
+    /// 1 to 16 ports, ascending, unique.
+    pub ports: Vec<Service>,
+    /// How long a grant lasts that asks for no time of its own; at most `max_ttl`.
+    pub ttl: Option<Duration>,
+    /// The longest grant of this service; instead of `[grants] max_ttl`, and may be longer.
+    pub max_ttl: Option<Duration>,
+}
+
+/// `[listen]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// The UDP port of knocks.
+    pub port: ListenPort,
+    /// Interfaces packets may arrive at; `None` means all, also those that appear later.
+    pub interfaces: Option<Vec<String>>,
+    /// The server's name or address as clients reach it; only printed for them.
+    pub address: Option<String>,
+}
+
+/// Which UDP ports are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenPort {
+    /// This one.
+    One(NonZeroU16),
+    /// Every one.
+    Any,
+}
+
+/// `[grants]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantLimits {
+    /// How long a grant lasts by default: 1 s to 24 h, at most `max_ttl`.
+    pub ttl: Duration,
+    /// The longest grant that a packet gets: 1 s to 24 h.
+    pub max_ttl: Duration,
+    /// Elements (addresses × ports) that one client may hold: 1 to 1024.
+    pub max_per_client: u32,
+    /// Authentic packets of one client.
+    pub rate: Rate,
+    /// The longest grant made by `spad grant`: 1 s to 30 d.
+    pub admin_max_ttl: Duration,
+}
+
+/// So many in so long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// 1 to 1000.
+    pub count: u32,
+    /// A second, a minute or an hour.
+    pub per: Duration,
+}
+
+/// `[packets]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packets {
+    /// How far a client's clock may be off, either way: 1 s to 1 h.
+    pub max_skew: Duration,
+    /// Refuse packets that do not state their own address.
+    pub require_address: bool,
+    /// What to do while journal or horizon cannot be written.
+    pub on_state_error: OnStateError,
+}
+
+/// What to do while the state cannot be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnStateError {
+    /// Go on in memory, loudly; the next start is unclean.
+    Memory,
+    /// Refuse every packet.
+    Refuse,
+}
+
+/// `[guard]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guard {
+    /// Who never needs a packet.
+    pub always_allow: Vec<AlwaysAllow>,
+    /// What strangers get at hidden ports and at the knock port.
+    pub answer: Answer,
+    /// How long a newly hidden service is on trial; zero means no trial, it is hidden for good at once. At most 24 h.
+    pub trial: Duration,
+}
+
+/// One entry of `[guard] always_allow`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AlwaysAllow {
+    /// Whatever arrives at this interface.
+    Interface(String),
+    /// Whatever comes from this network.
+    Network(Network),
+}
+
+/// What strangers get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// What a closed port of this host answers: a reset, or port unreachable.
+    AsClosed,
+    /// Nothing.
+    Drop,
+}
+
+/// `[log]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The file of audit lines; absolute.
+    pub audit: PathBuf,
+}
+
+/// One file of `clients.d/`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientConfig {
+    /// The file's name without `.toml`.
+    pub name: ClientName,
+    /// 1 to 8 public keys, or the one word that it is a shared key.
+    pub keys: Vec<ClientKey>,
+    /// Whether a pre-shared key is mixed in: the secret is `STATE/keys/NAME.psk`.
+    pub pre_shared_key: bool,
+    /// What it may open; also what it gets when it names nothing.
+    pub allow: Vec<ServiceName>,
+    /// Where its granted addresses must lie; empty means anywhere.
+    pub sources: Vec<Network>,
+    /// From when on it is refused.
+    pub expires: Option<Timestamp>,
+    /// A disabled client stays known and is refused.
+    pub enabled: bool,
+    /// A cap on this client's grants below the other limits, never above them.
+    pub max_ttl: Option<Duration>,
+    /// Instead of `[packets] require_address`.
+    pub require_address: Option<bool>,
+    /// For people.
+    pub note: Option<String>,
+}
+
+/// How a client proves itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientKey {
+    /// The public half of its key pair.
+    Public(ClientPublic),
+    /// A shared key; the secret is `STATE/keys/NAME.shared`.
+    Shared,
+}
+
+impl Config {
+    /// The ports that nobody reaches without a grant.
+    #[must_use]
+    pub fn hidden_ports(&self) -> BTreeSet<Service> {
+        let hidden = self.hide.iter().filter_map(|name| self.services.get(name));
+        hidden
+            .flat_map(|service| service.ports.iter().copied())
+            .collect()
+    }
+
+    /// The ports of every service: all that a grant may ever open.
+    #[must_use]
+    pub fn declared_ports(&self) -> BTreeSet<Service> {
+        let services = self.services.values();
+        services
+            .flat_map(|service| service.ports.iter().copied())
+            .collect()
+    }
+
+    /// The longest time that a packet's grant may last, whatever the service.
+    #[must_use]
+    pub fn longest_ttl(&self) -> Duration {
+        let services = self.services.values().filter_map(|service| service.max_ttl);
+        services.fold(self.grants.max_ttl, Duration::max)
+    }
+}
+
+impl ClientConfig {
+    /// Whether it may open anything at `now`: enabled and not expired.
+    #[must_use]
+    pub fn is_active(&self, now: Timestamp) -> bool {
+        self.enabled && self.expires.is_none_or(|expires| now < expires)
+    }
+}

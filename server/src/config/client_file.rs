@@ -1,0 +1,179 @@
+//! One file of `clients.d/`: as written → checked, but for what other files have a say in.
+//!
+//! Pure. A key of another kind is named as such and never shown.
+
+use std::time::Duration;
+
+use spa_keys::ClientPublic;
+use spa_proto::Timestamp;
+
+use super::checked::ClientKey;
+use super::finding::Finding;
+use super::names::ClientName;
+use super::network::Network;
+use super::server_file::TTL;
+use super::source::Source;
+use super::values;
+use super::written::{Page, Spotted, Table, Value, parse};
+
+/// The most keys of one client: its present one, and others while keys are changed.
+const MAX_KEYS: usize = 8;
+
+/// A client file, checked by itself; what was wrong is missing in it.
+pub(super) struct ClientFile<'s> {
+    pub(super) source: &'s Source,
+    pub(super) name: ClientName,
+    pub(super) keys: Vec<Spotted<ClientKey>>,
+    pub(super) pre_shared_key: bool,
+    pub(super) allow: Vec<Spotted<String>>,
+    pub(super) sources: Vec<Network>,
+    pub(super) expires: Option<Timestamp>,
+    pub(super) enabled: bool,
+    pub(super) max_ttl: Option<Duration>,
+    pub(super) require_address: Option<bool>,
+    pub(super) note: Option<String>,
+}
+
+/// Reads the file; `None` if its syntax is broken.
+pub(super) fn read<'s>(page: &Page<'s>, name: &ClientName) -> Option<ClientFile<'s>> {
+    let tree = parse(page)?;
+    let table = page.root(&tree);
+    let (keys, pre_shared_key) = keys(page, &table);
+    let allow = match table.get("allow") {
+        Some(value) => value.texts("ssh").unwrap_or_default(),
+        None => {
+            let finding = Finding::error(page.source.path(), "a client needs what it may open");
+            page.found(finding.help("write allow = [\"ssh\"]"));
+            Vec::new()
+        }
+    };
+    let allow = allow
+        .into_iter()
+        .map(|name| Spotted {
+            value: name.value.to_owned(),
+            span: name.span,
+        })
+        .collect();
+    let client = ClientFile {
+        source: page.source,
+        name: name.clone(),
+        keys,
+        pre_shared_key,
+        allow,
+        sources: sources(&table),
+        expires: table.get("expires").and_then(values::instant),
+        enabled: table
+            .get("enabled")
+            .is_none_or(|value| value.boolean().unwrap_or(false)),
+        max_ttl: table
+            .get("max_ttl")
+            .and_then(|value| values::time(value, TTL))
+            .map(|time| time.value),
+        require_address: table
+            .get("require_address")
+            .and_then(|value| value.boolean()),
+        note: table
+            .get("note")
+            .and_then(|value| value.text("Anna's laptop"))
+            .map(str::to_owned),
+    };
+    table.not_offered("commands", "commands that clients may run");
+    table.finish();
+    Some(client)
+}
+
+fn sources(table: &Table<'_>) -> Vec<Network> {
+    let Some(value) = table.get("sources") else {
+        return Vec::new();
+    };
+    let items = value.list("[\"192.0.2.0/24\"]").unwrap_or_default();
+    if items.is_empty() && value.raw().is_array() {
+        let finding = value.error("an empty list of sources can be read both ways");
+        value.found(finding.help("take `sources` out: then any source will do; to stop the client, write enabled = false"));
+    }
+    items.into_iter().filter_map(values::network).collect()
+}
+
+/// The keys, and whether a pre-shared key is mixed in.
+fn keys(page: &Page<'_>, table: &Table<'_>) -> (Vec<Spotted<ClientKey>>, bool) {
+    let key = table.get("key");
+    let shared_value = table.get("shared_key");
+    let shared = shared_value.is_some_and(|value| value.boolean().unwrap_or(false));
+    let pre_shared_value = table.get("pre_shared_key");
+    let pre_shared = pre_shared_value.is_some_and(|value| value.boolean().unwrap_or(false));
+    let mut keys = Vec::new();
+    match key {
+        Some(value) if value.raw().is_array() => {
+            let items = value.list("[\"spa-pub-…\"]").unwrap_or_default();
+            if items.is_empty() {
+                value.found(
+                    value
+                        .error("a client needs a key")
+                        .help("write the line that `spa key show` prints"),
+                );
+            }
+            if items.len() > MAX_KEYS {
+                value.found(
+                    value
+                        .error(format!("a client has at most {MAX_KEYS} keys"))
+                        .help("take the oldest out"),
+                );
+            }
+            keys.extend(items.into_iter().filter_map(public_key));
+        }
+        Some(value) => keys.extend(public_key(value)),
+        None => {}
+    }
+    if let (true, Some(value)) = (shared, shared_value) {
+        if key.is_some() {
+            let finding = value.error("a client has either its own key or a shared key");
+            value.found(finding.help("take `shared_key` out, or `key`"));
+        }
+        if let (true, Some(pre_shared)) = (pre_shared, pre_shared_value) {
+            let finding =
+                pre_shared.error("a client with a shared key has no pre-shared key besides");
+            pre_shared.found(
+                finding
+                    .help("take `pre_shared_key` out")
+                    .note("the shared key is one already"),
+            );
+        }
+        keys.push(value.spot(ClientKey::Shared));
+    } else if key.is_none() && shared_value.is_none_or(|value| value.raw().as_bool() == Some(false))
+    {
+        let finding = Finding::error(page.source.path(), "a client needs a key");
+        page.found(
+            finding
+                .help("write key = \"…\" with the line that `spa key show` prints on the client"),
+        );
+    }
+    (keys, pre_shared)
+}
+
+fn public_key(value: Value<'_>) -> Option<Spotted<ClientKey>> {
+    let text = value.text("spa-pub-…")?;
+    let error = match text.parse::<ClientPublic>() {
+        Ok(key) => return Some(value.spot(ClientKey::Public(key))),
+        Err(error) => error,
+    };
+    const SHOW: &str =
+        "write the line that `spa key show` prints on the client; it begins with spa-pub-";
+    let start = text.trim_start();
+    let finding = if ["spa-secret-", "spad-secret-", "spa-shared-", "spa-psk-"]
+        .iter()
+        .any(|p| start.starts_with(p))
+    {
+        let finding = value
+            .error("this is a secret key, and a public one belongs here")
+            .help(SHOW);
+        finding.note("whoever could read this file may know it now: make a new one")
+    } else if start.starts_with("spad-pub-") {
+        value
+            .error("this is a server's public key, and a client's belongs here")
+            .help(SHOW)
+    } else {
+        value.error(error.to_string()).help(SHOW)
+    };
+    value.found(finding);
+    None
+}

@@ -1,0 +1,104 @@
+//! Names of services and clients: `[a-z0-9][a-z0-9_-]{0,63}`.
+//!
+//! A client's name is also the name of its files, so nothing else is a name.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Longest name, in bytes.
+pub const MAX_NAME: usize = 64;
+
+/// Why a text is no name. Holds no part of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// Nothing there.
+    #[error("the name is empty")]
+    Empty,
+    /// More than [`MAX_NAME`] bytes.
+    #[error("the name is longer than 64 characters")]
+    TooLong,
+    /// The first character is neither a letter nor a digit.
+    #[error("a name begins with one of a-z and 0-9")]
+    Start,
+    /// A character outside the alphabet.
+    #[error("a name consists of a-z, 0-9, `_` and `-`")]
+    Character,
+}
+
+fn check(text: &str) -> Result<(), NameError> {
+    let first = text.chars().next().ok_or(NameError::Empty)?;
+    let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    if text.len() > MAX_NAME {
+        Err(NameError::TooLong)
+    } else if !text.chars().all(|c| letter(c) || c == '_' || c == '-') {
+        Err(NameError::Character)
+    } else if !letter(first) {
+        Err(NameError::Start)
+    } else {
+        Ok(())
+    }
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The name's text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = NameError;
+
+            fn from_str(text: &str) -> Result<Self, NameError> {
+                check(text).map(|()| Self(text.to_owned()))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+    };
+}
+
+name! {
+    /// The name of a service in `[services]`.
+    ServiceName
+}
+
+name! {
+    /// The name of a client: that of its file in `clients.d/`, without `.toml`.
+    ClientName
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_could_leave_its_directory_is_no_name() {
+        for text in [
+            "", "..", ".a", "a/b", "A", "a b", "-a", "_a", "a.b", "é", "a\0", "a\n",
+        ] {
+            assert!(text.parse::<ClientName>().is_err(), "{text:?}");
+        }
+        assert!("a".repeat(65).parse::<ClientName>().is_err());
+        for text in ["a", "0", "a-b_c9"] {
+            assert_eq!(text.parse::<ClientName>().unwrap().as_str(), text);
+        }
+    }
+}

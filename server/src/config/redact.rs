@@ -1,0 +1,183 @@
+//! Text from files made fit to be shown: no part of a secret key, no control characters.
+//!
+//! Pure. Gives as many characters as it takes, so that carets stay true. Errs
+//! on the side of hiding: a mixed run of letters as long as half a key is hidden
+//! unless it is a whole public key.
+
+use spa_keys::{ClientPublic, ServerPublic};
+
+/// What secret key texts begin with (docs/protocol.md, "Keys"), in lower case.
+const SECRET_PREFIXES: [&str; 4] = ["spad-secret-", "spa-secret-", "spa-shared-", "spa-psk-"];
+/// What public key texts begin with.
+const PUBLIC_PREFIXES: [&str; 2] = ["spad-pub-", "spa-pub-"];
+/// From this length on a run of key characters is taken for a key.
+const KEY_LENGTH: usize = 24;
+/// The same in a file that holds a secret somewhere, perhaps in pieces.
+const PIECE_LENGTH: usize = 6;
+
+/// Whether the text has the beginning of a secret key in it, in whatever case.
+#[must_use]
+pub fn names_a_secret(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    SECRET_PREFIXES.iter().any(|prefix| text.contains(prefix))
+}
+
+/// Where a secret key with at least `least` characters behind its prefix stands, in bytes.
+#[must_use]
+pub fn secret_in(text: &str, least: usize) -> Option<std::ops::Range<usize>> {
+    let lower = text.to_ascii_lowercase();
+    let found = SECRET_PREFIXES.iter().flat_map(|prefix| {
+        lower
+            .match_indices(prefix)
+            .map(|(start, prefix)| (start, start.saturating_add(prefix.len())))
+    });
+    let with_end = found.map(|(start, body)| {
+        let rest = lower.get(body..).unwrap_or_default();
+        let length = rest.find(|c| !is_key_character(c)).unwrap_or(rest.len());
+        (start, length, body.saturating_add(length))
+    });
+    with_end
+        .filter(|(_, length, _)| *length >= least)
+        .map(|(start, _, end)| start..end)
+        .min_by_key(|span| span.start)
+}
+
+/// One line made fit to be shown. `strict` where its file names a secret.
+#[must_use]
+pub fn line(text: &str, strict: bool) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut run = String::new();
+    let mut after_secret = false;
+    for character in text.chars() {
+        if is_key_character(character) {
+            run.push(character);
+            continue;
+        }
+        after_secret |= push_run(&mut shown, &run, strict, after_secret);
+        run.clear();
+        shown.push(harmless(character));
+    }
+    push_run(&mut shown, &run, strict, after_secret);
+    shown
+}
+
+/// A text inside a message: fit to be shown, and cut to a bearable length.
+#[must_use]
+pub fn quote(text: &str) -> String {
+    const LONGEST: usize = 80;
+    let shown = line(text, names_a_secret(text));
+    if shown.chars().count() <= LONGEST {
+        return shown;
+    }
+    shown.chars().take(LONGEST).chain(['…']).collect()
+}
+
+fn is_key_character(character: char) -> bool {
+    character.is_ascii_alphanumeric() || character == '-' || character == '_'
+}
+
+/// Appends the run, hidden as far as it must be; true if a secret began in it.
+fn push_run(shown: &mut String, run: &str, strict: bool, after_secret: bool) -> bool {
+    if after_secret {
+        hide(shown, run);
+        return true;
+    }
+    let lower = run.to_ascii_lowercase();
+    let secret = SECRET_PREFIXES
+        .iter()
+        .filter_map(|prefix| Some(lower.find(prefix)? + prefix.len()))
+        .min();
+    if let Some(start) = secret {
+        // The run is ASCII, so every offset is a boundary.
+        let (before, rest) = run.split_at_checked(start).unwrap_or(("", run));
+        shown.push_str(before);
+        hide(shown, rest);
+        return true;
+    }
+    let prefix = PUBLIC_PREFIXES
+        .iter()
+        .find(|prefix| run.starts_with(**prefix));
+    let (before, rest) = run
+        .split_at_checked(prefix.map_or(0, |prefix| prefix.len()))
+        .unwrap_or(("", run));
+    let suspicious =
+        rest.len() >= if strict { PIECE_LENGTH } else { KEY_LENGTH } && is_mixed(rest, strict);
+    if suspicious && run.parse::<ClientPublic>().is_err() && run.parse::<ServerPublic>().is_err() {
+        shown.push_str(before);
+        hide(shown, rest);
+    } else {
+        shown.push_str(run);
+    }
+    false
+}
+
+/// Whether this looks drawn at random rather than written by a person.
+fn is_mixed(run: &str, strict: bool) -> bool {
+    let has = |kind: fn(&u8) -> bool| run.as_bytes().iter().any(kind);
+    let upper = has(u8::is_ascii_uppercase);
+    let lower = has(u8::is_ascii_lowercase);
+    let digit = has(u8::is_ascii_digit);
+    (upper && lower) || (digit && (strict || run.len() >= 32))
+}
+
+fn hide(shown: &mut String, run: &str) {
+    shown.extend(run.chars().map(|_| '*'));
+}
+
+/// A character that neither moves the cursor nor turns the writing's direction.
+fn harmless(character: char) -> char {
+    match character {
+        '\t' => ' ',
+        '\u{200b}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{2069}'
+        | '\u{feff}' => '\u{fffd}',
+        other if other.is_control() => '\u{fffd}',
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_part_of_a_secret_is_shown_however_it_is_written() {
+        let body = "AbCdEfGhIjKlMnOpQrStUvWxYz0123456789_-AbCdEfGhIj";
+        for prefix in [
+            "spad-secret-",
+            "spa-secret-",
+            "spa-shared-",
+            "spa-psk-",
+            "SPA-SECRET-",
+            "spa-pub-",
+            "",
+        ] {
+            let text = format!("key = \"{prefix}{body}\"");
+            let shown = line(&text, false);
+            assert_eq!(shown.chars().count(), text.chars().count());
+            assert!(!shown.contains("bCdE"), "{shown}");
+        }
+        assert!(!line("spa-psk-AbCd EfGhIj", false).contains("EfGh"));
+        assert!(!line("EfGhIj", true).contains("EfGh"));
+    }
+
+    #[test]
+    fn a_public_key_and_plain_words_are_shown() {
+        let plain = "allow = [\"ssh\", \"a-rather-long-service-name-of-ours\"] # Written by Anna";
+        assert_eq!(line(plain, false), plain);
+        let public = spa_keys::ClientSecret::generate()
+            .unwrap()
+            .public()
+            .to_string();
+        assert_eq!(line(&public, true), public);
+    }
+
+    #[test]
+    fn a_terminal_cannot_be_driven_by_a_file() {
+        assert_eq!(
+            line("a\u{1b}[2J\tb\u{202e}", false),
+            "a\u{fffd}[2J b\u{fffd}"
+        );
+    }
+}

@@ -1,0 +1,39 @@
+//! Finds secret keys in files that everybody who may read the configuration reads.
+//!
+//! Pure. Comments are looked through as well. What it finds it never shows.
+
+use super::finding::Finding;
+use super::redact;
+use super::source::Source;
+
+/// Fewer characters than this after a prefix are talk about keys, not a key.
+const TALK: usize = 8;
+
+/// The findings, and one more for each line that holds a secret key and has no finding yet.
+pub(super) fn with_secrets(source: &Source, mut findings: Vec<Finding>) -> Vec<Finding> {
+    if !redact::names_a_secret(source.text()) {
+        return findings;
+    }
+    let mut offset = 0_usize;
+    for line in source.text().split_inclusive('\n') {
+        let start = offset;
+        offset = offset.saturating_add(line.len());
+        let Some(span) = redact::secret_in(line, TALK) else {
+            continue;
+        };
+        let span = start.saturating_add(span.start)..start.saturating_add(span.end);
+        let place = source.place(span.clone());
+        let told = |finding: &Finding| {
+            finding
+                .place
+                .as_ref()
+                .is_some_and(|other| other.line == place.line)
+        };
+        if !findings.iter().any(told) {
+            let finding = source.error(span, "a secret key stands in this file");
+            let finding = finding.help("take it out, and make a new one");
+            findings.push(finding.note("whoever could read this file may know it now"));
+        }
+    }
+    findings
+}

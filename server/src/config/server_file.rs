@@ -1,0 +1,269 @@
+//! `spad.toml`: as written → checked, but for what other files have a say in.
+//!
+//! Pure. A value that is wrong is a finding and leaves the default in its
+//! place, so that the rest can be checked; a file with an error is never used.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::checked::{
+    Answer, GrantLimits, Guard, Listen, ListenPort, Log, OnStateError, Packets, Rate,
+    ServiceDefinition,
+};
+use super::names::ServiceName;
+use super::redact::quote;
+use super::service_table;
+use super::values;
+use super::written::{Page, Spotted, Table, parse};
+
+/// A day, in seconds.
+const DAY: u64 = 86_400;
+/// The longest and shortest grant of a packet, in seconds.
+pub(super) const TTL: std::ops::RangeInclusive<u64> = 1..=DAY;
+
+/// `spad.toml`, checked by itself.
+pub(super) struct ServerFile {
+    /// Every name in `[services]`, also of those with a fault, and where it stands.
+    pub(super) names: BTreeMap<String, Range<usize>>,
+    pub(super) services: BTreeMap<ServiceName, ServiceDefinition>,
+    pub(super) hide: Vec<Spotted<String>>,
+    pub(super) listen: Listen,
+    /// Where the port stands, if it does.
+    pub(super) listen_port: Option<Range<usize>>,
+    pub(super) grants: GrantLimits,
+    pub(super) packets: Packets,
+    pub(super) guard: Guard,
+    pub(super) log: Log,
+}
+
+/// Reads the file; `None` if its syntax is broken.
+pub(super) fn read(page: &Page<'_>) -> Option<ServerFile> {
+    let tree = parse(page)?;
+    let root = page.root(&tree);
+    let hide = root
+        .get("hide")
+        .and_then(|value| value.texts("ssh"))
+        .unwrap_or_default();
+    let hide = hide
+        .into_iter()
+        .map(|name| Spotted {
+            value: name.value.to_owned(),
+            span: name.span,
+        })
+        .collect();
+    let services = root.table("services");
+    let (listen, listen_port) = listen(root.table("listen"));
+    let grants = grants(root.table("grants"));
+    let packets = packets(root.table("packets"));
+    let guard = guard(root.table("guard"));
+    let log = log(root.table("log"));
+    root.not_offered("commands", "`[commands]`, commands that clients may run");
+    root.finish();
+    let names = services.iter().flat_map(Table::entries);
+    let names = names
+        .map(|(name, _)| (name.value.to_owned(), name.span))
+        .collect();
+    let services = service_table::read(services, &grants);
+    Some(ServerFile {
+        names,
+        services,
+        hide,
+        listen,
+        listen_port,
+        grants,
+        packets,
+        guard,
+        log,
+    })
+}
+
+fn listen(table: Option<Table<'_>>) -> (Listen, Option<Range<usize>>) {
+    let default = std::num::NonZeroU16::MIN.saturating_add(62_200);
+    let mut listen = Listen {
+        port: ListenPort::One(default),
+        interfaces: None,
+        address: None,
+    };
+    let Some(table) = table else {
+        return (listen, None);
+    };
+    let mut place = None;
+    if let Some(value) = table.get("port") {
+        place = Some(value.span());
+        if value.raw().is_str() {
+            if value.word(&[("any", ())]).is_some() {
+                listen.port = ListenPort::Any;
+            }
+        } else if let Some(port) = values::port(value) {
+            listen.port = ListenPort::One(port);
+        }
+    }
+    if let Some(value) = table.get("interfaces")
+        && let Some(items) = value.list("[\"eth0\"]")
+    {
+        if items.is_empty() {
+            let finding = value.error("packets would be looked for nowhere");
+            value.found(
+                finding.help("name an interface, or take `interfaces` out: then all are looked at"),
+            );
+        }
+        listen.interfaces = Some(items.into_iter().filter_map(values::interface).collect());
+    }
+    if let Some(value) = table.get("address")
+        && let Some(text) = value.text("gw.example.org")
+    {
+        let right = |c: char| c.is_ascii_alphanumeric() || "-._:%".contains(c);
+        let lone = !text.contains(':') || text.parse::<std::net::Ipv6Addr>().is_ok();
+        if (1..=253).contains(&text.len())
+            && text.chars().all(right)
+            && lone
+            && !text.starts_with('-')
+        {
+            listen.address = Some(text.to_owned());
+        } else {
+            let finding = value.error(format!(
+                "`{}` is neither a host name nor an address",
+                quote(text)
+            ));
+            value.found(finding.help("write the name or address alone, without port or brackets"));
+        }
+    }
+    table.finish();
+    (listen, place)
+}
+
+fn grants(table: Option<Table<'_>>) -> GrantLimits {
+    let mut grants = GrantLimits {
+        ttl: Duration::from_secs(30),
+        max_ttl: Duration::from_secs(300),
+        max_per_client: 8,
+        rate: Rate {
+            count: 10,
+            per: Duration::from_secs(1),
+        },
+        admin_max_ttl: Duration::from_secs(DAY),
+    };
+    let Some(table) = table else { return grants };
+    let ttl_value = table.get("ttl");
+    let ttl = ttl_value.and_then(|value| values::time(value, TTL));
+    let max_ttl_value = table.get("max_ttl");
+    let max_ttl = max_ttl_value.and_then(|value| values::time(value, TTL));
+    grants.ttl = ttl.as_ref().map_or(grants.ttl, |ttl| ttl.value);
+    grants.max_ttl = max_ttl.as_ref().map_or(grants.max_ttl, |ttl| ttl.value);
+    // A time that is wrong already is no ground for a second finding.
+    let both_right =
+        ttl_value.is_some() == ttl.is_some() && max_ttl_value.is_some() == max_ttl.is_some();
+    if both_right && let Some(value) = ttl_value.or(max_ttl_value) {
+        service_table::ordered(value, grants.ttl, grants.max_ttl, "`[grants] max_ttl`");
+    }
+    if let Some(count) = table
+        .get("max_per_client")
+        .and_then(|value| value.number(1..=1024))
+    {
+        grants.max_per_client = count;
+    }
+    grants.rate = table
+        .get("rate")
+        .and_then(values::rate)
+        .unwrap_or(grants.rate);
+    if let Some(time) = table
+        .get("admin_max_ttl")
+        .and_then(|value| values::time(value, 1..=30 * DAY))
+    {
+        grants.admin_max_ttl = time.value;
+    }
+    table.finish();
+    grants
+}
+
+fn packets(table: Option<Table<'_>>) -> Packets {
+    let mut packets = Packets {
+        max_skew: Duration::from_secs(60),
+        require_address: false,
+        on_state_error: OnStateError::Memory,
+    };
+    let Some(table) = table else { return packets };
+    if let Some(time) = table
+        .get("max_skew")
+        .and_then(|value| values::time(value, 1..=3_600))
+    {
+        packets.max_skew = time.value;
+    }
+    packets.require_address = table
+        .get("require_address")
+        .and_then(|value| value.boolean())
+        .unwrap_or(false);
+    let words = [
+        ("memory", OnStateError::Memory),
+        ("refuse", OnStateError::Refuse),
+    ];
+    if let Some(word) = table
+        .get("on_state_error")
+        .and_then(|value| value.word(&words))
+    {
+        packets.on_state_error = word;
+    }
+    table.finish();
+    packets
+}
+
+fn guard(table: Option<Table<'_>>) -> Guard {
+    let mut guard = Guard {
+        always_allow: vec![super::AlwaysAllow::Interface("lo".to_owned())],
+        answer: Answer::AsClosed,
+        trial: Duration::from_secs(600),
+    };
+    let Some(table) = table else { return guard };
+    if let Some(value) = table.get("mode")
+        && value.raw().as_str() == Some("set")
+    {
+        let finding = value.error("this version of spad does not offer the mode \"set\"");
+        value.found(
+            finding
+                .help("write \"guard\"")
+                .note("in the mode \"guard\" spad hides the services by itself"),
+        );
+    } else if let Some(value) = table.get("mode") {
+        value.word(&[("guard", ())]);
+    }
+    if let Some(items) = table
+        .get("always_allow")
+        .and_then(|value| value.list("[\"lo\"]"))
+    {
+        guard.always_allow = items.into_iter().filter_map(values::always_allow).collect();
+    }
+    let words = [("as_closed", Answer::AsClosed), ("drop", Answer::Drop)];
+    guard.answer = table
+        .get("answer")
+        .and_then(|value| value.word(&words))
+        .unwrap_or(guard.answer);
+    if let Some(time) = table
+        .get("trial")
+        .and_then(|value| values::time(value, 0..=DAY))
+    {
+        guard.trial = time.value;
+    }
+    table.finish();
+    guard
+}
+
+fn log(table: Option<Table<'_>>) -> Log {
+    let mut log = Log {
+        audit: PathBuf::from("/var/log/spad/audit.jsonl"),
+    };
+    let Some(table) = table else { return log };
+    if let Some(value) = table.get("audit")
+        && let Some(text) = value.text("/var/log/spad/audit.jsonl")
+    {
+        if text.starts_with('/') && !text.ends_with('/') && !text.contains('\0') {
+            log.audit = PathBuf::from(text);
+        } else {
+            let finding = value.error("this is not the whole path of a file");
+            value.found(finding.help("write it from the root on: \"/var/log/spad/audit.jsonl\""));
+        }
+    }
+    table.finish();
+    log
+}

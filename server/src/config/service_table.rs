@@ -1,0 +1,149 @@
+//! `[services]`: names, ports and times of what clients may ask for.
+//!
+//! Pure. Says which two services claim one port, and which time is above its maximum.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use spa_proto::Service;
+
+use super::checked::{GrantLimits, ServiceDefinition};
+use super::names::ServiceName;
+use super::server_file::TTL;
+use super::values::{self, in_words};
+use super::written::{Spotted, Table, Value};
+
+/// The most ports that a packet can name, so that a service can be asked for at all.
+const MAX_PORTS: usize = 16;
+
+pub(super) fn read(
+    table: Option<Table<'_>>,
+    grants: &GrantLimits,
+) -> BTreeMap<ServiceName, ServiceDefinition> {
+    let mut services = BTreeMap::new();
+    let mut claimed: BTreeMap<Service, (usize, String)> = BTreeMap::new();
+    let Some(table) = table else { return services };
+    // In the order of the file, so that the later one of two is the one to blame.
+    let mut entries: Vec<_> = table.entries().collect();
+    entries.sort_by_key(|(name, _)| name.span.start);
+    for (key, value) in entries {
+        let name = values::named(key.value, |message| {
+            value.page.source.error(key.span.clone(), message)
+        });
+        let (ports, ttl, max_ttl) = definition(value, grants);
+        for port in &ports {
+            if let Some((line, other)) = claimed.get(&port.value) {
+                let finding = value.page.source.error(
+                    port.span.clone(),
+                    format!("two services claim {}", port.value),
+                );
+                value.found(
+                    finding
+                        .help("let one service have the port, and allow that one where both were allowed")
+                        .note(format!("`{other}` has it in line {line}; a packet names a port, so their times could not be told apart")),
+                );
+            } else {
+                let line = value.page.source.place(port.span.clone()).line;
+                claimed.insert(port.value, (line, key.value.to_owned()));
+            }
+        }
+        let mut ports: Vec<Service> = ports.into_iter().map(|port| port.value).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        match name {
+            Ok(name) => {
+                services.insert(
+                    name,
+                    ServiceDefinition {
+                        ports,
+                        ttl,
+                        max_ttl,
+                    },
+                );
+            }
+            Err(finding) => value.found(finding),
+        }
+    }
+    services
+}
+
+type Written = (Vec<Spotted<Service>>, Option<Duration>, Option<Duration>);
+
+/// One service: "tcp/22", or a table with more.
+fn definition(value: Value<'_>, grants: &GrantLimits) -> Written {
+    if !value.is_table() {
+        if value.raw().is_array() {
+            let help = format!(
+                "write {} = {{ ports = [\"tcp/22\"] }}",
+                super::redact::quote(value.key)
+            );
+            value.found(value.error("a list of ports stands in a table").help(help));
+            return (Vec::new(), None, None);
+        }
+        return (values::service(value).into_iter().collect(), None, None);
+    }
+    let name = format!("the service `{}`", super::redact::quote(value.key));
+    let Some(table) = value.table(name) else {
+        return (Vec::new(), None, None);
+    };
+    let ports = match table.get("ports") {
+        Some(ports) => port_list(ports),
+        None => {
+            let finding = value.error("a service needs its ports");
+            value.found(finding.help("write ports = [\"tcp/22\"]"));
+            Vec::new()
+        }
+    };
+    let ttl_value = table.get("ttl");
+    let ttl = ttl_value.and_then(|value| values::time(value, TTL));
+    let max_ttl_value = table.get("max_ttl");
+    let max_ttl = max_ttl_value.and_then(|value| values::time(value, TTL));
+    if let (Some(value), Some(ttl)) = (ttl_value, &ttl) {
+        match (&max_ttl, max_ttl_value) {
+            (Some(most), _) => ordered(value, ttl.value, most.value, "its `max_ttl`"),
+            (None, None) => ordered(value, ttl.value, grants.max_ttl, "`[grants] max_ttl`"),
+            // The maximum is wrong and reported already.
+            (None, Some(_)) => {}
+        }
+    }
+    table.not_offered("to", "`to`, an inner host behind this gateway");
+    table.finish();
+    (
+        ports,
+        ttl.map(|ttl| ttl.value),
+        max_ttl.map(|ttl| ttl.value),
+    )
+}
+
+fn port_list(value: Value<'_>) -> Vec<Spotted<Service>> {
+    let Some(items) = value.list("[\"tcp/22\"]") else {
+        return Vec::new();
+    };
+    if items.is_empty() {
+        value.found(
+            value
+                .error("a service without a port")
+                .help("write ports = [\"tcp/22\"]"),
+        );
+    }
+    if items.len() > MAX_PORTS {
+        let finding = value.error(format!("a service has at most {MAX_PORTS} ports"));
+        value.found(
+            finding
+                .help("make two services of it")
+                .note("a packet can name no more"),
+        );
+    }
+    items.into_iter().filter_map(values::service).collect()
+}
+
+/// A finding where `ttl` is above its maximum.
+pub(super) fn ordered(value: Value<'_>, ttl: Duration, most: Duration, name: &str) {
+    if ttl > most {
+        let (is, most) = (in_words(ttl.as_secs()), in_words(most.as_secs()));
+        let finding = value.error(format!(
+            "the default time {is} is above {name}, which is {most}"
+        ));
+        value.found(finding.help(format!("lower `ttl` to \"{most}\", or raise {name}")));
+    }
+}

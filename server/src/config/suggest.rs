@@ -1,0 +1,61 @@
+//! "Did you mean": the known word nearest to what was written.
+//!
+//! Pure, and bounded: long texts are compared with nothing.
+
+/// Longest text for which a nearest word is looked for, in bytes.
+const LONGEST: usize = 64;
+
+/// The candidate with the fewest edits, if they are few for its length.
+pub(super) fn nearest<'a>(
+    text: &str,
+    candidates: impl Iterator<Item = &'a str>,
+) -> Option<&'a str> {
+    if text.len() > LONGEST {
+        return None;
+    }
+    let text: Vec<char> = text.to_lowercase().chars().collect();
+    let with_distance = candidates.map(|candidate| (distance(&text, candidate), candidate));
+    let (edits, candidate) = with_distance.min()?;
+    let allowed = candidate.len().div_ceil(3).min(3);
+    (edits <= allowed && edits < text.len()).then_some(candidate)
+}
+
+/// Levenshtein's distance: insertions, deletions and replacements of one character.
+fn distance(a: &[char], b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, left) in a.iter().enumerate() {
+        let mut next = vec![i.saturating_add(1)];
+        for (pair, right) in row.windows(2).zip(&b) {
+            let [diagonal, above] = pair else { continue };
+            let beside = next.last().copied().unwrap_or_default();
+            let replaced = diagonal.saturating_add(usize::from(left != right));
+            next.push(
+                replaced
+                    .min(above.saturating_add(1))
+                    .min(beside.saturating_add(1)),
+            );
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_word_is_found_and_a_far_one_is_not() {
+        let known = ["ttl", "max_ttl", "ssh", "admin"];
+        let nearest = |text| nearest(text, known.into_iter());
+        assert_eq!(nearest("shs"), None);
+        assert_eq!(nearest("sssh"), Some("ssh"));
+        assert_eq!(nearest("SSH"), Some("ssh"));
+        assert_eq!(nearest("max_tll"), Some("max_ttl"));
+        assert_eq!(nearest("maxttl"), Some("max_ttl"));
+        assert_eq!(nearest("postgres"), None);
+        assert_eq!(nearest(""), None);
+        assert_eq!(nearest(&"s".repeat(10_000)), None);
+    }
+}

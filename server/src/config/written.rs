@@ -1,0 +1,330 @@
+//! A file as written: TOML with the place of each key and value.
+//!
+//! Pure. serde would stop at the first unknown key; this walks the whole tree
+//! and collects every finding. A table knows which keys it was asked for, and
+//! whatever else stands in it is a finding, so a key cannot be forgotten.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::finding::Finding;
+use super::redact::quote;
+use super::source::Source;
+use super::suggest;
+
+/// A value and where it stands, in bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Spotted<T> {
+    pub(super) value: T,
+    pub(super) span: Range<usize>,
+}
+
+/// One file being read, and what was found in it so far.
+#[derive(Debug)]
+pub(super) struct Page<'s> {
+    pub(super) source: &'s Source,
+    found: RefCell<Vec<Finding>>,
+}
+
+/// A table of the file, and which keys were asked for.
+pub(super) struct Table<'a> {
+    page: &'a Page<'a>,
+    table: &'a DeTable<'a>,
+    /// How messages call it: `[grants]`, or the file.
+    name: String,
+    known: RefCell<Vec<&'static str>>,
+}
+
+/// A value of a table.
+#[derive(Clone, Copy)]
+pub(super) struct Value<'a> {
+    pub(super) page: &'a Page<'a>,
+    pub(super) key: &'a str,
+    value: &'a Spanned<DeValue<'a>>,
+}
+
+/// The file's syntax tree; `None` if the syntax is so broken that more findings would mislead.
+pub(super) fn parse<'s>(page: &Page<'s>) -> Option<Spanned<DeTable<'s>>> {
+    let (tree, errors) = DeTable::parse_recoverable(page.source.text());
+    let mut lines = Vec::new();
+    let mut whole = true;
+    for error in &errors {
+        let span = error.span().unwrap_or(0..0);
+        let place = page.source.place(span.clone());
+        whole &= error.message().contains("must be quoted") || error.message() == "duplicate key";
+        // Of several errors in one line the later ones mostly follow from the first.
+        if !lines.contains(&place.line) {
+            lines.push(place.line);
+            page.found(page.source.error(span, syntax(error.message())));
+        }
+    }
+    whole.then_some(tree)
+}
+
+/// The parser's words in ours, where they can be misread.
+fn syntax(message: &str) -> String {
+    match message {
+        "duplicate key" => "this key stands here a second time".to_owned(),
+        _ if message.starts_with("string values must be quoted") => {
+            "this is no value; a text or a time stands in double quotes".to_owned()
+        }
+        _ => quote(message),
+    }
+}
+
+impl<'s> Page<'s> {
+    pub(super) fn new(source: &'s Source) -> Self {
+        Self {
+            source,
+            found: RefCell::default(),
+        }
+    }
+
+    pub(super) fn found(&self, finding: Finding) {
+        self.found.borrow_mut().push(finding);
+    }
+
+    pub(super) fn into_findings(self) -> Vec<Finding> {
+        self.found.into_inner()
+    }
+
+    pub(super) fn root<'a>(&'a self, tree: &'a Spanned<DeTable<'a>>) -> Table<'a> {
+        Table {
+            page: self,
+            table: tree.get_ref(),
+            name: "this file".to_owned(),
+            known: RefCell::default(),
+        }
+    }
+}
+
+impl<'a> Table<'a> {
+    /// The value of this key.
+    pub(super) fn get(&self, key: &'static str) -> Option<Value<'a>> {
+        self.known.borrow_mut().push(key);
+        let (key, value) = self.table.get_key_value(key)?;
+        Some(Value {
+            page: self.page,
+            key: key.get_ref(),
+            value,
+        })
+    }
+
+    /// The table of this key.
+    pub(super) fn table(&self, key: &'static str) -> Option<Table<'a>> {
+        let value = self.get(key)?;
+        value.table(format!("`[{key}]`"))
+    }
+
+    /// Everything in it, the keys being names: nothing of it is unknown.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (Spotted<&'a str>, Value<'a>)> + use<'a> {
+        let page = self.page;
+        self.table.iter().map(move |(key, value)| {
+            let name: &'a str = key.get_ref();
+            (
+                Spotted {
+                    value: name,
+                    span: key.span(),
+                },
+                Value {
+                    page,
+                    key: name,
+                    value,
+                },
+            )
+        })
+    }
+
+    /// A finding for a key that belongs to a later version; an ignored limit would be a hole.
+    pub(super) fn not_offered(&self, key: &'static str, what: &str) {
+        if self.get(key).is_some()
+            && let Some((name, _)) = self.table.get_key_value(key)
+        {
+            let finding = self.page.source.error(
+                name.span(),
+                format!("this version of spad does not offer {what}"),
+            );
+            self.page
+                .found(finding.help(format!("take `{key}` out")).note(IGNORED));
+        }
+    }
+
+    /// Reports every key that nobody asked for. To be called last.
+    pub(super) fn finish(self) {
+        let known = self.known.borrow();
+        for key in self.table.keys() {
+            if known.contains(&key.get_ref().as_ref()) {
+                continue;
+            }
+            let message = format!("{} has no key `{}`", self.name, quote(key.get_ref()));
+            let help = match suggest::nearest(key.get_ref(), known.iter().copied()) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => format!("there is: {}", known.join(", ")),
+            };
+            self.page.found(
+                self.page
+                    .source
+                    .error(key.span(), message)
+                    .help(help)
+                    .note(IGNORED),
+            );
+        }
+    }
+}
+
+/// Why an unknown key is an error.
+const IGNORED: &str = "a key that is ignored may be a limit that does not hold";
+
+impl<'a> Value<'a> {
+    pub(super) fn span(&self) -> Range<usize> {
+        self.value.span()
+    }
+
+    /// A finding about this value.
+    pub(super) fn error(&self, message: impl Into<String>) -> Finding {
+        self.page.source.error(self.span(), message)
+    }
+
+    pub(super) fn found(&self, finding: Finding) {
+        self.page.found(finding);
+    }
+
+    pub(super) fn spot<T>(&self, value: T) -> Spotted<T> {
+        Spotted {
+            value,
+            span: self.span(),
+        }
+    }
+
+    fn expected(&self, what: &str) -> Finding {
+        let is = self.value.get_ref().type_str();
+        let article = if is.starts_with(['a', 'i']) {
+            "an"
+        } else {
+            "a"
+        };
+        self.error(format!(
+            "`{}` must be {what}, and this is {article} {is}",
+            quote(self.key)
+        ))
+    }
+
+    pub(super) fn raw(&self) -> &'a DeValue<'a> {
+        self.value.get_ref()
+    }
+
+    pub(super) fn is_table(&self) -> bool {
+        self.raw().is_table()
+    }
+
+    pub(super) fn table(&self, name: String) -> Option<Table<'a>> {
+        match self.raw() {
+            DeValue::Table(table) => Some(Table {
+                page: self.page,
+                table,
+                name,
+                known: RefCell::default(),
+            }),
+            _ => {
+                self.found(self.expected("a table"));
+                None
+            }
+        }
+    }
+
+    /// A text; `example` is a right value.
+    pub(super) fn text(&self, example: &str) -> Option<&'a str> {
+        let text = self.raw().as_str();
+        if text.is_none() {
+            self.found(
+                self.expected("a text")
+                    .help(format!("write, for example, \"{example}\"")),
+            );
+        }
+        text
+    }
+
+    pub(super) fn boolean(&self) -> Option<bool> {
+        let value = self.raw().as_bool();
+        if value.is_none() {
+            self.found(
+                self.expected("true or false")
+                    .help("write true or false, without quotes"),
+            );
+        }
+        value
+    }
+
+    /// A whole number within the bounds.
+    pub(super) fn number(&self, bounds: std::ops::RangeInclusive<u32>) -> Option<u32> {
+        let Some(integer) = self.raw().as_integer() else {
+            self.found(
+                self.expected("a whole number")
+                    .help("write a number without quotes"),
+            );
+            return None;
+        };
+        let number = u32::from_str_radix(integer.as_str(), integer.radix()).ok();
+        let number = number.filter(|number| bounds.contains(number));
+        if number.is_none() {
+            let (least, most) = (bounds.start(), bounds.end());
+            self.found(self.error(format!("`{}` must be from {least} to {most}", self.key)));
+        }
+        number
+    }
+
+    /// The values of a list; `example` is a right list.
+    pub(super) fn list(&self, example: &str) -> Option<Vec<Value<'a>>> {
+        match self.raw() {
+            DeValue::Array(items) => {
+                let (page, key) = (self.page, self.key);
+                Some(
+                    items
+                        .iter()
+                        .map(|value| Value { page, key, value })
+                        .collect(),
+                )
+            }
+            _ => {
+                self.found(
+                    self.expected("a list")
+                        .help(format!("write, for example, {example}")),
+                );
+                None
+            }
+        }
+    }
+
+    /// The texts of a list; what is no text is a finding and left out.
+    pub(super) fn texts(&self, example: &str) -> Option<Vec<Spotted<&'a str>>> {
+        let items = self.list(&format!("[\"{example}\"]"))?;
+        Some(
+            items
+                .iter()
+                .filter_map(|item| Some(item.spot(item.text(example)?)))
+                .collect(),
+        )
+    }
+
+    /// One of these words.
+    pub(super) fn word<T: Copy>(&self, words: &[(&'static str, T)]) -> Option<T> {
+        let text = self.text(words.first()?.0)?;
+        if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
+            return Some(*value);
+        }
+        let all: Vec<String> = words
+            .iter()
+            .map(|(word, _)| format!("\"{word}\""))
+            .collect();
+        let finding = self.error(format!("`{}` cannot be `{}`", self.key, quote(text)));
+        let help = match suggest::nearest(text, words.iter().map(|(word, _)| *word)) {
+            Some(meant) => format!("did you mean \"{meant}\"?"),
+            None => format!("write {}", all.join(" or ")),
+        };
+        self.found(finding.help(help));
+        None
+    }
+}
