@@ -2,7 +2,7 @@
 //!
 //! Pure. Takes the files checked by themselves, gives findings.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use spa_proto::{Protocol, Timestamp};
 
@@ -230,14 +230,13 @@ pub(super) fn keys_held_twice(clients: &[ClientFile<'_>]) -> Vec<Finding> {
 
 /// Which services of a list exist: those that the checked configuration names.
 pub(super) fn resolve(server: &ServerFile, names: &[Spotted<String>]) -> Vec<ServiceName> {
-    let mut seen = BTreeMap::new();
+    let mut known: Vec<ServiceName> = Vec::new();
     for name in names {
-        if let Some((known, _)) = server.services.get_key_value(name.value.as_str()) {
-            let place = seen.len();
-            seen.entry(known.clone()).or_insert(place);
+        if let Some((name, _)) = server.services.get_key_value(name.value.as_str())
+            && !known.contains(name)
+        {
+            known.push(name.clone());
         }
     }
-    let mut names: Vec<_> = seen.into_iter().collect();
-    names.sort_by_key(|(_, place)| *place);
-    names.into_iter().map(|(name, _)| name).collect()
+    known
 }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use spa_keys::ClientPublic;
+use spa_keys::{ClientPublic, KeyError};
 use spa_proto::Timestamp;
 
 use super::checked::ClientKey;
@@ -158,22 +158,20 @@ fn public_key(value: Value<'_>) -> Option<Spotted<ClientKey>> {
     };
     const SHOW: &str =
         "write the line that `spa key show` prints on the client; it begins with spa-pub-";
-    let start = text.trim_start();
-    let finding = if ["spa-secret-", "spad-secret-", "spa-shared-", "spa-psk-"]
-        .iter()
-        .any(|p| start.starts_with(p))
-    {
-        let finding = value
+    let finding = match error {
+        KeyError::OtherKind { found, .. } if found.is_secret() => value
             .error("this is a secret key, and a public one belongs here")
-            .help(SHOW);
-        finding.note("whoever could read this file may know it now: make a new one")
-    } else if start.starts_with("spad-pub-") {
-        value
-            .error("this is a server's public key, and a client's belongs here")
-            .help(SHOW)
-    } else {
-        value.error(error.to_string()).help(SHOW)
+            .note("whoever could read this file may know it now: make a new one"),
+        KeyError::OtherKind { found, .. } => value.error(format!(
+            "this is {found}, and a client's public key belongs here"
+        )),
+        KeyError::UnknownPrefix { .. } => value.error("this is not a key"),
+        KeyError::Length { .. } | KeyError::Character | KeyError::Checksum => {
+            value.error("this key is damaged").note(error.to_string())
+        }
+        other => value.error(other.to_string()),
     };
+    let finding = finding.help(SHOW);
     value.found(finding);
     None
 }

@@ -26,7 +26,7 @@ pub struct Finding {
     /// The file or directory.
     pub file: PathBuf,
     /// Where in it, if it is about a part of it.
-    pub place: Option<Place>,
+    pub place: Option<Box<Place>>,
     /// What is wrong, in one line.
     pub message: String,
     /// How to mend it.
@@ -75,7 +75,7 @@ impl Finding {
     /// With its place.
     #[must_use]
     pub fn at(mut self, place: Place) -> Self {
-        self.place = Some(place);
+        self.place = Some(Box::new(place));
         self
     }
 

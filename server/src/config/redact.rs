@@ -4,29 +4,41 @@
 //! on the side of hiding: a mixed run of letters as long as half a key is hidden
 //! unless it is a whole public key.
 
-use spa_keys::{ClientPublic, ServerPublic};
+use spa_keys::{ClientPublic, Kind, ServerPublic};
 
-/// What secret key texts begin with (docs/protocol.md, "Keys"), in lower case.
-const SECRET_PREFIXES: [&str; 4] = ["spad-secret-", "spa-secret-", "spa-shared-", "spa-psk-"];
-/// What public key texts begin with.
-const PUBLIC_PREFIXES: [&str; 2] = ["spad-pub-", "spa-pub-"];
 /// From this length on a run of key characters is taken for a key.
 const KEY_LENGTH: usize = 24;
 /// The same in a file that holds a secret somewhere, perhaps in pieces.
 const PIECE_LENGTH: usize = 6;
 
+/// What secret key texts begin with, all in small letters.
+fn secret_prefixes() -> impl Iterator<Item = &'static str> {
+    Kind::ALL
+        .into_iter()
+        .filter(|kind| kind.is_secret())
+        .map(Kind::prefix)
+}
+
+/// What public key texts begin with.
+fn public_prefixes() -> impl Iterator<Item = &'static str> {
+    Kind::ALL
+        .into_iter()
+        .filter(|kind| !kind.is_secret())
+        .map(Kind::prefix)
+}
+
 /// Whether the text has the beginning of a secret key in it, in whatever case.
 #[must_use]
 pub fn names_a_secret(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
-    SECRET_PREFIXES.iter().any(|prefix| text.contains(prefix))
+    secret_prefixes().any(|prefix| text.contains(prefix))
 }
 
 /// Where a secret key with at least `least` characters behind its prefix stands, in bytes.
 #[must_use]
 pub fn secret_in(text: &str, least: usize) -> Option<std::ops::Range<usize>> {
     let lower = text.to_ascii_lowercase();
-    let found = SECRET_PREFIXES.iter().flat_map(|prefix| {
+    let found = secret_prefixes().flat_map(|prefix| {
         lower
             .match_indices(prefix)
             .map(|(start, prefix)| (start, start.saturating_add(prefix.len())))
@@ -83,8 +95,7 @@ fn push_run(shown: &mut String, run: &str, strict: bool, after_secret: bool) -> 
         return true;
     }
     let lower = run.to_ascii_lowercase();
-    let secret = SECRET_PREFIXES
-        .iter()
+    let secret = secret_prefixes()
         .filter_map(|prefix| Some(lower.find(prefix)? + prefix.len()))
         .min();
     if let Some(start) = secret {
@@ -94,9 +105,7 @@ fn push_run(shown: &mut String, run: &str, strict: bool, after_secret: bool) -> 
         hide(shown, rest);
         return true;
     }
-    let prefix = PUBLIC_PREFIXES
-        .iter()
-        .find(|prefix| run.starts_with(**prefix));
+    let prefix = public_prefixes().find(|prefix| run.starts_with(prefix));
     let (before, rest) = run
         .split_at_checked(prefix.map_or(0, |prefix| prefix.len()))
         .unwrap_or(("", run));

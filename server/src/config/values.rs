@@ -212,16 +212,6 @@ pub(super) fn instant(value: Value<'_>) -> Option<Timestamp> {
     instant.map(Timestamp::from_micros)
 }
 
-/// A name of ours.
-pub(super) fn name<T>(value: Value<'_>, text: &str) -> Option<T>
-where
-    T: std::str::FromStr<Err = super::NameError>,
-{
-    named(text, |message| value.error(message))
-        .map_err(|finding| value.found(finding))
-        .ok()
-}
-
 /// A name of ours, wherever it stands.
 pub(super) fn named<T>(
     text: &str,
