@@ -1,0 +1,151 @@
+//! How far into the future packets were accepted, at most; pure.
+//!
+//! Takes the time, gives what to write and in which order; never writes.
+//! docs/protocol.md, "Never twice: floor, horizon, journal".
+
+use std::time::Duration;
+
+use spa_proto::Timestamp;
+
+use crate::clock::Now;
+
+/// The horizon lies this far beyond the newest timestamp that the window admits.
+pub const MARGIN: Duration = Duration::from_secs(20);
+
+/// It is moved this often.
+pub const PERIOD: Duration = Duration::from_secs(10);
+
+/// A clock that moved this much against the time since boot has stepped.
+const STEP: Duration = Duration::from_secs(1);
+
+/// "No packet with a later timestamp was ever accepted."
+#[derive(Clone, Debug)]
+pub struct Horizon {
+    /// In force: packets beyond it are refused.
+    used: Timestamp,
+    at_start: Timestamp,
+    newest: Timestamp,
+    moved: Option<(Now, Duration)>,
+    known: bool,
+}
+
+/// The packet's timestamp lies beyond the horizon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BeyondHorizon;
+
+/// What to do so that the horizon on disk is never below the one in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Move {
+    /// fsync first, then [`Horizon::put_in_force`].
+    Raise(Timestamp),
+    /// [`Horizon::put_in_force`] first, then fsync.
+    Lower(Timestamp),
+}
+
+impl Horizon {
+    /// At a start: `old` is what the disk said. Nothing beyond it is accepted
+    /// until the first move.
+    #[must_use]
+    pub fn at_start(old: Timestamp) -> Self {
+        Self {
+            used: old,
+            at_start: old,
+            newest: Timestamp::default(),
+            moved: None,
+            known: true,
+        }
+    }
+
+    /// Nobody knows how far packets were accepted: none is, until `spad replay reset`.
+    #[must_use]
+    pub fn unknown() -> Self {
+        Self {
+            known: false,
+            ..Self::at_start(Timestamp::default())
+        }
+    }
+
+    /// Is it known? If not, every packet is refused.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.known
+    }
+
+    /// The horizon in force.
+    #[must_use]
+    pub fn used(&self) -> Timestamp {
+        self.used
+    }
+
+    /// Step 8 of the server's checks: may a packet of this time be accepted? If
+    /// so, it counts as accepted from here on, whatever the policy says then.
+    ///
+    /// # Errors
+    /// It lies beyond the horizon.
+    pub fn accept(&mut self, timestamp: Timestamp) -> Result<(), BeyondHorizon> {
+        if !self.known || timestamp > self.used {
+            return Err(BeyondHorizon);
+        }
+        self.newest = self.newest.max(timestamp);
+        Ok(())
+    }
+
+    /// What to do now: at start, every 10 s, and at once when the clock steps
+    /// or the allowed skew changes.
+    #[must_use]
+    pub fn plan(&self, now: Now, skew: Duration) -> Option<Move> {
+        if !self.known
+            || self
+                .moved
+                .is_some_and(|(last, old_skew)| old_skew == skew && !is_due(last, now))
+        {
+            return None;
+        }
+        let wanted = now
+            .wall
+            .saturating_add(skew)
+            .saturating_add(MARGIN)
+            .max(self.at_start)
+            .max(self.newest);
+        Some(if wanted >= self.used {
+            Move::Raise(wanted)
+        } else {
+            Move::Lower(wanted)
+        })
+    }
+
+    /// The other half of [`Self::plan`]: the horizon in force is now this.
+    pub fn put_in_force(&mut self, horizon: Timestamp) {
+        self.used = horizon;
+    }
+
+    /// The move is done; the next is due in 10 s.
+    pub fn moved(&mut self, now: Now, skew: Duration) {
+        self.moved = Some((now, skew));
+    }
+
+    /// `spad replay reset`: what lay ahead is forgotten. The next [`Self::plan`]
+    /// sets it from the clock alone.
+    pub fn reset(&mut self) {
+        *self = Self::at_start(Timestamp::default());
+    }
+
+    /// How far beyond its usual place the horizon lies: over ten minutes, the
+    /// administrator should know of `spad replay reset`.
+    #[must_use]
+    pub fn ahead_of(&self, now: Timestamp) -> Option<Duration> {
+        let ahead = self.used.abs_diff(now);
+        (self.used > now && ahead > Duration::from_secs(600)).then_some(ahead)
+    }
+}
+
+fn is_due(last: Now, now: Now) -> bool {
+    now.boot.saturating_since(last.boot) >= PERIOD || has_stepped(last, now)
+}
+
+/// Did the wall clock move otherwise than the time since boot?
+fn has_stepped(last: Now, now: Now) -> bool {
+    let elapsed = now.boot.saturating_since(last.boot);
+    let expected = last.wall.saturating_add(elapsed);
+    now.boot < last.boot || expected.abs_diff(now.wall) > STEP
+}
