@@ -1,1 +1,139 @@
-//! To be written.
+//! [IO] What the engine's process gives away before it reads a stranger's byte.
+//!
+//! Takes the user to become and the directories it needs; leaves a process
+//! without capabilities that can gain none and sees only those directories.
+//! The order matters: the user first (it needs the capabilities), then the
+//! capabilities, then the file system. Any step that fails ends the start.
+
+use std::path::{Path, PathBuf};
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset,
+    RulesetAttr, RulesetCreatedAttr, RulesetStatus,
+};
+
+use crate::sys;
+
+/// Who the engine becomes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// User.
+    pub uid: u32,
+    /// Group, also the group that may read the configuration.
+    pub gid: u32,
+    /// Whether the user `spad` was missing and `nobody` stands in.
+    pub stand_in: bool,
+}
+
+/// Why the privileges could not be given away.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// Neither `spad` nor `nobody` exists.
+    #[error(
+        "there is neither a user `spad` nor `nobody`\n  help: adduser --system --group --no-create-home spad"
+    )]
+    NoUser,
+    /// The kernel refused a step.
+    #[error("cannot {step}: {reason}\n  help: start spad as root, from systemd or a root shell")]
+    Refused {
+        /// What was tried.
+        step: &'static str,
+        /// What the kernel said.
+        reason: String,
+    },
+}
+
+fn refused(step: &'static str) -> impl Fn(&dyn std::fmt::Display) -> SandboxError {
+    move |reason| SandboxError::Refused {
+        step,
+        reason: reason.to_string(),
+    }
+}
+
+/// The user of the engine: `spad`, or `nobody` where that does not exist.
+///
+/// # Errors
+/// Where neither exists.
+pub fn engine_identity() -> Result<Identity, SandboxError> {
+    for (name, stand_in) in [("spad", false), ("nobody", true)] {
+        if let Ok(Some(user)) = sys::users::user(name) {
+            return Ok(Identity {
+                uid: user.uid,
+                gid: user.gid,
+                stand_in,
+            });
+        }
+    }
+    Err(SandboxError::NoUser)
+}
+
+/// Directories that remain visible.
+#[derive(Debug, Clone, Default)]
+pub struct Visible {
+    /// Read, and list.
+    pub read: Vec<PathBuf>,
+    /// Read and write, make and remove files.
+    pub write: Vec<PathBuf>,
+}
+
+/// How far the kernel confines the file system; older ones cannot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Confinement {
+    /// Everything that was asked for.
+    Full,
+    /// What this kernel knows of it.
+    Partial,
+    /// Nothing: the kernel has no Landlock.
+    None,
+}
+
+/// Gives away user, groups, capabilities and the file system, for good.
+///
+/// # Errors
+/// Where any step fails; the process must end then.
+pub fn enter(identity: &Identity, visible: &Visible) -> Result<Confinement, SandboxError> {
+    sys::process::become_user(identity.uid, identity.gid, &[])
+        .map_err(|error| refused("become the engine's user")(&error))?;
+    for set in [
+        caps::CapSet::Ambient,
+        caps::CapSet::Inheritable,
+        caps::CapSet::Effective,
+        caps::CapSet::Permitted,
+    ] {
+        caps::clear(None, set).map_err(|error| refused("give up every capability")(&error))?;
+    }
+    sys::process::no_new_privileges().map_err(|error| refused("refuse new privileges")(&error))?;
+    sys::process::undumpable().map_err(|error| refused("forbid core dumps")(&error))?;
+    confine(visible).map_err(|error| refused("confine the file system")(&error))
+}
+
+fn confine(visible: &Visible) -> Result<Confinement, landlock::RulesetError> {
+    let abi = ABI::V5;
+    let everything = AccessFs::from_all(abi);
+    let mut rules = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(everything)?
+        .handle_access(AccessNet::from_all(abi))?
+        .create()?;
+    for (paths, access) in [
+        (&visible.read, AccessFs::from_read(abi)),
+        (&visible.write, everything),
+    ] {
+        for path in paths {
+            if let Some(directory) = open_path(path) {
+                rules = rules.add_rule(PathBeneath::new(directory, access))?;
+            }
+        }
+    }
+    let status = rules.restrict_self()?;
+    Ok(match status.ruleset {
+        RulesetStatus::FullyEnforced => Confinement::Full,
+        RulesetStatus::PartiallyEnforced => Confinement::Partial,
+        RulesetStatus::NotEnforced => Confinement::None,
+    })
+}
+
+/// A path that does not exist needs no rule: it stays invisible.
+fn open_path(path: &Path) -> Option<PathFd> {
+    PathFd::new(path).ok()
+}
