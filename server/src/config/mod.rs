@@ -10,6 +10,7 @@ mod checked;
 mod client_file;
 mod files;
 mod finding;
+mod last_good;
 mod names;
 mod network;
 pub mod redact;
@@ -32,6 +33,7 @@ pub use checked::{
 };
 pub use files::Files;
 pub use finding::{Finding, Findings, Severity};
+pub use last_good::{Usable, keep, load_or_last_good};
 pub use names::{ClientName, MAX_NAME, NameError, ServiceName};
 pub use network::{Network, NetworkError};
 pub use source::{Place, Source};
