@@ -1,0 +1,420 @@
+//! The layout of the messages between engine and writer.
+//!
+//! Pure: values to bytes and back. Integers are big-endian, times are
+//! microseconds in 8 bytes. Whatever is too short, too long, out of range or
+//! not in its one canonical form is refused; no bytes make it panic.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use spa_proto::{Protocol, Service};
+
+use super::element::{Change, ChangeId, Element, KernelElement, MAX_STEPS, Step};
+use super::message::{
+    Answer, FirewallRefusal, FromWriter, MAX_LISTED, MAX_TEXT, Standing, ToWriter, TrialChange,
+    TrialEvent, TrialRow,
+};
+
+/// The bytes do not have the layout of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a message of the firewall writer ({0})")]
+pub struct BadMessage(&'static str);
+
+type Decoded<T> = Result<T, BadMessage>;
+
+impl ToWriter {
+    /// The message as bytes, at most [`super::message::MAX_MESSAGE`].
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        match self {
+            Self::Change(change) => {
+                out.push(1);
+                out.extend(change.id.0.to_be_bytes());
+                put_length(&mut out, change.steps.len());
+                for step in &change.steps {
+                    match step {
+                        Step::Put { element, ttl } => {
+                            out.push(1);
+                            put_element(&mut out, element);
+                            put_duration(&mut out, *ttl);
+                        }
+                        Step::Remove { element } => {
+                            out.push(2);
+                            put_element(&mut out, element);
+                            put_duration(&mut out, Duration::ZERO);
+                        }
+                    }
+                }
+            }
+            Self::List => out.push(2),
+            Self::Reload => out.push(3),
+            Self::Confirm => out.push(4),
+            Self::Trials => out.push(5),
+            Self::Stop => out.push(6),
+        }
+        out
+    }
+
+    /// Reads one message.
+    ///
+    /// # Errors
+    /// Where the bytes do not have the layout.
+    pub fn decode(bytes: &[u8]) -> Result<Self, BadMessage> {
+        let mut reader = Reader(bytes);
+        let message = match reader.byte()? {
+            1 => {
+                let id = ChangeId(reader.number()?);
+                let count = reader.length(MAX_STEPS)?;
+                let mut steps = Vec::with_capacity(count);
+                for _ in 0..count {
+                    steps.push(reader.step()?);
+                }
+                Self::Change(Change { id, steps })
+            }
+            2 => Self::List,
+            3 => Self::Reload,
+            4 => Self::Confirm,
+            5 => Self::Trials,
+            6 => Self::Stop,
+            _ => return Err(BadMessage("unknown kind")),
+        };
+        reader.end()?;
+        Ok(message)
+    }
+}
+
+impl FromWriter {
+    /// The message as bytes, at most [`super::message::MAX_MESSAGE`]; longer texts are cut.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        match self {
+            Self::Ready { adopted } => out.extend([1, u8::from(*adopted)]),
+            Self::Failed(text) => {
+                out.push(2);
+                put_text(&mut out, text);
+            }
+            Self::Answer(answer) => {
+                out.push(3);
+                out.extend(answer.id.0.to_be_bytes());
+                put_answer(&mut out, answer.result);
+            }
+            Self::Listed { elements, last } => {
+                out.extend([4, u8::from(*last)]);
+                put_length(&mut out, elements.len());
+                for held in elements {
+                    put_element(&mut out, &held.element);
+                    put_duration(&mut out, held.remaining);
+                }
+            }
+            Self::Reloaded(result) => {
+                out.push(5);
+                put_text(&mut out, result.as_ref().err().map_or("", String::as_str));
+            }
+            Self::Restored { grants } => {
+                out.push(6);
+                out.extend(grants.to_be_bytes());
+            }
+            Self::NotRestored(text) => {
+                out.push(7);
+                put_text(&mut out, text);
+            }
+            Self::Trial(event) => {
+                out.push(8);
+                put_service(&mut out, event.service);
+                let (kind, time) = match event.change {
+                    TrialChange::Began(time) => (1, time),
+                    TrialChange::Reached => (2, Duration::ZERO),
+                    TrialChange::Confirmed => (3, Duration::ZERO),
+                    TrialChange::Over => (4, Duration::ZERO),
+                };
+                out.push(kind);
+                put_duration(&mut out, time);
+            }
+            Self::Trials(rows) => {
+                out.push(9);
+                put_length(&mut out, rows.len());
+                for row in rows {
+                    put_service(&mut out, row.service);
+                    let (kind, time) = match row.standing {
+                        Standing::Hidden => (1, Duration::ZERO),
+                        Standing::OnTrial(time) => (2, time),
+                        Standing::Shown => (3, Duration::ZERO),
+                    };
+                    out.push(kind);
+                    put_duration(&mut out, time);
+                }
+            }
+            Self::Confirmed(result) => {
+                out.push(10);
+                out.extend(result.as_ref().copied().unwrap_or(0).to_be_bytes());
+                put_text(&mut out, result.as_ref().err().map_or("", String::as_str));
+            }
+        }
+        out
+    }
+
+    /// Reads one message.
+    ///
+    /// # Errors
+    /// Where the bytes do not have the layout.
+    pub fn decode(bytes: &[u8]) -> Result<Self, BadMessage> {
+        let mut reader = Reader(bytes);
+        let message = match reader.byte()? {
+            1 => Self::Ready {
+                adopted: reader.flag()?,
+            },
+            2 => Self::Failed(reader.text()?),
+            3 => Self::Answer(Answer {
+                id: ChangeId(reader.number()?),
+                result: reader.answer()?,
+            }),
+            4 => {
+                let last = reader.flag()?;
+                let count = reader.length(MAX_LISTED)?;
+                let mut elements = Vec::with_capacity(count);
+                for _ in 0..count {
+                    elements.push(KernelElement {
+                        element: reader.element()?,
+                        remaining: reader.duration()?,
+                    });
+                }
+                Self::Listed { elements, last }
+            }
+            5 => {
+                let text = reader.text()?;
+                Self::Reloaded(if text.is_empty() { Ok(()) } else { Err(text) })
+            }
+            6 => Self::Restored {
+                grants: reader.short_number()?,
+            },
+            7 => Self::NotRestored(reader.text()?),
+            8 => {
+                let service = reader.service()?;
+                let kind = reader.byte()?;
+                let time = reader.duration()?;
+                let change = match (kind, time.is_zero()) {
+                    (1, _) => TrialChange::Began(time),
+                    (2, true) => TrialChange::Reached,
+                    (3, true) => TrialChange::Confirmed,
+                    (4, true) => TrialChange::Over,
+                    _ => return Err(BadMessage("unknown change of a trial")),
+                };
+                Self::Trial(TrialEvent { service, change })
+            }
+            9 => {
+                let count = reader.length(MAX_LISTED)?;
+                let mut rows = Vec::with_capacity(count);
+                for _ in 0..count {
+                    rows.push(reader.trial_row()?);
+                }
+                Self::Trials(rows)
+            }
+            10 => {
+                let count = reader.short_number()?;
+                let text = reader.text()?;
+                Self::Confirmed(match (count, text.is_empty()) {
+                    (count, true) => Ok(count),
+                    (0, false) => Err(text),
+                    _ => return Err(BadMessage("a number and an error")),
+                })
+            }
+            _ => return Err(BadMessage("unknown kind")),
+        };
+        reader.end()?;
+        Ok(message)
+    }
+}
+
+fn put_length(out: &mut Vec<u8>, length: usize) {
+    // A longer list than 65,535 would be refused by the reader's limits.
+    out.extend(u16::try_from(length).unwrap_or(u16::MAX).to_be_bytes());
+}
+
+fn put_duration(out: &mut Vec<u8>, time: Duration) {
+    let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    out.extend(micros.to_be_bytes());
+}
+
+fn put_service(out: &mut Vec<u8>, service: Service) {
+    out.push(service.protocol.number());
+    out.extend(service.port.get().to_be_bytes());
+}
+
+fn put_element(out: &mut Vec<u8>, element: &Element) {
+    match element.address {
+        IpAddr::V4(address) => {
+            out.push(4);
+            out.extend([0; 12]);
+            out.extend(address.octets());
+        }
+        IpAddr::V6(address) => {
+            out.push(6);
+            out.extend(address.octets());
+        }
+    }
+    put_service(out, element.service);
+    out.extend(element.source_port.map_or(0, NonZeroU16::get).to_be_bytes());
+    out.push(u8::from(element.once));
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    let mut end = text.len().min(MAX_TEXT);
+    while !text.is_char_boundary(end) {
+        end = end.saturating_sub(1);
+    }
+    let text = text.get(..end).unwrap_or("");
+    put_length(out, text.len());
+    out.extend(text.as_bytes());
+}
+
+fn put_answer(out: &mut Vec<u8>, result: Result<(), FirewallRefusal>) {
+    let (kind, code) = match result {
+        Ok(()) => (0, 0),
+        Err(FirewallRefusal::SetFull) => (1, 0),
+        Err(FirewallRefusal::TableMissing) => (2, 0),
+        Err(FirewallRefusal::NotDeclared) => (3, 0),
+        Err(FirewallRefusal::TooLong) => (4, 0),
+        Err(FirewallRefusal::TooShort) => (5, 0),
+        Err(FirewallRefusal::Malformed) => (6, 0),
+        Err(FirewallRefusal::Kernel(code)) => (7, code),
+    };
+    out.push(kind);
+    out.extend(code.to_be_bytes());
+}
+
+/// What is left to read.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn chunk<const N: usize>(&mut self) -> Decoded<[u8; N]> {
+        let (chunk, rest) = self.0.split_first_chunk().ok_or(BadMessage("truncated"))?;
+        self.0 = rest;
+        Ok(*chunk)
+    }
+
+    fn byte(&mut self) -> Decoded<u8> {
+        Ok(u8::from_be_bytes(self.chunk()?))
+    }
+
+    fn port(&mut self) -> Decoded<u16> {
+        Ok(u16::from_be_bytes(self.chunk()?))
+    }
+
+    fn short_number(&mut self) -> Decoded<u32> {
+        Ok(u32::from_be_bytes(self.chunk()?))
+    }
+
+    fn number(&mut self) -> Decoded<u64> {
+        Ok(u64::from_be_bytes(self.chunk()?))
+    }
+
+    fn flag(&mut self) -> Decoded<bool> {
+        match self.byte()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(BadMessage("neither yes nor no")),
+        }
+    }
+
+    fn length(&mut self, most: usize) -> Decoded<usize> {
+        let length = usize::from(self.port()?);
+        if length > most {
+            return Err(BadMessage("too many"));
+        }
+        Ok(length)
+    }
+
+    fn duration(&mut self) -> Decoded<Duration> {
+        Ok(Duration::from_micros(self.number()?))
+    }
+
+    fn service(&mut self) -> Decoded<Service> {
+        let protocol = Protocol::from_number(self.byte()?).ok_or(BadMessage("unknown protocol"))?;
+        let port = NonZeroU16::new(self.port()?).ok_or(BadMessage("port 0"))?;
+        Ok(Service { protocol, port })
+    }
+
+    fn element(&mut self) -> Decoded<Element> {
+        let address = match self.byte()? {
+            4 => {
+                if self.chunk()? != [0; 12] {
+                    return Err(BadMessage("padding"));
+                }
+                IpAddr::V4(Ipv4Addr::from(self.chunk::<4>()?))
+            }
+            6 => IpAddr::V6(Ipv6Addr::from(self.chunk::<16>()?)),
+            _ => return Err(BadMessage("unknown family")),
+        };
+        let element = Element {
+            address,
+            service: self.service()?,
+            source_port: NonZeroU16::new(self.port()?),
+            once: self.flag()?,
+        };
+        if element.once && element.source_port.is_some() {
+            return Err(BadMessage("once and a source port"));
+        }
+        Ok(element)
+    }
+
+    fn step(&mut self) -> Decoded<Step> {
+        let kind = self.byte()?;
+        let element = self.element()?;
+        let ttl = self.duration()?;
+        match (kind, ttl.is_zero()) {
+            (1, _) => Ok(Step::Put { element, ttl }),
+            (2, true) => Ok(Step::Remove { element }),
+            _ => Err(BadMessage("unknown step")),
+        }
+    }
+
+    fn trial_row(&mut self) -> Decoded<TrialRow> {
+        let service = self.service()?;
+        let kind = self.byte()?;
+        let time = self.duration()?;
+        let standing = match (kind, time.is_zero()) {
+            (1, true) => Standing::Hidden,
+            (2, _) => Standing::OnTrial(time),
+            (3, true) => Standing::Shown,
+            _ => return Err(BadMessage("unknown standing")),
+        };
+        Ok(TrialRow { service, standing })
+    }
+
+    fn text(&mut self) -> Decoded<String> {
+        let length = self.length(MAX_TEXT)?;
+        let (text, rest) = self
+            .0
+            .split_at_checked(length)
+            .ok_or(BadMessage("truncated"))?;
+        self.0 = rest;
+        String::from_utf8(text.to_vec()).map_err(|_| BadMessage("not UTF-8"))
+    }
+
+    fn answer(&mut self) -> Decoded<Result<(), FirewallRefusal>> {
+        let kind = self.byte()?;
+        let code = i32::from_be_bytes(self.chunk()?);
+        Ok(match (kind, code) {
+            (0, 0) => Ok(()),
+            (1, 0) => Err(FirewallRefusal::SetFull),
+            (2, 0) => Err(FirewallRefusal::TableMissing),
+            (3, 0) => Err(FirewallRefusal::NotDeclared),
+            (4, 0) => Err(FirewallRefusal::TooLong),
+            (5, 0) => Err(FirewallRefusal::TooShort),
+            (6, 0) => Err(FirewallRefusal::Malformed),
+            (7, code) => Err(FirewallRefusal::Kernel(code)),
+            _ => return Err(BadMessage("unknown answer")),
+        })
+    }
+
+    fn end(&self) -> Decoded<()> {
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(BadMessage("trailing bytes"))
+        }
+    }
+}

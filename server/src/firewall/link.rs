@@ -1,0 +1,218 @@
+//! [IO] The engine's end of the socket to the firewall writer.
+//!
+//! Starts the writer by executing the same binary, which needs root or
+//! CAP_NET_ADMIN, so this comes before the engine gives up its privileges.
+//! Never blocks afterwards, except in [`Writer::stop`].
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair, sockopt,
+};
+
+use super::codec::BadMessage;
+use super::message::{FromWriter, MAX_MESSAGE, ToWriter};
+use crate::paths::Paths;
+
+/// The hidden subcommand that the writer is started as; its socket is standard input.
+pub const SUBCOMMAND: &str = "firewall-writer";
+
+/// How long the writer may take until the table stands: `nft` with 50,000 elements takes seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long the writer may take to end.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Room for changes under way, in bytes: hundreds of the longest.
+const BUFFER: usize = 1 << 20;
+
+/// What is wrong with the way to the writer.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The writer could not be started, or gave up.
+    #[error("the firewall writer did not start: {0}")]
+    NotStarted(String),
+    /// The writer's end of the socket is closed: it has ended.
+    #[error("the firewall writer has ended")]
+    Ended,
+    /// Too many messages wait for the writer.
+    #[error("the firewall writer does not keep up")]
+    Busy,
+    /// The writer sent what is no message.
+    #[error(transparent)]
+    Message(#[from] BadMessage),
+    /// The kernel refused a call on the socket.
+    #[error("the socket to the firewall writer: {0}")]
+    Socket(io::Error),
+}
+
+/// The running writer.
+#[derive(Debug)]
+pub struct Writer {
+    socket: OwnedFd,
+    child: Child,
+    buffer: Vec<u8>,
+    adopted: bool,
+}
+
+impl Writer {
+    /// Executes `binary` as the writer and waits until the table stands.
+    ///
+    /// # Errors
+    /// Why it could not be started, in the writer's own words where it had any.
+    pub fn start(binary: &Path, paths: &Paths) -> Result<Self, LinkError> {
+        let not_started = |error: io::Error| LinkError::NotStarted(error.to_string());
+        let (socket, theirs) = pair().map_err(not_started)?;
+        let child = Command::new(binary)
+            .arg(SUBCOMMAND)
+            .arg("--config")
+            .arg(&paths.config)
+            .arg("--state")
+            .arg(&paths.state)
+            .arg("--run")
+            .arg(&paths.run)
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .spawn()
+            .map_err(|error| {
+                LinkError::NotStarted(format!("cannot execute {}: {error}", binary.display()))
+            })?;
+        let mut writer = Self {
+            socket,
+            child,
+            buffer: vec![0; MAX_MESSAGE],
+            adopted: false,
+        };
+        writer.await_ready()?;
+        Ok(writer)
+    }
+
+    fn await_ready(&mut self) -> Result<(), LinkError> {
+        if !self.wait(PATIENCE)? {
+            let _ = self.child.kill();
+            return Err(LinkError::NotStarted(format!(
+                "no word from it for {} seconds",
+                PATIENCE.as_secs()
+            )));
+        }
+        match self.receive() {
+            Ok(Some(FromWriter::Ready { adopted })) => {
+                self.adopted = adopted;
+                Ok(())
+            }
+            Ok(Some(FromWriter::Failed(text))) => Err(LinkError::NotStarted(text)),
+            Ok(_) => Err(LinkError::NotStarted("it spoke out of turn".to_owned())),
+            Err(LinkError::Ended) => Err(LinkError::NotStarted(match self.child.wait() {
+                Ok(status) => format!("it ended at once ({status})"),
+                Err(error) => error.to_string(),
+            })),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the table was there already, and its elements were kept.
+    #[must_use]
+    pub const fn adopted(&self) -> bool {
+        self.adopted
+    }
+
+    /// The writer's process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How the writer ended, if it has.
+    #[must_use]
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// Sends one message; never blocks.
+    ///
+    /// # Errors
+    /// [`LinkError::Busy`] where too many wait; then nothing was sent.
+    pub fn send(&self, message: &ToWriter) -> Result<(), LinkError> {
+        let bytes = message.encode();
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        match rustix::io::retry_on_intr(|| send(&self.socket, &bytes, flags)) {
+            Ok(_) => Ok(()),
+            Err(rustix::io::Errno::AGAIN) => Err(LinkError::Busy),
+            Err(rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET) => Err(LinkError::Ended),
+            Err(error) => Err(LinkError::Socket(error.into())),
+        }
+    }
+
+    /// Takes the next message, if one is there; never blocks.
+    ///
+    /// # Errors
+    /// [`LinkError::Ended`] where the writer has ended: the engine ends too.
+    pub fn receive(&mut self) -> Result<Option<FromWriter>, LinkError> {
+        let flags = RecvFlags::DONTWAIT;
+        let received =
+            rustix::io::retry_on_intr(|| recv(&self.socket, self.buffer.as_mut_slice(), flags));
+        match received {
+            // No message is empty, so this is the end of the socket.
+            Ok((_, 0)) | Err(rustix::io::Errno::CONNRESET) => Err(LinkError::Ended),
+            Ok((length, _)) => Ok(Some(FromWriter::decode(
+                self.buffer.get(..length).unwrap_or(&[]),
+            )?)),
+            Err(rustix::io::Errno::AGAIN) => Ok(None),
+            Err(error) => Err(LinkError::Socket(error.into())),
+        }
+    }
+
+    /// Blocks until a message or the end is there, at most `patience`; false where neither came.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn wait(&self, patience: Duration) -> Result<bool, LinkError> {
+        let timeout = Timespec::try_from(patience).ok();
+        let mut ready = [PollFd::new(&self.socket, PollFlags::IN)];
+        rustix::io::retry_on_intr(|| poll(&mut ready, timeout.as_ref()))
+            .map(|count| count > 0)
+            .map_err(|error| LinkError::Socket(error.into()))
+    }
+
+    /// Asks the writer to end and waits for it. The table stays.
+    pub fn stop(mut self) {
+        let _ = self.send(&ToWriter::Stop);
+        // The writer closes its end last of all; whatever it still says is not needed.
+        while self.wait(FAREWELL).unwrap_or(false) {
+            if self.receive().is_err() {
+                let _ = self.child.wait();
+                return;
+            }
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl AsFd for Writer {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Two ends of a socket that keeps messages apart.
+fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (ours, theirs) = socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    for end in [&ours, &theirs] {
+        // A smaller buffer serves too, so a kernel that gives less is no error.
+        if sockopt::set_socket_send_buffer_size_force(end, BUFFER).is_err() {
+            sockopt::set_socket_send_buffer_size(end, BUFFER)?;
+        }
+    }
+    Ok((ours, theirs))
+}

@@ -1,0 +1,187 @@
+//! The messages between the engine and the firewall writer: a closed set.
+//!
+//! One message is one datagram of a `SOCK_SEQPACKET` pair, of a fixed layout
+//! that `codec` writes and reads. Neither side believes the other: whatever
+//! does not have the layout is an error, and the writer checks every limit
+//! again against its own reading of the configuration.
+
+use std::time::Duration;
+
+use spa_proto::Service;
+
+use super::element::{Change, ChangeId, KernelElement};
+
+/// The longest message either way, in bytes.
+pub const MAX_MESSAGE: usize = 65_536;
+
+/// The most elements that one [`FromWriter::Listed`] carries.
+pub const MAX_LISTED: usize = 1024;
+
+/// The longest text of an error, in bytes; longer ones are cut.
+pub const MAX_TEXT: usize = 8192;
+
+/// What the engine asks of the writer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToWriter {
+    /// Change grants; answered by [`FromWriter::Answer`].
+    Change(Change),
+    /// Tell what the kernel holds; answered by one or more [`FromWriter::Listed`].
+    List,
+    /// Read the configuration again and load the table that it asks for;
+    /// answered by [`FromWriter::Reloaded`].
+    Reload,
+    /// The administrator reached what is on trial: hide it for good; answered
+    /// by [`FromWriter::Confirmed`].
+    Confirm,
+    /// Tell how each hidden port stands; answered by [`FromWriter::Trials`].
+    Trials,
+    /// End. The table stays.
+    Stop,
+}
+
+/// What the writer tells the engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FromWriter {
+    /// The table stands; changes are taken. The first message, or `Failed` is.
+    Ready {
+        /// True where the table was there already and its elements were kept.
+        adopted: bool,
+    },
+    /// The writer cannot go on, for this reason. The last message.
+    Failed(String),
+    /// What became of a change.
+    Answer(Answer),
+    /// Elements that the kernel holds; `last` in the last message of the answer.
+    Listed {
+        /// At most [`MAX_LISTED`].
+        elements: Vec<KernelElement>,
+        /// No more follow.
+        last: bool,
+    },
+    /// What became of a reload; the error leaves everything as it was.
+    Reloaded(Result<(), String>),
+    /// Somebody removed or changed the table; it was put back.
+    Restored {
+        /// How many grants went back in.
+        grants: u32,
+    },
+    /// Somebody removed or changed the table, and putting it back failed for
+    /// this reason. It is tried again each second.
+    NotRestored(String),
+    /// A trial began, or ended.
+    Trial(TrialEvent),
+    /// How each hidden port stands.
+    Trials(Vec<TrialRow>),
+    /// How many trials `Confirm` ended, or why it could not be written down.
+    Confirmed(Result<u32, String>),
+}
+
+/// What became of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Which change.
+    pub id: ChangeId,
+    /// Done in the kernel, or nothing of it was done.
+    pub result: Result<(), FirewallRefusal>,
+}
+
+/// Why a change was not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FirewallRefusal {
+    /// The kernel's set of grants is full; nothing is evicted.
+    SetFull,
+    /// The table is gone and could not be put back.
+    TableMissing,
+    /// The configuration declares no such service.
+    NotDeclared,
+    /// Longer than any time that the configuration allows.
+    TooLong,
+    /// Shorter than the kernel's millisecond.
+    TooShort,
+    /// More steps than a change may have, none at all, or one element twice.
+    Malformed,
+    /// The kernel said this `errno`.
+    Kernel(i32),
+}
+
+impl FirewallRefusal {
+    /// One word for audit lines.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SetFull => "set_full",
+            Self::TableMissing => "table_missing",
+            Self::NotDeclared => "not_declared",
+            Self::TooLong => "too_long",
+            Self::TooShort => "too_short",
+            Self::Malformed => "malformed",
+            Self::Kernel(_) => "kernel",
+        }
+    }
+}
+
+impl std::fmt::Display for FirewallRefusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::SetFull => f.write_str("the kernel's set of grants is full"),
+            Self::TableMissing => {
+                f.write_str("the table inet spad is gone and could not be put back")
+            }
+            Self::NotDeclared => f.write_str("the configuration declares no such service"),
+            Self::TooLong => f.write_str("longer than the configuration allows"),
+            Self::TooShort => f.write_str("shorter than a millisecond"),
+            Self::Malformed => {
+                f.write_str("a change without steps, with too many, or with one element twice")
+            }
+            Self::Kernel(code) => {
+                write!(
+                    f,
+                    "the kernel said: {}",
+                    std::io::Error::from_raw_os_error(*code)
+                )
+            }
+        }
+    }
+}
+
+/// A trial of a newly hidden port, as it began or ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrialEvent {
+    /// The hidden port.
+    pub service: Service,
+    /// What happened.
+    pub change: TrialChange,
+}
+
+/// What happened to a trial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrialChange {
+    /// Hidden from now on, and shown again after this time unless it is reached.
+    Began(Duration),
+    /// A granted connection was established: hidden for good.
+    Reached,
+    /// The administrator confirmed it: hidden for good.
+    Confirmed,
+    /// Nobody reached it in time: everybody can see it again.
+    Over,
+}
+
+/// How a port that the configuration hides stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrialRow {
+    /// The port.
+    pub service: Service,
+    /// How it stands.
+    pub standing: Standing,
+}
+
+/// How a port that the configuration hides stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Hidden for good.
+    Hidden,
+    /// Hidden, and shown again after this time unless it is reached.
+    OnTrial(Duration),
+    /// Its trial ended unconfirmed: everybody can see it.
+    Shown,
+}
