@@ -9,17 +9,16 @@
 //!
 //! Offsets count from where the data of a packet socket of type SOCK_DGRAM
 //! begins, the network header, so one program serves every type of link. They
-//! are not counted from SKF_NET_OFF: kernels before 6.16 cannot follow that into
-//! packets whose headers lie outside the buffer's linear part, as some drivers
-//! deliver them, and would let no packet of ours pass there.
+//! are not counted from SKF_NET_OFF: older kernels do not follow that into packets
+//! whose headers lie outside the buffer's linear part, as some drivers deliver
+//! them, and would let no packet of ours pass there.
 
 use std::num::NonZeroU16;
 
 pub use super::assembler::Instruction;
 use super::assembler::{Assembler, Jump, Label};
-use super::frame::{
-    IPV6_HEADER, MAX_IPV4_HEADER, MAX_PAYLOAD, MAX_TAGS, MIN_PAYLOAD, TAG, UDP_HEADER,
-};
+use super::frame::{IPV6_HEADER, MAX_IPV4_HEADER, MAX_PAYLOAD, MIN_PAYLOAD, UDP_HEADER};
+use super::tags::{MAX_TAGS, TAG};
 
 /// Bytes of a frame that are kept: the longest headers and the longest payload.
 pub const KEEP: u32 = number(MAX_TAGS * TAG + MAX_IPV4_HEADER + UDP_HEADER + MAX_PAYLOAD);

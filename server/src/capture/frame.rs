@@ -28,18 +28,13 @@ use pnet::packet::ip::{IpNextHeaderProtocol, IpNextHeaderProtocols as Next};
 use pnet::packet::ipv4::{Ipv4Flags, Ipv4Packet};
 use pnet::packet::ipv6::Ipv6Packet;
 use pnet::packet::udp::UdpPacket;
-use pnet::packet::vlan::VlanPacket;
 
-use super::{Datagram, FrameFault};
+use super::{Datagram, FrameFault, tags};
 
 /// Shortest payload that is looked at, in bytes. docs/protocol.md, "Packet".
 pub const MIN_PAYLOAD: usize = 160;
 /// Longest payload that is looked at, in bytes. docs/protocol.md, "Packet".
 pub const MAX_PAYLOAD: usize = 512;
-/// VLAN tags in the data that are skipped.
-pub const MAX_TAGS: usize = 2;
-/// Bytes of one VLAN tag and the frame type after it.
-pub const TAG: usize = 4;
 /// Bytes of the longest IPv4 header.
 pub const MAX_IPV4_HEADER: usize = 60;
 /// Bytes of an IPv6 header.
@@ -47,16 +42,13 @@ pub const IPV6_HEADER: usize = 40;
 /// Bytes of a UDP header.
 pub const UDP_HEADER: usize = 8;
 
-/// A frame type of 802.1ad, which pnet's list calls by its older name.
-const SERVICE_TAG: u16 = 0x88a8;
-
 /// Reads one frame. `ethertype` in host byte order; `bytes` from the network
 /// header on, which is the VLAN tag where one was left in the data.
 ///
 /// # Errors
 /// The first [`FrameFault`].
 pub fn parse(ethertype: u16, interface: u32, bytes: &[u8]) -> Result<Datagram<'_>, FrameFault> {
-    let (ethertype, bytes) = skip_tags(ethertype, bytes)?;
+    let (ethertype, bytes) = tags::skip(ethertype, bytes)?;
     let packet = if ethertype == EtherTypes::Ipv4.0 {
         ipv4(bytes)?
     } else if ethertype == EtherTypes::Ipv6.0 {
@@ -88,21 +80,6 @@ struct Udp<'a> {
     source: u16,
     destination: u16,
     payload: &'a [u8],
-}
-
-fn skip_tags(ethertype: u16, bytes: &[u8]) -> Result<(u16, &[u8]), FrameFault> {
-    let (mut ethertype, mut bytes) = (ethertype, bytes);
-    let mut tags = 0;
-    while ethertype == EtherTypes::Vlan.0 || ethertype == SERVICE_TAG {
-        if tags == MAX_TAGS {
-            return Err(FrameFault::VlanTags);
-        }
-        let tag = VlanPacket::new(bytes).ok_or(FrameFault::Truncated)?;
-        ethertype = tag.get_ethertype().0;
-        bytes = bytes.get(TAG..).ok_or(FrameFault::Truncated)?;
-        tags += 1;
-    }
-    Ok((ethertype, bytes))
 }
 
 fn ipv4(bytes: &[u8]) -> Result<Packet<'_>, FrameFault> {

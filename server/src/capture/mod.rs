@@ -22,6 +22,16 @@ pub mod filter;
 pub mod frame;
 mod interfaces;
 mod moderation;
+mod tags;
+
+#[cfg(test)]
+mod craft;
+#[cfg(test)]
+mod filter_tests;
+#[cfg(test)]
+mod frame_tests;
+#[cfg(test)]
+mod interpreter;
 
 pub use datagram::Datagram;
 pub use error::CaptureError;
