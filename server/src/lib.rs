@@ -30,6 +30,8 @@ pub mod clock;
 
 pub mod paths;
 
+pub mod machine;
+
 pub mod config;
 
 pub mod control;

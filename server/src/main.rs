@@ -1,3 +1,6 @@
 //! `spad`, the server's command.
 #![forbid(unsafe_code)]
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    spad::cli::main()
+}

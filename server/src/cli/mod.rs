@@ -1,1 +1,211 @@
-//! To be written.
+//! The command line of `spad`: one file a subcommand.
+//!
+//! Takes arguments, gives results on standard output, everything else on
+//! standard error, and an exit code: 0 done, 1 findings or failure, 2 usage.
+//! Never takes a secret as an argument, never prompts without a terminal, never
+//! says success before it is one.
+
+mod ask;
+mod check;
+mod client;
+mod completions;
+mod confirm;
+mod firewall;
+mod firewall_writer;
+mod grants;
+mod init;
+mod key;
+mod live;
+mod man;
+mod outcome;
+mod owners;
+mod place;
+mod reload;
+mod replay;
+mod run;
+mod status;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::paths::Paths;
+
+pub(crate) use outcome::{Failure, Run};
+
+/// Hides services of this machine, and opens them to those who send one authentic packet.
+#[derive(Debug, Parser)]
+#[command(
+    name = "spad",
+    version,
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+#[command(
+    after_help = "Example:\n  spad init\n  spad client add anna --key spa-pub-… --allow ssh\n  spad check\n  spad run"
+)]
+struct Line {
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// The directory of spad.toml and clients.d
+    #[arg(long, global = true, value_name = "DIR", default_value = "/etc/spad")]
+    config: PathBuf,
+    /// The directory of the server's key and of what must outlive it
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        default_value = "/var/lib/spad"
+    )]
+    state: PathBuf,
+    /// The directory of the control socket
+    #[arg(long, global = true, value_name = "DIR", default_value = "/run/spad")]
+    run: PathBuf,
+    /// Report as JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+impl Options {
+    /// Where everything is.
+    pub(crate) fn paths(&self) -> Paths {
+        Paths {
+            config: self.config.clone(),
+            state: self.state.clone(),
+            run: self.run.clone(),
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon in the foreground
+    #[command(after_help = "Example:\n  spad run")]
+    Run(run::Arguments),
+    /// Check the configuration and show everything wrong with it
+    #[command(after_help = "Example:\n  spad check && spad reload")]
+    Check,
+    /// Make the directories, the server's key and a configuration that hides nothing yet
+    #[command(
+        after_help = "Example:\n  spad init --port 62201\n\nWhat is there already is kept, never overwritten."
+    )]
+    Init(init::Arguments),
+    /// The server's key
+    #[command(subcommand, after_help = "Example:\n  spad key show")]
+    Key(key::Command),
+    /// Who may open what
+    #[command(
+        subcommand,
+        after_help = "Example:\n  spad client add anna --key spa-pub-… --allow ssh,wg"
+    )]
+    Client(client::Command),
+    /// What the daemon sees and does
+    #[command(after_help = "Example:\n  spad status --json")]
+    Status(status::Arguments),
+    /// Who has what open, from where, for how long
+    #[command(after_help = "Example:\n  spad grants")]
+    Grants(grants::Arguments),
+    /// Let the running daemon take the configuration as it is now
+    #[command(after_help = "Example:\n  spad check && spad reload")]
+    Reload(reload::Arguments),
+    /// End the trial of newly hidden services: they stay hidden
+    #[command(after_help = "Example:\n  spad confirm")]
+    Confirm(confirm::Arguments),
+    /// The memory of used packets
+    #[command(subcommand, after_help = "Example:\n  spad replay reset --yes")]
+    Replay(replay::Command),
+    /// The firewall's table
+    #[command(subcommand, after_help = "Example:\n  spad firewall show")]
+    Firewall(firewall::Command),
+    /// The privileged process that writes the firewall; started by `spad run` alone
+    #[command(hide = true)]
+    FirewallWriter(firewall_writer::Arguments),
+    /// Print completions for a shell
+    #[command(
+        after_help = "Example:\n  spad completions bash > /usr/share/bash-completion/completions/spad"
+    )]
+    Completions(completions::Arguments),
+    /// Print the manual page, or write all pages into a directory
+    #[command(after_help = "Example:\n  spad man /usr/share/man/man8")]
+    Man(man::Arguments),
+}
+
+/// The whole command line, for completions and manual pages.
+pub(crate) fn definition() -> clap::Command {
+    <Line as clap::CommandFactory>::command()
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let line = match Line::try_parse() {
+        Ok(line) => line,
+        Err(error) => {
+            // Help and version are results; anything else is a fault of usage.
+            // Where neither can be written there is nobody left to tell.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    outcome::code(dispatch(&line))
+}
+
+fn dispatch(line: &Line) -> Run {
+    let options = &line.options;
+    match &line.command {
+        Command::Run(arguments) => run::run(options, arguments),
+        Command::Check => check::run(options),
+        Command::Init(arguments) => init::run(options, arguments),
+        Command::Key(command) => key::run(options, command),
+        Command::Client(command) => client::run(options, command),
+        Command::Status(arguments) => status::run(options, arguments),
+        Command::Grants(arguments) => grants::run(options, arguments),
+        Command::Reload(arguments) => reload::run(options, arguments),
+        Command::Confirm(arguments) => confirm::run(options, arguments),
+        Command::Replay(command) => replay::run(options, command),
+        Command::Firewall(command) => firewall::run(options, command),
+        Command::FirewallWriter(arguments) => firewall_writer::run(options, arguments),
+        Command::Completions(arguments) => completions::run(arguments),
+        Command::Man(arguments) => man::run(arguments),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_definition_of_the_command_line_is_sound() {
+        super::definition().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_help_with_an_example() {
+        fn visit(command: &clap::Command) {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            if !command.is_hide_set() {
+                let after = command
+                    .get_after_help()
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
+                assert!(
+                    after.contains("Example:"),
+                    "{} has no example",
+                    command.get_name()
+                );
+            }
+            command
+                .get_subcommands()
+                .filter(|sub| sub.get_name() != "help")
+                .for_each(visit);
+        }
+        visit(&super::definition());
+    }
+}

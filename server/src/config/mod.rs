@@ -8,6 +8,7 @@
 mod across;
 mod checked;
 mod client_file;
+pub mod edit;
 mod files;
 mod finding;
 mod last_good;
@@ -19,6 +20,7 @@ mod server_file;
 mod service_table;
 mod source;
 mod suggest;
+mod survey;
 mod values;
 mod written;
 
@@ -37,6 +39,8 @@ pub use last_good::{Usable, keep, load_or_last_good};
 pub use names::{ClientName, MAX_NAME, NameError, ServiceName};
 pub use network::{Network, NetworkError};
 pub use source::{Place, Source};
+pub use suggest::nearest;
+pub use survey::{Surveyed, survey};
 
 use client_file::ClientFile;
 use server_file::ServerFile;

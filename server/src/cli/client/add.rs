@@ -1,0 +1,280 @@
+//! `spad client add`: checks everything as if the file stood there, then writes it,
+//! then tells the running daemon.
+
+use std::path::PathBuf;
+
+use spa_keys::file::{Owner, Problem, Writing, read_secret_file, write_secret_file_with};
+use spa_keys::{ClientPublic, KeyError, KeyId, PreSharedKey, ServerPublic, SharedKey};
+
+use crate::cli::outcome::{note, print};
+use crate::cli::owners::Owners;
+use crate::cli::place::{self, Existing};
+use crate::cli::{Failure, Options, Run, key, live};
+use crate::config::{
+    self, ClientKey, ClientName, Config, Files, ListenPort, Occasion, ServiceName,
+};
+use crate::paths::Paths;
+
+#[derive(Debug, clap::Args)]
+#[group(id = "proof", required = true, multiple = false, args = ["key", "shared_key_file"])]
+pub(crate) struct Arguments {
+    /// The client's name
+    name: ClientName,
+    /// The client's public key, as `spa key show` prints it there
+    #[arg(long, value_name = "spa-pub-…")]
+    key: Option<String>,
+    /// A file with a shared key, mode 0600, for devices without a key pair; it is copied
+    #[arg(long, value_name = "FILE")]
+    shared_key_file: Option<PathBuf>,
+    /// A file with a pre-shared key, mode 0600, to be mixed in; it is copied
+    #[arg(long, value_name = "FILE", conflicts_with = "shared_key_file")]
+    psk_file: Option<PathBuf>,
+    /// The services it may open
+    #[arg(long, required = true, value_name = "SERVICE", value_delimiter = ',')]
+    allow: Vec<ServiceName>,
+    /// From when on it is refused, such as 2027-01-31T18:00:00Z
+    #[arg(long, value_name = "TIME")]
+    expires: Option<jiff::Timestamp>,
+    /// For people
+    #[arg(long)]
+    note: Option<String>,
+}
+
+/// The client's proof, read and checked.
+enum Proof {
+    Public(ClientPublic),
+    Shared(SharedKey),
+}
+
+pub(super) fn run(options: &Options, arguments: &Arguments) -> Run {
+    let paths = options.paths();
+    let name = &arguments.name;
+    let server = key::public(&paths)?;
+    let proof = proof(arguments, &server)?;
+    let pre_shared = match &arguments.psk_file {
+        Some(path) => {
+            let text = read_secret_file(path, Owner::Me)?;
+            Some(PreSharedKey::from_text(&text).map_err(|error| in_file(path, error))?)
+        }
+        None => None,
+    };
+    let mut files = Files::read(&paths.config);
+    let path = files.client_path(name);
+    if files.clients.contains_key(name) || path.symlink_metadata().is_ok() {
+        return Err(Failure::with_help(
+            format_args!("there is a client `{name}` already"),
+            format_args!("choose another name, or first say spad client remove {name}"),
+        ));
+    }
+    if arguments
+        .expires
+        .is_some_and(|expires| micros(expires) <= crate::clock::now().wall.as_micros())
+    {
+        return Err(Failure::with_help(
+            "the client would be expired at once",
+            "give --expires a time to come",
+        ));
+    }
+    let text = file_text(arguments, &proof, pre_shared.is_some());
+    files.put_client(name.clone(), text.clone());
+    let loaded =
+        config::check(&files, Occasion::Start, crate::clock::now().wall).map_err(|findings| {
+            note(&findings);
+            Failure::Failed("nothing was changed".to_owned())
+        })?;
+    if let Proof::Shared(shared) = &proof {
+        unshared(
+            &paths,
+            &loaded.config,
+            name,
+            &server,
+            shared.key_id(&server),
+        )?;
+    }
+    super::show_findings(&loaded.warnings);
+    let owners = Owners::find();
+    let secrets = secrets(&paths, name, &proof, pre_shared.as_ref(), owners)?;
+    let mode = owners.file_mode();
+    let written = place::file(
+        &path,
+        text.as_bytes(),
+        mode,
+        owners.configuration(),
+        Existing::Refuse,
+    );
+    if let Err(error) = written {
+        // Without the client file they belong to nobody.
+        for secret in &secrets {
+            place::remove(secret)?;
+        }
+        return Err(error.into());
+    }
+    note(format_args!("made {}", path.display()));
+    report(options, &loaded.config, &server)?;
+    live::tell(live::reload_running_daemon(&paths))
+}
+
+fn proof(arguments: &Arguments, server: &ServerPublic) -> Result<Proof, Failure> {
+    if let Some(path) = &arguments.shared_key_file {
+        let text = read_secret_file(path, Owner::Me)?;
+        return SharedKey::from_text(&text)
+            .map(Proof::Shared)
+            .map_err(|error| in_file(path, error));
+    }
+    // The argument itself is never shown: somebody may have given a secret.
+    let text = arguments.key.as_deref().unwrap_or_default();
+    let key: ClientPublic = text
+        .parse()
+        .map_err(|error: KeyError| Failure::Failed(format!("--key: {error}")))?;
+    key.check_for(server)
+        .map_err(|error| Failure::Failed(format!("--key: {error}")))?;
+    Ok(Proof::Public(key))
+}
+
+fn in_file(path: &std::path::Path, error: KeyError) -> Failure {
+    Failure::Failed(format!("{}: {error}", path.display()))
+}
+
+fn micros(at: jiff::Timestamp) -> u64 {
+    u64::try_from(at.as_microsecond()).unwrap_or(0)
+}
+
+/// The client's file; checked by the loader before it is written.
+fn file_text(arguments: &Arguments, proof: &Proof, pre_shared: bool) -> String {
+    let mut text = match proof {
+        Proof::Public(key) => format!("key = \"{key}\"\n"),
+        Proof::Shared(_) => "shared_key = true\n".to_owned(),
+    };
+    if pre_shared {
+        text.push_str("pre_shared_key = true\n");
+    }
+    let allow: Vec<String> = arguments
+        .allow
+        .iter()
+        .map(|name| format!("\"{name}\""))
+        .collect();
+    text.push_str(&format!("allow = [{}]\n", allow.join(", ")));
+    if let Some(expires) = arguments.expires {
+        text.push_str(&format!("expires = {expires}\n"));
+    }
+    if let Some(note) = &arguments.note {
+        text.push_str(&format!("note = {}\n", toml::Value::String(note.clone())));
+    }
+    text
+}
+
+/// Refuses a shared key that another client has.
+fn unshared(
+    paths: &Paths,
+    config: &Config,
+    name: &ClientName,
+    server: &ServerPublic,
+    id: KeyId,
+) -> Run {
+    let owner = Owners::find()
+        .engine
+        .map_or(Owner::Me, |(uid, _)| Owner::Also(uid));
+    for client in config.clients.iter().filter(|client| client.name != *name) {
+        for key in &client.keys {
+            let other = match key {
+                ClientKey::Public(public) => KeyId::of_client(server, public),
+                ClientKey::Shared => {
+                    let text = read_secret_file(
+                        &paths.client_keys().join(format!("{}.shared", client.name)),
+                        owner,
+                    )?;
+                    SharedKey::from_text(&text)?.key_id(server)
+                }
+            };
+            if other == id {
+                let message = format!("the client `{}` has this key already", client.name);
+                return Err(Failure::with_help(
+                    message,
+                    "give each client a key of its own",
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Copies the secrets to where the daemon reads them; gives the files written.
+fn secrets(
+    paths: &Paths,
+    name: &ClientName,
+    proof: &Proof,
+    pre_shared: Option<&PreSharedKey>,
+    owners: Owners,
+) -> Result<Vec<PathBuf>, Failure> {
+    let mut written = Vec::new();
+    let shared = match proof {
+        Proof::Shared(key) => Some((key.to_text(), "shared")),
+        Proof::Public(_) => None,
+    };
+    for (text, ending) in shared
+        .into_iter()
+        .chain(pre_shared.map(|key| (key.to_text(), "psk")))
+    {
+        let path = paths.client_keys().join(format!("{name}.{ending}"));
+        let writing = Writing {
+            replace: false,
+            owner: owners.engine,
+        };
+        write_secret_file_with(&path, &text, writing).map_err(|error| match error.problem {
+            Problem::Exists => Failure::with_help(
+                format_args!(
+                    "{}: a key is left of an earlier client of this name",
+                    path.display()
+                ),
+                format_args!("spad client remove {name}"),
+            ),
+            _ => error.into(),
+        })?;
+        written.push(path);
+    }
+    Ok(written)
+}
+
+/// Prints the line that makes this server known to the client.
+fn report(options: &Options, config: &Config, server: &ServerPublic) -> Run {
+    let address = config.listen.address.as_deref();
+    let port = match config.listen.port {
+        ListenPort::One(port) => port.get(),
+        // Any will do; this one needs no explanation.
+        ListenPort::Any => 62_201,
+    };
+    if options.json {
+        let report = serde_json::json!({ "address": address, "port": port, "server_key": server.to_string() });
+        return crate::cli::outcome::print_json(&report);
+    }
+    note("on the client:");
+    if address.is_none() {
+        note(
+            "(put this machine's name or address in place of ADDRESS; [listen] address = \"…\" fills it in)",
+        );
+    }
+    let host = host_name(address);
+    let address = address.unwrap_or("ADDRESS");
+    print(format_args!(
+        "spa host add {host} --address {address} --port {port} --key {server}"
+    ))
+}
+
+/// What the client may call this server: the first part of its name.
+fn host_name(address: Option<&str>) -> String {
+    let node = rustix::system::uname();
+    let name = address.filter(|address| address.parse::<std::net::IpAddr>().is_err());
+    let name = name.map_or_else(
+        || node.nodename().to_string_lossy().into_owned(),
+        str::to_owned,
+    );
+    let first = name
+        .split('.')
+        .next()
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    // Only what is a name on the other side as well.
+    first
+        .parse::<ClientName>()
+        .map_or_else(|_| "gw".to_owned(), |name| name.to_string())
+}

@@ -1,0 +1,89 @@
+//! `spad client`: who may open what. One file a command; every add has an exact inverse.
+
+mod add;
+mod list;
+mod remove;
+mod reset;
+mod switch;
+
+use super::outcome::warn;
+use super::{Failure, Options, Run};
+use crate::config::{self, ClientName, Files, Findings, Occasion};
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Let a client open services
+    #[command(after_help = "Example:\n  spad client add anna --key spa-pub-… --allow ssh,wg")]
+    Add(Box<add::Arguments>),
+    /// List the clients
+    #[command(after_help = "Example:\n  spad client list --json")]
+    List,
+    /// Show one client
+    #[command(after_help = "Example:\n  spad client show anna")]
+    Show(Name),
+    /// Refuse a client from now on, and keep its file
+    #[command(after_help = "Example:\n  spad client disable anna")]
+    Disable(Name),
+    /// Let a disabled client open services again
+    #[command(after_help = "Example:\n  spad client enable anna")]
+    Enable(Name),
+    /// Let a client whose clock ran ahead in again: forgets which of its packets were used
+    #[command(after_help = "Example:\n  spad client reset anna --yes")]
+    Reset(reset::Arguments),
+    /// Remove a client and its keys; its used packets stay used
+    #[command(after_help = "Example:\n  spad client remove anna")]
+    Remove(Name),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Name {
+    /// The client's name
+    name: ClientName,
+}
+
+pub(crate) fn run(options: &Options, command: &Command) -> Run {
+    match command {
+        Command::Add(arguments) => add::run(options, arguments),
+        Command::List => list::list(options),
+        Command::Show(name) => list::show(options, &name.name),
+        Command::Disable(name) => switch::disable(options, &name.name),
+        Command::Enable(name) => switch::enable(options, &name.name),
+        Command::Reset(arguments) => reset::run(options, arguments),
+        Command::Remove(name) => remove::run(options, &name.name),
+    }
+}
+
+/// What the configuration is like now; its errors are for others to stop at.
+fn look(files: &Files) -> Findings {
+    match config::check(files, Occasion::Start, crate::clock::now().wall) {
+        Ok(loaded) => loaded.warnings,
+        Err(findings) => findings,
+    }
+}
+
+/// Shows what a change left behind: a locked door, or faults that were there before.
+fn show_findings(findings: &Findings) {
+    if !findings.is_empty() {
+        super::outcome::note(findings);
+    }
+    if findings.has_errors() {
+        warn(
+            "the configuration has errors: until they are mended it is not taken, at start the last good one is",
+        );
+    }
+}
+
+/// There is no such client.
+fn unknown(files: &Files, name: &ClientName) -> Failure {
+    let names = files.clients.keys().map(ClientName::as_str);
+    match config::nearest(name.as_str(), names) {
+        Some(meant) => Failure::with_help(
+            format_args!("there is no client `{name}`"),
+            format_args!("did you mean `{meant}`?"),
+        ),
+        None => Failure::with_help(
+            format_args!("there is no client `{name}`"),
+            "spad client list shows them",
+        ),
+    }
+}

@@ -1,0 +1,26 @@
+//! `spad client remove`: the exact inverse of `add`, but for what was used, which stays used.
+//!
+//! Works whatever state the files are in, and is never refused.
+
+use crate::cli::live::{self, Outcome};
+use crate::cli::outcome::note;
+use crate::cli::{Options, Run, place};
+use crate::config::{ClientName, Files};
+
+pub(super) fn run(options: &Options, name: &ClientName) -> Run {
+    let paths = options.paths();
+    let files = Files::read(&paths.config);
+    // The client first: from then on its keys are nobody's.
+    let mut removed = place::remove(&files.client_path(name))?;
+    removed |= place::remove(&super::switch::aside(&files, name))?;
+    for ending in ["shared", "psk"] {
+        removed |= place::remove(&paths.client_keys().join(format!("{name}.{ending}")))?;
+    }
+    let live = live::stop_serving(&paths, name);
+    if !removed && !matches!(live, Outcome::Done(_)) {
+        return Err(super::unknown(&files, name));
+    }
+    note(format_args!("`{name}` is removed"));
+    super::show_findings(&super::look(&Files::read(&paths.config)));
+    live::tell(live)
+}

@@ -1,0 +1,88 @@
+//! `spad client disable` and `enable`: one line in the client's file.
+//!
+//! Works whatever state the files are in, and is never refused: a file that
+//! cannot be edited for sure is moved aside, and moved back by the other.
+
+use std::path::PathBuf;
+
+use crate::cli::live::{self, Outcome};
+use crate::cli::outcome::{note, warn};
+use crate::cli::place::{self, Existing};
+use crate::cli::{Options, Run};
+use crate::config::{ClientName, Files, edit};
+
+/// What a file that was moved aside is called: the loader passes it over.
+pub(super) fn aside(files: &Files, name: &ClientName) -> PathBuf {
+    files.client_path(name).with_extension("toml.disabled")
+}
+
+pub(super) fn disable(options: &Options, name: &ClientName) -> Run {
+    let paths = options.paths();
+    let files = Files::read(&paths.config);
+    let path = files.client_path(name);
+    let text = files.clients.get(name).map(|source| source.text());
+    if path.symlink_metadata().is_err() {
+        // The daemon may serve from its last good configuration.
+        return match live::stop_serving(&paths, name) {
+            Outcome::Done(message) => {
+                note(message);
+                Ok(())
+            }
+            Outcome::NotRunning | Outcome::Refused(_)
+                if aside(&files, name).symlink_metadata().is_ok() =>
+            {
+                note(format_args!("`{name}` is disabled already"));
+                Ok(())
+            }
+            Outcome::NotRunning | Outcome::Refused(_) => Err(super::unknown(&files, name)),
+        };
+    }
+    if text.is_some_and(|text| edit::is_enabled(text) == Some(false)) {
+        note(format_args!("`{name}` is disabled already"));
+    } else if let Some(edited) = text.and_then(edit::disabled) {
+        place::file(&path, edited.as_bytes(), 0o600, None, Existing::Replace)?;
+        note(format_args!("`{name}` is disabled in {}", path.display()));
+    } else {
+        let aside = aside(&files, name);
+        place::rename(&path, &aside)?;
+        warn(format_args!(
+            "the file could not be edited and was moved to {}",
+            aside.display()
+        ));
+    }
+    let after = Files::read(&paths.config);
+    super::show_findings(&super::look(&after));
+    live::tell(live::stop_serving(&paths, name))
+}
+
+pub(super) fn enable(options: &Options, name: &ClientName) -> Run {
+    let paths = options.paths();
+    let files = Files::read(&paths.config);
+    let path = files.client_path(name);
+    let aside = aside(&files, name);
+    match files.clients.get(name).map(|source| source.text()) {
+        Some(text) if edit::is_enabled(text) == Some(true) => {
+            note(format_args!("`{name}` is enabled already"))
+        }
+        Some(text) => match edit::enabled(text) {
+            Some(edited) => {
+                place::file(&path, edited.as_bytes(), 0o600, None, Existing::Replace)?;
+                note(format_args!("`{name}` is enabled in {}", path.display()));
+            }
+            None => warn(format_args!("{} cannot be edited as it is", path.display())),
+        },
+        None if path.symlink_metadata().is_err() && aside.symlink_metadata().is_ok() => {
+            place::rename(&aside, &path)?;
+            note(format_args!("moved back to {}", path.display()));
+        }
+        None if path.symlink_metadata().is_ok() => {}
+        None => return Err(super::unknown(&files, name)),
+    }
+    let after = Files::read(&paths.config);
+    let findings = super::look(&after);
+    super::show_findings(&findings);
+    if findings.has_errors() {
+        return Err(crate::cli::Failure::Said);
+    }
+    live::tell(live::reload_running_daemon(&paths))
+}

@@ -1,0 +1,15 @@
+//! `spad completions`: what a shell needs to complete our commands.
+
+use super::{Run, outcome};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Which shell
+    shell: clap_complete::Shell,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Run {
+    let mut text = Vec::new();
+    clap_complete::generate(arguments.shell, &mut super::definition(), "spad", &mut text);
+    outcome::print(String::from_utf8_lossy(&text).trim_end())
+}

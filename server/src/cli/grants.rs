@@ -1,0 +1,14 @@
+//! `spad grants`: who has what open.
+
+use super::{Failure, Options, Run};
+
+/// What it takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {}
+
+/// Runs it.
+pub(crate) fn run(_options: &Options, _arguments: &Arguments) -> Run {
+    Err(Failure::Failed(
+        "`spad grants` is not written yet".to_owned(),
+    ))
+}

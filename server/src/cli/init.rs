@@ -1,0 +1,201 @@
+//! `spad init`: directories, the server's key, a commented spad.toml.
+//!
+//! Makes what is missing and keeps what is there, so that it can be said twice.
+//! Hides nothing: the first thing hidden could be the way to this machine.
+
+use std::num::NonZeroU16;
+use std::path::Path;
+
+use serde_json::json;
+use spa_keys::ServerSecret;
+use spa_keys::file::{Problem, Writing, write_secret_file_with};
+
+use super::outcome::{note, print, print_json, warn};
+use super::owners::Owners;
+use super::place::{self, Existing};
+use super::{Failure, Options, Run, key};
+use crate::config::{self, ListenPort};
+use crate::machine::{self, Tie};
+use crate::paths::Paths;
+
+mod port;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The UDP port of knocks [default: drawn at random outside the local port range]
+    #[arg(long, value_name = "PORT")]
+    port: Option<NonZeroU16>,
+}
+
+pub(crate) fn run(options: &Options, arguments: &Arguments) -> Run {
+    let paths = options.paths();
+    let owners = Owners::find();
+    if let (Some(port), Some(listen)) = (arguments.port, existing_port(&paths)?)
+        && listen != ListenPort::One(port)
+    {
+        let file = paths.configuration();
+        return Err(Failure::with_help(
+            format_args!(
+                "{} is there already, with another port, and is never overwritten",
+                file.display()
+            ),
+            "change [listen] port in it, or leave --port out",
+        ));
+    }
+    if owners.stand_in && owners.engine.is_some() {
+        warn(
+            "there is no user `spad`: `nobody` gets the state, which other programs may share\n  help: adduser --system --group --no-create-home spad, before spad init",
+        );
+    }
+    directories(&paths, owners)?;
+    let key_is_new = server_key(&paths, owners)?;
+    configuration(&paths, owners, arguments.port)?;
+    state(&paths, key_is_new)?;
+    report(options, &paths)
+}
+
+fn made(path: &Path, new: bool) {
+    note(format_args!(
+        "{} {}",
+        if new { "made" } else { "kept" },
+        path.display()
+    ));
+}
+
+fn directories(paths: &Paths, owners: Owners) -> Run {
+    for path in [&paths.config, &paths.clients()] {
+        made(
+            path,
+            place::directory(path, owners.directory_mode(), owners.configuration())?,
+        );
+    }
+    for path in [&paths.state, &paths.client_keys()] {
+        made(path, place::directory(path, 0o700, owners.engine)?);
+    }
+    Ok(())
+}
+
+/// Makes the server's key; false if there is one.
+fn server_key(paths: &Paths, owners: Owners) -> Result<bool, Failure> {
+    let path = paths.server_key();
+    if path.symlink_metadata().is_ok() {
+        // A key that cannot be read must be seen to before anything builds on it.
+        key::public(paths)?;
+        made(&path, false);
+        return Ok(false);
+    }
+    let secret = ServerSecret::generate()?;
+    let writing = Writing {
+        replace: false,
+        owner: owners.engine,
+    };
+    match write_secret_file_with(&path, &secret.to_text(), writing) {
+        Ok(()) => {}
+        // Another `spad init` was faster.
+        Err(error) if matches!(error.problem, Problem::Exists) => return Ok(false),
+        Err(error) => return Err(error.into()),
+    }
+    made(&path, true);
+    Ok(true)
+}
+
+fn configuration(paths: &Paths, owners: Owners, port: Option<NonZeroU16>) -> Run {
+    let path = paths.configuration();
+    if path.symlink_metadata().is_ok() {
+        made(&path, false);
+        return Ok(());
+    }
+    let port = match port {
+        Some(port) => {
+            if port::local_range().contains(&port.get()) {
+                let why =
+                    "lies in the range from which this machine draws ports for its own connections";
+                warn(format_args!(
+                    "port {port} {why}\n  help: choose one outside /proc/sys/net/ipv4/ip_local_port_range"
+                ));
+            }
+            port
+        }
+        None => port::draw()?,
+    };
+    let text = include_str!("spad.toml").replace("@PORT@", &port.to_string());
+    place::file(
+        &path,
+        text.as_bytes(),
+        owners.file_mode(),
+        owners.configuration(),
+        Existing::Refuse,
+    )?;
+    made(&path, true);
+    Ok(())
+}
+
+/// Journal and horizon, and whose machine the key is.
+fn state(paths: &Paths, key_is_new: bool) -> Run {
+    match machine::tie(paths)? {
+        Tie::Here => {}
+        Tie::Untied => {
+            if !key_is_new {
+                raise_floors(paths)?;
+            }
+            key::write_tie(paths)?;
+            made(&paths.machine(), true);
+        }
+        Tie::Elsewhere => {
+            warn("the server's key belongs to another machine\n  help: spad key adopt")
+        }
+    }
+    Ok(())
+}
+
+/// Sets base floor and horizon to now + 2 × skew, for a key that was in use before.
+pub(crate) fn raise_floors(_paths: &Paths) -> Run {
+    Ok(())
+}
+
+/// The port that the configuration has; `None` if there is no configuration yet.
+fn existing_port(paths: &Paths) -> Result<Option<ListenPort>, Failure> {
+    if paths.configuration().symlink_metadata().is_err() {
+        return Ok(None);
+    }
+    match config::load(&paths.config) {
+        Ok(loaded) => Ok(Some(loaded.config.listen.port)),
+        Err(findings) => {
+            note(&findings);
+            Err(Failure::with_help(
+                "the configuration that is there has errors",
+                "mend it, then say spad init again",
+            ))
+        }
+    }
+}
+
+fn report(options: &Options, paths: &Paths) -> Run {
+    let public = key::public(paths)?;
+    let port = match existing_port(paths)? {
+        Some(ListenPort::One(port)) => port.to_string(),
+        Some(ListenPort::Any) | None => "any".to_owned(),
+    };
+    if options.json {
+        return print_json(&json!({ "public_key": public.to_string(), "port": port }));
+    }
+    let flags = flags(paths);
+    print(format_args!(
+        "server key  {public}\nport        {port}\n\nnothing is hidden yet. Next:\n  spad{flags} client add NAME --key spa-pub-… --allow ssh\n  spad{flags} run"
+    ))
+}
+
+/// The options that later commands need as well.
+fn flags(paths: &Paths) -> String {
+    let mut flags = String::new();
+    for (name, path, default) in [
+        ("config", &paths.config, "/etc/spad"),
+        ("state", &paths.state, "/var/lib/spad"),
+        ("run", &paths.run, "/run/spad"),
+    ] {
+        if path != Path::new(default) {
+            flags.push_str(&format!(" --{name} {}", path.display()));
+        }
+    }
+    flags
+}

@@ -1,0 +1,64 @@
+//! What changes reach the running daemon at once, if one runs.
+
+use crate::config::ClientName;
+use crate::control::client::{ControlError, ask};
+use crate::control::{Request, Response};
+use crate::paths::Paths;
+
+use super::outcome::{note, warn};
+use super::{Failure, Run};
+
+/// What became of a request.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// No daemon runs here.
+    NotRunning,
+    /// It was done; in a sentence.
+    Done(String),
+    /// It was not done, and why.
+    Refused(String),
+}
+
+/// Lets the running daemon take the configuration as it is now.
+pub(crate) fn reload_running_daemon(paths: &Paths) -> Outcome {
+    request(paths, &Request::Reload)
+}
+
+/// Lets the running daemon stop serving this client, whatever state the files are in.
+pub(crate) fn stop_serving(paths: &Paths, client: &ClientName) -> Outcome {
+    request(
+        paths,
+        &Request::Disable {
+            client: client.to_string(),
+        },
+    )
+}
+
+/// Asks the running daemon.
+pub(crate) fn request(paths: &Paths, request: &Request) -> Outcome {
+    match ask(&paths.control_socket(), request) {
+        Ok(Response::Done { message }) => Outcome::Done(message),
+        Ok(Response::Failed { message }) => Outcome::Refused(message),
+        Ok(_) => Outcome::Refused("the daemon gave an answer to another question".to_owned()),
+        Err(ControlError::NotRunning { .. }) => Outcome::NotRunning,
+        Err(error) => Outcome::Refused(error.to_string()),
+    }
+}
+
+/// Says what became of a change that stands in the files already.
+pub(crate) fn tell(outcome: Outcome) -> Run {
+    match outcome {
+        Outcome::NotRunning => {
+            note("the daemon does not run here; it takes this at its next start");
+            Ok(())
+        }
+        Outcome::Done(message) => {
+            note(message.trim_end());
+            Ok(())
+        }
+        Outcome::Refused(message) => {
+            warn("the files are changed, and the running daemon has not taken it");
+            Err(Failure::Failed(message))
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! `spad man`: manual pages, made from the definition of the command line.
+
+use std::path::{Path, PathBuf};
+
+use super::{Failure, Run, outcome};
+
+/// The section of commands for administrators.
+const SECTION: &str = "8";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Write every page into this directory instead of printing the first
+    directory: Option<PathBuf>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Run {
+    let mut command = super::definition();
+    command.build();
+    match &arguments.directory {
+        None => outcome::print(String::from_utf8_lossy(&page(&command, "spad")?).trim_end()),
+        Some(directory) => write_all(&command, "spad", directory),
+    }
+}
+
+/// The page of one command, as `man` reads it.
+fn page(command: &clap::Command, name: &str) -> Result<Vec<u8>, Failure> {
+    let mut text = Vec::new();
+    let command = command.clone().display_name(name.to_owned());
+    clap_mangen::Man::new(command)
+        .title(name.to_uppercase())
+        .section(SECTION)
+        .render(&mut text)?;
+    Ok(text)
+}
+
+fn write_all(command: &clap::Command, name: &str, directory: &Path) -> Run {
+    let path = directory.join(format!("{name}.{SECTION}"));
+    let text = page(command, name)?;
+    std::fs::write(&path, text)
+        .map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))?;
+    for sub in command.get_subcommands() {
+        if !sub.is_hide_set() && sub.get_name() != "help" {
+            write_all(sub, &format!("{name}-{}", sub.get_name()), directory)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! How a command ends, and how that is said.
+//!
+//! Results go to standard output through `print`, which cannot panic on a
+//! closed pipe; notes and errors go to standard error.
+
+use std::fmt::{self, Display};
+use std::io::Write;
+use std::process::ExitCode;
+
+/// What a command gives.
+pub(crate) type Run = Result<(), Failure>;
+
+/// Why a command did not do what it was asked for.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// It failed, or found something wrong; with all there is to say.
+    Failed(String),
+    /// Everything was said already.
+    Said,
+}
+
+impl Failure {
+    /// A failure and how to mend it.
+    pub(crate) fn with_help(what: impl Display, help: impl Display) -> Self {
+        Self::Failed(format!("{what}\n  help: {help}"))
+    }
+}
+
+/// Any error's text tells the whole story, mend included.
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// Writes a result, a line's end after it.
+pub(crate) fn print(result: impl Display) -> Run {
+    let mut out = std::io::stdout().lock();
+    let written = writeln!(out, "{result}").and_then(|()| out.flush());
+    written.map_err(|error| match error.kind() {
+        // Whoever read it has gone, as `head` does.
+        std::io::ErrorKind::BrokenPipe => Failure::Said,
+        _ => Failure::Failed(format!("standard output: {error}")),
+    })
+}
+
+/// Writes a report as one line of JSON.
+pub(crate) fn print_json(report: &serde_json::Value) -> Run {
+    print(report)
+}
+
+/// Says something besides the result.
+pub(crate) fn note(text: impl Display) {
+    // Nothing can be told where standard error is gone.
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// Says a warning besides the result.
+pub(crate) fn warn(text: impl Display) {
+    note(format_args!("warning: {text}"));
+}
+
+/// Says what is left to say, and gives the process's exit code.
+pub(super) fn code(run: Run) -> ExitCode {
+    match run {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Said) => ExitCode::from(1),
+        Err(Failure::Failed(what)) => {
+            note(format_args!("error: {what}"));
+            ExitCode::from(1)
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(what) => f.write_str(what),
+            Self::Said => f.write_str("see above"),
+        }
+    }
+}

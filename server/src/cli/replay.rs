@@ -1,0 +1,26 @@
+//! `spad replay`: the memory of used packets.
+
+use super::{Failure, Options, Run};
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Forget which packets were used: the administrator's own exception, after a clock gone wrong
+    #[command(after_help = "Example:\n  spad replay reset --yes")]
+    Reset {
+        /// Do not ask back
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// Runs it.
+pub(crate) fn run(_options: &Options, command: &Command) -> Run {
+    let Command::Reset { yes } = command;
+    super::ask::sure(
+        "Packets used before now could be used once more. Forget them?",
+        *yes,
+    )?;
+    Err(Failure::Failed(
+        "`spad replay reset` is not written yet".to_owned(),
+    ))
+}

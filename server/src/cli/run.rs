@@ -1,0 +1,12 @@
+//! `spad run`: the daemon, in the foreground.
+
+use super::{Failure, Options, Run};
+
+/// What it takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {}
+
+/// Runs it.
+pub(crate) fn run(_options: &Options, _arguments: &Arguments) -> Run {
+    Err(Failure::Failed("`spad run` is not written yet".to_owned()))
+}

@@ -1,0 +1,124 @@
+//! Changes to a client file that leave every other byte of it alone.
+//!
+//! Pure: text in, text out. Whatever does not come out as meant is not given.
+
+use toml::de::{DeTable, DeValue};
+
+/// The file with `enabled = false`; `None` if that cannot be written into it for sure.
+#[must_use]
+pub fn disabled(text: &str) -> Option<String> {
+    let edited = match place(text) {
+        Place::Value(span) => replaced(text, span, "false")?,
+        Place::Absent => {
+            // At the top: below, it could fall into a table or an unfinished value.
+            let (mark, rest) = match text.strip_prefix('\u{feff}') {
+                Some(rest) => ("\u{feff}", rest),
+                None => ("", text),
+            };
+            format!("{mark}enabled = false\n{rest}")
+        }
+        Place::Unclear => return None,
+    };
+    (is_enabled(&edited) == Some(false)).then_some(edited)
+}
+
+/// The file without `enabled = false`; `None` if that cannot be done for sure.
+#[must_use]
+pub fn enabled(text: &str) -> Option<String> {
+    let edited = match place(text) {
+        Place::Value(span) => {
+            let before = text.get(..span.start)?;
+            let start = before
+                .rfind('\n')
+                .map_or(0, |newline| newline.saturating_add(1));
+            let after = text.get(span.end..)?;
+            let end = after.find('\n').map_or(text.len(), |newline| {
+                span.end.saturating_add(newline).saturating_add(1)
+            });
+            let line = text.get(start..end)?;
+            if line.trim() == "enabled = false" {
+                replaced(text, start..end, "")?
+            } else {
+                replaced(text, span, "true")?
+            }
+        }
+        Place::Absent => text.to_owned(),
+        Place::Unclear => return None,
+    };
+    (is_enabled(&edited) == Some(true)).then_some(edited)
+}
+
+/// What the file says; `None` if it cannot be understood.
+#[must_use]
+pub fn is_enabled(text: &str) -> Option<bool> {
+    let table = DeTable::parse(text).ok()?;
+    match table.get_ref().get("enabled") {
+        None => Some(true),
+        Some(value) => value.get_ref().as_bool(),
+    }
+}
+
+enum Place {
+    Value(std::ops::Range<usize>),
+    Absent,
+    Unclear,
+}
+
+fn place(text: &str) -> Place {
+    let Ok(table) = DeTable::parse(text) else {
+        return Place::Unclear;
+    };
+    match table.get_ref().get("enabled") {
+        None => Place::Absent,
+        Some(value) if matches!(value.get_ref(), DeValue::Boolean(_)) => Place::Value(value.span()),
+        Some(_) => Place::Unclear,
+    }
+}
+
+fn replaced(text: &str, span: std::ops::Range<usize>, by: &str) -> Option<String> {
+    let (before, after) = (text.get(..span.start)?, text.get(span.end..)?);
+    Some(format!("{before}{by}{after}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_comment_survives_disabling_and_enabling() {
+        let text =
+            "# Anna's laptop\nkey = \"x\" # since May\nallow = [\n  \"ssh\", # for work\n]\n";
+        let off = disabled(text).unwrap();
+        assert!(off.contains("# for work") && is_enabled(&off) == Some(false));
+        assert_eq!(enabled(&off).unwrap(), text);
+        let written = "key = \"x\"\nenabled = true # since May\n";
+        let off = disabled(written).unwrap();
+        assert_eq!(off, "key = \"x\"\nenabled = false # since May\n");
+        assert_eq!(enabled(&off).unwrap(), written);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_understood_is_not_edited() {
+        for text in [
+            "enabled = \"no\"\n",
+            "enabled = false\nenabled = true\n",
+            "key = \"x\nenabled = true",
+            "\u{0}",
+        ] {
+            assert_eq!(disabled(text), None, "{text:?}");
+            assert_eq!(enabled(text), None, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn disabling_any_text_disables_it_or_says_that_it_cannot(text in "[a-z=\"#\n\\[\\]. ]{0,60}") {
+            if let Some(edited) = disabled(&text) {
+                prop_assert_eq!(is_enabled(&edited), Some(false));
+                prop_assert!(enabled(&edited).is_some());
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The clients as far as their files can be understood, for lists of them.
+//!
+//! Pure. Works whatever state the files are in; nothing is judged by it, and
+//! texts from files that may hold anything are made fit to be shown.
+
+use spa_proto::Timestamp;
+
+use super::checked::ClientKey;
+use super::files::Files;
+use super::finding::Severity;
+use super::names::ClientName;
+use super::redact::quote;
+use super::{client_file, written};
+
+/// What is known of one client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Surveyed {
+    /// The client.
+    pub name: ClientName,
+    /// Whether its file has a fault, which keeps the whole configuration from being used.
+    pub faulty: bool,
+    /// Its keys: the public ones whole, a shared one as those words.
+    pub keys: Vec<String>,
+    /// Whether a pre-shared key is mixed in.
+    pub pre_shared_key: bool,
+    /// What it may open, as written.
+    pub allow: Vec<String>,
+    /// Where it may be; empty means anywhere.
+    pub sources: Vec<String>,
+    /// From when on it is refused.
+    pub expires: Option<Timestamp>,
+    /// False for a disabled one.
+    pub enabled: bool,
+    /// Its longest grant, in seconds.
+    pub max_ttl_s: Option<u64>,
+    /// Whether it must state its address.
+    pub require_address: Option<bool>,
+    /// For people.
+    pub note: Option<String>,
+}
+
+/// Every client file that can be read.
+#[must_use]
+pub fn survey(files: &Files) -> Vec<Surveyed> {
+    files
+        .clients
+        .iter()
+        .map(|(name, source)| one(name, source))
+        .collect()
+}
+
+fn one(name: &ClientName, source: &super::Source) -> Surveyed {
+    let page = written::Page::new(source);
+    let read = client_file::read(&page, name);
+    let faulty = page
+        .into_findings()
+        .iter()
+        .any(|finding| finding.severity == Severity::Error);
+    let mut surveyed = Surveyed {
+        name: name.clone(),
+        faulty: faulty || read.is_none(),
+        keys: Vec::new(),
+        pre_shared_key: false,
+        allow: Vec::new(),
+        sources: Vec::new(),
+        expires: None,
+        enabled: true,
+        max_ttl_s: None,
+        require_address: None,
+        note: None,
+    };
+    let Some(client) = read else { return surveyed };
+    surveyed
+        .keys
+        .extend(client.keys.iter().map(|key| match &key.value {
+            ClientKey::Public(key) => key.to_string(),
+            ClientKey::Shared => "shared key".to_owned(),
+        }));
+    surveyed.pre_shared_key = client.pre_shared_key;
+    surveyed
+        .allow
+        .extend(client.allow.iter().map(|name| quote(&name.value)));
+    surveyed
+        .sources
+        .extend(client.sources.iter().map(ToString::to_string));
+    surveyed.expires = client.expires;
+    surveyed.enabled = client.enabled;
+    surveyed.max_ttl_s = client.max_ttl.map(|time| time.as_secs());
+    surveyed.require_address = client.require_address;
+    surveyed.note = client.note.map(|note| quote(&note));
+    surveyed
+}
