@@ -10,6 +10,27 @@ pub mod cache;
 
 pub mod horizon;
 
+pub mod reading;
+
+pub mod journal;
+
+pub mod slots;
+
+mod start;
+
+pub mod disk;
+
+pub mod error;
+
+pub mod machine;
+
+pub mod state;
+
+mod open;
+
 pub use cache::{Bounds, Recorder, ReplayCache, Seen, Sighting};
-pub use horizon::Horizon;
+pub use error::{StateError, StateEvent};
+pub use horizon::{BeyondHorizon, Horizon};
+pub use open::Opened;
 pub use record::{Holder, HolderKey, JournalRecord};
+pub use state::State;

@@ -132,6 +132,13 @@ pub enum Entry {
         /// The journal is incomplete, or this horizon was once not written.
         incomplete: bool,
     },
+    /// In the run directory: the disk could not be written in this boot.
+    Memory {
+        /// Which boot.
+        boot_id: [u8; 16],
+        /// The horizon that the disk does not hold.
+        timestamp: Timestamp,
+    },
     /// A record.
     Record(JournalRecord),
 }
@@ -156,6 +163,10 @@ pub fn encode(generation: u32, entry: &Entry) -> [u8; RECORD] {
             writer.time(*timestamp);
             writer.put(&[u8::from(*incomplete)]);
         }
+        Entry::Memory { boot_id, timestamp } => {
+            writer.put(boot_id);
+            writer.time(*timestamp);
+        }
         Entry::Record(record) => put_record(&mut writer, record),
     }
     writer.finish()
@@ -167,6 +178,7 @@ fn kind(entry: &Entry) -> u8 {
         Entry::Incomplete => 2,
         Entry::Clean { .. } => 3,
         Entry::Horizon { .. } => 4,
+        Entry::Memory { .. } => 5,
         Entry::Record(JournalRecord::Nonce { .. }) => 16,
         Entry::Record(JournalRecord::Floor { .. }) => 17,
         Entry::Record(JournalRecord::BaseFloor { .. }) => 18,
@@ -243,6 +255,10 @@ fn parse(bytes: &[u8; RECORD]) -> Option<(u32, Entry)> {
             sequence: u64::from_be_bytes(reader.take()?),
             timestamp: reader.time()?,
             incomplete: reader.take::<1>()? != [0],
+        },
+        5 => Entry::Memory {
+            boot_id: reader.take()?,
+            timestamp: reader.time()?,
         },
         16 => Entry::Record(JournalRecord::Nonce {
             id: reader.id()?,

@@ -83,6 +83,15 @@ pub struct ReplayCache {
     closes: Closes,
 }
 
+impl std::fmt::Debug for ReplayCache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReplayCache")
+            .field("base", &self.base)
+            .field("entries", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
 impl Default for ReplayCache {
     fn default() -> Self {
         Self::new(Bounds::default())

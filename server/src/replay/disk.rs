@@ -1,0 +1,188 @@
+//! `[IO]` The few files of the state, behind the four things done to them.
+//!
+//! The rules of journal and horizon are written against [`Disk`], so that tests
+//! can cut the power between any two of its calls, or let them fail.
+//! [`Directory`] is the real one; it opens every file at the start and none later.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// The files of the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileName {
+    /// One of the journal's two files; the other is its next compaction.
+    JournalA,
+    /// The other.
+    JournalB,
+    /// Two slots, each with a check value.
+    Horizon,
+    /// Written at a clean stop, wiped at every start.
+    Clean,
+    /// In the run directory, hence gone with the boot: what the disk did not take.
+    Memory,
+}
+
+/// All of them.
+pub const FILES: [FileName; 5] = [
+    FileName::JournalA,
+    FileName::JournalB,
+    FileName::Horizon,
+    FileName::Clean,
+    FileName::Memory,
+];
+
+impl FileName {
+    /// Its name in its directory.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::JournalA => "journal.a",
+            Self::JournalB => "journal.b",
+            Self::Horizon => "horizon",
+            Self::Clean => "clean",
+            Self::Memory => "horizon.memory",
+        }
+    }
+
+    const fn place(self) -> usize {
+        match self {
+            Self::JournalA => 0,
+            Self::JournalB => 1,
+            Self::Horizon => 2,
+            Self::Clean => 3,
+            Self::Memory => 4,
+        }
+    }
+}
+
+/// What is done to the files.
+pub trait Disk {
+    /// All of the file's bytes; none if it does not exist.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    fn read(&mut self, file: FileName) -> io::Result<Vec<u8>>;
+
+    /// Makes the file at least `length` bytes long, new bytes zero, with blocks
+    /// reserved, so that writing them later does not need room.
+    ///
+    /// # Errors
+    /// No room, or no right.
+    fn allocate(&mut self, file: FileName, length: u64) -> io::Result<()>;
+
+    /// Writes with one call; it survives the process, not the machine.
+    ///
+    /// # Errors
+    /// Any part was not written.
+    fn write(&mut self, file: FileName, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// What was written survives the machine from here on.
+    ///
+    /// # Errors
+    /// Nobody knows what does.
+    fn sync(&mut self, file: FileName) -> io::Result<()>;
+}
+
+/// The real files. A file that cannot be opened fails at each use.
+#[derive(Debug)]
+pub struct Directory {
+    state: PathBuf,
+    files: [Result<File, i32>; 5],
+}
+
+impl Directory {
+    /// Opens, and where missing makes, all files, owner-only, following no link.
+    #[must_use]
+    pub fn open(state: &Path, run: &Path) -> Self {
+        let open = |file: FileName| {
+            let directory = if file == FileName::Memory { run } else { state };
+            open_file(&directory.join(file.as_str()))
+                .map_err(|error| error.raw_os_error().unwrap_or(0))
+        };
+        let directory = Self {
+            state: state.to_owned(),
+            files: FILES.map(open),
+        };
+        // New names survive the machine too. If not, their loss is an unclean start.
+        let _ = directory.sync_names();
+        directory
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        File::open(&self.state)?.sync_all()
+    }
+
+    fn file(&self, name: FileName) -> io::Result<&File> {
+        match self.files.get(name.place()) {
+            Some(Ok(file)) => Ok(file),
+            Some(Err(code)) => Err(io::Error::from_raw_os_error(*code)),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+}
+
+fn open_file(path: &Path) -> io::Result<File> {
+    let options = |write: bool| {
+        let mut options = OpenOptions::new();
+        options
+            .read(true)
+            .write(write)
+            .create(write)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW)
+            .to_owned()
+    };
+    // A disk that became read-only can still be read.
+    options(true)
+        .open(path)
+        .or_else(|error| options(false).open(path).map_err(|_| error))
+}
+
+impl Disk for Directory {
+    fn read(&mut self, name: FileName) -> io::Result<Vec<u8>> {
+        let file = self.file(name)?;
+        let length =
+            usize::try_from(file.metadata()?.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        let mut bytes = vec![0; length];
+        file.read_exact_at(&mut bytes, 0)?;
+        Ok(bytes)
+    }
+
+    fn allocate(&mut self, name: FileName, length: u64) -> io::Result<()> {
+        let file = self.file(name)?;
+        let old = file.metadata()?.len();
+        match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, length) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::OPNOTSUPP) => fill_with_zeros(file, old, length)?,
+            Err(error) => return Err(error.into()),
+        }
+        if old < length {
+            file.sync_all()
+        } else {
+            Ok(())
+        }
+    }
+
+    fn write(&mut self, name: FileName, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file(name)?.write_all_at(bytes, offset)
+    }
+
+    fn sync(&mut self, name: FileName) -> io::Result<()> {
+        self.file(name)?.sync_data()
+    }
+}
+
+/// Reserves room where the filesystem has no call for it.
+fn fill_with_zeros(file: &File, old: u64, length: u64) -> io::Result<()> {
+    let zeros = [0; 4096];
+    let mut at = old;
+    while at < length {
+        let rest = usize::try_from(length.saturating_sub(at)).unwrap_or(usize::MAX);
+        let part = zeros.get(..rest.min(zeros.len())).unwrap_or(&zeros);
+        file.write_all_at(part, at)?;
+        at = at.saturating_add(4096);
+    }
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! What can go wrong with the state, and what is worth telling of it.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use spa_proto::Timestamp;
+
+/// The state cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// Another process has it.
+    #[error("{path} is in use by another spad{}; one state directory serves one spad: stop that one, or give --state another directory", Pid(*.pid))]
+    Locked {
+        /// The state directory.
+        path: PathBuf,
+        /// Who holds it, where known.
+        pid: Option<u32>,
+    },
+    /// Nothing was ever made here.
+    #[error("{path} holds no journal and no horizon; `spad init` makes them")]
+    NotInitialised {
+        /// The state directory.
+        path: PathBuf,
+    },
+    /// There is one already.
+    #[error("{path} holds a journal already; `spad key adopt` takes over what is there")]
+    AlreadyThere {
+        /// The state directory.
+        path: PathBuf,
+    },
+    /// The key was made, or last used, elsewhere.
+    #[error(
+        "the server key beside {path} belongs to another machine, which may still use it; if not, `spad key adopt` makes it this machine's"
+    )]
+    OtherMachine {
+        /// Where the machine's id stands.
+        path: PathBuf,
+    },
+    /// A file of the state could not be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The journal or the horizon could not be written, and the packet must not act.
+    #[error("the state could not be written: {0}; mend the disk")]
+    NotWritten(io::Error),
+}
+
+struct Pid(Option<u32>);
+
+impl fmt::Display for Pid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |pid| write!(f, " (process {pid})"))
+    }
+}
+
+/// What the administrator should hear of. Displays as one line with its mend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StateEvent {
+    /// Used packets may be missing from the journal: nothing up to `floor` is accepted.
+    UncleanStart {
+        /// The floor of everyone.
+        floor: Timestamp,
+        /// Damaged or missing records of the journal.
+        damaged: u32,
+    },
+    /// Nobody knows how far packets were accepted: none is.
+    HorizonUnknown,
+    /// The horizon lies more than ten minutes ahead of the clock.
+    HorizonAhead {
+        /// How far.
+        by: Duration,
+    },
+    /// The disk does not take the journal or the horizon; the state lives in memory.
+    InMemory {
+        /// What the disk said.
+        error: String,
+    },
+    /// The disk takes them again.
+    Recovered,
+    /// The journal could not be compacted; it is tried again.
+    NotCompacted {
+        /// What the disk said.
+        error: String,
+    },
+}
+
+impl fmt::Display for StateEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UncleanStart { damaged, .. } => {
+                write!(f, "the last stop was not clean")?;
+                if *damaged > 0 {
+                    write!(
+                        f,
+                        " ({damaged} records of the journal are damaged or missing)"
+                    )?;
+                }
+                write!(
+                    f,
+                    ": packets sent until just after it are refused, fresh ones pass"
+                )
+            }
+            Self::HorizonUnknown => write!(
+                f,
+                "both slots of the horizon file are bad: no packet is accepted until `spad replay reset`"
+            ),
+            Self::HorizonAhead { by } => write!(
+                f,
+                "packets up to {} s ahead of the clock were once accepted; if the clock was wrong then and is right now, `spad replay reset` forgets it",
+                by.as_secs()
+            ),
+            Self::InMemory { error } => write!(
+                f,
+                "the state cannot be written ({error}): going on in memory; mend the disk, or the next start refuses packets for a while"
+            ),
+            Self::Recovered => write!(f, "the state is written to the disk again"),
+            Self::NotCompacted { error } => write!(
+                f,
+                "the journal could not be compacted ({error}); trying again"
+            ),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! `[IO]` Which machine and which boot this is, and who holds the state.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::error::StateError;
+
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+const MACHINE_ID: &str = "/etc/machine-id";
+
+/// The lock on the state directory: gone when dropped, or with the process.
+#[derive(Debug)]
+pub struct Lock(
+    #[expect(
+        dead_code,
+        reason = "held, not read: the lock goes with the descriptor"
+    )]
+    File,
+);
+
+/// Locks the state directory for this process.
+///
+/// # Errors
+/// Another process holds it, named by its id where known.
+pub fn lock(state: &Path) -> Result<Lock, StateError> {
+    let path = state.join("lock");
+    let opened = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(&path);
+    let mut file = opened.map_err(|source| StateError::Io {
+        path: path.clone(),
+        source,
+    })?;
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let mut text = String::new();
+        let _ = file.take(16).read_to_string(&mut text);
+        return Err(StateError::Locked {
+            path: state.to_owned(),
+            pid: text.trim().parse().ok(),
+        });
+    }
+    // The process id is a courtesy to whoever is refused; a full disk may lack it.
+    let _ = file
+        .set_len(0)
+        .and_then(|()| writeln!(file, "{}", std::process::id()));
+    Ok(Lock(file))
+}
+
+/// The kernel's id of this boot.
+///
+/// # Errors
+/// There is no /proc, or it is not a UUID.
+pub fn boot_id() -> Result<[u8; 16], StateError> {
+    let fail = |source| StateError::Io {
+        path: BOOT_ID.into(),
+        source,
+    };
+    let text = std::fs::read_to_string(BOOT_ID).map_err(fail)?;
+    parse_uuid(text.trim()).ok_or_else(|| fail(io::ErrorKind::InvalidData.into()))
+}
+
+fn parse_uuid(text: &str) -> Option<[u8; 16]> {
+    let digits = text.replace('-', "");
+    (digits.len() == 32 && digits.bytes().all(|digit| digit.is_ascii_hexdigit())).then(|| {
+        u128::from_str_radix(&digits, 16)
+            .ok()
+            .map(u128::to_be_bytes)
+    })?
+}
+
+/// Writes this machine's id beside the server's key: the key belongs here.
+///
+/// # Errors
+/// It could not be written.
+pub fn adopt(state: &Path) -> Result<(), StateError> {
+    let path = state.join("machine-id");
+    let write = || {
+        let temporary = state.join("machine-id.new");
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        file.write_all(this_machine().as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, &path)?;
+        File::open(state)?.sync_all()
+    };
+    write().map_err(|source| StateError::Io {
+        path: path.clone(),
+        source,
+    })
+}
+
+/// Does the server's key in this state directory belong to this machine? Two
+/// machines with one key would each accept the other's used packets.
+///
+/// # Errors
+/// It does not, or nobody knows; `spad key adopt` mends it.
+pub fn check(state: &Path) -> Result<(), StateError> {
+    let path = state.join("machine-id");
+    match std::fs::read_to_string(&path) {
+        Ok(text) if text == this_machine() => Ok(()),
+        Ok(_) => Err(StateError::OtherMachine { path }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(StateError::OtherMachine { path })
+        }
+        Err(source) => Err(StateError::Io { path, source }),
+    }
+}
+
+/// The machine's id; a machine without one has this word for it.
+fn this_machine() -> String {
+    let text = std::fs::read_to_string(MACHINE_ID).unwrap_or_default();
+    let id = text.trim();
+    format!("{}\n", if id.is_empty() { "none" } else { id })
+}

@@ -1,0 +1,308 @@
+//! `[IO]` The start of the state: made, taken over, or opened again.
+//!
+//! In this order, and nothing is accepted before its end: read everything;
+//! decide whether the journal can be trusted; raise floors; write the journal
+//! anew, durably; raise the horizon, durably; wipe the clean mark, durably.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use spa_proto::Timestamp;
+
+use super::cache::{Bounds, ReplayCache};
+use super::disk::{Directory, Disk, FileName};
+use super::error::{StateError, StateEvent};
+use super::horizon::Horizon;
+use super::journal::Journal;
+use super::machine::{self, Lock};
+use super::reading::{Reading, read};
+use super::record::{Holder, HolderKey, JournalRecord};
+use super::slots::{HorizonSlots, LENGTH};
+use super::start::{Evidence, Ruling};
+use super::state::{State, wipe};
+use crate::clock::{BootTime, Now};
+use crate::config::OnStateError;
+use crate::paths::Paths;
+
+/// Length of a file of one entry.
+const SMALL: u64 = 64;
+
+/// An opened state, and what it remembers.
+#[derive(Debug)]
+pub struct Opened<D = Directory> {
+    /// The files.
+    pub state: State<D>,
+    /// Used packets, floors and last closes.
+    pub cache: ReplayCache,
+    /// How far packets may be accepted.
+    pub horizon: Horizon,
+    /// Who held which grant, if this is still the same boot.
+    pub holders: Vec<Holder>,
+}
+
+impl State {
+    /// Locks and opens the state directory for a server's run, or for a command
+    /// while none runs. `now` need not be right.
+    ///
+    /// # Errors
+    /// Another process holds it; there is none; its key belongs to another
+    /// machine; or, where the configuration refuses that, it cannot be written.
+    pub fn open(
+        paths: &Paths,
+        now: Now,
+        max_skew: Duration,
+        policy: OnStateError,
+    ) -> Result<Opened, StateError> {
+        if !is_made(&paths.state) {
+            return Err(StateError::NotInitialised {
+                path: paths.state.clone(),
+            });
+        }
+        let lock = machine::lock(&paths.state)?;
+        machine::check(&paths.state)?;
+        let boot_id = machine::boot_id()?;
+        let disk = Directory::open(&paths.state, &paths.run);
+        start(
+            disk,
+            Some(lock),
+            boot_id,
+            now,
+            max_skew,
+            policy,
+            Bounds::default(),
+        )
+    }
+
+    /// `spad init` with a new key: nothing was ever accepted, no floor is needed.
+    ///
+    /// # Errors
+    /// There is a state already, or it cannot be written.
+    pub fn create(paths: &Paths, now: Now, max_skew: Duration) -> Result<(), StateError> {
+        if is_made(&paths.state) {
+            return Err(StateError::AlreadyThere {
+                path: paths.state.clone(),
+            });
+        }
+        make(paths, now, max_skew, Timestamp::default())
+    }
+
+    /// `spad init` with an existing key, and `spad key adopt`: what the key was
+    /// used for elsewhere is unknown, so nothing up to now + 2 × skew is accepted.
+    /// What is here already is kept.
+    ///
+    /// # Errors
+    /// A server runs on it, or it cannot be written.
+    pub fn adopt(paths: &Paths, now: Now, max_skew: Duration) -> Result<(), StateError> {
+        make(
+            paths,
+            now,
+            max_skew,
+            now.wall.saturating_add(max_skew).saturating_add(max_skew),
+        )
+    }
+}
+
+fn is_made(state: &Path) -> bool {
+    [FileName::JournalA, FileName::JournalB, FileName::Horizon]
+        .iter()
+        .any(|file| state.join(file.as_str()).exists())
+}
+
+fn make(paths: &Paths, now: Now, skew: Duration, floor: Timestamp) -> Result<(), StateError> {
+    let lock = machine::lock(&paths.state)?;
+    let boot_id = machine::boot_id()?;
+    let disk = Directory::open(&paths.state, &paths.run);
+    create_on(disk, Some(lock), boot_id, now, skew, floor)?;
+    machine::adopt(&paths.state)
+}
+
+/// Makes a state, or takes over what is there, with this floor for everyone.
+pub(super) fn create_on<D: Disk>(
+    mut disk: D,
+    lock: Option<Lock>,
+    boot_id: [u8; 16],
+    now: Now,
+    skew: Duration,
+    floor: Timestamp,
+) -> Result<(), StateError> {
+    let fail = StateError::NotWritten;
+    disk.allocate(FileName::Horizon, LENGTH).map_err(fail)?;
+    // A horizon that nobody knows counts for nothing here: the floor stands in for it.
+    let mut slots = HorizonSlots::read(&disk.read(FileName::Horizon).map_err(fail)?);
+    let horizon = slots.timestamp().unwrap_or_default().max(floor);
+    let marked = slots.is_marked();
+    slots.write(&mut disk, horizon, marked).map_err(fail)?;
+    let mut opened = start(
+        disk,
+        lock,
+        boot_id,
+        now,
+        skew,
+        OnStateError::Refuse,
+        Bounds::default(),
+    )?;
+    opened.cache.raise_all(floor);
+    opened.state.rewrite(&opened.cache, opened.holders)?;
+    opened.state.clean_stop().map_err(fail)?;
+    Ok(())
+}
+
+/// Opens a state on any disk.
+///
+/// # Errors
+/// It cannot be written, and `policy` refuses to go on in memory.
+pub(super) fn start<D: Disk>(
+    mut disk: D,
+    lock: Option<Lock>,
+    boot_id: [u8; 16],
+    now: Now,
+    skew: Duration,
+    policy: OnStateError,
+    bounds: Bounds,
+) -> Result<Opened<D>, StateError> {
+    let mut unreadable = false;
+    let mut bytes_of = |file| {
+        disk.read(file).unwrap_or_else(|_| {
+            unreadable = true;
+            Vec::new()
+        })
+    };
+    let (a, b) = (bytes_of(FileName::JournalA), bytes_of(FileName::JournalB));
+    let slots = HorizonSlots::read(&bytes_of(FileName::Horizon));
+    let (clean, memory) = (bytes_of(FileName::Clean), bytes_of(FileName::Memory));
+    let reading = read(&a, &b);
+    let journal = Journal::after(&reading, [a.len(), b.len()]);
+    for (file, length) in [
+        (FileName::Horizon, LENGTH),
+        (FileName::Clean, SMALL),
+        (FileName::Memory, SMALL),
+    ] {
+        // Without room set aside they fail later, on a full disk only, and are handled there.
+        let _ = disk.allocate(file, length);
+    }
+    let evidence = Evidence {
+        reading,
+        slots,
+        clean,
+        memory,
+        unreadable,
+        boot_id,
+    };
+    let ruling = evidence.rule(now.wall, skew);
+
+    let mut cache = ReplayCache::new(bounds);
+    for record in &evidence.reading.records {
+        cache.restore(record);
+    }
+    cache.raise_all(ruling.floor);
+    let horizon = ruling
+        .horizon
+        .map_or_else(Horizon::unknown, Horizon::at_start);
+    let holders = if ruling.same_boot {
+        holders(&evidence.reading)
+    } else {
+        Vec::new()
+    };
+
+    let state = State {
+        disk,
+        lock,
+        boot_id,
+        policy,
+        journal,
+        slots,
+        in_force: horizon.used(),
+        in_memory: false,
+        lost: !ruling.trusted && ruling.horizon.is_none(),
+        compaction_failed: false,
+        events: events(&ruling, &evidence.reading, &horizon, now.wall),
+    };
+    let mut opened = Opened {
+        state,
+        cache,
+        horizon,
+        holders,
+    };
+    opened.bring_to_disk(now, skew, &evidence)?;
+    Ok(opened)
+}
+
+impl<D: Disk> Opened<D> {
+    fn bring_to_disk(
+        &mut self,
+        now: Now,
+        skew: Duration,
+        evidence: &Evidence,
+    ) -> Result<(), StateError> {
+        let state = &mut self.state;
+        let holders = self
+            .holders
+            .iter()
+            .copied()
+            .filter(|holder| holder.ends > now.boot);
+        if let Err(StateError::NotWritten(error)) = state.rewrite(&self.cache, holders) {
+            state.go_on_in_memory(error)?;
+        }
+        state.tick(now, skew, &mut self.horizon)?;
+        if let Err(error) = wipe_if_written(&mut state.disk, FileName::Clean, &evidence.clean) {
+            state.go_on_in_memory(error)?;
+        }
+        if !state.in_memory
+            && let Err(error) = state.unmark(&evidence.memory)
+        {
+            state.go_on_in_memory(error)?;
+        }
+        Ok(())
+    }
+}
+
+/// Wipes a file that holds anything, or may.
+pub(super) fn wipe_if_written<D: Disk>(
+    disk: &mut D,
+    file: FileName,
+    bytes: &[u8],
+) -> std::io::Result<()> {
+    if bytes.iter().all(|byte| *byte == 0) {
+        Ok(())
+    } else {
+        wipe(disk, file)
+    }
+}
+
+/// Who held what at the end of the journal.
+fn holders(reading: &Reading) -> Vec<Holder> {
+    let mut holders: BTreeMap<HolderKey, BootTime> = BTreeMap::new();
+    for record in &reading.records {
+        match record {
+            JournalRecord::Holder(holder) => {
+                holders.insert(holder.key, holder.ends);
+            }
+            JournalRecord::HolderGone(key) => {
+                holders.remove(key);
+            }
+            _ => {}
+        }
+    }
+    holders
+        .into_iter()
+        .map(|(key, ends)| Holder { key, ends })
+        .collect()
+}
+
+fn events(
+    ruling: &Ruling,
+    reading: &Reading,
+    horizon: &Horizon,
+    now: Timestamp,
+) -> Vec<StateEvent> {
+    let unclean = (!ruling.trusted).then_some(StateEvent::UncleanStart {
+        floor: ruling.floor,
+        damaged: reading.damaged,
+    });
+    let unknown = (!horizon.is_known()).then_some(StateEvent::HorizonUnknown);
+    let ahead = horizon
+        .ahead_of(now)
+        .map(|by| StateEvent::HorizonAhead { by });
+    unclean.into_iter().chain(unknown).chain(ahead).collect()
+}

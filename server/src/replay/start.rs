@@ -1,0 +1,119 @@
+//! The rule of the start: may the journal be trusted to be whole? Pure.
+//!
+//! docs/protocol.md, "Never twice: floor, horizon, journal", unclean start.
+
+use std::time::Duration;
+
+use spa_proto::Timestamp;
+
+use super::reading::Reading;
+use super::record::{Entry, RECORD, Slot, decode};
+use super::slots::HorizonSlots;
+
+/// Everything that was found.
+pub(super) struct Evidence {
+    pub(super) reading: Reading,
+    pub(super) slots: HorizonSlots,
+    /// Bytes of the clean mark.
+    pub(super) clean: Vec<u8>,
+    /// Bytes of what stands in the run directory.
+    pub(super) memory: Vec<u8>,
+    /// A file that could not be read is worse than one that is missing.
+    pub(super) unreadable: bool,
+    pub(super) boot_id: [u8; 16],
+}
+
+/// What the evidence says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ruling {
+    /// Every record that mattered was read: floors stay as they are.
+    pub(super) trusted: bool,
+    /// The last horizon; none is known if both slots are bad.
+    pub(super) horizon: Option<Timestamp>,
+    /// Every floor must be at least this.
+    pub(super) floor: Timestamp,
+    /// The journal was begun in this boot: its boot times mean something.
+    pub(super) same_boot: bool,
+}
+
+impl Evidence {
+    pub(super) fn rule(&self, now: Timestamp, skew: Duration) -> Ruling {
+        let memory = self.memory();
+        let same_boot = self.reading.boot_id == Some(self.boot_id);
+        let marked = self.reading.marked || self.slots.is_marked() || memory != Memory::Nothing;
+        let whole = self.reading.is_complete() && !marked && !self.unreadable;
+        let trusted = whole && (same_boot || self.is_clean());
+        let horizon = self.horizon(memory);
+        let floor = match horizon {
+            Some(horizon) if !trusted && marked && !same_boot => {
+                // The disk was not written in a boot that is over: the one case that is
+                // not exact.
+                horizon.max(now.saturating_add(skew).saturating_add(skew))
+            }
+            Some(horizon) if !trusted => horizon,
+            _ => Timestamp::default(),
+        };
+        Ruling {
+            trusted,
+            horizon,
+            floor,
+            same_boot,
+        }
+    }
+
+    /// Was the clean mark written for this very journal?
+    fn is_clean(&self) -> bool {
+        let expected = (
+            self.reading.generation,
+            Entry::Clean {
+                count: self.reading.next,
+            },
+        );
+        matches!(slot(&self.clean), Slot::Entry { generation, entry } if (generation, entry) == expected)
+    }
+
+    fn horizon(&self, memory: Memory) -> Option<Timestamp> {
+        match (self.slots.timestamp(), memory) {
+            (Some(disk), Memory::Kept { timestamp, .. }) => Some(disk.max(timestamp)),
+            (Some(disk), _) => Some(disk),
+            (
+                None,
+                Memory::Kept {
+                    this_boot: true,
+                    timestamp,
+                },
+            ) => Some(timestamp),
+            (None, _) => None,
+        }
+    }
+
+    fn memory(&self) -> Memory {
+        match slot(&self.memory) {
+            Slot::Empty => Memory::Nothing,
+            Slot::Entry {
+                entry: Entry::Memory { boot_id, timestamp },
+                ..
+            } => Memory::Kept {
+                this_boot: boot_id == self.boot_id,
+                timestamp,
+            },
+            Slot::Entry { .. } | Slot::Bad => Memory::Damaged,
+        }
+    }
+}
+
+/// What stands in the run directory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Memory {
+    Nothing,
+    Damaged,
+    Kept {
+        this_boot: bool,
+        timestamp: Timestamp,
+    },
+}
+
+/// The one slot of a small file; a missing or short one was never written.
+fn slot(bytes: &[u8]) -> Slot {
+    bytes.first_chunk::<RECORD>().map_or(Slot::Empty, decode)
+}
