@@ -1,1 +1,43 @@
+//! The whole system with the real kernel: network namespaces, the two
+//! binaries, OpenSSH, and somebody who listens in and forges.
+//!
+//! Takes the binaries beside the test's own; gives the tests one vocabulary
+//! (`World`, `Identity`, `Tap`, `Frame`). Never touches the machine's own
+//! namespace, and removes what it made when dropped. A test that cannot run
+//! fails and says what is missing; nothing is skipped.
 #![forbid(unsafe_code)]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a helper of tests that fails is a test that fails; nothing else links this crate"
+)]
+
+pub mod wait;
+
+pub mod namespace;
+
+pub mod process;
+
+pub mod binaries;
+
+pub mod lab;
+
+pub mod reach;
+
+pub mod echo;
+
+pub mod identity;
+
+pub mod settings;
+
+pub mod spad;
+
+pub mod world;
+
+pub mod sshd;
+
+pub mod tap;
+
+pub mod frame;
+
+pub mod attacker;

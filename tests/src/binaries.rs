@@ -1,0 +1,55 @@
+//! Finds `spad` and `spa` beside the running test, and refuses stale ones.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::SystemTime;
+
+/// The server's binary.
+#[must_use]
+pub fn spad() -> &'static Path {
+    static FOUND: OnceLock<PathBuf> = OnceLock::new();
+    FOUND.get_or_init(|| find("spad"))
+}
+
+/// The client's binary.
+#[must_use]
+pub fn spa() -> &'static Path {
+    static FOUND: OnceLock<PathBuf> = OnceLock::new();
+    FOUND.get_or_init(|| find("spa"))
+}
+
+fn find(name: &str) -> PathBuf {
+    let own = std::env::current_exe().expect("the path of the running test");
+    // Tests stand in target/PROFILE/deps, binaries one higher.
+    let directory = own
+        .ancestors()
+        .skip(1)
+        .find(|directory| directory.file_name().is_none_or(|last| last != "deps"))
+        .expect("a directory above the test");
+    let binary = directory.join(name);
+    let built = modified(&binary).unwrap_or_else(|| {
+        panic!(
+            "{} is missing\nhelp: cargo build -p spad -p spa, or ./check",
+            binary.display()
+        )
+    });
+    // Cargo lists beside each binary what it was made of.
+    let listed = std::fs::read_to_string(binary.with_extension("d")).unwrap_or_default();
+    let sources = listed.split_once(": ").map_or("", |(_, sources)| sources);
+    for source in sources.split_whitespace().map(Path::new) {
+        let newer = modified(source).is_some_and(|time| time > built);
+        assert!(
+            !newer,
+            "{} is older than {}\nhelp: cargo build -p spad -p spa, or ./check",
+            binary.display(),
+            source.display()
+        );
+    }
+    binary
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    std::fs::metadata(path)
+        .and_then(|data| data.modified())
+        .ok()
+}

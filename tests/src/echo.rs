@@ -1,0 +1,124 @@
+//! Services to hide: they send back what they get, over TCP and UDP.
+
+use std::io::{Read, Write};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::namespace::Namespace;
+
+/// How soon a service notices that it shall end.
+const TURN: Duration = Duration::from_millis(50);
+
+/// A running service; ends when dropped.
+#[derive(Debug)]
+pub struct Echo {
+    stop: Arc<AtomicBool>,
+    heard: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Echo {
+    /// Answers on `port` of every IPv4 and IPv6 address.
+    #[must_use]
+    pub fn tcp(namespace: &Namespace, port: u16) -> Self {
+        let listener = namespace
+            .enter(|| TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)))
+            .expect("a free port");
+        listener.set_nonblocking(true).expect("non-blocking");
+        Self::serve(move |stop, heard| {
+            while !stop.load(Ordering::Relaxed) {
+                match listener.accept() {
+                    Ok((stream, _)) => {
+                        heard.fetch_add(1, Ordering::Relaxed);
+                        let stop = Arc::clone(stop);
+                        std::thread::spawn(move || converse(stream, &stop));
+                    }
+                    Err(_) => wait_readable(&listener),
+                }
+            }
+        })
+    }
+
+    /// Answers datagrams to `port` of every IPv4 and IPv6 address, from the address asked.
+    #[must_use]
+    pub fn udp(namespace: &Namespace, port: u16) -> Self {
+        Self::udp_on(namespace, (Ipv6Addr::UNSPECIFIED, port).into())
+    }
+
+    /// Answers datagrams at one address.
+    #[must_use]
+    pub fn udp_on(namespace: &Namespace, at: SocketAddr) -> Self {
+        let socket = namespace
+            .enter(|| UdpSocket::bind(at))
+            .expect("a free port");
+        socket.set_read_timeout(Some(TURN)).expect("a time limit");
+        Self::serve(move |stop, heard| {
+            let mut bytes = [0; 2048];
+            while !stop.load(Ordering::Relaxed) {
+                if let Ok((length, from)) = socket.recv_from(&mut bytes) {
+                    heard.fetch_add(1, Ordering::Relaxed);
+                    let _ = socket.send_to(bytes.get(..length).unwrap_or_default(), from);
+                }
+            }
+        })
+    }
+
+    fn serve(work: impl FnOnce(&Arc<AtomicBool>, &AtomicU64) + Send + 'static) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let heard = Arc::new(AtomicU64::new(0));
+        let (stop2, heard2) = (Arc::clone(&stop), Arc::clone(&heard));
+        let thread = std::thread::spawn(move || work(&stop2, &heard2));
+        Self {
+            stop,
+            heard,
+            thread: Some(thread),
+        }
+    }
+
+    /// How many connections or datagrams reached it.
+    #[must_use]
+    pub fn heard(&self) -> u64 {
+        self.heard.load(Ordering::Relaxed)
+    }
+}
+
+fn converse(mut stream: TcpStream, stop: &AtomicBool) {
+    let _ = stream.set_nonblocking(false);
+    let _ = stream.set_read_timeout(Some(TURN));
+    let mut bytes = [0; 2048];
+    while !stop.load(Ordering::Relaxed) {
+        match stream.read(&mut bytes) {
+            Ok(0) => return,
+            Ok(length) => {
+                let _ = stream.write_all(bytes.get(..length).unwrap_or_default());
+            }
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+                ) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+fn wait_readable(listener: &TcpListener) {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let turn = Timespec {
+        tv_sec: 0,
+        tv_nsec: 50_000_000,
+    };
+    let _ = poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&turn));
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What somebody sees who tries a port.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::time::Duration;
+
+use crate::namespace::Namespace;
+
+/// Long enough for an answer over the link; short enough to be tried often.
+const PATIENCE: Duration = Duration::from_millis(400);
+
+/// The outcome of one try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// The service answered.
+    Open,
+    /// Closed, and the host said so: reset, or port unreachable.
+    Refused,
+    /// Nothing came back.
+    Silent,
+}
+
+/// Tries a TCP connection to an echo or any service.
+#[must_use]
+pub fn tcp(from: &Namespace, to: IpAddr, port: u16) -> Reach {
+    from.enter(
+        || match TcpStream::connect_timeout(&SocketAddr::new(to, port), PATIENCE) {
+            Ok(_) => Reach::Open,
+            Err(error) => closed(error.kind()),
+        },
+    )
+}
+
+/// Tries a UDP echo.
+#[must_use]
+pub fn udp(from: &Namespace, to: IpAddr, port: u16) -> Reach {
+    let any: IpAddr = if to.is_ipv4() {
+        [0; 4].into()
+    } else {
+        [0u16; 8].into()
+    };
+    from.enter(|| udp_from(any, to, port))
+}
+
+/// Tries a UDP echo from this source; call it inside a namespace.
+#[must_use]
+pub fn udp_from(source: IpAddr, to: IpAddr, port: u16) -> Reach {
+    let socket = UdpSocket::bind((source, 0)).expect("a socket");
+    socket
+        .set_read_timeout(Some(PATIENCE))
+        .expect("a time limit");
+    socket.connect((to, port)).expect("a route");
+    let mut answer = [0; 16];
+    match socket
+        .send(b"there?")
+        .and_then(|_| socket.recv(&mut answer))
+    {
+        Ok(_) => Reach::Open,
+        Err(error) => closed(error.kind()),
+    }
+}
+
+fn closed(kind: ErrorKind) -> Reach {
+    match kind {
+        ErrorKind::ConnectionRefused => Reach::Refused,
+        ErrorKind::TimedOut | ErrorKind::WouldBlock => Reach::Silent,
+        other => panic!("the try itself failed: {other}"),
+    }
+}
+
+/// Says something over a connection to an echo and hears it back.
+#[must_use]
+pub fn echoes(stream: &mut TcpStream) -> bool {
+    let mut heard = [0; 4];
+    stream
+        .set_read_timeout(Some(Duration::from_secs(2)))
+        .is_ok()
+        && stream.write_all(b"ping").is_ok()
+        && stream.read_exact(&mut heard).is_ok()
+        && heard == *b"ping"
+}
+
+/// A connection that stays; call it when the port is open.
+#[must_use]
+#[track_caller]
+pub fn connection(from: &Namespace, to: IpAddr, port: u16) -> TcpStream {
+    from.enter(|| TcpStream::connect_timeout(&SocketAddr::new(to, port), PATIENCE))
+        .expect("the port is open")
+}

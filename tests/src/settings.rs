@@ -1,0 +1,108 @@
+//! The configuration a test gives its server, as text that an administrator could have written.
+
+/// The port on which packets are looked for.
+pub const KNOCK: u16 = 62201;
+/// The hidden service for real ssh.
+pub const SSH: u16 = 22;
+/// A hidden TCP service.
+pub const WEB: u16 = 8080;
+/// A hidden UDP service.
+pub const CHAT: u16 = 9999;
+/// A TCP port that is not hidden.
+pub const SHOWN: u16 = 8081;
+
+/// What tests vary; the rest stands fixed in [`Settings::toml`].
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `grants.ttl`.
+    pub ttl: &'static str,
+    /// `grants.max_ttl`.
+    pub max_ttl: &'static str,
+    /// `grants.max_per_client`.
+    pub max_per_client: u32,
+    /// `grants.rate`.
+    pub rate: &'static str,
+    /// `packets.max_skew`.
+    pub max_skew: &'static str,
+    /// `packets.require_address`.
+    pub require_address: bool,
+    /// `guard.answer`.
+    pub answer: &'static str,
+    /// `guard.always_allow`.
+    pub always_allow: &'static [&'static str],
+    /// `guard.trial`.
+    pub trial: &'static str,
+    /// `listen.interfaces`, if any.
+    pub interfaces: Option<&'static [&'static str]>,
+    /// Names under `hide`.
+    pub hide: &'static [&'static str],
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            ttl: "2s",
+            max_ttl: "60s",
+            max_per_client: 8,
+            rate: "1000/s",
+            max_skew: "60s",
+            require_address: false,
+            answer: "as_closed",
+            always_allow: &["lo"],
+            trial: "10m",
+            interfaces: None,
+            hide: &["ssh", "web", "chat"],
+        }
+    }
+}
+
+impl Settings {
+    /// The file, with audit lines going to `audit`.
+    #[must_use]
+    pub fn toml(&self, audit: &std::path::Path) -> String {
+        let interfaces = self
+            .interfaces
+            .map(|names| format!("interfaces = {names:?}\n"))
+            .unwrap_or_default();
+        format!(
+            r#"hide = {hide:?}
+
+[services]
+ssh = "tcp/{SSH}"
+web = "tcp/{WEB}"
+chat = "udp/{CHAT}"
+
+[listen]
+port = {KNOCK}
+{interfaces}
+[grants]
+ttl = "{ttl}"
+max_ttl = "{max_ttl}"
+max_per_client = {max_per_client}
+rate = "{rate}"
+
+[packets]
+max_skew = "{max_skew}"
+require_address = {require_address}
+
+[guard]
+always_allow = {always_allow:?}
+answer = "{answer}"
+trial = "{trial}"
+
+[log]
+audit = {audit:?}
+"#,
+            hide = self.hide,
+            ttl = self.ttl,
+            max_ttl = self.max_ttl,
+            max_per_client = self.max_per_client,
+            rate = self.rate,
+            max_skew = self.max_skew,
+            require_address = self.require_address,
+            answer = self.answer,
+            always_allow = self.always_allow,
+            trial = self.trial,
+        )
+    }
+}

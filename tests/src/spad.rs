@@ -1,0 +1,340 @@
+//! One server: its three directories and its process.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use spa_keys::ServerPublic;
+
+use crate::binaries;
+use crate::namespace::Namespace;
+use crate::process::{Finished, Process, run};
+use crate::settings::{KNOCK, Settings};
+use crate::wait;
+
+/// A server in a namespace, running or not.
+#[derive(Debug)]
+pub struct Spad {
+    namespace: String,
+    directory: PathBuf,
+    process: Option<Process>,
+    /// Files that stand in the place of the machine's own, for its processes alone.
+    disguises: BTreeMap<&'static str, PathBuf>,
+    starts: u32,
+}
+
+impl Spad {
+    /// Makes its directories with `spad init`; starts nothing.
+    #[must_use]
+    pub fn init(namespace: &Namespace, directory: &Path, settings: &Settings) -> Self {
+        let spad = Self {
+            namespace: namespace.name().to_owned(),
+            directory: directory.join("spad"),
+            process: None,
+            disguises: BTreeMap::new(),
+            starts: 0,
+        };
+        std::fs::create_dir_all(&spad.directory).expect("the server's directory");
+        spad.cli(&["init", "--port", &KNOCK.to_string()]).ok();
+        spad.make_log_directory();
+        spad.configure(settings);
+        spad
+    }
+
+    /// Writes `spad.toml`; a running server notices on `spad reload`.
+    pub fn configure(&self, settings: &Settings) {
+        std::fs::write(
+            self.config().join("spad.toml"),
+            settings.toml(&self.audit_file()),
+        )
+        .expect("spad.toml");
+    }
+
+    /// Its configuration directory.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.directory.join("config")
+    }
+
+    /// Its state directory.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.directory.join("state")
+    }
+
+    /// Where its audit lines go.
+    #[must_use]
+    pub fn audit_file(&self) -> PathBuf {
+        self.directory.join("log/audit.jsonl")
+    }
+
+    /// The log belongs to the user the engine becomes: `spad`, or `nobody` where there is none.
+    fn make_log_directory(&self) {
+        let log = self.directory.join("log");
+        std::fs::create_dir_all(&log).expect("the log's directory");
+        let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let id = |name: &str| {
+            let mut fields = users
+                .lines()
+                .find(|line| line.split(':').next() == Some(name))?
+                .split(':')
+                .skip(2);
+            Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+        };
+        let (user, group): (u32, u32) = id("spad")
+            .or_else(|| id("nobody"))
+            .expect("the user nobody");
+        std::os::unix::fs::chown(&log, Some(user), Some(group)).expect("root may give files away");
+    }
+
+    /// A `spad` command line of this server.
+    #[must_use]
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("ip");
+        command
+            .args(["netns", "exec", &self.namespace])
+            .arg(binaries::spad());
+        self.complete(&mut command, arguments);
+        command
+    }
+
+    /// Adds these arguments and this server's directories.
+    pub fn complete(&self, command: &mut Command, arguments: &[&str]) {
+        command.args(arguments);
+        for (option, directory) in [
+            ("--config", "config"),
+            ("--state", "state"),
+            ("--run", "run"),
+        ] {
+            command.arg(option).arg(self.directory.join(directory));
+        }
+        command.env("NO_COLOR", "1");
+    }
+
+    /// Runs a `spad` command to its end.
+    #[must_use]
+    pub fn cli(&self, arguments: &[&str]) -> Finished {
+        run(&mut self.command(arguments))
+    }
+
+    /// The server's public key.
+    #[must_use]
+    pub fn public(&self) -> ServerPublic {
+        let shown = self.cli(&["key", "show"]).ok().stdout;
+        let text = shown
+            .split_whitespace()
+            .find(|word| word.starts_with("spad-pub-"));
+        text.expect("a public key")
+            .parse()
+            .expect("a server's public key")
+    }
+
+    /// From its next start on this server believes that the machine was booted anew.
+    pub fn pretend_new_boot(&mut self) {
+        let id = format!(
+            "00000000-0000-4000-8000-{:012}\n",
+            self.starts.saturating_add(1)
+        );
+        self.disguise("/proc/sys/kernel/random/boot_id", "boot_id", &id);
+    }
+
+    /// From its next start on this server believes to be on another machine.
+    pub fn pretend_other_machine(&mut self) {
+        self.disguise(
+            "/etc/machine-id",
+            "machine-id",
+            "0123456789abcdef0123456789abcdef\n",
+        );
+    }
+
+    fn disguise(&mut self, place: &'static str, name: &str, content: &str) {
+        let file = self.directory.join(name);
+        std::fs::write(&file, content).expect("a file in another's place");
+        self.disguises.insert(place, file);
+    }
+
+    /// Starts it and waits until it serves.
+    #[track_caller]
+    pub fn start(&mut self) {
+        self.spawn();
+        wait::soon("spad serves", || {
+            let process = self.process.as_mut()?;
+            let ended = process.ended();
+            assert!(
+                ended.is_none(),
+                "spad run ended ({ended:?}):\n{}",
+                process.said()
+            );
+            self.cli(&["status"]).success.then_some(())
+        });
+    }
+
+    fn spawn(&mut self) {
+        self.starts = self.starts.saturating_add(1);
+        let output = self.directory.join(format!("output.{}", self.starts));
+        self.process = Some(Process::start(&mut self.run_command(), &output));
+    }
+
+    /// `spad run` behind the disguises.
+    fn run_command(&self) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.namespace]);
+        if !self.disguises.is_empty() {
+            // `ip netns exec` has a mount namespace of its own.
+            let script = "while [ \"$1\" != -- ]; do mount --bind \"$1\" \"$2\" && shift 2 || exit; done; shift; exec \"$@\"";
+            command.args(["sh", "-c", script, "disguise"]);
+            for (place, file) in &self.disguises {
+                command.arg(file).arg(place);
+            }
+            command.arg("--");
+        }
+        command.arg(binaries::spad());
+        self.complete(&mut command, &["run"]);
+        command
+    }
+
+    /// Starts it where it is expected to end by itself.
+    #[must_use]
+    pub fn run_to_its_end(&self) -> Finished {
+        run(&mut self.run_command())
+    }
+
+    /// Ends it as systemd does.
+    #[track_caller]
+    pub fn stop(&mut self) {
+        let mut process = self.process.take().expect("a running server");
+        let status = process.end_by(Signal::TERM);
+        assert!(
+            status.success(),
+            "a clean stop: {status}\n{}",
+            process.said()
+        );
+        self.wait_for_silence();
+    }
+
+    /// kill -9.
+    #[track_caller]
+    pub fn kill(&mut self) {
+        let mut process = self.process.take().expect("a running server");
+        process.end_by(Signal::KILL);
+        self.wait_for_silence();
+    }
+
+    /// One process's end ends the others.
+    #[track_caller]
+    fn wait_for_silence(&self) {
+        let binary = binaries::spad();
+        wait::soon("the other processes end too", || {
+            let listed = run(Command::new("ip").args(["netns", "pids", &self.namespace]));
+            let running = listed.stdout.split_whitespace().any(|id| {
+                std::fs::read_link(format!("/proc/{id}/exe")).is_ok_and(|exe| exe == binary)
+            });
+            (!running).then_some(())
+        });
+    }
+
+    /// The engine's process.
+    #[must_use]
+    #[track_caller]
+    pub fn process(&mut self) -> &mut Process {
+        self.process.as_mut().expect("a running server")
+    }
+
+    /// What it wrote since it was started.
+    #[must_use]
+    pub fn said(&self) -> String {
+        self.process.as_ref().map(Process::said).unwrap_or_default()
+    }
+
+    /// Makes a running server take the files as they are.
+    #[track_caller]
+    pub fn reload(&self) {
+        let _ = self.cli(&["reload"]).ok();
+    }
+
+    /// `spad status --json`.
+    #[must_use]
+    #[track_caller]
+    pub fn status(&self) -> Value {
+        self.cli(&["status", "--json"]).ok().json()
+    }
+
+    /// Verdicts by reason since it was started.
+    #[must_use]
+    #[track_caller]
+    pub fn verdicts(&self) -> BTreeMap<String, u64> {
+        let status = self.status();
+        let verdicts = status
+            .get("verdicts")
+            .and_then(Value::as_object)
+            .expect("verdicts in the status");
+        verdicts
+            .iter()
+            .map(|(reason, count)| (reason.clone(), count.as_u64().unwrap_or(0)))
+            .collect()
+    }
+
+    /// How many packets ended so.
+    #[must_use]
+    #[track_caller]
+    pub fn counted(&self, reason: &str) -> u64 {
+        self.verdicts().get(reason).copied().unwrap_or(0)
+    }
+
+    /// Waits until `count` packets ended so.
+    #[track_caller]
+    pub fn wait_counted(&self, reason: &str, count: u64) {
+        let mut last = BTreeMap::new();
+        let end = wait::now();
+        loop {
+            last.clone_from(&self.verdicts());
+            if last.get(reason).copied().unwrap_or(0) >= count {
+                return;
+            }
+            assert!(
+                end.elapsed() < wait::SOON,
+                "{count} packets never ended as {reason}: {last:?}\n{}",
+                self.said()
+            );
+        }
+    }
+
+    /// The audit so far.
+    #[must_use]
+    pub fn audit(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.audit_file()).unwrap_or_default();
+        text.lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
+    }
+
+    /// Waits for an audit line in which these fields have these values.
+    #[track_caller]
+    pub fn wait_audited(&self, fields: &[(&str, &str)]) -> Value {
+        let matches = |line: &Value| {
+            fields
+                .iter()
+                .all(|(key, value)| line.get(key).and_then(Value::as_str) == Some(value))
+        };
+        let start = wait::now();
+        loop {
+            let lines = self.audit();
+            if let Some(line) = lines.iter().find(|line| matches(line)) {
+                return line.clone();
+            }
+            assert!(
+                start.elapsed() < wait::SOON,
+                "no audit line {fields:?} among:\n{}\n{}",
+                lines
+                    .iter()
+                    .map(Value::to_string)
+                    .collect::<Vec<_>>()
+                    .join("\n"),
+                self.said()
+            );
+            wait::until_after(wait::now(), std::time::Duration::from_millis(10));
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! What nearly every test needs: two machines, a running server that hides
+//! echo services, and one enrolled client.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use spa_keys::ServerPublic;
+
+use crate::attacker;
+use crate::binaries;
+use crate::echo::Echo;
+use crate::identity::Identity;
+use crate::lab::{CLIENT4, CLIENT6, Lab, SERVER4, SERVER6, STRANGER4};
+use crate::process::{Finished, run};
+use crate::reach::{self, Reach};
+use crate::settings::{CHAT, KNOCK, SHOWN, Settings, WEB};
+use crate::spad::Spad;
+use crate::wait;
+
+/// Two machines, a server, a client. Fields are dropped in this order.
+pub struct World {
+    /// The server.
+    pub spad: Spad,
+    /// The enrolled client, which may open everything.
+    pub laptop: Identity,
+    /// The server's public key.
+    pub server_public: ServerPublic,
+    /// The hidden services and the shown one, in the order WEB, CHAT, SHOWN.
+    pub echoes: [Echo; 3],
+    /// The machines.
+    pub lab: Lab,
+}
+
+impl World {
+    /// One that runs, with the default settings.
+    #[must_use]
+    #[track_caller]
+    pub fn new() -> Self {
+        Self::with(&Settings::default())
+    }
+
+    /// One that runs, with these settings.
+    #[must_use]
+    #[track_caller]
+    pub fn with(settings: &Settings) -> Self {
+        let mut world = Self::stopped(settings);
+        world.spad.start();
+        world
+    }
+
+    /// One whose server was not started yet.
+    #[must_use]
+    #[track_caller]
+    pub fn stopped(settings: &Settings) -> Self {
+        let lab = Lab::new();
+        let spad = Spad::init(&lab.server, lab.path(), settings);
+        let server_public = spad.public();
+        let laptop = Identity::new(&server_public);
+        let echoes = [
+            Echo::tcp(&lab.server, WEB),
+            Echo::udp(&lab.server, CHAT),
+            Echo::tcp(&lab.server, SHOWN),
+        ];
+        let world = Self {
+            spad,
+            laptop,
+            server_public,
+            echoes,
+            lab,
+        };
+        world.add("laptop", &world.laptop, "ssh,web,chat");
+        world
+    }
+
+    /// Enrols a client; a running server needs `reload` after it.
+    #[track_caller]
+    pub fn add(&self, name: &str, identity: &Identity, allow: &str) {
+        let key = identity.public().to_string();
+        let _ = self
+            .spad
+            .cli(&["client", "add", name, "--key", &key, "--allow", allow])
+            .ok();
+    }
+
+    /// Enrols a new client in the running server, with more lines in its file.
+    #[must_use]
+    #[track_caller]
+    pub fn client(&self, name: &str, allow: &str, more: &str) -> Identity {
+        let identity = Identity::new(&self.server_public);
+        self.add(name, &identity, allow);
+        if !more.is_empty() {
+            let file = self
+                .spad
+                .config()
+                .join("clients.d")
+                .join(format!("{name}.toml"));
+            let text = std::fs::read_to_string(&file).expect("the client's file");
+            std::fs::write(&file, format!("{more}\n{text}")).expect("the client's file");
+        }
+        self.spad.reload();
+        identity
+    }
+
+    /// Sends a packet from the client's usual IPv4 address to the server's knock port.
+    pub fn send(&self, packet: &[u8]) {
+        attacker::send(
+            &self.lab.client,
+            CLIENT4.into(),
+            (SERVER4, KNOCK).into(),
+            packet,
+        );
+    }
+
+    /// The same over IPv6.
+    pub fn send6(&self, packet: &[u8]) {
+        attacker::send(
+            &self.lab.client,
+            CLIENT6.into(),
+            (SERVER6, KNOCK).into(),
+            packet,
+        );
+    }
+
+    /// Sends a packet from another address.
+    pub fn send_as_stranger(&self, packet: &[u8]) {
+        attacker::send(
+            &self.lab.client,
+            STRANGER4.into(),
+            (SERVER4, KNOCK).into(),
+            packet,
+        );
+    }
+
+    /// What the client sees at a TCP port of the server.
+    #[must_use]
+    pub fn tcp(&self, port: u16) -> Reach {
+        reach::tcp(&self.lab.client, SERVER4.into(), port)
+    }
+
+    /// What the client sees at a UDP port of the server.
+    #[must_use]
+    pub fn udp(&self, port: u16) -> Reach {
+        reach::udp(&self.lab.client, SERVER4.into(), port)
+    }
+
+    /// What the client sees at a TCP port of the server, over IPv6.
+    #[must_use]
+    pub fn tcp6(&self, port: u16) -> Reach {
+        reach::tcp(&self.lab.client, SERVER6.into(), port)
+    }
+
+    /// What the client sees at a UDP port of the server, over IPv6.
+    #[must_use]
+    pub fn udp6(&self, port: u16) -> Reach {
+        reach::udp(&self.lab.client, SERVER6.into(), port)
+    }
+
+    /// Opens these services with a fresh packet of the laptop and waits until the server says so.
+    #[track_caller]
+    pub fn open(&self, services: &[&str]) {
+        let before = self.spad.counted("opened");
+        self.send(&self.laptop.open(services));
+        self.spad.wait_counted("opened", before + 1);
+    }
+
+    /// Waits until the port is closed; gives what is seen then.
+    #[track_caller]
+    pub fn wait_closed(&self, port: u16) -> Reach {
+        wait::soon("the port closes", || {
+            let seen = self.tcp(port);
+            (seen != Reach::Open).then_some(seen)
+        })
+    }
+
+    /// Fails if the TCP port answers at any time within `span`.
+    #[track_caller]
+    pub fn stays_closed(&self, port: u16, span: Duration) {
+        wait::throughout(span, || {
+            (self.tcp(port) == Reach::Open).then(|| format!("port {port} is open"))
+        });
+    }
+
+    /// Writes the laptop's files for `spa`, with the server as host `gw` at `address`.
+    #[track_caller]
+    pub fn enrol_spa(&self, address: IpAddr) {
+        use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+        let directory = self.lab.path().join("spa");
+        std::fs::create_dir_all(&directory).expect("the client's directory");
+        std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o700))
+            .expect("its mode");
+        let mut options = std::fs::OpenOptions::new();
+        let file = options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(directory.join("identity"));
+        let text = format!("{}\n", self.laptop.secret_text());
+        std::io::Write::write_all(&mut file.expect("the identity's file"), text.as_bytes())
+            .expect("the identity");
+        let (address, port) = (address.to_string(), KNOCK.to_string());
+        let key = self.server_public.to_string();
+        let add = [
+            "host",
+            "add",
+            "gw",
+            "--address",
+            &address,
+            "--port",
+            &port,
+            "--key",
+            &key,
+        ];
+        let _ = self.spa(&add).ok();
+    }
+
+    /// Runs `spa` at the client's machine.
+    #[must_use]
+    pub fn spa(&self, arguments: &[&str]) -> Finished {
+        let mut command = self.lab.client.command(binaries::spa());
+        command
+            .args(arguments)
+            .arg("--config")
+            .arg(self.lab.path().join("spa"))
+            .env("NO_COLOR", "1");
+        run(&mut command)
+    }
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,192 @@
+//! Where `spad` cannot do its work it says what is missing and how to get it.
+#![expect(
+    clippy::expect_used,
+    reason = "a helper of tests that fails is a test that fails"
+)]
+
+use spa_tests::lab::SERVER4;
+use spa_tests::process::{Finished, run};
+use spa_tests::reach::Reach;
+use spa_tests::settings::{Settings, WEB};
+use spa_tests::spad::Spad;
+use spa_tests::world::World;
+use spa_tests::{binaries, wait};
+
+/// `spad run` of this world behind another command in the server's namespace.
+fn run_behind(world: &World, wrapper: &[&str]) -> Finished {
+    let (first, rest) = wrapper.split_first().expect("a command");
+    let mut command = world.lab.server.command(first);
+    command.args(rest).arg(binaries::spad());
+    world.spad.complete(&mut command, &["run"]);
+    run(&mut command)
+}
+
+#[test]
+fn a_second_server_on_the_same_state_is_refused_and_the_first_goes_on() {
+    let world = World::new();
+    let second = world.spad.cli(&["run"]);
+    assert_eq!(second.code, Some(1));
+    assert!(second.stderr.contains("help:"), "{}", second.stderr);
+    assert!(
+        second.stderr.contains("state") || second.stderr.contains("already"),
+        "{}",
+        second.stderr
+    );
+    world.open(&["tcp/8080"]);
+    assert_eq!(world.tcp(WEB), Reach::Open);
+}
+
+#[test]
+fn a_missing_capability_is_named() {
+    let world = World::stopped(&Settings::default());
+    for (without, name) in [("-net_admin", "CAP_NET_ADMIN"), ("-net_raw", "CAP_NET_RAW")] {
+        let ended = run_behind(
+            &world,
+            &["setpriv", "--bounding-set", without, "--inh-caps", without],
+        );
+        assert_eq!(ended.code, Some(1), "{name}: {}", ended.stderr);
+        assert!(
+            ended.stderr.contains(name),
+            "{name} is not named in: {}",
+            ended.stderr
+        );
+        assert!(ended.stderr.contains("help:"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn without_root_the_capabilities_are_named() {
+    let world = World::stopped(&Settings::default());
+    let ended = run_behind(
+        &world,
+        &[
+            "setpriv",
+            "--reuid",
+            "65534",
+            "--regid",
+            "65534",
+            "--clear-groups",
+        ],
+    );
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("root") || ended.stderr.contains("CAP_"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn a_missing_nft_is_named_with_how_to_install_it() {
+    let world = World::stopped(&Settings::default());
+    let empty = world.lab.path().join("empty");
+    std::fs::create_dir(&empty).expect("a directory");
+    let script = "mount --bind \"$0\" /usr/sbin && exec \"$@\"";
+    let ended = run_behind(
+        &world,
+        &["sh", "-c", script, empty.to_str().expect("a path")],
+    );
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("apt-get install nftables")
+            || ended.stderr.contains("apt install nftables"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn two_machines_servers_do_not_take_each_others_packets() {
+    let world = World::new();
+    let mut other = Spad::init(
+        &world.lab.client,
+        &world.lab.path().join("other"),
+        &Settings::default(),
+    );
+    let key = world.laptop.public().to_string();
+    let _ = other
+        .cli(&[
+            "client",
+            "add",
+            "laptop",
+            "--key",
+            &key,
+            "--allow",
+            "ssh,web,chat",
+        ])
+        .ok();
+    other.start();
+    world.open(&["tcp/8080"]);
+    assert_eq!(other.counted("opened"), 0);
+    assert_eq!(
+        spa_tests::reach::tcp(&world.lab.client, SERVER4.into(), WEB),
+        Reach::Open
+    );
+}
+
+#[test]
+fn a_server_key_from_another_machine_is_refused_until_adopted() {
+    let mut world = World::new();
+    world.spad.stop();
+    world.spad.pretend_other_machine();
+    let ended = world.spad.run_to_its_end();
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("machine") && ended.stderr.contains("spad key adopt"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn the_engine_has_no_capability_and_the_writer_only_one() {
+    let mut world = World::new();
+    let engine = i32::try_from(world.spad.process().id()).expect("an id");
+    let binary = binaries::spad();
+    let all: Vec<i32> = world
+        .lab
+        .server
+        .processes()
+        .into_iter()
+        .filter(|id| std::fs::read_link(format!("/proc/{id}/exe")).is_ok_and(|exe| exe == binary))
+        .collect();
+    assert_eq!(all.len(), 2, "engine and writer: {all:?}");
+    for id in all {
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("a process");
+        let field = |name: &str| {
+            let line = status
+                .lines()
+                .find_map(|line| line.strip_prefix(name))
+                .expect("a field");
+            line.trim_start_matches(':').trim().to_owned()
+        };
+        // 1 << 12 is CAP_NET_ADMIN.
+        let may = if id == engine {
+            "0000000000000000"
+        } else {
+            "0000000000001000"
+        };
+        let who = if id == engine { "engine" } else { "writer" };
+        for set in ["CapEff", "CapPrm"] {
+            assert_eq!(field(set), may, "{set} of the {who}");
+        }
+        assert_eq!(field("CapBnd"), may, "what the {who} could ever get");
+        assert!(
+            field("Uid").split_whitespace().all(|uid| uid != "0"),
+            "the {who} is not root"
+        );
+        assert!(
+            field("Gid").split_whitespace().all(|gid| gid != "0"),
+            "nor its group"
+        );
+        assert!(
+            !field("Groups").split_whitespace().any(|gid| gid == "0"),
+            "nor another"
+        );
+        assert_eq!(field("NoNewPrivs"), "1", "{who}");
+    }
+    wait::soon("it still works", || {
+        world.send(&world.laptop.open(&["tcp/8080"]));
+        (world.tcp(WEB) == Reach::Open).then_some(())
+    });
+}

@@ -1,0 +1,91 @@
+//! The kernel closes on time, whoever still watches.
+
+use std::time::Duration;
+
+use spa_tests::identity::open_for;
+use spa_tests::lab::SERVER4;
+use spa_tests::reach::{self, Reach};
+use spa_tests::settings::{Settings, WEB};
+use spa_tests::wait;
+use spa_tests::world::World;
+
+/// Room for a loaded machine; far below the spans that the tests tell apart.
+const SLACK: Duration = Duration::from_millis(700);
+
+#[test]
+fn the_port_closes_when_its_time_is_over() {
+    let world = World::new();
+    let sent = wait::now();
+    world.open(&["tcp/8080"]);
+    let known = wait::now();
+    world.wait_closed(WEB);
+    assert!(
+        known.elapsed() <= Duration::from_secs(2) + SLACK,
+        "open for {:?}",
+        known.elapsed()
+    );
+    assert!(
+        sent.elapsed() >= Duration::from_millis(1900),
+        "open for {:?} only",
+        sent.elapsed()
+    );
+    world
+        .spad
+        .wait_audited(&[("event", "expire"), ("client", "laptop")]);
+}
+
+#[test]
+fn an_established_connection_lives_on() {
+    let world = World::with(&Settings {
+        ttl: "1s",
+        ..Settings::default()
+    });
+    world.open(&["tcp/8080"]);
+    let mut connection = reach::connection(&world.lab.client, SERVER4.into(), WEB);
+    world.wait_closed(WEB);
+    assert!(reach::echoes(&mut connection), "after the grant's end");
+    assert_eq!(world.tcp(WEB), Reach::Refused, "but no new one");
+}
+
+#[test]
+fn a_second_packet_renews_the_grant() {
+    let world = World::new();
+    world.open(&["tcp/8080"]);
+    let first = wait::now();
+    wait::until_after(first, Duration::from_millis(1200));
+    world.open(&["tcp/8080"]);
+    let second = wait::now();
+    wait::until_after(first, Duration::from_millis(2400));
+    assert_eq!(world.tcp(WEB), Reach::Open, "after the first one's end");
+    world.wait_closed(WEB);
+    assert!(
+        second.elapsed() <= Duration::from_secs(2) + SLACK,
+        "{:?}",
+        second.elapsed()
+    );
+}
+
+#[test]
+fn a_client_gets_the_time_it_asks_for_but_never_more_than_the_maximum() {
+    let world = World::with(&Settings {
+        ttl: "1s",
+        max_ttl: "3s",
+        ..Settings::default()
+    });
+    let sent = wait::now();
+    world.send(&world.laptop.seal(&open_for(&["tcp/8080"], u32::MAX)));
+    world.spad.wait_counted("opened", 1);
+    let known = wait::now();
+    wait::until_after(sent, Duration::from_millis(1500));
+    assert_eq!(
+        world.tcp(WEB),
+        Reach::Open,
+        "longer than the policy's usual time"
+    );
+    world.wait_closed(WEB);
+    assert!(
+        known.elapsed() <= Duration::from_secs(3) + SLACK,
+        "{:?}",
+        known.elapsed()
+    );
+}

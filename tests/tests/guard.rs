@@ -1,0 +1,511 @@
+//! The ways round a guard that were tried against its design: each one ends here.
+#![expect(
+    clippy::expect_used,
+    reason = "a helper of tests that fails is a test that fails"
+)]
+
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream, UdpSocket};
+use std::time::Duration;
+
+use pnet::packet::Packet;
+use pnet::packet::ethernet::{EtherType, EtherTypes, EthernetPacket};
+use pnet::packet::icmp::{IcmpTypes, MutableIcmpPacket};
+use pnet::packet::ipv4::Ipv4Packet;
+use pnet::util::MacAddr;
+use spa_tests::echo::Echo;
+use spa_tests::lab::{CLIENT4, CLIENT6, LINK, Lab, SERVER_MAC, SERVER4, SERVER6, STRANGER4};
+use spa_tests::reach::{self, Reach};
+use spa_tests::settings::{CHAT, KNOCK, SHOWN, Settings, WEB};
+use spa_tests::tap::{self, Tap};
+use spa_tests::world::World;
+use spa_tests::{frame, wait};
+
+/// Like the hidden UDP service, but shown: what reaches it would have reached the other.
+const BESIDE: u16 = 9998;
+
+/// Sends the same to the shown port, the hidden one, and the shown one again.
+/// When the shown one heard both, the hidden one had its chance.
+fn only_the_shown_port_hears(world: &World, send: impl Fn(&Lab, u16)) {
+    let beside = Echo::udp(&world.lab.server, BESIDE);
+    for (port, heard) in [(BESIDE, 1), (CHAT, 1), (BESIDE, 2)] {
+        send(&world.lab, port);
+        wait::soon("the shown port hears it", || {
+            (beside.heard() >= heard).then_some(())
+        });
+    }
+    assert_eq!(world.echoes[1].heard(), 0, "the hidden port heard it");
+}
+
+fn send_to(lab: &Lab, to: SocketAddr) {
+    lab.client.enter(|| {
+        let any: IpAddr = if to.is_ipv4() {
+            [0; 4].into()
+        } else {
+            [0u16; 8].into()
+        };
+        let socket = UdpSocket::bind((any, 0)).expect("a socket");
+        socket.set_broadcast(true).expect("broadcasts");
+        socket.send_to(b"there?", to).expect("a route");
+    });
+}
+
+/// The link's index at the client, for addresses that need one.
+fn scope(lab: &Lab) -> u32 {
+    let text = lab.client.enter(|| {
+        pnet::datalink::interfaces()
+            .into_iter()
+            .find(|found| found.name == LINK)
+            .map(|found| found.index)
+    });
+    text.expect("the link")
+}
+
+#[test]
+fn hidden_udp_is_not_reached_by_broadcast() {
+    let world = World::new();
+    only_the_shown_port_hears(&world, |lab, port| {
+        send_to(lab, (Ipv4Addr::new(192, 0, 2, 255), port).into())
+    });
+}
+
+#[test]
+fn hidden_udp_is_not_reached_by_the_limited_broadcast() {
+    let world = World::new();
+    only_the_shown_port_hears(&world, |lab, to_port| {
+        let ends = frame::Ends {
+            from: CLIENT4.into(),
+            to: Ipv4Addr::BROADCAST.into(),
+            from_port: 40_000,
+            to_port,
+        };
+        let datagram = frame::udp(ends, b"there?");
+        let packet = frame::ipv4(CLIENT4, Ipv4Addr::BROADCAST, 17, &datagram, 0, false);
+        tap::inject(
+            &lab.client,
+            &[frame::ethernet_to(
+                MacAddr::broadcast(),
+                EtherTypes::Ipv4,
+                &packet,
+            )],
+        );
+    });
+}
+
+#[test]
+fn hidden_udp_is_not_reached_by_multicast() {
+    let world = World::new();
+    only_the_shown_port_hears(&world, |lab, to_port| {
+        let group = Ipv4Addr::new(224, 0, 0, 1);
+        let ends = frame::Ends {
+            from: CLIENT4.into(),
+            to: group.into(),
+            from_port: 40_000,
+            to_port,
+        };
+        let packet = frame::ipv4(CLIENT4, group, 17, &frame::udp(ends, b"there?"), 0, false);
+        let card = MacAddr(1, 0, 0x5e, 0, 0, 1);
+        tap::inject(
+            &lab.client,
+            &[frame::ethernet_to(card, EtherTypes::Ipv4, &packet)],
+        );
+    });
+}
+
+#[test]
+fn hidden_udp_is_not_reached_by_multicast_over_ipv6() {
+    let world = World::new();
+    only_the_shown_port_hears(&world, |lab, port| {
+        let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+        send_to(lab, SocketAddrV6::new(group, port, 0, scope(lab)).into());
+    });
+}
+
+#[test]
+fn hidden_udp_is_not_reached_by_the_subnets_anycast_address() {
+    let world = World::new();
+    // Only a router has that address.
+    world.lab.server.enter(|| {
+        std::fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1").expect("forwarding")
+    });
+    let anycast = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0);
+    only_the_shown_port_hears(&world, |lab, port| send_to(lab, (anycast, port).into()));
+}
+
+#[test]
+fn hidden_ports_are_not_reached_by_the_link_local_address() {
+    let world = World::new();
+    let own = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0x5eff, 0xfe00, 0x5301);
+    let to = |port| SocketAddrV6::new(own, port, 0, scope(&world.lab));
+    let connect = |port| {
+        let to = to(port);
+        world.lab.client.enter(move || {
+            TcpStream::connect_timeout(&to.into(), Duration::from_millis(400)).is_ok()
+        })
+    };
+    assert!(connect(SHOWN), "the address itself works");
+    assert!(!connect(WEB));
+    only_the_shown_port_hears(&world, |lab, port| send_to(lab, to(port).into()));
+}
+
+#[test]
+fn hidden_udp_is_not_reached_behind_extension_headers() {
+    let world = World::new();
+    // Hop-by-hop options, destination options, an empty routing header, and all of them.
+    let routing = |next: u8, rest: &[u8]| [&[next, 0, 4, 0, 0, 0, 0, 0][..], rest].concat();
+    for kind in 0..4 {
+        let world = if kind == 0 { &world } else { &World::new() };
+        only_the_shown_port_hears(world, |lab, to_port| {
+            let ends = frame::Ends {
+                from: CLIENT6.into(),
+                to: SERVER6.into(),
+                from_port: 40_000,
+                to_port,
+            };
+            let udp = frame::udp(ends, b"there?");
+            let (next, payload) = match kind {
+                0 => (0, frame::padding_header(17, &udp)),
+                1 => (60, frame::padding_header(17, &udp)),
+                2 => (43, routing(17, &udp)),
+                _ => (
+                    0,
+                    frame::padding_header(60, &frame::padding_header(17, &udp)),
+                ),
+            };
+            tap::inject(
+                &lab.client,
+                &[frame::ethernet(
+                    EtherTypes::Ipv6,
+                    &frame::ipv6(CLIENT6, SERVER6, next, &payload),
+                )],
+            );
+        });
+    }
+}
+
+#[test]
+fn hidden_udp_is_not_reached_in_fragments() {
+    let world = World::new();
+    only_the_shown_port_hears(&world, |lab, to_port| {
+        let ends = frame::Ends {
+            from: CLIENT4.into(),
+            to: SERVER4.into(),
+            from_port: 40_000,
+            to_port,
+        };
+        let datagram = frame::udp(ends, &[7; 40]);
+        let (first, rest) = datagram.split_at(8);
+        let parts = [
+            frame::ipv4(CLIENT4, SERVER4, 17, first, 0, true),
+            frame::ipv4(CLIENT4, SERVER4, 17, rest, 1, false),
+        ];
+        tap::inject(
+            &lab.client,
+            &parts.map(|part| frame::ethernet(EtherTypes::Ipv4, &part)),
+        );
+    });
+}
+
+#[test]
+fn hidden_udp_is_not_reached_in_fragments_over_ipv6() {
+    let world = World::new();
+    only_the_shown_port_hears(&world, |lab, to_port| {
+        let ends = frame::Ends {
+            from: CLIENT6.into(),
+            to: SERVER6.into(),
+            from_port: 40_000,
+            to_port,
+        };
+        let datagram = frame::udp(ends, &[7; 40]);
+        let (first, rest) = datagram.split_at(8);
+        let parts = [
+            frame::fragment_header(17, 0, true, first),
+            frame::fragment_header(17, 1, false, rest),
+        ];
+        let frames = parts.map(|part| {
+            frame::ethernet(EtherTypes::Ipv6, &frame::ipv6(CLIENT6, SERVER6, 44, &part))
+        });
+        tap::inject(&lab.client, &frames);
+    });
+}
+
+#[test]
+fn hidden_ports_are_not_reached_by_a_redirect_of_another_port() {
+    let world = World::new();
+    world.lab.server.nft(
+        "table inet theirs {
+  chain prerouting { type nat hook prerouting priority dstnat;
+    tcp dport 8088 redirect to :8080
+    tcp dport 8089 redirect to :8081
+    udp dport 9989 redirect to :9999
+    udp dport 9988 redirect to :9998
+  }
+}
+",
+    );
+    let _beside = Echo::udp(&world.lab.server, BESIDE);
+    assert_eq!(
+        (world.tcp(8089), world.udp(9988)),
+        (Reach::Open, Reach::Open),
+        "the redirect itself works"
+    );
+    assert_ne!(world.tcp(8088), Reach::Open);
+    assert_ne!(world.tcp6(8088), Reach::Open);
+    assert_ne!(world.udp(9989), Reach::Open);
+    assert_ne!(world.udp6(9989), Reach::Open);
+    assert_eq!([world.echoes[0].heard(), world.echoes[1].heard()], [0, 0]);
+    world.open(&["tcp/8080"]);
+    assert_eq!(
+        world.tcp(WEB),
+        Reach::Open,
+        "the hidden port by its own number"
+    );
+}
+
+#[test]
+fn hidden_tcp_is_not_reached_through_an_ftp_helper() {
+    let world = World::new();
+    // Whatever is sent to this service comes back: an FTP server's answer among it.
+    let _control = Echo::tcp(&world.lab.server, 21);
+    world.lab.server.nft(
+        "table inet theirs {
+  ct helper ftp { type \"ftp\" protocol tcp; }
+  chain helpers { type filter hook prerouting priority filter; tcp dport 21 ct helper set \"ftp\"; }
+}
+",
+    );
+    let expect = |port: u16| {
+        let mut control = reach::connection(&world.lab.client, SERVER4.into(), 21);
+        assert!(reach::echoes(&mut control));
+        let (high, low) = (port / 256, port % 256);
+        write!(
+            control,
+            "\r\n227 Entering Passive Mode (192,0,2,1,{high},{low})\r\n"
+        )
+        .expect("a control connection");
+        wait::soon("the kernel expects a related connection", || {
+            let expected = world
+                .lab
+                .server
+                .enter(|| std::fs::read_to_string("/proc/net/nf_conntrack_expect"));
+            expected
+                .ok()?
+                .contains(&format!("dport={port}"))
+                .then_some(())
+        });
+        control
+    };
+    let _kept = expect(WEB);
+    assert_ne!(
+        world.tcp(WEB),
+        Reach::Open,
+        "a related connection is a new one"
+    );
+    assert_eq!(world.echoes[0].heard(), 0);
+}
+
+#[test]
+fn packets_without_ports_pass() {
+    let world = World::new();
+    let mut echo = vec![0; 64];
+    let mut icmp = MutableIcmpPacket::new(&mut echo).expect("room");
+    icmp.set_icmp_type(IcmpTypes::EchoRequest);
+    let sum = pnet::packet::icmp::checksum(&icmp.to_immutable());
+    icmp.set_checksum(sum);
+    let tap = Tap::start(&world.lab.client);
+    let ends = frame::Ends {
+        from: CLIENT4.into(),
+        to: SERVER4.into(),
+        from_port: 0,
+        to_port: 0,
+    };
+    tap::inject(&world.lab.client, &[frame::carry(ends, 1, &echo)]);
+    wait::soon("an echo reply", || {
+        let answered = tap.sent_by(SERVER_MAC).iter().any(|frame| {
+            EthernetPacket::new(frame)
+                .and_then(|frame| {
+                    Ipv4Packet::new(frame.payload()).map(|ip| ip.get_next_level_protocol().0 == 1)
+                })
+                .unwrap_or(false)
+        });
+        answered.then_some(())
+    });
+    // Protocols that the host does not speak get the kernel's own answer.
+    tap::inject(&world.lab.client, &[frame::carry(ends, 253, &[0; 40])]);
+    wait::soon("protocol unreachable", || {
+        (tap.sent_by(SERVER_MAC).len() >= 2).then_some(())
+    });
+}
+
+#[test]
+fn segments_that_begin_no_connection_reach_nothing() {
+    use pnet::packet::tcp::TcpFlags;
+    let world = World::with(&Settings {
+        answer: "drop",
+        ..Settings::default()
+    });
+    let tap = Tap::start(&world.lab.client);
+    let ends = |to_port| frame::Ends {
+        from: CLIENT4.into(),
+        to: SERVER4.into(),
+        from_port: 40_100,
+        to_port,
+    };
+    let odd = [
+        0,
+        TcpFlags::FIN,
+        TcpFlags::ACK,
+        TcpFlags::SYN | TcpFlags::ACK,
+        TcpFlags::SYN | TcpFlags::FIN,
+        TcpFlags::RST,
+        0xff,
+    ];
+    let frames: Vec<_> = odd
+        .iter()
+        .map(|flags| frame::carry(ends(WEB), 6, &frame::tcp(ends(WEB), *flags)))
+        .collect();
+    tap::inject(&world.lab.client, &frames);
+    // An answer at the shown port proves that the others had their time.
+    tap::inject(
+        &world.lab.client,
+        &[frame::carry(ends(SHOWN), 6, &frame::syn(ends(SHOWN)))],
+    );
+    wait::soon("the shown port answers", || {
+        (!tap.sent_by(SERVER_MAC).is_empty()).then_some(())
+    });
+    let answers = tap.sent_by(SERVER_MAC);
+    let from_hidden = answers
+        .iter()
+        .filter(|frame| frame.get(34..36) == Some(&WEB.to_be_bytes()[..]))
+        .count();
+    assert_eq!(from_hidden, 0);
+    assert_eq!(world.echoes[0].heard(), 0);
+}
+
+#[test]
+fn an_interface_that_is_missing_keeps_nothing_from_being_hidden() {
+    let world = World::with(&Settings {
+        always_allow: &["lo", "wg9"],
+        ..Settings::default()
+    });
+    assert_eq!([world.tcp(WEB), world.udp(CHAT)], [Reach::Refused; 2]);
+    world.open(&["tcp/8080"]);
+    assert_eq!(world.tcp(WEB), Reach::Open);
+}
+
+#[test]
+fn a_named_interface_that_comes_later_is_listened_at() {
+    let mut world = World::stopped(&Settings {
+        interfaces: Some(&[LINK]),
+        ..Settings::default()
+    });
+    world.lab.unplug();
+    world.spad.start();
+    world.lab.plug();
+    wait::soon("the way is back", || {
+        (world.tcp(SHOWN) == Reach::Open).then_some(())
+    });
+    assert_ne!(world.tcp(WEB), Reach::Open);
+    world.open(&["tcp/8080"]);
+    assert_eq!(world.tcp(WEB), Reach::Open);
+}
+
+#[test]
+fn knocks_that_are_not_for_this_host_are_not_judged() {
+    let world = World::new();
+    let packet = world.laptop.open(&["tcp/8080"]);
+    let to = |to: Ipv4Addr| frame::Ends {
+        from: CLIENT4.into(),
+        to: to.into(),
+        from_port: 40_200,
+        to_port: KNOCK,
+    };
+    // Another card's frame that a switch floods.
+    let other = frame::datagram(to(SERVER4), &packet);
+    let other = frame::ethernet_to(
+        MacAddr(2, 0, 0x5e, 0, 0x53, 9),
+        EtherTypes::Ipv4,
+        other.get(14..).expect("a packet"),
+    );
+    // A fragment, first or last.
+    let datagram = frame::udp(to(SERVER4), &packet);
+    let fragment = frame::ethernet(
+        EtherTypes::Ipv4,
+        &frame::ipv4(CLIENT4, SERVER4, 17, &datagram, 0, true),
+    );
+    let last = frame::ethernet(
+        EtherTypes::Ipv4,
+        &frame::ipv4(CLIENT4, SERVER4, 17, &datagram, 1, false),
+    );
+    tap::inject(&world.lab.client, &[other, fragment, last]);
+    world.open(&["udp/9999"]);
+    assert_eq!(world.tcp(WEB), Reach::Refused);
+    assert_eq!(world.spad.counted("opened"), 1);
+}
+
+#[test]
+fn odd_frames_harm_nothing() {
+    let world = World::new();
+    let packet = world.laptop.open(&["tcp/8080"]);
+    let ends = frame::Ends {
+        from: CLIENT4.into(),
+        to: SERVER4.into(),
+        from_port: 40_300,
+        to_port: KNOCK,
+    };
+    let whole = frame::datagram(ends, &packet);
+    let mut frames: Vec<Vec<u8>> = (14..whole.len())
+        .step_by(3)
+        .filter_map(|end| whole.get(..end).map(<[u8]>::to_vec))
+        .collect();
+    for (at, value) in [
+        (14, 0x4f),
+        (14, 0x40),
+        (14, 0x65),
+        (16, 0xff),
+        (17, 0),
+        (20, 0x20),
+        (21, 7),
+        (38, 0xff),
+        (39, 1),
+    ] {
+        let mut odd = whole.clone();
+        if let Some(byte) = odd.get_mut(at) {
+            *byte = value;
+        }
+        frames.push(odd);
+    }
+    frames.push(frame::tagged(
+        &whole,
+        &[(EtherTypes::Vlan, 7), (EtherTypes::Vlan, 8)],
+    ));
+    frames.push(frame::tagged(
+        &whole,
+        &[(EtherType(0x88a8), 7), (EtherTypes::Vlan, 8)],
+    ));
+    tap::inject(&world.lab.client, &frames);
+    world.open(&["udp/9999"]);
+    assert_eq!(world.udp(CHAT), Reach::Open);
+}
+
+#[test]
+fn a_spoofed_source_opens_for_nobody_who_asked() {
+    let world = World::new();
+    let packet = world.laptop.open(&["udp/9999"]);
+    let spoofed = Ipv4Addr::new(192, 0, 2, 99);
+    let ends = frame::Ends {
+        from: spoofed.into(),
+        to: SERVER4.into(),
+        from_port: 40_400,
+        to_port: KNOCK,
+    };
+    tap::inject(&world.lab.client, &[frame::datagram(ends, &packet)]);
+    world
+        .spad
+        .wait_audited(&[("event", "grant"), ("src", &spoofed.to_string())]);
+    let seen = world.lab.client.enter(|| {
+        [CLIENT4.into(), STRANGER4.into()]
+            .map(|source: IpAddr| reach::udp_from(source, SERVER4.into(), CHAT))
+    });
+    assert_eq!(seen, [Reach::Refused; 2]);
+}

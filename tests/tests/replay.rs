@@ -1,0 +1,353 @@
+//! No packet is acted upon twice, whatever happens between.
+#![expect(
+    clippy::expect_used,
+    reason = "a helper of tests that fails is a test that fails"
+)]
+
+use std::time::Duration;
+
+use spa_proto::{Randomness, Timestamp};
+use spa_tests::identity::open;
+use spa_tests::lab::{CLIENT4, SERVER4, STRANGER4};
+use spa_tests::reach::{self, Reach};
+use spa_tests::settings::{CHAT, KNOCK, Settings, WEB};
+use spa_tests::tap::Tap;
+use spa_tests::world::World;
+use spa_tests::{attacker, wait};
+
+/// Grants that end soon, so that a replay has something to open.
+fn short() -> Settings {
+    Settings {
+        ttl: "1s",
+        ..Settings::default()
+    }
+}
+
+/// A world in which this packet was used and its grant is over.
+fn used() -> (World, Vec<u8>) {
+    let world = World::with(&short());
+    let packet = world.laptop.open(&["tcp/8080"]);
+    world.send(&packet);
+    world.spad.wait_counted("opened", 1);
+    assert_eq!(world.tcp(WEB), Reach::Open);
+    world.wait_closed(WEB);
+    (world, packet)
+}
+
+/// Sends the used packet; whatever the reason, it must not open anything.
+#[track_caller]
+fn assert_refused(world: &World, packet: &[u8]) {
+    let before = world.spad.verdicts();
+    world.send(packet);
+    let after = wait::soon("the packet gets its verdict", || {
+        let after = world.spad.verdicts();
+        (after.values().sum::<u64>() > before.values().sum::<u64>()).then_some(after)
+    });
+    assert_eq!(after.get("opened"), before.get("opened"), "{after:?}");
+    world.stays_closed(WEB, Duration::from_millis(200));
+}
+
+#[test]
+fn the_same_packet_at_once_is_a_duplicate_and_renews_nothing() {
+    let world = World::with(&short());
+    let packet = world.laptop.open(&["tcp/8080"]);
+    let ends = spa_tests::frame::Ends {
+        from: CLIENT4.into(),
+        to: SERVER4.into(),
+        from_port: 41_000,
+        to_port: KNOCK,
+    };
+    let frame = spa_tests::frame::datagram(ends, &packet);
+    spa_tests::tap::inject(&world.lab.client, &[frame.clone(), frame]);
+    world.spad.wait_counted("opened", 1);
+    world.spad.wait_counted("duplicate", 1);
+    world.wait_closed(WEB);
+}
+
+#[test]
+fn a_captured_packet_opens_nothing_later() {
+    let world = World::with(&short());
+    let tap = Tap::start(&world.lab.client);
+    world.open(&["tcp/8080"]);
+    let captured = tap.datagram_to(KNOCK);
+    world.wait_closed(WEB);
+    world.send(&captured);
+    world.spad.wait_counted("replay", 1);
+    world.stays_closed(WEB, Duration::from_millis(200));
+}
+
+#[test]
+fn a_captured_packet_opens_nothing_for_another_address() {
+    let (world, packet) = used();
+    world.send_as_stranger(&packet);
+    world.spad.wait_counted("replay", 1);
+    let seen = world
+        .lab
+        .client
+        .enter(|| reach::udp_from(STRANGER4.into(), SERVER4.into(), CHAT));
+    assert_eq!(seen, Reach::Refused);
+    world.stays_closed(WEB, Duration::from_millis(200));
+}
+
+#[test]
+fn a_used_packet_opens_nothing_after_a_restart() {
+    let (mut world, packet) = used();
+    world.spad.stop();
+    world.spad.start();
+    world.send(&packet);
+    world.spad.wait_counted("replay", 1);
+    world.stays_closed(WEB, Duration::from_millis(200));
+    world.open(&["tcp/8080"]);
+}
+
+#[test]
+fn a_used_packet_opens_nothing_after_kill_minus_nine() {
+    let (mut world, packet) = used();
+    world.spad.kill();
+    world.spad.start();
+    world.send(&packet);
+    world.spad.wait_counted("replay", 1);
+    world.stays_closed(WEB, Duration::from_millis(200));
+    world.open(&["tcp/8080"]);
+}
+
+#[test]
+fn a_packet_used_a_moment_before_kill_minus_nine_opens_nothing() {
+    let mut world = World::with(&short());
+    let packet = world.laptop.open(&["tcp/8080"]);
+    world.send(&packet);
+    world.spad.wait_counted("opened", 1);
+    world.spad.kill();
+    world.spad.start();
+    world.wait_closed(WEB);
+    assert_refused(&world, &packet);
+}
+
+#[test]
+fn a_used_packet_opens_nothing_after_a_machine_crash() {
+    let mut world = World::with(&short());
+    // What was written since was not synced: the crash takes it away.
+    let journal = keep(&world);
+    let packet = world.laptop.open(&["tcp/8080"]);
+    world.send(&packet);
+    world.spad.wait_counted("opened", 1);
+    world.wait_closed(WEB);
+    world.spad.kill();
+    put_back(&journal);
+    world.spad.pretend_new_boot();
+    world.spad.start();
+    assert_refused(&world, &packet);
+}
+
+#[test]
+fn a_used_packet_of_a_client_fifty_seconds_fast_opens_nothing_after_a_machine_crash() {
+    let mut world = World::with(&short());
+    let journal = keep(&world);
+    let fast = wait::wall().saturating_add(Duration::from_secs(50));
+    let packet = world.laptop.seal_at(&open(&["tcp/8080"]), fast);
+    world.send(&packet);
+    world.spad.wait_counted("opened", 1);
+    world.wait_closed(WEB);
+    world.spad.kill();
+    put_back(&journal);
+    world.spad.pretend_new_boot();
+    world.spad.start();
+    assert_refused(&world, &packet);
+}
+
+#[test]
+fn a_used_packet_opens_nothing_after_the_journal_was_lost() {
+    let (mut world, packet) = used();
+    world.spad.stop();
+    for entry in std::fs::read_dir(world.spad.state())
+        .expect("the state directory")
+        .flatten()
+    {
+        if entry.file_name().to_string_lossy().contains("journal") {
+            std::fs::remove_file(entry.path()).expect("the journal");
+        }
+    }
+    world.spad.start();
+    assert_refused(&world, &packet);
+}
+
+#[test]
+fn honest_packets_pass_again_soon_after_a_machine_crash() {
+    // The horizon stands at most skew + 20 s ahead, moved every 10 s.
+    let mut world = World::with(&Settings {
+        max_skew: "1s",
+        ..short()
+    });
+    world.spad.kill();
+    world.spad.pretend_new_boot();
+    world.spad.start();
+    wait::within(Duration::from_secs(41), "an honest packet opens", || {
+        world.send(&world.laptop.open(&["tcp/8080"]));
+        (world.tcp(WEB) == Reach::Open).then_some(())
+    });
+}
+
+#[test]
+fn honest_packets_pass_at_once_after_a_clean_stop_and_a_new_boot() {
+    let (mut world, packet) = used();
+    world.spad.stop();
+    world.spad.pretend_new_boot();
+    world.spad.start();
+    world.send(&packet);
+    world.spad.wait_counted("replay", 1);
+    world.open(&["tcp/8080"]);
+}
+
+#[test]
+fn a_used_packet_opens_nothing_after_max_skew_was_raised() {
+    let settings = Settings {
+        max_skew: "1s",
+        ..short()
+    };
+    let world = World::with(&settings);
+    let packet = world.laptop.open(&["tcp/8080"]);
+    world.send(&packet);
+    let sent = wait::now();
+    world.spad.wait_counted("opened", 1);
+    world.wait_closed(WEB);
+    wait::until_after(sent, Duration::from_millis(2500));
+    // Another packet gives the cache occasion to forget the first.
+    world.send(&world.laptop.open(&["udp/9999"]));
+    world.spad.wait_counted("opened", 2);
+    world.spad.configure(&Settings {
+        max_skew: "60s",
+        ..short()
+    });
+    world.spad.reload();
+    assert_refused(&world, &packet);
+}
+
+#[test]
+fn used_packets_open_nothing_after_the_cache_was_full() {
+    let world = World::with(&short());
+    let start = wait::wall();
+    let at = |index: u64| start.saturating_add(Duration::from_millis(index));
+    let packets: Vec<Vec<u8>> = (0..1100)
+        .map(|index| world.laptop.seal_at(&open(&["tcp/8080"]), at(index)))
+        .collect();
+    for batch in packets.chunks(50) {
+        let before: u64 = world.spad.verdicts().values().sum();
+        let borrowed: Vec<&[u8]> = batch.iter().map(Vec::as_slice).collect();
+        attacker::send_all(
+            &world.lab.client,
+            CLIENT4.into(),
+            (SERVER4, KNOCK).into(),
+            &borrowed,
+        );
+        wait::soon("all get their verdict", || {
+            (world.spad.verdicts().values().sum::<u64>() >= before + 50).then_some(())
+        });
+    }
+    world.wait_closed(WEB);
+    for packet in [
+        &packets[0],
+        &packets[40],
+        &packets[80],
+        &packets[600],
+        &packets[1099],
+    ] {
+        assert_refused(&world, packet);
+    }
+}
+
+#[test]
+fn the_head_of_a_used_packet_with_another_rest_opens_nothing() {
+    let (world, packet) = used();
+    world.send_as_stranger(&attacker::copy_head(&packet));
+    world.spad.wait_counted("replay", 1);
+    world.stays_closed(WEB, Duration::from_millis(200));
+}
+
+#[test]
+fn the_same_nonce_is_refused_whatever_stands_in_the_packet() {
+    let world = World::with(&short());
+    let randomness = Randomness {
+        nonce: [7; 24],
+        length: 0,
+    };
+    let now = wait::wall();
+    world.send(
+        &world
+            .laptop
+            .seal_with(&open(&["tcp/8080"]), now, &randomness),
+    );
+    world.spad.wait_counted("opened", 1);
+    world.wait_closed(WEB);
+    let later = now.saturating_add(Duration::from_secs(1));
+    world.send(
+        &world
+            .laptop
+            .seal_with(&open(&["udp/9999"]), later, &randomness),
+    );
+    world.spad.wait_counted("replay", 1);
+    assert_eq!(world.udp(CHAT), Reach::Refused);
+}
+
+#[test]
+fn a_removed_client_that_is_added_again_brings_no_old_packet_back() {
+    let (world, packet) = used();
+    let _ = world.client("desk", "web,ssh,chat", "");
+    let _ = world.spad.cli(&["client", "remove", "laptop"]).ok();
+    world.add("laptop", &world.laptop, "ssh,web,chat");
+    world.spad.reload();
+    assert_refused(&world, &packet);
+    world.open(&["tcp/8080"]);
+}
+
+#[test]
+fn a_refused_packet_is_used_up_too() {
+    let world = World::with(&short());
+    let future = wait::wall().saturating_add(Duration::from_secs(62));
+    let packet = world.laptop.seal_at(&open(&["tcp/8080"]), future);
+    world.send(&packet);
+    world.spad.wait_counted("future", 1);
+    wait::until_after(wait::now(), Duration::from_millis(3000));
+    // Now its time would be right.
+    assert!(future.abs_diff(wait::wall()) < Duration::from_secs(60));
+    assert_refused(&world, &packet);
+}
+
+#[test]
+fn packets_of_the_first_and_the_last_moment_are_refused_and_harm_nothing() {
+    let world = World::with(&short());
+    for (micros, reason) in [(0, "stale"), (u64::MAX, "future")] {
+        world.send(
+            &world
+                .laptop
+                .seal_at(&open(&["tcp/8080"]), Timestamp::from_micros(micros)),
+        );
+        world.spad.wait_counted(reason, 1);
+    }
+    assert_eq!(world.tcp(WEB), Reach::Refused);
+    world.open(&["tcp/8080"]);
+}
+
+/// The journal's files as they are on the disk now.
+fn keep(world: &World) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let entries = std::fs::read_dir(world.spad.state())
+        .expect("the state directory")
+        .flatten();
+    let journals: Vec<_> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.is_file() && path.to_string_lossy().contains("journal"))
+        .map(|path| (path.clone(), std::fs::read(&path).expect("a journal")))
+        .collect();
+    assert!(!journals.is_empty(), "no journal in the state directory");
+    journals
+}
+
+fn put_back(kept: &[(std::path::PathBuf, Vec<u8>)]) {
+    for (path, bytes) in kept {
+        assert_ne!(
+            &std::fs::read(path).expect("a journal"),
+            bytes,
+            "nothing was written since"
+        );
+        std::fs::write(path, bytes).expect("a journal");
+    }
+}

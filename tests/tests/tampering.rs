@@ -1,0 +1,80 @@
+//! A packet that was touched on its way opens nothing; the untouched one still does.
+
+use spa_proto::{Randomness, limits};
+use spa_tests::attacker::{self, flip};
+use spa_tests::identity::open;
+use spa_tests::lab::{CLIENT4, SERVER4};
+use spa_tests::reach::Reach;
+use spa_tests::settings::{KNOCK, WEB};
+use spa_tests::wait;
+use spa_tests::world::World;
+
+#[test]
+fn no_packet_with_any_one_bit_flipped_opens_anything() {
+    let world = World::new();
+    let randomness = Randomness {
+        nonce: spa_keys::random_bytes().expect("randomness"),
+        length: 0,
+    };
+    let packet = world
+        .laptop
+        .seal_with(&open(&["tcp/8080"]), wait::wall(), &randomness);
+    let bits = packet.len() * 8;
+    let flipped: Vec<Vec<u8>> = (0..bits).map(|bit| flip(&packet, bit)).collect();
+    let mut sent = 0;
+    for batch in flipped.chunks(64) {
+        let borrowed: Vec<&[u8]> = batch.iter().map(Vec::as_slice).collect();
+        attacker::send_all(
+            &world.lab.client,
+            CLIENT4.into(),
+            (SERVER4, KNOCK).into(),
+            &borrowed,
+        );
+        sent += u64::try_from(batch.len()).expect("a count");
+        wait::soon("all get their verdict", || {
+            (world.spad.verdicts().values().sum::<u64>() >= sent).then_some(())
+        });
+    }
+    let verdicts = world.spad.verdicts();
+    let head = u64::try_from(limits::HEAD * 8).expect("a count");
+    assert_eq!(verdicts.get("head_tag"), Some(&head), "{verdicts:?}");
+    assert_eq!(verdicts.get("hmac"), Some(&(sent - head)), "{verdicts:?}");
+    assert_eq!(verdicts.values().sum::<u64>(), sent, "{verdicts:?}");
+    assert_eq!(world.tcp(WEB), Reach::Refused);
+    world.send(&packet);
+    world.spad.wait_counted("opened", 1);
+    assert_eq!(
+        world.tcp(WEB),
+        Reach::Open,
+        "tampering does not use the genuine packet up"
+    );
+}
+
+#[test]
+fn a_packet_made_longer_or_shorter_opens_nothing() {
+    let world = World::new();
+    let randomness = Randomness {
+        nonce: spa_keys::random_bytes().expect("randomness"),
+        length: 100,
+    };
+    let packet = world
+        .laptop
+        .seal_with(&open(&["tcp/8080"]), wait::wall(), &randomness);
+    let mut longer = packet.clone();
+    longer.push(0);
+    let mut padded = packet.clone();
+    padded.extend_from_slice(b"==");
+    let shorter = packet.get(..packet.len() - 1).expect("a packet").to_vec();
+    let tail = [
+        packet.get(..48).expect("a head"),
+        packet.get(64..).expect("a rest"),
+    ]
+    .concat();
+    for altered in [&longer, &padded, &shorter, &tail] {
+        world.send(altered);
+    }
+    world.spad.wait_counted("hmac", 4);
+    assert_eq!(world.tcp(WEB), Reach::Refused);
+    world.send(&packet);
+    world.spad.wait_counted("opened", 1);
+}
