@@ -16,7 +16,7 @@ use crate::config::{
 use crate::paths::Paths;
 
 #[derive(Debug, clap::Args)]
-#[group(id = "proof", required = true, multiple = false, args = ["key", "shared_key_file"])]
+#[command(group(clap::ArgGroup::new("proof").required(true).args(["key", "shared_key_file"])))]
 pub(crate) struct Arguments {
     /// The client's name
     name: ClientName,
