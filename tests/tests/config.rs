@@ -51,7 +51,7 @@ fn the_check_tells_all_faults_at_once_each_with_place_caret_and_mend() {
     edit(
         &world,
         &[
-            ("hide = [\"ssh\"", "hide = [\"shs\""),
+            ("hide = [\"ssh\"", "hide = [\"ssg\""),
             ("ttl = \"2s\"", "ttl = \"2\""),
             ("max_skew", "max_scew"),
         ],
@@ -63,7 +63,7 @@ fn the_check_tells_all_faults_at_once_each_with_place_caret_and_mend() {
         &text,
         &[
             "spad.toml:1:9",
-            "shs",
+            "ssg",
             "did you mean `ssh`",
             "spad.toml:12:",
             "max_scew",
@@ -195,7 +195,7 @@ fn a_first_start_with_a_broken_configuration_is_refused_with_the_place() {
 #[test]
 fn a_reload_with_a_fault_keeps_what_runs_and_says_why() {
     let world = World::new();
-    edit(&world, &[("hide = [\"ssh\"", "hide = [\"shs\"")]);
+    edit(&world, &[("hide = [\"ssh\"", "hide = [\"ssg\"")]);
     let reloaded = world.spad.cli(&["reload"]);
     assert_eq!(reloaded.code, Some(1));
     says(
