@@ -151,18 +151,22 @@ fn lock_out(
         format!("nobody may open the hidden service `{shown}`"),
     );
     let finding = match allowed.next() {
-        Some(client) => {
-            let why = if client.enabled {
-                "expired"
-            } else {
-                "disabled"
-            };
-            finding.note(format!("`{}` was allowed to, and is {why}", client.name))
-        }
-        None => finding.note("if it is the way you reach this machine, you are locked out"),
+        Some(client) if client.enabled => finding
+            .help(format!(
+                "give `{}` a later `expires`, or add another client",
+                client.name
+            ))
+            .note(format!("`{}` was allowed to, and is expired", client.name)),
+        Some(client) => finding
+            .help(format!("spad client enable {}", client.name))
+            .note(format!("`{}` was allowed to, and is disabled", client.name)),
+        None => finding
+            .help(format!(
+                "add a client first: spad client add NAME --key spa-pub-… --allow {shown}"
+            ))
+            .note("if it is the way you reach this machine, you are locked out"),
     };
-    let help = format!("add a client first: spad client add NAME --key spa-pub-… --allow {shown}");
-    Some(finding.help(help).with(severity))
+    Some(finding.with(severity))
 }
 
 /// A client whose plain knock asks for more than it gets.

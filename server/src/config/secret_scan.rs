@@ -9,7 +9,8 @@ use super::source::Source;
 /// Fewer characters than this after a prefix are talk about keys, not a key.
 const TALK: usize = 8;
 
-/// The findings, and one more for each line that holds a secret key and has no finding yet.
+/// The findings, and one more for each line that holds a secret key and
+/// does not say so yet.
 pub(super) fn with_secrets(source: &Source, mut findings: Vec<Finding>) -> Vec<Finding> {
     if !redact::names_a_secret(source.text()) {
         return findings;
@@ -24,10 +25,11 @@ pub(super) fn with_secrets(source: &Source, mut findings: Vec<Finding>) -> Vec<F
         let span = start.saturating_add(span.start)..start.saturating_add(span.end);
         let place = source.place(span.clone());
         let told = |finding: &Finding| {
-            finding
+            let here = finding
                 .place
                 .as_ref()
-                .is_some_and(|other| other.line == place.line)
+                .is_some_and(|other| other.line == place.line);
+            here && finding.message.contains("secret key")
         };
         if !findings.iter().any(told) {
             let finding = source.error(span, "a secret key stands in this file");

@@ -4,6 +4,7 @@
 //! place, so that the rest can be checked; a file with an error is never used.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -80,7 +81,7 @@ pub(super) fn read(page: &Page<'_>) -> Option<ServerFile> {
 }
 
 fn listen(table: Option<Table<'_>>) -> (Listen, Option<Range<usize>>) {
-    let default = std::num::NonZeroU16::MIN.saturating_add(62_200);
+    let default = NonZeroU16::MIN.saturating_add(62_200);
     let mut listen = Listen {
         port: ListenPort::One(default),
         interfaces: None,
@@ -92,7 +93,14 @@ fn listen(table: Option<Table<'_>>) -> (Listen, Option<Range<usize>>) {
     let mut place = None;
     if let Some(value) = table.get("port") {
         place = Some(value.span());
-        if value.raw().is_str() {
+        let digits = |text: &str| text.parse::<NonZeroU16>().is_ok();
+        if value.raw().as_str().is_some_and(digits) {
+            value.found(
+                value
+                    .error("a port is a number")
+                    .help("write it without quotes"),
+            );
+        } else if value.raw().is_str() {
             if value.word(&[("any", ())]).is_some() {
                 listen.port = ListenPort::Any;
             }
@@ -156,7 +164,14 @@ fn grants(table: Option<Table<'_>>) -> GrantLimits {
     let both_right =
         ttl_value.is_some() == ttl.is_some() && max_ttl_value.is_some() == max_ttl.is_some();
     if both_right && let Some(value) = ttl_value.or(max_ttl_value) {
-        service_table::ordered(value, grants.ttl, grants.max_ttl, "`[grants] max_ttl`");
+        let help = "raise `max_ttl`";
+        service_table::ordered(
+            value,
+            grants.ttl,
+            grants.max_ttl,
+            "`[grants] max_ttl`",
+            help,
+        );
     }
     if let Some(count) = table
         .get("max_per_client")

@@ -100,8 +100,26 @@ fn definition(value: Value<'_>, grants: &GrantLimits) -> Written {
     let max_ttl = max_ttl_value.and_then(|value| values::time(value, TTL));
     if let (Some(value), Some(ttl)) = (ttl_value, &ttl) {
         match (&max_ttl, max_ttl_value) {
-            (Some(most), _) => ordered(value, ttl.value, most.value, "its `max_ttl`"),
-            (None, None) => ordered(value, ttl.value, grants.max_ttl, "`[grants] max_ttl`"),
+            (Some(most), _) => ordered(
+                value,
+                ttl.value,
+                most.value,
+                "its `max_ttl`",
+                "raise `max_ttl`",
+            ),
+            (None, None) => {
+                let help = format!(
+                    "give the service max_ttl = \"{}\"",
+                    in_words(ttl.value.as_secs())
+                );
+                ordered(
+                    value,
+                    ttl.value,
+                    grants.max_ttl,
+                    "`[grants] max_ttl`",
+                    &help,
+                );
+            }
             // The maximum is wrong and reported already.
             (None, Some(_)) => {}
         }
@@ -138,12 +156,12 @@ fn port_list(value: Value<'_>) -> Vec<Spotted<Service>> {
 }
 
 /// A finding where `ttl` is above its maximum.
-pub(super) fn ordered(value: Value<'_>, ttl: Duration, most: Duration, name: &str) {
+pub(super) fn ordered(value: Value<'_>, ttl: Duration, most: Duration, name: &str, raise: &str) {
     if ttl > most {
         let (is, most) = (in_words(ttl.as_secs()), in_words(most.as_secs()));
         let finding = value.error(format!(
             "the default time {is} is above {name}, which is {most}"
         ));
-        value.found(finding.help(format!("lower `ttl` to \"{most}\", or raise {name}")));
+        value.found(finding.help(format!("lower `ttl` to \"{most}\", or {raise}")));
     }
 }

@@ -18,25 +18,30 @@ pub fn nearest<'a>(text: &str, candidates: impl Iterator<Item = &'a str>) -> Opt
     (edits <= allowed && edits < text.len()).then_some(candidate)
 }
 
-/// Levenshtein's distance: insertions, deletions and replacements of one character.
+/// Edits from one to the other: insertions, deletions and replacements of one
+/// character, and exchanges of two neighbours ("optimal string alignment").
 fn distance(a: &[char], b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
+    let mut two_above: Vec<usize> = Vec::new();
+    let mut above: Vec<usize> = (0..=b.len()).collect();
     for (i, left) in a.iter().enumerate() {
-        let mut next = vec![i.saturating_add(1)];
-        for (pair, right) in row.windows(2).zip(&b) {
-            let [diagonal, above] = pair else { continue };
-            let beside = next.last().copied().unwrap_or_default();
-            let replaced = diagonal.saturating_add(usize::from(left != right));
-            next.push(
-                replaced
-                    .min(above.saturating_add(1))
-                    .min(beside.saturating_add(1)),
-            );
+        let mut row = vec![i.saturating_add(1)];
+        for (j, right) in b.iter().enumerate() {
+            let at = |row: &[usize], column: usize| row.get(column).copied().unwrap_or(usize::MAX);
+            let next = j.saturating_add(1);
+            let mut least = at(&above, j).saturating_add(usize::from(left != right));
+            least = least.min(at(&above, next).saturating_add(1));
+            least = least.min(at(&row, j).saturating_add(1));
+            let exchanged =
+                i > 0 && j > 0 && a.get(i - 1) == Some(right) && b.get(j - 1) == Some(left);
+            if exchanged {
+                least = least.min(at(&two_above, j - 1).saturating_add(1));
+            }
+            row.push(least);
         }
-        row = next;
+        two_above = std::mem::replace(&mut above, row);
     }
-    row.last().copied().unwrap_or_default()
+    above.last().copied().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -47,7 +52,7 @@ mod tests {
     fn the_nearest_word_is_found_and_a_far_one_is_not() {
         let known = ["ttl", "max_ttl", "ssh", "admin"];
         let nearest = |text| nearest(text, known.into_iter());
-        assert_eq!(nearest("shs"), None);
+        assert_eq!(nearest("shs"), Some("ssh"));
         assert_eq!(nearest("sssh"), Some("ssh"));
         assert_eq!(nearest("SSH"), Some("ssh"));
         assert_eq!(nearest("max_tll"), Some("max_ttl"));

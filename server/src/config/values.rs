@@ -60,7 +60,8 @@ pub(super) fn time(value: Value<'_>, bounds: RangeInclusive<u64>) -> Option<Spot
         Some(seconds) => Some(value.spot(Duration::from_secs(seconds))),
         None => {
             let (least, most) = (in_words(*bounds.start()), in_words(*bounds.end()));
-            value.found(value.error(format!("`{key}` must be from {least} to {most}")));
+            let finding = value.error(format!("`{key}` must be from {least} to {most}"));
+            value.found(finding.help(format!("write a time from \"{least}\" to \"{most}\"")));
             None
         }
     }
@@ -106,7 +107,7 @@ pub(super) fn rate(value: Value<'_>) -> Option<Rate> {
 
 /// A UDP port to listen at.
 pub(super) fn port(value: Value<'_>) -> Option<NonZeroU16> {
-    let number = value.number(0..=u32::from(u16::MAX))?;
+    let number = value.number(0..=65_535)?;
     let port = u16::try_from(number).ok().and_then(NonZeroU16::new);
     if port.is_none() {
         value.found(

@@ -48,30 +48,69 @@ pub(super) struct Value<'a> {
 
 /// The file's syntax tree; `None` if the syntax is so broken that more findings would mislead.
 pub(super) fn parse<'s>(page: &Page<'s>) -> Option<Spanned<DeTable<'s>>> {
-    let (tree, errors) = DeTable::parse_recoverable(page.source.text());
+    let (tree, mut errors) = DeTable::parse_recoverable(page.source.text());
+    errors.sort_by_key(|error| error.span().map_or(0, |span| span.start));
     let mut lines = Vec::new();
-    let mut whole = true;
     for error in &errors {
         let span = error.span().unwrap_or(0..0);
+        let (message, help, local) = syntax(error.message());
         let place = page.source.place(span.clone());
-        whole &= error.message().contains("must be quoted") || error.message() == "duplicate key";
         // Of several errors in one line the later ones mostly follow from the first.
         if !lines.contains(&place.line) {
             lines.push(place.line);
-            page.found(page.source.error(span, syntax(error.message())));
+            page.found(page.source.error(span, message).help(help));
+        }
+        if !local {
+            // What comes after it would be read as something that it is not.
+            return None;
         }
     }
-    whole.then_some(tree)
+    Some(tree)
 }
 
-/// The parser's words in ours, where they can be misread.
-fn syntax(message: &str) -> String {
-    match message {
-        "duplicate key" => "this key stands here a second time".to_owned(),
-        _ if message.starts_with("string values must be quoted") => {
-            "this is no value; a text or a time stands in double quotes".to_owned()
-        }
-        _ => quote(message),
+/// The parser's words in ours, the mend, and whether the rest of the file can be read all the same.
+fn syntax(message: &str) -> (String, &'static str, bool) {
+    let starts = |start: &str| message.starts_with(start);
+    if starts("duplicate key") {
+        (
+            "this key stands here a second time".to_owned(),
+            "take one of the two out",
+            true,
+        )
+    } else if starts("string values must be quoted") {
+        let help = "put a text or a time into double quotes: \"30s\"";
+        ("this is not a value".to_owned(), help, true)
+    } else if starts("invalid basic string") {
+        (
+            "this text has no end".to_owned(),
+            "put a double quote behind it",
+            false,
+        )
+    } else if starts("missing comma between array") || starts("unclosed array") {
+        let help = "put commas between the items, and ] behind the last";
+        (
+            "the list has no end, or lacks a comma".to_owned(),
+            help,
+            false,
+        )
+    } else if starts("unclosed table") {
+        (
+            "the table's name has no end".to_owned(),
+            "put ] behind it",
+            false,
+        )
+    } else if starts("key with no value") {
+        (
+            "this key has no value".to_owned(),
+            "write key = value",
+            false,
+        )
+    } else {
+        (
+            quote(message),
+            "this is TOML: a line is key = value, or [table]",
+            false,
+        )
     }
 }
 
@@ -104,7 +143,10 @@ impl<'s> Page<'s> {
 impl<'a> Table<'a> {
     /// The value of this key.
     pub(super) fn get(&self, key: &'static str) -> Option<Value<'a>> {
-        self.known.borrow_mut().push(key);
+        let mut known = self.known.borrow_mut();
+        if !known.contains(&key) {
+            known.push(key);
+        }
         let (key, value) = self.table.get_key_value(key)?;
         Some(Value {
             page: self.page,
@@ -229,7 +271,10 @@ impl<'a> Value<'a> {
                 known: RefCell::default(),
             }),
             _ => {
-                self.found(self.expected("a table"));
+                self.found(self.expected("a table").help(format!(
+                    "write [{}] on a line of its own, and its keys below",
+                    quote(self.key)
+                )));
                 None
             }
         }
@@ -271,7 +316,8 @@ impl<'a> Value<'a> {
         let number = number.filter(|number| bounds.contains(number));
         if number.is_none() {
             let (least, most) = (bounds.start(), bounds.end());
-            self.found(self.error(format!("`{}` must be from {least} to {most}", self.key)));
+            let finding = self.error(format!("`{}` must be from {least} to {most}", self.key));
+            self.found(finding.help(format!("write a number from {least} to {most}")));
         }
         number
     }
