@@ -7,6 +7,7 @@
     reason = "rustix changes users a thread at a time; the C library changes the whole process"
 )]
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -51,14 +52,11 @@ fn is_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<bool> {
     let [real, effective, saved] = &mut gids;
     // SAFETY: three valid places to write one number each.
     checked(unsafe { libc::getresgid(real, effective, saved) })?;
-    let mut now: Vec<u32> = rustix::process::getgroups()?
+    let now: BTreeSet<u32> = rustix::process::getgroups()?
         .into_iter()
         .map(rustix::process::Gid::as_raw)
         .collect();
-    let mut asked = groups.to_vec();
-    now.sort_unstable();
-    asked.sort_unstable();
-    asked.dedup();
+    let asked: BTreeSet<u32> = groups.iter().copied().collect();
     Ok(uids == [uid; 3] && gids == [gid; 3] && now == asked)
 }
 

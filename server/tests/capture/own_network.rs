@@ -74,6 +74,10 @@ pub(crate) struct Wire(Box<dyn DataLinkSender>);
 
 impl Wire {
     pub(crate) fn of(name: &str) -> Self {
+        Self::try_of(name).expect("the interface exists and may be sent from")
+    }
+
+    pub(crate) fn try_of(name: &str) -> Option<Self> {
         let interface = datalink::interfaces()
             .into_iter()
             .find(|it| it.name == name)
@@ -82,9 +86,9 @@ impl Wire {
             promiscuous: false,
             ..Default::default()
         };
-        match datalink::channel(&interface, config).unwrap() {
-            Channel::Ethernet(sender, _) => Self(sender),
-            _ => unreachable!(),
+        match datalink::channel(&interface, config).ok()? {
+            Channel::Ethernet(sender, _) => Some(Self(sender)),
+            _ => None,
         }
     }
 

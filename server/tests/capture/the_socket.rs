@@ -73,6 +73,25 @@ fn of_named_interfaces_only_those_are_judged_though_they_appear_later_or_get_ren
 }
 
 #[test]
+fn an_open_capture_goes_on_without_any_privilege() {
+    in_own_network(|| {
+        cable();
+        let mut wire = Wire::of("near");
+        let mut capture = open_with(CaptureOptions {
+            port: NonZeroU16::new(PORT),
+            interfaces: Some(vec!["far".to_owned()]),
+            ring_frames: 64,
+        });
+        let nobody = spad::sys::users::user("nobody").unwrap().unwrap();
+        spad::sys::process::become_user(nobody.uid, nobody.gid, &[]).unwrap();
+        assert!(Wire::try_of("near").is_none());
+        wire.send(&genuine());
+        assert!(receive(&mut capture, 1)[0].is_ok());
+        assert_eq!(capture.statistics().seen, 1);
+    });
+}
+
+#[test]
 fn without_the_capability_the_error_names_it_and_the_mend() {
     const ASKED: &str = "SPAD_TEST_WITHOUT_CAPABILITY";
     let options = CaptureOptions {

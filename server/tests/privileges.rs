@@ -1,0 +1,152 @@
+//! Privileges given away, each in a process of its own, for it cannot be undone.
+//!
+//! Needs root and the user `nobody`; without them a test fails and says so.
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy.toml exempts only #[test] functions, not their helpers"
+)]
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use spad::sys::{process, users};
+
+const INSIDE: &str = "SPAD_TEST_INSIDE_OWN_PROCESS";
+
+/// This test once more, in a process of its own, and as far in as `depth` says.
+fn again(depth: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let thread = std::thread::current();
+    command
+        .args(["--exact", thread.name().unwrap(), "--nocapture"])
+        .env(INSIDE, depth)
+        .stdin(Stdio::null());
+    command
+}
+
+fn passes(mut command: Command) {
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "failed in its own process (it needs root): {said}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+fn depth() -> String {
+    std::env::var(INSIDE).unwrap_or_default()
+}
+
+fn nobody() -> users::User {
+    users::user("nobody").unwrap().unwrap()
+}
+
+#[test]
+fn who_became_another_user_has_no_number_group_or_capability_of_roots() {
+    if depth().is_empty() {
+        return passes(again("1"));
+    }
+    let user = nobody();
+    process::become_user(user.uid, user.gid, &[user.gid, user.gid]).unwrap();
+    // Every thread of the process, not this one alone.
+    for task in std::fs::read_dir("/proc/self/task").unwrap() {
+        let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+        let of = |name: &str| -> Vec<&str> {
+            let line = status
+                .lines()
+                .find_map(|line| line.strip_prefix(name))
+                .unwrap();
+            line.split_whitespace().collect()
+        };
+        let (uid, gid) = (user.uid.to_string(), user.gid.to_string());
+        assert_eq!(of("Uid:"), [&uid; 4]);
+        assert_eq!(of("Gid:"), [&gid; 4]);
+        assert!(of("Groups:").iter().all(|group| *group == gid));
+        assert_eq!(of("CapEff:"), ["0000000000000000"]);
+        assert_eq!(of("CapPrm:"), ["0000000000000000"]);
+    }
+    assert!(std::fs::read("/etc/shadow").is_err());
+    assert!(process::become_user(user.uid + 1, user.gid, &[]).is_err());
+}
+
+#[test]
+fn root_is_no_user_to_become() {
+    for (uid, gid, groups) in [(0, 5, vec![]), (5, 0, vec![]), (5, 5, vec![7, 0])] {
+        let refused = process::become_user(uid, gid, &groups).unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::InvalidInput);
+    }
+}
+
+#[test]
+fn no_privilege_comes_back_by_executing_and_memory_is_unreadable() {
+    if depth().is_empty() {
+        return passes(again("1"));
+    }
+    process::no_new_privileges().unwrap();
+    process::undumpable().unwrap();
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+    assert!(status.contains("NoNewPrivs:\t1"), "{status}");
+    assert_eq!(
+        rustix::process::dumpable_behavior().unwrap(),
+        rustix::process::DumpableBehavior::NotDumpable
+    );
+}
+
+#[test]
+fn a_child_that_asked_for_it_dies_with_its_parent() {
+    match depth().as_str() {
+        "" => {
+            // Comes back when the last process that has this standard error has ended.
+            let output = again("parent").output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(said.contains("child is ready"), "{said}");
+            assert!(!said.contains("child survived"), "{said}");
+        }
+        "parent" => {
+            let mut child = again("child").stdout(Stdio::piped()).spawn().unwrap();
+            let said = BufReader::new(child.stdout.take().unwrap());
+            let ready = said
+                .lines()
+                .map_while(Result::ok)
+                .find(|line| line.contains("is ready"));
+            eprintln!("{}", ready.unwrap());
+            std::process::exit(0);
+        }
+        _ => {
+            process::die_with_parent().unwrap();
+            println!("\nchild is ready");
+            std::thread::sleep(Duration::from_secs(3));
+            eprintln!("child survived");
+        }
+    }
+}
+
+#[test]
+fn an_inherited_descriptor_is_taken_once_and_not_passed_on() {
+    if depth().is_empty() {
+        let inner = again("1");
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", r#"exec "$0" "$@" 5</dev/null"#])
+            .arg(inner.get_program());
+        shell
+            .args(inner.get_args())
+            .env(INSIDE, "1")
+            .stdin(Stdio::null());
+        return passes(shell);
+    }
+    let taken = process::take_inherited(5).unwrap();
+    let flags = rustix::io::fcntl_getfd(&taken).unwrap();
+    assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+    assert!(process::take_inherited(5).is_err());
+    drop(taken);
+    assert!(process::take_inherited(5).is_err());
+    // Not open; standard streams; out of range; opened by this process itself.
+    let own = std::fs::File::open("/dev/null").unwrap();
+    let own = std::os::fd::AsRawFd::as_raw_fd(&own);
+    for number in [44, 0, 2, 64, -1, own] {
+        assert!(process::take_inherited(number).is_err(), "{number}");
+    }
+}
