@@ -30,8 +30,6 @@ pub mod clock;
 
 pub mod paths;
 
-pub mod machine;
-
 pub mod config;
 
 pub mod control;

@@ -32,12 +32,6 @@ impl Paths {
         self.state.join("server.key")
     }
 
-    /// The id of the machine that the server's key belongs to.
-    #[must_use]
-    pub fn machine(&self) -> PathBuf {
-        self.state.join("machine")
-    }
-
     /// Shared and pre-shared keys of clients: `NAME.shared`, `NAME.psk`.
     #[must_use]
     pub fn client_keys(&self) -> PathBuf {

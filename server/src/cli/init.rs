@@ -15,10 +15,10 @@ use super::owners::Owners;
 use super::place::{self, Existing};
 use super::{Failure, Options, Run, key};
 use crate::config::{self, ListenPort};
-use crate::machine::{self, Tie};
 use crate::paths::Paths;
 
 mod port;
+pub(super) mod state;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -50,7 +50,7 @@ pub(crate) fn run(options: &Options, arguments: &Arguments) -> Run {
     directories(&paths, owners)?;
     let key_is_new = server_key(&paths, owners)?;
     configuration(&paths, owners, arguments.port)?;
-    state(&paths, key_is_new)?;
+    state::complete(&paths, key_is_new)?;
     report(options, &paths)
 }
 
@@ -127,29 +127,6 @@ fn configuration(paths: &Paths, owners: Owners, port: Option<NonZeroU16>) -> Run
         Existing::Refuse,
     )?;
     made(&path, true);
-    Ok(())
-}
-
-/// Journal and horizon, and whose machine the key is.
-fn state(paths: &Paths, key_is_new: bool) -> Run {
-    match machine::tie(paths)? {
-        Tie::Here => {}
-        Tie::Untied => {
-            if !key_is_new {
-                raise_floors(paths)?;
-            }
-            key::write_tie(paths)?;
-            made(&paths.machine(), true);
-        }
-        Tie::Elsewhere => {
-            warn("the server's key belongs to another machine\n  help: spad key adopt")
-        }
-    }
-    Ok(())
-}
-
-/// Sets base floor and horizon to now + 2 × skew, for a key that was in use before.
-pub(crate) fn raise_floors(_paths: &Paths) -> Run {
     Ok(())
 }
 

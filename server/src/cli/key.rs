@@ -5,10 +5,9 @@ use spa_keys::file::{Owner, read_secret_file};
 use spa_keys::{ServerPublic, ServerSecret};
 
 use super::owners::Owners;
-use super::place::{self, Existing};
 use super::{Failure, Options, Run, outcome};
-use crate::machine::{self, Tie};
 use crate::paths::Paths;
+use crate::replay::machine;
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -61,30 +60,13 @@ pub(crate) fn public(paths: &Paths) -> Result<ServerPublic, Failure> {
 
 fn adopt(paths: &Paths, yes: bool) -> Run {
     public(paths)?;
-    match machine::tie(paths)
-        .map_err(|error| Failure::Failed(format!("{}: {error}", paths.machine().display())))?
-    {
-        Tie::Here => return outcome::print("the server's key belongs to this machine already"),
-        Tie::Elsewhere | Tie::Untied => {}
+    if machine::check(&paths.state).is_ok() {
+        return outcome::print("the server's key belongs to this machine already");
     }
     super::ask::sure(
         "The key must no longer be in use on the other machine. Take it over?",
         yes,
     )?;
-    super::init::raise_floors(paths)?;
-    write_tie(paths)?;
+    super::init::state::adopt(paths)?;
     outcome::print("the server's key belongs to this machine now")
-}
-
-/// Writes down that the key belongs to this machine.
-pub(crate) fn write_tie(paths: &Paths) -> Run {
-    let text = format!("{}\n", machine::id());
-    place::file(
-        &paths.machine(),
-        text.as_bytes(),
-        0o600,
-        Owners::find().engine,
-        Existing::Replace,
-    )?;
-    Ok(())
 }

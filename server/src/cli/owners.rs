@@ -3,6 +3,11 @@
 //! Root gives the state to the engine's user and lets its group read the
 //! configuration. Anyone else keeps what he makes.
 
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use rustix::fs::{Gid, Mode, OFlags, Uid};
+
 use crate::sys::users;
 
 /// Users and groups by number; `None` where this process cannot give anything away.
@@ -51,4 +56,42 @@ impl Owners {
     pub(crate) fn configuration(self) -> Option<(u32, u32)> {
         self.readers.map(|group| (0, group))
     }
+}
+
+/// Gives these files of `directory` to the engine, as far as they are there: what a
+/// command made as root, the engine has to write.
+///
+/// The directory may be the engine's, so nothing in it is trusted: only a plain
+/// file of root's own with a single name is given away, never what a link names.
+///
+/// # Errors
+/// What the system says, the file named.
+pub(crate) fn give_to_engine(
+    directory: &Path,
+    names: &[&str],
+    owners: Owners,
+) -> std::io::Result<()> {
+    let Some((uid, gid)) = owners.engine else {
+        return Ok(());
+    };
+    for name in names {
+        let path = directory.join(name);
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file = match rustix::fs::open(&path, flags, Mode::empty()) {
+            Ok(file) => std::fs::File::from(file),
+            Err(rustix::io::Errno::NOENT) => continue,
+            Err(errno) => return Err(named(&path, errno.into())),
+        };
+        let status = file.metadata().map_err(|error| named(&path, error))?;
+        if status.is_file() && status.nlink() == 1 && status.uid() == 0 {
+            let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+            rustix::fs::fchown(&file, Some(uid), Some(gid))
+                .map_err(|errno| named(&path, errno.into()))?;
+        }
+    }
+    Ok(())
+}
+
+fn named(path: &Path, error: std::io::Error) -> std::io::Error {
+    std::io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }

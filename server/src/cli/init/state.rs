@@ -1,0 +1,81 @@
+//! Journal, horizon, and the machine that the server's key belongs to.
+//!
+//! A new key was never used, so everything may begin at nothing. A key that was
+//! there may have been used anywhere: no packet sent up to now passes with it.
+
+use std::time::Duration;
+
+use crate::cli::outcome::{note, warn};
+use crate::cli::owners::{self, Owners};
+use crate::cli::{Failure, Run};
+use crate::paths::Paths;
+use crate::replay::{State, StateError, machine};
+use crate::{clock, config};
+
+/// What `State` and `machine` write, for the engine to go on with.
+const FILES: [&str; 6] = [
+    "journal.a",
+    "journal.b",
+    "horizon",
+    "clean",
+    "lock",
+    "machine-id",
+];
+/// The same in the run directory.
+const RUN_FILES: [&str; 1] = ["horizon.memory"];
+
+/// Makes what is missing.
+pub(super) fn complete(paths: &Paths, key_is_new: bool) -> Run {
+    let horizon = paths.state.join("horizon");
+    let made = horizon.symlink_metadata().is_ok();
+    if !made && key_is_new {
+        let done = State::create(paths, clock::now(), skew(paths));
+        give(paths)?;
+        done?;
+        note(format_args!("made {}", horizon.display()));
+        return Ok(());
+    }
+    match machine::check(&paths.state) {
+        Ok(()) if made && !key_is_new => {}
+        Err(StateError::OtherMachine { path })
+            if !key_is_new && path.symlink_metadata().is_ok() =>
+        {
+            warn("the server's key belongs to another machine\n  help: spad key adopt");
+        }
+        _ => {
+            adopt(paths)?;
+            let seconds = skew(paths).saturating_mul(2).as_secs();
+            note(format_args!(
+                "this key, or this state, may have been in use before: packets are refused for {seconds} s from now"
+            ));
+        }
+    }
+    note(format_args!(
+        "{} {}",
+        if made { "kept" } else { "made" },
+        horizon.display()
+    ));
+    Ok(())
+}
+
+/// Ties the key to this machine, and refuses every packet sent up to now.
+pub(crate) fn adopt(paths: &Paths) -> Run {
+    let done = State::adopt(paths, clock::now(), skew(paths));
+    give(paths)?;
+    done.map_err(Failure::from)
+}
+
+fn give(paths: &Paths) -> Run {
+    let owners = Owners::find();
+    owners::give_to_engine(&paths.state, &FILES, owners)?;
+    owners::give_to_engine(&paths.run, &RUN_FILES, owners)?;
+    Ok(())
+}
+
+/// The configured skew, or the default where the configuration has errors.
+fn skew(paths: &Paths) -> Duration {
+    let loaded = config::load(&paths.config);
+    loaded.map_or(Duration::from_secs(60), |loaded| {
+        loaded.config.packets.max_skew
+    })
+}
