@@ -166,7 +166,7 @@ fn remove(name: &str) {
 }
 
 /// Removes what a killed test run left behind: namespaces whose maker is gone.
-fn remove_orphans() {
+pub fn remove_orphans() {
     let listed = run(Command::new("ip").args(["netns", "list"]));
     for name in listed
         .stdout

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use spa_tests::identity::open_for;
+use spa_proto::Addresses;
+use spa_tests::identity::{open_for, open_stating};
 use spa_tests::lab::SERVER4;
 use spa_tests::reach::{self, Reach};
 use spa_tests::settings::{Settings, WEB};
@@ -88,4 +89,41 @@ fn a_client_gets_the_time_it_asks_for_but_never_more_than_the_maximum() {
         "{:?}",
         known.elapsed()
     );
+}
+
+#[test]
+fn a_thousand_grants_all_end_on_time() {
+    let world = World::with(&Settings {
+        ttl: "4s",
+        max_per_client: 2000,
+        ..Settings::default()
+    });
+    let grants = || {
+        let listed = world.spad.cli(&["grants", "--json"]).ok().stdout;
+        listed.matches("\"remaining_s\"").count()
+    };
+    for last in 1..=250u8 {
+        let stated = Addresses::new(
+            Some([198, 51, 100, last].into()),
+            Some([0x2001, 0xdb8, 1, 0, 0, 0, 0, u16::from(last)].into()),
+        );
+        world.send(&world.laptop.seal(&open_stating(
+            &["tcp/22", "tcp/8080"],
+            stated.expect("usable addresses"),
+        )));
+    }
+    world.spad.wait_counted("opened", 250);
+    let known = wait::now();
+    assert!(grants() > 900, "{} grants", grants());
+    wait::soon("all of them ended", || (grants() == 0).then_some(()));
+    assert!(
+        known.elapsed() <= Duration::from_secs(4) + SLACK * 2,
+        "{:?}",
+        known.elapsed()
+    );
+    let left = world
+        .lab
+        .server
+        .must("nft", &["list", "table", "inet", "spad"]);
+    assert!(!left.contains("198.51.100."), "{left}");
 }

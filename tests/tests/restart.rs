@@ -49,6 +49,18 @@ fn open_grants_survive_kill_minus_nine_with_their_holder() {
 }
 
 #[test]
+fn open_grants_survive_a_reload_and_a_hangup() {
+    let mut world = World::with(&patient());
+    world.open(&["tcp/8080"]);
+    world.spad.reload();
+    assert_eq!(world.tcp(WEB), Reach::Open);
+    world.spad.process().signal(rustix::process::Signal::HUP);
+    world.spad.wait_audited(&[("event", "reload")]);
+    assert_eq!(world.tcp(WEB), Reach::Open);
+    world.open(&["udp/9999"]);
+}
+
+#[test]
 fn a_restart_does_not_make_a_grant_last_longer() {
     let mut world = World::with(&patient());
     let sent = wait::now();

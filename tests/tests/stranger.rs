@@ -39,6 +39,37 @@ fn without_a_packet_every_hidden_port_is_closed() {
 }
 
 #[test]
+fn a_sweep_over_all_ports_opens_nothing() {
+    let world = World::with(&Settings {
+        answer: "drop",
+        ..Settings::default()
+    });
+    let ends = |to_port| frame::Ends {
+        from: CLIENT4.into(),
+        to: SERVER4.into(),
+        from_port: 50_500,
+        to_port,
+    };
+    for ports in (1..=u16::MAX).collect::<Vec<_>>().chunks(4096) {
+        let frames: Vec<_> = ports
+            .iter()
+            .flat_map(|port| {
+                [
+                    frame::carry(ends(*port), 6, &frame::syn(ends(*port))),
+                    frame::datagram(ends(*port), &[7; 200]),
+                ]
+            })
+            .collect();
+        tap::inject(&world.lab.client, &frames);
+    }
+    world.spad.wait_counted("head_tag", 1);
+    assert_eq!([world.tcp(WEB), world.tcp6(WEB)], [Reach::Silent; 2]);
+    assert_eq!([world.echoes[0].heard(), world.echoes[1].heard()], [0, 0]);
+    world.open(&["tcp/8080"]);
+    assert_eq!(world.tcp(WEB), Reach::Open);
+}
+
+#[test]
 fn the_packet_of_an_unknown_key_opens_nothing() {
     let world = World::new();
     let unknown = Identity::new(&world.server_public);
