@@ -28,6 +28,9 @@ pub mod state;
 
 mod open;
 
+#[cfg(test)]
+mod simulation;
+
 pub use cache::{Bounds, Recorder, ReplayCache, Seen, Sighting};
 pub use error::{StateError, StateEvent};
 pub use horizon::{BeyondHorizon, Horizon};

@@ -1,0 +1,158 @@
+//! No packet acts twice, whatever happens: the rules of docs/protocol.md,
+//! "Never twice: floor, horizon, journal", against random schedules of crashes,
+//! clock steps, changed settings, failing disks and delayed packets.
+//!
+//! `SPAD_SCHEDULES` sets how many schedules each test runs.
+
+mod medium;
+
+mod world;
+
+use std::cell::Cell;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use self::medium::Faults;
+use self::world::{Clock, Step, World};
+use crate::config::OnStateError;
+use crate::replay::cache::Bounds;
+use crate::replay::disk::FileName;
+
+fn clock() -> impl Strategy<Value = Clock> {
+    prop_oneof![
+        3 => Just(Clock::Right),
+        3 => (-70..=70_i8).prop_map(Clock::Off),
+        3 => (-70..=70_i8).prop_map(Clock::LikeServer),
+        1 => any::<u16>().prop_map(Clock::Future),
+    ]
+}
+
+fn traffic() -> BoxedStrategy<Step> {
+    prop_oneof![
+        10 => (0..4_u8, clock(), prop::bool::weighted(0.2)).prop_map(|(client, clock, held)| Step::Send { client, clock, held }),
+        4 => (0..12_u8).prop_map(|back| Step::Again { back }),
+        2 => Just(Step::All),
+        3 => (0..300_u16).prop_map(|tenths| Step::Wait { tenths }),
+        1 => (0..3000_u16).prop_map(|tenths| Step::Wait { tenths }),
+        1 => Just(Step::Sweep),
+    ]
+    .boxed()
+}
+
+fn trouble() -> BoxedStrategy<Step> {
+    prop_oneof![
+        2 => Just(Step::Kill),
+        1 => Just(Step::CleanStop),
+        3 => (0..30_u8, any::<u64>()).prop_map(|(off, seed)| Step::PowerCut { off, seed }),
+        3 => (0..25_u8, any::<Option<u64>>()).prop_map(|(calls, power)| Step::DieAfter { calls, power }),
+        1 => (1..=120_u8).prop_map(|seconds| Step::Skew { seconds }),
+    ]
+    .boxed()
+}
+
+fn clock_steps() -> BoxedStrategy<Step> {
+    prop_oneof![
+        2 => Just(0),
+        2 => -130..130_i32,
+        1 => -1_800_000_000..1_000_000_000_i32,
+    ]
+    .prop_map(|wrong_by| Step::SetClock { wrong_by })
+    .boxed()
+}
+
+fn faults() -> BoxedStrategy<Step> {
+    let faults = prop::array::uniform6(prop::bool::weighted(0.4)).prop_map(
+        |[journal, horizon, clean, run, full, sync]| Faults {
+            journal,
+            horizon,
+            clean,
+            run,
+            full,
+            sync,
+        },
+    );
+    prop_oneof![faults, Just(Faults::default())]
+        .prop_map(Step::Fault)
+        .boxed()
+}
+
+fn rot() -> BoxedStrategy<Step> {
+    let file = prop::sample::select(vec![
+        FileName::JournalA,
+        FileName::JournalB,
+        FileName::Clean,
+    ]);
+    (file, any::<u32>())
+        .prop_map(|(file, at)| Step::Rot { file, at })
+        .boxed()
+}
+
+fn schedules(name: &str, steps: BoxedStrategy<Step>) {
+    let cases = std::env::var("SPAD_SCHEDULES")
+        .ok()
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(400);
+    let config = Config {
+        cases,
+        failure_persistence: None,
+        max_shrink_iters: 20_000,
+        ..Config::default()
+    };
+    let policy = prop::sample::select(vec![OnStateError::Memory, OnStateError::Refuse]);
+    let bounds =
+        (1..6_usize, 2..12_usize).prop_map(|(per_client, total)| Bounds { per_client, total });
+    let strategy = (policy, bounds, prop::collection::vec(steps, 1..100));
+    let (acted, honest) = (Cell::new(0_u64), Cell::new(0_u64));
+    let result = TestRunner::new(config).run(&strategy, |(policy, bounds, steps)| {
+        let mut world = World::new(policy, bounds);
+        for step in &steps {
+            world.step(step);
+        }
+        world.step(&Step::All);
+        acted.set(acted.get() + world.acted());
+        honest.set(honest.get() + world.honest_passed);
+        Ok(())
+    });
+    if let Err(failure) = result {
+        panic!("{name}: {failure}");
+    }
+    let (acted, honest) = (acted.get(), honest.get());
+    println!("{name}: {cases} schedules, {acted} packets acted, {honest} of them had to");
+    assert!(
+        acted > u64::from(cases) && honest > 0,
+        "{name}: nothing was tried"
+    );
+}
+
+#[test]
+fn no_packet_acts_twice_and_honest_ones_pass_after_crashes_with_a_right_clock() {
+    schedules(
+        "crashes",
+        prop_oneof![8 => traffic(), 1 => trouble()].boxed(),
+    );
+}
+
+#[test]
+fn no_packet_acts_twice_whatever_the_clock_does() {
+    schedules(
+        "clocks",
+        prop_oneof![12 => traffic(), 1 => trouble(), 1 => clock_steps()].boxed(),
+    );
+}
+
+#[test]
+fn no_packet_acts_twice_though_the_disk_fails() {
+    schedules(
+        "disks",
+        prop_oneof![16 => traffic(), 2 => trouble(), 1 => faults(), 1 => clock_steps()].boxed(),
+    );
+}
+
+#[test]
+fn no_packet_acts_twice_though_records_rot() {
+    schedules(
+        "rot",
+        prop_oneof![16 => traffic(), 2 => trouble(), 1 => rot(), 1 => clock_steps()].boxed(),
+    );
+}

@@ -1,0 +1,433 @@
+//! One server, a few clients, an attacker who keeps every packet, and time.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use spa_keys::KeyId;
+use spa_proto::Timestamp;
+
+use super::medium::{Faults, Platter};
+use crate::clock::{BootTime, Now};
+use crate::config::OnStateError;
+use crate::replay::cache::{Bounds, Sighting};
+use crate::replay::disk::FileName;
+use crate::replay::open::{Opened, create_on, start};
+use crate::screen::{Against, judge};
+
+/// Seconds since the epoch at which every schedule begins.
+const BEGIN: i64 = 1_800_000_000;
+
+/// The client whose clock is always right, and who never sends otherwise.
+pub(super) const HONEST: u8 = 0;
+
+/// What happens next.
+#[derive(Clone, Debug)]
+pub(super) enum Step {
+    /// A client sends; the attacker may hold the packet back.
+    Send {
+        client: u8,
+        clock: Clock,
+        held: bool,
+    },
+    /// The attacker sends the packet that was sent so many packets ago.
+    Again {
+        back: u8,
+    },
+    /// The attacker sends everything he has.
+    All,
+    Wait {
+        tenths: u16,
+    },
+    Kill,
+    CleanStop,
+    PowerCut {
+        off: u8,
+        seed: u64,
+    },
+    /// The process, or the machine, dies after so many calls to the disk.
+    DieAfter {
+        calls: u8,
+        power: Option<u64>,
+    },
+    /// The server's clock goes wrong by so many seconds, or right.
+    SetClock {
+        wrong_by: i32,
+    },
+    Skew {
+        seconds: u8,
+    },
+    Fault(Faults),
+    Rot {
+        file: FileName,
+        at: u32,
+    },
+    Sweep,
+}
+
+/// How a client's clock stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Clock {
+    Right,
+    Off(i8),
+    /// As wrong as the server's, and by this besides.
+    LikeServer(i8),
+    Future(u16),
+}
+
+struct Packet {
+    client: u8,
+    timestamp: Timestamp,
+    acted: u32,
+    /// It may act again: the machine lost power while its disk failed.
+    excused: bool,
+}
+
+pub(super) struct World {
+    platter: Platter,
+    server: Option<Opened<Platter>>,
+    policy: OnStateError,
+    bounds: Bounds,
+    skew: Duration,
+    largest_skew: Duration,
+    /// Microseconds since [`BEGIN`].
+    time: i64,
+    booted: i64,
+    boot: u8,
+    wrong_by: i64,
+    clock_was_wrong: bool,
+    disk_failed: bool,
+    ever_in_memory: bool,
+    crashed: i64,
+    power: Option<u64>,
+    packets: Vec<Packet>,
+    /// How often an honest packet had to pass, and did.
+    pub(super) honest_passed: u64,
+}
+
+impl World {
+    pub(super) fn new(policy: OnStateError, bounds: Bounds) -> Self {
+        let platter = Platter::default();
+        let mut world = Self {
+            platter,
+            server: None,
+            policy,
+            bounds,
+            skew: Duration::from_secs(60),
+            largest_skew: Duration::from_secs(60),
+            time: 0,
+            booted: -1_000_000,
+            boot: 1,
+            wrong_by: 0,
+            clock_was_wrong: false,
+            disk_failed: false,
+            ever_in_memory: false,
+            crashed: -1_000_000_000_000,
+            power: None,
+            packets: Vec::new(),
+            honest_passed: 0,
+        };
+        let floor = Timestamp::default();
+        create_on(
+            world.platter.clone(),
+            None,
+            [1; 16],
+            world.now(),
+            world.skew,
+            floor,
+        )
+        .unwrap();
+        world.ensure_up();
+        world
+    }
+
+    /// Packets that acted.
+    pub(super) fn acted(&self) -> u64 {
+        self.packets
+            .iter()
+            .map(|packet| u64::from(packet.acted))
+            .sum()
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            wall: stamp(self.time + self.wrong_by),
+            boot: BootTime::from_micros(u64::try_from(self.time - self.booted).unwrap()),
+        }
+    }
+
+    pub(super) fn step(&mut self, step: &Step) {
+        match step {
+            Step::Send {
+                client,
+                clock,
+                held,
+            } => self.send(*client, *clock, *held),
+            Step::Again { back } => {
+                if let Some(index) = self.packets.len().checked_sub(1 + usize::from(*back)) {
+                    self.deliver(index);
+                }
+            }
+            Step::All => (0..self.packets.len()).for_each(|index| {
+                self.deliver(index);
+            }),
+            Step::Wait { tenths } => self.wait(i64::from(*tenths) * 100_000),
+            Step::Kill => self.kill(),
+            Step::CleanStop => self.stop(),
+            Step::PowerCut { off, seed } => self.cut_power(*off, *seed),
+            Step::DieAfter { calls, power } => {
+                self.platter.die_after(u32::from(*calls) + 1);
+                self.power = *power;
+            }
+            Step::SetClock { wrong_by } => {
+                self.wrong_by = i64::from(*wrong_by) * 1_000_000;
+                self.clock_was_wrong |= self.wrong_by != 0;
+            }
+            Step::Skew { seconds } => {
+                self.skew = Duration::from_secs(u64::from(*seconds).max(1));
+                self.largest_skew = self.largest_skew.max(self.skew);
+            }
+            Step::Fault(faults) => {
+                self.disk_failed |= *faults != Faults::default();
+                self.platter.set_faults(*faults);
+            }
+            Step::Rot { file, at } => {
+                // Of a running server, or one that crashed, a rotten bit is one more thing
+                // that a second crash reveals; after a clean stop it is the only one.
+                self.stop();
+                self.platter.rot(*file, *at);
+                self.crashed = self.time;
+            }
+            Step::Sweep => self.sweep(),
+        }
+    }
+
+    fn send(&mut self, client: u8, clock: Clock, held: bool) {
+        let second = 1_000_000;
+        let clock = if client == HONEST {
+            Clock::Right
+        } else {
+            clock
+        };
+        let off = match clock {
+            Clock::Right => 0,
+            Clock::Off(seconds) => i64::from(seconds) * second,
+            Clock::LikeServer(seconds) => self.wrong_by + i64::from(seconds) * second,
+            Clock::Future(seconds) => i64::from(seconds) * 60 * second,
+        };
+        self.time += 1;
+        let timestamp = stamp(self.time + off);
+        self.packets.push(Packet {
+            client,
+            timestamp,
+            acted: 0,
+            excused: false,
+        });
+        if held {
+            return;
+        }
+        let died_before = self.power.is_some() || self.platter.is_dead();
+        let acted = self.deliver(self.packets.len() - 1);
+        if client == HONEST {
+            let margin = self.largest_skew + Duration::from_secs(40);
+            let healthy =
+                !self.clock_was_wrong && !self.disk_failed && !died_before && self.server.is_some();
+            let long_after = self.time - self.crashed >= i64::try_from(margin.as_micros()).unwrap();
+            assert!(
+                acted || !healthy || !long_after,
+                "an honest, fresh packet was refused"
+            );
+            self.honest_passed += u64::from(healthy && long_after);
+        }
+    }
+
+    /// The packet reaches the server, by whomever. Does it act?
+    fn deliver(&mut self, index: usize) -> bool {
+        self.ensure_up();
+        let now = self.now();
+        let Some(server) = &mut self.server else {
+            return false;
+        };
+        let packet = &mut self.packets[index];
+        let acts = pass(server, index, packet, now, self.skew);
+        if self.platter.is_dead() {
+            self.die();
+            return false;
+        }
+        self.ever_in_memory |= self
+            .server
+            .as_ref()
+            .is_some_and(|server| server.state.is_in_memory());
+        if acts {
+            let packet = &mut self.packets[index];
+            packet.acted += 1;
+            assert!(
+                packet.acted == 1 || packet.excused,
+                "packet {index} acted twice"
+            );
+        }
+        if let Some(server) = &mut self.server {
+            let cache = &server.cache;
+            server.state.compact_if_needed(|| cache.records());
+        }
+        if self.platter.is_dead() {
+            self.die();
+        }
+        acts
+    }
+
+    fn wait(&mut self, micros: i64) {
+        let end = self.time + micros;
+        while self.time < end {
+            self.time = end.min(self.time + 10_000_000);
+            let now = self.now();
+            if let Some(server) = &mut self.server {
+                let _ = server.state.tick(now, self.skew, &mut server.horizon);
+                let cache = &server.cache;
+                server.state.compact_if_needed(|| cache.records());
+                self.ever_in_memory |= server.state.is_in_memory();
+                if self.platter.is_dead() {
+                    self.die();
+                }
+            }
+        }
+    }
+
+    fn sweep(&mut self) {
+        let window_start = self.now().wall.saturating_sub(self.skew);
+        let Some(server) = &mut self.server else {
+            return;
+        };
+        let mut out = Vec::new();
+        server.cache.sweep(window_start, 2, &mut out);
+        for record in &out {
+            let _ = server.state.append(record);
+        }
+        if self.platter.is_dead() {
+            self.die();
+        }
+    }
+
+    fn ensure_up(&mut self) {
+        if self.server.is_some() {
+            return;
+        }
+        let disk = self.platter.clone();
+        let started = start(
+            disk,
+            None,
+            [self.boot; 16],
+            self.now(),
+            self.skew,
+            self.policy,
+            self.bounds,
+        );
+        self.server = started.ok();
+        self.ever_in_memory |= self
+            .server
+            .as_ref()
+            .is_some_and(|server| server.state.is_in_memory());
+        if self.platter.is_dead() {
+            self.die();
+        }
+    }
+
+    fn die(&mut self) {
+        match self.power.take() {
+            Some(seed) => self.cut_power(1, seed),
+            None => self.kill(),
+        }
+    }
+
+    fn kill(&mut self) {
+        self.server = None;
+        self.platter.revive();
+        self.power = None;
+        if self.ever_in_memory {
+            self.crashed = self.time;
+        }
+    }
+
+    fn stop(&mut self) {
+        self.ensure_up();
+        if let Some(server) = self.server.take()
+            && !matches!(server.state.clean_stop(), Ok(true))
+        {
+            self.crashed = self.time;
+        }
+        if self.platter.is_dead() {
+            self.die();
+        }
+    }
+
+    fn cut_power(&mut self, off: u8, seed: u64) {
+        if self.ever_in_memory {
+            self.packets
+                .iter_mut()
+                .for_each(|packet| packet.excused = true);
+        }
+        self.server = None;
+        self.power = None;
+        let mut random = seed | 1;
+        self.platter.cut_power(&mut |below| {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            u32::try_from(random >> 40).unwrap() % below
+        });
+        self.crashed = self.time;
+        self.time += i64::from(off) * 1_000_000 + 1;
+        self.booted = self.time;
+        self.boot = self.boot.wrapping_add(1);
+    }
+}
+
+/// The steps of the engine that matter here, in their order.
+fn pass(
+    server: &mut Opened<Platter>,
+    index: usize,
+    packet: &Packet,
+    now: Now,
+    skew: Duration,
+) -> bool {
+    let mut nonce = [7; 24];
+    nonce[..8].copy_from_slice(&index.to_be_bytes());
+    let id = KeyId::from_bytes([packet.client; 8]);
+    let source = IpAddr::V4(Ipv4Addr::new(192, 0, 2, packet.client));
+    let _ = server.state.tick(now, skew, &mut server.horizon);
+    let against = Against {
+        cache: &server.cache,
+        now,
+        source,
+        max_skew: skew,
+    };
+    if judge(id, &nonce, packet.timestamp, &against).is_err() {
+        return false;
+    }
+    let (sighting, window) = (
+        Sighting {
+            source,
+            boot: now.boot,
+        },
+        against.window_start(),
+    );
+    let mut out = Vec::new();
+    if server
+        .cache
+        .record(id, &nonce, packet.timestamp, sighting, window, &mut out)
+        .is_err()
+    {
+        return false;
+    }
+    if out
+        .iter()
+        .any(|record| server.state.append(record).is_err())
+    {
+        return false;
+    }
+    packet.timestamp <= now.wall.saturating_add(skew)
+        && server.horizon.accept(packet.timestamp).is_ok()
+}
+
+fn stamp(time: i64) -> Timestamp {
+    Timestamp::from_micros(u64::try_from((BEGIN * 1_000_000 + time).max(0)).unwrap())
+}
