@@ -29,6 +29,12 @@ pub mod state;
 mod open;
 
 #[cfg(test)]
+mod horizon_tests;
+
+#[cfg(test)]
+mod record_tests;
+
+#[cfg(test)]
 mod simulation;
 
 pub use cache::{Bounds, Recorder, ReplayCache, Seen, Sighting};

@@ -123,8 +123,8 @@ impl ReplayCache {
         base.chain(rest)
     }
 
-    /// `spad client reset`: the client's floor goes down to the start of the
-    /// window, packets from the future are forgotten, recent ones are kept.
+    /// `spad client reset`: the client's floor goes down to now, where it was
+    /// above; packets from beyond now + skew are forgotten, the others kept.
     /// Returns the floor in force now, which may be the base floor: only
     /// [`Self::reset_all`] lowers that. The journal must be written anew.
     pub fn reset_client(&mut self, id: KeyId, now: Timestamp, skew: Duration) -> Timestamp {
@@ -136,7 +136,7 @@ impl ReplayCache {
 
     /// `spad replay reset`: [`Self::reset_client`] for all, and the base floor.
     pub fn reset_all(&mut self, now: Timestamp, skew: Duration) {
-        self.base = self.base.min(now.saturating_sub(skew));
+        self.base = self.base.min(now);
         for index in 0..self.clients.len() {
             self.reset(index, now, skew);
         }
@@ -147,7 +147,7 @@ impl ReplayCache {
             return;
         };
         let before = client.oldest();
-        client.floor = client.floor.min(now.saturating_sub(skew));
+        client.floor = client.floor.min(now);
         for slot in client.forget_later_than(now.saturating_add(skew)) {
             self.entries.remove(slot);
         }

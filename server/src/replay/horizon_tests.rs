@@ -1,0 +1,123 @@
+//! What the horizon promises.
+
+use std::time::Duration;
+
+use spa_proto::Timestamp;
+
+use super::horizon::{BeyondHorizon, Horizon, Move};
+use crate::clock::{BootTime, Now};
+
+const SKEW: Duration = Duration::from_secs(60);
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_micros(seconds * 1_000_000)
+}
+
+fn now(wall: u64, boot: u64) -> Now {
+    Now {
+        wall: at(wall),
+        boot: BootTime::from_micros(boot * 1_000_000),
+    }
+}
+
+fn move_it(horizon: &mut Horizon, now: Now) -> Option<Move> {
+    let step = horizon.plan(now, SKEW)?;
+    match step {
+        Move::Raise(to) | Move::Lower(to) => horizon.put_in_force(to),
+    }
+    horizon.moved(now, SKEW);
+    Some(step)
+}
+
+#[test]
+fn it_moves_at_start_every_ten_seconds_and_at_once_when_the_clock_steps() {
+    let mut horizon = Horizon::at_start(at(0));
+    assert_eq!(
+        move_it(&mut horizon, now(1000, 5)),
+        Some(Move::Raise(at(1080)))
+    );
+    assert_eq!(move_it(&mut horizon, now(1009, 14)), None);
+    assert_eq!(
+        move_it(&mut horizon, now(1010, 15)),
+        Some(Move::Raise(at(1090)))
+    );
+    assert_eq!(
+        move_it(&mut horizon, now(5000, 16)),
+        Some(Move::Raise(at(5080))),
+        "forward"
+    );
+    assert_eq!(
+        move_it(&mut horizon, now(1012, 17)),
+        Some(Move::Lower(at(1092))),
+        "back"
+    );
+}
+
+#[test]
+fn it_moves_at_once_when_the_allowed_skew_changes() {
+    let mut horizon = Horizon::at_start(at(0));
+    move_it(&mut horizon, now(1000, 5));
+    let wider = Duration::from_secs(90);
+    assert_eq!(
+        horizon.plan(now(1001, 6), wider),
+        Some(Move::Raise(at(1111)))
+    );
+}
+
+#[test]
+fn it_never_goes_below_its_value_at_this_start_or_a_packet_accepted_since() {
+    let mut horizon = Horizon::at_start(at(3000));
+    assert_eq!(
+        move_it(&mut horizon, now(1000, 5)),
+        Some(Move::Raise(at(3000)))
+    );
+    assert_eq!(
+        move_it(&mut horizon, now(9000, 6)),
+        Some(Move::Raise(at(9080)))
+    );
+    horizon.accept(at(8970)).unwrap();
+    assert_eq!(
+        move_it(&mut horizon, now(1000, 7)),
+        Some(Move::Lower(at(8970)))
+    );
+}
+
+#[test]
+fn a_packet_beyond_it_is_not_accepted() {
+    let mut horizon = Horizon::at_start(at(1080));
+    assert_eq!(horizon.accept(at(1080)), Ok(()));
+    assert_eq!(horizon.accept(at(1081)), Err(BeyondHorizon));
+}
+
+#[test]
+fn while_it_is_unknown_nothing_is_accepted_and_nothing_written() {
+    let mut horizon = Horizon::unknown();
+    assert_eq!(horizon.accept(at(0)), Err(BeyondHorizon));
+    assert_eq!(horizon.plan(now(1000, 5), SKEW), None);
+    horizon.reset();
+    assert_eq!(
+        move_it(&mut horizon, now(1000, 5)),
+        Some(Move::Raise(at(1080)))
+    );
+}
+
+#[test]
+fn the_end_of_time_does_not_overflow() {
+    let mut horizon = Horizon::at_start(Timestamp::from_micros(u64::MAX));
+    let end = Now {
+        wall: Timestamp::from_micros(u64::MAX),
+        boot: BootTime::from_micros(u64::MAX),
+    };
+    assert!(move_it(&mut horizon, end).is_some());
+    assert!(move_it(&mut horizon, now(0, 0)).is_some());
+}
+
+#[test]
+fn more_than_ten_minutes_ahead_is_reported() {
+    assert_eq!(Horizon::at_start(at(1600)).ahead_of(at(1000)), None);
+    assert_eq!(
+        Horizon::at_start(at(1601)).ahead_of(at(1000)),
+        Some(Duration::from_secs(601))
+    );
+    assert_eq!(Horizon::at_start(at(0)).ahead_of(at(1000)), None);
+}

@@ -1,0 +1,158 @@
+//! What a record's bytes promise.
+
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+
+use proptest::prelude::*;
+use spa_keys::KeyId;
+use spa_proto::{Protocol, Service, Timestamp};
+
+use super::reading::{Half, read};
+use super::record::{Entry, Holder, HolderKey, JournalRecord, RECORD, Slot, decode, encode};
+use crate::clock::BootTime;
+
+fn time() -> impl Strategy<Value = Timestamp> {
+    any::<u64>().prop_map(Timestamp::from_micros)
+}
+
+fn id() -> impl Strategy<Value = KeyId> {
+    any::<[u8; 8]>().prop_map(KeyId::from_bytes)
+}
+
+fn service() -> impl Strategy<Value = Service> {
+    (prop::sample::select(Protocol::ALL.to_vec()), 1..=u16::MAX).prop_map(|(protocol, port)| {
+        Service {
+            protocol,
+            port: NonZeroU16::new(port).unwrap(),
+        }
+    })
+}
+
+fn holder() -> impl Strategy<Value = HolderKey> {
+    (id(), any::<IpAddr>(), service(), any::<u16>()).prop_map(|(id, address, service, port)| {
+        HolderKey {
+            id,
+            address,
+            service,
+            source_port: NonZeroU16::new(port),
+        }
+    })
+}
+
+pub(super) fn record() -> impl Strategy<Value = JournalRecord> {
+    prop_oneof![
+        (id(), any::<[u8; 24]>(), time()).prop_map(|(id, nonce, timestamp)| JournalRecord::Nonce {
+            id,
+            nonce,
+            timestamp
+        }),
+        (id(), time()).prop_map(|(id, timestamp)| JournalRecord::Floor { id, timestamp }),
+        time().prop_map(|timestamp| JournalRecord::BaseFloor { timestamp }),
+        (id(), service(), time()).prop_map(|(id, service, timestamp)| JournalRecord::LastClose {
+            id,
+            service,
+            timestamp
+        }),
+        (holder(), any::<u64>()).prop_map(|(key, ends)| JournalRecord::Holder(Holder {
+            key,
+            ends: BootTime::from_micros(ends)
+        })),
+        holder().prop_map(JournalRecord::HolderGone),
+    ]
+}
+
+fn entry() -> impl Strategy<Value = Entry> {
+    prop_oneof![
+        4 => record().prop_map(Entry::Record),
+        1 => (any::<[u8; 16]>(), any::<u32>()).prop_map(|(boot_id, count)| Entry::Header { boot_id, count }),
+        1 => Just(Entry::Incomplete),
+        1 => any::<u32>().prop_map(|count| Entry::Clean { count }),
+        1 => (any::<u64>(), time(), any::<bool>())
+            .prop_map(|(sequence, timestamp, incomplete)| Entry::Horizon { sequence, timestamp, incomplete }),
+        1 => (any::<[u8; 16]>(), time()).prop_map(|(boot_id, timestamp)| Entry::Memory { boot_id, timestamp }),
+    ]
+}
+
+/// A file of generation 1 with these records.
+fn file(records: &[JournalRecord]) -> Vec<u8> {
+    let count = u32::try_from(records.len()).unwrap();
+    let mut bytes = encode(
+        1,
+        &Entry::Header {
+            boot_id: [9; 16],
+            count,
+        },
+    )
+    .to_vec();
+    bytes.extend([0; RECORD]);
+    records
+        .iter()
+        .for_each(|record| bytes.extend(encode(1, &Entry::Record(*record))));
+    bytes.extend([0; 3 * RECORD]);
+    bytes
+}
+
+#[test]
+fn a_slot_of_zeros_was_never_written() {
+    assert_eq!(decode(&[0; RECORD]), Slot::Empty);
+}
+
+proptest! {
+    #[test]
+    fn every_entry_is_read_as_it_was_written(generation in any::<u32>(), entry in entry()) {
+        prop_assert_eq!(decode(&encode(generation, &entry)), Slot::Entry { generation, entry });
+    }
+
+    #[test]
+    fn one_flipped_bit_makes_a_record_bad(generation in any::<u32>(), entry in entry(), bit in 0..RECORD * 8) {
+        let mut bytes = encode(generation, &entry);
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        prop_assert_eq!(decode(&bytes), Slot::Bad);
+    }
+
+    #[test]
+    fn any_bytes_are_read_without_panic(a in prop::collection::vec(any::<u8>(), 0..400), b in prop::collection::vec(any::<u8>(), 0..400)) {
+        let _ = read(&a, &b);
+    }
+
+    #[test]
+    fn a_bad_record_makes_the_journal_incomplete_and_does_not_end_the_reading(
+        records in prop::collection::vec(record(), 1..20),
+        hit in any::<prop::sample::Index>(),
+        bit in 0..RECORD * 8,
+    ) {
+        let mut bytes = file(&records);
+        let whole = read(&[], &bytes);
+        prop_assert!(whole.is_complete() && whole.half == Half::B);
+        prop_assert_eq!(&whole.records, &records);
+        let hit = hit.index(records.len());
+        bytes[(2 + hit) * RECORD + bit / 8] ^= 1 << (bit % 8);
+        let damaged = read(&[], &bytes);
+        prop_assert!(!damaged.is_complete());
+        let mut rest = records.clone();
+        rest.remove(hit);
+        prop_assert_eq!(damaged.records, rest);
+    }
+
+    #[test]
+    fn a_record_that_is_missing_makes_the_journal_incomplete(
+        records in prop::collection::vec(record(), 1..20),
+        hit in any::<prop::sample::Index>(),
+    ) {
+        let mut bytes = file(&records);
+        let start = (2 + hit.index(records.len())) * RECORD;
+        bytes[start..start + RECORD].fill(0);
+        prop_assert!(!read(&bytes, &[]).is_complete());
+        bytes.truncate(start);
+        prop_assert!(!read(&bytes, &[]).is_complete());
+    }
+}
+
+#[test]
+fn a_rotten_header_does_not_let_the_older_file_pass_for_whole() {
+    let old = file(&[]);
+    let mut new = file(&[]);
+    new[20] ^= 1;
+    assert!(!read(&old, &new).is_complete());
+    assert!(!read(&[], &[]).is_complete(), "nor does nothing at all");
+}
