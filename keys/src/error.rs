@@ -119,6 +119,26 @@ pub enum KeyError {
     Random,
 }
 
+impl KeyError {
+    /// The reason in test vectors. docs/protocol.md §3.4.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Empty { .. } => "empty",
+            Self::UnknownPrefix { .. } => "unknown_prefix",
+            Self::OtherKind { .. } => "other_kind",
+            Self::Length { .. } => "length",
+            Self::Character => "character",
+            Self::Checksum => "checksum",
+            Self::NotCanonical => "not_canonical",
+            Self::SmallOrder => "small_order",
+            Self::SameAsServer => "same_as_server",
+            Self::ZeroSecret => "zero_secret",
+            Self::Random => "random",
+        }
+    }
+}
+
 /// The warning for a secret that was put where a public key belongs.
 fn leak(found: Kind, expected: Kind) -> &'static str {
     if found.is_secret() && !expected.is_secret() {

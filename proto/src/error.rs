@@ -110,7 +110,7 @@ request_errors! {
     NonzeroPadding "nonzero_padding" "the padding is not zero"
 }
 
-/// Why a request cannot be written down. docs/protocol.md §6.2.
+/// Why a request cannot be written down. docs/protocol.md §6.3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum EncodeError {
     /// One connection only and a source port exclude each other.

@@ -1,4 +1,4 @@
-//! Arithmetic on timestamps; never reads a clock. docs/protocol.md, "Packet".
+//! Arithmetic on timestamps; never reads a clock. docs/protocol.md §1.2 and §5.2.
 
 use core::time::Duration;
 

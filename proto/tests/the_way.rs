@@ -1,4 +1,5 @@
 //! A packet's way from seal to open, and every way off it.
+#![expect(clippy::unwrap_used, reason = "a test may stop")]
 
 use std::collections::BTreeSet;
 
