@@ -151,12 +151,24 @@ pub fn main() -> ExitCode {
         Ok(line) => line,
         Err(error) => {
             // Help and version are results; anything else is a fault of usage.
-            // Where neither can be written there is nobody left to tell.
-            let _ = error.print();
+            if error.use_stderr() {
+                outcome::note(without_secrets(&error.render().to_string()).trim_end());
+            } else {
+                // Where it cannot be written there is nobody left to tell.
+                let _ = error.print();
+            }
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
     outcome::code(dispatch(&line))
+}
+
+/// What clap says repeats the argument at fault, and that may be a secret given by mistake.
+fn without_secrets(text: &str) -> String {
+    let lines = text
+        .lines()
+        .map(|line| crate::config::redact::line(line, false));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn dispatch(line: &Line) -> Run {

@@ -1,0 +1,73 @@
+//! Files that are not as they must be, and commands called wrongly.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::Server;
+
+#[test]
+fn files_that_others_can_change_are_refused() {
+    let server = Server::new();
+    server.add("anna", 1).is(0);
+    for (name, mode) in [
+        ("etc/spad.toml", 0o646),
+        ("etc/clients.d/anna.toml", 0o664),
+        ("etc/clients.d", 0o777),
+        ("etc", 0o775),
+    ] {
+        let path = server.path(name);
+        let old = fs::metadata(&path).unwrap().permissions();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        server
+            .run(&["check"])
+            .is(1)
+            .says("lets others write")
+            .says("chmod go-w");
+        fs::set_permissions(&path, old).unwrap();
+    }
+    server.run(&["check"]).is(0);
+    std::os::unix::fs::symlink(server.path("etc/spad.toml"), server.client("link")).unwrap();
+    server.run(&["check"]).is(1).says("not a regular file");
+    fs::remove_file(server.client("link")).unwrap();
+    fs::create_dir(server.client("directory")).unwrap();
+    server.run(&["check"]).is(1).says("not a regular file");
+}
+
+#[test]
+fn a_file_too_long_or_not_utf_8_is_refused() {
+    let server = Server::new();
+    let good = fs::read(server.path("etc/spad.toml")).unwrap();
+    fs::write(server.path("etc/spad.toml"), "#".repeat((1 << 20) + 1)).unwrap();
+    server.run(&["check"]).is(1).says("longer than 1024 KiB");
+    fs::write(
+        server.path("etc/spad.toml"),
+        [&good[..], b"# \xff\n"].concat(),
+    )
+    .unwrap();
+    server.run(&["check"]).is(1).says("not UTF-8");
+    fs::remove_file(server.path("etc/spad.toml")).unwrap();
+    server.run(&["check"]).is(1).says("spad init");
+}
+
+#[test]
+fn a_fault_of_usage_ends_with_2_and_help_with_0() {
+    let server = Server::new();
+    server.run(&["nonsense"]).is(2);
+    server.run(&["init", "--port", "0"]).is(2);
+    server.run(&["init", "--port", "65536"]).is(2);
+    server.run(&["client", "add"]).is(2);
+    server.run(&["check", "--nonsense"]).is(2);
+    server.run(&["--help"]).is(0).says("Example:");
+    server
+        .run(&["client", "add", "--help"])
+        .is(0)
+        .says("Example:");
+    server.run(&["completions", "bash"]).is(0).says("complete");
+    server.run(&["man"]).is(0).says(".TH");
+    fs::create_dir(server.path("man")).unwrap();
+    server
+        .run(&["man", server.path("man").to_str().unwrap()])
+        .is(0);
+    assert!(server.path("man/spad-client-add.8").exists());
+    assert!(!server.path("man/spad-firewall-writer.8").exists());
+}

@@ -1,0 +1,85 @@
+//! `spad init` and `spad key`.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use spa_keys::ServerSecret;
+
+use crate::Server;
+
+#[test]
+fn init_makes_what_is_missing_and_never_touches_what_is_there() {
+    let server = Server::new();
+    let before = server.everything();
+    server.run(&["init"]).is(0);
+    assert_eq!(server.everything(), before);
+    fs::remove_file(server.path("etc/spad.toml")).unwrap();
+    server.run(&["init", "--port", "4000"]).is(0).says("4000");
+    server
+        .run(&["init", "--port", "4001"])
+        .is(1)
+        .says("never overwritten");
+    let key = fs::read(server.path("var/server.key")).unwrap();
+    assert!(
+        before.iter().any(|(_, text)| *text == key),
+        "the key was replaced"
+    );
+    server.run(&["check"]).is(0);
+}
+
+#[test]
+fn a_key_that_was_there_starts_with_raised_floors_and_says_so() {
+    let server = Server(tempfile::tempdir().unwrap());
+    fs::create_dir(server.path("var")).unwrap();
+    fs::set_permissions(server.path("var"), fs::Permissions::from_mode(0o700)).unwrap();
+    let key = ServerSecret::from_bytes([7; 32]);
+    fs::rename(server.secret(&key.to_text()), server.path("var/server.key")).unwrap();
+    let said = server
+        .run(&["init"])
+        .is(0)
+        .says("packets are refused for 120 s");
+    assert!(said.out.contains(&key.public().to_string()));
+}
+
+#[test]
+fn init_keeps_secrets_to_their_owner() {
+    let server = Server::new();
+    let mode = |name: &str| {
+        fs::metadata(server.path(name))
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o777
+    };
+    assert_eq!(mode("var"), 0o700);
+    assert_eq!(mode("var/keys"), 0o700);
+    assert_eq!(mode("var/server.key"), 0o600);
+    assert_eq!(mode("etc/spad.toml") & 0o022, 0);
+}
+
+#[test]
+fn key_show_prints_the_public_key_and_nothing_else() {
+    let server = Server::new();
+    let said = server.run(&["key", "show"]).is(0);
+    assert!(
+        said.out.starts_with("spad-pub-") && said.out.lines().count() == 1 && said.err.is_empty()
+    );
+    server
+        .run(&["key", "show", "--json"])
+        .is(0)
+        .says("{\"public_key\":\"spad-pub-");
+}
+
+#[test]
+fn a_key_found_on_another_machine_is_adopted_only_when_told() {
+    let server = Server::new();
+    fs::write(
+        server.path("var/machine-id"),
+        "0123456789abcdef0123456789abcdef\n",
+    )
+    .unwrap();
+    server.run(&["init"]).is(0).says("spad key adopt");
+    server.run(&["key", "adopt"]).is(1).says("--yes");
+    server.run(&["key", "adopt", "--yes"]).is(0);
+    server.run(&["key", "adopt"]).is(0).says("already");
+}
