@@ -13,6 +13,7 @@
     reason = "a target tells of a broken promise by panicking, whichever way is shortest"
 )]
 
+pub mod config;
 pub mod frame;
 pub mod identify;
 pub mod key_text;
@@ -25,6 +26,7 @@ pub type Run = fn(&[u8]);
 
 /// Every target, by the name of its folder in corpus/.
 pub const TARGETS: &[(&str, Run)] = &[
+    ("config", config::run),
     ("frame", frame::run),
     ("identify", identify::run),
     ("key_text", key_text::run),

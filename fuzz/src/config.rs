@@ -1,0 +1,133 @@
+//! Any text as the configuration's files: it loads into what every other part
+//! relies on, or gives findings that point inside their lines and show no
+//! secret. A line `#### clients.d/NAME.toml` begins another file.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use spa_keys::Kind;
+use spa_proto::Timestamp;
+use spad::config::{
+    ClientKey, ClientName, Config, Files, Findings, Occasion, Source, check, edit, survey,
+};
+
+/// 2026, so that clients may have expired.
+const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
+/// A piece of a key this long tells of it.
+const PIECE: usize = 12;
+
+pub fn run(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else {
+        return;
+    };
+    let files = lay_out(text);
+    for occasion in [Occasion::Start, Occasion::Change] {
+        let findings = match check(&files, occasion, NOW) {
+            Ok(loaded) => {
+                judge(&loaded.config, occasion);
+                assert!(!loaded.warnings.has_errors());
+                loaded.warnings
+            }
+            Err(findings) => {
+                assert!(findings.has_errors());
+                findings
+            }
+        };
+        point_inside(&findings);
+        let shown = format!("{findings}{:?}", survey(&files));
+        assert!(shown.chars().all(|c| c == '\n' || !c.is_control()));
+        keep_secrets(text, &shown);
+    }
+    edit_exactly(text);
+}
+
+fn lay_out(text: &str) -> Files {
+    let mut files = Files::none(Path::new("/etc/spad"));
+    let mut parts = text.split("#### clients.d/");
+    let server = parts.next().unwrap_or_default();
+    files.server = Some(Source::new(
+        Path::new("/etc/spad/spad.toml"),
+        server.to_owned(),
+    ));
+    for part in parts {
+        let (name, text) = part.split_once('\n').unwrap_or((part, ""));
+        if let Ok(name) = name.trim_end_matches(".toml").parse::<ClientName>() {
+            files.put_client(name, text.to_owned());
+        }
+    }
+    files
+}
+
+/// What the types alone do not say.
+fn judge(config: &Config, occasion: Occasion) {
+    let ports: Vec<_> = config.services.values().flat_map(|s| &s.ports).collect();
+    let unique: BTreeSet<_> = ports.iter().collect();
+    assert_eq!(ports.len(), unique.len(), "two services have one port");
+    assert!(config.grants.ttl <= config.grants.max_ttl);
+    for service in config.services.values() {
+        assert!((1..=16).contains(&service.ports.len()));
+        let most = service.max_ttl.unwrap_or(config.grants.max_ttl);
+        assert!(service.ttl.is_none_or(|ttl| ttl <= most));
+        assert!(most <= config.longest_ttl());
+    }
+    let known = |name| config.services.contains_key(name);
+    assert!(config.hide.iter().all(known));
+    let mut keys = BTreeSet::new();
+    for client in &config.clients {
+        assert!(!client.keys.is_empty());
+        assert!(client.allow.iter().all(known));
+        for key in &client.keys {
+            if let ClientKey::Public(key) = key {
+                assert!(keys.insert(*key.as_bytes()), "two clients have one key");
+            }
+        }
+    }
+    for hidden in &config.hide {
+        let may = |client: &&spad::config::ClientConfig| {
+            client.is_active(NOW) && client.allow.contains(hidden)
+        };
+        assert!(occasion == Occasion::Start || config.clients.iter().any(|c| may(&c)));
+    }
+}
+
+fn point_inside(findings: &Findings) {
+    for finding in findings {
+        assert!(!finding.message.is_empty());
+        if let Some(place) = &finding.place {
+            let width = place.shown.chars().count();
+            assert!(place.indent <= width && place.carets >= 1);
+            assert!(place.carets == 1 || place.indent + place.carets <= width);
+        }
+    }
+}
+
+/// No piece of a whole secret key in the text is shown.
+fn keep_secrets(text: &str, shown: &str) {
+    for kind in Kind::ALL.into_iter().filter(|kind| kind.is_secret()) {
+        for (start, prefix) in text.match_indices(kind.prefix()) {
+            let rest = &text.as_bytes()[start + prefix.len()..];
+            let length = rest
+                .iter()
+                .take_while(|b| b.is_ascii_alphanumeric() || **b == b'-' || **b == b'_')
+                .count();
+            let key = &rest[..length.min(48)];
+            // Shorter ones are talk, and a run of one letter is in every text.
+            let varied = |piece: &[u8]| piece.iter().collect::<BTreeSet<_>>().len() >= PIECE / 2;
+            if key.len() == 48 {
+                for piece in key.windows(PIECE).filter(|piece| varied(piece)) {
+                    let piece = str::from_utf8(piece).unwrap();
+                    assert!(!shown.contains(piece), "a piece of a secret was shown");
+                }
+            }
+        }
+    }
+}
+
+/// Disabling disables, enabling enables, or neither says that it did.
+fn edit_exactly(text: &str) {
+    if let Some(edited) = edit::disabled(text) {
+        assert_eq!(edit::is_enabled(&edited), Some(false));
+        let back = edit::enabled(&edited).expect("what was disabled can be enabled");
+        assert_eq!(edit::is_enabled(&back), Some(true));
+    }
+}
