@@ -122,31 +122,3 @@ fn a_child_that_asked_for_it_dies_with_its_parent() {
         }
     }
 }
-
-#[test]
-fn an_inherited_descriptor_is_taken_once_and_not_passed_on() {
-    if depth().is_empty() {
-        let inner = again("1");
-        let mut shell = Command::new("sh");
-        shell
-            .args(["-c", r#"exec "$0" "$@" 5</dev/null"#])
-            .arg(inner.get_program());
-        shell
-            .args(inner.get_args())
-            .env(INSIDE, "1")
-            .stdin(Stdio::null());
-        return passes(shell);
-    }
-    let taken = process::take_inherited(5).unwrap();
-    let flags = rustix::io::fcntl_getfd(&taken).unwrap();
-    assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
-    assert!(process::take_inherited(5).is_err());
-    drop(taken);
-    assert!(process::take_inherited(5).is_err());
-    // Not open; standard streams; out of range; opened by this process itself.
-    let own = std::fs::File::open("/dev/null").unwrap();
-    let own = std::os::fd::AsRawFd::as_raw_fd(&own);
-    for number in [44, 0, 2, 64, -1, own] {
-        assert!(process::take_inherited(number).is_err(), "{number}");
-    }
-}

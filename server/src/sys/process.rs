@@ -9,8 +9,6 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::process::{DumpableBehavior, Signal};
 
@@ -97,43 +95,6 @@ pub fn die_with_parent() -> io::Result<()> {
     Ok(rustix::process::set_parent_process_death_signal(Some(
         Signal::KILL,
     ))?)
-}
-
-/// Lets programs that this process executes have this descriptor, under its number.
-/// Simpler where it serves: give the child the descriptor as its standard input.
-///
-/// # Errors
-/// What the kernel reports.
-pub fn inheritable(descriptor: BorrowedFd<'_>) -> io::Result<()> {
-    Ok(rustix::io::fcntl_setfd(
-        descriptor,
-        rustix::io::FdFlags::empty(),
-    )?)
-}
-
-/// Takes a descriptor that the parent left open under this number, 3 to 63, and
-/// keeps it from programs executed later. Call it before anything else opens files.
-///
-/// # Errors
-/// Not open, out of range, or already taken.
-pub fn take_inherited(number: RawFd) -> io::Result<OwnedFd> {
-    static TAKEN: AtomicU64 = AtomicU64::new(0);
-    let bit = match u32::try_from(number) {
-        Ok(bit @ 3..=63) => 1_u64 << bit,
-        _ => return Err(io::ErrorKind::InvalidInput.into()),
-    };
-    // SAFETY: asks about a number; does not need it to be open.
-    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
-    checked(flags)?;
-    // What this process opened itself is close-on-exec, and has an owner already.
-    let own = flags & libc::FD_CLOEXEC != 0;
-    if own || TAKEN.fetch_or(bit, Ordering::Relaxed) & bit != 0 {
-        return Err(io::ErrorKind::AlreadyExists.into());
-    }
-    // SAFETY: the descriptor is open, was inherited (Rust opens its own close-on-exec), and is given out only once.
-    let taken = unsafe { OwnedFd::from_raw_fd(number) };
-    rustix::io::fcntl_setfd(&taken, rustix::io::FdFlags::CLOEXEC)?;
-    Ok(taken)
 }
 
 fn checked(result: libc::c_int) -> io::Result<()> {
