@@ -156,3 +156,34 @@ fn no_packet_acts_twice_though_records_rot() {
         prop_oneof![16 => traffic(), 2 => trouble(), 1 => rot(), 1 => clock_steps()].boxed(),
     );
 }
+
+/// Lowered: used first, synced then. A disk that takes the lower value without
+/// being sure of it must not leave the higher one in force.
+#[test]
+fn a_horizon_that_was_perhaps_lowered_is_in_force_lowered() {
+    for seed in 0..50 {
+        let mut world = World::new(OnStateError::Refuse, Bounds::default());
+        let unsure = Faults {
+            sync: true,
+            ..Faults::default()
+        };
+        for step in [
+            Step::SetClock { wrong_by: 3600 },
+            Step::Wait { tenths: 200 },
+            Step::Fault(unsure),
+            Step::SetClock { wrong_by: 0 },
+            Step::Wait { tenths: 10 },
+            Step::SetClock { wrong_by: 3600 },
+            Step::Send {
+                client: 1,
+                clock: Clock::LikeServer(0),
+                held: false,
+            },
+            Step::PowerCut { off: 1, seed },
+            Step::Fault(Faults::default()),
+            Step::All,
+        ] {
+            world.step(&step);
+        }
+    }
+}
