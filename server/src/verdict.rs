@@ -1,1 +1,191 @@
-//! To be written.
+//! The one result of a packet: its reason, its class, its counter.
+//!
+//! Pure. Every packet that passes the kernel's filter ends in exactly one
+//! [`Reason`] of this closed list; counters, audit lines, tests and
+//! docs/reasons.md all come from it. Holds no byte that a stranger chose.
+
+/// What became of a packet, from the point of view of whoever sent it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// Authentic, and the kernel let the sender in.
+    Opened,
+    /// Authentic, and the sender's grants were withdrawn.
+    Closed,
+    /// Authentic, and refused: named in the audit.
+    Refused,
+    /// Not authentic: counted, never named, no line of its own.
+    Counted,
+}
+
+impl Class {
+    /// One word, as docs/reasons.md prints it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Opened => "opened",
+            Self::Closed => "closed",
+            Self::Refused => "refused",
+            Self::Counted => "counted",
+        }
+    }
+}
+
+macro_rules! reasons {
+    ($($name:ident, $text:literal, $class:ident, $doc:literal;)+) => {
+        /// Why a packet ended as it did. The order is that of the stages.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Reason {
+            $(#[doc = $doc] $name,)+
+        }
+
+        impl Reason {
+            /// Every reason there is, in the order of the stages.
+            pub const ALL: &[Self] = &[$(Self::$name),+];
+
+            /// The word in audit lines and counters.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)+ }
+            }
+
+            /// What it means for the sender.
+            #[must_use]
+            pub const fn class(self) -> Class {
+                match self { $(Self::$name => Class::$class,)+ }
+            }
+
+            /// One sentence for people.
+            #[must_use]
+            pub const fn explanation(self) -> &'static str {
+                match self { $(Self::$name => $doc,)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    // What the capture could not read, and what is not authentic.
+    Frame, "frame", Counted, "The frame holds no whole UDP datagram to this host.";
+    Length, "length", Counted, "Shorter than 160 or longer than 512 bytes.";
+    HeadTag, "head_tag", Counted, "The head's tag is wrong: no client of this server made it.";
+    UnknownKey, "unknown_key", Counted, "The head is right, but no client has this key id.";
+    StaleUnnamed, "stale_unnamed", Counted, "Older than the allowed skew; not looked at further, as another was a moment ago.";
+    BelowFloorUnnamed, "below_floor_unnamed", Counted, "Not above the client's floor; not looked at further, as another was a moment ago.";
+    Duplicate, "duplicate", Counted, "The network delivered one packet twice: the same within a second from the same address.";
+    Replay, "replay", Counted, "A packet with this nonce was used before.";
+    Hmac, "hmac", Counted, "The authentication is wrong: altered, or made with another key.";
+
+    // Authentic, and refused whatever it asks.
+    Stale, "stale", Refused, "Older than the allowed skew: the client's clock is behind, or the packet was held back.";
+    BelowFloor, "below_floor", Refused, "Not above the client's floor: used before, or older than what the server can remember.";
+    StateUnwritable, "state_unwritable", Refused, "The journal cannot be written, and `on_state_error` is \"refuse\".";
+    Decryption, "decryption", Refused, "Authentic, yet it does not decrypt: the client is broken.";
+
+    // Faults of the request: docs/protocol.md, \"Request\".
+    RequestVersion, "request_version", Refused, "The request's version is not 1.";
+    RequestAction, "request_action", Refused, "The request's action is unknown.";
+    RequestFlag, "request_flag", Refused, "The request sets a flag that is unknown, or two that exclude each other.";
+    RequestCount, "request_count", Refused, "The request counts more addresses or services than it may.";
+    RequestTruncated, "request_truncated", Refused, "The request ends too early.";
+    RequestFamily, "request_family", Refused, "An address of the request has an unknown family.";
+    RequestAddressOrder, "request_address_order", Refused, "The request's addresses are not IPv4 before IPv6, one of each.";
+    RequestAddress, "request_address", Refused, "An address of the request is none that a host could be reached at.";
+    RequestProtocol, "request_protocol", Refused, "A service of the request has an unknown protocol.";
+    RequestPort, "request_port", Refused, "A service of the request has port 0.";
+    RequestServiceOrder, "request_service_order", Refused, "The request's services are not ascending, or one is there twice.";
+    RequestCommand, "request_command", Refused, "The request's command is missing or no name.";
+    RequestUnused, "request_unused", Refused, "The request sets a field that its action does not use.";
+    RequestPadding, "request_padding", Refused, "The request's padding is not zeros.";
+
+    // The clock.
+    Future, "future", Refused, "Ahead of the allowed skew: the client's clock is fast.";
+    Horizon, "horizon", Refused, "Beyond the server's horizon: the server's clock stepped, or its state cannot be written.";
+
+    // The client's policy.
+    Rate, "rate", Refused, "More packets than this client may send.";
+    Disabled, "disabled", Refused, "The client is disabled.";
+    Expired, "expired", Refused, "The client's time is over.";
+    CommandUnknown, "command_unknown", Refused, "The configuration declares no such command for this client.";
+    NotInvited, "not_invited", Refused, "Only an invitation may join.";
+    AddressRequired, "address_required", Refused, "The client must state its addresses, and did not.";
+    UnusableAddress, "unusable_address", Refused, "The packet's source is none that a grant could be made for.";
+    SourceNotAllowed, "source_not_allowed", Refused, "An address to be granted is outside the client's `sources`.";
+    ServiceNotAllowed, "service_not_allowed", Refused, "A service asked for is none that the client may open; the whole packet is refused.";
+    NoServices, "no_services", Refused, "The client may open nothing, or holds nothing to close.";
+    TooManyGrants, "too_many_grants", Refused, "More elements (addresses times ports) than this client may hold.";
+    OlderThanClose, "older_than_close", Refused, "The client closed the service after it sent this.";
+
+    // The kernel.
+    FirewallSetFull, "firewall_set_full", Refused, "The kernel's set of grants is full; nothing is evicted.";
+    FirewallTableMissing, "firewall_table_missing", Refused, "The table is gone and could not be put back.";
+    FirewallNotDeclared, "firewall_not_declared", Refused, "The firewall writer's configuration declares no such service.";
+    FirewallLimit, "firewall_limit", Refused, "The firewall writer's limits do not admit the change.";
+    FirewallKernel, "firewall_kernel", Refused, "The kernel refused the change.";
+    FirewallGone, "firewall_gone", Refused, "The firewall writer did not answer.";
+
+    // Done.
+    Opened, "opened", Opened, "The kernel lets the sender in.";
+    Closed, "closed", Closed, "The sender's grants were withdrawn.";
+}
+
+impl Reason {
+    /// How many reasons there are.
+    pub const COUNT: usize = Self::ALL.len();
+}
+
+/// How many packets ended in each reason since the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counters([u64; Reason::COUNT]);
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self([0; Reason::COUNT])
+    }
+}
+
+impl Counters {
+    /// Packets that ended in `reason`.
+    #[must_use]
+    pub fn get(&self, reason: Reason) -> u64 {
+        self.0.get(reason as usize).copied().unwrap_or(0)
+    }
+
+    /// Every packet that ended: each in one reason.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0
+            .iter()
+            .fold(0, |sum, count| sum.saturating_add(*count))
+    }
+
+    /// The reasons that occurred, with their counts, in the order of the stages.
+    pub fn iter(&self) -> impl Iterator<Item = (Reason, u64)> + '_ {
+        let counts = Reason::ALL
+            .iter()
+            .map(|reason| (*reason, self.get(*reason)));
+        counts.filter(|(_, count)| *count > 0)
+    }
+
+    pub(crate) fn count(&mut self, reason: Reason) {
+        if let Some(count) = self.0.get_mut(reason as usize) {
+            *count = count.saturating_add(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_has_a_word_of_its_own_and_a_counter_of_its_own() {
+        let words: std::collections::BTreeSet<_> = Reason::ALL.iter().map(|r| r.as_str()).collect();
+        assert_eq!(words.len(), Reason::COUNT);
+        for (index, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, index);
+            let mut counters = Counters::default();
+            counters.count(*reason);
+            assert_eq!(counters.iter().collect::<Vec<_>>(), [(*reason, 1)]);
+        }
+    }
+}
