@@ -1,1 +1,404 @@
-//! To be written.
+//! Stages `identify` and the look-up of clients: datagram → which key of which client; pure.
+//!
+//! Takes the configuration and the secrets; knows every key of every client,
+//! also of disabled ones, by its key id. The keys that authenticate a packet
+//! are computed when they are first needed, or ahead of that by
+//! [`Clients::warm`], once each. Never allocates for a packet.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+
+use spa_keys::{ClientPublic, HeadKeys, KeyId, PacketKeys, PreSharedKey, ServerSecret, SharedKey};
+use spa_proto::{Identified, IdentifyError, Service, identify};
+
+use crate::config::{ClientConfig, ClientKey, ClientName, Config, ServiceName};
+
+/// The clients' secrets, read from the state directory.
+#[derive(Debug, Default)]
+pub struct ClientSecrets {
+    /// Of each client with `shared_key = true`.
+    pub shared: HashMap<ClientName, SharedKey>,
+    /// Of each client with `pre_shared_key = true`.
+    pub pre_shared: HashMap<ClientName, PreSharedKey>,
+}
+
+/// Why the clients cannot be served as they are configured.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClientsError {
+    /// No server key at all.
+    #[error("there is no server key; `spad init` makes one")]
+    NoServerKey,
+    /// Two clients with one key id, so that a packet would not say whose it is.
+    #[error(
+        "clients {first} and {second} have the same key; give each client a key of its own, or remove one of them"
+    )]
+    SameKey {
+        /// The one that stands first.
+        first: ClientName,
+        /// The other; the same name where one client lists a key twice.
+        second: ClientName,
+    },
+    /// The client's key is the server's.
+    #[error(
+        "client {0} has the server's own key; give it the key that `spa key show` prints on the client"
+    )]
+    ServersOwnKey(ClientName),
+    /// The secret is missing.
+    #[error(
+        "the shared key of client {0} is missing; add the client anew with `spad client add {0} --shared-key-file FILE`"
+    )]
+    NoSharedKey(ClientName),
+    /// The secret is missing.
+    #[error(
+        "the pre-shared key of client {0} is missing; add the client anew with --psk-file FILE, or remove pre_shared_key from its file"
+    )]
+    NoPreSharedKey(ClientName),
+}
+
+/// Which key of which client, at which of the server's keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyIndex(u32);
+
+struct Entry {
+    id: KeyId,
+    client: u32,
+    /// Of `servers`.
+    server: u8,
+    secret: Secret,
+    keys: Lazy,
+}
+
+enum Secret {
+    /// Which of the client's public keys.
+    Pair(ClientPublic),
+    Shared,
+}
+
+/// The keys, once they were needed.
+enum Lazy {
+    NotYet,
+    Ready(PacketKeys),
+    /// They cannot be computed: nothing is authentic.
+    Never,
+}
+
+/// Every client that may send packets, and what is needed to judge them.
+pub struct Clients {
+    config: Arc<Config>,
+    servers: Vec<(Arc<ServerSecret>, HeadKeys)>,
+    secrets: ClientSecrets,
+    entries: Vec<Entry>,
+    by_id: HashMap<KeyId, KeyIndex, KeyIdHash>,
+    by_port: BTreeMap<Service, ServiceName>,
+    disabled: BTreeSet<usize>,
+    warmed: usize,
+}
+
+impl Clients {
+    /// The clients of `config` at these server keys, usually one; the present one
+    /// first. `seed` is random and keys the table of key ids.
+    ///
+    /// # Errors
+    /// [`ClientsError`]; nothing is served halfway.
+    pub fn build(
+        config: Arc<Config>,
+        servers: Vec<Arc<ServerSecret>>,
+        secrets: ClientSecrets,
+        seed: [u8; 8],
+    ) -> Result<Self, ClientsError> {
+        if servers.is_empty() {
+            return Err(ClientsError::NoServerKey);
+        }
+        let servers: Vec<_> = servers
+            .into_iter()
+            .map(|secret| {
+                let head = HeadKeys::of(&secret.public());
+                (secret, head)
+            })
+            .collect();
+        let by_port = config
+            .services
+            .iter()
+            .flat_map(|(name, service)| service.ports.iter().map(|port| (*port, name.clone())))
+            .collect();
+        let mut clients = Self {
+            servers,
+            secrets,
+            entries: Vec::new(),
+            by_id: HashMap::with_hasher(KeyIdHash(u64::from_ne_bytes(seed))),
+            by_port,
+            disabled: BTreeSet::new(),
+            warmed: 0,
+            config: Arc::clone(&config),
+        };
+        for (index, client) in config.clients.iter().enumerate() {
+            if client.pre_shared_key && !clients.secrets.pre_shared.contains_key(&client.name) {
+                return Err(ClientsError::NoPreSharedKey(client.name.clone()));
+            }
+            for key in &client.keys {
+                clients.add(index, client, key)?;
+            }
+        }
+        clients.entries.shrink_to_fit();
+        Ok(clients)
+    }
+
+    fn add(
+        &mut self,
+        index: usize,
+        client: &ClientConfig,
+        key: &ClientKey,
+    ) -> Result<(), ClientsError> {
+        for (server, (secret, _)) in self.servers.iter().enumerate() {
+            let server_public = secret.public();
+            let (id, secret) = match key {
+                ClientKey::Public(public) => {
+                    if public.check_for(&server_public).is_err() {
+                        return Err(ClientsError::ServersOwnKey(client.name.clone()));
+                    }
+                    (
+                        KeyId::of_client(&server_public, public),
+                        Secret::Pair(*public),
+                    )
+                }
+                ClientKey::Shared => {
+                    let shared = self.secrets.shared.get(&client.name);
+                    let shared =
+                        shared.ok_or_else(|| ClientsError::NoSharedKey(client.name.clone()))?;
+                    (shared.key_id(&server_public), Secret::Shared)
+                }
+            };
+            let place = KeyIndex(u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
+            if let Some(other) = self.by_id.insert(id, place) {
+                let first = self
+                    .client_of(other)
+                    .and_then(|first| self.config.clients.get(first));
+                let first = first.map_or_else(|| client.name.clone(), |first| first.name.clone());
+                return Err(ClientsError::SameKey {
+                    first,
+                    second: client.name.clone(),
+                });
+            }
+            self.entries.push(Entry {
+                id,
+                client: u32::try_from(index).unwrap_or(u32::MAX),
+                server: u8::try_from(server).unwrap_or(u8::MAX),
+                secret,
+                keys: Lazy::NotYet,
+            });
+        }
+        Ok(())
+    }
+
+    /// The configuration these clients are from.
+    #[must_use]
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// Clients, disabled ones too.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.config.clients.len()
+    }
+
+    /// Are there none?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Stage `identify`, against each server key in turn.
+    pub(crate) fn identify<'a>(&self, payload: &'a [u8]) -> Result<Identified<'a>, IdentifyError> {
+        let mut fault = IdentifyError::HeadTag;
+        for (_, head) in &self.servers {
+            match identify(head, payload) {
+                Ok(identified) => return Ok(identified),
+                Err(other) => fault = other,
+            }
+        }
+        Err(fault)
+    }
+
+    /// The key with this id.
+    #[must_use]
+    pub fn find(&self, id: KeyId) -> Option<KeyIndex> {
+        self.by_id.get(&id).copied()
+    }
+
+    /// The index of the client whose key this is.
+    #[must_use]
+    pub fn client_of(&self, key: KeyIndex) -> Option<usize> {
+        let entry = self.entries.get(usize::try_from(key.0).ok()?)?;
+        usize::try_from(entry.client).ok()
+    }
+
+    /// The client with this index.
+    #[must_use]
+    pub fn client(&self, index: usize) -> Option<&ClientConfig> {
+        self.config.clients.get(index)
+    }
+
+    /// The client with this key id.
+    #[must_use]
+    pub fn client_with(&self, id: KeyId) -> Option<(usize, &ClientConfig)> {
+        let index = self.client_of(self.find(id)?)?;
+        Some((index, self.client(index)?))
+    }
+
+    /// Every key id of the client with this index.
+    #[must_use]
+    pub fn ids_of(&self, client: usize) -> Vec<KeyId> {
+        // Entries stand in the order of their clients.
+        let of = |entry: &Entry| usize::try_from(entry.client).unwrap_or(usize::MAX);
+        let start = self.entries.partition_point(|entry| of(entry) < client);
+        let entries = self.entries.iter().skip(start);
+        entries
+            .take_while(|entry| of(entry) == client)
+            .map(|entry| entry.id)
+            .collect()
+    }
+
+    /// Whether the client may send packets at all, but for its expiry.
+    #[must_use]
+    pub fn is_enabled(&self, client: usize) -> bool {
+        !self.disabled.contains(&client) && self.client(client).is_some_and(|client| client.enabled)
+    }
+
+    /// From now on this client is refused, whatever its file says. Says whether it is known.
+    pub(crate) fn disable(&mut self, name: &ClientName) -> Option<usize> {
+        let index = self
+            .config
+            .clients
+            .iter()
+            .position(|client| client.name == *name)?;
+        self.disabled.insert(index);
+        Some(index)
+    }
+
+    /// The service that this port belongs to.
+    #[must_use]
+    pub fn service_at(&self, port: Service) -> Option<&ServiceName> {
+        self.by_port.get(&port)
+    }
+
+    /// Whether the client may open this port.
+    #[must_use]
+    pub fn may_open(&self, client: &ClientConfig, port: Service) -> bool {
+        self.service_at(port)
+            .is_some_and(|name| client.allow.contains(name))
+    }
+
+    /// The keys that a packet of this key is authenticated with. Computed the first
+    /// time, which costs an X25519; `None` where they cannot be.
+    pub(crate) fn keys(&mut self, key: KeyIndex) -> Option<&PacketKeys> {
+        let entry = self.entries.get_mut(usize::try_from(key.0).ok()?)?;
+        if matches!(entry.keys, Lazy::NotYet) {
+            let keys = compute(&self.config, &self.servers, &self.secrets, entry);
+            entry.keys = keys.map_or(Lazy::Never, Lazy::Ready);
+        }
+        match &entry.keys {
+            Lazy::Ready(keys) => Some(keys),
+            Lazy::NotYet | Lazy::Never => None,
+        }
+    }
+
+    /// Computes the keys of up to `count` more clients. False when all are done.
+    pub fn warm(&mut self, count: usize) -> bool {
+        for _ in 0..count {
+            let Ok(next) = u32::try_from(self.warmed) else {
+                return false;
+            };
+            if self.warmed >= self.entries.len() {
+                return false;
+            }
+            let _ = self.keys(KeyIndex(next));
+            self.warmed = self.warmed.saturating_add(1);
+        }
+        self.warmed < self.entries.len()
+    }
+}
+
+fn compute(
+    config: &Config,
+    servers: &[(Arc<ServerSecret>, HeadKeys)],
+    secrets: &ClientSecrets,
+    entry: &Entry,
+) -> Option<PacketKeys> {
+    let (server, _) = servers.get(usize::from(entry.server))?;
+    let client = config.clients.get(usize::try_from(entry.client).ok()?)?;
+    match &entry.secret {
+        Secret::Shared => {
+            let shared = secrets.shared.get(&client.name)?;
+            Some(PacketKeys::of_shared(&server.public(), shared))
+        }
+        Secret::Pair(public) => {
+            let pair = server.pair_with(public).ok()?;
+            let pre_shared = if client.pre_shared_key {
+                // Without it the keys would be weaker than configured: none at all, then.
+                Some(secrets.pre_shared.get(&client.name)?)
+            } else {
+                None
+            };
+            Some(PacketKeys::of_pair(
+                &server.public(),
+                &pair,
+                public,
+                pre_shared,
+            ))
+        }
+    }
+}
+
+impl fmt::Debug for Clients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Clients")
+            .field("clients", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Key ids are pseudo-random already, and whoever does not know the server's
+/// public key cannot choose them; a multiplication with a random key spreads
+/// them over the table.
+#[derive(Clone, Copy)]
+struct KeyIdHash(u64);
+
+struct KeyIdHasher {
+    seed: u64,
+    state: u64,
+}
+
+impl BuildHasher for KeyIdHash {
+    type Hasher = KeyIdHasher;
+
+    fn build_hasher(&self) -> KeyIdHasher {
+        KeyIdHasher {
+            seed: self.0,
+            state: 0,
+        }
+    }
+}
+
+impl Hasher for KeyIdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            for (place, byte) in word.iter_mut().zip(chunk) {
+                *place = *byte;
+            }
+            let mixed = u128::from(self.state ^ u64::from_le_bytes(word) ^ self.seed)
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+            let bytes = mixed.to_le_bytes();
+            let (low, high) = bytes.split_at(8);
+            let half = |half: &[u8]| half.try_into().map_or(0, u64::from_le_bytes);
+            self.state = half(low) ^ half(high);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.state
+    }
+}

@@ -4,6 +4,13 @@
 //! [`Reason`] of this closed list; counters, audit lines, tests and
 //! docs/reasons.md all come from it. Holds no byte that a stranger chose.
 
+use std::time::Duration;
+
+use spa_proto::{IdentifyError, NotAuthentic, OpenError, RequestError};
+
+use crate::config::ClientName;
+use crate::firewall::{Element, FirewallRefusal};
+
 /// What became of a packet, from the point of view of whoever sent it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
@@ -81,21 +88,27 @@ reasons! {
     StateUnwritable, "state_unwritable", Refused, "The journal cannot be written, and `on_state_error` is \"refuse\".";
     Decryption, "decryption", Refused, "Authentic, yet it does not decrypt: the client is broken.";
 
-    // Faults of the request: docs/protocol.md, \"Request\".
-    RequestVersion, "request_version", Refused, "The request's version is not 1.";
-    RequestAction, "request_action", Refused, "The request's action is unknown.";
-    RequestFlag, "request_flag", Refused, "The request sets a flag that is unknown, or two that exclude each other.";
-    RequestCount, "request_count", Refused, "The request counts more addresses or services than it may.";
-    RequestTruncated, "request_truncated", Refused, "The request ends too early.";
-    RequestFamily, "request_family", Refused, "An address of the request has an unknown family.";
-    RequestAddressOrder, "request_address_order", Refused, "The request's addresses are not IPv4 before IPv6, one of each.";
-    RequestAddress, "request_address", Refused, "An address of the request is none that a host could be reached at.";
-    RequestProtocol, "request_protocol", Refused, "A service of the request has an unknown protocol.";
-    RequestPort, "request_port", Refused, "A service of the request has port 0.";
-    RequestServiceOrder, "request_service_order", Refused, "The request's services are not ascending, or one is there twice.";
-    RequestCommand, "request_command", Refused, "The request's command is missing or no name.";
-    RequestUnused, "request_unused", Refused, "The request sets a field that its action does not use.";
-    RequestPadding, "request_padding", Refused, "The request's padding is not zeros.";
+    // Faults of the request: docs/protocol.md, "Request"; the words are those of `spa_proto`.
+    UnknownVersion, "unknown_version", Refused, "The request's version is not 1.";
+    UnknownAction, "unknown_action", Refused, "The request's action is unknown.";
+    UnknownFlag, "unknown_flag", Refused, "The request sets a flag that version 1 does not have.";
+    TooManyAddresses, "too_many_addresses", Refused, "The request states more than 2 addresses.";
+    UnknownFamily, "unknown_family", Refused, "An address of the request is neither IPv4 nor IPv6.";
+    DuplicateFamily, "duplicate_family", Refused, "The request states two addresses of one family.";
+    UnorderedFamily, "unordered_family", Refused, "The request's IPv6 address stands before its IPv4 address.";
+    UnusableAddress, "unusable_address", Refused, "An address to be granted, stated or the packet's own source, is none that a host connects from: unspecified, loopback, multicast, broadcast, link-local, IPv4-mapped or NAT64.";
+    TooManyServices, "too_many_services", Refused, "The request names more than 16 services.";
+    UnknownProtocol, "unknown_protocol", Refused, "A service of the request is neither TCP, UDP nor SCTP.";
+    ZeroPort, "zero_port", Refused, "A service of the request has port 0.";
+    DuplicateService, "duplicate_service", Refused, "The request names a service twice.";
+    UnorderedService, "unordered_service", Refused, "The request's services are not in ascending order.";
+    CommandTooLong, "command_too_long", Refused, "The request's command is longer than 64 bytes.";
+    MalformedCommand, "malformed_command", Refused, "The request's command is no name.";
+    MissingCommand, "missing_command", Refused, "The request names no command to run.";
+    Truncated, "truncated", Refused, "The request ends within a field.";
+    UnusedField, "unused_field", Refused, "The request sets a field that its action does not use.";
+    OnceWithSourcePort, "once_with_source_port", Refused, "The request asks for one connection only and for one source port: these exclude each other.";
+    NonzeroPadding, "nonzero_padding", Refused, "The request's padding is not zeros.";
 
     // The clock.
     Future, "future", Refused, "Ahead of the allowed skew: the client's clock is fast.";
@@ -108,7 +121,6 @@ reasons! {
     CommandUnknown, "command_unknown", Refused, "The configuration declares no such command for this client.";
     NotInvited, "not_invited", Refused, "Only an invitation may join.";
     AddressRequired, "address_required", Refused, "The client must state its addresses, and did not.";
-    UnusableAddress, "unusable_address", Refused, "The packet's source is none that a grant could be made for.";
     SourceNotAllowed, "source_not_allowed", Refused, "An address to be granted is outside the client's `sources`.";
     ServiceNotAllowed, "service_not_allowed", Refused, "A service asked for is none that the client may open; the whole packet is refused.";
     NoServices, "no_services", Refused, "The client may open nothing, or holds nothing to close.";
@@ -126,6 +138,93 @@ reasons! {
     // Done.
     Opened, "opened", Opened, "The kernel lets the sender in.";
     Closed, "closed", Closed, "The sender's grants were withdrawn.";
+}
+
+impl From<RequestError> for Reason {
+    fn from(fault: RequestError) -> Self {
+        match fault {
+            RequestError::UnknownVersion => Self::UnknownVersion,
+            RequestError::UnknownAction => Self::UnknownAction,
+            RequestError::UnknownFlag => Self::UnknownFlag,
+            RequestError::TooManyAddresses => Self::TooManyAddresses,
+            RequestError::UnknownFamily => Self::UnknownFamily,
+            RequestError::DuplicateFamily => Self::DuplicateFamily,
+            RequestError::UnorderedFamily => Self::UnorderedFamily,
+            RequestError::UnusableAddress => Self::UnusableAddress,
+            RequestError::TooManyServices => Self::TooManyServices,
+            RequestError::UnknownProtocol => Self::UnknownProtocol,
+            RequestError::ZeroPort => Self::ZeroPort,
+            RequestError::DuplicateService => Self::DuplicateService,
+            RequestError::UnorderedService => Self::UnorderedService,
+            RequestError::CommandTooLong => Self::CommandTooLong,
+            RequestError::MalformedCommand => Self::MalformedCommand,
+            RequestError::MissingCommand => Self::MissingCommand,
+            RequestError::Truncated => Self::Truncated,
+            RequestError::UnusedField => Self::UnusedField,
+            RequestError::OnceWithSourcePort => Self::OnceWithSourcePort,
+            RequestError::NonzeroPadding => Self::NonzeroPadding,
+        }
+    }
+}
+
+impl From<OpenError> for Reason {
+    fn from(fault: OpenError) -> Self {
+        match fault {
+            OpenError::Decryption => Self::Decryption,
+            OpenError::Request(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<IdentifyError> for Reason {
+    fn from(fault: IdentifyError) -> Self {
+        match fault {
+            IdentifyError::Length => Self::Length,
+            IdentifyError::HeadTag => Self::HeadTag,
+        }
+    }
+}
+
+impl From<NotAuthentic> for Reason {
+    fn from(_: NotAuthentic) -> Self {
+        Self::Hmac
+    }
+}
+
+impl From<FirewallRefusal> for Reason {
+    fn from(refusal: FirewallRefusal) -> Self {
+        match refusal {
+            FirewallRefusal::SetFull => Self::FirewallSetFull,
+            FirewallRefusal::TableMissing => Self::FirewallTableMissing,
+            FirewallRefusal::NotDeclared => Self::FirewallNotDeclared,
+            FirewallRefusal::TooLong | FirewallRefusal::TooShort | FirewallRefusal::Malformed => {
+                Self::FirewallLimit
+            }
+            FirewallRefusal::Kernel(_) => Self::FirewallKernel,
+        }
+    }
+}
+
+/// The one result of one packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// What became of it.
+    pub reason: Reason,
+    /// Whose it was; none for a packet that is not authentic.
+    pub client: Option<ClientName>,
+    /// What was opened or closed, and for how long (zero for what was closed).
+    pub elements: Vec<(Element, Duration)>,
+}
+
+impl Verdict {
+    /// The verdict on a packet that is not authentic. Allocates nothing.
+    pub(crate) const fn counted(reason: Reason) -> Self {
+        Self {
+            reason,
+            client: None,
+            elements: Vec::new(),
+        }
+    }
 }
 
 impl Reason {
@@ -176,6 +275,19 @@ impl Counters {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fault_of_the_packet_has_the_word_that_the_protocol_gives_it() {
+        for fault in RequestError::ALL {
+            assert_eq!(Reason::from(*fault).as_str(), fault.reason());
+            assert_eq!(Reason::from(*fault).class(), Class::Refused);
+        }
+        for fault in IdentifyError::ALL {
+            assert_eq!(Reason::from(fault).as_str(), fault.reason());
+        }
+        assert_eq!(Reason::from(NotAuthentic).as_str(), NotAuthentic.reason());
+        assert_eq!(Reason::from(OpenError::Decryption).as_str(), "decryption");
+    }
 
     #[test]
     fn each_reason_has_a_word_of_its_own_and_a_counter_of_its_own() {

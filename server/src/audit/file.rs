@@ -1,0 +1,306 @@
+//! `[IO]` The audit file: lines appended on a thread of its own.
+//!
+//! Takes events, never makes its caller wait: where the queue is full, or the
+//! disk is, lines are dropped, counted, and the next line that gets through is
+//! followed by one that says how many. The file is opened anew when asked, and
+//! when it was renamed or removed.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use super::line::render;
+use super::{AuditEvent, Event};
+
+/// Events that wait for the disk, at most.
+const QUEUE: usize = 4096;
+
+/// The engine's end.
+#[derive(Debug)]
+pub struct AuditLog {
+    queue: Option<SyncSender<Message>>,
+    dropped: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+enum Message {
+    Event(Box<AuditEvent>),
+    Reopen,
+}
+
+impl AuditLog {
+    /// Opens or makes the file (mode 0640, never through a link) and starts its thread.
+    ///
+    /// # Errors
+    /// The file cannot be opened for appending, or no thread started.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = open(path)?;
+        let (queue, events) = sync_channel(QUEUE);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let sink = Sink {
+            path: path.to_owned(),
+            file: Some(file),
+            partial: false,
+            seq: 0,
+            told: 0,
+            dropped: Arc::clone(&dropped),
+        };
+        let thread = std::thread::Builder::new()
+            .name("audit".to_owned())
+            .spawn(move || sink.run(&events))?;
+        Ok(Self {
+            queue: Some(queue),
+            dropped,
+            thread: Some(thread),
+        })
+    }
+
+    /// Queues a line; drops and counts it where the queue is full.
+    pub fn write(&self, event: AuditEvent) {
+        self.send(Message::Event(Box::new(event)));
+    }
+
+    /// Opens the file anew, after the lines that are queued.
+    pub fn reopen(&self) {
+        // A full queue checks for a renamed file soon enough.
+        if let Some(queue) = &self.queue {
+            let _ = queue.try_send(Message::Reopen);
+        }
+    }
+
+    /// Lines that were never written.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    fn send(&self, message: Message) {
+        let sent = self.queue.as_ref().map(|queue| queue.try_send(message));
+        if !matches!(sent, Some(Ok(()))) {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for AuditLog {
+    /// Waits until what is queued is written.
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NOFOLLOW.bits();
+    let file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o640)
+        .custom_flags(i32::try_from(flags).unwrap_or(0))
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("the audit file is not a regular file"));
+    }
+    Ok(file)
+}
+
+/// The thread's end.
+struct Sink {
+    path: PathBuf,
+    file: Option<File>,
+    /// The last write ended within a line.
+    partial: bool,
+    seq: u64,
+    /// Dropped lines that a line told of.
+    told: u64,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Sink {
+    fn run(mut self, events: &Receiver<Message>) {
+        let names = Names::new();
+        while let Ok(message) = events.recv() {
+            match message {
+                Message::Reopen => self.reopen(),
+                Message::Event(event) => {
+                    if self.was_renamed() {
+                        self.reopen();
+                    }
+                    self.event(&event, &names);
+                }
+            }
+        }
+    }
+
+    fn event(&mut self, event: &AuditEvent, names: &Names) {
+        let name = event.interface.map(|index| names.of(index));
+        if !self.put(event, name.as_deref()) {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let dropped = self.dropped.load(Ordering::Relaxed);
+        if dropped > self.told {
+            let mut told = AuditEvent::new(Event::State, event.at);
+            told.detail = Some("audit lines were lost");
+            told.counts = vec![("dropped", dropped.saturating_sub(self.told))];
+            if self.put(&told, None) {
+                self.told = dropped;
+            }
+        }
+    }
+
+    /// Appends one line; says whether all of it was written.
+    fn put(&mut self, event: &AuditEvent, interface: Option<&str>) -> bool {
+        let seq = self.seq.saturating_add(1);
+        let mut line = render(event, seq, interface);
+        if self.partial {
+            line.insert(0, '\n');
+        }
+        let Some(file) = &mut self.file else {
+            return false;
+        };
+        match file.write(line.as_bytes()) {
+            Ok(written) if written == line.len() => {
+                self.partial = false;
+                self.seq = seq;
+                true
+            }
+            Ok(written) => {
+                self.partial = self.partial || written > 0;
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn reopen(&mut self) {
+        // A failed attempt keeps the old file: a line in a renamed file is better than none.
+        if let Ok(file) = open(&self.path) {
+            self.file = Some(file);
+            self.partial = false;
+        }
+    }
+
+    fn was_renamed(&self) -> bool {
+        let Some(Ok(ours)) = self.file.as_ref().map(File::metadata) else {
+            return true;
+        };
+        match std::fs::symlink_metadata(&self.path) {
+            Ok(there) => (there.dev(), there.ino()) != (ours.dev(), ours.ino()),
+            Err(_) => true,
+        }
+    }
+}
+
+/// Names of interfaces; the number where there is no name (any more).
+struct Names(Option<rustix::fd::OwnedFd>);
+
+impl Names {
+    fn new() -> Self {
+        use rustix::net::{AddressFamily, SocketType, socket};
+        Self(socket(AddressFamily::INET, SocketType::DGRAM, None).ok())
+    }
+
+    fn of(&self, index: u32) -> String {
+        let named = self
+            .0
+            .as_ref()
+            .and_then(|fd| rustix::net::netdevice::index_to_name(fd, index).ok());
+        named.unwrap_or_else(|| index.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use spa_proto::Timestamp;
+
+    use super::*;
+
+    fn lines(path: &Path) -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(path).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    fn event() -> AuditEvent {
+        AuditEvent::new(Event::State, Timestamp::from_micros(1))
+    }
+
+    #[test]
+    fn lines_are_appended_numbered_and_not_for_everybody_to_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        let log = AuditLog::open(&path).unwrap();
+        log.write(event());
+        log.write(event());
+        drop(log);
+        let sequence: Vec<_> = lines(&path)
+            .iter()
+            .map(|line| line["seq"].as_u64())
+            .collect();
+        assert_eq!(sequence, [Some(1), Some(2)]);
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o137, 0, "{mode:o}");
+    }
+
+    #[test]
+    fn a_renamed_file_is_left_and_a_new_one_begun() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, old) = (folder.path().join("a"), folder.path().join("a.1"));
+        let log = AuditLog::open(&path).unwrap();
+        log.write(event());
+        log.reopen();
+        while std::fs::read(&path).unwrap().is_empty() {
+            std::thread::yield_now();
+        }
+        std::fs::rename(&path, &old).unwrap();
+        log.write(event());
+        drop(log);
+        assert_eq!((lines(&old).len(), lines(&path).len()), (1, 1));
+    }
+
+    #[test]
+    fn a_link_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, elsewhere) = (folder.path().join("a"), folder.path().join("b"));
+        std::fs::write(&elsewhere, "").unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+        assert!(AuditLog::open(&path).is_err());
+    }
+
+    #[test]
+    fn lines_that_the_disk_does_not_take_are_counted_and_told_of() {
+        // Every write to /dev/full fails with ENOSPC.
+        let full = OpenOptions::new().append(true).open("/dev/full").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        let dropped = Arc::new(AtomicU64::new(0));
+        let mut sink = Sink {
+            path: path.clone(),
+            file: Some(full),
+            partial: false,
+            seq: 0,
+            told: 0,
+            dropped: Arc::clone(&dropped),
+        };
+        let names = Names::new();
+        sink.event(&event(), &names);
+        sink.event(&event(), &names);
+        assert_eq!(dropped.load(Ordering::Relaxed), 2);
+        sink.reopen();
+        sink.event(&event(), &names);
+        let lines = lines(&path);
+        assert_eq!(lines.len(), 2);
+        assert_eq!(lines[1]["counts"]["dropped"], 2);
+    }
+}

@@ -1,0 +1,53 @@
+//! What the engine wants done, as values, in the order in which it must be done.
+
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use spa_proto::Service;
+
+use crate::audit::AuditEvent;
+use crate::config::ClientName;
+use crate::firewall::{Change, ChangeId};
+use crate::replay::JournalRecord;
+use crate::verdict::Verdict;
+
+/// One thing to be done. What is recorded is recorded before the firewall changes:
+/// where a record cannot be written and the packet must not act, the change that
+/// follows is not sent, and [`super::Engine::abandon`] is told so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Append this to the journal.
+    Record(JournalRecord),
+    /// Send this to the firewall writer; its answer comes back by
+    /// [`super::Engine::firewall_answered`].
+    Firewall(Change),
+    /// Write this audit line.
+    Audit(Box<AuditEvent>),
+}
+
+/// What became of a packet, now or later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judged {
+    /// This.
+    Verdict(Verdict),
+    /// What the firewall writer answers to this change.
+    Pending(ChangeId),
+}
+
+/// One holder of one open element, for `spad grants`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantRow {
+    /// Who holds it; none where nobody knows (adopted without a holder).
+    pub client: Option<ClientName>,
+    /// Who is let in.
+    pub address: IpAddr,
+    /// To what.
+    pub service: Service,
+    /// From which source port alone.
+    pub source_port: Option<NonZeroU16>,
+    /// For one connection only. It may have been used already.
+    pub once: bool,
+    /// For how much longer.
+    pub remaining: Duration,
+}
