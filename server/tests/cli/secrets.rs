@@ -105,6 +105,14 @@ fn no_part_of_a_secret_is_ever_said() {
                     &secret[30..]
                 ),
                 format!("key = \"{}\nallow = [{}\n", &secret[..30], &secret[30..]),
+                // In pieces, each on a line of its own that gets a finding of its own.
+                format!(
+                    "key = [\n\"{}\",\n\"{}\",\n\"{}\",\n\"{}\"\n]\n",
+                    &secret[..20],
+                    &secret[20..34],
+                    &secret[34..48],
+                    &secret[48..]
+                ),
                 secret.to_owned(),
                 secret[12..].to_owned(),
             ] {
