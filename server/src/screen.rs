@@ -4,8 +4,8 @@
 //! the only thing that goes on, or why not. Stateless checks first. Remembers
 //! nothing of a packet, but that a client was named late this second. A packet
 //! from the future passes here: it is refused once it is recorded, lest it
-//! come again when its time has come. docs/protocol.md, "Order of the server's
-//! checks", steps 3 and 4.
+//! come again when its time has come. docs/protocol.md §7, steps
+//! 3 and 4.
 
 use std::time::Duration;
 

@@ -16,7 +16,7 @@
 //! - IPv6 carries UDP directly; any extension header is refused.
 //! - The UDP length decides the payload. It lies within the IP length, which
 //!   lies within the frame; bytes after them, such as Ethernet padding, are ignored.
-//! - The payload has 160 to 512 bytes (docs/protocol.md, "Packet").
+//! - The payload has 160 to 512 bytes (docs/protocol.md §5).
 //! - The source is one host's address. Whether it may be granted anything
 //!   (loopback, link-local) is for the policy to say.
 #![deny(clippy::indexing_slicing, clippy::as_conversions)]
@@ -31,9 +31,9 @@ use pnet::packet::udp::UdpPacket;
 
 use super::{Datagram, FrameFault, tags};
 
-/// Shortest payload that is looked at, in bytes. docs/protocol.md, "Packet".
+/// Shortest payload that is looked at, in bytes. docs/protocol.md §5.
 pub const MIN_PAYLOAD: usize = 160;
-/// Longest payload that is looked at, in bytes. docs/protocol.md, "Packet".
+/// Longest payload that is looked at, in bytes. docs/protocol.md §5.
 pub const MAX_PAYLOAD: usize = 512;
 /// Bytes of the longest IPv4 header.
 pub const MAX_IPV4_HEADER: usize = 60;

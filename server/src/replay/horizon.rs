@@ -1,7 +1,7 @@
 //! How far into the future packets were accepted, at most; pure.
 //!
 //! Takes the time, gives what to write and in which order; never writes.
-//! docs/protocol.md, "Never twice: floor, horizon, journal".
+//! docs/protocol.md §8.
 
 use std::time::Duration;
 

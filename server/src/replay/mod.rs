@@ -2,7 +2,7 @@
 //!
 //! Pure: [`cache`] (nonces, floors), [`record`] (one record as bytes),
 //! [`horizon`] (how far packets were accepted). `[IO]`: the journal and the state directory.
-//! docs/protocol.md, "Never twice: floor, horizon, journal".
+//! docs/protocol.md §8.
 
 pub mod record;
 

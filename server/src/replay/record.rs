@@ -1,7 +1,7 @@
 //! One record of the journal: 64 bytes with a check value; pure.
 //!
 //! Takes records or bytes, gives bytes or records; never touches a file.
-//! docs/protocol.md, "Never twice: floor, horizon, journal".
+//! docs/protocol.md §8.
 //!
 //! ```text
 //! byte 0        kind

@@ -1,6 +1,6 @@
 //! The rule of the start: may the journal be trusted to be whole? Pure.
 //!
-//! docs/protocol.md, "Never twice: floor, horizon, journal", unclean start.
+//! docs/protocol.md §8, unclean start.
 
 use std::time::Duration;
 

@@ -4,7 +4,7 @@
 //! the horizon, compacts. Every write that fails ends in one of two ways, as
 //! the configuration says: the packet must not act, or the state goes on in
 //! memory once that is noted where the next start will find it.
-//! docs/protocol.md, "Never twice: floor, horizon, journal".
+//! docs/protocol.md §8.
 
 use std::io;
 use std::time::Duration;

@@ -3,7 +3,7 @@
 //! Takes packets (key id, nonce, timestamp) and the start of the time window,
 //! gives whether they were seen and the journal's records. Never reads a clock,
 //! never forgets a packet without raising its client's floor to it in the same
-//! step. docs/protocol.md, "Never twice: floor, horizon, journal".
+//! step. docs/protocol.md §8.
 
 mod clients;
 
