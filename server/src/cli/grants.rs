@@ -1,14 +1,88 @@
 //! `spad grants`: who has what open.
 
+use super::live::ask_daemon;
+use super::outcome::{print, print_json};
 use super::{Failure, Options, Run};
+use crate::control::message::Grant;
+use crate::control::{Request, Response};
 
 /// What it takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {}
 
 /// Runs it.
-pub(crate) fn run(_options: &Options, _arguments: &Arguments) -> Run {
-    Err(Failure::Failed(
-        "`spad grants` is not written yet".to_owned(),
-    ))
+pub(crate) fn run(options: &Options, _arguments: &Arguments) -> Run {
+    match ask_daemon(options, &Request::Grants)? {
+        Response::Grants { grants } if options.json => {
+            let report = serde_json::to_value(&grants)?;
+            print_json(&report)
+        }
+        Response::Grants { grants } if grants.is_empty() => print("nothing is open"),
+        Response::Grants { grants } => print(table(&grants).trim_end()),
+        other => Err(Failure::unexpected(other)),
+    }
+}
+
+/// For people: one line a holder.
+fn table(grants: &[Grant]) -> String {
+    let mut rows = vec![["CLIENT", "ADDRESS", "SERVICE", "CLOSES IN"].map(str::to_owned)];
+    rows.extend(grants.iter().map(|grant| {
+        let address = match grant.source_port {
+            Some(port) => std::net::SocketAddr::new(grant.address, port).to_string(),
+            None => grant.address.to_string(),
+        };
+        [
+            grant
+                .client
+                .clone()
+                .unwrap_or_else(|| "(unknown)".to_owned()),
+            address,
+            grant.service.clone(),
+            format!("{} s", grant.remaining_s),
+        ]
+    }));
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths = [width(0), width(1), width(2)];
+    let mut text = String::new();
+    for [client, address, service, closes] in &rows {
+        let [first, second, third] = widths;
+        text.push_str(&format!(
+            "{client:<first$}  {address:<second$}  {service:<third$}  {closes}\n"
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grant_of_one_source_port_shows_it_and_columns_line_up() {
+        let grants = [
+            Grant {
+                client: Some("laptop".to_owned()),
+                address: [192, 0, 2, 7].into(),
+                service: "tcp/22".to_owned(),
+                source_port: Some(40_000),
+                remaining_s: 12,
+            },
+            Grant {
+                client: None,
+                address: [192, 0, 2, 8].into(),
+                service: "udp/51820".to_owned(),
+                source_port: None,
+                remaining_s: 7,
+            },
+        ];
+        assert_eq!(
+            table(&grants),
+            "CLIENT     ADDRESS          SERVICE    CLOSES IN\n\
+             laptop     192.0.2.7:40000  tcp/22     12 s\n\
+             (unknown)  192.0.2.8        udp/51820  7 s\n"
+        );
+    }
 }

@@ -5,8 +5,8 @@ use crate::control::client::{ControlError, ask};
 use crate::control::{Request, Response};
 use crate::paths::Paths;
 
-use super::outcome::{note, warn};
-use super::{Failure, Run};
+use super::outcome::{note, print, warn};
+use super::{Failure, Options, Run};
 
 /// What became of a request.
 #[derive(Debug)]
@@ -60,5 +60,21 @@ pub(crate) fn tell(outcome: Outcome) -> Run {
             warn("the files are changed, and the running daemon has not taken it");
             Err(Failure::Failed(message))
         }
+    }
+}
+
+/// Asks the running daemon a question; a refusal is a failure.
+pub(crate) fn ask_daemon(options: &Options, request: &Request) -> Result<Response, Failure> {
+    match ask(&options.paths().control_socket(), request)? {
+        Response::Failed { message } => Err(Failure::Failed(message)),
+        response => Ok(response),
+    }
+}
+
+/// Lets the running daemon do something and prints what it says.
+pub(crate) fn do_in_daemon(options: &Options, request: &Request) -> Run {
+    match ask_daemon(options, request)? {
+        Response::Done { message } => print(message.trim_end()),
+        other => Err(Failure::unexpected(other)),
     }
 }

@@ -20,6 +20,15 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// A daemon of another version gave an answer to another question.
+    pub(super) fn unexpected(response: crate::control::Response) -> Self {
+        drop(response);
+        Self::with_help(
+            "the daemon gave an answer to another question",
+            "is it of the same version? systemctl restart spad",
+        )
+    }
+
     /// A failure and how to mend it.
     pub(crate) fn with_help(what: impl Display, help: impl Display) -> Self {
         Self::Failed(format!("{what}\n  help: {help}"))

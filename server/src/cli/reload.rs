@@ -1,14 +1,14 @@
-//! `spad reload`: lets the daemon take the new configuration.
+//! `spad reload`: the running daemon takes the configuration, or says why not.
 
-use super::{Failure, Options, Run};
+use super::live::do_in_daemon;
+use super::{Options, Run};
+use crate::control::Request;
 
 /// What it takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {}
 
 /// Runs it.
-pub(crate) fn run(_options: &Options, _arguments: &Arguments) -> Run {
-    Err(Failure::Failed(
-        "`spad reload` is not written yet".to_owned(),
-    ))
+pub(crate) fn run(options: &Options, _arguments: &Arguments) -> Run {
+    do_in_daemon(options, &Request::Reload)
 }

@@ -1,6 +1,8 @@
 //! `spad replay`: the memory of used packets.
 
-use super::{Failure, Options, Run};
+use super::live::do_in_daemon;
+use super::{Options, Run};
+use crate::control::Request;
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -14,13 +16,11 @@ pub(crate) enum Command {
 }
 
 /// Runs it.
-pub(crate) fn run(_options: &Options, command: &Command) -> Run {
+pub(crate) fn run(options: &Options, command: &Command) -> Run {
     let Command::Reset { yes } = command;
     super::ask::sure(
         "Packets used before now could be used once more. Forget them?",
         *yes,
     )?;
-    Err(Failure::Failed(
-        "`spad replay reset` is not written yet".to_owned(),
-    ))
+    do_in_daemon(options, &Request::ResetReplay)
 }

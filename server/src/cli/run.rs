@@ -1,12 +1,13 @@
 //! `spad run`: the daemon, in the foreground.
 
-use super::{Failure, Options, Run};
+use super::{Options, Run};
 
 /// What it takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {}
 
-/// Runs it.
-pub(crate) fn run(_options: &Options, _arguments: &Arguments) -> Run {
-    Err(Failure::Failed("`spad run` is not written yet".to_owned()))
+/// Runs it until it is told to stop.
+pub(crate) fn run(options: &Options, _arguments: &Arguments) -> Run {
+    crate::daemon::run(&options.paths())?;
+    Ok(())
 }

@@ -1,14 +1,110 @@
 //! `spad status`: what the daemon sees and does.
 
+use std::fmt::Write as _;
+
+use super::live::ask_daemon;
+use super::outcome::{print, print_json};
 use super::{Failure, Options, Run};
+use crate::control::message::Status;
+use crate::control::{Request, Response};
 
 /// What it takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {}
 
 /// Runs it.
-pub(crate) fn run(_options: &Options, _arguments: &Arguments) -> Run {
-    Err(Failure::Failed(
-        "`spad status` is not written yet".to_owned(),
-    ))
+pub(crate) fn run(options: &Options, _arguments: &Arguments) -> Run {
+    match ask_daemon(options, &Request::Status)? {
+        Response::Status(status) if options.json => {
+            let report = serde_json::to_value(&status)?;
+            print_json(&report)
+        }
+        Response::Status(status) => print(text(&status).trim_end()),
+        other => Err(Failure::unexpected(other)),
+    }
+}
+
+/// For people.
+fn text(status: &Status) -> String {
+    let mut text = String::new();
+    let none_or = |list: &[String]| {
+        if list.is_empty() {
+            "nothing".to_owned()
+        } else {
+            list.join(", ")
+        }
+    };
+    let mut line = |name: &str, value: &dyn std::fmt::Display| {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{name:<12}{value}");
+    };
+    line(
+        "running",
+        &format_args!(
+            "version {}, process {}, for {} s",
+            status.version, status.pid, status.uptime_s
+        ),
+    );
+    line("knock port", &status.port);
+    line("hidden", &none_or(&status.hidden));
+    if !status.on_trial.is_empty() {
+        line(
+            "on trial",
+            &format_args!("{} (end it: spad confirm)", status.on_trial.join(", ")),
+        );
+    }
+    line("clients", &status.clients);
+    line(
+        "open",
+        &format_args!("{} grants (spad grants)", status.open_grants),
+    );
+    line(
+        "remembered",
+        &format_args!("{} used packets", status.replay_entries),
+    );
+    line(
+        "captured",
+        &format_args!(
+            "{} packets, {} lost in the ring",
+            status.captured, status.capture_dropped
+        ),
+    );
+    for (reason, count) in &status.verdicts {
+        line(&format!("  {reason}"), &format_args!(" {count}"));
+    }
+    if status.audit_dropped > 0 {
+        line(
+            "audit",
+            &format_args!("{} lines could not be written", status.audit_dropped),
+        );
+    }
+    for warning in &status.warnings {
+        line("warning", warning);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_warning_and_every_verdict_is_shown() {
+        let status = Status {
+            warnings: vec!["mend the disk".to_owned()],
+            verdicts: [("opened".to_owned(), 3), ("head_tag".to_owned(), 7)].into(),
+            ..Status::default()
+        };
+        let text = text(&status);
+        for part in [
+            "mend the disk",
+            "opened",
+            "3",
+            "head_tag",
+            "7",
+            "hidden      nothing",
+        ] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+    }
 }

@@ -1,8 +1,7 @@
 //! `spad client reset`: the administrator's own exception to "never twice", for one client.
 
-use crate::cli::live::{self, Outcome};
-use crate::cli::outcome::print;
-use crate::cli::{Failure, Options, Run, ask};
+use crate::cli::live::do_in_daemon;
+use crate::cli::{Options, Run, ask};
 use crate::config::ClientName;
 use crate::control::Request;
 
@@ -21,17 +20,10 @@ pub(super) fn run(options: &Options, arguments: &Arguments) -> Run {
         &format!("Packets that `{name}` sent before now could be used once more. Go on?"),
         arguments.yes,
     )?;
-    match live::request(
-        &options.paths(),
+    do_in_daemon(
+        options,
         &Request::ResetClient {
             client: name.to_string(),
         },
-    ) {
-        Outcome::Done(message) => print(message.trim_end()),
-        Outcome::Refused(message) => Err(Failure::Failed(message)),
-        Outcome::NotRunning => Err(Failure::with_help(
-            "only the running daemon can do this",
-            "spad run, then this again",
-        )),
-    }
+    )
 }

@@ -1,0 +1,88 @@
+//! [IO] From a checked configuration to what the engine judges by: the keys are
+//! read from the state directory, and the clients' table is built.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use spa_keys::file::{FileError, Owner, read_secret_file};
+use spa_keys::{KeyError, PreSharedKey, ServerSecret, SharedKey, random_bytes};
+
+use crate::clients::{ClientSecrets, Clients, ClientsError};
+use crate::config::{ClientKey, Config};
+use crate::paths::Paths;
+
+/// A configuration that is ready to be used.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) config: Arc<Config>,
+    pub(super) clients: Clients,
+    /// What to tell whoever asked for it.
+    pub(super) warnings: String,
+}
+
+/// Why the keys do not fit the configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// A key file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A key file's text.
+    #[error("{path}: {problem}")]
+    Key {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong; never any part of the key.
+        problem: KeyError,
+    },
+    /// The system has no randomness.
+    #[error(transparent)]
+    Random(KeyError),
+    /// Two clients with one key id, or a key that cannot be used.
+    #[error(transparent)]
+    Clients(#[from] ClientsError),
+}
+
+/// Reads every key that the configuration calls for and builds the clients'
+/// table. `owner` is who may own the key files besides this user and root.
+///
+/// # Errors
+/// A key file that is missing, open to others or no key; two clients with one key.
+pub(super) fn prepare(
+    paths: &Paths,
+    config: Arc<Config>,
+    owner: Owner,
+    warnings: String,
+) -> Result<Prepared, PrepareError> {
+    let server = read_key(&paths.server_key(), owner, ServerSecret::from_text)?;
+    let mut secrets = ClientSecrets::default();
+    for client in &config.clients {
+        let file = |kind: &str| paths.client_keys().join(format!("{}.{kind}", client.name));
+        if client.keys.contains(&ClientKey::Shared) {
+            let shared = read_key(&file("shared"), owner, SharedKey::from_text)?;
+            secrets.shared.insert(client.name.clone(), shared);
+        }
+        if client.pre_shared_key {
+            let psk = read_key(&file("psk"), owner, PreSharedKey::from_text)?;
+            secrets.pre_shared.insert(client.name.clone(), psk);
+        }
+    }
+    let seed = random_bytes().map_err(PrepareError::Random)?;
+    let clients = Clients::build(Arc::clone(&config), vec![Arc::new(server)], secrets, seed)?;
+    Ok(Prepared {
+        config,
+        clients,
+        warnings,
+    })
+}
+
+fn read_key<Key>(
+    path: &Path,
+    owner: Owner,
+    parse: impl Fn(&str) -> Result<Key, KeyError>,
+) -> Result<Key, PrepareError> {
+    let text = read_secret_file(path, owner)?;
+    parse(&text).map_err(|problem| PrepareError::Key {
+        path: path.to_owned(),
+        problem,
+    })
+}

@@ -1,0 +1,180 @@
+//! [IO] Obeys the engine's effects: journal first, then the firewall, then the audit.
+//!
+//! Owns everything that a verdict may touch. A packet whose record could not be
+//! written does not reach the firewall, where the configuration says so.
+
+use std::collections::VecDeque;
+
+use tracing::{error, warn};
+
+use spa_proto::Service;
+
+use crate::audit::{AuditEvent, AuditLog, Event};
+use crate::capture::{Datagram, FrameFault};
+use crate::clock::{self, Now};
+use crate::engine::{Effect, Engine};
+use crate::firewall::link::LinkError;
+use crate::firewall::{Answer, Change, ToWriter, Writer};
+use crate::replay::State;
+use crate::verdict::Reason;
+
+/// Changes that may wait while the firewall writer is behind; more are refused.
+const MAX_WAITING: usize = 1024;
+
+/// The engine and what it acts on.
+pub(super) struct Door {
+    pub(super) engine: Engine,
+    pub(super) state: State,
+    pub(super) writer: Writer,
+    pub(super) audit: AuditLog,
+    effects: Vec<Effect>,
+    waiting: VecDeque<ToWriter>,
+    /// The writer has ended, and so must this process.
+    pub(super) broken: Option<LinkError>,
+    state_error_said: bool,
+}
+
+impl Door {
+    pub(super) fn new(engine: Engine, state: State, writer: Writer, audit: AuditLog) -> Self {
+        Self {
+            engine,
+            state,
+            writer,
+            audit,
+            effects: Vec::new(),
+            waiting: VecDeque::new(),
+            broken: None,
+            state_error_said: false,
+        }
+    }
+
+    /// One frame, from the ring to its effects.
+    pub(super) fn frame(&mut self, frame: Result<Datagram<'_>, FrameFault>, now: Now) {
+        match frame {
+            Ok(datagram) => {
+                self.engine.packet(&datagram, now, &mut self.effects);
+                self.obey(now);
+            }
+            Err(fault) => self.engine.frame_fault(fault),
+        }
+    }
+
+    /// What the writer said of a change.
+    pub(super) fn answered(&mut self, answer: Answer, now: Now) {
+        self.engine
+            .firewall_answered(answer, now, &mut self.effects);
+        self.obey(now);
+    }
+
+    /// Lets the engine do something else that has effects.
+    pub(super) fn with_engine<T>(
+        &mut self,
+        now: Now,
+        work: impl FnOnce(&mut Engine, &mut Vec<Effect>) -> T,
+    ) -> T {
+        let done = work(&mut self.engine, &mut self.effects);
+        self.obey(now);
+        done
+    }
+
+    /// Does the effects in their order. Refusals have effects of their own.
+    fn obey(&mut self, now: Now) {
+        let mut recorded = true;
+        let mut effects = std::mem::take(&mut self.effects);
+        while !effects.is_empty() {
+            for effect in effects.drain(..) {
+                match effect {
+                    Effect::Record(record) => match self.state.append(&record) {
+                        Ok(()) => self.state_error_said = false,
+                        Err(error) => {
+                            recorded = false;
+                            self.say_once(&error);
+                        }
+                    },
+                    Effect::Firewall(change) if recorded => self.send_change(change, now),
+                    Effect::Firewall(change) => {
+                        let reason = Reason::StateUnwritable;
+                        self.engine
+                            .abandon(change.id, reason, now, &mut self.effects);
+                    }
+                    Effect::Audit(event) => self.audit.write(*event),
+                }
+            }
+            // Refusals above may have made more; the emptied vector keeps its room.
+            std::mem::swap(&mut effects, &mut self.effects);
+        }
+        self.effects = effects;
+    }
+
+    fn send_change(&mut self, change: Change, now: Now) {
+        if self.waiting.len() >= MAX_WAITING {
+            let reason = Reason::FirewallGone;
+            self.engine
+                .abandon(change.id, reason, now, &mut self.effects);
+        } else {
+            self.send(ToWriter::Change(change));
+        }
+    }
+
+    /// Sends, in order; what does not go now goes when the writer has room.
+    pub(super) fn send(&mut self, message: ToWriter) {
+        self.waiting.push_back(message);
+        self.flush();
+    }
+
+    /// Sends what waits, as far as there is room.
+    pub(super) fn flush(&mut self) {
+        while let Some(message) = self.waiting.front() {
+            match self.writer.send(message) {
+                Ok(()) => drop(self.waiting.pop_front()),
+                Err(LinkError::Busy) => return,
+                Err(error) => {
+                    self.broken = Some(error);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Whether messages wait for the writer to have room.
+    pub(super) fn is_behind(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Says what the state has to say.
+    pub(super) fn tell_state_events(&mut self) {
+        for event in self.state.take_events() {
+            warn!("{event}");
+        }
+    }
+
+    fn say_once(&mut self, error: &dyn std::fmt::Display) {
+        if !self.state_error_said {
+            self.state_error_said = true;
+            error!("{error}; until then no packet is accepted (on_state_error = \"refuse\")");
+        }
+    }
+}
+
+/// What the daemon itself has to tell the audit.
+impl Door {
+    pub(super) fn tell(&mut self, event: Event, detail: Option<&'static str>) {
+        let mut event = AuditEvent::new(event, clock::now().wall);
+        event.detail = detail;
+        self.audit.write(event);
+    }
+
+    pub(super) fn tell_counts(&mut self, event: Event, what: &'static str, count: u64) {
+        let mut event = AuditEvent::new(event, clock::now().wall);
+        event.counts = vec![(what, count)];
+        self.audit.write(event);
+    }
+
+    pub(super) fn tell_port(&mut self, event: Event, port: Service, detail: &'static str) {
+        let mut event = AuditEvent::new(event, clock::now().wall);
+        event.port = Some(port);
+        event.service = self.engine.clients().service_at(port).cloned();
+        event.detail = Some(detail);
+        self.audit.write(event);
+    }
+}

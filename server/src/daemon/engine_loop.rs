@@ -1,0 +1,260 @@
+//! [IO] The engine's thread: waits for packets, the writer, orders and time.
+//!
+//! Packets are drained in gulps, never more than [`GULP`] between looks at
+//! everything else, so that a flood delays neither the writer's answers nor the
+//! administrator. Without traffic it wakes only when something is due.
+
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tracing::{error, info, warn};
+
+use crate::audit::Event;
+use crate::capture::{Capture, pause};
+use crate::clock::{self, BootTime, Now};
+use crate::firewall::link::LinkError;
+use crate::firewall::{FromWriter, KernelElement, ToWriter};
+use crate::replay::Holder;
+
+use super::alarm::{ClockSet, Deadline};
+use super::door::Door;
+use super::order::Inbox;
+use super::replies::Replies;
+
+/// Frames judged between two looks at everything else.
+const GULP: usize = 512;
+/// The horizon is due this often; see docs/protocol.md, "Never twice".
+const UPKEEP: Duration = Duration::from_secs(10);
+/// How long the writer may take to list what the kernel holds.
+const LISTING: Duration = Duration::from_secs(30);
+
+/// Why the engine's thread ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// It was told to.
+    Told,
+    /// It cannot go on.
+    Failed(String),
+}
+
+/// The engine's thread.
+pub(super) struct EngineLoop {
+    capture: Capture,
+    pub(super) door: Door,
+    inbox: Inbox,
+    deadline: Deadline,
+    clock_set: ClockSet,
+    next_upkeep: BootTime,
+    pub(super) replies: Replies,
+    dropped_said: u64,
+}
+
+impl EngineLoop {
+    pub(super) fn new(
+        capture: Capture,
+        door: Door,
+        inbox: Inbox,
+        started: Now,
+    ) -> std::io::Result<Self> {
+        Ok(Self {
+            capture,
+            door,
+            inbox,
+            deadline: Deadline::new()?,
+            clock_set: ClockSet::new()?,
+            next_upkeep: started.boot,
+            replies: Replies::new(started),
+            dropped_said: 0,
+        })
+    }
+
+    /// Takes over the grants that the kernel holds from an earlier life.
+    pub(super) fn adopt(&mut self, holders: Vec<Holder>) -> Result<(), LinkError> {
+        let mut kernel: Vec<KernelElement> = Vec::new();
+        self.door.writer.send(&ToWriter::List)?;
+        loop {
+            if !self.door.writer.wait(LISTING)? {
+                return Err(LinkError::NotStarted(
+                    "it does not list its grants".to_owned(),
+                ));
+            }
+            match self.door.writer.receive()? {
+                Some(FromWriter::Listed { elements, last }) => {
+                    kernel.extend(elements);
+                    if last {
+                        break;
+                    }
+                }
+                Some(other) => self.heard(other, clock::now()),
+                None => {}
+            }
+        }
+        let now = clock::now();
+        if !kernel.is_empty() {
+            info!("adopted {} open grants", kernel.len());
+        }
+        self.door.with_engine(now, |engine, effects| {
+            engine.adopt(&kernel, holders, now, effects)
+        });
+        self.door.send(ToWriter::Trials);
+        Ok(())
+    }
+
+    /// Serves until told to stop.
+    pub(super) fn run(mut self) -> Ended {
+        loop {
+            let came = self.drain();
+            self.hear_writer();
+            if self.obey_orders() {
+                self.finish();
+                return Ended::Told;
+            }
+            if let Some(error) = self.door.broken.take() {
+                self.finish();
+                return Ended::Failed(error.to_string());
+            }
+            self.upkeep();
+            if let Err(error) = self.wait(came) {
+                self.finish();
+                return Ended::Failed(format!("cannot wait for packets: {error}"));
+            }
+        }
+    }
+
+    fn drain(&mut self) -> usize {
+        let now = clock::now();
+        let Self { capture, door, .. } = self;
+        let came = capture.drain(GULP, |frame| door.frame(frame, now));
+        if came > 0 {
+            let engine = &door.engine;
+            door.state.compact_if_needed(|| engine.records());
+        }
+        came
+    }
+
+    fn hear_writer(&mut self) {
+        self.door.flush();
+        loop {
+            match self.door.writer.receive() {
+                Ok(Some(message)) => self.heard(message, clock::now()),
+                Ok(None) => return,
+                Err(error) => {
+                    self.door.broken = Some(error);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// True when it is time to end.
+    fn obey_orders(&mut self) -> bool {
+        self.inbox.heard();
+        while let Some(order) = self.inbox.take() {
+            if self.obey(order) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// What is due by the clock.
+    fn upkeep(&mut self) {
+        let now = clock::now();
+        if self
+            .door
+            .engine
+            .next_tick()
+            .is_some_and(|due| due <= now.boot)
+        {
+            self.door
+                .with_engine(now, |engine, effects| engine.tick(now, effects));
+        }
+        let skew = self.door.engine.clients().config().packets.max_skew;
+        let (_, horizon) = self.door.engine.never_twice();
+        if let Err(error) = self.door.state.tick(now, skew, horizon) {
+            warn!("{error}");
+        }
+        if self.next_upkeep <= now.boot {
+            self.next_upkeep = now.boot.saturating_add(UPKEEP);
+            self.capture.forget_interfaces();
+            let dropped = self.capture.statistics().dropped;
+            if dropped > self.dropped_said {
+                let lost = dropped.saturating_sub(self.dropped_said);
+                warn!("the capture ring was full: {lost} packets were not looked at");
+                self.dropped_said = dropped;
+                self.door.tell_counts(Event::CaptureDrop, "packets", lost);
+            }
+        }
+        self.door.tell_state_events();
+    }
+
+    /// Waits until something comes or is due; in a flood, only a moment.
+    fn wait(&mut self, came: usize) -> std::io::Result<()> {
+        let moment = pause(came);
+        if !moment.is_zero() {
+            if came < GULP {
+                std::thread::sleep(moment);
+            }
+            return Ok(());
+        }
+        let due = self
+            .door
+            .engine
+            .next_tick()
+            .map_or(self.next_upkeep, |tick| tick.min(self.next_upkeep));
+        self.deadline.set(due)?;
+        let writer = if self.door.is_behind() {
+            PollFlags::IN | PollFlags::OUT
+        } else {
+            PollFlags::IN
+        };
+        let mut ready = [
+            PollFd::new(&self.capture, PollFlags::IN),
+            PollFd::new(&self.door.writer, writer),
+            PollFd::new(&self.inbox, PollFlags::IN),
+            PollFd::new(&self.deadline, PollFlags::IN),
+            PollFd::new(&self.clock_set, PollFlags::IN),
+        ];
+        let forever: Option<&Timespec> = None;
+        match poll(&mut ready, forever) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let [_, _, _, deadline, clock_set] = ready.map(|one| !one.revents().is_empty());
+        if deadline {
+            self.deadline.heard();
+        }
+        if clock_set {
+            self.clock_set.heard();
+        }
+        Ok(())
+    }
+
+    /// Counts of the capture, for the status.
+    pub(super) fn captured(&mut self) -> crate::capture::Statistics {
+        self.capture.statistics()
+    }
+
+    /// The table stays; what was used stays used.
+    fn finish(self) {
+        let Self { mut door, .. } = self;
+        door.tell(Event::Stop, None);
+        let Door {
+            state,
+            writer,
+            audit,
+            ..
+        } = door;
+        writer.stop();
+        match state.clean_stop() {
+            Ok(true) => info!("stopped; hidden services stay hidden"),
+            Ok(false) => {
+                warn!("stopped; the state could not be written whole, so the next start is unclean")
+            }
+            Err(error) => error!(
+                "stopped; the state could not be written ({error}), so the next start is unclean"
+            ),
+        }
+        drop(audit);
+    }
+}

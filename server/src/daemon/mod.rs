@@ -1,0 +1,28 @@
+//! [IO] The daemon: starts the processes, waits, obeys the engine's effects.
+//!
+//! Two threads. The engine's thread owns the packet ring, the engine, the state
+//! and the socket to the firewall writer; nothing else touches them. The main
+//! thread (tokio) serves signals and the control socket, reads configuration
+//! anew, and hands what it has to the engine's thread as orders.
+
+mod alarm;
+
+mod configuration;
+
+mod door;
+
+mod engine_loop;
+
+mod log;
+
+mod order;
+
+mod replies;
+
+mod report;
+
+mod start;
+
+mod supervisor;
+
+pub use start::{StartError, run};

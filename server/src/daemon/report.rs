@@ -1,0 +1,320 @@
+//! What the engine's thread answers and tells: status, grants, the writer's news.
+
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use spa_keys::KeyId;
+use tracing::{error, info, warn};
+
+use crate::audit::Event;
+use crate::clock::{self, Now};
+use crate::config::{ClientName, ListenPort};
+use crate::control::message::{Grant, Status};
+use crate::control::{Request, Response};
+use crate::firewall::message::{Standing, TrialChange, TrialEvent};
+use crate::firewall::{FromWriter, ToWriter};
+
+use super::configuration::Prepared;
+use super::engine_loop::EngineLoop;
+use super::order::Order;
+use super::replies::Taking;
+
+impl EngineLoop {
+    /// Does one order; true when it is to stop.
+    pub(super) fn obey(&mut self, order: Order) -> bool {
+        match order {
+            Order::Stop => return true,
+            Order::ReloadFailed => self.door.tell(Event::ReloadFailed, None),
+            Order::Take(prepared, answer) => {
+                self.replies.taking.push_back(Taking { prepared, answer });
+                self.door.send(ToWriter::Reload);
+            }
+            Order::Answer(Request::Confirm, answer) => {
+                self.replies.confirming.push_back(answer);
+                self.door.send(ToWriter::Confirm);
+            }
+            Order::Answer(request, answer) => {
+                let response = self.answer(&request);
+                // Whoever asked may have gone.
+                let _gone = answer.send(response);
+            }
+        }
+        false
+    }
+
+    fn answer(&mut self, request: &Request) -> Response {
+        let now = clock::now();
+        match request {
+            Request::Status => Response::Status(Box::new(self.status(now))),
+            Request::Grants => Response::Grants {
+                grants: self.grants(now),
+            },
+            Request::Disable { client } => self.disable(client, now),
+            Request::ResetClient { client } => self.reset_client(client, now),
+            Request::ResetReplay => self.reset_replay(now),
+            Request::Reload | Request::Confirm => Response::Failed {
+                message: "asked in the wrong place".to_owned(),
+            },
+        }
+    }
+}
+
+impl EngineLoop {
+    fn status(&mut self, now: Now) -> Status {
+        let captured = self.captured();
+        let door = &mut self.door;
+        let engine = &mut door.engine;
+        let config = Arc::clone(engine.clients().config());
+        let standing = |wanted: fn(&Standing) -> bool| {
+            let rows = self.replies.trials.iter();
+            rows.filter(|row| wanted(&row.standing))
+                .map(|row| row.service.to_string())
+                .collect::<Vec<_>>()
+        };
+        let mut warnings = Vec::new();
+        let shown = standing(|standing| matches!(standing, Standing::Shown));
+        if !shown.is_empty() {
+            warnings.push(format!(
+                "everybody can see {}: nobody reached it while it was on trial; `spad confirm` hides it for good",
+                shown.join(", ")
+            ));
+        }
+        if door.state.is_in_memory() {
+            warnings.push(
+                "the state cannot be written: mend the disk, or the next start refuses packets for a while".to_owned(),
+            );
+        }
+        let status = Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_s: now
+                .boot
+                .saturating_since(self.replies.started.boot)
+                .as_secs(),
+            port: match config.listen.port {
+                ListenPort::One(port) => port.to_string(),
+                ListenPort::Any => "any".to_owned(),
+            },
+            hidden: config.hide.iter().map(ToString::to_string).collect(),
+            on_trial: standing(|standing| matches!(standing, Standing::OnTrial(_))),
+            clients: config.clients.len(),
+            open_grants: engine.grants(now).len(),
+            captured: captured.seen,
+            capture_dropped: captured.dropped,
+            audit_dropped: door.audit.dropped(),
+            verdicts: engine
+                .counters()
+                .iter()
+                .map(|(reason, count)| (reason.as_str().to_owned(), count))
+                .collect(),
+            replay_entries: 0,
+            warnings,
+        };
+        let (cache, horizon) = engine.never_twice();
+        let mut status = Status {
+            replay_entries: cache.len(),
+            ..status
+        };
+        if !horizon.is_known() {
+            status.warnings.push(
+                "the horizon is not known: no packet is accepted until `spad replay reset`"
+                    .to_owned(),
+            );
+        } else if let Some(by) = horizon.ahead_of(now.wall) {
+            status.warnings.push(format!(
+                "packets up to {} s ahead of the clock were once accepted; if the clock was wrong then and is right now: `spad replay reset`",
+                by.as_secs()
+            ));
+        }
+        status
+    }
+
+    fn grants(&self, now: Now) -> Vec<Grant> {
+        let rows = self.door.engine.grants(now);
+        let mut grants: Vec<_> = rows
+            .into_iter()
+            .map(|row| Grant {
+                client: row.client.map(|name| name.to_string()),
+                address: row.address,
+                service: row.service.to_string(),
+                source_port: row.source_port.map(NonZeroU16::get),
+                remaining_s: row.remaining.as_secs_f64().ceil() as u64,
+            })
+            .collect();
+        grants.sort_by(|a, b| (a.address, &a.service).cmp(&(b.address, &b.service)));
+        grants
+    }
+
+    fn disable(&mut self, client: &str, now: Now) -> Response {
+        let found = client.parse().is_ok_and(|name| {
+            self.door
+                .with_engine(now, |engine, effects| engine.disable(&name, now, effects))
+        });
+        let message = if found {
+            info!("client {client} is served no more");
+            format!("{client} is served no more, and what was open for it is closed")
+        } else {
+            format!("the running daemon does not know {client}")
+        };
+        Response::Done { message }
+    }
+
+    fn reset_client(&mut self, client: &str, now: Now) -> Response {
+        let Some(ids) = client.parse().ok().and_then(|name| self.key_ids(&name)) else {
+            return Response::Failed {
+                message: format!(
+                    "the running daemon does not know {client}\n  help: spad client list"
+                ),
+            };
+        };
+        let skew = self.door.engine.clients().config().packets.max_skew;
+        for id in ids {
+            let holders = self.door.engine.holders();
+            let (cache, _) = self.door.engine.never_twice();
+            if let Err(error) = self.door.state.reset_client(id, now, cache, holders, skew) {
+                return Response::Failed {
+                    message: format!("it holds until the next start only: {error}"),
+                };
+            }
+        }
+        warn!("the floor of {client} was lowered by an administrator");
+        Response::Done {
+            message: format!("fresh packets of {client} are accepted again"),
+        }
+    }
+
+    fn key_ids(&self, name: &ClientName) -> Option<Vec<KeyId>> {
+        let clients = self.door.engine.clients();
+        let index = clients
+            .config()
+            .clients
+            .iter()
+            .position(|client| client.name == *name)?;
+        Some(clients.ids_of(index))
+    }
+
+    fn reset_replay(&mut self, now: Now) -> Response {
+        let skew = self.door.engine.clients().config().packets.max_skew;
+        let holders = self.door.engine.holders();
+        let (cache, horizon) = self.door.engine.never_twice();
+        match self
+            .door
+            .state
+            .reset_all(now, cache, horizon, holders, skew)
+        {
+            Ok(()) => {
+                warn!("every floor was lowered by an administrator");
+                Response::Done {
+                    message: "floors and horizon are set anew from the clock".to_owned(),
+                }
+            }
+            Err(error) => Response::Failed {
+                message: format!("it holds until the next start only: {error}"),
+            },
+        }
+    }
+}
+
+impl EngineLoop {
+    /// One message of the firewall writer.
+    pub(super) fn heard(&mut self, message: FromWriter, now: Now) {
+        match message {
+            FromWriter::Answer(answer) => self.door.answered(answer, now),
+            FromWriter::Reloaded(result) => self.reloaded(result, now),
+            FromWriter::Confirmed(result) => self.confirmed(result),
+            FromWriter::Restored { grants } => {
+                warn!(
+                    "somebody changed our table in the firewall; it was put back, with {grants} grants"
+                );
+                self.door
+                    .tell_counts(Event::FirewallRestored, "grants", u64::from(grants));
+            }
+            FromWriter::NotRestored(why) => {
+                error!(
+                    "somebody changed our table in the firewall, and it cannot be put back: {why}"
+                );
+            }
+            FromWriter::Trial(event) => self.trial(event),
+            FromWriter::Trials(rows) => self.replies.trials = rows,
+            FromWriter::Failed(why) => error!("the firewall writer ends: {why}"),
+            // Asked for at the start alone.
+            FromWriter::Listed { .. } | FromWriter::Ready { .. } => {}
+        }
+    }
+
+    fn reloaded(&mut self, result: Result<(), String>, now: Now) {
+        let Some(Taking { prepared, answer }) = self.replies.taking.pop_front() else {
+            return;
+        };
+        let response = match result {
+            Ok(()) => {
+                let listen = prepared.config.listen != self.door.engine.clients().config().listen;
+                let Prepared {
+                    clients, warnings, ..
+                } = *prepared;
+                self.door
+                    .with_engine(now, |engine, effects| engine.reload(clients, now, effects));
+                self.door.tell(Event::Reload, None);
+                self.door.audit.reopen();
+                self.door.send(ToWriter::Trials);
+                info!("the new configuration is in use");
+                let mut message = format!("the new configuration is in use\n{warnings}");
+                if listen {
+                    message.push_str(
+                        "warning: a change of [listen] needs a restart: systemctl restart spad\n",
+                    );
+                }
+                Response::Done { message }
+            }
+            Err(why) => {
+                self.door.tell(Event::ReloadFailed, None);
+                error!("the new configuration was refused by the firewall writer: {why}");
+                Response::Failed {
+                    message: format!("the running configuration stays: {why}"),
+                }
+            }
+        };
+        // Whoever asked may have gone.
+        let _gone = answer.send(response);
+    }
+
+    fn confirmed(&mut self, result: Result<u32, String>) {
+        let Some(answer) = self.replies.confirming.pop_front() else {
+            return;
+        };
+        let response = match result {
+            Ok(0) => Response::Done {
+                message: "nothing is on trial".to_owned(),
+            },
+            Ok(count) => Response::Done {
+                message: format!("hidden for good: {count} ports"),
+            },
+            Err(why) => Response::Failed { message: why },
+        };
+        self.door.send(ToWriter::Trials);
+        let _gone = answer.send(response);
+    }
+
+    fn trial(&mut self, event: TrialEvent) {
+        let service = event.service;
+        match event.change {
+            TrialChange::Began(span) => warn!(
+                "{service} is hidden on trial for {} s: reach it with spa, or say `spad confirm`; otherwise it is shown again",
+                span.as_secs()
+            ),
+            TrialChange::Reached => info!("{service} was reached through a grant: hidden for good"),
+            TrialChange::Confirmed => info!("{service} was confirmed: hidden for good"),
+            TrialChange::Over => error!(
+                "nobody reached {service} while it was on trial: everybody can see it again; `spad confirm` hides it for good"
+            ),
+        }
+        let (told, detail) = match event.change {
+            TrialChange::Began(_) => (Event::GuardOn, "on trial"),
+            TrialChange::Reached => (Event::GuardOn, "reached"),
+            TrialChange::Confirmed => (Event::GuardOn, "confirmed"),
+            TrialChange::Over => (Event::GuardOff, "nobody reached it on trial"),
+        };
+        self.door.tell_port(told, event.service, detail);
+        self.door.send(ToWriter::Trials);
+    }
+}

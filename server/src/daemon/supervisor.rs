@@ -1,0 +1,127 @@
+//! [IO] The main thread: signals, the control socket, reloads, systemd.
+
+use std::os::unix::net::UnixListener as StdListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{error, info};
+
+use crate::clock;
+use crate::config::{Occasion, load_for};
+use crate::control::server::{Ask, serve};
+use crate::control::{Request, Response};
+use crate::paths::Paths;
+
+use super::configuration::{Prepared, prepare};
+use super::engine_loop::{Ended, EngineLoop};
+use super::order::{Order, Orders};
+
+/// Requests that wait for the main thread.
+const WAITING: usize = 16;
+
+/// Serves until told to stop, or until the engine's thread ends.
+///
+/// # Errors
+/// Why it ended other than by being told to.
+pub(super) fn run(
+    paths: &Paths,
+    control: StdListener,
+    orders: Orders,
+    engine: EngineLoop,
+) -> std::io::Result<Ended> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let (ended, mut end) = oneshot::channel();
+    let thread = std::thread::Builder::new()
+        .name("engine".to_owned())
+        .spawn(move || {
+            // The main thread waits for this and for nothing else at the end.
+            let _unheard = ended.send(engine.run());
+        })?;
+    let result = runtime.block_on(async {
+        let listener = UnixListener::from_std(control)?;
+        let (ask, mut asks) = mpsc::channel::<Ask>(WAITING);
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        tokio::spawn(serve(listener, ask));
+        // Without systemd there is nobody to notify.
+        let _nobody = sd_notify::notify(&[NotifyState::Ready]);
+        info!("ready");
+        loop {
+            tokio::select! {
+                done = &mut end => return done.map_err(|_| std::io::Error::other("the engine's thread broke off")),
+                _ = terminate.recv() => orders.give(Order::Stop),
+                _ = interrupt.recv() => orders.give(Order::Stop),
+                _ = hangup.recv() => {
+                    let (answer, answered) = oneshot::channel();
+                    reload(paths.clone(), orders.clone(), answer);
+                    tokio::spawn(tell(answered));
+                }
+                Some(ask) = asks.recv() => obey(paths, &orders, ask),
+            }
+        }
+    });
+    if result.is_ok() {
+        let _joined = thread.join();
+    }
+    result
+}
+
+fn obey(paths: &Paths, orders: &Orders, ask: Ask) {
+    let Ask {
+        request,
+        uid,
+        answer,
+    } = ask;
+    match &request {
+        Request::Status | Request::Grants => {}
+        asked => info!("user {uid} asks: {asked:?}"),
+    }
+    match request {
+        Request::Reload => reload(paths.clone(), orders.clone(), answer),
+        request => orders.give(Order::Answer(request, answer)),
+    }
+}
+
+/// Reads the configuration on a thread of its own, for a hundred thousand
+/// clients take a moment, and hands it to the engine's thread.
+fn reload(paths: Paths, orders: Orders, answer: oneshot::Sender<Response>) {
+    let work = move || match read(&paths) {
+        Ok(prepared) => orders.give(Order::Take(Box::new(prepared), answer)),
+        Err(why) => {
+            error!("the new configuration is refused, the running one stays\n{why}");
+            orders.give(Order::ReloadFailed);
+            // Whoever asked may have gone.
+            let _gone = answer.send(Response::Failed {
+                message: format!("the running configuration stays\n{why}"),
+            });
+        }
+    };
+    // Without a thread the place for the answer is dropped, and that says so.
+    let _thread = std::thread::Builder::new()
+        .name("reload".to_owned())
+        .spawn(work);
+}
+
+fn read(paths: &Paths) -> Result<Prepared, String> {
+    let loaded = load_for(&paths.config, Occasion::Change, clock::now().wall)
+        .map_err(|findings| findings.to_string())?;
+    let config = Arc::new(loaded.config);
+    let owner = spa_keys::file::Owner::Me;
+    prepare(paths, config, owner, loaded.warnings.to_string()).map_err(|error| error.to_string())
+}
+
+/// What a reload by signal has to say goes to the log.
+async fn tell(answered: oneshot::Receiver<Response>) {
+    match tokio::time::timeout(Duration::from_secs(60), answered).await {
+        Ok(Ok(Response::Done { message })) => info!("{}", message.trim_end()),
+        Ok(Ok(Response::Failed { .. })) => {}
+        _ => error!("the reload was broken off"),
+    }
+}
