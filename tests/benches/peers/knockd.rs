@@ -1,0 +1,57 @@
+//! Debian's knockd: three UDP knocks, the port opened by iptables. The clock
+//! starts at the last knock.
+
+use std::time::Duration;
+
+use spa_tests::lab::{LINK, Lab};
+use spa_tests::process::Process;
+use spa_tests::settings::CHAT;
+use spa_tests::wait;
+
+use crate::opening::{self, Samples};
+use crate::pin::{SERVER, pin};
+
+const SEQUENCE: [u16; 3] = [7001, 7002, 7003];
+
+pub(crate) fn measure(knocks: usize) -> Samples {
+    let lab = Lab::new();
+    opening::add_addresses(&lab, knocks);
+    let chat = CHAT.to_string();
+    let _ = lab.server.must(
+        "iptables",
+        &["-A", "INPUT", "-p", "udp", "--dport", &chat, "-j", "DROP"],
+    );
+    let [one, two, three] = SEQUENCE;
+    let configuration = lab.path().join("knockd.conf");
+    let text = format!(
+        "[options]\n\tlogfile = {log}\n\n[open]\n\tsequence = {one}:udp,{two}:udp,{three}:udp\n\tseq_timeout = 5\n\tcommand = iptables -I INPUT -s %IP% -p udp --dport {chat} -j ACCEPT\n",
+        log = lab.path().join("knockd.log").display(),
+    );
+    std::fs::write(&configuration, text).expect("knockd.conf");
+    let output = lab.path().join("knockd.output");
+    let mut command = lab.server.command("knockd");
+    command.args(["-i", LINK, "-c"]).arg(&configuration);
+    let process = std::thread::scope(|scope| {
+        let started = scope.spawn(|| {
+            pin(SERVER);
+            Process::start(&mut command, &output)
+        });
+        started.join().expect("knockd starts")
+    });
+    wait::soon("knockd listens", || {
+        std::fs::read_to_string(lab.path().join("knockd.log"))
+            .is_ok_and(|log| log.contains("listening"))
+            .then_some(())
+    });
+    let samples = opening::measure(&lab, knocks, |_, socket| {
+        for port in [one, two] {
+            socket
+                .send_to(b"x", (spa_tests::lab::SERVER4, port))
+                .expect("a way to the server");
+            wait::until_after(wait::now(), Duration::from_millis(60));
+        }
+        (three, b"x".to_vec())
+    });
+    drop(process);
+    samples
+}

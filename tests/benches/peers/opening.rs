@@ -1,0 +1,142 @@
+//! The time from a knock to the first datagram that gets through.
+//!
+//! Datagrams that carry the time at which they were sent are sent to the hidden
+//! port as fast as they go; the first that the service receives tells when the
+//! port was open, so the service's own waking up does not count. Each knock is
+//! from an address of its own, so that nothing has to close in between.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use spa_tests::lab::{LINK, Lab, SERVER4};
+use spa_tests::settings::CHAT;
+use spa_tests::wait;
+
+use crate::pin::{CLIENT, SERVER, pin};
+
+/// The most addresses that knock.
+const ADDRESSES: usize = 100;
+/// A knock that opens nothing for this long has failed.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Between two knocks: longer than any server needs to settle.
+const PAUSE: Duration = Duration::from_millis(30);
+
+/// The address of the knock with this number.
+pub(crate) fn address(knock: usize) -> Ipv4Addr {
+    Ipv4Addr::new(
+        192,
+        0,
+        2,
+        u8::try_from(knock + 100).expect("at most 100 knocks"),
+    )
+}
+
+/// Gives the client's machine an address for each knock.
+pub(crate) fn add_addresses(lab: &Lab, knocks: usize) {
+    assert!(knocks <= ADDRESSES);
+    for knock in 0..knocks {
+        let address = format!("{}/24", address(knock));
+        let _ = lab
+            .client
+            .must("ip", &["addr", "add", &address, "dev", LINK]);
+    }
+}
+
+/// What was measured.
+pub(crate) struct Samples {
+    opened: Vec<Duration>,
+    tried: usize,
+}
+
+impl Samples {
+    /// The time within which this part of the knocks that opened did.
+    pub(crate) fn quantile(&self, part: f64) -> Option<Duration> {
+        let mut sorted = self.opened.clone();
+        sorted.sort();
+        let last = sorted.len().checked_sub(1)?;
+        sorted.get((last as f64 * part).round() as usize).copied()
+    }
+
+    pub(crate) fn opened(&self) -> usize {
+        self.opened.len()
+    }
+
+    pub(crate) fn tried(&self) -> usize {
+        self.tried
+    }
+}
+
+/// Knocks so many times. `knock` gets the number of the knock and a socket at
+/// its address, does everything that comes before, and gives what to send last:
+/// port and payload. The clock starts when that was sent.
+pub(crate) fn measure(
+    lab: &Lab,
+    knocks: usize,
+    mut knock: impl FnMut(usize, &UdpSocket) -> (u16, Vec<u8>) + Send,
+) -> Samples {
+    let start = wait::now();
+    let first: Arc<Vec<AtomicU64>> = Arc::new((0..knocks).map(|_| AtomicU64::new(0)).collect());
+    let over = Arc::new(AtomicBool::new(false));
+    let receiver = {
+        let (first, over) = (Arc::clone(&first), Arc::clone(&over));
+        lab.server.spawn(move || receive(&first, &over))
+    };
+    let opened = lab.client.enter(|| {
+        pin(CLIENT);
+        let mut opened = Vec::new();
+        for number in 0..knocks {
+            let here = address(number);
+            let probe = UdpSocket::bind((here, 0)).expect("a socket");
+            let sender = UdpSocket::bind((here, 0)).expect("a socket");
+            let (port, payload) = knock(number, &sender);
+            let knocked = start.elapsed();
+            sender
+                .send_to(&payload, (SERVER4, port))
+                .expect("a way to the server");
+            let service = SocketAddr::new(IpAddr::V4(SERVER4), CHAT);
+            while start.elapsed() - knocked < PATIENCE {
+                let now = u64::try_from(start.elapsed().as_nanos()).unwrap();
+                let mut datagram = [0_u8; 16];
+                datagram[..8].copy_from_slice(&now.to_be_bytes());
+                datagram[8..].copy_from_slice(&u64::try_from(number).unwrap().to_be_bytes());
+                // Refused is what a closed port may say.
+                let _ = probe.send_to(&datagram, service);
+                let through = first[number].load(Ordering::Acquire);
+                if through != 0 {
+                    opened.push(Duration::from_nanos(through).saturating_sub(knocked));
+                    break;
+                }
+            }
+            wait::until_after(wait::now(), PAUSE);
+        }
+        opened
+    });
+    over.store(true, Ordering::Release);
+    receiver.join().expect("the receiver ends");
+    Samples {
+        opened,
+        tried: knocks,
+    }
+}
+
+/// Notes when the first datagram of each knock that came through was sent.
+fn receive(first: &[AtomicU64], over: &AtomicBool) {
+    pin(SERVER);
+    let socket = UdpSocket::bind((SERVER4, CHAT)).expect("the hidden service's socket");
+    socket
+        .set_read_timeout(Some(Duration::from_millis(100)))
+        .expect("a time-out");
+    let mut datagram = [0_u8; 16];
+    while !over.load(Ordering::Acquire) {
+        if let Ok((16, _)) = socket.recv_from(&mut datagram) {
+            let (sent, number) = datagram.split_at(8);
+            let sent = u64::from_be_bytes(sent.try_into().unwrap());
+            let number = u64::from_be_bytes(number.try_into().unwrap());
+            if let Some(first) = first.get(usize::try_from(number).unwrap()) {
+                let _ = first.compare_exchange(0, sent, Ordering::AcqRel, Ordering::Acquire);
+            }
+        }
+    }
+}
