@@ -16,6 +16,7 @@
 pub mod config;
 pub mod frame;
 pub mod identify;
+pub mod journal;
 pub mod key_text;
 pub mod open;
 pub mod request;
@@ -29,6 +30,7 @@ pub const TARGETS: &[(&str, Run)] = &[
     ("config", config::run),
     ("frame", frame::run),
     ("identify", identify::run),
+    ("journal", journal::run),
     ("key_text", key_text::run),
     ("open", open::run),
     ("request", request::run),

@@ -7,6 +7,9 @@
 //! come again when its time has come. docs/protocol.md §7, steps
 //! 3 and 4.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use spa_keys::{KeyId, PacketKeys};

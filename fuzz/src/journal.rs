@@ -1,0 +1,89 @@
+//! Any two files as the journal: read without panic; what was read is written
+//! the same again, and the cache that it makes gives back itself.
+//!
+//! The first byte of the input says how much of the rest is the first file.
+
+use std::collections::BTreeSet;
+
+use spad::replay::reading::{Reading, read};
+use spad::replay::record::{Entry, RECORD, Slot, decode, encode};
+use spad::replay::{Bounds, JournalRecord, ReplayCache};
+
+pub fn run(data: &[u8]) {
+    let Some((cut, files)) = data.split_first() else {
+        return;
+    };
+    let (a, b) = files.split_at(files.len() * usize::from(*cut) / 255);
+    for file in [a, b] {
+        for slot in file.as_chunks::<RECORD>().0 {
+            if let Slot::Entry { generation, entry } = decode(slot) {
+                assert_eq!(encode(generation, &entry), *slot, "another encoding");
+            }
+        }
+    }
+    let reading = read(a, b);
+    comes_out_again(&reading);
+    let cache = restored(&reading.records);
+    let records: Vec<_> = cache.records().collect();
+    assert_eq!(
+        texts(&restored(&records)),
+        texts(&cache),
+        "compaction lost something"
+    );
+    never_new(&cache, &reading.records);
+}
+
+/// The same records in a file without damage are read the same, and whole.
+fn comes_out_again(reading: &Reading) {
+    let generation = reading.generation.max(1);
+    let count = u32::try_from(reading.records.len()).expect("a short input");
+    let header = Entry::Header {
+        boot_id: [1; 16],
+        count,
+    };
+    let mut file = encode(generation, &header).to_vec();
+    file.extend([0; RECORD]);
+    for record in &reading.records {
+        file.extend(encode(generation, &Entry::Record(*record)));
+    }
+    let again = read(&[], &file);
+    assert!(again.is_complete());
+    assert_eq!(again.records, reading.records);
+    assert_eq!(again.next, count + 2);
+}
+
+/// No packet that was recorded passes.
+fn never_new(cache: &ReplayCache, records: &[JournalRecord]) {
+    let sighting = spad::replay::Sighting {
+        source: std::net::Ipv4Addr::LOCALHOST.into(),
+        boot: spad::clock::BootTime::from_micros(1),
+    };
+    for record in records {
+        if let JournalRecord::Nonce {
+            id,
+            nonce,
+            timestamp,
+        } = record
+        {
+            assert!(cache.screen(*id, nonce, *timestamp, sighting).is_err());
+        }
+    }
+}
+
+fn restored(records: &[JournalRecord]) -> ReplayCache {
+    let mut cache = ReplayCache::new(Bounds {
+        per_client: 4,
+        total: 8,
+    });
+    for record in records {
+        cache.restore(record);
+    }
+    cache
+}
+
+fn texts(cache: &ReplayCache) -> BTreeSet<String> {
+    cache
+        .records()
+        .map(|record| format!("{record:?}"))
+        .collect()
+}
