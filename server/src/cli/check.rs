@@ -1,13 +1,8 @@
 //! `spad check`: everything that is wrong with the configuration.
 
+use super::{Failure, Options, Run, outcome, secrets};
+use crate::config::{self, Finding, Findings, Occasion, Severity};
 use serde_json::json;
-use spa_keys::file::{Owner, read_secret_file};
-use spa_keys::{PreSharedKey, SharedKey};
-
-use super::owners::Owners;
-use super::{Failure, Options, Run, outcome};
-use crate::config::{self, ClientConfig, ClientKey, Finding, Findings, Occasion, Severity};
-use crate::paths::Paths;
 
 pub(crate) fn run(options: &Options) -> Run {
     let paths = options.paths();
@@ -15,13 +10,7 @@ pub(crate) fn run(options: &Options) -> Run {
     let (counts, findings) = match result {
         Ok(loaded) => {
             let mut findings = loaded.warnings;
-            findings.extend(
-                loaded
-                    .config
-                    .clients
-                    .iter()
-                    .flat_map(|client| key_files(&paths, client)),
-            );
+            findings.extend(secrets::check(&paths, &loaded.config));
             (
                 Some((loaded.config.services.len(), loaded.config.clients.len())),
                 findings,
@@ -51,39 +40,6 @@ pub(crate) fn run(options: &Options) -> Run {
             Err(Failure::Said)
         }
     }
-}
-
-/// What is wrong with the secrets that a client's file speaks of.
-fn key_files(paths: &Paths, client: &ClientConfig) -> Vec<Finding> {
-    let owner = Owners::find()
-        .engine
-        .map_or(Owner::Me, |(uid, _)| Owner::Also(uid));
-    let mut found = Vec::new();
-    let mut look = |kind: &str, ending: &str, parse: fn(&str) -> Result<(), spa_keys::KeyError>| {
-        let path = paths
-            .client_keys()
-            .join(format!("{}.{ending}", client.name));
-        let text = read_secret_file(&path, owner).map_err(|error| error.problem.to_string());
-        let result = text.and_then(|text| parse(&text).map_err(|error| error.to_string()));
-        if let Err(what) = result {
-            let finding = Finding::error(&path, format!("the {kind} of `{}`: {what}", client.name));
-            found.push(finding.help(format!(
-                "add the client anew: spad client remove {0}; spad client add {0} …",
-                client.name
-            )));
-        }
-    };
-    if client.keys.contains(&ClientKey::Shared) {
-        look("shared key", "shared", |text| {
-            SharedKey::from_text(text).map(drop)
-        });
-    }
-    if client.pre_shared_key {
-        look("pre-shared key", "psk", |text| {
-            PreSharedKey::from_text(text).map(drop)
-        });
-    }
-    found
 }
 
 /// The findings as data; texts are the same as those printed.

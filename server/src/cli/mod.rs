@@ -23,6 +23,7 @@ mod place;
 mod reload;
 mod replay;
 mod run;
+mod secrets;
 mod status;
 
 use std::path::PathBuf;

@@ -2,11 +2,11 @@
 //!
 //! One file in the firewall writer's directory, which the engine cannot write:
 //! a taken engine must not choose what the next start believes. A client whose
-//! file was removed since is not brought back. docs/operating.md, "A broken
+//! file was removed since, or says now that it is disabled, is not brought back. docs/operating.md, "A broken
 //! configuration".
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +15,9 @@ use spa_proto::Timestamp;
 
 use super::{Files, Findings, Loaded, Occasion, Source, check};
 use crate::paths::Paths;
+
+/// Longer client files do not load, in bytes.
+const LONGEST: u64 = 1 << 16;
 
 /// The texts as they were.
 #[derive(Serialize, Deserialize)]
@@ -100,7 +103,7 @@ fn place(paths: &Paths) -> PathBuf {
     paths.guard_state().join("last-good.json")
 }
 
-/// The last good texts, less the clients whose files are gone now.
+/// The last good texts, less the clients whose files are gone now or disable them.
 fn read(paths: &Paths) -> Option<Files> {
     let text = std::fs::read(place(paths)).ok()?;
     let kept: Kept = serde_json::from_slice(&text).ok()?;
@@ -108,7 +111,8 @@ fn read(paths: &Paths) -> Option<Files> {
     files.server = Some(Source::new(&paths.configuration(), kept.server));
     for (name, text) in kept.clients {
         let name = name.parse().ok()?;
-        if is_still_there(&files.client_path(&name)) {
+        let path = files.client_path(&name);
+        if is_still_there(&path) && !is_disabled(&path) {
             files.put_client(name, text);
         }
     }
@@ -118,6 +122,21 @@ fn read(paths: &Paths) -> Option<Files> {
 /// In doubt the client is not brought back.
 fn is_still_there(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
+}
+
+/// Whether the file as it is now says so, whoever may have written it. A file that
+/// cannot be understood says nothing: then the last good one stands in for it.
+fn is_disabled(path: &Path) -> bool {
+    // Opening a pipe would wait.
+    if !path.is_file() {
+        return false;
+    }
+    let Ok(file) = std::fs::File::open(path) else {
+        return false;
+    };
+    let mut text = String::new();
+    let read = file.take(LONGEST).read_to_string(&mut text);
+    read.is_ok() && super::edit::is_enabled(&text) == Some(false)
 }
 
 #[cfg(test)]
@@ -165,6 +184,23 @@ mod tests {
         std::fs::write(paths.configuration(), "hide = [").unwrap();
         let second = load_or_last_good(&paths, now).unwrap();
         assert_eq!(second.loaded.config.clients.len(), 0);
+    }
+
+    #[test]
+    fn a_client_disabled_since_is_not_brought_back() {
+        let (_directory, paths) = world();
+        let now = Timestamp::from_micros(0);
+        let client = paths.clients().join("alice.toml");
+        let text = "shared_key = true\nallow = [\"ssh\"]\n";
+        std::fs::write(&client, text).unwrap();
+        let first = load_or_last_good(&paths, now).unwrap();
+        keep(&paths, &first.files).unwrap();
+        std::fs::write(paths.configuration(), "hide = [").unwrap();
+        let second = load_or_last_good(&paths, now).unwrap();
+        assert_eq!(second.loaded.config.clients.len(), 1);
+        std::fs::write(&client, format!("enabled = false\n{text}")).unwrap();
+        let third = load_or_last_good(&paths, now).unwrap();
+        assert_eq!(third.loaded.config.clients.len(), 0);
     }
 
     #[test]

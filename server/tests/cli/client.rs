@@ -223,3 +223,26 @@ fn list_and_show_report_as_json_too() {
         .is(1)
         .says("did you mean `anna`");
 }
+
+#[test]
+fn check_finds_two_clients_with_one_shared_key() {
+    let server = Server::new();
+    let file = server.secret(&SharedKey::from_bytes([8; 32]).to_text());
+    let add = [
+        "client",
+        "add",
+        "box",
+        "--shared-key-file",
+        &file,
+        "--allow",
+        "ssh",
+    ];
+    server.run(&add).is(0);
+    for (from, to) in [
+        ("etc/clients.d/box.toml", "etc/clients.d/copy.toml"),
+        ("var/keys/box.shared", "var/keys/copy.shared"),
+    ] {
+        fs::copy(server.path(from), server.path(to)).unwrap();
+    }
+    server.run(&["check"]).is(1).says("have the same key");
+}
