@@ -1,5 +1,4 @@
 //! The committed test vectors are the generator's.
-#![expect(clippy::unwrap_used, reason = "a test may stop")]
 
 #[path = "../examples/make_vectors/cases/mod.rs"]
 mod cases;
