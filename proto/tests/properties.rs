@@ -122,7 +122,7 @@ proptest! {
     }
 
     #[test]
-    fn once_together_with_a_source_port_cannot_be_written_nor_sealed(
+    fn once_together_with_a_source_port_cannot_be_written(
         open in open(),
         port in 1..=u16::MAX,
     ) {
