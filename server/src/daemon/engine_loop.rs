@@ -23,7 +23,7 @@ use super::replies::Replies;
 
 /// Frames judged between two looks at everything else.
 const GULP: usize = 512;
-/// The horizon is due this often; see docs/protocol.md, "Never twice".
+/// The horizon is due this often; see docs/protocol.md §8.4.
 const UPKEEP: Duration = Duration::from_secs(10);
 /// How long the writer may take to list what the kernel holds.
 const LISTING: Duration = Duration::from_secs(30);
