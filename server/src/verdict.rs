@@ -88,7 +88,7 @@ reasons! {
     StateUnwritable, "state_unwritable", Refused, "The journal cannot be written, and `on_state_error` is \"refuse\".";
     Decryption, "decryption", Refused, "Authentic, yet it does not decrypt: the client is broken.";
 
-    // Faults of the request: docs/protocol.md, "Request"; the words are those of `spa_proto`.
+    // Faults of the request: docs/protocol.md §6.8; the words are those of `spa_proto`.
     UnknownVersion, "unknown_version", Refused, "The request's version is not 1.";
     UnknownAction, "unknown_action", Refused, "The request's action is unknown.";
     UnknownFlag, "unknown_flag", Refused, "The request sets a flag that version 1 does not have.";
