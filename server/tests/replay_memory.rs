@@ -1,5 +1,6 @@
 //! The size of a full cache. Alone in its process, so that the process's memory
 //! is the cache's.
+#![expect(clippy::unwrap_used, reason = "a test may stop")]
 
 use std::net::{IpAddr, Ipv4Addr};
 

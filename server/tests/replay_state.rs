@@ -1,4 +1,5 @@
 //! The state directory with real files: what survives, what is refused.
+#![expect(clippy::unwrap_used, reason = "a test may stop")]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
