@@ -5,6 +5,8 @@
 //! control socket. Then the privileges go, for good, and only then is the first
 //! byte of a stranger read.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, lchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,7 +22,7 @@ use crate::firewall::Writer;
 use crate::firewall::link::LinkError;
 use crate::paths::Paths;
 use crate::replay::{Opened, State, StateError};
-use crate::sandbox::{self, Confinement, SandboxError, Visible};
+use crate::sandbox::{self, Confinement, Identity, SandboxError, Visible};
 use crate::{clock, sys};
 
 use super::configuration::{PrepareError, prepare};
@@ -173,6 +175,7 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
         .flatten()
         .map(|group| group.gid);
     let control = bind(&paths.control_socket(), group)?;
+    make_audit_directory(&config.log.audit, &identity)?;
     let confinement = sandbox::enter(&identity, &visible(paths, &config))?;
     if confinement != Confinement::Full {
         warn!(
@@ -218,18 +221,29 @@ fn visible(paths: &Paths, config: &Config) -> Visible {
     }
 }
 
+/// The audit file's directory, the engine's own, where it is missing.
+fn make_audit_directory(audit: &Path, identity: &Identity) -> Result<(), StartError> {
+    let Some(directory) = audit.parent() else {
+        return Ok(());
+    };
+    let made = match DirBuilder::new().mode(0o750).create(directory) {
+        Ok(()) => lchown(directory, Some(identity.uid), Some(identity.gid)),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    };
+    made.map_err(|source| StartError::Audit {
+        path: audit.to_owned(),
+        source,
+    })
+}
+
 /// Root's own, so that nobody else can stand in the control socket's place.
 fn make_run_directory(run: &Path) -> Result<(), StartError> {
-    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
     let failed = |source| StartError::System {
         step: "make the run directory",
         source,
     };
-    match std::fs::DirBuilder::new()
-        .mode(0o755)
-        .recursive(true)
-        .create(run)
-    {
+    match DirBuilder::new().mode(0o755).recursive(true).create(run) {
         Ok(()) => {}
         Err(source) => return Err(failed(source)),
     }

@@ -91,10 +91,15 @@ pub fn adopt(state: &Path) -> Result<(), StateError> {
     let path = state.join("machine-id");
     let write = || {
         let temporary = state.join("machine-id.new");
+        // The engine owns this directory and root writes here: whatever lies in
+        // the way is removed, never followed or written into.
+        match std::fs::remove_file(&temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         let mut file = OpenOptions::new()
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(0o600)
             .open(&temporary)?;
         file.write_all(this_machine().as_bytes())?;
