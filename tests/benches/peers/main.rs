@@ -2,7 +2,7 @@
 //! the floor, on one machine in one run.
 //!
 //! `cargo build --release -p spad && cargo bench -p spa-tests --bench peers`, as
-//! root. Prints one table; docs/performance.md tells the method. Nothing in CI
+//! root; names after `--` (spad, fwknopd, knockd, forged) choose rows. Prints one table; docs/performance.md tells the method. Nothing in CI
 //! asserts a time.
 #![expect(
     clippy::print_stdout,
@@ -35,11 +35,28 @@ fn main() {
         "{:<28}{:>12}{:>12}{:>12}{:>10}",
         "", "median", "p95", "max", "opened"
     );
-    show("spad", &spad::measure(KNOCKS));
-    show("fwknopd (pcap, default)", &fwknop::measure(KNOCKS));
-    show("knockd", &knockd::measure(KNOCKS));
-    println!();
-    forged::measure();
+    if wanted("spad") {
+        show("spad", &spad::measure(KNOCKS));
+    }
+    if wanted("fwknopd") {
+        show("fwknopd (pcap, default)", &fwknop::measure(KNOCKS));
+    }
+    if wanted("knockd") {
+        show("knockd", &knockd::measure(KNOCKS));
+    }
+    if wanted("forged") {
+        println!();
+        forged::measure();
+    }
+}
+
+/// Everything is, unless rows are named.
+fn wanted(row: &str) -> bool {
+    let mut named = std::env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with("--"))
+        .peekable();
+    named.peek().is_none() || named.any(|name| name == row)
 }
 
 fn show(name: &str, samples: &Samples) {
