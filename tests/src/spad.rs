@@ -38,7 +38,6 @@ impl Spad {
         };
         std::fs::create_dir_all(&spad.directory).expect("the server's directory");
         spad.cli(&["init", "--port", &KNOCK.to_string()]).ok();
-        spad.make_log_directory();
         spad.configure(settings);
         spad
     }
@@ -68,25 +67,6 @@ impl Spad {
     #[must_use]
     pub fn audit_file(&self) -> PathBuf {
         self.directory.join("log/audit.jsonl")
-    }
-
-    /// The log belongs to the user the engine becomes: `spad`, or `nobody` where there is none.
-    fn make_log_directory(&self) {
-        let log = self.directory.join("log");
-        std::fs::create_dir_all(&log).expect("the log's directory");
-        let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-        let id = |name: &str| {
-            let mut fields = users
-                .lines()
-                .find(|line| line.split(':').next() == Some(name))?
-                .split(':')
-                .skip(2);
-            Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
-        };
-        let (user, group): (u32, u32) = id("spad")
-            .or_else(|| id("nobody"))
-            .expect("the user nobody");
-        std::os::unix::fs::chown(&log, Some(user), Some(group)).expect("root may give files away");
     }
 
     /// A `spad` command line of this server.

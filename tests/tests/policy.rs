@@ -342,43 +342,40 @@ fn each_fault_of_a_request_is_refused_by_its_name() {
     padded.push(1);
     let both = [&[1, 1, 1, 0, 0, 0, 0, 0x10, 0][..], &[0], &ssh, &[0]].concat();
     let cases: Vec<(Vec<u8>, &str)> = vec![
-        (plaintext(2, 1, 0, &[0, 0, 0]), "request_version"),
-        (plaintext(1, 9, 0, &[0, 0, 0]), "request_action"),
-        (plaintext(1, 1, 4, &[0, 0, 0]), "request_flag"),
-        (both, "request_flag"),
-        (with_addresses(&[3]), "request_count"),
-        (with_services(&[17]), "request_count"),
-        (with_addresses(&[1, 5, 0, 0, 0, 0]), "request_family"),
+        (plaintext(2, 1, 0, &[0, 0, 0]), "unknown_version"),
+        (plaintext(1, 9, 0, &[0, 0, 0]), "unknown_action"),
+        (plaintext(1, 1, 4, &[0, 0, 0]), "unknown_flag"),
+        (both, "once_with_source_port"),
+        (with_addresses(&[3]), "too_many_addresses"),
+        (with_services(&[17]), "too_many_services"),
+        (with_addresses(&[1, 5, 0, 0, 0, 0]), "unknown_family"),
         (
             with_addresses(&[&[2][..], &six, &four].concat()),
-            "request_address_order",
+            "unordered_family",
         ),
         (
             with_addresses(&[&[2][..], &four, &four].concat()),
-            "request_address_order",
+            "duplicate_family",
         ),
-        (with_addresses(&[1, 4, 127, 0, 0, 1]), "request_address"),
-        (with_addresses(&[1, 4, 224, 0, 0, 1]), "request_address"),
-        (with_services(&[1, 99, 0, 22]), "request_protocol"),
-        (with_services(&[1, 6, 0, 0]), "request_port"),
+        (with_addresses(&[1, 4, 127, 0, 0, 1]), "unusable_address"),
+        (with_addresses(&[1, 4, 224, 0, 0, 1]), "unusable_address"),
+        (with_services(&[1, 99, 0, 22]), "unknown_protocol"),
+        (with_services(&[1, 6, 0, 0]), "zero_port"),
         (
             with_services(&[2, 17, 0, 22, 6, 0, 22]),
-            "request_service_order",
+            "unordered_service",
         ),
-        (
-            with_services(&[2, 6, 0, 22, 6, 0, 22]),
-            "request_service_order",
-        ),
+        (with_services(&[2, 6, 0, 22, 6, 0, 22]), "duplicate_service"),
         (
             plaintext(1, 3, 0, &[0, 0, 2, b'-', b'a']),
-            "request_command",
+            "malformed_command",
         ),
-        (plaintext(1, 3, 0, &[0, 0, 0]), "request_command"),
+        (plaintext(1, 3, 0, &[0, 0, 0]), "missing_command"),
         (
             plaintext(1, 1, 0, &[0, 1, 6, 0, 22, 2, b'a', b'b']),
-            "request_unused",
+            "unused_field",
         ),
-        (padded, "request_padding"),
+        (padded, "nonzero_padding"),
     ];
     for (bytes, reason) in cases {
         refused(
