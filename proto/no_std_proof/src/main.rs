@@ -1,5 +1,5 @@
 //! Seals a packet and opens it, with a panic handler and an allocator of its
-//! own. If spa-keys or spa-proto used the standard library, that would bring
+//! own, which shows that nothing is allocated before a packet is authentic. If spa-keys or spa-proto used the standard library, that would bring
 //! a second panic handler, and this would not compile.
 #![no_std]
 #![no_main]
@@ -38,10 +38,13 @@ fn round_trip() -> Option<bool> {
     };
     let packet = seal(&head, id, &keys, &request, now, &randomness).ok()?;
 
+    let before = ALLOCATOR.used.load(Ordering::Relaxed);
+    let forged = identify(&head, &[0; 160]).is_err();
     let authentic = identify(&head, &packet).ok()?.authenticate(&keys).ok()?;
+    let allocated = ALLOCATOR.used.load(Ordering::Relaxed) != before;
     let opened = authentic.record(&mut Anything).ok()?.open(&keys).ok()?;
     let text = ClientSecret::from_text(&client.to_text()).ok()?;
-    Some(opened.request() == &request && text == client)
+    Some(opened.request() == &request && text == client && forged && !allocated)
 }
 
 /// 0 where everything came back as it went in.
