@@ -3,25 +3,26 @@
 use spa_proto::RequestError::{self, *};
 
 use super::craft::Craft;
+use super::fields;
 use super::written::{Outcome, PacketCase};
 
 /// The fields of a request, to be put together wrongly.
 #[derive(Clone)]
-struct Fields {
-    version: u8,
-    action: u8,
-    flags: u8,
-    duration: u32,
-    source_port: u16,
-    addresses: Vec<u8>,
-    services: Vec<u8>,
-    command: Vec<u8>,
-    rest: Vec<u8>,
+pub(crate) struct Fields {
+    pub(crate) version: u8,
+    pub(crate) action: u8,
+    pub(crate) flags: u8,
+    pub(crate) duration: u32,
+    pub(crate) source_port: u16,
+    pub(crate) addresses: Vec<u8>,
+    pub(crate) services: Vec<u8>,
+    pub(crate) command: Vec<u8>,
+    pub(crate) rest: Vec<u8>,
 }
 
-const OPEN: u8 = 1;
+pub(crate) const OPEN: u8 = 1;
 const CLOSE: u8 = 2;
-const RUN: u8 = 3;
+pub(crate) const RUN: u8 = 3;
 const JOIN: u8 = 4;
 
 fn fields(action: u8) -> Fields {
@@ -46,7 +47,7 @@ fn fields(action: u8) -> Fields {
     }
 }
 
-fn case(
+pub(crate) fn case(
     name: &str,
     fault: RequestError,
     about: &str,
@@ -78,37 +79,27 @@ fn of_plaintext(name: &str, fault: RequestError, about: &str, plaintext: Vec<u8>
     Craft::new(&name, plaintext).case(about, Outcome::refused("request", fault.reason()))
 }
 
-fn v4(address: [u8; 4]) -> Vec<u8> {
+pub(crate) fn v4(address: [u8; 4]) -> Vec<u8> {
     [&[4], address.as_slice()].concat()
 }
 
-fn v6(segments: [u16; 8]) -> Vec<u8> {
+pub(crate) fn v6(segments: [u16; 8]) -> Vec<u8> {
     [&[6], segments.map(u16::to_be_bytes).concat().as_slice()].concat()
 }
 
-const V6: [u16; 8] = [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1];
+pub(crate) const V6: [u16; 8] = [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1];
 
-fn list(parts: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn list(parts: &[Vec<u8>]) -> Vec<u8> {
     let count = u8::try_from(parts.len()).unwrap();
     [vec![count], parts.concat()].concat()
 }
 
-fn service(protocol: u8, port: u16) -> Vec<u8> {
+pub(crate) fn service(protocol: u8, port: u16) -> Vec<u8> {
     [&[protocol], port.to_be_bytes().as_slice()].concat()
 }
 
 pub(crate) fn all() -> Vec<PacketCase> {
-    [
-        heads(),
-        addresses(),
-        unusable(),
-        services(),
-        commands(),
-        truncated(),
-        unused(),
-        order(),
-    ]
-    .concat()
+    [heads(), fields::all(), truncated(), unused(), order()].concat()
 }
 
 fn heads() -> Vec<PacketCase> {
@@ -165,160 +156,6 @@ fn heads() -> Vec<PacketCase> {
             "A byte after the joiner's key is 1.",
             JOIN,
             |f| f.rest.push(1),
-        ),
-    ]
-}
-
-fn addresses() -> Vec<PacketCase> {
-    let test = v4([192, 0, 2, 1]);
-    vec![
-        case(
-            "",
-            TooManyAddresses,
-            "The count of addresses is 3.",
-            OPEN,
-            |f| f.addresses = vec![3],
-        ),
-        case("", UnknownFamily, "An address is of family 5.", OPEN, |f| {
-            f.addresses = list(&[vec![5, 192, 0, 2, 1]])
-        }),
-        case("", DuplicateFamily, "Two IPv4 addresses.", OPEN, |f| {
-            f.addresses = list(&[test.clone(), v4([192, 0, 2, 2])])
-        }),
-        case("ipv6", DuplicateFamily, "Two IPv6 addresses.", OPEN, |f| {
-            f.addresses = list(&[v6(V6), v6(V6)])
-        }),
-        case(
-            "",
-            UnorderedFamily,
-            "The IPv6 address stands before the IPv4 address.",
-            OPEN,
-            |f| f.addresses = list(&[v6(V6), test.clone()]),
-        ),
-    ]
-}
-
-fn unusable() -> Vec<PacketCase> {
-    let kinds: [(&str, Vec<u8>); 14] = [
-        ("ipv4_unspecified", v4([0, 0, 0, 0])),
-        ("ipv4_loopback", v4([127, 255, 0, 1])),
-        ("ipv4_multicast_first", v4([224, 0, 0, 0])),
-        ("ipv4_multicast_last", v4([239, 255, 255, 255])),
-        ("ipv4_broadcast", v4([255, 255, 255, 255])),
-        ("ipv4_link_local", v4([169, 254, 1, 1])),
-        ("ipv6_unspecified", v6([0; 8])),
-        ("ipv6_loopback", v6([0, 0, 0, 0, 0, 0, 0, 1])),
-        ("ipv6_multicast", v6([0xff02, 0, 0, 0, 0, 0, 0, 1])),
-        ("ipv6_link_local_first", v6([0xfe80, 0, 0, 0, 0, 0, 0, 1])),
-        (
-            "ipv6_link_local_last",
-            v6([0xfebf, 0xffff, 0, 0, 0, 0, 0, 1]),
-        ),
-        (
-            "ipv6_mapped_ipv4",
-            v6([0, 0, 0, 0, 0, 0xffff, 0xc000, 0x0201]),
-        ),
-        ("ipv6_nat64", v6([0x64, 0xff9b, 0, 0, 0, 0, 0xc000, 0x0201])),
-        ("second_of_two", [v4([192, 0, 2, 1]), v6([0; 8])].concat()),
-    ];
-    let case = |(name, address): (&str, Vec<u8>)| {
-        let about = format!(
-            "A stated address that cannot be used: {}.",
-            name.replace('_', " ")
-        );
-        case(name, UnusableAddress, &about, OPEN, |f| {
-            let count = if name == "second_of_two" { 2 } else { 1 };
-            f.addresses = [vec![count], address].concat();
-        })
-    };
-    kinds.into_iter().map(case).collect()
-}
-
-fn services() -> Vec<PacketCase> {
-    let ssh = service(6, 22);
-    vec![
-        case(
-            "",
-            TooManyServices,
-            "The count of services is 17.",
-            OPEN,
-            |f| f.services = vec![17],
-        ),
-        case(
-            "",
-            UnknownProtocol,
-            "A service of protocol 1 (ICMP).",
-            OPEN,
-            |f| f.services = list(&[service(1, 22)]),
-        ),
-        case("", ZeroPort, "A service on port 0.", OPEN, |f| {
-            f.services = list(&[service(6, 0)])
-        }),
-        case("", DuplicateService, "tcp/22 twice.", OPEN, |f| {
-            f.services = list(&[ssh.clone(), ssh.clone()])
-        }),
-        case("", UnorderedService, "tcp/22 after tcp/80.", OPEN, |f| {
-            f.services = list(&[service(6, 80), ssh.clone()])
-        }),
-        case(
-            "protocol",
-            UnorderedService,
-            "tcp/80 after udp/22.",
-            OPEN,
-            |f| f.services = list(&[service(17, 22), service(6, 80)]),
-        ),
-    ]
-}
-
-fn commands() -> Vec<PacketCase> {
-    let named = |name: &str| {
-        let length = u8::try_from(name.len()).unwrap();
-        [&[length], name.as_bytes()].concat()
-    };
-    vec![
-        case("", CommandTooLong, "A command of 65 bytes.", RUN, |f| {
-            f.command = named(&"a".repeat(65))
-        }),
-        case("", MissingCommand, "Run, and no command.", RUN, |f| {
-            f.command = vec![0]
-        }),
-        case("", MalformedCommand, "A command with a space.", RUN, |f| {
-            f.command = named("back up")
-        }),
-        case(
-            "capital",
-            MalformedCommand,
-            "A command with a capital letter.",
-            RUN,
-            |f| f.command = named("Backup"),
-        ),
-        case(
-            "hyphen",
-            MalformedCommand,
-            "A command that begins with a hyphen.",
-            RUN,
-            |f| f.command = named("-rf"),
-        ),
-        case(
-            "underscore",
-            MalformedCommand,
-            "A command that begins with an underscore.",
-            RUN,
-            |f| f.command = named("_a"),
-        ),
-        case(
-            "not_ascii",
-            MalformedCommand,
-            "A command with a letter that is not ASCII.",
-            RUN,
-            |f| f.command = named("é"),
-        ),
-        case(
-            "zero",
-            MalformedCommand,
-            "A command that ends with a zero byte.",
-            RUN,
-            |f| f.command = named("a\0"),
         ),
     ]
 }

@@ -6,6 +6,7 @@ mod accepted;
 mod craft;
 mod derivations;
 mod faults;
+mod fields;
 mod refused;
 mod texts;
 mod written;
