@@ -5,8 +5,9 @@
 
 use std::collections::BTreeSet;
 
+use spad::replay::encoding::{RECORD, Slot, decode, encode};
 use spad::replay::reading::{Reading, read};
-use spad::replay::record::{Entry, RECORD, Slot, decode, encode};
+use spad::replay::record::Entry;
 use spad::replay::{Bounds, JournalRecord, ReplayCache};
 
 pub fn run(data: &[u8]) {

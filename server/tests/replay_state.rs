@@ -249,6 +249,38 @@ fn a_missing_journal_raises_every_floor_to_the_horizon() {
 }
 
 #[test]
+fn whichever_of_the_two_files_is_missing_no_used_packet_is_new() {
+    for name in ["journal.a", "journal.b"] {
+        let place = Place::made();
+        drop(place.open());
+        let mut opened = place.open();
+        let timestamp = now().wall;
+        record(&mut opened, 1, timestamp).unwrap();
+        drop(opened);
+        fs::remove_file(place.file(name)).unwrap();
+        assert!(is_used(&place.open(), 1, timestamp), "without {name}");
+    }
+}
+
+#[test]
+fn more_records_than_the_journal_holds_are_taken_before_it_is_compacted() {
+    let place = Place::made();
+    let mut opened = place.open();
+    let timestamp = now().wall;
+    let record = |number| JournalRecord::Nonce {
+        id: ALICE,
+        nonce: nonce(number),
+        timestamp,
+    };
+    for number in 0..40_000 {
+        opened.state.append(&record(number)).unwrap();
+    }
+    drop(opened);
+    let opened = place.open();
+    assert!((0..40_000).all(|number| is_used(&opened, number, timestamp)));
+}
+
+#[test]
 fn one_damaged_record_raises_every_floor_to_the_horizon() {
     let place = Place::made();
     let mut opened = place.open();

@@ -8,8 +8,9 @@
 use std::io;
 
 use super::disk::{Disk, FileName};
+use super::encoding::{RECORD, encode};
 use super::reading::{FIRST, Half, Reading};
-use super::record::{Entry, JournalRecord, RECORD, encode};
+use super::record::{Entry, JournalRecord};
 
 /// Slots of a new file: one mebibyte. Tests compact often.
 const FEWEST_SLOTS: u32 = if cfg!(test) { 32 } else { 16_384 };
@@ -43,13 +44,16 @@ impl Journal {
         }
     }
 
-    /// Writes one record, with one call and no allocation.
+    /// Writes one record, with one call and no allocation. Only where the file was
+    /// not compacted in time does it take more room.
     ///
     /// # Errors
-    /// It is full, or the disk failed; the record does not count then.
+    /// It is full and so is the disk, or the disk failed; the record does not count then.
     pub fn append<D: Disk>(&mut self, disk: &mut D, record: &JournalRecord) -> io::Result<()> {
         if self.next >= self.capacity(self.half) {
-            return Err(io::ErrorKind::StorageFull.into());
+            // More came at once than a compaction leaves room for.
+            let more = self.capacity(self.half).saturating_add(FEWEST_SLOTS);
+            self.reserve(disk, self.half, more)?;
         }
         let bytes = encode(self.generation, &Entry::Record(*record));
         disk.write(name(self.half), offset(self.next), &bytes)?;

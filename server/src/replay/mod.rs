@@ -1,10 +1,13 @@
 //! Never twice: what is remembered of used packets, and how it survives.
 //!
-//! Pure: [`cache`] (nonces, floors), [`record`] (one record as bytes),
+//! Pure: [`cache`] (nonces, floors), [`record`] and [`encoding`] (what the
+//! journal keeps, as types and as bytes),
 //! [`horizon`] (how far packets were accepted). `[IO]`: the journal and the state directory.
 //! docs/protocol.md §8.
 
 pub mod record;
+
+pub mod encoding;
 
 pub mod cache;
 

@@ -8,7 +8,8 @@
 //! "incomplete", the records follow in the order of their writing. A file is
 //! written over many times; entries of another generation are remains.
 
-use super::record::{Entry, JournalRecord, RECORD, Slot, decode};
+use super::encoding::{RECORD, Slot, decode};
+use super::record::{Entry, JournalRecord};
 
 /// The first slot that holds a record.
 pub const FIRST: u32 = 2;

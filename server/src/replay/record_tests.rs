@@ -7,8 +7,9 @@ use proptest::prelude::*;
 use spa_keys::KeyId;
 use spa_proto::{Protocol, Service, Timestamp};
 
+use super::encoding::{RECORD, Slot, decode, encode};
 use super::reading::{Half, read};
-use super::record::{Entry, Holder, HolderKey, JournalRecord, RECORD, Slot, decode, encode};
+use super::record::{Entry, Holder, HolderKey, JournalRecord};
 use crate::clock::BootTime;
 
 fn time() -> impl Strategy<Value = Timestamp> {

@@ -6,7 +6,8 @@ use std::io;
 use spa_proto::Timestamp;
 
 use super::disk::{Disk, FileName};
-use super::record::{Entry, RECORD, Slot, decode, encode};
+use super::encoding::{RECORD, Slot, decode, encode};
+use super::record::Entry;
 
 /// The slots lie a page apart: no sector holds both.
 const APART: u64 = 4096;

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use spa_proto::Timestamp;
 
+use super::encoding::{RECORD, Slot, decode};
 use super::reading::Reading;
-use super::record::{Entry, RECORD, Slot, decode};
+use super::record::Entry;
 use super::slots::HorizonSlots;
 
 /// Everything that was found.

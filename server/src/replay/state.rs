@@ -14,12 +14,13 @@ use spa_proto::Timestamp;
 
 use super::cache::ReplayCache;
 use super::disk::{Directory, Disk, FileName};
+use super::encoding::{RECORD, encode};
 use super::error::{StateError, StateEvent};
 use super::horizon::{Horizon, Move};
 use super::journal::Journal;
 use super::machine::Lock;
 use super::open::wipe_if_written;
-use super::record::{Entry, Holder, JournalRecord, RECORD, encode};
+use super::record::{Entry, Holder, JournalRecord};
 use super::slots::HorizonSlots;
 use crate::clock::Now;
 use crate::config::OnStateError;

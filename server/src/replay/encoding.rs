@@ -1,0 +1,302 @@
+//! One entry of the journal as 64 bytes with a check value; pure.
+//!
+//! Takes entries or bytes, gives bytes or entries; never touches a file.
+//!
+//! ```text
+//! byte 0        kind
+//! bytes 1-3     zero
+//! bytes 4-7     generation of the journal, big-endian
+//! bytes 8-59    fields, big-endian; what the kind does not use is zero
+//! bytes 60-63   CRC-32 of bytes 0-59, big-endian
+//! ```
+//! 64 zero bytes are a slot that was never written.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU16;
+
+use spa_keys::KeyId;
+use spa_proto::{Protocol, Service, Timestamp};
+
+use super::record::{Entry, Holder, HolderKey, JournalRecord};
+use crate::clock::BootTime;
+
+/// Length of every entry, in bytes.
+pub const RECORD: usize = 64;
+
+/// Where the check value starts.
+const CHECK: usize = 60;
+
+/// Where the fields start.
+const FIELDS: usize = 8;
+
+/// What stands in one slot of a journal's file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// Never written.
+    Empty,
+    /// Written, and damaged.
+    Bad,
+    /// An entry of the journal's life number `generation`.
+    Entry {
+        /// Which writing of the file it belongs to.
+        generation: u32,
+        /// What it says.
+        entry: Entry,
+    },
+}
+
+/// The 64 bytes of one entry.
+#[must_use]
+pub fn encode(generation: u32, entry: &Entry) -> [u8; RECORD] {
+    let mut writer = Writer::new(kind(entry), generation);
+    match entry {
+        Entry::Header { boot_id, count } => {
+            writer.put(boot_id);
+            writer.put(&count.to_be_bytes());
+        }
+        Entry::Incomplete => {}
+        Entry::Clean { count } => writer.put(&count.to_be_bytes()),
+        Entry::Horizon {
+            sequence,
+            timestamp,
+            incomplete,
+        } => {
+            writer.put(&sequence.to_be_bytes());
+            writer.time(*timestamp);
+            writer.put(&[u8::from(*incomplete)]);
+        }
+        Entry::Memory { boot_id, timestamp } => {
+            writer.put(boot_id);
+            writer.time(*timestamp);
+        }
+        Entry::Record(record) => put_record(&mut writer, record),
+    }
+    writer.finish()
+}
+
+fn kind(entry: &Entry) -> u8 {
+    match entry {
+        Entry::Header { .. } => 1,
+        Entry::Incomplete => 2,
+        Entry::Clean { .. } => 3,
+        Entry::Horizon { .. } => 4,
+        Entry::Memory { .. } => 5,
+        Entry::Record(JournalRecord::Nonce { .. }) => 16,
+        Entry::Record(JournalRecord::Floor { .. }) => 17,
+        Entry::Record(JournalRecord::BaseFloor { .. }) => 18,
+        Entry::Record(JournalRecord::LastClose { .. }) => 19,
+        Entry::Record(JournalRecord::Holder(_)) => 20,
+        Entry::Record(JournalRecord::HolderGone(_)) => 21,
+    }
+}
+
+fn put_record(writer: &mut Writer, record: &JournalRecord) {
+    match record {
+        JournalRecord::Nonce {
+            id,
+            nonce,
+            timestamp,
+        } => {
+            writer.put(&id.to_bytes());
+            writer.put(nonce);
+            writer.time(*timestamp);
+        }
+        JournalRecord::Floor { id, timestamp } => {
+            writer.put(&id.to_bytes());
+            writer.time(*timestamp);
+        }
+        JournalRecord::BaseFloor { timestamp } => writer.time(*timestamp),
+        JournalRecord::LastClose {
+            id,
+            service,
+            timestamp,
+        } => {
+            writer.put(&id.to_bytes());
+            writer.service(*service);
+            writer.time(*timestamp);
+        }
+        JournalRecord::Holder(holder) => {
+            writer.holder(&holder.key);
+            writer.put(&holder.ends.as_micros().to_be_bytes());
+        }
+        JournalRecord::HolderGone(key) => writer.holder(key),
+    }
+}
+
+/// What 64 bytes of a file say. Every entry has exactly one encoding: bytes
+/// that would not come out of [`encode`] again are [`Slot::Bad`].
+#[must_use]
+pub fn decode(bytes: &[u8; RECORD]) -> Slot {
+    if *bytes == [0; RECORD] {
+        return Slot::Empty;
+    }
+    let Some((generation, entry)) = parse(bytes) else {
+        return Slot::Bad;
+    };
+    if encode(generation, &entry) == *bytes {
+        Slot::Entry { generation, entry }
+    } else {
+        Slot::Bad
+    }
+}
+
+fn parse(bytes: &[u8; RECORD]) -> Option<(u32, Entry)> {
+    let mut reader = Reader(bytes);
+    let [kind, _, _, _] = reader.take()?;
+    let generation = u32::from_be_bytes(reader.take()?);
+    let entry = match kind {
+        1 => Entry::Header {
+            boot_id: reader.take()?,
+            count: u32::from_be_bytes(reader.take()?),
+        },
+        2 => Entry::Incomplete,
+        3 => Entry::Clean {
+            count: u32::from_be_bytes(reader.take()?),
+        },
+        4 => Entry::Horizon {
+            sequence: u64::from_be_bytes(reader.take()?),
+            timestamp: reader.time()?,
+            incomplete: reader.take::<1>()? != [0],
+        },
+        5 => Entry::Memory {
+            boot_id: reader.take()?,
+            timestamp: reader.time()?,
+        },
+        16 => Entry::Record(JournalRecord::Nonce {
+            id: reader.id()?,
+            nonce: reader.take()?,
+            timestamp: reader.time()?,
+        }),
+        17 => Entry::Record(JournalRecord::Floor {
+            id: reader.id()?,
+            timestamp: reader.time()?,
+        }),
+        18 => Entry::Record(JournalRecord::BaseFloor {
+            timestamp: reader.time()?,
+        }),
+        19 => Entry::Record(JournalRecord::LastClose {
+            id: reader.id()?,
+            service: reader.service()?,
+            timestamp: reader.time()?,
+        }),
+        20 => Entry::Record(JournalRecord::Holder(Holder {
+            key: reader.holder()?,
+            ends: BootTime::from_micros(u64::from_be_bytes(reader.take()?)),
+        })),
+        21 => Entry::Record(JournalRecord::HolderGone(reader.holder()?)),
+        _ => return None,
+    };
+    Some((generation, entry))
+}
+
+/// Fills a record from the left; every entry is shorter than a record's fields.
+struct Writer {
+    bytes: [u8; RECORD],
+    at: usize,
+}
+
+impl Writer {
+    fn new(kind: u8, generation: u32) -> Self {
+        let mut writer = Self {
+            bytes: [0; RECORD],
+            at: 0,
+        };
+        writer.put(&[kind, 0, 0, 0]);
+        writer.put(&generation.to_be_bytes());
+        writer
+    }
+
+    fn put(&mut self, field: &[u8]) {
+        let end = self.at.saturating_add(field.len());
+        if let Some(room) = self.bytes.get_mut(self.at..end) {
+            room.copy_from_slice(field);
+        }
+        self.at = end;
+    }
+
+    fn time(&mut self, timestamp: Timestamp) {
+        self.put(&timestamp.as_micros().to_be_bytes());
+    }
+
+    fn service(&mut self, service: Service) {
+        self.put(&[service.protocol.number()]);
+        self.put(&service.port.get().to_be_bytes());
+    }
+
+    fn holder(&mut self, key: &HolderKey) {
+        self.put(&key.id.to_bytes());
+        match key.address {
+            IpAddr::V4(address) => {
+                self.put(&[4]);
+                self.put(&address.octets());
+                self.put(&[0; 12]);
+            }
+            IpAddr::V6(address) => {
+                self.put(&[6]);
+                self.put(&address.octets());
+            }
+        }
+        self.service(key.service);
+        self.put(&key.source_port.map_or(0, NonZeroU16::get).to_be_bytes());
+    }
+
+    fn finish(mut self) -> [u8; RECORD] {
+        if let Some((fields, check)) = self.bytes.split_at_mut_checked(CHECK) {
+            check.copy_from_slice(&crc32fast::hash(fields).to_be_bytes());
+        }
+        self.bytes
+    }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*head)
+    }
+
+    fn time(&mut self) -> Option<Timestamp> {
+        self.take()
+            .map(u64::from_be_bytes)
+            .map(Timestamp::from_micros)
+    }
+
+    fn id(&mut self) -> Option<KeyId> {
+        self.take().map(KeyId::from_bytes)
+    }
+
+    fn service(&mut self) -> Option<Service> {
+        let [protocol] = self.take()?;
+        let port = NonZeroU16::new(u16::from_be_bytes(self.take()?))?;
+        Some(Service {
+            protocol: Protocol::from_number(protocol)?,
+            port,
+        })
+    }
+
+    fn holder(&mut self) -> Option<HolderKey> {
+        let id = self.id()?;
+        let [family] = self.take()?;
+        let octets: [u8; 16] = self.take()?;
+        let address = match family {
+            4 => {
+                let [a, b, c, d, ..] = octets;
+                IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+            }
+            6 => IpAddr::V6(Ipv6Addr::from(octets)),
+            _ => return None,
+        };
+        let service = self.service()?;
+        Some(HolderKey {
+            id,
+            address,
+            service,
+            source_port: NonZeroU16::new(u16::from_be_bytes(self.take()?)),
+        })
+    }
+}
+
+// Every field fits: the longest entry is a Holder, 38 bytes.
+const _: () = assert!(CHECK - FIELDS >= 38 && RECORD - CHECK == 4);
