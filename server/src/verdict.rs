@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use spa_proto::{IdentifyError, NotAuthentic, OpenError, RequestError};
 
+use crate::capture::FrameFault;
 use crate::config::ClientName;
 use crate::firewall::{Element, FirewallRefusal};
 
@@ -234,11 +235,18 @@ impl Reason {
 
 /// How many packets ended in each reason since the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Counters([u64; Reason::COUNT]);
+pub struct Counters {
+    reasons: [u64; Reason::COUNT],
+    /// What is behind [`Reason::Frame`].
+    frames: [u64; FrameFault::ALL.len()],
+}
 
 impl Default for Counters {
     fn default() -> Self {
-        Self([0; Reason::COUNT])
+        Self {
+            reasons: [0; Reason::COUNT],
+            frames: [0; FrameFault::ALL.len()],
+        }
     }
 }
 
@@ -246,13 +254,13 @@ impl Counters {
     /// Packets that ended in `reason`.
     #[must_use]
     pub fn get(&self, reason: Reason) -> u64 {
-        self.0.get(reason as usize).copied().unwrap_or(0)
+        self.reasons.get(reason as usize).copied().unwrap_or(0)
     }
 
     /// Every packet that ended: each in one reason.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.0
+        self.reasons
             .iter()
             .fold(0, |sum, count| sum.saturating_add(*count))
     }
@@ -265,8 +273,22 @@ impl Counters {
         counts.filter(|(_, count)| *count > 0)
     }
 
+    /// The faults of frames that occurred; together as many as [`Reason::Frame`].
+    pub fn frames(&self) -> impl Iterator<Item = (FrameFault, u64)> + '_ {
+        let counts = FrameFault::ALL.into_iter().zip(self.frames);
+        counts.filter(|(_, count)| *count > 0)
+    }
+
+    pub(crate) fn count_frame(&mut self, fault: FrameFault) {
+        self.count(Reason::Frame);
+        let of = FrameFault::ALL.into_iter().zip(&mut self.frames);
+        for (_, count) in of.filter(|(other, _)| *other == fault) {
+            *count = count.saturating_add(1);
+        }
+    }
+
     pub(crate) fn count(&mut self, reason: Reason) {
-        if let Some(count) = self.0.get_mut(reason as usize) {
+        if let Some(count) = self.reasons.get_mut(reason as usize) {
             *count = count.saturating_add(1);
         }
     }

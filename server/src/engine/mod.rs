@@ -1,15 +1,38 @@
-//! The way of a packet. (The stages follow; these are the signatures.)
+//! The way of a packet, one page: datagram → effects; pure.
+//!
+//! ```text
+//! identify → screen → authenticate → record → open → policy → grant
+//! ```
+//!
+//! Each stage takes, by value, what only the stage before can make, so that no
+//! check can be left out. Time and bytes are arguments, effects are values; the
+//! engine reads no clock and no socket and answers nothing. A packet that is not
+//! authentic costs no allocation and has no effect but its counter.
+//! docs/protocol.md §7 has the order, and nothing else may be added before step 6.
+
+mod act;
 
 mod effect;
 
+mod tell;
+
+mod upkeep;
+
 pub use effect::{Effect, GrantRow, Judged};
+
+use std::collections::BTreeMap;
+
+use spa_keys::KeyId;
+use spa_proto::{Service, Timestamp};
 
 use crate::capture::{Datagram, FrameFault};
 use crate::clients::Clients;
 use crate::clock::{BootTime, Now};
-use crate::config::ClientName;
-use crate::firewall::{Answer, ChangeId, KernelElement};
-use crate::replay::{Holder, Horizon, JournalRecord, ReplayCache};
+use crate::firewall::{ChangeId, Element};
+use crate::grants::Grants;
+use crate::policy::{self, Ledger, Permit, Rates, permit, timely};
+use crate::replay::{Horizon, JournalRecord, ReplayCache, Seen};
+use crate::screen::{self, LateNames, Outcome, WhyLate, screen};
 use crate::verdict::{Counters, Reason, Verdict};
 
 /// All that judges packets.
@@ -17,112 +40,229 @@ pub struct Engine {
     clients: Clients,
     replay: ReplayCache,
     horizon: Horizon,
+    late: LateNames,
+    rates: Rates,
+    grants: Grants,
+    waiting: BTreeMap<ChangeId, act::Waiting>,
     counters: Counters,
+    /// What the noise was when it was last told.
+    told: Counters,
+    last_minute: Option<BootTime>,
+    /// Emptied after each packet.
+    records: Vec<JournalRecord>,
+}
+
+/// Whose packet it is, now that it is authentic.
+#[derive(Clone, Copy, Debug)]
+struct Sender {
+    client: usize,
+    id: KeyId,
+    timestamp: Timestamp,
+}
+
+/// Where the way ended early, and whose packet it was if that is known.
+#[derive(Clone, Copy, Debug)]
+struct Stopped {
+    reason: Reason,
+    sender: Option<Sender>,
+}
+
+impl<R: Into<Reason>> From<R> for Stopped {
+    fn from(reason: R) -> Self {
+        let (reason, sender) = (reason.into(), None);
+        Self { reason, sender }
+    }
+}
+
+impl Sender {
+    fn stopped(self, reason: impl Into<Reason>) -> Stopped {
+        let (reason, sender) = (reason.into(), Some(self));
+        Stopped { reason, sender }
+    }
 }
 
 impl Engine {
     /// An engine that has seen nothing but what `replay` remembers.
     #[must_use]
     pub fn new(clients: Clients, replay: ReplayCache, horizon: Horizon) -> Self {
-        let counters = Counters::default();
         Self {
+            late: LateNames::for_clients(clients.len()),
+            rates: Rates::for_clients(clients.len()),
             clients,
             replay,
             horizon,
-            counters,
+            grants: Grants::default(),
+            waiting: BTreeMap::new(),
+            counters: Counters::default(),
+            told: Counters::default(),
+            last_minute: None,
+            records: Vec::new(),
         }
     }
 
-    /// Judges one datagram. Forged packets: no allocation, `effects` untouched.
-    pub fn packet(&mut self, _: &Datagram<'_>, _: Now, _: &mut Vec<Effect>) -> Judged {
-        self.counters.count(Reason::HeadTag);
-        Judged::Verdict(Verdict::counted(Reason::HeadTag))
-    }
-
-    /// Counts a frame that held no datagram for us.
-    pub fn frame_fault(&mut self, _: FrameFault) {
-        self.counters.count(Reason::Frame);
-    }
-
-    /// Takes the writer's answer to a change; gives the verdict that waited for it.
-    pub fn firewall_answered(&mut self, _: Answer, _: Now, _: &mut Vec<Effect>) -> Option<Verdict> {
-        None
-    }
-
-    /// The change was never sent: a record before it could not be written
-    /// ([`Reason::StateUnwritable`]), or the writer is gone ([`Reason::FirewallGone`]).
-    pub fn abandon(
+    /// Judges one datagram. Exactly one verdict comes of it, now or with the
+    /// firewall writer's answer.
+    pub fn packet(
         &mut self,
-        _: ChangeId,
-        _: Reason,
-        _: Now,
-        _: &mut Vec<Effect>,
-    ) -> Option<Verdict> {
-        None
+        datagram: &Datagram<'_>,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Judged {
+        let way = self.way(datagram, now);
+        effects.extend(self.records.drain(..).map(Effect::Record));
+        match way {
+            Ok((permit, sender)) => self.act(&permit, sender, datagram, now, effects),
+            Err(stopped) => Judged::Verdict(self.stop(stopped, datagram, now, effects)),
+        }
     }
 
-    /// Expiry of holders, repair of what the kernel holds, the summary of noise.
-    pub fn tick(&mut self, _: Now, _: &mut Vec<Effect>) {}
+    fn way(&mut self, datagram: &Datagram<'_>, now: Now) -> Result<(Permit, Sender), Stopped> {
+        let max_skew = self.clients.config().packets.max_skew;
+        let source = datagram.source().ip();
 
-    /// When [`Self::tick`] is due next.
-    #[must_use]
-    pub fn next_tick(&self) -> Option<BootTime> {
-        None
+        // identify: two SipHashes and a look-up.
+        let identified = self.clients.identify(datagram.payload())?;
+        let key = self
+            .clients
+            .find(identified.key_id())
+            .ok_or(Reason::UnknownKey)?;
+        let client = self.clients.client_of(key).ok_or(Reason::UnknownKey)?;
+        let (id, timestamp) = (identified.key_id(), identified.timestamp());
+        let sender = Sender {
+            client,
+            id,
+            timestamp,
+        };
+
+        // screen: window, floor, nonce.
+        let cache = &self.replay;
+        let against = screen::Against {
+            cache,
+            now,
+            source,
+            max_skew,
+        };
+        let (sighting, window_start) = (against.sighting(), against.window_start());
+        let screened = match screen(identified, client, &against, &mut self.late) {
+            Outcome::Passed(screened) => screened,
+            Outcome::Recorded {
+                within_second_from_same_source,
+            } => {
+                let twice = if within_second_from_same_source {
+                    Reason::Duplicate
+                } else {
+                    Reason::Replay
+                };
+                return Err(twice.into());
+            }
+            Outcome::Late(WhyLate::Stale) => return Err(Reason::StaleUnnamed.into()),
+            Outcome::Late(WhyLate::BelowFloor) => return Err(Reason::BelowFloorUnnamed.into()),
+            Outcome::LateButMayBeNamed(late) => {
+                let why = if late.why() == WhyLate::Stale {
+                    Reason::Stale
+                } else {
+                    Reason::BelowFloor
+                };
+                let keys = self.clients.keys(key).ok_or(Reason::Hmac)?;
+                let authentic = late.is_authentic(keys);
+                return Err(if authentic {
+                    sender.stopped(why)
+                } else {
+                    Reason::Hmac.into()
+                });
+            }
+        };
+
+        // authenticate: HMAC.
+        let keys = self.clients.keys(key).ok_or(Reason::Hmac)?;
+        let authentic = screened.authenticate(keys)?;
+
+        // record: from here on the packet is used up.
+        let mut recorder = self
+            .replay
+            .recorder(sighting, window_start, &mut self.records);
+        let recorded = authentic.record(&mut recorder).map_err(|seen| {
+            let below = matches!(seen, Seen::BelowFloor);
+            if below {
+                sender.stopped(Reason::BelowFloor)
+            } else {
+                Reason::Replay.into()
+            }
+        })?;
+
+        // open: decrypt, decode.
+        let opened = recorded.open(keys).map_err(|fault| sender.stopped(fault))?;
+
+        // policy: the future, the rate, the client's own limits.
+        let timely = timely(opened, now.wall, max_skew, &mut self.horizon);
+        let timely = timely.map_err(|reason| sender.stopped(reason))?;
+        let (clients, rates) = (&self.clients, &mut self.rates);
+        let against = policy::Against {
+            clients,
+            client,
+            source,
+            now,
+        };
+        let ids = clients.ids_of(client);
+        let ledger = Books {
+            grants: &self.grants,
+            replay: &self.replay,
+            ids: &ids,
+        };
+        let permit = permit(timely, &against, rates, &ledger);
+        permit
+            .map(|permit| (permit, sender))
+            .map_err(|reason| sender.stopped(reason))
     }
 
-    /// New clients and a new configuration (they hold it). Grants of clients that are
-    /// gone or disabled, or may no longer open the service, are withdrawn.
-    pub fn reload(&mut self, clients: Clients, _: Now, _: &mut Vec<Effect>) {
-        self.clients = clients;
+    /// Counts a frame that held no datagram for us: its verdict.
+    pub fn frame_fault(&mut self, fault: FrameFault) {
+        self.counters.count_frame(fault);
     }
 
-    /// Refuses this client from now on and withdraws its grants, until a reload says
-    /// otherwise. False: no such client.
-    pub fn disable(&mut self, name: &ClientName, _: Now, _: &mut Vec<Effect>) -> bool {
-        self.clients.disable(name).is_some()
+    /// Counts the verdict on a packet that ended early; the audit names its sender.
+    fn stop(
+        &mut self,
+        stopped: Stopped,
+        datagram: &Datagram<'_>,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Verdict {
+        self.counters.count(stopped.reason);
+        let Some(sender) = stopped.sender else {
+            return Verdict::counted(stopped.reason);
+        };
+        let arrival = act::Arrival::of(&self.clients, datagram, now, sender);
+        effects.push(Effect::Audit(Box::new(self.refusal(
+            &arrival,
+            stopped.reason,
+            now,
+        ))));
+        Verdict {
+            reason: stopped.reason,
+            client: arrival.client,
+            elements: Vec::new(),
+        }
+    }
+}
+
+/// What policy asks of one client.
+struct Books<'a> {
+    grants: &'a Grants,
+    replay: &'a ReplayCache,
+    ids: &'a [KeyId],
+}
+
+impl Ledger for Books<'_> {
+    fn held(&self) -> impl Iterator<Item = Element> {
+        self.grants.held_by(self.ids)
     }
 
-    /// At start: what the kernel holds, and who holds it by the journal.
-    pub fn adopt(&mut self, _: &[KernelElement], _: Vec<Holder>, _: Now, _: &mut Vec<Effect>) {}
-
-    /// Packets by reason.
-    #[must_use]
-    pub fn counters(&self) -> &Counters {
-        &self.counters
-    }
-
-    /// Who has what open.
-    #[must_use]
-    pub fn grants(&self, _: Now) -> Vec<GrantRow> {
-        Vec::new()
-    }
-
-    /// Cache and horizon, for the state directory's `tick` and resets.
-    pub fn never_twice(&mut self) -> (&mut ReplayCache, &mut Horizon) {
-        (&mut self.replay, &mut self.horizon)
-    }
-
-    /// Who holds what, for the journal.
-    #[must_use]
-    pub fn holders(&self) -> Vec<Holder> {
-        Vec::new()
-    }
-
-    /// Everything that the journal must hold, for its compaction.
-    pub fn records(&self) -> impl Iterator<Item = JournalRecord> {
-        let holders = self.holders().into_iter().map(JournalRecord::Holder);
-        self.replay.records().chain(holders)
-    }
-
-    /// The clients, with the configuration they are from.
-    #[must_use]
-    pub fn clients(&self) -> &Clients {
-        &self.clients
-    }
-
-    /// Computes the keys of up to `count` more clients ahead of their first packet.
-    /// False when all are done.
-    pub fn warm(&mut self, count: usize) -> bool {
-        self.clients.warm(count)
+    fn last_close(&self, service: Service) -> Option<Timestamp> {
+        let closes = self
+            .ids
+            .iter()
+            .filter_map(|id| self.replay.last_close(*id, service));
+        closes.max()
     }
 }

@@ -1,1 +1,284 @@
-//! To be written.
+//! Stage `grant`: what is open, for whom, until when; pure.
+//!
+//! Takes permits, answers and the time; gives changes for the firewall writer.
+//! For each element it knows every holder and its end; the kernel gets the
+//! latest. A close, a revocation or an expiry takes one holder away and touches
+//! the kernel only for what remains, so that no client can shorten or close what
+//! another holds at the same address. The last packet of one holder decides about
+//! its own time, longer or shorter.
+//!
+//! Nothing counts as granted before the kernel took it; a refused change leaves
+//! each holder with what it had. Where kernel and holders differ afterwards, the
+//! element is mended at the next tick, and tried again each second until the
+//! kernel takes it: a hole is never left open for want of an answer.
+//!
+
+mod entry;
+
+mod repair;
+
+#[cfg(test)]
+mod tests;
+
+pub use entry::Owner;
+pub use repair::{Ticked, key_of};
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use spa_keys::KeyId;
+
+use crate::clock::BootTime;
+use crate::firewall::element::MAX_STEPS;
+use crate::firewall::{Change, ChangeId, Element, Step};
+use crate::policy::OpenPermit;
+use entry::{Entry, Held};
+
+/// The kernel counts milliseconds.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+/// Who has what open.
+#[derive(Debug, Default)]
+pub struct Grants {
+    elements: HashMap<Element, Entry>,
+    by_owner: BTreeMap<Owner, BTreeSet<Element>>,
+    sent: BTreeMap<ChangeId, Sent>,
+    /// What the kernel may hold otherwise than the holders do.
+    dirty: BTreeSet<Element>,
+    dirty_due: Option<BootTime>,
+    changes: u64,
+    last_tick: Option<BootTime>,
+    earliest: Option<BootTime>,
+}
+
+/// A change that is not answered yet.
+#[derive(Debug)]
+struct Sent {
+    /// What the kernel holds once it is done.
+    steps: Vec<(Element, Option<BootTime>)>,
+    /// Whose permit it was, with the ends of its own time.
+    opens: Option<(Owner, Vec<(Element, BootTime)>)>,
+}
+
+/// One holder of one element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holding {
+    /// Who.
+    pub owner: Owner,
+    /// What.
+    pub element: Element,
+    /// Until when.
+    pub ends: BootTime,
+}
+
+impl Grants {
+    /// Opens what the permit says, renews what its holder holds already. The
+    /// holder counts as such when the change is answered well.
+    pub fn open(&mut self, permit: &OpenPermit, now: BootTime) -> Change {
+        let id = self.next_id();
+        let owner = Owner::Client(permit.key_id());
+        if self.elements.is_empty() {
+            self.last_tick = Some(now);
+        }
+        let (mut wanted, mut opens) = (Vec::new(), Vec::new());
+        for (element, ttl) in permit.elements() {
+            let ends = now.saturating_add(*ttl);
+            let entry = self.elements.entry(*element).or_default();
+            match entry.of(owner) {
+                Some(held) => held.asked = Some((id, ends)),
+                None => entry.held.push(Held {
+                    owner,
+                    since: id,
+                    granted: None,
+                    asked: Some((id, ends)),
+                }),
+            }
+            wanted.push((*element, entry.latest()));
+            opens.push((*element, ends));
+            self.by_owner.entry(owner).or_default().insert(*element);
+            self.earliest = Some(self.earliest.map_or(ends, |earliest| earliest.min(ends)));
+        }
+        self.send(id, wanted, Some((owner, opens)), now)
+    }
+
+    /// Takes these holders away. What nobody else holds is removed from the
+    /// kernel; what others hold for less long is shortened to them.
+    pub fn withdraw(&mut self, holders: &[(Owner, Element)], now: BootTime) -> Vec<Change> {
+        let mut wanted = Vec::new();
+        for (owner, element) in holders {
+            let Some(entry) = self.elements.get_mut(element) else {
+                continue;
+            };
+            let Some(ended) = entry.take(*owner) else {
+                continue;
+            };
+            let latest = entry.latest();
+            self.forget(*owner, element);
+            if latest.is_none_or(|latest| latest < ended) {
+                wanted.push((*element, latest));
+            }
+        }
+        self.send_all(&wanted, now)
+    }
+
+    /// Takes the writer's answer. Gives what is granted by it, once each.
+    pub fn answered(&mut self, id: ChangeId, done: bool, now: BootTime) -> Vec<Holding> {
+        let Some(sent) = self.sent.remove(&id) else {
+            return Vec::new();
+        };
+        let mut granted = Vec::new();
+        if let Some((owner, opens)) = sent.opens {
+            for (element, ends) in opens {
+                if self.settle(owner, element, id, done.then_some(ends)) {
+                    granted.push(Holding {
+                        owner,
+                        element,
+                        ends,
+                    });
+                }
+            }
+        }
+        for (element, kernel) in sent.steps {
+            let Some(entry) = self.elements.get_mut(&element) else {
+                continue;
+            };
+            entry.in_flight = entry.in_flight.saturating_sub(1);
+            if done {
+                entry.kernel = kernel;
+            }
+            if entry.is_over(now) {
+                self.elements.remove(&element);
+            } else if entry.in_flight == 0 && repair::differs(entry, now).is_some() {
+                let soon = if done {
+                    now
+                } else {
+                    now.saturating_add(repair::RETRY)
+                };
+                self.dirty.insert(element);
+                self.dirty_due = Some(self.dirty_due.map_or(soon, |due| due.min(soon)));
+            }
+        }
+        granted
+    }
+
+    /// One holder of one element, once the change it asked by is answered: with
+    /// its new end, or refused. True where it holds by this very change.
+    fn settle(
+        &mut self,
+        owner: Owner,
+        element: Element,
+        id: ChangeId,
+        ends: Option<BootTime>,
+    ) -> bool {
+        let held = self
+            .elements
+            .get_mut(&element)
+            .and_then(|entry| entry.of(owner));
+        let Some(held) = held.filter(|held| held.since <= id) else {
+            return false;
+        };
+        let is_latest = held.asked.is_some_and(|(asked, _)| asked == id);
+        if is_latest {
+            held.asked = None;
+        }
+        if ends.is_some() {
+            held.granted = ends;
+        }
+        if held.granted.is_none() && held.asked.is_none() {
+            if let Some(entry) = self.elements.get_mut(&element) {
+                entry.take(owner);
+            }
+            self.forget(owner, &element);
+        }
+        ends.is_some()
+    }
+
+    /// What these keys hold, each element once.
+    pub fn held_by<'a>(&'a self, ids: &'a [KeyId]) -> impl Iterator<Item = Element> + 'a {
+        let of = |id: &KeyId| self.by_owner.get(&Owner::Client(*id));
+        let all: BTreeSet<Element> = ids.iter().filter_map(of).flatten().copied().collect();
+        all.into_iter()
+    }
+
+    /// Every holder whose grant the kernel took, in no order.
+    pub fn holdings(&self) -> impl Iterator<Item = Holding> + '_ {
+        self.elements.iter().flat_map(|(element, entry)| {
+            entry.held.iter().filter_map(|held| {
+                Some(Holding {
+                    owner: held.owner,
+                    element: *element,
+                    ends: held.granted?,
+                })
+            })
+        })
+    }
+
+    /// Every holder, those too whose grant the kernel has not taken yet.
+    pub fn owners(&self) -> impl Iterator<Item = (Owner, Element)> + '_ {
+        let all = self.by_owner.iter();
+        all.flat_map(|(owner, elements)| elements.iter().map(|element| (*owner, *element)))
+    }
+
+    /// Changes that wait for an answer.
+    pub fn unanswered(&self) -> impl Iterator<Item = ChangeId> + '_ {
+        self.sent.keys().copied()
+    }
+
+    fn next_id(&mut self) -> ChangeId {
+        self.changes = self.changes.saturating_add(1);
+        ChangeId(self.changes)
+    }
+
+    fn forget(&mut self, owner: Owner, element: &Element) {
+        if let Some(elements) = self.by_owner.get_mut(&owner) {
+            elements.remove(element);
+            if elements.is_empty() {
+                self.by_owner.remove(&owner);
+            }
+        }
+    }
+
+    /// Changes that bring these elements to these ends, as many as it takes.
+    fn send_all(&mut self, wanted: &[(Element, Option<BootTime>)], now: BootTime) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for some in wanted.chunks(MAX_STEPS) {
+            let id = self.next_id();
+            changes.push(self.send(id, some.to_vec(), None, now));
+        }
+        changes
+    }
+
+    fn send(
+        &mut self,
+        id: ChangeId,
+        mut wanted: Vec<(Element, Option<BootTime>)>,
+        opens: Option<(Owner, Vec<(Element, BootTime)>)>,
+        now: BootTime,
+    ) -> Change {
+        let mut steps = Vec::with_capacity(wanted.len());
+        for (element, ends) in &mut wanted {
+            let element = *element;
+            let ttl = ends
+                .map(|ends| ends.saturating_since(now))
+                .filter(|ttl| *ttl >= SHORTEST);
+            match ttl {
+                Some(ttl) => steps.push(Step::Put { element, ttl }),
+                None => {
+                    *ends = None;
+                    steps.push(Step::Remove { element });
+                }
+            }
+            if let Some(entry) = self.elements.get_mut(&element) {
+                entry.in_flight = entry.in_flight.saturating_add(1);
+            }
+        }
+        self.sent.insert(
+            id,
+            Sent {
+                steps: wanted,
+                opens,
+            },
+        );
+        Change { id, steps }
+    }
+}

@@ -1,1 +1,353 @@
-//! To be written.
+//! Stage `policy`: what a request may have; pure. docs/protocol.md §7, steps 8 and 9.
+//!
+//! Takes a timely packet and everything it is held against; gives a [`Permit`],
+//! the only thing that [`crate::grants`] acts on, or the one reason why not. A
+//! packet is granted whole or refused whole.
+//!
+//! The rules that the configuration leaves open:
+//! - No service named: every port of every service in the client's `allow`.
+//! - Time: what was asked for, or the service's `ttl`, or `[grants] ttl`; never
+//!   more than the service's `max_ttl` (or else `[grants] max_ttl`), nor than the
+//!   client's `max_ttl`: longer is cut, not refused.
+//! - No address stated: the packet's source, which must be usable like a stated
+//!   one. So loopback and link-local sources are refused: the first never needs
+//!   a grant, the second would admit a like-named host on every link.
+//! - A close withdraws what this client holds for the addresses stated, or for the
+//!   source; a service that it neither may open nor holds is refused.
+
+mod rate;
+
+mod timely;
+
+pub use rate::Rates;
+pub use timely::{Timely, timely};
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use spa_keys::KeyId;
+use spa_proto::{Addresses, Open, Request, Service, Services, Timestamp, usable_address};
+
+use crate::clients::Clients;
+use crate::clock::Now;
+use crate::config::{ClientConfig, Config};
+use crate::firewall::Element;
+use crate::firewall::element::MAX_STEPS;
+use crate::verdict::Reason;
+
+/// What the rest of the engine knows of a client that policy asks for.
+pub trait Ledger {
+    /// Which of the elements of this client are open.
+    fn held(&self) -> impl Iterator<Item = Element>;
+    /// When this client last closed the service, by the closing packet's time.
+    fn last_close(&self, service: Service) -> Option<Timestamp>;
+}
+
+/// What a packet is held against.
+#[derive(Clone, Copy, Debug)]
+pub struct Against<'a> {
+    /// Every client.
+    pub clients: &'a Clients,
+    /// The index of this one.
+    pub client: usize,
+    /// Where the packet came from.
+    pub source: IpAddr,
+    /// When.
+    pub now: Now,
+}
+
+/// What a client may have now. Made by [`permit`] only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Permit {
+    /// These elements, each for so long.
+    Open(OpenPermit),
+    /// These of its elements, no longer.
+    Close(ClosePermit),
+}
+
+/// Elements to be opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenPermit {
+    id: KeyId,
+    elements: Vec<(Element, Duration)>,
+}
+
+/// Elements to be closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClosePermit {
+    id: KeyId,
+    timestamp: Timestamp,
+    elements: Vec<Element>,
+    services: Vec<Service>,
+    all: bool,
+}
+
+impl OpenPermit {
+    /// For which key.
+    #[must_use]
+    pub fn key_id(&self) -> KeyId {
+        self.id
+    }
+
+    /// What, and for how long. Each element once, at most 64.
+    #[must_use]
+    pub fn elements(&self) -> &[(Element, Duration)] {
+        &self.elements
+    }
+}
+
+impl ClosePermit {
+    /// By which key.
+    #[must_use]
+    pub fn key_id(&self) -> KeyId {
+        self.id
+    }
+
+    /// The closing packet's time: an older open is refused from here on.
+    #[must_use]
+    pub fn timestamp(&self) -> Timestamp {
+        self.timestamp
+    }
+
+    /// What of this client's is closed; empty where it held nothing of it.
+    #[must_use]
+    pub fn elements(&self) -> &[Element] {
+        &self.elements
+    }
+
+    /// Whether it named no service, and so meant whatever there is.
+    #[must_use]
+    pub fn is_for_all(&self) -> bool {
+        self.all
+    }
+
+    /// Which services no older packet opens any more.
+    #[must_use]
+    pub fn services(&self) -> &[Service] {
+        &self.services
+    }
+}
+
+/// Judges a timely packet: the rate of its client first, then everything else.
+///
+/// # Errors
+/// The first reason against it, in the order of docs/protocol.md §7, step 9.
+pub fn permit(
+    timely: Timely,
+    against: &Against<'_>,
+    rates: &mut Rates,
+    ledger: &impl Ledger,
+) -> Result<Permit, Reason> {
+    let rate = against.clients.config().grants.rate;
+    if !rates.admit(against.client, rate, against.now.boot) {
+        return Err(Reason::Rate);
+    }
+    let client = against
+        .clients
+        .client(against.client)
+        .ok_or(Reason::Disabled)?;
+    if !against.clients.is_enabled(against.client) {
+        return Err(Reason::Disabled);
+    }
+    if client
+        .expires
+        .is_some_and(|expires| against.now.wall >= expires)
+    {
+        return Err(Reason::Expired);
+    }
+    match timely.request() {
+        Request::Run { .. } => Err(Reason::CommandUnknown),
+        Request::Join { .. } => Err(Reason::NotInvited),
+        Request::Open(open) => {
+            let elements = opened(open, timely.timestamp(), client, against, ledger)?;
+            let id = timely.key_id();
+            Ok(Permit::Open(OpenPermit { id, elements }))
+        }
+        Request::Close {
+            addresses,
+            services,
+        } => {
+            let named_none = services.is_empty();
+            let (elements, services) = closed(*addresses, services, client, against, ledger)?;
+            Ok(Permit::Close(ClosePermit {
+                id: timely.key_id(),
+                timestamp: timely.timestamp(),
+                elements,
+                all: named_none,
+                services,
+            }))
+        }
+    }
+}
+
+fn opened(
+    open: &Open,
+    timestamp: Timestamp,
+    client: &ClientConfig,
+    against: &Against<'_>,
+    ledger: &impl Ledger,
+) -> Result<Vec<(Element, Duration)>, Reason> {
+    let config = against.clients.config();
+    let addresses = granted_addresses(open.addresses, client, config, against.source)?;
+    let services = services(&open.services, client, against.clients)?;
+    let mut elements = Vec::with_capacity(addresses.len().saturating_mul(services.len()));
+    for address in &addresses {
+        for service in &services {
+            let element = Element {
+                address: *address,
+                service: *service,
+                source_port: open.source_port,
+                once: open.once,
+            };
+            elements.push((
+                element,
+                ttl(open.duration, *service, client, against.clients),
+            ));
+        }
+    }
+    let limit = usize::try_from(config.grants.max_per_client).unwrap_or(usize::MAX);
+    let others = ledger
+        .held()
+        .filter(|held| elements.iter().all(|(new, _)| new != held))
+        .count();
+    if others.saturating_add(elements.len()) > limit || elements.len() > MAX_STEPS {
+        return Err(Reason::TooManyGrants);
+    }
+    let closed_since = |service: &Service| {
+        ledger
+            .last_close(*service)
+            .is_some_and(|close| timestamp <= close)
+    };
+    if services.iter().any(closed_since) {
+        return Err(Reason::OlderThanClose);
+    }
+    Ok(elements)
+}
+
+/// The addresses to be granted, each usable and in the client's `sources`.
+fn granted_addresses(
+    stated: Addresses,
+    client: &ClientConfig,
+    config: &Config,
+    source: IpAddr,
+) -> Result<Vec<IpAddr>, Reason> {
+    let addresses: Vec<IpAddr> = if stated.is_empty() {
+        if client
+            .require_address
+            .unwrap_or(config.packets.require_address)
+        {
+            return Err(Reason::AddressRequired);
+        }
+        vec![source]
+    } else {
+        stated.iter().collect()
+    };
+    if !addresses.iter().all(|address| usable_address(*address)) {
+        return Err(Reason::UnusableAddress);
+    }
+    let admitted = |address: &IpAddr| {
+        client
+            .sources
+            .iter()
+            .any(|network| network.contains(*address))
+    };
+    if !client.sources.is_empty() && !addresses.iter().all(admitted) {
+        return Err(Reason::SourceNotAllowed);
+    }
+    Ok(addresses)
+}
+
+/// The ports to be opened, each once, all of them the client's.
+fn services(
+    asked: &Services,
+    client: &ClientConfig,
+    clients: &Clients,
+) -> Result<Vec<Service>, Reason> {
+    if !asked.is_empty() {
+        let asked = asked.as_slice();
+        return if asked.iter().all(|port| clients.may_open(client, *port)) {
+            Ok(asked.to_vec())
+        } else {
+            Err(Reason::ServiceNotAllowed)
+        };
+    }
+    let own = own_ports(client, clients.config());
+    if own.is_empty() {
+        Err(Reason::NoServices)
+    } else {
+        Ok(own)
+    }
+}
+
+/// Every port that the client may open, ascending, each once.
+fn own_ports(client: &ClientConfig, config: &Config) -> Vec<Service> {
+    let definitions = client
+        .allow
+        .iter()
+        .filter_map(|name| config.services.get(name));
+    let mut ports: Vec<Service> = definitions
+        .flat_map(|service| service.ports.iter().copied())
+        .collect();
+    ports.sort_unstable();
+    ports.dedup();
+    ports
+}
+
+fn ttl(asked: u32, port: Service, client: &ClientConfig, clients: &Clients) -> Duration {
+    let config = clients.config();
+    let service = clients
+        .service_at(port)
+        .and_then(|name| config.services.get(name));
+    let usual = service
+        .and_then(|service| service.ttl)
+        .unwrap_or(config.grants.ttl);
+    let longest = service
+        .and_then(|service| service.max_ttl)
+        .unwrap_or(config.grants.max_ttl);
+    let longest = client.max_ttl.map_or(longest, |own| own.min(longest));
+    let asked = if asked == 0 {
+        usual
+    } else {
+        Duration::from_secs(u64::from(asked))
+    };
+    asked.min(longest)
+}
+
+/// What a close withdraws, and which services it closes to older packets.
+fn closed(
+    stated: Addresses,
+    named: &Services,
+    client: &ClientConfig,
+    against: &Against<'_>,
+    ledger: &impl Ledger,
+) -> Result<(Vec<Element>, Vec<Service>), Reason> {
+    let held: Vec<Element> = ledger.held().collect();
+    let services = if named.is_empty() {
+        let mut services = own_ports(client, against.clients.config());
+        services.extend(held.iter().map(|element| element.service));
+        services.sort_unstable();
+        services.dedup();
+        services
+    } else {
+        let known = |port: &Service| {
+            against.clients.may_open(client, *port)
+                || held.iter().any(|element| element.service == *port)
+        };
+        if !named.as_slice().iter().all(known) {
+            return Err(Reason::ServiceNotAllowed);
+        }
+        named.as_slice().to_vec()
+    };
+    let for_address = |address: IpAddr| {
+        if stated.is_empty() {
+            address == against.source
+        } else {
+            stated.iter().any(|stated| stated == address)
+        }
+    };
+    let elements = held
+        .into_iter()
+        .filter(|element| for_address(element.address) && services.contains(&element.service))
+        .collect();
+    Ok((elements, services))
+}

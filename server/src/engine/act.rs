@@ -1,0 +1,217 @@
+//! What is done with a permit, and what the firewall writer says to it; pure.
+//!
+//! An open waits for the kernel: nothing is reported, counted or written into the
+//! journal as granted before that.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::{Effect, Engine, Judged, Sender};
+use crate::capture::Datagram;
+use crate::clients::Clients;
+use crate::clock::Now;
+use crate::config::ClientName;
+use crate::firewall::{Answer, ChangeId, Element};
+use crate::grants::{Holding, Owner, key_of};
+use crate::policy::{ClosePermit, OpenPermit, Permit};
+use crate::replay::JournalRecord;
+use crate::verdict::{Reason, Verdict};
+
+/// Where a packet came from, for its audit line.
+#[derive(Clone, Debug)]
+pub(super) struct Arrival {
+    pub(super) sender: Sender,
+    /// The sender's name: an index would not outlive a reload.
+    pub(super) client: Option<ClientName>,
+    pub(super) source: IpAddr,
+    pub(super) interface: u32,
+    pub(super) at: Now,
+}
+
+impl Arrival {
+    pub(super) fn of(clients: &Clients, datagram: &Datagram<'_>, at: Now, sender: Sender) -> Self {
+        let client = clients.client(sender.client);
+        Self {
+            sender,
+            client: client.map(|client| client.name.clone()),
+            source: datagram.source().ip(),
+            interface: datagram.interface(),
+            at,
+        }
+    }
+}
+
+/// A packet whose verdict the firewall writer decides.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    arrival: Arrival,
+    reason: Reason,
+    elements: Vec<(Element, Duration)>,
+}
+
+impl Engine {
+    pub(super) fn act(
+        &mut self,
+        permit: &Permit,
+        sender: Sender,
+        datagram: &Datagram<'_>,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Judged {
+        let arrival = Arrival::of(&self.clients, datagram, now, sender);
+        match permit {
+            Permit::Open(permit) => self.open(permit, arrival, effects),
+            Permit::Close(permit) => self.close(permit, arrival, effects),
+        }
+    }
+
+    fn open(&mut self, permit: &OpenPermit, arrival: Arrival, effects: &mut Vec<Effect>) -> Judged {
+        let change = self.grants.open(permit, arrival.at.boot);
+        let id = change.id;
+        effects.push(Effect::Firewall(change));
+        let elements = permit.elements().to_vec();
+        self.wait_for(id, arrival, Reason::Opened, elements)
+    }
+
+    fn close(
+        &mut self,
+        permit: &ClosePermit,
+        arrival: Arrival,
+        effects: &mut Vec<Effect>,
+    ) -> Judged {
+        for service in permit.services() {
+            let (id, at) = (permit.key_id(), permit.timestamp());
+            self.replay.close(id, *service, at, &mut self.records);
+        }
+        effects.extend(self.records.drain(..).map(Effect::Record));
+
+        let ids = self.clients.ids_of(arrival.sender.client);
+        let owners = ids.into_iter().map(Owner::Client);
+        let holders: Vec<(Owner, Element)> = owners
+            .flat_map(|owner| {
+                permit
+                    .elements()
+                    .iter()
+                    .map(move |element| (owner, *element))
+            })
+            .collect();
+        let last = self.withdraw(&holders, arrival.at, effects);
+        let elements: Vec<_> = permit
+            .elements()
+            .iter()
+            .map(|element| (*element, Duration::ZERO))
+            .collect();
+        if let Some(id) = last {
+            return self.wait_for(id, arrival, Reason::Closed, elements);
+        }
+        let nothing = elements.is_empty() && permit.is_for_all();
+        let reason = if nothing {
+            Reason::NoServices
+        } else {
+            Reason::Closed
+        };
+        Judged::Verdict(self.conclude(&arrival, reason, elements, arrival.at, effects))
+    }
+
+    /// Takes holders away, in the kernel first. Gives the last change there is to wait for.
+    pub(super) fn withdraw(
+        &mut self,
+        holders: &[(Owner, Element)],
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Option<ChangeId> {
+        let changes = self.grants.withdraw(holders, now.boot);
+        let last = changes.last().map(|change| change.id);
+        effects.extend(changes.into_iter().map(Effect::Firewall));
+        let gone = holders
+            .iter()
+            .filter_map(|(owner, element)| key_of(*owner, element));
+        effects.extend(gone.map(|key| Effect::Record(JournalRecord::HolderGone(key))));
+        last
+    }
+
+    fn wait_for(
+        &mut self,
+        id: ChangeId,
+        arrival: Arrival,
+        reason: Reason,
+        elements: Vec<(Element, Duration)>,
+    ) -> Judged {
+        let waiting = Waiting {
+            arrival,
+            reason,
+            elements,
+        };
+        self.waiting.insert(id, waiting);
+        Judged::Pending(id)
+    }
+
+    /// Takes the writer's answer to a change; gives the verdict that waited for it.
+    pub fn firewall_answered(
+        &mut self,
+        answer: Answer,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Verdict> {
+        let refused = answer.result.err().map(Reason::from);
+        self.settle(answer.id, refused, now, effects)
+    }
+
+    /// The change was never sent: a record before it could not be written
+    /// ([`Reason::StateUnwritable`]), or the writer is gone ([`Reason::FirewallGone`]).
+    pub fn abandon(
+        &mut self,
+        id: ChangeId,
+        why: Reason,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Verdict> {
+        self.settle(id, Some(why), now, effects)
+    }
+
+    fn settle(
+        &mut self,
+        id: ChangeId,
+        refused: Option<Reason>,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Verdict> {
+        let granted = self.grants.answered(id, refused.is_none(), now.boot);
+        let holders = granted.iter().filter_map(Holding::holder);
+        effects.extend(holders.map(|holder| Effect::Record(JournalRecord::Holder(holder))));
+
+        let waiting = self.waiting.remove(&id)?;
+        let reason = refused.unwrap_or(waiting.reason);
+        let elements = if refused.is_none() {
+            waiting.elements
+        } else {
+            Vec::new()
+        };
+        Some(self.conclude(&waiting.arrival, reason, elements, now, effects))
+    }
+
+    /// The verdict on an authentic packet: counted, told, given back.
+    fn conclude(
+        &mut self,
+        arrival: &Arrival,
+        reason: Reason,
+        elements: Vec<(Element, Duration)>,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Verdict {
+        self.counters.count(reason);
+        let lines = self.conclusion(arrival, reason, &elements, now);
+        effects.extend(lines.into_iter().map(|line| Effect::Audit(Box::new(line))));
+        Verdict {
+            reason,
+            client: arrival.client.clone(),
+            elements,
+        }
+    }
+
+    /// Packets whose verdict the firewall writer has yet to decide.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.waiting.len()
+    }
+}

@@ -1,0 +1,109 @@
+//! Audit events of the engine; pure. Names come from the configuration, numbers
+//! from authentic packets; of anything else only sums.
+
+use std::time::Duration;
+
+use super::Engine;
+use super::act::Arrival;
+use crate::audit::{AuditEvent, Event};
+use crate::clock::Now;
+use crate::firewall::Element;
+use crate::grants::Owner;
+use crate::verdict::{Class, Reason};
+
+impl Engine {
+    pub(super) fn refusal(&self, arrival: &Arrival, reason: Reason, now: Now) -> AuditEvent {
+        let mut event = AuditEvent::new(Event::Refuse, now.wall);
+        event.client = arrival.client.clone();
+        event.key = Some(arrival.sender.id);
+        event.source = Some(arrival.source);
+        event.interface = Some(arrival.interface);
+        event.skew_ms = Some(skew_ms(arrival));
+        event.reason = Some(reason);
+        event
+    }
+
+    /// One line an element for what was opened or closed, one for a refusal.
+    pub(super) fn conclusion(
+        &self,
+        arrival: &Arrival,
+        reason: Reason,
+        elements: &[(Element, Duration)],
+        now: Now,
+    ) -> Vec<AuditEvent> {
+        let mut line = self.refusal(arrival, reason, now);
+        line.event = match reason.class() {
+            Class::Opened => Event::Grant,
+            Class::Closed => Event::Close,
+            Class::Refused | Class::Counted => return vec![line],
+        };
+        line.latency = Some(now.boot.saturating_since(arrival.at.boot));
+        if elements.is_empty() {
+            return vec![line];
+        }
+        let of = |(element, ttl): &(Element, Duration)| {
+            let mut line = line.clone();
+            self.describe(&mut line, element);
+            line.ttl = Some(*ttl).filter(|ttl| !ttl.is_zero());
+            line
+        };
+        elements.iter().map(of).collect()
+    }
+
+    /// What happened to a holder's grant without a packet of its own.
+    pub(super) fn about(
+        &self,
+        event: Event,
+        owner: Owner,
+        element: &Element,
+        now: Now,
+    ) -> AuditEvent {
+        let mut line = AuditEvent::new(event, now.wall);
+        if let Owner::Client(id) = owner {
+            line.key = Some(id);
+            line.client = self
+                .clients
+                .client_with(id)
+                .map(|(_, client)| client.name.clone());
+        }
+        self.describe(&mut line, element);
+        line
+    }
+
+    fn describe(&self, line: &mut AuditEvent, element: &Element) {
+        line.granted_to = Some(element.address);
+        line.port = Some(element.service);
+        line.service = self.clients.service_at(element.service).cloned();
+    }
+
+    /// What was not authentic since this was last asked; none if there was nothing.
+    pub(super) fn noise(&mut self, now: Now) -> Option<AuditEvent> {
+        let counts: Vec<_> = Reason::ALL
+            .iter()
+            .filter(|reason| reason.class() == Class::Counted)
+            .map(|reason| {
+                let (sum, told) = (self.counters.get(*reason), self.told.get(*reason));
+                (reason.as_str(), sum.saturating_sub(told))
+            })
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        if counts.is_empty() {
+            return None;
+        }
+        self.told = self.counters.clone();
+        let mut event = AuditEvent::new(Event::Noise, now.wall);
+        event.counts = counts;
+        Some(event)
+    }
+}
+
+/// The client's clock minus ours, the packet's way included.
+fn skew_ms(arrival: &Arrival) -> i64 {
+    let (theirs, ours) = (arrival.sender.timestamp, arrival.at.wall);
+    let millis = i64::try_from(theirs.abs_diff(ours).as_millis()).unwrap_or(i64::MAX);
+    if theirs < ours {
+        millis.saturating_neg()
+    } else {
+        millis
+    }
+}

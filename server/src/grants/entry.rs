@@ -1,0 +1,67 @@
+//! One element, who holds it until when, and what the kernel makes of it; pure.
+
+use spa_keys::KeyId;
+
+use crate::clock::BootTime;
+use crate::firewall::ChangeId;
+
+/// Who holds an element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Owner {
+    /// A client, by one of its keys.
+    Client(KeyId),
+    /// Nobody knows: the kernel held it when the daemon started. It runs out.
+    Unknown,
+}
+
+/// One holder's time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    pub(super) owner: Owner,
+    /// The change by which it began; answers to earlier ones are not about it.
+    pub(super) since: ChangeId,
+    /// Until when, as the kernel took it.
+    pub(super) granted: Option<BootTime>,
+    /// Until when, as the kernel was last asked and has not answered.
+    pub(super) asked: Option<(ChangeId, BootTime)>,
+}
+
+impl Held {
+    /// Until when it counts: what was asked last goes before what was granted.
+    pub(super) fn ends(&self) -> BootTime {
+        let asked = self.asked.map(|(_, ends)| ends);
+        asked.or(self.granted).unwrap_or_default()
+    }
+}
+
+/// One element.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Entry {
+    pub(super) held: Vec<Held>,
+    /// Until when the kernel holds it at most, by its answers; none: not at all.
+    pub(super) kernel: Option<BootTime>,
+    /// Changes of it that are not answered yet.
+    pub(super) in_flight: u32,
+}
+
+impl Entry {
+    /// The latest end of all holders: what the kernel should hold.
+    pub(super) fn latest(&self) -> Option<BootTime> {
+        self.held.iter().map(Held::ends).max()
+    }
+
+    pub(super) fn of(&mut self, owner: Owner) -> Option<&mut Held> {
+        self.held.iter_mut().find(|held| held.owner == owner)
+    }
+
+    /// Takes this holder away; says until when it held.
+    pub(super) fn take(&mut self, owner: Owner) -> Option<BootTime> {
+        let place = self.held.iter().position(|held| held.owner == owner)?;
+        Some(self.held.swap_remove(place).ends())
+    }
+
+    /// Nothing more is to be known of it.
+    pub(super) fn is_over(&self, now: BootTime) -> bool {
+        self.held.is_empty() && self.in_flight == 0 && self.kernel.is_none_or(|ends| ends <= now)
+    }
+}
