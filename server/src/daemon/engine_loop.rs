@@ -47,6 +47,8 @@ pub(super) struct EngineLoop {
     next_upkeep: BootTime,
     pub(super) replies: Replies,
     dropped_said: u64,
+    /// Clients' keys are left to compute while nothing else is to do.
+    pub(super) warming: bool,
 }
 
 impl EngineLoop {
@@ -65,6 +67,7 @@ impl EngineLoop {
             next_upkeep: started.boot,
             replies: Replies::new(started),
             dropped_said: 0,
+            warming: true,
         })
     }
 
@@ -215,8 +218,13 @@ impl EngineLoop {
             PollFd::new(&self.deadline, PollFlags::IN),
             PollFd::new(&self.clock_set, PollFlags::IN),
         ];
-        let forever: Option<&Timespec> = None;
-        match poll(&mut ready, forever) {
+        let at_once = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        match poll(&mut ready, self.warming.then_some(&at_once)) {
+            // One client at a time: a knock waits for no more than one X25519.
+            Ok(0) => self.warming = self.door.engine.warm(1),
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }

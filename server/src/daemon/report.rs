@@ -254,6 +254,7 @@ impl EngineLoop {
                 } = *prepared;
                 self.door
                     .with_engine(now, |engine, effects| engine.reload(clients, now, effects));
+                self.warming = true;
                 self.door.tell(Event::Reload, None);
                 self.door.audit.reopen();
                 self.door.send(ToWriter::Trials);
