@@ -1,0 +1,295 @@
+//! The text of `config.toml` → [`Config`], or everything that is wrong with it.
+//! Pure. Unknown keys are refused: a misspelt one would silently not count.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU16;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use spa_keys::{KeyError, ServerPublic};
+use spa_proto::Service;
+use spa_proto::limits::MAX_SERVICES;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::{Config, Credential, Finding, Findings, Host, HostName, words};
+use crate::redact;
+use crate::suggest::nearest;
+
+/// The keys of a host.
+pub const HOST_KEYS: [&str; 7] = [
+    "address",
+    "port",
+    "key",
+    "default",
+    "services",
+    "psk_file",
+    "shared_key_file",
+];
+
+/// Reads the text of the file `path`; relative paths in it start at its directory.
+///
+/// # Errors
+/// Everything that is wrong, at once.
+pub fn read(path: &Path, text: &str) -> Result<Config, Findings> {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let mut reader = Reader {
+        directory: path.parent().unwrap_or(Path::new(".")),
+        findings: Vec::new(),
+        broken: !errors.is_empty(),
+    };
+    for error in errors {
+        let span = error.span().unwrap_or(0..0);
+        reader.find(Finding::new(span, redact::text(error.message())));
+    }
+    let config = reader.config(table.get_ref());
+    if reader.findings.is_empty() {
+        Ok(config)
+    } else {
+        Err(Findings::new(path, text, reader.findings))
+    }
+}
+
+type Value<'a> = Spanned<DeValue<'a>>;
+
+struct Reader<'d> {
+    directory: &'d Path,
+    findings: Vec<Finding>,
+    /// The text is not TOML: what seems missing may stand in the broken part.
+    broken: bool,
+}
+
+impl Reader<'_> {
+    fn find(&mut self, finding: Finding) {
+        self.findings.push(finding);
+    }
+
+    fn config(&mut self, root: &DeTable<'_>) -> Config {
+        let mut config = Config::default();
+        for (key, value) in root.iter() {
+            if key.get_ref() != "hosts" {
+                self.unknown(key.span(), key.get_ref(), &["hosts"]);
+            } else if let Some(hosts) = self.table(value, "[hosts.NAME]") {
+                for (name, value) in hosts.iter() {
+                    let host = self.host(name.span(), value);
+                    match name.get_ref().parse::<HostName>() {
+                        Ok(name) => config.hosts.extend(host.map(|host| (name, host))),
+                        Err(error) => self.find(
+                            Finding::new(name.span(), "this cannot be a host's name")
+                                .help(error.to_string()),
+                        ),
+                    }
+                }
+            }
+        }
+        config
+    }
+
+    fn host(&mut self, name: Range<usize>, value: &Value<'_>) -> Option<Host> {
+        let table = self.table(value, "[hosts.NAME]")?;
+        for key in table.keys() {
+            if !HOST_KEYS.contains(&key.get_ref().as_ref()) {
+                self.unknown(key.span(), key.get_ref(), &HOST_KEYS);
+            }
+        }
+        let get = |key: &str| table.get(key);
+        for key in ["address", "port", "key"] {
+            if get(key).is_none() && !self.broken {
+                let help = "a host needs `address`, `port` and `key`; `spad client add` on the server prints the whole command";
+                self.find(Finding::new(name.clone(), format!("`{key}` is missing")).help(help));
+            }
+        }
+        let services = get("services").map(|value| self.services(value));
+        let services = services.unwrap_or_default();
+        let default = get("default").map(|value| self.default(value, &services));
+        let (psk, shared) = (get("psk_file"), get("shared_key_file"));
+        let address = get("address").and_then(|value| self.address(value));
+        let port = get("port").and_then(|value| self.port(value));
+        let key = get("key").and_then(|value| self.key(value));
+        if let (Some(_), Some(shared)) = (psk, shared) {
+            let message = "a shared key and a pre-shared key exclude each other";
+            self.find(Finding::new(shared.span(), message).help("remove one of the two"));
+        }
+        let pre_shared_key_file = psk.and_then(|value| self.path(value));
+        let credential = match shared.and_then(|value| self.path(value)) {
+            Some(file) => Credential::SharedKey { file },
+            None => Credential::Identity {
+                pre_shared_key_file,
+            },
+        };
+        Some(Host {
+            address: address?,
+            port: port?,
+            key: key?,
+            default: default.unwrap_or_default(),
+            services,
+            credential,
+        })
+    }
+
+    fn services(&mut self, value: &Value<'_>) -> BTreeMap<String, Vec<Service>> {
+        let mut services = BTreeMap::new();
+        let Some(table) = self.table(value, "{ ssh = \"tcp/22\" }") else {
+            return services;
+        };
+        for (name, value) in table.iter() {
+            if let Err(error) = words::service_name(name.get_ref()) {
+                self.find(
+                    Finding::new(name.span(), "this cannot be a service's name")
+                        .help(error.to_string()),
+                );
+            }
+            let mut ports = Vec::new();
+            for word in self.words(value, "\"tcp/22\", or a list of such") {
+                match word.get_ref().parse() {
+                    Ok(port) => ports.push(port),
+                    Err(error) => self.find(Finding::new(
+                        word.span(),
+                        format!("{error} (here: `{}`)", redact::text(word.get_ref())),
+                    )),
+                }
+            }
+            self.number_of_services(value.span(), &ports);
+            services.insert(name.get_ref().to_string(), ports);
+        }
+        services
+    }
+
+    fn default(
+        &mut self,
+        value: &Value<'_>,
+        services: &BTreeMap<String, Vec<Service>>,
+    ) -> Vec<Service> {
+        let mut default = Vec::new();
+        for word in self.words(value, "\"ssh\", or a list of such") {
+            let text = word.get_ref();
+            if let Some(ports) = services.get(*text) {
+                default.extend_from_slice(ports);
+            } else if let Ok(port) = text.parse() {
+                default.push(port);
+            } else {
+                let help = match nearest(text, services.keys().map(String::as_str)) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => "name one of this host's `services`, or a port such as tcp/22".into(),
+                };
+                let message = format!("unknown service `{}`", redact::text(text));
+                self.find(Finding::new(word.span(), message).help(help));
+            }
+        }
+        default.sort_unstable();
+        default.dedup();
+        self.number_of_services(value.span(), &default);
+        default
+    }
+
+    fn number_of_services(&mut self, span: Range<usize>, ports: &[Service]) {
+        if ports.len() > MAX_SERVICES {
+            let message = format!("a packet asks for at most {MAX_SERVICES} services");
+            self.find(Finding::new(span, message));
+        }
+    }
+
+    fn address(&mut self, value: &Value<'_>) -> Option<String> {
+        let text = self.string(value, "a name or IP address in quotes")?;
+        match words::address(text) {
+            Ok(()) => Some(text.to_owned()),
+            Err(error) => {
+                self.find(Finding::new(value.span(), error.to_string()));
+                None
+            }
+        }
+    }
+
+    fn port(&mut self, value: &Value<'_>) -> Option<NonZeroU16> {
+        let number = value.get_ref().as_integer();
+        let port = number.and_then(|n| u16::from_str_radix(n.as_str(), n.radix()).ok());
+        let port = port.and_then(NonZeroU16::new);
+        if port.is_none() {
+            let message = "`port` must be a number from 1 to 65535";
+            self.find(Finding::new(value.span(), message).help("write it like: port = 62201"));
+        }
+        port
+    }
+
+    fn key(&mut self, value: &Value<'_>) -> Option<ServerPublic> {
+        let text = self.string(value, "the server's public key in quotes")?;
+        match text.parse::<ServerPublic>() {
+            Ok(key) => Some(key),
+            Err(error) => {
+                self.find(key_finding(value.span(), error));
+                None
+            }
+        }
+    }
+
+    fn path(&mut self, value: &Value<'_>) -> Option<PathBuf> {
+        let text = self.string(value, "a path in quotes")?;
+        let secret = spa_keys::Kind::ALL.map(spa_keys::Kind::prefix);
+        if text.is_empty() || secret.iter().any(|prefix| text.trim().starts_with(prefix)) {
+            let message = "this must be the path of a file that holds the key";
+            self.find(
+                Finding::new(value.span(), message)
+                    .help("keys stand in files of their own with mode 0600, never in config.toml"),
+            );
+            return None;
+        }
+        Some(self.directory.join(text))
+    }
+
+    /// A string, or a list of strings.
+    fn words<'v>(&mut self, value: &'v Value<'_>, expected: &str) -> Vec<Spanned<&'v str>> {
+        let mut words = Vec::new();
+        match value.get_ref() {
+            DeValue::Array(array) => {
+                for value in array.iter() {
+                    let word = self.string(value, expected);
+                    words.extend(word.map(|word| Spanned::new(value.span(), word)));
+                }
+            }
+            _ => {
+                let word = self.string(value, expected);
+                words.extend(word.map(|word| Spanned::new(value.span(), word)));
+            }
+        }
+        if words.is_empty() && value.get_ref().is_array() {
+            self.find(Finding::new(value.span(), "this list is empty").help("leave the key out"));
+        }
+        words
+    }
+
+    fn string<'v>(&mut self, value: &'v Value<'_>, expected: &str) -> Option<&'v str> {
+        let text = value.get_ref().as_str();
+        if text.is_none() {
+            self.kind(value, expected);
+        }
+        text
+    }
+
+    fn table<'v, 'i>(&mut self, value: &'v Value<'i>, expected: &str) -> Option<&'v DeTable<'i>> {
+        let table = value.get_ref().as_table();
+        if table.is_none() {
+            self.kind(value, expected);
+        }
+        table
+    }
+
+    fn kind(&mut self, value: &Value<'_>, expected: &str) {
+        let found = value.get_ref().type_str();
+        let message = format!("expected {expected}, found this {found}");
+        self.find(Finding::new(value.span(), message));
+    }
+
+    fn unknown(&mut self, span: Range<usize>, key: &str, known: &[&str]) {
+        let help = match nearest(key, known.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("known here: {}", known.join(", ")),
+        };
+        let message = format!("unknown key `{}`", redact::text(key));
+        self.find(Finding::new(span, message).help(help));
+    }
+}
+
+fn key_finding(span: Range<usize>, error: KeyError) -> Finding {
+    let help = "`spad key show` on the server prints its public key";
+    Finding::new(span, error.to_string()).help(help)
+}

@@ -1,0 +1,171 @@
+//! The words of the configuration that the command line takes too: names of
+//! hosts and services, addresses, service definitions. Pure.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+
+use spa_proto::{NotAService, Service};
+
+use super::HostName;
+
+/// Longest name of a host or service, in bytes.
+const LONGEST_NAME: usize = 64;
+
+/// Why a word cannot stand where it does. The text says what can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WordError {
+    /// No name for a host.
+    #[error(
+        "a host's name has letters, digits, `.`, `_` and `-`, begins with a letter or digit and has at most {LONGEST_NAME} characters"
+    )]
+    HostName,
+    /// No name for a service.
+    #[error(
+        "a service's name has small letters, digits, `_` and `-`, begins with a letter or digit and has at most {LONGEST_NAME} characters"
+    )]
+    ServiceName,
+    /// Empty.
+    #[error("the address is empty; give the server's name or IP address")]
+    NoAddress,
+    /// Address and port in one.
+    #[error("this is an address with a port; give the address alone, and the port as the port")]
+    AddressWithPort,
+    /// `[2001:db8::1]`.
+    #[error("write an IPv6 address without brackets")]
+    Brackets,
+    /// A name with other letters.
+    #[error("a name to look up is written in ASCII; use its xn-- form")]
+    NotAscii,
+    /// No name and no address.
+    #[error("this is neither a name to look up nor an IP address")]
+    NoName,
+    /// No ports.
+    #[error("a service needs at least one port, such as tcp/22")]
+    NoPorts,
+    /// A port that is none.
+    #[error(transparent)]
+    Port(#[from] NotAService),
+}
+
+impl FromStr for HostName {
+    type Err = WordError;
+
+    fn from_str(text: &str) -> Result<Self, WordError> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let begins = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+        if begins && text.len() <= LONGEST_NAME && text.chars().all(plain) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(WordError::HostName)
+        }
+    }
+}
+
+/// Checks the name of a service.
+///
+/// # Errors
+/// What a name may be.
+pub fn service_name(text: &str) -> Result<(), WordError> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-');
+    let begins = text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+    if begins && text.len() <= LONGEST_NAME && text.chars().all(plain) {
+        Ok(())
+    } else {
+        Err(WordError::ServiceName)
+    }
+}
+
+/// Checks a server's address: a name to look up, or an IP address, IPv6 with
+/// its zone where it needs one.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn address(text: &str) -> Result<(), WordError> {
+    if text.is_empty() {
+        return Err(WordError::NoAddress);
+    }
+    let without_zone = text.split_once('%').map_or(text, |(address, _)| address);
+    if text.parse::<IpAddr>().is_ok() || without_zone.parse::<Ipv6Addr>().is_ok() {
+        return Ok(());
+    }
+    if text.parse::<SocketAddr>().is_ok() {
+        return Err(WordError::AddressWithPort);
+    }
+    if text.starts_with('[') {
+        return Err(WordError::Brackets);
+    }
+    if !text.is_ascii() {
+        return Err(WordError::NotAscii);
+    }
+    if let Some((_, port)) = text.split_once(':') {
+        let port = !port.is_empty() && port.chars().all(|c| c.is_ascii_digit());
+        return Err(if port {
+            WordError::AddressWithPort
+        } else {
+            WordError::NoName
+        });
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if text.len() <= 253 && !text.starts_with('-') && text.chars().all(plain) {
+        Ok(())
+    } else {
+        Err(WordError::NoName)
+    }
+}
+
+/// Reads ports separated by commas: `tcp/53,udp/53`.
+///
+/// # Errors
+/// The first that is none.
+pub fn ports(text: &str) -> Result<Vec<Service>, WordError> {
+    if text.is_empty() {
+        return Err(WordError::NoPorts);
+    }
+    text.split(',')
+        .map(|port| port.parse().map_err(WordError::from))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_could_be_mistaken_for_something_else_are_refused() {
+        for bad in ["", "-4", "a:b", "a b", ".a", "a/b", "ä", &"a".repeat(65)] {
+            assert_eq!(bad.parse::<HostName>(), Err(WordError::HostName), "{bad}");
+        }
+        for good in ["gw", "GW-1", "gw.example.org", "9"] {
+            assert!(good.parse::<HostName>().is_ok(), "{good}");
+        }
+        assert!(service_name("ssh").is_ok());
+        for bad in ["SSH", "tcp/22", "", "_a"] {
+            assert_eq!(service_name(bad), Err(WordError::ServiceName));
+        }
+    }
+
+    #[test]
+    fn an_address_is_a_name_or_an_address_and_nothing_else() {
+        for good in [
+            "gw.example.org",
+            "203.0.113.5",
+            "2001:db8::5",
+            "fe80::1%eth0",
+        ] {
+            assert_eq!(address(good), Ok(()), "{good}");
+        }
+        for (bad, why) in [
+            ("", WordError::NoAddress),
+            ("203.0.113.5:62201", WordError::AddressWithPort),
+            ("gw.example.org:62201", WordError::AddressWithPort),
+            ("[2001:db8::5]:22", WordError::AddressWithPort),
+            ("[2001:db8::5]", WordError::Brackets),
+            ("gw.exämple.org", WordError::NotAscii),
+            ("udp://gw", WordError::NoName),
+            ("-gw", WordError::NoName),
+            ("a b", WordError::NoName),
+        ] {
+            assert_eq!(address(bad), Err(why), "{bad}");
+        }
+    }
+}
