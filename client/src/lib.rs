@@ -1,2 +1,39 @@
-//! The client: library behind the `spa` binary.
+//! The client: library behind the `spa` binary. Its modules in the order of the
+//! way: what was asked → host and keys → datagram → sent → did it open.
 #![forbid(unsafe_code)]
+
+pub mod cli;
+
+pub mod config;
+
+pub mod target;
+
+pub mod identity;
+
+pub mod knock;
+
+pub mod resolve;
+
+pub mod stated;
+
+pub mod send;
+
+pub mod schedule;
+
+pub mod probe;
+
+pub mod open;
+
+pub mod outcome;
+
+pub mod report;
+
+pub mod clock;
+
+pub mod exit;
+
+pub mod redact;
+
+pub mod span;
+
+pub mod suggest;

@@ -1,3 +1,6 @@
 //! `spa`, the client's command.
 #![forbid(unsafe_code)]
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    spa::cli::main()
+}

@@ -1,0 +1,240 @@
+//! The grammar of the command line. Words that may be secrets by mistake are
+//! taken as plain text and checked later, so that no message repeats them.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::say::Failure;
+use crate::resolve::Family;
+use crate::span;
+
+/// Opens hidden ports with a single packet.
+///
+/// `spa NAME` is short for `spa open NAME`.
+#[derive(Debug, Parser)]
+#[command(
+    name = "spa",
+    version,
+    arg_required_else_help = true,
+    subcommand_required = true,
+    after_help = "Example:\n  spa key new\n  spa gw            open gw's default services and wait until they answer\n  spa open gw:ssh   open one service\n\nExit codes: 0 open (or sent, with --no-wait), 2 usage, 3 sent and nothing there\ncan be probed, 4 sent and still closed, 5 refused, 6 local configuration or key,\n7 name or route."
+)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    pub(super) common: Common,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub(super) struct Common {
+    /// Where config.toml and identity are [default: $XDG_CONFIG_HOME/spa, else ~/.config/spa]
+    #[arg(long, value_name = "DIR", global = true)]
+    config: Option<PathBuf>,
+    /// Print the result as JSON
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    /// Say nothing but the result asked for
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(super) quiet: bool,
+    /// Say what is sent where
+    #[arg(short, long, global = true)]
+    pub(super) verbose: bool,
+}
+
+impl Common {
+    /// The configuration's directory.
+    pub(super) fn directory(&self) -> Result<PathBuf, Failure> {
+        if let Some(directory) = &self.config {
+            return Ok(directory.clone());
+        }
+        let absolute = |name| {
+            let value = std::env::var_os(name).map(PathBuf::from);
+            value.filter(|path| path.is_absolute())
+        };
+        absolute("XDG_CONFIG_HOME")
+            .or_else(|| absolute("HOME").map(|home| home.join(".config")))
+            .map(|base| base.join("spa"))
+            .ok_or_else(|| {
+                Failure::local(
+                    "neither XDG_CONFIG_HOME nor HOME names a directory; say `--config DIR`",
+                )
+            })
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Open services and wait until they answer
+    Open(OpenOptions),
+    /// Write the datagram to stdout and send nothing
+    Packet(PacketOptions),
+    /// This machine's key
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// List the hosts
+    #[command(after_help = "Example:\n  spa hosts --json")]
+    Hosts,
+    /// Add or remove a host
+    #[command(subcommand)]
+    Host(HostCommand),
+    /// Print completions for a shell
+    #[command(
+        after_help = "Example:\n  spa completions bash > ~/.local/share/bash-completion/completions/spa"
+    )]
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    #[command(after_help = "Example:\n  spa man | man -l -\n  spa man host add | man -l -")]
+    Man {
+        /// The page of this command
+        command: Vec<String>,
+        /// Write every page into this directory
+        #[arg(long, value_name = "DIR", conflicts_with = "command")]
+        directory: Option<PathBuf>,
+    },
+}
+
+/// What is asked for.
+#[derive(Debug, Args)]
+pub(super) struct RequestOptions {
+    /// Hosts, each with the services asked for, by name or port: gw, gw:ssh, gw:tcp/22,udp/53
+    #[arg(value_name = "HOST[:SERVICE]", required = true)]
+    pub(super) targets: Vec<String>,
+    /// How long new connections are let in, such as 60s; the server may cut it [default: as the server says]
+    #[arg(long, value_name = "TIME", value_parser = span::parse_seconds)]
+    pub(super) ttl: Option<u32>,
+    /// Open for this address, once IPv4 and once IPv6 [default: the address this machine is seen under]
+    #[arg(long = "for", value_name = "ADDR")]
+    pub(super) addresses: Vec<IpAddr>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  spa open gw\n  spa open gw:ssh web:tcp/443 --ttl 60s\n  spa open gw --for 203.0.113.5 --no-wait"
+)]
+pub(super) struct OpenOptions {
+    #[command(flatten)]
+    pub(super) request: RequestOptions,
+    /// Do not wait for the services to answer
+    #[arg(long, conflicts_with = "timeout")]
+    pub(super) no_wait: bool,
+    /// How long to wait for an answer
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = span::parse_wait)]
+    pub(super) timeout: Duration,
+    /// IPv4 only
+    #[arg(short = '4', conflicts_with = "ipv6")]
+    ipv4: bool,
+    /// IPv6 only
+    #[arg(short = '6')]
+    ipv6: bool,
+    /// Say what would be sent, send nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+impl OpenOptions {
+    pub(super) fn family(&self) -> Family {
+        match (self.ipv4, self.ipv6) {
+            (true, false) => Family::V4,
+            (false, true) => Family::V6,
+            _ => Family::Any,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  spa packet gw:ssh --hex\n\nThe packet states no address unless --for does: no server is looked up to learn one.\nWhoever sends it within the server's time window opens the port, once."
+)]
+pub(super) struct PacketOptions {
+    #[command(flatten)]
+    pub(super) request: RequestOptions,
+    /// As hexadecimal digits, one line
+    #[arg(long)]
+    pub(super) hex: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum KeyCommand {
+    /// Make this machine's key pair and print its public key
+    #[command(after_help = "Example:\n  spa key new")]
+    New,
+    /// Print this machine's public key
+    #[command(
+        after_help = "Example:\n  spad client add laptop --allow ssh --key \"$(spa key show)\""
+    )]
+    Show,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum HostCommand {
+    /// Add a host; `spad client add` on the server prints the whole command
+    Add(Box<AddOptions>),
+    /// Remove a host; key files stay
+    #[command(after_help = "Example:\n  spa host remove gw")]
+    Remove {
+        /// The host's name
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  spa host add gw --address gw.example.org --port 62201 --key spad-pub-… --service ssh=tcp/22"
+)]
+pub(super) struct AddOptions {
+    /// The name to call it by
+    pub(super) name: String,
+    /// The server's name or IP address
+    #[arg(long, value_name = "A")]
+    pub(super) address: String,
+    /// The UDP port where its server looks for packets
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) port: u16,
+    /// The server's public key, which begins with spad-pub-
+    #[arg(long, value_name = "KEY")]
+    pub(super) key: String,
+    /// A service to ask for where none is named; repeatable
+    #[arg(long, value_name = "SERVICE")]
+    pub(super) default: Vec<String>,
+    /// A name for a service's ports, such as ssh=tcp/22; repeatable
+    #[arg(long = "service", value_name = "NAME=PORTS")]
+    pub(super) services: Vec<String>,
+    /// A file with a pre-shared key, which stays where it is
+    #[arg(long, value_name = "FILE", conflicts_with = "shared_key_file")]
+    pub(super) psk_file: Option<PathBuf>,
+    /// A file with a key that the server holds as well, instead of this machine's key pair; it stays where it is
+    #[arg(long, value_name = "FILE")]
+    pub(super) shared_key_file: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_in_order() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        fn check(command: &clap::Command) {
+            let leaf = command.get_subcommands().next().is_none();
+            let help = command.get_after_help().map(ToString::to_string);
+            let example = help.is_some_and(|help| help.contains("Example"));
+            assert!(!leaf || example, "{}", command.get_name());
+            command.get_subcommands().for_each(check);
+        }
+        check(&Arguments::command());
+    }
+}

@@ -1,0 +1,77 @@
+//! The command line: words → one file a subcommand → exit code. Results go to
+//! stdout, everything else to stderr; secrets go nowhere.
+
+mod args;
+mod completions;
+mod first_word;
+mod hosts;
+mod key;
+mod man;
+mod open;
+mod packet;
+mod say;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, FromArgMatches as _};
+
+use args::{Arguments, Command, HostCommand, KeyCommand};
+use say::{Failure, Say};
+
+use crate::exit::Exit;
+use crate::redact;
+
+/// Runs the command of this process's arguments.
+#[must_use]
+pub fn main() -> ExitCode {
+    let mut grammar = Arguments::command();
+    let words = first_word::with_command(std::env::args_os().collect(), &grammar);
+    let parsed = grammar
+        .try_get_matches_from_mut(words)
+        .and_then(|matches| Arguments::from_arg_matches(&matches));
+    let arguments = match parsed {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error),
+    };
+    let say = Say::new(&arguments.common);
+    match run(arguments, &say) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            say.failure(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+fn run(arguments: Arguments, say: &Say) -> Result<Exit, Failure> {
+    let directory = || arguments.common.directory();
+    match arguments.command {
+        Command::Open(options) => open::run(&options, &directory()?, say),
+        Command::Packet(options) => packet::run(&options, &directory()?, say),
+        Command::Key(KeyCommand::New) => key::new(&directory()?, say),
+        Command::Key(KeyCommand::Show) => key::show(&directory()?, say),
+        Command::Hosts => hosts::list(&directory()?, say),
+        Command::Host(HostCommand::Add(options)) => hosts::add(&options, &directory()?, say),
+        Command::Host(HostCommand::Remove { name }) => hosts::remove(&name, &directory()?, say),
+        Command::Completions { shell } => completions::run(shell, say),
+        Command::Man { command, directory } => man::run(&command, directory.as_deref(), say),
+    }
+}
+
+/// What clap says about words it does not understand, help and version
+/// included. It quotes words: nothing that may be a key is among them.
+fn usage(error: &clap::Error) -> ExitCode {
+    let plain = error.render().to_string();
+    let shown = redact::text(&plain);
+    if shown == plain {
+        // Coloured where a terminal is, and to the right stream.
+        let _ = error.print();
+    } else {
+        say::stderr(shown.trim_end());
+    }
+    if error.use_stderr() {
+        Exit::Usage.into()
+    } else {
+        Exit::Open.into()
+    }
+}

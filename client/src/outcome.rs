@@ -1,0 +1,80 @@
+//! What became of one host's request, as facts. Pure.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use spa_proto::{Addresses, Service};
+
+use crate::exit::Exit;
+use crate::probe::{Answered, Met};
+
+/// What became of one host's request.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The host's name.
+    pub host: String,
+    /// The port its server looks for packets at.
+    pub port: u16,
+    /// How it ended.
+    pub end: End,
+    /// Each address and what was sent to it.
+    pub deliveries: Vec<Delivery>,
+    /// What became of each service that was waited for.
+    pub services: Vec<(Service, State)>,
+    /// From the first packet to the end.
+    pub elapsed: Duration,
+}
+
+/// How it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The name has no address, or no address has a way to it. Why.
+    NoRoute(String),
+    /// Nothing was to be sent.
+    Rehearsed,
+    /// Sent, and nobody waited.
+    Sent,
+    /// Sent, and nothing there can be probed.
+    NotProbed,
+    /// Everything that can be probed answers.
+    Open,
+    /// Something does not answer.
+    Closed,
+}
+
+/// The packets to one address.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// Where to.
+    pub server: SocketAddr,
+    /// What the last one stated.
+    pub stated: Addresses,
+    /// How many were sent.
+    pub packets: u32,
+    /// Why the last one was not.
+    pub error: Option<String>,
+}
+
+/// What became of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It answers.
+    Open(Answered),
+    /// It does not; what was met at each address.
+    Closed(Vec<(IpAddr, Met)>),
+    /// There is no way to tell.
+    NotProbed,
+}
+
+impl Outcome {
+    /// The exit code of `spa` if this was the only host.
+    #[must_use]
+    pub const fn exit(&self) -> Exit {
+        match self.end {
+            End::NoRoute(_) => Exit::Route,
+            End::Rehearsed | End::Sent | End::Open => Exit::Open,
+            End::NotProbed => Exit::NotProbed,
+            End::Closed => Exit::Closed,
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Facts → one plain line, and the same facts as JSON. Pure.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use spa_proto::Addresses;
+
+use crate::outcome::{Delivery, End, Outcome, State};
+use crate::probe::Met;
+use crate::send::Sent;
+
+/// `12 ms`, `1.3 s`.
+#[must_use]
+pub fn span(span: Duration) -> String {
+    if span < Duration::from_secs(1) {
+        format!("{} ms", span.as_millis())
+    } else {
+        format!("{:.1} s", span.as_secs_f64())
+    }
+}
+
+/// One packet, for `-v`.
+#[must_use]
+pub fn packet(host: &str, sent: &Sent) -> String {
+    let (address, port) = (sent.server.ip(), sent.server.port());
+    let stated = stated(sent.stated);
+    match &sent.result {
+        Ok(bytes) => format!("{host}: {bytes} bytes to {address} port {port}, {stated}"),
+        Err(error) => format!("{host}: nothing to {address} port {port}: {error}"),
+    }
+}
+
+fn stated(stated: Addresses) -> String {
+    if stated.is_empty() {
+        return "for the address it comes from".into();
+    }
+    let addresses: Vec<_> = stated.iter().map(|address| address.to_string()).collect();
+    format!("for {}", addresses.join(" and "))
+}
+
+/// Why no address was reached.
+#[must_use]
+pub fn no_route(deliveries: &[Delivery]) -> String {
+    let each: Vec<_> = deliveries
+        .iter()
+        .map(|to| format!("{}: {}", to.server.ip(), to.error.as_deref().unwrap_or("?")))
+        .collect();
+    format!(
+        "nothing could be sent ({}); check this machine's network",
+        each.join(", ")
+    )
+}
+
+/// What a person is told. The first line says what is, the others what to check.
+#[must_use]
+pub fn text(outcome: &Outcome) -> String {
+    let host = &outcome.host;
+    match &outcome.end {
+        End::NoRoute(why) => format!("{host}: {why}"),
+        End::Rehearsed => {
+            let each: Vec<_> = reached(outcome).map(delivery).collect();
+            format!("{host}: would send a packet {}", each.join(", "))
+        }
+        End::Sent => format!("{host}: sent to {}, did not wait", addresses(outcome)),
+        End::NotProbed => format!(
+            "{host}: sent to {}; {}, so nobody can tell from here whether it is open",
+            addresses(outcome),
+            unprobed(outcome),
+        ),
+        End::Open => format!("{host}: {}", services(outcome)),
+        End::Closed => format!("{host}: {}\n{}", services(outcome), advice(outcome)),
+    }
+}
+
+fn reached(outcome: &Outcome) -> impl Iterator<Item = &Delivery> {
+    outcome.deliveries.iter().filter(|to| to.error.is_none())
+}
+
+fn delivery(to: &Delivery) -> String {
+    let (address, port) = (to.server.ip(), to.server.port());
+    format!("to {address} port {port}, {}", stated(to.stated))
+}
+
+fn addresses(outcome: &Outcome) -> String {
+    let addresses: Vec<_> = reached(outcome)
+        .map(|to| to.server.ip().to_string())
+        .collect();
+    addresses.join(", ")
+}
+
+fn unprobed(outcome: &Outcome) -> String {
+    let ports: Vec<_> = outcome
+        .services
+        .iter()
+        .map(|(s, _)| s.to_string())
+        .collect();
+    if ports.is_empty() {
+        "the configuration names no port of this host".into()
+    } else {
+        format!("{} does not answer probes", ports.join(", "))
+    }
+}
+
+fn services(outcome: &Outcome) -> String {
+    let mut parts = Vec::new();
+    for (service, state) in &outcome.services {
+        parts.push(match state {
+            State::Open(answered) => {
+                let after = span(answered.after);
+                format!("{service} open after {after} ({})", answered.address)
+            }
+            State::Closed(met) => {
+                let met: Vec<_> = met
+                    .iter()
+                    .map(|(address, met)| format!("{address}: {}", met_text(*met)))
+                    .collect();
+                let after = span(outcome.elapsed);
+                format!("{service} still closed after {after} ({})", met.join(", "))
+            }
+            State::NotProbed => format!("{service} asked for, cannot be probed"),
+        });
+    }
+    parts.join("; ")
+}
+
+const fn met_text(met: Met) -> &'static str {
+    match met {
+        Met::Silence => "no answer",
+        Met::Refusal => "connection refused",
+        Met::NoRoute => "no route",
+    }
+}
+
+/// What to check next, in the order in which it is most often the cause.
+fn advice(outcome: &Outcome) -> String {
+    let port = outcome.port;
+    let mut out =
+        String::from("  check: is this machine's clock right (compare `date -u` here and there)?");
+    let _ = write!(
+        out,
+        "\n  check: does UDP port {port} reach the server, and is it the server's `[listen] port`?"
+    );
+    out.push_str("\n  check: does the server know this machine's key (`spa key show`), allow this service, and have the key given here (`spad key show`)?");
+    let stated = reached(outcome).any(|to| !to.stated.is_empty());
+    if stated {
+        out.push_str("\n  check: does the server see this machine under the address the packet was for (`spa -v`)? Behind NAT, say `--for ADDR`");
+    }
+    let refused = |(_, state): &(_, State)| matches!(state, State::Closed(met) if met.iter().any(|(_, met)| *met == Met::Refusal));
+    if outcome.services.iter().any(refused) {
+        out.push_str("\n  check: does the service run? A connection was refused, which closed ports and missing services both do");
+    }
+    out.push_str("\n  `spad log` on the server says what became of the packet");
+    out
+}
+
+/// The same facts as JSON.
+#[must_use]
+pub fn json(outcome: &Outcome) -> Value {
+    let (result, error) = match &outcome.end {
+        End::NoRoute(why) => ("no_route", Some(why)),
+        End::Rehearsed => ("dry_run", None),
+        End::Sent => ("sent", None),
+        End::NotProbed => ("not_probed", None),
+        End::Open => ("open", None),
+        End::Closed => ("closed", None),
+    };
+    let deliveries: Vec<_> = outcome.deliveries.iter().map(delivery_json).collect();
+    let services: Vec<_> = outcome
+        .services
+        .iter()
+        .map(|(service, state)| match state {
+            State::Open(answered) => json!({
+                "service": service.to_string(),
+                "state": "open",
+                "address": answered.address,
+                "after_us": micros(answered.after),
+            }),
+            State::Closed(met) => json!({
+                "service": service.to_string(),
+                "state": "closed",
+                "met": met.iter().map(|(address, met)| json!({ "address": address, "met": met_text(*met) })).collect::<Vec<_>>(),
+            }),
+            State::NotProbed => json!({ "service": service.to_string(), "state": "not_probed" }),
+        })
+        .collect();
+    json!({
+        "host": outcome.host,
+        "result": result,
+        "exit": outcome.exit().code(),
+        "error": error,
+        "sent": deliveries,
+        "services": services,
+        "elapsed_us": micros(outcome.elapsed),
+    })
+}
+
+fn delivery_json(to: &Delivery) -> Value {
+    json!({
+        "address": to.server.ip(),
+        "port": to.server.port(),
+        "for": to.stated.iter().collect::<Vec<_>>(),
+        "packets": to.packets,
+        "error": to.error,
+    })
+}
+
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}

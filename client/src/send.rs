@@ -1,0 +1,121 @@
+//! [IO] One datagram to each of a server's addresses, each with a nonce and time
+//! of its own. Never waits for an answer: there is none.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+use spa_proto::{Addresses, Services};
+
+use crate::clock;
+use crate::knock::{self, Knocker};
+use crate::stated::Own;
+
+/// What the packets of one run have in common.
+pub struct Round<'a> {
+    /// The keys.
+    pub knocker: &'a Knocker,
+    /// Where to.
+    pub servers: &'a [SocketAddr],
+    /// What is asked for.
+    pub services: &'a Services,
+    /// For how many seconds; 0: as the policy says.
+    pub ttl: u32,
+    /// The command line's addresses; none: this machine's own, where global.
+    pub given: Addresses,
+}
+
+/// One packet on its way, or why it is not.
+#[derive(Debug)]
+pub struct Sent {
+    /// Where to.
+    pub server: SocketAddr,
+    /// What it states.
+    pub stated: Addresses,
+    /// Its length in bytes.
+    pub result: Result<usize, SendError>,
+}
+
+/// Why a packet was not sent.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// No way there.
+    #[error("{0}")]
+    System(#[from] io::Error),
+    /// No packet could be made.
+    #[error(transparent)]
+    Seal(#[from] spa_proto::SealError),
+    /// No randomness.
+    #[error(transparent)]
+    Key(#[from] spa_keys::KeyError),
+}
+
+impl Round<'_> {
+    /// Sends a fresh packet to every address.
+    #[must_use]
+    pub fn send(&self) -> Vec<Sent> {
+        self.routes()
+            .into_iter()
+            .map(|(server, stated, socket)| Sent {
+                server,
+                stated,
+                result: socket.map_err(SendError::from).and_then(|socket| {
+                    let request = knock::open(self.services.clone(), self.ttl, stated);
+                    let datagram =
+                        self.knocker
+                            .datagram(&request, clock::wall(), &knock::randomness()?)?;
+                    Ok(socket.send(&datagram)?)
+                }),
+            })
+            .collect()
+    }
+
+    /// What would be sent; sends nothing.
+    #[must_use]
+    pub fn rehearse(&self) -> Vec<Sent> {
+        self.routes()
+            .into_iter()
+            .map(|(server, stated, socket)| Sent {
+                server,
+                stated,
+                result: socket.map(|_| 0).map_err(SendError::from),
+            })
+            .collect()
+    }
+
+    /// A socket to each address and what its packet states. The sockets are new
+    /// each time: an earlier packet's ICMP error cannot fail this one, the way
+    /// may have changed, and no source port links two packets.
+    fn routes(&self) -> Vec<(SocketAddr, Addresses, io::Result<UdpSocket>)> {
+        let mut own = Own::default();
+        let mut routes = Vec::new();
+        for server in self.servers {
+            let route = route(*server);
+            if let Ok((_, source)) = &route {
+                own.note(*source);
+            }
+            routes.push((*server, route));
+        }
+        routes
+            .into_iter()
+            .map(|(server, route)| match route {
+                Ok((socket, source)) if self.given.is_empty() => {
+                    (server, own.stated_from(source), Ok(socket))
+                }
+                Ok((socket, _)) => (server, self.given, Ok(socket)),
+                Err(error) => (server, self.given, Err(error)),
+            })
+            .collect()
+    }
+}
+
+/// A socket connected to the server, and the address it is connected from.
+fn route(server: SocketAddr) -> io::Result<(UdpSocket, IpAddr)> {
+    let any = match server {
+        SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+        SocketAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
+    };
+    let socket = UdpSocket::bind((any, 0))?;
+    socket.connect(server)?;
+    let source = socket.local_addr()?.ip();
+    Ok((socket, source))
+}

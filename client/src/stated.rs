@@ -1,0 +1,205 @@
+//! Which addresses a packet states. Pure. docs/protocol.md, "Addresses".
+//!
+//! Stated addresses alone receive the grant, so a packet states its sender's
+//! own address only where that is one the server will see: behind network
+//! address translation it is not, and the packet's source decides instead.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use spa_proto::{Addresses, UnusableAddress, usable_address};
+
+/// Whether nothing between here and a server is expected to change this address.
+#[must_use]
+pub fn is_global(address: IpAddr) -> bool {
+    usable_address(address)
+        && match address {
+            IpAddr::V4(address) => is_global_v4(address),
+            IpAddr::V6(address) => is_global_v6(address),
+        }
+}
+
+const fn is_global_v4(address: Ipv4Addr) -> bool {
+    match address.octets() {
+        // This network; networks for reserved and future use.
+        [0 | 240..=255, ..] => false,
+        // Addresses shared behind a carrier's translation (RFC 6598).
+        [100, 64..=127, ..] => false,
+        // Protocol assignments, 464XLAT among them (RFC 7335).
+        [192, 0, 0, _] => false,
+        // Benchmarks (RFC 2544).
+        [198, 18..=19, ..] => false,
+        _ => !address.is_private(),
+    }
+}
+
+/// 2000::/3, all that is assigned as global unicast, without tunnels that have
+/// an end elsewhere (Teredo).
+const fn is_global_v6(address: Ipv6Addr) -> bool {
+    match address.segments() {
+        [0x2001, 0, ..] => false,
+        [first, ..] => first & 0xe000 == 0x2000,
+    }
+}
+
+/// This machine's own addresses toward a server, one a family at most, as the
+/// kernel chose them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Own {
+    v4: Option<Ipv4Addr>,
+    v6: Option<Ipv6Addr>,
+}
+
+impl Own {
+    /// Notes an address if it is global; of each family, the first counts.
+    pub fn note(&mut self, address: IpAddr) {
+        if !is_global(address) {
+            return;
+        }
+        match address {
+            IpAddr::V4(address) => _ = self.v4.get_or_insert(address),
+            IpAddr::V6(address) => _ = self.v6.get_or_insert(address),
+        }
+    }
+
+    /// What a packet that leaves from `source` states: its own address, and the
+    /// other family's where it is known.
+    ///
+    /// Nothing where its own address is not global. Stating the other family's
+    /// alone would keep the server from granting to this packet's source, and
+    /// then nobody would be granted anything in this family.
+    #[must_use]
+    pub fn stated_from(self, source: IpAddr) -> Addresses {
+        if !is_global(source) {
+            return Addresses::NONE;
+        }
+        let (v4, v6) = match source {
+            IpAddr::V4(address) => (Some(address), self.v6),
+            IpAddr::V6(address) => (self.v4, Some(address)),
+        };
+        Addresses::new(v4, v6).unwrap_or_default()
+    }
+}
+
+/// Why addresses of the command line cannot be stated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StatedError {
+    /// One of them.
+    #[error(transparent)]
+    Unusable(#[from] UnusableAddress),
+    /// Two of one family.
+    #[error("a packet states at most one IPv4 and one IPv6 address; run spa once for each")]
+    TwoOfOneFamily,
+}
+
+/// The addresses of the command line (`--for`).
+///
+/// # Errors
+/// An address that cannot be granted anything, or two of one family.
+pub fn given(addresses: &[IpAddr]) -> Result<Addresses, StatedError> {
+    let (mut v4, mut v6) = (None, None);
+    for address in addresses {
+        let before = match address {
+            IpAddr::V4(address) => v4.replace(*address).is_some(),
+            IpAddr::V6(address) => v6.replace(*address).is_some(),
+        };
+        if before {
+            return Err(StatedError::TwoOfOneFamily);
+        }
+    }
+    Ok(Addresses::new(v4, v6)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn own(addresses: &[&str]) -> Own {
+        let mut own = Own::default();
+        addresses.iter().for_each(|address| own.note(ip(address)));
+        own
+    }
+
+    fn stated(own: Own, source: &str) -> Vec<IpAddr> {
+        own.stated_from(ip(source)).iter().collect()
+    }
+
+    #[test]
+    fn addresses_that_others_see_differently_are_not_stated() {
+        for address in [
+            "10.0.0.1",
+            "172.16.0.1",
+            "172.31.255.1",
+            "192.168.1.1",
+            "100.64.0.1",
+            "100.127.0.1",
+            "169.254.1.1",
+            "127.0.0.1",
+            "0.0.0.0",
+            "0.1.2.3",
+            "192.0.0.2",
+            "198.18.0.1",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "fe80::1",
+            "fc00::1",
+            "fd12::1",
+            "ff02::1",
+            "::ffff:203.0.113.5",
+            "64:ff9b::1",
+            "2001:0:1::1",
+            "fec0::1",
+            "4000::1",
+        ] {
+            assert!(!is_global(ip(address)), "{address}");
+            assert!(stated(own(&[address]), address).is_empty(), "{address}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_the_internet_are_stated() {
+        for address in [
+            "203.0.113.5",
+            "100.63.0.1",
+            "172.32.0.1",
+            "8.8.8.8",
+            "2001:db8::5",
+            "2a00::1",
+        ] {
+            assert_eq!(stated(own(&[address]), address), [ip(address)]);
+        }
+    }
+
+    #[test]
+    fn a_packet_states_both_families_when_both_are_known() {
+        let both = own(&["203.0.113.5", "2001:db8::5"]);
+        let expected = [ip("203.0.113.5"), ip("2001:db8::5")];
+        assert_eq!(stated(both, "203.0.113.5"), expected);
+        assert_eq!(stated(both, "2001:db8::5"), expected);
+    }
+
+    #[test]
+    fn a_global_ipv6_address_does_not_take_the_grant_from_an_ipv4_address_behind_nat() {
+        let own = own(&["192.168.1.7", "2001:db8::5"]);
+        assert!(stated(own, "192.168.1.7").is_empty());
+        assert_eq!(stated(own, "2001:db8::5"), [ip("2001:db8::5")]);
+    }
+
+    #[test]
+    fn two_addresses_of_one_family_are_refused() {
+        let two = [ip("203.0.113.5"), ip("203.0.113.6")];
+        assert_eq!(given(&two), Err(StatedError::TwoOfOneFamily));
+        assert!(matches!(
+            given(&[ip("127.0.0.1")]),
+            Err(StatedError::Unusable(_))
+        ));
+        let both = given(&[ip("2001:db8::5"), ip("10.0.0.1")]).unwrap();
+        assert_eq!(both.iter().count(), 2);
+    }
+}
