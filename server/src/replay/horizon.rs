@@ -15,6 +15,9 @@ pub const MARGIN: Duration = Duration::from_secs(20);
 /// It is moved this often.
 pub const PERIOD: Duration = Duration::from_secs(10);
 
+/// A horizon this far ahead of the clock tells of a clock gone wrong.
+const REPORTED: Duration = Duration::from_secs(600);
+
 /// A clock that moved this much against the time since boot has stepped.
 const STEP: Duration = Duration::from_secs(1);
 
@@ -130,12 +133,15 @@ impl Horizon {
         *self = Self::at_start(Timestamp::default());
     }
 
-    /// How far beyond its usual place the horizon lies: over ten minutes, the
-    /// administrator should know of `spad replay reset`.
+    /// How far ahead of the clock the horizon lies, where that is over ten minutes
+    /// and more than the allowed skew explains: the administrator should know of
+    /// `spad replay reset`.
     #[must_use]
     pub fn ahead_of(&self, now: Timestamp) -> Option<Duration> {
+        let skew = self.moved.map_or(Duration::ZERO, |(_, skew)| skew);
+        let usual = REPORTED.max(skew.saturating_add(MARGIN).saturating_add(PERIOD));
         let ahead = self.used.abs_diff(now);
-        (self.used > now && ahead > Duration::from_secs(600)).then_some(ahead)
+        (self.used > now && ahead > usual).then_some(ahead)
     }
 }
 

@@ -120,4 +120,13 @@ fn more_than_ten_minutes_ahead_is_reported() {
         Some(Duration::from_secs(601))
     );
     assert_eq!(Horizon::at_start(at(0)).ahead_of(at(1000)), None);
+    let hour = Duration::from_secs(3600);
+    let mut horizon = Horizon::at_start(at(0));
+    horizon.put_in_force(at(1000 + 3620));
+    horizon.moved(now(1000, 5), hour);
+    assert_eq!(
+        horizon.ahead_of(at(1000)),
+        None,
+        "so much is usual with such a skew"
+    );
 }

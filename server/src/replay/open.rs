@@ -216,7 +216,7 @@ pub(super) fn start<D: Disk>(
         in_memory: false,
         lost: !ruling.trusted && ruling.horizon.is_none(),
         compaction_failed: false,
-        events: events(&ruling, &evidence.reading, &horizon, now.wall),
+        events: events(&ruling, &evidence.reading),
     };
     let mut opened = Opened {
         state,
@@ -225,6 +225,11 @@ pub(super) fn start<D: Disk>(
         holders,
     };
     opened.bring_to_disk(now, skew, &evidence)?;
+    let ahead = opened.horizon.ahead_of(now.wall);
+    opened
+        .state
+        .events
+        .extend(ahead.map(|by| StateEvent::HorizonAhead { by }));
     Ok(opened)
 }
 
@@ -290,19 +295,15 @@ fn holders(reading: &Reading) -> Vec<Holder> {
         .collect()
 }
 
-fn events(
-    ruling: &Ruling,
-    reading: &Reading,
-    horizon: &Horizon,
-    now: Timestamp,
-) -> Vec<StateEvent> {
+fn events(ruling: &Ruling, reading: &Reading) -> Vec<StateEvent> {
+    let damaged = reading.damaged;
     let unclean = (!ruling.trusted).then_some(StateEvent::UncleanStart {
         floor: ruling.floor,
-        damaged: reading.damaged,
+        damaged,
     });
-    let unknown = (!horizon.is_known()).then_some(StateEvent::HorizonUnknown);
-    let ahead = horizon
-        .ahead_of(now)
-        .map(|by| StateEvent::HorizonAhead { by });
-    unclean.into_iter().chain(unknown).chain(ahead).collect()
+    let unknown = ruling
+        .horizon
+        .is_none()
+        .then_some(StateEvent::HorizonUnknown);
+    unclean.into_iter().chain(unknown).collect()
 }
