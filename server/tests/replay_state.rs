@@ -543,7 +543,10 @@ fn on_a_read_only_disk_the_server_goes_on_in_memory_and_the_next_start_is_unclea
             let timestamp = now().wall;
             record(&mut opened, 1, timestamp).unwrap();
             opened.horizon.accept(timestamp).unwrap();
-            drop(opened);
+            assert!(
+                !opened.state.clean_stop().unwrap(),
+                "no clean mark, not in memory"
+            );
             mount(&["-o", "remount,bind,rw", state]);
             let mut opened = place.open();
             assert!(is_used(&opened, 1, timestamp));

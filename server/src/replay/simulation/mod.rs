@@ -9,15 +9,20 @@ mod medium;
 mod world;
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use spa_proto::Timestamp;
 
-use self::medium::Faults;
+use self::medium::{Faults, Platter};
 use self::world::{Clock, Step, World};
+use crate::clock::{BootTime, Now};
 use crate::config::OnStateError;
 use crate::replay::cache::Bounds;
 use crate::replay::disk::FileName;
+use crate::replay::open::{create_on, start};
+use crate::replay::record::JournalRecord;
 
 fn clock() -> impl Strategy<Value = Clock> {
     prop_oneof![
@@ -186,4 +191,49 @@ fn a_horizon_that_was_perhaps_lowered_is_in_force_lowered() {
             world.step(&step);
         }
     }
+}
+
+/// The one case that is not exact: how far packets were accepted while the disk
+/// failed, only the lost memory knew.
+#[test]
+fn after_a_boot_in_memory_nothing_up_to_now_and_twice_the_skew_is_accepted() {
+    let (platter, skew) = (Platter::default(), Duration::from_secs(60));
+    let at = |seconds: u64| Timestamp::from_micros(seconds * 1_000_000);
+    let now = |seconds| Now {
+        wall: at(seconds),
+        boot: BootTime::from_micros(1),
+    };
+    create_on(platter.clone(), None, [1; 16], now(1000), skew, at(0)).unwrap();
+    let open = |boot, seconds| {
+        let policy = OnStateError::Memory;
+        start(
+            platter.clone(),
+            None,
+            [boot; 16],
+            now(seconds),
+            skew,
+            policy,
+            Bounds::default(),
+        )
+        .unwrap()
+    };
+    let mut opened = open(1, 1000);
+    platter.set_faults(Faults {
+        journal: true,
+        ..Faults::default()
+    });
+    opened
+        .state
+        .append(&JournalRecord::BaseFloor { timestamp: at(1) })
+        .unwrap();
+    assert!(opened.state.is_in_memory());
+    platter.set_faults(Faults::default());
+    platter.cut_power(&mut |_| 0);
+    assert_eq!(open(2, 2000).cache.base_floor(), at(2120));
+    platter.cut_power(&mut |_| 0);
+    assert_eq!(
+        open(3, 3000).cache.base_floor(),
+        at(2120),
+        "and it is on the disk; the next is an ordinary one"
+    );
 }
