@@ -1,6 +1,14 @@
 //! `spad firewall`: the firewall's table.
 
-use super::{Failure, Options, Run};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::outcome::{note, print, print_json};
+use super::{Options, Run};
+use crate::firewall::{Standing, TrialChange, TrialEvent, TrialRow};
+use crate::writer::{self, InKernel, Shown};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -16,8 +24,154 @@ pub(crate) enum Command {
 }
 
 /// Runs it.
-pub(crate) fn run(_options: &Options, _command: &Command) -> Run {
-    Err(Failure::Failed(
-        "`spad firewall` is not written yet".to_owned(),
-    ))
+pub(crate) fn run(options: &Options, command: &Command) -> Run {
+    match command {
+        Command::Show => {
+            let shown = writer::show(&options.paths())?;
+            if options.json {
+                return print_json(&as_json(&shown));
+            }
+            print(in_words(&shown))
+        }
+        Command::Load => {
+            let events = writer::load(&options.paths())?;
+            if options.json {
+                let events: Vec<_> = events.iter().map(event_as_json).collect();
+                return print_json(&json!({ "loaded": true, "trials": events }));
+            }
+            for event in &events {
+                note(event_in_words(event));
+            }
+            print("the table inet spad stands")
+        }
+        Command::Remove => {
+            let ports: Vec<String> = writer::remove()?.iter().map(ToString::to_string).collect();
+            if options.json {
+                return print_json(&json!({ "removed": true, "shown": ports }));
+            }
+            note("a running daemon puts the table back: stop it first (systemctl stop spad)");
+            if ports.is_empty() {
+                return print("the table inet spad is gone; it hid nothing");
+            }
+            print(format_args!(
+                "the table inet spad is gone; anybody can reach {} now",
+                ports.join(", ")
+            ))
+        }
+    }
+}
+
+/// What stands in the kernel as comments, then the table.
+fn in_words(shown: &Shown) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = match &shown.kernel {
+        InKernel::Missing => writeln!(text, "# not loaded: nothing is hidden now"),
+        InKernel::Unseen(error) => {
+            writeln!(
+                text,
+                "# what the kernel holds cannot be seen ({error}): be root"
+            )
+        }
+        InKernel::Stands { grants, hidden } => {
+            let ports: Vec<String> = hidden
+                .iter()
+                .map(|(port, rest)| match rest {
+                    Some(rest) => format!("{port} (on trial, {} s left)", rest.as_secs()),
+                    None => port.to_string(),
+                })
+                .collect();
+            let grants: Vec<String> = grants
+                .iter()
+                .map(|(set, count)| format!("{set} {count}"))
+                .collect();
+            let ports = if ports.is_empty() {
+                "nothing".to_owned()
+            } else {
+                ports.join(", ")
+            };
+            writeln!(
+                text,
+                "# loaded; hidden: {ports}\n# elements: {}",
+                grants.join(", ")
+            )
+        }
+    };
+    for TrialRow { service, standing } in &shown.standings {
+        if *standing == Standing::Shown {
+            let _ = writeln!(
+                text,
+                "# {service} is shown: nobody reached it while it was on trial; `spad confirm` hides it"
+            );
+        }
+    }
+    text.push_str("# what `spad firewall load` loads:\n");
+    text.push_str(shown.text.trim_end());
+    text
+}
+
+fn as_json(shown: &Shown) -> serde_json::Value {
+    let kernel = match &shown.kernel {
+        InKernel::Missing => json!({ "loaded": false }),
+        InKernel::Unseen(error) => json!({ "error": error.to_string() }),
+        InKernel::Stands { grants, hidden } => {
+            let hidden: serde_json::Map<_, _> = hidden
+                .iter()
+                .map(|(port, rest)| {
+                    (
+                        port.to_string(),
+                        json!({ "trial_s": rest.map(|rest| rest.as_secs()) }),
+                    )
+                })
+                .collect();
+            json!({ "loaded": true, "elements": grants, "hidden": hidden })
+        }
+    };
+    let standings: serde_json::Map<_, _> = shown
+        .standings
+        .iter()
+        .map(|row| {
+            let word = match row.standing {
+                Standing::Hidden => "hidden",
+                Standing::OnTrial(_) => "on_trial",
+                Standing::Shown => "shown",
+            };
+            (row.service.to_string(), json!(word))
+        })
+        .collect();
+    json!({ "kernel": kernel, "standings": standings, "table": shown.text })
+}
+
+fn event_in_words(event: &TrialEvent) -> String {
+    let port = event.service;
+    match event.change {
+        TrialChange::Began(length) => format!(
+            "{port} is hidden on trial: it is shown again in {}, unless it is reached by a grant or `spad confirm` is said",
+            minutes(length)
+        ),
+        TrialChange::Reached => format!("{port} was reached by a grant: it stays hidden"),
+        TrialChange::Confirmed => format!("{port} is confirmed: it stays hidden"),
+        TrialChange::Over => format!(
+            "{port} is shown again: nobody reached it while it was on trial; `spad confirm` hides it"
+        ),
+    }
+}
+
+fn event_as_json(event: &TrialEvent) -> serde_json::Value {
+    let word = match event.change {
+        TrialChange::Began(_) => "began",
+        TrialChange::Reached => "reached",
+        TrialChange::Confirmed => "confirmed",
+        TrialChange::Over => "over",
+    };
+    json!({ "port": event.service.to_string(), "trial": word })
+}
+
+fn minutes(time: Duration) -> String {
+    let seconds = time.as_secs();
+    if seconds >= 60 && seconds.is_multiple_of(60) {
+        format!("{} min", seconds / 60)
+    } else {
+        format!("{seconds} s")
+    }
 }

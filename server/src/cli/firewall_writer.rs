@@ -1,14 +1,17 @@
 //! `spad firewall-writer`: the privileged process, started by `spad run`.
 
-use super::{Failure, Options, Run};
+use std::os::fd::AsFd as _;
+
+use super::{Options, Run};
+use crate::writer;
 
 /// What it takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {}
 
-/// Runs it.
-pub(crate) fn run(_options: &Options, _arguments: &Arguments) -> Run {
-    Err(Failure::Failed(
-        "`spad firewall-writer` is not written yet".to_owned(),
-    ))
+/// Runs it on standard input, which is the engine's socket.
+pub(crate) fn run(options: &Options, _arguments: &Arguments) -> Run {
+    let socket = std::io::stdin().as_fd().try_clone_to_owned()?;
+    writer::run(socket, &options.paths())?;
+    Ok(())
 }

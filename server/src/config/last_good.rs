@@ -72,6 +72,14 @@ pub fn load_or_last_good(paths: &Paths, now: Timestamp) -> Result<Usable, Findin
 /// # Errors
 /// What the file system says; the former ones are kept then.
 pub fn keep(paths: &Paths, files: &Files) -> std::io::Result<()> {
+    keep_in(&paths.guard_state(), files)
+}
+
+/// The same, for the writer: it works in its directory, and the one above is closed to it.
+///
+/// # Errors
+/// As [`keep`].
+pub fn keep_in(directory: &Path, files: &Files) -> std::io::Result<()> {
     let Some(server) = &files.server else {
         return Ok(());
     };
@@ -83,7 +91,7 @@ pub fn keep(paths: &Paths, files: &Files) -> std::io::Result<()> {
             .map(|(name, source)| (name.to_string(), source.text().to_owned()))
             .collect(),
     };
-    let path = place(paths);
+    let path = directory.join(NAME);
     let new = path.with_extension("new");
     match std::fs::remove_file(&new) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
@@ -99,8 +107,10 @@ pub fn keep(paths: &Paths, files: &Files) -> std::io::Result<()> {
     std::fs::rename(&new, &path)
 }
 
+const NAME: &str = "last-good.json";
+
 fn place(paths: &Paths) -> PathBuf {
-    paths.guard_state().join("last-good.json")
+    paths.guard_state().join(NAME)
 }
 
 /// The last good texts, less the clients whose files are gone now or disable them.

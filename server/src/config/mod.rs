@@ -35,7 +35,7 @@ pub use checked::{
 };
 pub use files::Files;
 pub use finding::{Finding, Findings, Severity};
-pub use last_good::{Usable, keep, load_or_last_good};
+pub use last_good::{Usable, keep, keep_in, load_or_last_good};
 pub use names::{ClientName, MAX_NAME, NameError, ServiceName};
 pub use network::{Network, NetworkError};
 pub use source::{Place, Source};

@@ -2,8 +2,8 @@
 //! that ask for it.
 //!
 //! Everything here is pure except [`link`], the engine's end of the socket to
-//! the privileged process, and `nft`, which starts the program of that name. Only [`crate::writer`]
-//! talks to the kernel, and only about the table `inet spad`.
+//! the privileged process. Only [`crate::writer`] talks to the kernel, and only
+//! about the table `inet spad`.
 
 pub mod element;
 
@@ -11,8 +11,15 @@ pub mod message;
 
 mod codec;
 
+pub mod table;
+
+pub mod trial;
+
 pub mod link;
 
-pub use element::{Change, ChangeId, Element, KernelElement, Step};
-pub use link::Writer;
-pub use message::{Answer, FirewallRefusal, FromWriter, ToWriter};
+pub use codec::BadMessage;
+pub use element::{Change, ChangeId, Element, KernelElement, MAX_STEPS, Step};
+pub use link::{LinkError, Writer};
+pub use message::{
+    Answer, FirewallRefusal, FromWriter, Standing, ToWriter, TrialChange, TrialEvent, TrialRow,
+};

@@ -1,1 +1,194 @@
-//! To be written.
+//! The firewall writer: the one process that may change the firewall.
+//!
+//! Started by the engine as root, it becomes `spad-fw` with CAP_NET_ADMIN alone,
+//! loads the table `inet spad` or adopts the one that stands, then takes the
+//! closed set of messages of `firewall::message`. It reads the configuration
+//! itself, so no message can widen a limit. It parses nothing that came from the
+//! network, and never touches any table but its own. It ends when its socket
+//! does; the table stays.
+
+mod before;
+mod guard;
+mod held;
+mod keeper;
+mod kernel;
+mod keys;
+mod limits;
+mod netlink;
+mod nft;
+mod once;
+mod privileges;
+mod socket;
+mod trial_file;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+
+use crate::clock;
+use crate::config::{self, Findings, Usable};
+use crate::firewall::{BadMessage, FromWriter};
+use crate::paths::Paths;
+
+use guard::Guard;
+use keeper::Keeper;
+use kernel::Kernel;
+use limits::Limits;
+use netlink::{Events, Netlink};
+use socket::Engine;
+
+pub use nft::NftError;
+pub use once::{InKernel, Shown, load, remove, show};
+
+/// Why the writer cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum WriterError {
+    /// The kernel would not let it.
+    #[error("changing the firewall needs CAP_NET_ADMIN\n  help: start spad as root")]
+    NoCapability,
+    /// Nobody to become.
+    #[error(
+        "there is neither a user `spad-fw` nor `nobody`\n  help: adduser --system --group --no-create-home spad-fw"
+    )]
+    NoUser,
+    /// The kernel refused a step down.
+    #[error("cannot {step}: {reason}\n  help: start spad as root, from systemd or a root shell")]
+    Refused {
+        /// What was tried.
+        step: &'static str,
+        /// What the kernel said.
+        reason: String,
+    },
+    /// Its own directory cannot be used.
+    #[error("cannot use {directory}: {reason}")]
+    Directory {
+        /// Which one.
+        directory: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
+    /// The configuration does not load, and there is no last good one.
+    #[error("{0}")]
+    Configuration(Findings),
+    /// The table could not be loaded.
+    #[error(transparent)]
+    Nft(#[from] NftError),
+    /// The engine sent what is no message.
+    #[error(transparent)]
+    Message(#[from] BadMessage),
+    /// The socket to the engine failed.
+    #[error("the socket to the engine: {0}")]
+    Socket(io::Error),
+    /// Netlink failed.
+    #[error("the kernel's firewall: {0}")]
+    Kernel(io::Error),
+}
+
+/// Runs the writer on its end of the engine's socket, until that ends.
+///
+/// # Errors
+/// Why it could not start or had to end; the engine was told, where it could be.
+pub fn run(socket: OwnedFd, paths: &Paths) -> Result<(), WriterError> {
+    let engine = Engine::new(socket);
+    match start(engine, paths) {
+        Ok(mut keeper) => keeper.run(),
+        Err((engine, error)) => {
+            engine.send(&FromWriter::Failed(error.to_string()))?;
+            Err(error)
+        }
+    }
+}
+
+/// Steps down, loads the table, says that it stands.
+fn start(engine: Engine, paths: &Paths) -> Result<Keeper, (Engine, WriterError)> {
+    let prepared = match prepare(paths) {
+        Ok(prepared) => prepared,
+        Err(error) => return Err((engine, error)),
+    };
+    let Prepared {
+        mut kernel,
+        mut guard,
+        events,
+        usable,
+        configuration,
+    } = prepared;
+    let now = clock::now().boot;
+    let adopted = match kernel.adopt(now) {
+        Ok(_) => true,
+        Err(Errno::NOENT) => false,
+        Err(error) => return Err((engine, WriterError::Kernel(error.into()))),
+    };
+    let config = usable.loaded.config;
+    let limits = Limits::of(&config);
+    let report = match guard.load(config, &mut kernel, now) {
+        Ok(report) => report,
+        Err(error) => return Err((engine, error)),
+    };
+    // Where the table had to be replaced, its grants are put in again.
+    if let Err(error) = kernel.put_back(now) {
+        return Err((engine, WriterError::Kernel(error.into())));
+    }
+    if usable.instead_of.is_none() {
+        keeper::keep(&usable.files);
+    }
+    let keeper = Keeper {
+        engine,
+        kernel,
+        guard,
+        limits,
+        events,
+        configuration,
+        broken: false,
+    };
+    let told = keeper.engine.send(&FromWriter::Ready { adopted });
+    match told.and_then(|()| keeper.report(report)) {
+        Ok(()) => Ok(keeper),
+        Err(error) => Err((keeper.engine, error)),
+    }
+}
+
+/// What is ready once the privileges are given away.
+struct Prepared {
+    kernel: Kernel,
+    guard: Guard,
+    events: Events,
+    usable: Usable,
+    configuration: PathBuf,
+}
+
+/// Reads what only root may read, and steps down.
+fn prepare(paths: &Paths) -> Result<Prepared, WriterError> {
+    privileges::check()?;
+    let identity = privileges::identity()?;
+    if identity.as_ref().is_some_and(|identity| identity.stand_in) {
+        warn("there is no user `spad-fw`, so the firewall writer runs as `nobody`");
+    }
+    let configuration = std::path::absolute(&paths.config).map_err(WriterError::Socket)?;
+    let usable =
+        config::load_or_last_good(paths, clock::now().wall).map_err(WriterError::Configuration)?;
+    privileges::enter_directory(&paths.guard_state(), identity.as_ref())?;
+    privileges::give_away(identity.as_ref())?;
+    // A socket that root opened would fail after the step down, so these come here.
+    let kernel = Kernel::new(Netlink::open().map_err(WriterError::Kernel)?);
+    let events = Events::open().map_err(WriterError::Kernel)?;
+    let (guard, warnings) = Guard::new(usable.loaded.config.clone(), Path::new("."));
+    for warning in warnings {
+        warn(&warning);
+    }
+    Ok(Prepared {
+        kernel,
+        guard,
+        events,
+        usable,
+        configuration,
+    })
+}
+
+/// Says something to whoever reads this process's standard error: the journal, or a terminal.
+fn warn(text: &str) {
+    use std::io::Write as _;
+    // Nobody is left to tell where that fails.
+    let _ = writeln!(io::stderr().lock(), "spad firewall-writer: {text}");
+}

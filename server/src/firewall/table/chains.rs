@@ -1,0 +1,185 @@
+//! The chains of the table `inet spad`: who is judged, how, and what strangers get.
+//!
+//! Pure. Why each rule stands where it stands was tried in real kernels;
+//! `server/tests/firewall.rs` tries it again.
+
+use std::num::NonZeroU16;
+
+use nftables::types::NfHook;
+
+use super::sets::SetName;
+use super::words::{
+    Word, accept, add_to, arrived_at, came_from, counter, delete_from, drop, for_this_host,
+    from_hidden, goto, has_no_flow_label, in_set, is_no_first_segment, is_reset, jump,
+    port_unreachable, protocol, reset, set_flow_label, state, udp_port, was_redirected,
+};
+use super::{Allowed, ChainOf};
+use crate::config::{AlwaysAllow, Answer};
+
+/// Just before `mangle`: after connection tracking and reassembly, before NAT
+/// moves a packet and before any ordinary firewall.
+const PRIORITY: i32 = -155;
+
+/// States of packets that belong to no connection of this host.
+const OF_STRANGERS: &[&str] = &["new", "untracked", "invalid"];
+
+type Rule = Vec<Word>;
+
+pub(super) fn all(
+    allowed: Allowed<'_>,
+    answer: Answer,
+    knock: Option<NonZeroU16>,
+    flow_labels: Option<u32>,
+) -> Vec<ChainOf> {
+    let mut chains = vec![
+        ordinary("strangers", strangers(answer)),
+        ordinary("trying", trying()),
+        ordinary("judge", judge()),
+        base("guard", NfHook::Prerouting, guard(allowed, knock)),
+        base("second", NfHook::Input, second(allowed)),
+        // Declared even where it is empty: a table loaded over another must not keep its rules.
+        base("labels", NfHook::Output, Vec::new()),
+    ];
+    if let (Some(seed), Some(labels)) = (flow_labels, chains.last_mut()) {
+        labels.rules = vec![vec![
+            is_reset(),
+            from_hidden(),
+            has_no_flow_label(),
+            set_flow_label(seed),
+        ]];
+    }
+    chains
+}
+
+fn ordinary(name: &'static str, rules: Vec<Rule>) -> ChainOf {
+    ChainOf {
+        name,
+        hook: None,
+        rules,
+    }
+}
+
+fn base(name: &'static str, hook: NfHook, rules: Vec<Rule>) -> ChainOf {
+    ChainOf {
+        name,
+        hook: Some((hook, PRIORITY)),
+        rules,
+    }
+}
+
+/// What strangers get. A reset or an unreachable port never goes to a broadcast
+/// or multicast address, nor answers a reset or a broken checksum: the kernel
+/// sees to that, as it does for its own.
+fn strangers(answer: Answer) -> Vec<Rule> {
+    match answer {
+        Answer::Drop => vec![vec![counter(), drop()]],
+        Answer::AsClosed => vec![
+            vec![counter()],
+            vec![protocol("tcp"), reset()],
+            vec![protocol("udp"), port_unreachable()],
+            vec![drop()],
+        ],
+    }
+}
+
+/// Notices that a port on trial was reached through a grant: a connection that a
+/// grant let in went on after this host had answered it.
+fn trying() -> Vec<Rule> {
+    let mut rules = Vec::new();
+    for trying in [SetName::Trying4, SetName::Trying6] {
+        rules.push(vec![
+            state(&["established"]),
+            in_set(trying),
+            add_to(SetName::Reached),
+        ]);
+    }
+    for (trying, grants) in [
+        (
+            SetName::Trying4,
+            [SetName::Grants4, SetName::Once4, SetName::Flow4],
+        ),
+        (
+            SetName::Trying6,
+            [SetName::Grants6, SetName::Once6, SetName::Flow6],
+        ),
+    ] {
+        for grant in grants {
+            rules.push(vec![state(&["new"]), in_set(grant), add_to(trying)]);
+        }
+    }
+    rules
+}
+
+/// Who may reach a hidden port.
+fn judge() -> Vec<Rule> {
+    let mut rules = vec![
+        vec![in_set(SetName::Trial), jump("trying")],
+        // Never `related`: a helper of connection tracking would let strangers in.
+        vec![state(&["established"]), accept()],
+        // Connection tracking may not have seen the beginning of these.
+        vec![in_set(SetName::Before4), accept()],
+        vec![in_set(SetName::Before6), accept()],
+        // A stray segment must not use up a grant for one connection.
+        vec![is_no_first_segment(), goto("strangers")],
+    ];
+    for (grants, flow, once) in [
+        (SetName::Grants4, SetName::Flow4, SetName::Once4),
+        (SetName::Grants6, SetName::Flow6, SetName::Once6),
+    ] {
+        rules.push(vec![in_set(grants), accept()]);
+        rules.push(vec![in_set(flow), accept()]);
+        // The hole moves to the 4-tuple, so that a first segment that was lost may come again.
+        rules.push(vec![
+            in_set(once),
+            delete_from(once),
+            add_to(flow),
+            accept(),
+        ]);
+    }
+    rules.push(vec![goto("strangers")]);
+    rules
+}
+
+/// By name, not by index: an interface that is missing must not make the table fail.
+fn always_allowed(allowed: Allowed<'_>) -> Vec<Rule> {
+    let mut rules = vec![vec![arrived_at("lo"), accept()]];
+    for one in allowed {
+        match one {
+            AlwaysAllow::Interface(name) if name == "lo" => {}
+            AlwaysAllow::Interface(name) => rules.push(vec![arrived_at(name), accept()]),
+            AlwaysAllow::Network(network) => rules.push(vec![came_from(network), accept()]),
+        }
+    }
+    rules
+}
+
+/// Before NAT, as the packets came.
+fn guard(allowed: Allowed<'_>, knock: Option<NonZeroU16>) -> Vec<Rule> {
+    let mut rules = always_allowed(allowed);
+    if let Some(port) = knock {
+        rules.push(vec![
+            udp_port(port),
+            state(OF_STRANGERS),
+            for_this_host(),
+            goto("strangers"),
+        ]);
+    }
+    rules.push(vec![
+        in_set(SetName::Hidden),
+        for_this_host(),
+        goto("judge"),
+    ]);
+    rules
+}
+
+/// What destination NAT moved to a hidden port of this host.
+fn second(allowed: Allowed<'_>) -> Vec<Rule> {
+    let mut rules = always_allowed(allowed);
+    rules.push(vec![state(&["established"]), accept()]);
+    rules.push(vec![
+        was_redirected(),
+        in_set(SetName::Hidden),
+        goto("judge"),
+    ]);
+    rules
+}

@@ -1,0 +1,235 @@
+//! The table `inet spad` in guard mode, as data.
+//!
+//! [`Table::of`] takes the configuration and how each hidden port stands and
+//! gives the whole table; [`Table::transaction`] is what `nft -j -f -` loads at
+//! once, [`Table::text`] is the same for people. Pure; a test in
+//! `server/tests/firewall.rs` shows that both mean the same to the kernel.
+//!
+//! Loading replaces rules and hidden ports, and keeps every grant.
+
+mod chains;
+
+mod sets;
+
+mod words;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use nftables::schema::{Chain, FlushObject, NfCmd, NfListObject};
+use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
+use serde_json::{Value, json};
+use spa_proto::Service;
+
+use super::message::Standing;
+use crate::config::{AlwaysAllow, Answer, Config, ListenPort};
+
+pub use sets::{SET_SIZE, SetName};
+
+use words::Word;
+
+/// The name of our table; its family is `inet`.
+pub const TABLE: &str = "spad";
+
+/// What the kernel and the machine bring to the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Surroundings {
+    /// Seeds the flow labels of our IPv6 resets; `None` where this kernel sets none itself.
+    pub flow_label_seed: Option<u32>,
+}
+
+/// The whole table: what is wanted of the kernel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Table {
+    chains: Vec<ChainOf>,
+    hidden: BTreeMap<Service, Option<Duration>>,
+}
+
+/// One chain with its rules.
+#[derive(Clone, Debug, PartialEq)]
+struct ChainOf {
+    name: &'static str,
+    hook: Option<(NfHook, i32)>,
+    rules: Vec<Vec<Word>>,
+}
+
+impl Table {
+    /// The table that `config` asks for, its hidden ports standing as `standings` says.
+    #[must_use]
+    pub fn of(
+        config: &Config,
+        standings: &BTreeMap<Service, Standing>,
+        surroundings: Surroundings,
+    ) -> Self {
+        let hidden = standings
+            .iter()
+            .filter_map(|(service, standing)| match standing {
+                Standing::Hidden => Some((*service, None)),
+                Standing::OnTrial(rest) => Some((*service, Some(*rest))),
+                Standing::Shown => None,
+            })
+            .collect();
+        let guard = &config.guard;
+        let flow_labels = match guard.answer {
+            Answer::AsClosed => surroundings.flow_label_seed,
+            Answer::Drop => None,
+        };
+        let knock = match config.listen.port {
+            ListenPort::One(port) => Some(port),
+            ListenPort::Any => None,
+        };
+        Self {
+            chains: chains::all(&guard.always_allow, guard.answer, knock, flow_labels),
+            hidden,
+        }
+    }
+
+    /// The commands that load the table in one transaction, for `nft -j -f -`.
+    /// Works where the table stands already, and keeps the elements of its sets
+    /// then, hidden ports apart.
+    #[must_use]
+    pub fn transaction(&self) -> Value {
+        let mut commands = vec![object(&NfCmd::Add(sets::table()))];
+        for set in SetName::ALL {
+            commands.push(object(&NfCmd::Add(set.declaration())));
+        }
+        for chain in &self.chains {
+            commands.push(object(&NfCmd::Add(NfListObject::Chain(chain.schema()))));
+        }
+        for chain in &self.chains {
+            let chain = FlushObject::Chain(chain.schema());
+            commands.push(object(&NfCmd::Flush(chain)));
+        }
+        for chain in &self.chains {
+            for rule in &chain.rules {
+                let words: Vec<&Value> = rule.iter().map(|word| &word.data).collect();
+                commands.push(json!({"add": {"rule": {
+                    "family": "inet", "table": TABLE, "chain": chain.name, "expr": words,
+                }}}));
+            }
+        }
+        for set in [SetName::Hidden, SetName::Trial] {
+            commands.push(object(&NfCmd::Flush(FlushObject::Set(Box::new(
+                set.schema(),
+            )))));
+            let elements: Vec<Value> = self.elements(set).map(element).collect();
+            if !elements.is_empty() {
+                commands.push(json!({"add": {"element": {
+                    "family": "inet", "table": TABLE, "name": set.as_str(), "elem": elements,
+                }}}));
+            }
+        }
+        json!({ "nftables": commands })
+    }
+
+    /// The hidden ports, and how long each stays so where it is on trial.
+    #[must_use]
+    pub const fn hidden(&self) -> &BTreeMap<Service, Option<Duration>> {
+        &self.hidden
+    }
+
+    /// The table as nftables' own language says it.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = format!("table inet {TABLE} {{\n");
+        for set in SetName::ALL {
+            let elements: Vec<String> = self
+                .elements(set)
+                .map(|(service, rest)| element_text(service, rest))
+                .collect();
+            text.push_str(&set.text(&elements));
+        }
+        for chain in &self.chains {
+            text.push_str(&chain.text());
+        }
+        text.push_str("}\n");
+        text
+    }
+
+    /// What is declared in a set: hidden ports, those on trial.
+    fn elements(&self, set: SetName) -> impl Iterator<Item = (Service, Option<Duration>)> {
+        self.hidden
+            .iter()
+            .filter(move |(_, rest)| match set {
+                SetName::Hidden => true,
+                SetName::Trial => rest.is_some(),
+                _ => false,
+            })
+            .map(|(service, rest)| (*service, *rest))
+    }
+}
+
+impl ChainOf {
+    fn schema(&self) -> Chain<'static> {
+        Chain {
+            family: NfFamily::INet,
+            table: TABLE.into(),
+            name: self.name.into(),
+            _type: self.hook.map(|_| NfChainType::Filter),
+            hook: self.hook.map(|(hook, _)| hook),
+            prio: self.hook.map(|(_, priority)| priority),
+            policy: self.hook.map(|_| NfChainPolicy::Accept),
+            ..Chain::default()
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("\tchain {} {{\n", self.name);
+        if let Some((hook, priority)) = self.hook {
+            let hook = format!("{hook:?}").to_lowercase();
+            // Writing to a string cannot fail.
+            let _ = writeln!(
+                text,
+                "\t\ttype filter hook {hook} priority {priority}; policy accept;"
+            );
+        }
+        for rule in &self.rules {
+            let words: Vec<&str> = rule.iter().map(|word| word.text.as_str()).collect();
+            let _ = writeln!(text, "\t\t{}", words.join(" "));
+        }
+        text.push_str("\t}\n");
+        text
+    }
+}
+
+/// The commands that take the table away, for `nft -j -f -`; nothing happens where it is not there.
+#[must_use]
+pub fn removal() -> Value {
+    let table = sets::table();
+    json!({ "nftables": [
+        object(&NfCmd::Add(table.clone())),
+        object(&NfCmd::Delete(table)),
+    ]})
+}
+
+/// Seconds, at least one: zero would mean for ever.
+fn seconds(time: Duration) -> u64 {
+    let up = u64::from(time.subsec_nanos() > 0);
+    time.as_secs().saturating_add(up).max(1)
+}
+
+fn element((service, rest): (Service, Option<Duration>)) -> Value {
+    let key = json!({"concat": [service.protocol.as_str(), service.port.get()]});
+    match rest {
+        None => key,
+        Some(rest) => json!({"elem": {"val": key, "timeout": seconds(rest)}}),
+    }
+}
+
+fn element_text(service: Service, rest: Option<Duration>) -> String {
+    let timeout = rest.map_or(String::new(), |rest| format!(" timeout {}s", seconds(rest)));
+    format!("{} . {}{timeout}", service.protocol, service.port)
+}
+
+/// A value of the crate's schema as JSON. Its types hold only text, numbers and
+/// lists, which always have a JSON form.
+fn object(value: &impl serde::Serialize) -> Value {
+    serde_json::to_value(value).unwrap_or(Value::Null)
+}
+
+/// The guard's own reading of `always_allow`.
+type Allowed<'a> = &'a [AlwaysAllow];
+
+#[cfg(test)]
+mod tests;

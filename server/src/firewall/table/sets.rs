@@ -1,0 +1,191 @@
+//! The sets of the table `inet spad`.
+//!
+//! Pure. Grants are elements with a timeout, so that the kernel closes the port
+//! whatever becomes of us. Each set of grants has a default timeout as well: an
+//! element without one of its own must not last for ever.
+
+use std::collections::HashSet;
+
+use nftables::schema::{NfListObject, Set, SetFlag, SetType, SetTypeValue, Table};
+use nftables::types::NfFamily;
+
+use super::TABLE;
+use super::words::Field;
+
+/// How many elements a set holds. A full set refuses; nothing is evicted.
+pub const SET_SIZE: u32 = 65_536;
+
+/// A set of our table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SetName {
+    /// Ports that nobody reaches without a grant; one on trial has a timeout.
+    Hidden,
+    /// Hidden ports that are on trial.
+    Trial,
+    /// Ports on trial that were reached through a grant.
+    Reached,
+    /// Grants to an IPv4 address.
+    Grants4,
+    /// Grants to an IPv6 address.
+    Grants6,
+    /// Grants that the first connection uses up, IPv4.
+    Once4,
+    /// Grants that the first connection uses up, IPv6.
+    Once6,
+    /// Grants for one source port, given so or used up by it, IPv4.
+    Flow4,
+    /// Grants for one source port, given so or used up by it, IPv6.
+    Flow6,
+    /// Connections that were there before their port was hidden, IPv4.
+    Before4,
+    /// Connections that were there before their port was hidden, IPv6.
+    Before6,
+    /// Connections through a grant to a port on trial that have not been answered yet, IPv4.
+    Trying4,
+    /// Connections through a grant to a port on trial that have not been answered yet, IPv6.
+    Trying6,
+}
+
+impl SetName {
+    /// Every set.
+    pub const ALL: [Self; 13] = [
+        Self::Hidden,
+        Self::Trial,
+        Self::Reached,
+        Self::Grants4,
+        Self::Grants6,
+        Self::Once4,
+        Self::Once6,
+        Self::Flow4,
+        Self::Flow6,
+        Self::Before4,
+        Self::Before6,
+        Self::Trying4,
+        Self::Trying6,
+    ];
+
+    /// Its name in the kernel.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hidden => "hidden",
+            Self::Trial => "trial",
+            Self::Reached => "reached",
+            Self::Grants4 => "grants4",
+            Self::Grants6 => "grants6",
+            Self::Once4 => "once4",
+            Self::Once6 => "once6",
+            Self::Flow4 => "flow4",
+            Self::Flow6 => "flow6",
+            Self::Before4 => "before4",
+            Self::Before6 => "before6",
+            Self::Trying4 => "trying4",
+            Self::Trying6 => "trying6",
+        }
+    }
+
+    /// Whether its elements hold IPv4 addresses, IPv6 addresses, or none.
+    #[must_use]
+    pub(super) const fn fields(self) -> &'static [Field] {
+        use Field::{Port, Protocol, Source4, Source6, SourcePort};
+        match self {
+            Self::Hidden | Self::Trial | Self::Reached => &[Protocol, Port],
+            Self::Grants4 | Self::Once4 => &[Source4, Protocol, Port],
+            Self::Grants6 | Self::Once6 => &[Source6, Protocol, Port],
+            Self::Flow4 | Self::Before4 | Self::Trying4 => &[Source4, SourcePort, Protocol, Port],
+            Self::Flow6 | Self::Before6 | Self::Trying6 => &[Source6, SourcePort, Protocol, Port],
+        }
+    }
+
+    /// Seconds that an element lasts which says nothing else.
+    const fn timeout(self) -> Option<u32> {
+        match self {
+            Self::Hidden | Self::Trial => None,
+            Self::Reached => Some(86_400),
+            Self::Grants4 | Self::Grants6 | Self::Once4 | Self::Once6 => Some(30),
+            Self::Flow4 | Self::Flow6 => Some(60),
+            Self::Before4 | Self::Before6 | Self::Trying4 | Self::Trying6 => Some(30),
+        }
+    }
+
+    /// Whether rules add to it or take from it.
+    const fn changed_by_rules(self) -> bool {
+        !matches!(
+            self,
+            Self::Hidden
+                | Self::Trial
+                | Self::Grants4
+                | Self::Grants6
+                | Self::Before4
+                | Self::Before6
+        )
+    }
+
+    pub(super) fn schema(self) -> Set<'static> {
+        let types: Vec<SetType> = self
+            .fields()
+            .iter()
+            .map(|field| match field {
+                Field::Source4 => SetType::Ipv4Addr,
+                Field::Source6 => SetType::Ipv6Addr,
+                Field::Protocol => SetType::InetProto,
+                Field::Port | Field::SourcePort => SetType::InetService,
+            })
+            .collect();
+        Set {
+            family: NfFamily::INet,
+            table: TABLE.into(),
+            name: self.as_str().into(),
+            set_type: SetTypeValue::Concatenated(types.into()),
+            // `dynamic` is not named: nft 1.0.6 does not know the word in JSON, and every
+            // version adds it by itself where a rule of the same transaction asks for it.
+            flags: Some(HashSet::from([SetFlag::Timeout])),
+            timeout: self.timeout(),
+            size: Some(SET_SIZE),
+            ..Set::default()
+        }
+    }
+
+    pub(super) fn declaration(self) -> NfListObject<'static> {
+        NfListObject::Set(Box::new(self.schema()))
+    }
+
+    pub(super) fn text(self, elements: &[String]) -> String {
+        let types: Vec<&str> = self
+            .fields()
+            .iter()
+            .map(|field| match field {
+                Field::Source4 => "ipv4_addr",
+                Field::Source6 => "ipv6_addr",
+                Field::Protocol => "inet_proto",
+                Field::Port | Field::SourcePort => "inet_service",
+            })
+            .collect();
+        let flags = if self.changed_by_rules() {
+            "dynamic,timeout"
+        } else {
+            "timeout"
+        };
+        let timeout = self
+            .timeout()
+            .map_or(String::new(), |seconds| format!("\t\ttimeout {seconds}s\n"));
+        let elements = if elements.is_empty() {
+            String::new()
+        } else {
+            format!("\t\telements = {{ {} }}\n", elements.join(", "))
+        };
+        format!(
+            "\tset {} {{\n\t\ttype {}\n\t\tsize {SET_SIZE}\n\t\tflags {flags}\n{timeout}{elements}\t}}\n",
+            self.as_str(),
+            types.join(" . "),
+        )
+    }
+}
+
+pub(super) fn table() -> NfListObject<'static> {
+    NfListObject::Table(Table {
+        family: NfFamily::INet,
+        name: TABLE.into(),
+        handle: None,
+    })
+}

@@ -1,0 +1,99 @@
+use super::*;
+use crate::config::{Guard, Network};
+
+fn config(answer: Answer, allowed: Vec<AlwaysAllow>) -> Config {
+    let directory = std::path::Path::new("/nowhere");
+    let mut files = crate::config::Files::none(directory);
+    let text = "hide = [\"ssh\"]\n[services]\nssh = \"tcp/22\"\n[listen]\nport = 62201\n";
+    files.server = Some(crate::config::Source::new(
+        &directory.join("spad.toml"),
+        text.to_owned(),
+    ));
+    let now = spa_proto::Timestamp::from_micros(0);
+    let loaded = crate::config::check(&files, crate::config::Occasion::Start, now).unwrap();
+    let trial = Duration::from_secs(600);
+    Config {
+        guard: Guard {
+            always_allow: allowed,
+            answer,
+            trial,
+        },
+        ..loaded.config
+    }
+}
+
+fn standings() -> BTreeMap<Service, Standing> {
+    BTreeMap::from([
+        ("tcp/22".parse().unwrap(), Standing::Hidden),
+        (
+            "udp/51820".parse().unwrap(),
+            Standing::OnTrial(Duration::from_millis(59_001)),
+        ),
+        ("tcp/80".parse().unwrap(), Standing::Shown),
+    ])
+}
+
+fn table(answer: Answer) -> Table {
+    let network: Network = "192.0.2.0/24".parse().unwrap();
+    let allowed = vec![
+        AlwaysAllow::Interface("lo".to_owned()),
+        AlwaysAllow::Interface("wg0".to_owned()),
+        AlwaysAllow::Network(network),
+    ];
+    let surroundings = Surroundings {
+        flow_label_seed: Some(7),
+    };
+    Table::of(&config(answer, allowed), &standings(), surroundings)
+}
+
+/// The whole table as people read it. A change here is a change of what the kernel does.
+#[test]
+fn the_table_is_the_one_that_was_tried() {
+    let expected = include_str!("snapshot.nft");
+    let text = table(Answer::AsClosed).text();
+    assert_eq!(text, expected, "\n{text}");
+}
+
+#[test]
+fn strangers_get_nothing_where_the_host_answers_nothing() {
+    let text = table(Answer::Drop).text();
+    assert!(text.contains("\tchain strangers {\n\t\tcounter drop\n\t}\n"));
+    assert!(!text.contains("reject") && !text.contains("jhash"));
+}
+
+#[test]
+fn related_connections_are_never_let_in() {
+    assert!(
+        !table(Answer::AsClosed)
+            .transaction()
+            .to_string()
+            .contains("related")
+    );
+}
+
+#[test]
+fn a_port_on_trial_has_a_timeout_and_one_shown_again_is_not_hidden() {
+    let table = table(Answer::AsClosed);
+    let transaction = table.transaction().to_string();
+    assert!(
+        transaction.contains(r#"{"timeout":60,"val":{"concat":["udp",51820]}}"#),
+        "{transaction}"
+    );
+    assert!(transaction.contains(r#"{"concat":["tcp",22]}"#));
+    assert!(!transaction.contains(r#"["tcp",80]"#));
+}
+
+#[test]
+fn loading_never_flushes_a_set_of_grants() {
+    let transaction = table(Answer::AsClosed).transaction();
+    let commands = transaction["nftables"].as_array().unwrap();
+    for command in commands {
+        if let Some(flushed) = command.get("flush") {
+            assert!(flushed.get("table").is_none() && flushed.get("ruleset").is_none());
+            if let Some(set) = flushed.get("set") {
+                assert!(["hidden", "trial"].contains(&set["name"].as_str().unwrap()));
+            }
+        }
+        assert!(command.get("delete").is_none());
+    }
+}

@@ -1,0 +1,348 @@
+//! The words that our rules are made of.
+//!
+//! Each is made once, as JSON for the kernel (in the `nftables` crate's schema
+//! where that has the word) and as text for people. Pure.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+
+use nftables::expr::{
+    BinaryOperation, CT, Expression, Fib, FibFlag, FibResult, JHash, Meta, MetaKey,
+    NamedExpression, Payload, PayloadBase, PayloadField, PayloadRaw, Prefix,
+};
+use nftables::stmt::{
+    Accept, Drop, JumpTarget, Mangle, Match, Operator, Reject, RejectType, Set, SetOp, Statement,
+};
+use nftables::types::RejectCode;
+use serde_json::{Value, json};
+
+use super::object;
+use super::sets::SetName;
+use crate::config::Network;
+
+/// One statement of a rule.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Word {
+    pub(super) data: Value,
+    pub(super) text: String,
+}
+
+impl Word {
+    fn new(statement: &Statement<'_>, text: impl Into<String>) -> Self {
+        Self {
+            data: object(statement),
+            text: text.into(),
+        }
+    }
+
+    fn compare(
+        left: Expression<'static>,
+        op: Operator,
+        right: Expression<'_>,
+        text: impl Into<String>,
+    ) -> Self {
+        Self::new(&Statement::Match(Match { left, right, op }), text)
+    }
+}
+
+/// What a rule reads of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Field {
+    Source4,
+    Source6,
+    SourcePort,
+    Protocol,
+    Port,
+}
+
+impl Field {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Source4 => "ip saddr",
+            Self::Source6 => "ip6 saddr",
+            Self::SourcePort => "th sport",
+            Self::Protocol => "meta l4proto",
+            Self::Port => "th dport",
+        }
+    }
+
+    fn expression(self) -> Expression<'static> {
+        match self {
+            Self::Source4 => payload("ip", "saddr"),
+            Self::Source6 => payload("ip6", "saddr"),
+            Self::SourcePort => payload("th", "sport"),
+            Self::Protocol => meta(MetaKey::L4proto),
+            Self::Port => payload("th", "dport"),
+        }
+    }
+}
+
+fn payload(protocol: &'static str, field: &'static str) -> Expression<'static> {
+    Expression::Named(NamedExpression::Payload(Payload::PayloadField(
+        PayloadField {
+            protocol: protocol.into(),
+            field: field.into(),
+        },
+    )))
+}
+
+fn meta(key: MetaKey) -> Expression<'static> {
+    Expression::Named(NamedExpression::Meta(Meta { key }))
+}
+
+fn ct(key: &'static str) -> Expression<'static> {
+    Expression::Named(NamedExpression::CT(CT {
+        key: key.into(),
+        family: None,
+        dir: None,
+    }))
+}
+
+fn string(text: &str) -> Expression<'_> {
+    Expression::String(Cow::Borrowed(text))
+}
+
+fn key(fields: &[Field]) -> (Expression<'static>, String) {
+    let expressions = fields.iter().map(|field| field.expression()).collect();
+    let texts: Vec<&str> = fields.iter().map(|field| field.text()).collect();
+    (
+        Expression::Named(NamedExpression::Concat(expressions)),
+        texts.join(" . "),
+    )
+}
+
+/// The packet's fields are an element of the set.
+pub(super) fn in_set(set: SetName) -> Word {
+    let (left, text) = key(set.fields());
+    let name = format!("@{}", set.as_str());
+    let text = format!("{text} {name}");
+    Word::compare(left, Operator::EQ, string(&name), text)
+}
+
+/// The port that the packet comes from is hidden: for answers.
+pub(super) fn from_hidden() -> Word {
+    let (left, text) = key(&[Field::Protocol, Field::SourcePort]);
+    let name = format!("@{}", SetName::Hidden.as_str());
+    let text = format!("{text} {name}");
+    Word::compare(left, Operator::EQ, string(&name), text)
+}
+
+/// Adds the packet's fields to the set.
+pub(super) fn add_to(set: SetName) -> Word {
+    let (elem, text) = key(set.fields());
+    let text = format!("add @{0} {{ {text} }}", set.as_str());
+    let statement = Statement::Set(Set {
+        op: SetOp::Add,
+        elem,
+        set: format!("@{}", set.as_str()).into(),
+    });
+    Word::new(&statement, text)
+}
+
+/// Takes the packet's fields out of the set. The crate's schema has no such word.
+pub(super) fn delete_from(set: SetName) -> Word {
+    let (elem, text) = key(set.fields());
+    let name = format!("@{}", set.as_str());
+    Word {
+        data: json!({"set": {"op": "delete", "elem": object(&elem), "set": name}}),
+        text: format!("delete {name} {{ {text} }}"),
+    }
+}
+
+/// The packet arrived at this interface, or one of these where the name ends in `*`.
+pub(super) fn arrived_at(interface: &str) -> Word {
+    // A name cannot hold quotes or white space: the configuration refuses them.
+    Word::compare(
+        meta(MetaKey::Iifname),
+        Operator::EQ,
+        string(interface),
+        format!("iifname \"{interface}\""),
+    )
+}
+
+/// The packet came from this network.
+pub(super) fn came_from(network: &Network) -> Word {
+    let field = match network.address {
+        IpAddr::V4(_) => Field::Source4,
+        IpAddr::V6(_) => Field::Source6,
+    };
+    let address = network.address.to_string();
+    let right = Expression::Named(NamedExpression::Prefix(Prefix {
+        addr: Box::new(string(&address)),
+        len: u32::from(network.prefix),
+    }));
+    let text = format!("{} {address}/{}", field.text(), network.prefix);
+    Word::compare(field.expression(), Operator::EQ, right, text)
+}
+
+/// The packet is for this host: an address of its own, or one that it listens to with others.
+pub(super) fn for_this_host() -> Word {
+    const KINDS: [&str; 4] = ["local", "broadcast", "anycast", "multicast"];
+    let fib = Expression::Named(NamedExpression::Fib(Fib {
+        result: FibResult::Type,
+        flags: HashSet::from([FibFlag::Daddr]),
+    }));
+    let kinds = KINDS
+        .iter()
+        .map(|kind| nftables::expr::SetItem::Element(string(kind)))
+        .collect();
+    Word::compare(
+        fib,
+        Operator::EQ,
+        Expression::Named(NamedExpression::Set(kinds)),
+        format!("fib daddr type {{ {} }}", KINDS.join(", ")),
+    )
+}
+
+/// The connection's state is one of these.
+pub(super) fn state(states: &[&'static str]) -> Word {
+    let list = Expression::List(states.iter().map(|state| string(state)).collect());
+    let text = format!("ct state {}", states.join(","));
+    Word::compare(ct("state"), Operator::IN, list, text)
+}
+
+/// A destination NAT rule moved the packet.
+pub(super) fn was_redirected() -> Word {
+    let right = Expression::List(vec![string("dnat")]);
+    Word::compare(ct("status"), Operator::IN, right, "ct status dnat")
+}
+
+/// The packet's transport protocol.
+pub(super) fn protocol(name: &'static str) -> Word {
+    Word::compare(
+        meta(MetaKey::L4proto),
+        Operator::EQ,
+        string(name),
+        format!("meta l4proto {name}"),
+    )
+}
+
+/// The packet is UDP to this port.
+pub(super) fn udp_port(port: NonZeroU16) -> Word {
+    Word::compare(
+        payload("udp", "dport"),
+        Operator::EQ,
+        Expression::Number(u32::from(port.get())),
+        format!("udp dport {port}"),
+    )
+}
+
+/// The packet is TCP and not the first of a connection.
+pub(super) fn is_no_first_segment() -> Word {
+    let flags = ["fin", "syn", "rst", "ack"];
+    // Two at a time: nft 1.0.6 does not read longer lists.
+    let mut any = string("ack");
+    for flag in ["rst", "syn", "fin"] {
+        let both = BinaryOperation::OR(vec![string(flag), any]);
+        any = Expression::BinaryOperation(Box::new(both));
+    }
+    let both = BinaryOperation::AND(payload("tcp", "flags"), any);
+    Word::compare(
+        Expression::BinaryOperation(Box::new(both)),
+        Operator::NEQ,
+        string("syn"),
+        format!("tcp flags & ({}) != syn", flags.join(" | ")),
+    )
+}
+
+/// The packet is a TCP reset.
+pub(super) fn is_reset() -> Word {
+    let flag = BinaryOperation::AND(payload("tcp", "flags"), string("rst"));
+    Word::compare(
+        Expression::BinaryOperation(Box::new(flag)),
+        Operator::EQ,
+        string("rst"),
+        "tcp flags & rst == rst",
+    )
+}
+
+/// The IPv6 packet has no flow label.
+pub(super) fn has_no_flow_label() -> Word {
+    Word::compare(
+        payload("ip6", "flowlabel"),
+        Operator::EQ,
+        Expression::Number(0),
+        "ip6 flowlabel 0",
+    )
+}
+
+/// Gives the IPv6 TCP packet a flow label, the same for each packet of the flow.
+/// Writes 24 bits, for nft writes whole bytes: 4 zero bits of the traffic class, then the label.
+pub(super) fn set_flow_label(seed: u32) -> Word {
+    let keys = vec![
+        payload("ip6", "daddr"),
+        payload("tcp", "sport"),
+        payload("tcp", "dport"),
+    ];
+    let hash = Expression::Named(NamedExpression::JHash(JHash {
+        hash_mod: 1 << 28,
+        offset: None,
+        expr: Box::new(Expression::Named(NamedExpression::Concat(keys))),
+        seed: Some(seed),
+    }));
+    let label = Expression::Named(NamedExpression::Payload(Payload::PayloadRaw(PayloadRaw {
+        base: PayloadBase::NH,
+        offset: 8,
+        len: 24,
+    })));
+    let statement = Statement::Mangle(Mangle {
+        key: label,
+        value: hash,
+    });
+    let text = format!(
+        "@nh,8,24 set jhash ip6 daddr . tcp sport . tcp dport mod {} seed {seed:#x}",
+        1_u32 << 28
+    );
+    Word::new(&statement, text)
+}
+
+/// Counts packets and bytes.
+pub(super) fn counter() -> Word {
+    Word {
+        data: json!({"counter": null}),
+        text: "counter".to_owned(),
+    }
+}
+
+/// Lets the packet pass this chain.
+pub(super) fn accept() -> Word {
+    Word::new(&Statement::Accept(Some(Accept {})), "accept")
+}
+
+/// Loses the packet.
+pub(super) fn drop() -> Word {
+    Word::new(&Statement::Drop(Some(Drop {})), "drop")
+}
+
+/// Goes on in another chain, and does not come back.
+pub(super) fn goto(chain: &'static str) -> Word {
+    let target = JumpTarget {
+        target: chain.into(),
+    };
+    Word::new(&Statement::Goto(target), format!("goto {chain}"))
+}
+
+/// Goes through another chain, and comes back.
+pub(super) fn jump(chain: &'static str) -> Word {
+    let target = JumpTarget {
+        target: chain.into(),
+    };
+    Word::new(&Statement::Jump(target), format!("jump {chain}"))
+}
+
+/// Answers as a closed TCP port does.
+pub(super) fn reset() -> Word {
+    let reject = Reject::new(Some(RejectType::TCPReset), None);
+    Word::new(&Statement::Reject(Some(reject)), "reject with tcp reset")
+}
+
+/// Answers as a closed UDP port does, in either family.
+pub(super) fn port_unreachable() -> Word {
+    let reject = Reject::new(Some(RejectType::ICMPX), Some(RejectCode::PortUnreach));
+    Word::new(
+        &Statement::Reject(Some(reject)),
+        "reject with icmpx port-unreachable",
+    )
+}

@@ -1,0 +1,328 @@
+//! Trials of newly hidden ports: so that nobody locks himself out of a distant machine.
+//!
+//! Pure. A port that was not hidden before is hidden on trial: until somebody
+//! reached it through a grant, or an administrator confirmed it. One whose trial
+//! ended without either is shown, and stays so until it is confirmed, or is
+//! taken out of `hide` and put there again. What stands here is kept in a file
+//! by the writer, since neither a restart nor a boot may forget it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use spa_proto::Service;
+
+use super::message::{Standing, TrialChange, TrialEvent, TrialRow};
+use crate::clock::BootTime;
+
+/// How each hidden port stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trials(BTreeMap<Service, Trial>);
+
+/// How one hidden port stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "standing", rename_all = "snake_case", deny_unknown_fields)]
+enum Trial {
+    /// Hidden for good.
+    Hidden,
+    /// On trial.
+    #[serde(rename = "on_trial")]
+    Running {
+        /// Microseconds after the boot of that name.
+        until: u64,
+        boot: String,
+    },
+    /// Its trial ended.
+    Shown,
+}
+
+/// The moment: which boot this is, and how long ago it was.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment<'a> {
+    /// The kernel's name of this boot.
+    pub boot: &'a str,
+    /// Time since then.
+    pub now: BootTime,
+}
+
+impl Trials {
+    /// Takes up what is hidden now: new ports go on trial for `length` (for good,
+    /// where that is zero), ports no longer hidden are forgotten. A trial that
+    /// another boot cut short begins anew.
+    pub fn hide(
+        &mut self,
+        hidden: &BTreeSet<Service>,
+        length: Duration,
+        moment: Moment<'_>,
+    ) -> Vec<TrialEvent> {
+        self.0.retain(|service, _| hidden.contains(service));
+        let mut events = Vec::new();
+        for service in hidden {
+            let cut_short = match self.0.get(service) {
+                None => true,
+                Some(Trial::Running { boot, .. }) => boot != moment.boot,
+                Some(Trial::Hidden | Trial::Shown) => false,
+            };
+            if !cut_short {
+                continue;
+            }
+            let trial = if length.is_zero() {
+                Trial::Hidden
+            } else {
+                events.push(TrialEvent {
+                    service: *service,
+                    change: TrialChange::Began(length),
+                });
+                Trial::Running {
+                    until: moment.now.saturating_add(length).as_micros(),
+                    boot: moment.boot.to_owned(),
+                }
+            };
+            self.0.insert(*service, trial);
+        }
+        events.extend(self.expire(moment));
+        events
+    }
+
+    /// Shows the ports whose trial has ended.
+    pub fn expire(&mut self, moment: Moment<'_>) -> Vec<TrialEvent> {
+        self.change(TrialChange::Over, Trial::Shown, |_, trial| {
+            matches!(trial, Trial::Running { until, .. } if *until <= moment.now.as_micros())
+        })
+    }
+
+    /// Hides for good those of these ports that are on trial.
+    pub fn reached(&mut self, ports: &BTreeSet<Service>) -> Vec<TrialEvent> {
+        self.change(TrialChange::Reached, Trial::Hidden, |service, trial| {
+            ports.contains(service) && matches!(trial, Trial::Running { .. })
+        })
+    }
+
+    /// Hides everything for good, also what is shown again.
+    pub fn confirm(&mut self) -> Vec<TrialEvent> {
+        self.change(TrialChange::Confirmed, Trial::Hidden, |_, trial| {
+            *trial != Trial::Hidden
+        })
+    }
+
+    fn change(
+        &mut self,
+        change: TrialChange,
+        to: Trial,
+        concerns: impl Fn(&Service, &Trial) -> bool,
+    ) -> Vec<TrialEvent> {
+        let mut events = Vec::new();
+        for (service, trial) in &mut self.0 {
+            if concerns(service, trial) {
+                *trial = to.clone();
+                events.push(TrialEvent {
+                    service: *service,
+                    change,
+                });
+            }
+        }
+        events
+    }
+
+    /// How each port stands at this moment.
+    #[must_use]
+    pub fn standings(&self, now: BootTime) -> BTreeMap<Service, Standing> {
+        let standing = |trial: &Trial| match trial {
+            Trial::Hidden => Standing::Hidden,
+            Trial::Running { until, .. } => {
+                Standing::OnTrial(BootTime::from_micros(*until).saturating_since(now))
+            }
+            Trial::Shown => Standing::Shown,
+        };
+        self.0
+            .iter()
+            .map(|(service, trial)| (*service, standing(trial)))
+            .collect()
+    }
+
+    /// The same as rows.
+    #[must_use]
+    pub fn rows(&self, now: BootTime) -> Vec<TrialRow> {
+        self.standings(now)
+            .into_iter()
+            .map(|(service, standing)| TrialRow { service, standing })
+            .collect()
+    }
+
+    /// When the next trial ends, if one runs.
+    #[must_use]
+    pub fn next_end(&self) -> Option<BootTime> {
+        self.0
+            .values()
+            .filter_map(|trial| match trial {
+                Trial::Running { until, .. } => Some(BootTime::from_micros(*until)),
+                Trial::Hidden | Trial::Shown => None,
+            })
+            .min()
+    }
+
+    /// The file's text.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let ports: BTreeMap<String, &Trial> = self
+            .0
+            .iter()
+            .map(|(service, trial)| (service.to_string(), trial))
+            .collect();
+        // A map of text to plain values always has a JSON form.
+        let mut text = serde_json::to_string_pretty(&ports).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+
+    /// Reads the file's text; `None` where it is damaged.
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<Self> {
+        let ports: BTreeMap<String, Trial> = serde_json::from_str(text).ok()?;
+        let ports = ports
+            .into_iter()
+            .map(|(service, trial)| Some((service.parse().ok()?, trial)));
+        ports.collect::<Option<_>>().map(Self)
+    }
+
+    /// What to go by where the file is damaged: everything stays hidden.
+    #[must_use]
+    pub fn all_hidden(hidden: &BTreeSet<Service>) -> Self {
+        Self(
+            hidden
+                .iter()
+                .map(|service| (*service, Trial::Hidden))
+                .collect(),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LENGTH: Duration = Duration::from_secs(600);
+
+    fn ports(texts: &[&str]) -> BTreeSet<Service> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn at(boot: &'static str, seconds: u64) -> Moment<'static> {
+        let now = BootTime::from_micros(seconds * 1_000_000);
+        Moment { boot, now }
+    }
+
+    fn standing(trials: &Trials, seconds: u64) -> Vec<Standing> {
+        let now = BootTime::from_micros(seconds * 1_000_000);
+        trials.standings(now).into_values().collect()
+    }
+
+    #[test]
+    fn a_newly_hidden_port_is_shown_again_when_nobody_reached_it() {
+        let mut trials = Trials::default();
+        let events = trials.hide(&ports(&["tcp/22"]), LENGTH, at("a", 10));
+        assert_eq!(events.len(), 1);
+        assert_eq!(
+            standing(&trials, 110),
+            [Standing::OnTrial(Duration::from_secs(500))]
+        );
+        assert!(trials.expire(at("a", 609)).is_empty());
+        assert_eq!(trials.expire(at("a", 610)).len(), 1);
+        assert_eq!(standing(&trials, 610), [Standing::Shown]);
+        assert!(trials.expire(at("a", 700)).is_empty(), "said once");
+    }
+
+    #[test]
+    fn a_port_whose_trial_is_over_is_not_hidden_again_by_a_restart_or_a_boot() {
+        let mut trials = Trials::default();
+        trials.hide(&ports(&["tcp/22"]), LENGTH, at("a", 0));
+        trials.expire(at("a", 600));
+        trials.hide(&ports(&["tcp/22"]), LENGTH, at("a", 601));
+        assert_eq!(standing(&trials, 601), [Standing::Shown]);
+        trials.hide(&ports(&["tcp/22"]), LENGTH, at("b", 1));
+        assert_eq!(standing(&trials, 1), [Standing::Shown]);
+        trials.hide(&ports(&[]), LENGTH, at("b", 2));
+        trials.hide(&ports(&["tcp/22"]), LENGTH, at("b", 3));
+        assert_eq!(
+            standing(&trials, 3),
+            [Standing::OnTrial(LENGTH)],
+            "taken out and added again"
+        );
+    }
+
+    #[test]
+    fn a_trial_that_ended_while_nothing_ran_is_over_at_the_next_start() {
+        let mut trials = Trials::default();
+        trials.hide(&ports(&["tcp/22"]), LENGTH, at("a", 0));
+        let events = trials.hide(&ports(&["tcp/22"]), LENGTH, at("a", 900));
+        assert_eq!(
+            events.first().map(|event| event.change),
+            Some(TrialChange::Over)
+        );
+        assert_eq!(standing(&trials, 900), [Standing::Shown]);
+    }
+
+    #[test]
+    fn a_trial_cut_short_by_a_boot_begins_anew_and_one_cut_short_by_a_restart_goes_on() {
+        let mut trials = Trials::default();
+        trials.hide(&ports(&["tcp/22"]), LENGTH, at("a", 0));
+        trials.hide(&ports(&["tcp/22"]), LENGTH, at("a", 100));
+        assert_eq!(
+            standing(&trials, 100),
+            [Standing::OnTrial(Duration::from_secs(500))]
+        );
+        trials.hide(&ports(&["tcp/22"]), LENGTH, at("b", 5));
+        assert_eq!(standing(&trials, 5), [Standing::OnTrial(LENGTH)]);
+    }
+
+    #[test]
+    fn a_reached_or_confirmed_port_stays_hidden_across_boots() {
+        let mut trials = Trials::default();
+        let both = ports(&["tcp/22", "tcp/80"]);
+        trials.hide(&both, LENGTH, at("a", 0));
+        assert_eq!(trials.reached(&ports(&["tcp/22", "udp/9"])).len(), 1);
+        assert_eq!(trials.confirm().len(), 1);
+        trials.hide(&both, LENGTH, at("b", 0));
+        assert_eq!(standing(&trials, 0), [Standing::Hidden, Standing::Hidden]);
+    }
+
+    #[test]
+    fn what_was_shown_again_can_be_confirmed() {
+        let mut trials = Trials::default();
+        trials.hide(&ports(&["tcp/22"]), LENGTH, at("a", 0));
+        trials.expire(at("a", 600));
+        assert_eq!(
+            trials.reached(&ports(&["tcp/22"])),
+            [],
+            "only a trial can be reached"
+        );
+        assert_eq!(trials.confirm().len(), 1);
+        assert_eq!(standing(&trials, 600), [Standing::Hidden]);
+    }
+
+    #[test]
+    fn no_trial_is_asked_for_with_a_length_of_zero() {
+        let mut trials = Trials::default();
+        assert!(
+            trials
+                .hide(&ports(&["tcp/22"]), Duration::ZERO, at("a", 0))
+                .is_empty()
+        );
+        assert_eq!(standing(&trials, 0), [Standing::Hidden]);
+    }
+
+    #[test]
+    fn the_file_says_what_was_written_and_damage_is_noticed() {
+        let mut trials = Trials::default();
+        trials.hide(&ports(&["tcp/22", "udp/51820"]), LENGTH, at("a", 7));
+        trials.reached(&ports(&["udp/51820"]));
+        let text = trials.to_text();
+        assert_eq!(Trials::from_text(&text), Some(trials));
+        assert_eq!(Trials::from_text(&text[..text.len() / 2]), None);
+        assert_eq!(
+            Trials::from_text(r#"{"tcp/0":{"standing":"hidden"}}"#),
+            None
+        );
+        assert_eq!(Trials::from_text(r#"{"tcp/1":{"standing":"else"}}"#), None);
+    }
+}

@@ -1,0 +1,131 @@
+//! [IO] Connections that were there before their port was hidden.
+//!
+//! On a host that had no connection tracking, the next segment of an
+//! established connection looks like a stray one: hiding ssh would cut the very
+//! session in which the administrator says so. So those that the kernel lists at
+//! that moment are let in by name. TCP only; the parser is pure.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use spa_proto::{Protocol, Service};
+
+use super::keys;
+use super::netlink::{Action, Lasts, Operation};
+
+/// How long such a connection may be silent until connection tracking has seen it.
+const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The most connections that are let in so.
+const MOST: usize = 10_000;
+
+/// What lets in the connections that these ports have now.
+pub(super) fn operations(ports: &BTreeSet<Service>) -> Vec<Operation> {
+    if ports.iter().all(|port| port.protocol != Protocol::Tcp) {
+        return Vec::new();
+    }
+    let files = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
+    let texts = files.map(|file| std::fs::read_to_string(file).unwrap_or_default());
+    let connections: BTreeSet<Connection> = texts
+        .iter()
+        .flat_map(|text| text.lines().filter_map(established))
+        .filter(|connection| ports.contains(&connection.service))
+        .collect();
+    connections
+        .into_iter()
+        .take(MOST)
+        .map(|connection| {
+            let (set, key) =
+                keys::of_connection(connection.address, connection.port, connection.service);
+            let action = Action::Add(Lasts::For(PATIENCE));
+            Operation { set, key, action }
+        })
+        .collect()
+}
+
+/// One established connection: the other end, and our port.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Connection {
+    address: IpAddr,
+    port: NonZeroU16,
+    service: Service,
+}
+
+/// Reads a line of `/proc/net/tcp` or `tcp6`; none for other states and the title.
+fn established(line: &str) -> Option<Connection> {
+    const ESTABLISHED: &str = "01";
+    let mut fields = line.split_ascii_whitespace().skip(1);
+    let (local, remote) = (fields.next()?, fields.next()?);
+    if fields.next()? != ESTABLISHED {
+        return None;
+    }
+    let (_, port) = end(local)?;
+    let (address, remote_port) = end(remote)?;
+    let service = Service {
+        protocol: Protocol::Tcp,
+        port,
+    };
+    Some(Connection {
+        address,
+        port: remote_port,
+        service,
+    })
+}
+
+/// Reads `ADDRESS:PORT`: the address as words in the machine's byte order, the port as a number.
+fn end(text: &str) -> Option<(IpAddr, NonZeroU16)> {
+    let (address, port) = text.split_once(':')?;
+    let port = NonZeroU16::new(u16::from_str_radix(port, 16).ok()?)?;
+    let mut octets = Vec::with_capacity(16);
+    for word in address.as_bytes().chunks(8) {
+        let word = u32::from_str_radix(std::str::from_utf8(word).ok()?, 16).ok()?;
+        octets.extend(word.to_ne_bytes());
+    }
+    let address = if let Ok(four) = <[u8; 4]>::try_from(octets.as_slice()) {
+        IpAddr::V4(Ipv4Addr::from(four))
+    } else {
+        let sixteen = <[u8; 16]>::try_from(octets.as_slice()).ok()?;
+        // A socket for both families shows IPv4 so; the packets are IPv4.
+        Ipv6Addr::from(sixteen).to_canonical()
+    };
+    Some((address, port))
+}
+
+#[cfg(test)]
+#[cfg(target_endian = "little")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_established_connection_is_read_and_a_listening_socket_is_not() {
+        let four = "   1: 0202A8C0:0016 0102A8C0:9C40 01 00000000:00000000 00:0 0 0 0 1 1";
+        let read = established(four).unwrap();
+        assert_eq!(read.address, "192.168.2.1".parse::<IpAddr>().unwrap());
+        assert_eq!(
+            (read.port.get(), read.service.to_string().as_str()),
+            (40_000, "tcp/22")
+        );
+        let listening = "   0: 00000000:0016 00000000:0000 0A 00000000:00000000 00:0 0 0 0 1 1";
+        assert_eq!(established(listening), None);
+        let mapped = "   2: 0000000000000000FFFF00000202A8C0:0016 0000000000000000FFFF00000102A8C0:9C40 01 0";
+        assert_eq!(established(mapped), Some(read));
+        let six = "   2: B80D0120000000000000000002000000:0016 B80D0120000000000000000001000000:0001 01 0";
+        let read = established(six).unwrap();
+        assert_eq!(read.address, "2001:db8::1".parse::<IpAddr>().unwrap());
+    }
+
+    #[test]
+    fn a_line_of_another_shape_is_passed_over() {
+        for line in [
+            "",
+            "sl local_address rem_address st",
+            "1: 1:2",
+            "1: xx:0016 yy:1 01",
+            "1: 00:16 é€:1 01",
+        ] {
+            assert_eq!(established(line), None, "{line}");
+        }
+    }
+}

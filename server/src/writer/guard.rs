@@ -1,0 +1,280 @@
+//! [IO] The table in the kernel: loaded, put back, its trials watched.
+//!
+//! Takes configurations and times; gives what happened to trials. The guard is
+//! what `spad firewall load` sets up at boot and what the writer keeps standing.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use spa_proto::Service;
+
+use super::netlink::{Action, Lasts, Operation};
+use super::trial_file::{self, Kept};
+use super::{WriterError, before, keys, nft};
+use crate::clock::BootTime;
+use crate::config::Config;
+use crate::firewall::table::{SetName, Surroundings, Table, removal};
+use crate::firewall::trial::{Moment, Trials};
+use crate::firewall::{Standing, TrialEvent, TrialRow};
+
+use super::kernel::Kernel;
+
+/// The table that should stand.
+#[derive(Debug)]
+pub(super) struct Guard {
+    config: Config,
+    trials: Trials,
+    directory: PathBuf,
+    boot: String,
+    surroundings: Surroundings,
+    /// Processes of `nft` that we ran: their events are our own.
+    pub(super) loaders: Vec<u32>,
+}
+
+/// What a load found and did.
+#[derive(Debug, Default)]
+pub(super) struct Loaded {
+    /// What happened to trials.
+    pub(super) events: Vec<TrialEvent>,
+    /// Something that somebody should know.
+    pub(super) warnings: Vec<String>,
+}
+
+impl Guard {
+    /// A guard for this configuration, not loaded yet; its memory is in `directory`.
+    pub(super) fn new(config: Config, directory: &Path) -> (Self, Vec<String>) {
+        let mut warnings = Vec::new();
+        let trials = match trial_file::read(directory, &config.hidden_ports()) {
+            Kept::Whole(trials) => trials,
+            Kept::Damaged(trials) => {
+                warnings.push(
+                    "the file trials.json is damaged: every hidden port stays hidden, without a trial"
+                        .to_owned(),
+                );
+                trials
+            }
+        };
+        let guard = Self {
+            config,
+            trials,
+            directory: directory.to_owned(),
+            boot: boot_id(),
+            surroundings: surroundings(),
+            loaders: Vec::new(),
+        };
+        (guard, warnings)
+    }
+
+    /// How each hidden port stands.
+    pub(super) fn rows(&self, now: BootTime) -> Vec<TrialRow> {
+        self.trials.rows(now)
+    }
+
+    /// The table as it should stand now.
+    pub(super) fn table(&self, now: BootTime) -> Table {
+        Table::of(&self.config, &self.trials.standings(now), self.surroundings)
+    }
+
+    /// The same guard after its hidden ports were taken up; nothing is loaded or written.
+    pub(super) fn after_hiding(mut self, now: BootTime) -> Self {
+        let length = self.config.guard.trial;
+        let moment = Moment {
+            boot: &self.boot,
+            now,
+        };
+        self.trials
+            .hide(&self.config.hidden_ports(), length, moment);
+        self
+    }
+
+    fn moment(&self, now: BootTime) -> Moment<'_> {
+        let boot = &self.boot;
+        Moment { boot, now }
+    }
+
+    /// Loads the table that `config` asks for; keeps everything as it was where that fails.
+    pub(super) fn load(
+        &mut self,
+        config: Config,
+        kernel: &mut Kernel,
+        now: BootTime,
+    ) -> Result<Loaded, WriterError> {
+        let mut trials = self.trials.clone();
+        let length = config.guard.trial;
+        let events = trials.hide(&config.hidden_ports(), length, self.moment(now));
+        let table = Table::of(&config, &trials.standings(now), self.surroundings);
+        let new = self.newly_hidden(&table, kernel);
+        self.load_table(&table)?;
+        let mut loaded = Loaded {
+            events,
+            warnings: Vec::new(),
+        };
+        if let Err(error) = kernel.in_pages(&before::operations(&new)) {
+            loaded.warnings.push(format!(
+                "connections that were there before their port was hidden may be cut: {error}"
+            ));
+        }
+        self.config = config;
+        if trials != self.trials {
+            self.trials = trials;
+            self.write(&mut loaded.warnings);
+        }
+        Ok(loaded)
+    }
+
+    /// Loads the same table again, after somebody else touched it.
+    pub(super) fn reload(&mut self, now: BootTime) -> Result<(), WriterError> {
+        let table = self.table(now);
+        self.load_table(&table)
+    }
+
+    fn load_table(&mut self, table: &Table) -> Result<(), WriterError> {
+        let transaction = table.transaction();
+        let mut result = nft::load(&transaction);
+        if matches!(result, Err(nft::NftError::Refused { .. })) {
+            // A table of another version, whose sets are of another make: it cannot be
+            // changed, only replaced. What it held is put back by the caller's memory.
+            result = nft::load(&joined(&removal(), &transaction));
+        }
+        self.loaders = vec![result?];
+        Ok(())
+    }
+
+    /// The ports that are hidden now and were not before.
+    fn newly_hidden(&self, table: &Table, kernel: &mut Kernel) -> BTreeSet<Service> {
+        let listed = kernel.netlink.list(SetName::Hidden).unwrap_or_default();
+        let before: BTreeSet<Service> = listed
+            .iter()
+            .filter_map(|(key, _)| keys::to_service(key))
+            .collect();
+        table
+            .hidden()
+            .keys()
+            .filter(|port| !before.contains(port))
+            .copied()
+            .collect()
+    }
+
+    /// When trials must be looked at again at the latest; none where none runs.
+    pub(super) fn next_trial_end(&self) -> Option<BootTime> {
+        self.trials.next_end()
+    }
+
+    /// Ends the trials of ports that were reached, or whose time is over.
+    pub(super) fn watch_trials(&mut self, kernel: &mut Kernel, now: BootTime) -> Loaded {
+        let mut loaded = Loaded::default();
+        if self.trials.next_end().is_none() {
+            return loaded;
+        }
+        let listed = kernel.netlink.list(SetName::Reached).unwrap_or_default();
+        let reached: BTreeSet<Service> = listed
+            .iter()
+            .filter_map(|(key, _)| keys::to_service(key))
+            .collect();
+        loaded.events = self.trials.reached(&reached);
+        let moment = Moment {
+            boot: &self.boot,
+            now,
+        };
+        let over = self.trials.expire(moment);
+        loaded.events.extend(over);
+        self.settle(&mut loaded, kernel, now);
+        loaded
+    }
+
+    /// Hides every port for good.
+    pub(super) fn confirm(&mut self, kernel: &mut Kernel, now: BootTime) -> Loaded {
+        let mut loaded = Loaded {
+            events: self.trials.confirm(),
+            warnings: Vec::new(),
+        };
+        self.settle(&mut loaded, kernel, now);
+        loaded
+    }
+
+    /// Writes down what changed and tells the kernel.
+    fn settle(&mut self, loaded: &mut Loaded, kernel: &mut Kernel, now: BootTime) {
+        if loaded.events.is_empty() {
+            return;
+        }
+        self.write(&mut loaded.warnings);
+        let standings = self.trials.standings(now);
+        for event in &loaded.events {
+            let standing = standings.get(&event.service).copied();
+            if let Err(error) = settle_port(kernel, event.service, standing) {
+                loaded
+                    .warnings
+                    .push(format!("{}: the kernel said {error}", event.service));
+            }
+        }
+    }
+
+    fn write(&self, warnings: &mut Vec<String>) {
+        if let Err(error) = trial_file::write(&self.directory, &self.trials) {
+            warnings.push(format!(
+                "cannot write down how trials stand, so the next start may begin them anew: {error}"
+            ));
+        }
+    }
+}
+
+/// Makes one port's place in the kernel what it should be now that its trial is over.
+fn settle_port(
+    kernel: &mut Kernel,
+    port: Service,
+    standing: Option<Standing>,
+) -> Result<(), Errno> {
+    let key = keys::of_service(port);
+    let operation = |set, action| Operation {
+        set,
+        key: key.clone(),
+        action,
+    };
+    // A port that is hidden for good must not be open between two transactions.
+    let hidden = match standing {
+        Some(Standing::Hidden) => vec![
+            operation(SetName::Hidden, Action::Delete),
+            operation(SetName::Hidden, Action::Add(Lasts::Forever)),
+        ],
+        _ => vec![operation(SetName::Hidden, Action::Delete)],
+    };
+    kernel.in_pages(&hidden)?;
+    for set in [SetName::Trial, SetName::Reached] {
+        kernel.in_pages(&[operation(set, Action::Delete)])?;
+    }
+    Ok(())
+}
+
+/// Takes the table away.
+pub(super) fn remove() -> Result<(), WriterError> {
+    nft::load(&removal())?;
+    Ok(())
+}
+
+/// The commands of both, in one transaction.
+fn joined(first: &serde_json::Value, second: &serde_json::Value) -> serde_json::Value {
+    let commands: Vec<&serde_json::Value> = [first, second]
+        .iter()
+        .filter_map(|part| part.get("nftables")?.as_array())
+        .flatten()
+        .collect();
+    serde_json::json!({ "nftables": commands })
+}
+
+/// The kernel's name of this boot; empty where it cannot be read, so that a
+/// trial goes on rather than begins anew.
+fn boot_id() -> String {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim().to_owned()
+}
+
+/// What the kernel does by itself.
+pub(super) fn surroundings() -> Surroundings {
+    let labels = std::fs::read_to_string("/proc/sys/net/ipv6/auto_flowlabels");
+    let by_default = matches!(labels.unwrap_or_default().trim(), "1" | "3");
+    let seed = by_default.then(|| spa_keys::random_bytes().map_or(1, u32::from_ne_bytes));
+    Surroundings {
+        flow_label_seed: seed,
+    }
+}

@@ -1,0 +1,213 @@
+//! [IO] The writer at work: messages in, the kernel changed, answers out; and
+//! the table put back when somebody else touched it.
+//!
+//! One thread, one loop. Parses nothing that came from the network.
+
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::WriterError;
+use super::guard::{Guard, Loaded};
+use super::kernel::Kernel;
+use super::limits::Limits;
+use super::netlink::Events;
+use super::socket::{Came, Engine};
+use crate::clock::{self, BootTime};
+use crate::config::{self, Files, Occasion};
+use crate::firewall::message::MAX_LISTED;
+use crate::firewall::{Answer, Change, FirewallRefusal, FromWriter, KernelElement, ToWriter};
+
+/// How often a running trial is looked at, and a failed repair tried again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Everything the writer has.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    pub(super) engine: Engine,
+    pub(super) kernel: Kernel,
+    pub(super) guard: Guard,
+    pub(super) limits: Limits,
+    pub(super) events: Events,
+    pub(super) configuration: std::path::PathBuf,
+    /// The table is not what it should be, and putting it back failed.
+    pub(super) broken: bool,
+}
+
+impl Keeper {
+    /// Works until the engine ends or says so. The table stays.
+    pub(super) fn run(&mut self) -> Result<(), WriterError> {
+        loop {
+            self.wait()?;
+            if self.someone_touched_it() {
+                self.repair()?;
+            }
+            let report = self.guard.watch_trials(&mut self.kernel, boot());
+            self.report(report)?;
+            loop {
+                match self.engine.receive()? {
+                    Came::Message(ToWriter::Stop) | Came::End => return Ok(()),
+                    Came::Message(message) => self.obey(message)?,
+                    Came::Nothing => break,
+                }
+            }
+        }
+    }
+
+    /// Waits for a message, an event, or the time to look again.
+    fn wait(&self) -> Result<(), WriterError> {
+        let timeout = match (self.broken, self.guard.next_trial_end()) {
+            (true, _) => Some(PAUSE),
+            (false, Some(end)) => Some(end.saturating_since(boot()).min(PAUSE)),
+            (false, None) => None,
+        };
+        let timeout = timeout.and_then(|timeout| {
+            // Never zero: a trial's end is a moment, not a reason to spin.
+            Timespec::try_from(timeout.max(Duration::from_millis(1))).ok()
+        });
+        let mut ready = [
+            PollFd::new(&self.engine, PollFlags::IN),
+            PollFd::new(&self.events, PollFlags::IN),
+        ];
+        match poll(&mut ready, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(WriterError::Socket(error.into())),
+        }
+    }
+
+    fn obey(&mut self, message: ToWriter) -> Result<(), WriterError> {
+        match message {
+            ToWriter::Change(change) => {
+                let result = self.change(&change)?;
+                let id = change.id;
+                self.engine.send(&FromWriter::Answer(Answer { id, result }))
+            }
+            ToWriter::List => self.list(),
+            ToWriter::Reload => {
+                let result = self.reload()?;
+                self.engine.send(&FromWriter::Reloaded(result))
+            }
+            ToWriter::Confirm => {
+                let report = self.guard.confirm(&mut self.kernel, boot());
+                let result = match report.warnings.first() {
+                    Some(warning) => Err(warning.clone()),
+                    None => Ok(u32::try_from(report.events.len()).unwrap_or(u32::MAX)),
+                };
+                self.report(report)?;
+                self.engine.send(&FromWriter::Confirmed(result))
+            }
+            ToWriter::Trials => {
+                let mut rows = self.guard.rows(boot());
+                rows.truncate(MAX_LISTED);
+                self.engine.send(&FromWriter::Trials(rows))
+            }
+            // The caller ends the loop.
+            ToWriter::Stop => Ok(()),
+        }
+    }
+
+    fn change(&mut self, change: &Change) -> Result<Result<(), FirewallRefusal>, WriterError> {
+        if let Err(refusal) = self.limits.check(change) {
+            return Ok(Err(refusal));
+        }
+        let mut result = self.kernel.change(&change.steps, boot());
+        if result == Err(FirewallRefusal::TableMissing) {
+            self.repair()?;
+            if !self.broken {
+                result = self.kernel.change(&change.steps, boot());
+            }
+        }
+        Ok(result)
+    }
+
+    fn list(&mut self) -> Result<(), WriterError> {
+        let mut listed = self.kernel.list();
+        if listed.is_err() {
+            self.repair()?;
+            listed = self.kernel.list();
+        }
+        let elements = listed.unwrap_or_default();
+        let mut pages = elements.chunks(MAX_LISTED).peekable();
+        if pages.peek().is_none() {
+            return self.page(&[], true);
+        }
+        while let Some(page) = pages.next() {
+            self.page(page, pages.peek().is_none())?;
+        }
+        Ok(())
+    }
+
+    fn page(&self, elements: &[KernelElement], last: bool) -> Result<(), WriterError> {
+        let elements = elements.to_vec();
+        self.engine.send(&FromWriter::Listed { elements, last })
+    }
+
+    /// Reads the configuration anew and loads what it asks for; the inner error
+    /// leaves everything as it was.
+    fn reload(&mut self) -> Result<Result<(), String>, WriterError> {
+        let now = clock::now();
+        let files = Files::read(&self.configuration);
+        let loaded = match config::check(&files, Occasion::Change, now.wall) {
+            Ok(loaded) => loaded,
+            Err(findings) => return Ok(Err(findings.to_string())),
+        };
+        let limits = Limits::of(&loaded.config);
+        match self.guard.load(loaded.config, &mut self.kernel, now.boot) {
+            Ok(report) => {
+                self.limits = limits;
+                self.report(report)?;
+                keep(&files);
+                Ok(Ok(()))
+            }
+            Err(error) => Ok(Err(error.to_string())),
+        }
+    }
+
+    fn someone_touched_it(&self) -> bool {
+        let mut own = self.guard.loaders.clone();
+        own.push(self.kernel.netlink.port());
+        self.broken | self.events.others_touched_us(&own)
+    }
+
+    /// Puts the table back, and what it held.
+    fn repair(&mut self) -> Result<(), WriterError> {
+        let now = boot();
+        let result = self.guard.reload(now).and_then(|()| {
+            let put_back = self.kernel.put_back(now);
+            put_back.map_err(|error| WriterError::Kernel(error.into()))
+        });
+        let said_before = std::mem::replace(&mut self.broken, result.is_err());
+        match result {
+            Ok(grants) => self.engine.send(&FromWriter::Restored { grants }),
+            Err(_) if said_before => Ok(()),
+            Err(error) => {
+                let text = error.to_string();
+                self.engine.send(&FromWriter::NotRestored(text))
+            }
+        }
+    }
+
+    /// Tells what happened to trials.
+    pub(super) fn report(&self, report: Loaded) -> Result<(), WriterError> {
+        for warning in &report.warnings {
+            super::warn(warning);
+        }
+        for event in report.events {
+            self.engine.send(&FromWriter::Trial(event))?;
+        }
+        Ok(())
+    }
+}
+
+/// Keeps the texts of a configuration that is in force for a start with a broken one.
+pub(super) fn keep(files: &Files) {
+    if let Err(error) = config::keep_in(std::path::Path::new("."), files) {
+        super::warn(&format!(
+            "cannot keep this configuration for a start with a broken one: {error}"
+        ));
+    }
+}
+
+fn boot() -> BootTime {
+    clock::now().boot
+}

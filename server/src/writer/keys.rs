@@ -1,0 +1,169 @@
+//! Elements as the kernel's sets spell them.
+//!
+//! Pure: element to set and key bytes, and back. Each field of a key takes a
+//! multiple of four bytes, padded with zeros, network byte order.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU16;
+
+use spa_proto::{Protocol, Service};
+
+use crate::firewall::Element;
+use crate::firewall::table::SetName;
+
+/// The sets that hold grants.
+pub(super) const GRANTS: [SetName; 6] = [
+    SetName::Grants4,
+    SetName::Grants6,
+    SetName::Once4,
+    SetName::Once6,
+    SetName::Flow4,
+    SetName::Flow6,
+];
+
+/// The set that an element belongs into.
+pub(super) const fn set_of(element: &Element) -> SetName {
+    match (element.address, element.once, element.source_port) {
+        (IpAddr::V4(_), _, Some(_)) => SetName::Flow4,
+        (IpAddr::V6(_), _, Some(_)) => SetName::Flow6,
+        (IpAddr::V4(_), true, None) => SetName::Once4,
+        (IpAddr::V6(_), true, None) => SetName::Once6,
+        (IpAddr::V4(_), false, None) => SetName::Grants4,
+        (IpAddr::V6(_), false, None) => SetName::Grants6,
+    }
+}
+
+/// The key of an element in its set.
+pub(super) fn of_element(element: &Element) -> Vec<u8> {
+    let mut key = Vec::with_capacity(28);
+    match element.address {
+        IpAddr::V4(address) => key.extend(address.octets()),
+        IpAddr::V6(address) => key.extend(address.octets()),
+    }
+    if let Some(port) = element.source_port {
+        put_port(&mut key, port);
+    }
+    key.extend(of_service(element.service));
+    key
+}
+
+/// The key of a connection that was there before its port was hidden.
+pub(super) fn of_connection(
+    address: IpAddr,
+    port: NonZeroU16,
+    service: Service,
+) -> (SetName, Vec<u8>) {
+    let set = match address {
+        IpAddr::V4(_) => SetName::Before4,
+        IpAddr::V6(_) => SetName::Before6,
+    };
+    let element = Element {
+        address,
+        service,
+        source_port: Some(port),
+        once: false,
+    };
+    (set, of_element(&element))
+}
+
+/// The key of a port in the sets of ports.
+pub(super) fn of_service(service: Service) -> Vec<u8> {
+    let mut key = vec![service.protocol.number(), 0, 0, 0];
+    put_port(&mut key, service.port);
+    key
+}
+
+fn put_port(key: &mut Vec<u8>, port: NonZeroU16) {
+    key.extend(port.get().to_be_bytes());
+    key.extend([0, 0]);
+}
+
+/// The port with this key.
+pub(super) fn to_service(key: &[u8]) -> Option<Service> {
+    let (protocol, rest) = key.split_first_chunk::<4>()?;
+    let (port, rest) = take_port(rest)?;
+    let [number, 0, 0, 0] = *protocol else {
+        return None;
+    };
+    let protocol = Protocol::from_number(number)?;
+    rest.is_empty().then_some(Service { protocol, port })
+}
+
+/// The element with this key in this set.
+pub(super) fn to_element(set: SetName, key: &[u8]) -> Option<Element> {
+    let (four, flow, once) = match set {
+        SetName::Grants4 => (true, false, false),
+        SetName::Grants6 => (false, false, false),
+        SetName::Once4 => (true, false, true),
+        SetName::Once6 => (false, false, true),
+        SetName::Flow4 => (true, true, false),
+        SetName::Flow6 => (false, true, false),
+        _ => return None,
+    };
+    let (address, rest): (IpAddr, &[u8]) = if four {
+        let (octets, rest) = key.split_first_chunk::<4>()?;
+        (Ipv4Addr::from(*octets).into(), rest)
+    } else {
+        let (octets, rest) = key.split_first_chunk::<16>()?;
+        (Ipv6Addr::from(*octets).into(), rest)
+    };
+    let (source_port, rest) = if flow {
+        let (port, rest) = take_port(rest)?;
+        (Some(port), rest)
+    } else {
+        (None, rest)
+    };
+    Some(Element {
+        address,
+        service: to_service(rest)?,
+        source_port,
+        once,
+    })
+}
+
+fn take_port(key: &[u8]) -> Option<(NonZeroU16, &[u8])> {
+    let (port, rest) = key.split_first_chunk::<4>()?;
+    let [high, low, 0, 0] = *port else {
+        return None;
+    };
+    Some((NonZeroU16::new(u16::from_be_bytes([high, low]))?, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn every_element_is_found_again_by_its_set_and_key(
+            four: bool,
+            bits: u128,
+            protocol in prop::sample::select(Protocol::ALL.to_vec()),
+            port in 1..=u16::MAX,
+            source in 0..=u16::MAX,
+            once: bool,
+        ) {
+            let address = if four {
+                IpAddr::V4(Ipv4Addr::from_bits(bits as u32))
+            } else {
+                IpAddr::V6(Ipv6Addr::from_bits(bits))
+            };
+            let source_port = NonZeroU16::new(source).filter(|_| !once);
+            let service = Service { protocol, port: NonZeroU16::new(port).unwrap() };
+            let element = Element { address, service, source_port, once };
+            let key = of_element(&element);
+            prop_assert_eq!(key.len() % 4, 0);
+            prop_assert_eq!(to_element(set_of(&element), &key), Some(element));
+        }
+
+        #[test]
+        fn odd_keys_are_nobodys(key in prop::collection::vec(any::<u8>(), 0..40)) {
+            for set in SetName::ALL {
+                if let Some(element) = to_element(set, &key) {
+                    prop_assert_eq!(of_element(&element), key.clone());
+                }
+            }
+        }
+    }
+}

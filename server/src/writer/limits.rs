@@ -1,0 +1,154 @@
+//! The limits that no message can widen.
+//!
+//! Pure: a change and the writer's own reading of the configuration in, a
+//! refusal or nothing out. The engine has checked all this; this is for the day
+//! on which the engine is no longer itself.
+
+use std::collections::{BTreeSet, HashSet};
+use std::time::Duration;
+
+use spa_proto::Service;
+
+use crate::config::Config;
+use crate::firewall::{Change, FirewallRefusal, MAX_STEPS, Step};
+
+/// What a change may ask for at most.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Limits {
+    declared: BTreeSet<Service>,
+    longest: Duration,
+}
+
+impl Limits {
+    /// The limits of a configuration.
+    pub(super) fn of(config: &Config) -> Self {
+        Self {
+            declared: config.declared_ports(),
+            longest: config.longest_ttl().max(config.grants.admin_max_ttl),
+        }
+    }
+
+    /// Whether the change may be made.
+    ///
+    /// # Errors
+    /// The first thing that it may not.
+    pub(super) fn check(&self, change: &Change) -> Result<(), FirewallRefusal> {
+        if change.steps.is_empty() || change.steps.len() > MAX_STEPS {
+            return Err(FirewallRefusal::Malformed);
+        }
+        let mut seen = HashSet::new();
+        for step in &change.steps {
+            let element = step.element();
+            if !seen.insert(*element) || (element.once && element.source_port.is_some()) {
+                return Err(FirewallRefusal::Malformed);
+            }
+            let Step::Put { ttl, .. } = step else {
+                // A grant of a service that is declared no longer must still end.
+                continue;
+            };
+            if !self.declared.contains(&element.service) {
+                return Err(FirewallRefusal::NotDeclared);
+            }
+            if *ttl > self.longest {
+                return Err(FirewallRefusal::TooLong);
+            }
+            if ttl.as_millis() == 0 {
+                return Err(FirewallRefusal::TooShort);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::firewall::{ChangeId, Element};
+
+    fn limits() -> Limits {
+        Limits {
+            declared: BTreeSet::from(["tcp/22".parse().unwrap()]),
+            longest: Duration::from_secs(300),
+        }
+    }
+
+    fn element(service: &str) -> Element {
+        Element {
+            address: [192, 0, 2, 1].into(),
+            service: service.parse().unwrap(),
+            source_port: None,
+            once: false,
+        }
+    }
+
+    fn put(service: &str, ttl: Duration) -> Step {
+        let element = element(service);
+        Step::Put { element, ttl }
+    }
+
+    fn check(steps: Vec<Step>) -> Result<(), FirewallRefusal> {
+        limits().check(&Change {
+            id: ChangeId(1),
+            steps,
+        })
+    }
+
+    #[test]
+    fn no_message_opens_a_port_that_the_configuration_does_not_declare() {
+        let second = Duration::from_secs(1);
+        assert_eq!(check(vec![put("tcp/22", second)]), Ok(()));
+        for other in ["tcp/23", "udp/22"] {
+            assert_eq!(
+                check(vec![put(other, second)]),
+                Err(FirewallRefusal::NotDeclared)
+            );
+            let both = vec![put("tcp/22", second), put(other, second)];
+            assert_eq!(check(both), Err(FirewallRefusal::NotDeclared));
+        }
+    }
+
+    #[test]
+    fn no_message_opens_a_port_for_longer_than_the_configuration_allows() {
+        assert_eq!(check(vec![put("tcp/22", Duration::from_secs(300))]), Ok(()));
+        let longer = Duration::from_micros(300_000_001);
+        assert_eq!(
+            check(vec![put("tcp/22", longer)]),
+            Err(FirewallRefusal::TooLong)
+        );
+        let shorter = Duration::from_micros(999);
+        assert_eq!(
+            check(vec![put("tcp/22", shorter)]),
+            Err(FirewallRefusal::TooShort)
+        );
+    }
+
+    #[test]
+    fn a_change_without_steps_with_too_many_or_with_one_twice_is_refused() {
+        let second = Duration::from_secs(1);
+        assert_eq!(check(vec![]), Err(FirewallRefusal::Malformed));
+        let remove = Step::Remove {
+            element: element("tcp/22"),
+        };
+        assert_eq!(
+            check(vec![put("tcp/22", second), remove]),
+            Err(FirewallRefusal::Malformed)
+        );
+        let many = (0..=u8::try_from(MAX_STEPS).unwrap()).map(|last| Step::Remove {
+            element: Element {
+                address: [192, 0, 2, last].into(),
+                ..element("tcp/22")
+            },
+        });
+        assert_eq!(check(many.collect()), Err(FirewallRefusal::Malformed));
+    }
+
+    #[test]
+    fn a_grant_of_a_service_that_is_declared_no_longer_can_be_taken_away() {
+        assert_eq!(
+            check(vec![Step::Remove {
+                element: element("tcp/23")
+            }]),
+            Ok(())
+        );
+    }
+}

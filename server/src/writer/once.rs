@@ -1,0 +1,130 @@
+//! [IO] What `spad firewall` does without the daemon: show, load, remove.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use spa_proto::Service;
+
+use super::guard::{self, Guard};
+use super::keys;
+use super::netlink::Netlink;
+use super::{Prepared, WriterError, keeper, prepare, privileges, warn};
+use crate::clock;
+use crate::config;
+use crate::firewall::table::SetName;
+use crate::firewall::{TrialEvent, TrialRow};
+use crate::paths::Paths;
+
+/// What `spad firewall show` has to show.
+#[derive(Debug)]
+pub struct Shown {
+    /// The table that would be loaded.
+    pub text: String,
+    /// How each hidden port stands by the writer's memory.
+    pub standings: Vec<TrialRow>,
+    /// What the kernel holds: elements by set, and the ports hidden there.
+    pub kernel: InKernel,
+}
+
+/// The table in the kernel.
+#[derive(Debug)]
+pub enum InKernel {
+    /// It does not stand: nothing is hidden.
+    Missing,
+    /// It cannot be seen, for this reason.
+    Unseen(Errno),
+    /// It stands.
+    Stands {
+        /// How many elements each set of grants has.
+        grants: BTreeMap<&'static str, usize>,
+        /// The hidden ports, with the rest of their trial.
+        hidden: BTreeMap<Service, Option<Duration>>,
+    },
+}
+
+/// The table that would be loaded, and the one that stands. Changes nothing.
+///
+/// # Errors
+/// Where the configuration does not load.
+pub fn show(paths: &Paths) -> Result<Shown, WriterError> {
+    let now = clock::now();
+    let usable = config::load_or_last_good(paths, now.wall).map_err(WriterError::Configuration)?;
+    let (guard, warnings) = Guard::new(usable.loaded.config, &paths.guard_state());
+    warnings.iter().for_each(|warning| warn(warning));
+    let guard = guard.after_hiding(now.boot);
+    Ok(Shown {
+        text: guard.table(now.boot).text(),
+        standings: guard.rows(now.boot),
+        kernel: in_kernel(),
+    })
+}
+
+fn in_kernel() -> InKernel {
+    let listed = Netlink::open()
+        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+        .and_then(|mut netlink| {
+            let hidden = netlink
+                .list(SetName::Hidden)?
+                .into_iter()
+                .filter_map(|(key, rest)| Some((keys::to_service(&key)?, rest)))
+                .collect();
+            let mut grants = BTreeMap::new();
+            for set in keys::GRANTS {
+                grants.insert(set.as_str(), netlink.list(set)?.len());
+            }
+            Ok(InKernel::Stands { grants, hidden })
+        });
+    match listed {
+        Ok(stands) => stands,
+        Err(Errno::NOENT) => InKernel::Missing,
+        Err(error) => InKernel::Unseen(error),
+    }
+}
+
+/// Loads the table, as the boot does before the network is up; keeps every grant
+/// of one that stands. Gives what happened to trials.
+///
+/// # Errors
+/// Why it was not loaded.
+pub fn load(paths: &Paths) -> Result<Vec<TrialEvent>, WriterError> {
+    let Prepared {
+        mut kernel,
+        mut guard,
+        usable,
+        ..
+    } = prepare(paths)?;
+    if let Some(findings) = &usable.instead_of {
+        warn(&format!(
+            "the configuration does not load, so the last good one is used\n{findings}"
+        ));
+    }
+    let now = clock::now().boot;
+    match kernel.adopt(now) {
+        Ok(_) | Err(Errno::NOENT) => {}
+        Err(error) => return Err(WriterError::Kernel(error.into())),
+    }
+    let report = guard.load(usable.loaded.config, &mut kernel, now)?;
+    let put_back = kernel.put_back(now);
+    put_back.map_err(|error| WriterError::Kernel(error.into()))?;
+    report.warnings.iter().for_each(|warning| warn(warning));
+    if usable.instead_of.is_none() {
+        keeper::keep(&usable.files);
+    }
+    Ok(report.events)
+}
+
+/// Takes the table away; gives the ports that anybody can reach now. A daemon
+/// that runs puts it back: stop that first.
+///
+/// # Errors
+/// Why it still stands.
+pub fn remove() -> Result<Vec<Service>, WriterError> {
+    privileges::check()?;
+    let hidden = match in_kernel() {
+        InKernel::Stands { hidden, .. } => hidden.into_keys().collect(),
+        InKernel::Missing | InKernel::Unseen(_) => Vec::new(),
+    };
+    guard::remove()?;
+    Ok(hidden)
+}

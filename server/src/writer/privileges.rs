@@ -1,0 +1,137 @@
+//! [IO] What the writer keeps: the user `spad-fw` and CAP_NET_ADMIN, nothing else.
+//!
+//! The capability is ambient, so that `nft` has it too. uid 0 with only that
+//! capability would still own root's files, so the user changes as well. A
+//! failed step ends the start.
+
+use std::collections::HashSet;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use caps::{CapSet, Capability};
+use rustix::fs::{Gid, Mode, OFlags, Uid};
+
+use super::WriterError;
+use crate::sys;
+
+/// Who the writer becomes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    uid: u32,
+    gid: u32,
+    /// The group that may read the configuration.
+    readers: Vec<u32>,
+    /// The user `spad-fw` is missing, and `nobody` stands in.
+    pub(super) stand_in: bool,
+}
+
+fn refused<E: std::fmt::Display>(step: &'static str) -> impl Fn(E) -> WriterError {
+    move |reason| WriterError::Refused {
+        step,
+        reason: reason.to_string(),
+    }
+}
+
+/// Fails with the name of the capability where it is missing.
+pub(super) fn check() -> Result<(), WriterError> {
+    match caps::has_cap(None, CapSet::Effective, Capability::CAP_NET_ADMIN) {
+        Ok(true) => Ok(()),
+        _ => Err(WriterError::NoCapability),
+    }
+}
+
+/// The user to become; none where this process is not root and stays who it is.
+pub(super) fn identity() -> Result<Option<Identity>, WriterError> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(None);
+    }
+    let readers = sys::users::group("spad").ok().flatten();
+    for (name, stand_in) in [("spad-fw", false), ("nobody", true)] {
+        if let Ok(Some(user)) = sys::users::user(name) {
+            return Ok(Some(Identity {
+                uid: user.uid,
+                gid: user.gid,
+                readers: readers.iter().map(|group| group.gid).collect(),
+                stand_in,
+            }));
+        }
+    }
+    Err(WriterError::NoUser)
+}
+
+/// Makes the writer's own directory and works in it from then on: the directory
+/// above may be closed to the writer's user.
+pub(super) fn enter_directory(
+    directory: &Path,
+    identity: Option<&Identity>,
+) -> Result<(), WriterError> {
+    let failed = |reason: std::io::Error| WriterError::Directory {
+        directory: directory.to_owned(),
+        reason: reason.to_string(),
+    };
+    if let Some(above) = directory.parent() {
+        std::fs::create_dir_all(above).map_err(failed)?;
+    }
+    match rustix::fs::mkdir(directory, Mode::RWXU) {
+        Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+        Err(error) => return Err(failed(error.into())),
+    }
+    // The directory above belongs to the engine: what stands here may be a link of its making.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let open = rustix::fs::open(directory, flags, Mode::empty())
+        .map(std::fs::File::from)
+        .map_err(|error| failed(error.into()))?;
+    let owner = open.metadata().map_err(failed)?.uid();
+    if let Some(identity) = identity {
+        let nobody = sys::users::user("nobody").ok().flatten();
+        let known = [Some(0), Some(identity.uid), nobody.map(|user| user.uid)];
+        if !known.contains(&Some(owner)) {
+            return Err(failed(std::io::Error::other(format!(
+                "it belongs to the user number {owner}, who is not the firewall writer; look why, then remove it"
+            ))));
+        }
+        give(&open, identity).map_err(|error| failed(error.into()))?;
+    }
+    rustix::process::fchdir(&open).map_err(|error| failed(error.into()))
+}
+
+/// Gives the directory, and the plain files in it, to the writer's user.
+fn give(directory: &std::fs::File, identity: &Identity) -> rustix::io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
+    rustix::fs::fchown(directory, Some(uid), Some(gid))?;
+    rustix::fs::fchmod(directory, Mode::RWXU)?;
+    for entry in rustix::fs::Dir::read_from(directory)? {
+        let entry = entry?;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let Ok(file) = rustix::fs::openat(directory, entry.file_name(), flags, Mode::empty())
+        else {
+            continue;
+        };
+        let status = rustix::fs::fstat(&file)?;
+        let plain = rustix::fs::FileType::from_raw_mode(status.st_mode).is_file();
+        if plain && status.st_nlink == 1 {
+            rustix::fs::fchown(&file, Some(uid), Some(gid))?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives away everything but CAP_NET_ADMIN, for good.
+pub(super) fn give_away(identity: Option<&Identity>) -> Result<(), WriterError> {
+    let keep = HashSet::from([Capability::CAP_NET_ADMIN]);
+    if let Some(identity) = identity {
+        rustix::thread::set_keep_capabilities(true).map_err(refused("keep CAP_NET_ADMIN"))?;
+        sys::process::become_user(identity.uid, identity.gid, &identity.readers)
+            .map_err(refused("become the writer's user"))?;
+    }
+    for set in [
+        CapSet::Effective,
+        CapSet::Inheritable,
+        CapSet::Permitted,
+        CapSet::Ambient,
+    ] {
+        caps::set(None, set, &keep).map_err(refused("keep CAP_NET_ADMIN alone"))?;
+    }
+    sys::process::no_new_privileges().map_err(refused("refuse new privileges"))?;
+    sys::process::undumpable().map_err(refused("forbid core dumps"))
+}

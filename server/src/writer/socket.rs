@@ -1,0 +1,64 @@
+//! [IO] The writer's end of the socket to the engine.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+
+use super::WriterError;
+use crate::firewall::message::MAX_MESSAGE;
+use crate::firewall::{FromWriter, ToWriter};
+
+/// The socket, and room for one message.
+#[derive(Debug)]
+pub(super) struct Engine {
+    socket: OwnedFd,
+    buffer: Vec<u8>,
+}
+
+/// What came.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Came {
+    /// A message.
+    Message(ToWriter),
+    /// Nothing more for now.
+    Nothing,
+    /// The engine has ended.
+    End,
+}
+
+impl Engine {
+    pub(super) fn new(socket: OwnedFd) -> Self {
+        let buffer = vec![0; MAX_MESSAGE];
+        Self { socket, buffer }
+    }
+
+    /// Takes the next message; never waits.
+    pub(super) fn receive(&mut self) -> Result<Came, WriterError> {
+        let flags = RecvFlags::DONTWAIT;
+        match rustix::io::retry_on_intr(|| recv(&self.socket, self.buffer.as_mut_slice(), flags)) {
+            Ok((_, 0)) | Err(Errno::CONNRESET) => Ok(Came::End),
+            Ok((length, _)) => {
+                let bytes = self.buffer.get(..length).unwrap_or(&[]);
+                Ok(Came::Message(ToWriter::decode(bytes)?))
+            }
+            Err(Errno::AGAIN) => Ok(Came::Nothing),
+            Err(error) => Err(WriterError::Socket(error.into())),
+        }
+    }
+
+    /// Sends a message; waits where the engine is slow. An engine that has ended is noticed by `receive`.
+    pub(super) fn send(&self, message: &FromWriter) -> Result<(), WriterError> {
+        let bytes = message.encode();
+        match rustix::io::retry_on_intr(|| send(&self.socket, &bytes, SendFlags::NOSIGNAL)) {
+            Ok(_) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
+            Err(error) => Err(WriterError::Socket(error.into())),
+        }
+    }
+}
+
+impl AsFd for Engine {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
