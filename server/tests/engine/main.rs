@@ -1,0 +1,16 @@
+//! The engine alone, in memory: a made-up clock, a made-up kernel, real packets.
+
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::unwrap_used,
+    reason = "the whole crate is tests; clippy.toml exempts only #[test] functions themselves"
+)]
+
+mod clock;
+mod counting;
+mod kernel;
+mod neighbours;
+mod reasons;
+mod reload;
+mod story;
+mod world;
