@@ -8,39 +8,42 @@ use spa_keys::Kind;
 
 /// From this length on a run of key characters is taken for a key or part of one.
 const KEY_LENGTH: usize = 24;
-/// The same in a text that names a secret somewhere: perhaps it came in pieces.
+/// The same behind the beginning of a secret: perhaps it came in pieces.
 const PIECE_LENGTH: usize = 6;
 
 /// The text with everything hidden that may be part of a key.
 #[must_use]
 pub fn text(text: &str) -> String {
-    let least = if names_a_secret(text) {
-        PIECE_LENGTH
-    } else {
-        KEY_LENGTH
-    };
+    let lines: Vec<_> = text.split('\n').map(line).collect();
+    lines.join("\n")
+}
+
+fn line(text: &str) -> String {
+    let strict_from = secret_at(text).unwrap_or(text.len());
     let mut shown = String::with_capacity(text.len());
     let mut run = String::new();
-    for character in text.chars() {
+    for (at, character) in text.char_indices() {
         if is_key_character(character) {
             run.push(character);
             continue;
         }
-        push_run(&mut shown, &run, least);
+        push_run(&mut shown, &run, at > strict_from);
         run.clear();
         shown.push(harmless(character));
     }
-    push_run(&mut shown, &run, least);
+    push_run(&mut shown, &run, text.len() > strict_from);
     shown
 }
 
-/// Whether the beginning of a secret key stands in it, in whatever case.
-fn names_a_secret(text: &str) -> bool {
+/// Where the first secret key begins, in whatever case. What follows it in the
+/// line may be pieces of it.
+fn secret_at(text: &str) -> Option<usize> {
     let text = text.to_ascii_lowercase();
     Kind::ALL
         .into_iter()
         .filter(|kind| kind.is_secret())
-        .any(|kind| text.contains(kind.prefix()))
+        .filter_map(|kind| text.find(kind.prefix()))
+        .min()
 }
 
 fn is_key_character(character: char) -> bool {
@@ -48,8 +51,9 @@ fn is_key_character(character: char) -> bool {
 }
 
 /// Appends the run; what follows a key's prefix in it, as asterisks.
-fn push_run(shown: &mut String, run: &str, least: usize) {
-    if run.len() < least || !is_mixed(run, least) {
+fn push_run(shown: &mut String, run: &str, strict: bool) {
+    let least = if strict { PIECE_LENGTH } else { KEY_LENGTH };
+    if run.len() < least || !is_mixed(run, strict) {
         shown.push_str(run);
         return;
     }
@@ -64,10 +68,10 @@ fn push_run(shown: &mut String, run: &str, least: usize) {
 }
 
 /// Whether this looks drawn at random rather than written by a person.
-fn is_mixed(run: &str, least: usize) -> bool {
+fn is_mixed(run: &str, strict: bool) -> bool {
     let has = |kind: fn(&u8) -> bool| run.as_bytes().iter().any(kind);
     let cases = has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase);
-    let long = run.len() >= 32 || least == PIECE_LENGTH;
+    let long = run.len() >= 32 || strict;
     cases || (long && has(u8::is_ascii_digit))
 }
 
@@ -75,7 +79,6 @@ fn is_mixed(run: &str, least: usize) -> bool {
 fn harmless(character: char) -> char {
     match character {
         '\t' => ' ',
-        '\n' => '\n',
         '\u{200b}'..='\u{200f}'
         | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{2069}'
@@ -105,6 +108,9 @@ mod tests {
     fn what_people_write_is_shown() {
         let line = "address = \"gateway-production.example.org\" # Written by Anna";
         assert_eq!(text(line), line);
+        let message =
+            "expected `spa-pub-`\n --> /home/Anna/x2y3z4AB/config.toml, not `spa-secret-…`";
+        assert_eq!(text(message), message);
     }
 
     #[test]

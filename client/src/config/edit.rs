@@ -164,7 +164,7 @@ fn before_last_blank_line(ahead: &str) -> &str {
 
 /// Puts the kept comments ahead of the table that followed, or at the end.
 fn keep(document: &mut DocumentMut, removed: Option<isize>, kept: &str) {
-    if kept.trim().is_empty() {
+    if kept.is_empty() {
         return;
     }
     let mut next = None;
@@ -202,4 +202,119 @@ fn prepend(table: &mut Table, position: isize, kept: &str) -> bool {
         }
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    static KEY: LazyLock<String> = LazyLock::new(|| {
+        spa_keys::ServerSecret::from_bytes([7; 32])
+            .public()
+            .to_string()
+    });
+
+    fn path() -> &'static Path {
+        Path::new("/etc/spa/config.toml")
+    }
+
+    fn new_host() -> NewHost {
+        NewHost {
+            address: "gw.example.org".into(),
+            port: 62201,
+            key: KEY.clone(),
+            default: vec!["ssh".into()],
+            services: vec![
+                ("ssh".into(), vec!["tcp/22".into()]),
+                ("dns".into(), vec!["tcp/53".into(), "udp/53".into()]),
+            ],
+            psk_file: Some("/a \"b\"/c".into()),
+            shared_key_file: None,
+        }
+    }
+
+    fn name(text: &str) -> HostName {
+        text.parse().unwrap()
+    }
+
+    fn table(name: &str) -> String {
+        let key = &*KEY;
+        format!("[hosts.{name}]\naddress = \"{name}\" # here\nport=1\nkey = '{key}'\n")
+    }
+
+    #[test]
+    fn what_was_added_is_read_again() {
+        let text = add(path(), "", &name("a.b"), &new_host()).unwrap();
+        let config = read(path(), &text).unwrap();
+        let host = &config.hosts[&name("a.b")];
+        assert_eq!(host.address, "gw.example.org");
+        assert_eq!(host.services["dns"].len(), 2);
+        assert_eq!(host.default[0].to_string(), "tcp/22");
+    }
+
+    #[test]
+    fn a_host_is_never_replaced() {
+        let text = table("gw");
+        let again = add(path(), &text, &name("gw"), &new_host());
+        assert!(matches!(again, Err(EditError::Exists(_))));
+    }
+
+    #[test]
+    fn comments_about_other_things_survive_a_removal() {
+        let text = format!(
+            "# my hosts\n\n# the gateway\n{}\n# about web\n{}\n# the end\n",
+            table("gw"),
+            table("web")
+        );
+        let left = remove(path(), &text, &name("gw")).unwrap();
+        assert_eq!(
+            left,
+            format!("# my hosts\n\n# about web\n{}\n# the end\n", table("web"))
+        );
+        let left = remove(path(), &text, &name("web")).unwrap();
+        assert_eq!(
+            left,
+            format!("# my hosts\n\n# the gateway\n{}\n# the end\n", table("gw"))
+        );
+        let left = remove(path(), &left, &name("gw")).unwrap();
+        assert_eq!(left, "# my hosts\n\n# the end\n");
+    }
+
+    #[test]
+    fn a_layout_that_cannot_be_edited_without_loss_is_left_alone() {
+        let key = &*KEY;
+        let inline =
+            format!("hosts = {{ gw = {{ address = \"a\", port = 1, key = \"{key}\" }} }}\n");
+        let refused = add(path(), &inline, &name("web"), &new_host());
+        assert!(matches!(refused, Err(EditError::Layout(_))), "{refused:?}");
+        let refused = remove(path(), &inline, &name("gw"));
+        assert!(matches!(refused, Err(EditError::Layout(_))), "{refused:?}");
+    }
+
+    #[test]
+    fn a_broken_file_is_not_edited() {
+        let refused = add(path(), "[hosts.gw]\nprot = 1\n", &name("web"), &new_host());
+        assert!(matches!(refused, Err(EditError::Findings(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn removing_what_was_added_gives_back_every_byte(
+            head in "(# [a-z ]{0,9}\n|\n){0,3}",
+            hosts in prop::collection::btree_map("[a-z]{1,4}", "(# [a-z]{0,9}\n|\n){0,3}", 0..4),
+        ) {
+            let mut text = head;
+            for (host, after) in hosts.iter().filter(|(host, _)| *host != "gw") {
+                text.push_str(&table(host));
+                text.push_str(after);
+            }
+            let more = add(path(), &text, &name("gw"), &new_host()).unwrap();
+            prop_assert!(more.starts_with(&text));
+            prop_assert_eq!(remove(path(), &more, &name("gw")).unwrap(), text);
+        }
+    }
 }

@@ -55,7 +55,7 @@ type Value<'a> = Spanned<DeValue<'a>>;
 struct Reader<'d> {
     directory: &'d Path,
     findings: Vec<Finding>,
-    /// The text is not TOML: what seems missing may stand in the broken part.
+    /// The text is not TOML: what seems missing or unknown may be a consequence.
     broken: bool,
 }
 
@@ -224,8 +224,7 @@ impl Reader<'_> {
 
     fn path(&mut self, value: &Value<'_>) -> Option<PathBuf> {
         let text = self.string(value, "a path in quotes")?;
-        let secret = spa_keys::Kind::ALL.map(spa_keys::Kind::prefix);
-        if text.is_empty() || secret.iter().any(|prefix| text.trim().starts_with(prefix)) {
+        if text.is_empty() || words::is_key(text) {
             let message = "this must be the path of a file that holds the key";
             self.find(
                 Finding::new(value.span(), message)
@@ -280,6 +279,10 @@ impl Reader<'_> {
     }
 
     fn unknown(&mut self, span: Range<usize>, key: &str, known: &[&str]) {
+        // Behind a broken header, keys seem to belong to another table.
+        if self.broken {
+            return;
+        }
         let help = match nearest(key, known.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("known here: {}", known.join(", ")),

@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
+use spa_keys::Kind;
 use spa_proto::{NotAService, Service};
 
 use super::HostName;
@@ -30,6 +31,11 @@ pub enum WordError {
     /// Address and port in one.
     #[error("this is an address with a port; give the address alone, and the port as the port")]
     AddressWithPort,
+    /// A key, which must not be looked up by name.
+    #[error(
+        "this is a key, not an address; if it is a secret and others could see it, make a new one"
+    )]
+    Key,
     /// `[2001:db8::1]`.
     #[error("write an IPv6 address without brackets")]
     Brackets,
@@ -47,13 +53,23 @@ pub enum WordError {
     Port(#[from] NotAService),
 }
 
+/// Whether this is a key of any kind, whole or damaged. Where a name belongs it
+/// would be shown, or asked of a name service.
+#[must_use]
+pub fn is_key(text: &str) -> bool {
+    let text = text.trim().to_ascii_lowercase();
+    let mut prefixes = Kind::ALL.into_iter().map(Kind::prefix);
+    prefixes.any(|prefix| text.starts_with(prefix))
+}
+
 impl FromStr for HostName {
     type Err = WordError;
 
     fn from_str(text: &str) -> Result<Self, WordError> {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         let begins = text.starts_with(|c: char| c.is_ascii_alphanumeric());
-        if begins && text.len() <= LONGEST_NAME && text.chars().all(plain) {
+        let plain = text.chars().all(plain) && !is_key(text);
+        if begins && text.len() <= LONGEST_NAME && plain {
             Ok(Self(text.to_owned()))
         } else {
             Err(WordError::HostName)
@@ -68,7 +84,8 @@ impl FromStr for HostName {
 pub fn service_name(text: &str) -> Result<(), WordError> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-');
     let begins = text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
-    if begins && text.len() <= LONGEST_NAME && text.chars().all(plain) {
+    let plain = text.chars().all(plain) && !is_key(text);
+    if begins && text.len() <= LONGEST_NAME && plain {
         Ok(())
     } else {
         Err(WordError::ServiceName)
@@ -83,6 +100,9 @@ pub fn service_name(text: &str) -> Result<(), WordError> {
 pub fn address(text: &str) -> Result<(), WordError> {
     if text.is_empty() {
         return Err(WordError::NoAddress);
+    }
+    if is_key(text) {
+        return Err(WordError::Key);
     }
     let without_zone = text.split_once('%').map_or(text, |(address, _)| address);
     if text.parse::<IpAddr>().is_ok() || without_zone.parse::<Ipv6Addr>().is_ok() {
@@ -163,6 +183,7 @@ mod tests {
             ("gw.exämple.org", WordError::NotAscii),
             ("udp://gw", WordError::NoName),
             ("-gw", WordError::NoName),
+            ("SPA-Secret-AbCd", WordError::Key),
             ("a b", WordError::NoName),
         ] {
             assert_eq!(address(bad), Err(why), "{bad}");
