@@ -1,0 +1,9 @@
+//! The real `spa` over loopback, in directories of its own.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod common;
+mod hosts;
+mod local;
+mod opening;
+mod packets;
+mod secrets;
