@@ -208,11 +208,7 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
 
 fn visible(paths: &Paths, config: &Config) -> Visible {
     Visible {
-        read: vec![
-            paths.config.clone(),
-            PathBuf::from("/proc/sys/kernel/random"),
-            PathBuf::from("/etc/localtime"),
-        ],
+        read: vec![paths.config.clone()],
         write: [Some(paths.state.as_path()), config.log.audit.parent()]
             .into_iter()
             .flatten()
