@@ -70,7 +70,8 @@ fn directories(paths: &Paths, owners: Owners) -> Run {
         );
     }
     for path in [&paths.state, &paths.client_keys()] {
-        made(path, place::directory(path, 0o700, owners.engine)?);
+        let (mode, owner) = (owners.state_mode(), owners.state());
+        made(path, place::directory(path, mode, owner)?);
     }
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! Who owns what `spad init` and `spad client add` make.
 //!
-//! Root gives the state to the engine's user and lets its group read the
-//! configuration. Anyone else keeps what he makes.
+//! Root gives the files of the state to the engine's user, their directories to
+//! nobody, and lets the engine's group read the configuration. Anyone else keeps
+//! what he makes.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -52,6 +53,17 @@ impl Owners {
         if self.readers.is_some() { 0o640 } else { 0o644 }
     }
 
+    /// The mode of a directory of the state: the engine reads its keys there.
+    pub(crate) fn state_mode(self) -> u32 {
+        if self.engine.is_some() { 0o750 } else { 0o700 }
+    }
+
+    /// Owner and group of a directory of the state. Root and the firewall writer work
+    /// in it too, so the engine must not be able to rename, link or replace anything there.
+    pub(crate) fn state(self) -> Option<(u32, u32)> {
+        self.engine.map(|(_, group)| (0, group))
+    }
+
     /// Owner and group of the configuration.
     pub(crate) fn configuration(self) -> Option<(u32, u32)> {
         self.readers.map(|group| (0, group))
@@ -61,7 +73,7 @@ impl Owners {
 /// Gives these files of `directory` to the engine, as far as they are there: what a
 /// command made as root, the engine has to write.
 ///
-/// The directory may be the engine's, so nothing in it is trusted: only a plain
+/// The directory may have become the engine's, so nothing in it is trusted: only a plain
 /// file of root's own with a single name is given away, never what a link names.
 ///
 /// # Errors

@@ -144,6 +144,9 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
         );
     }
     make_run_directory(&paths.run)?;
+    if let Some(warning) = state_of_the_engine(&paths.state, identity.uid) {
+        warn!("{warning}");
+    }
     let opened = State::open(
         paths,
         clock::now(),
@@ -208,13 +211,28 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
 
 fn visible(paths: &Paths, config: &Config) -> Visible {
     Visible {
-        read: vec![paths.config.clone()],
-        write: [Some(paths.state.as_path()), config.log.audit.parent()]
+        // The state for the keys at a reload: what it writes there it has open already.
+        read: vec![paths.config.clone(), paths.state.clone()],
+        write: config
+            .log
+            .audit
+            .parent()
             .into_iter()
-            .flatten()
             .map(Path::to_owned)
             .collect(),
     }
+}
+
+/// The engine must not be able to put other files in the place of those that root
+/// and the firewall writer read; `spad init` makes it so.
+fn state_of_the_engine(state: &Path, engine: u32) -> Option<String> {
+    let owner = std::fs::metadata(state).ok()?.uid();
+    (owner == engine).then(|| {
+        let state = state.display();
+        format!(
+            "{state} belongs to the engine's user, which could replace the firewall writer's files in it; help: chown root {state}, and chmod 750 {state} with the engine's group"
+        )
+    })
 }
 
 /// The audit file's directory, the engine's own, where it is missing.
@@ -253,4 +271,43 @@ fn make_run_directory(run: &Path) -> Result<(), StartError> {
         )));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_engine_may_change_nothing_in_the_state_directory_but_what_it_has_open() {
+        let config =
+            crate::config::check(&files(), crate::config::Occasion::Start, clock::now().wall);
+        let config = config.unwrap().config;
+        let paths = Paths {
+            config: "/etc/spad".into(),
+            state: "/var/lib/spad".into(),
+            run: "/run/spad".into(),
+        };
+        let visible = visible(&paths, &config);
+        assert!(visible.read.contains(&paths.state));
+        assert_eq!(visible.write, [PathBuf::from("/var/log/spad")]);
+    }
+
+    fn files() -> crate::config::Files {
+        let mut files = crate::config::Files::none(Path::new("/etc/spad"));
+        let text = "hide = []\n[services]\nssh = \"tcp/22\"\n[listen]\nport = 62201\n";
+        files.server = Some(crate::config::Source::new(
+            Path::new("/etc/spad/spad.toml"),
+            text.to_owned(),
+        ));
+        files
+    }
+
+    #[test]
+    fn a_state_directory_of_the_engine_is_complained_of() {
+        let directory = tempfile::tempdir().unwrap();
+        let owner = std::fs::metadata(directory.path()).unwrap().uid();
+        let said = state_of_the_engine(directory.path(), owner).unwrap();
+        assert!(said.contains("help: chown root"), "{said}");
+        assert_eq!(state_of_the_engine(directory.path(), owner + 1), None);
+    }
 }

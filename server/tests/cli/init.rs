@@ -1,7 +1,7 @@
 //! `spad init` and `spad key`.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use spa_keys::ServerSecret;
 
@@ -51,10 +51,28 @@ fn init_keeps_secrets_to_their_owner() {
             .mode()
             & 0o777
     };
-    assert_eq!(mode("var"), 0o700);
-    assert_eq!(mode("var/keys"), 0o700);
+    // Root lets the engine's group look in; nobody else gets in.
+    assert_eq!(mode("var") & !0o050, 0o700);
+    assert_eq!(mode("var/keys") & !0o050, 0o700);
     assert_eq!(mode("var/server.key"), 0o600);
     assert_eq!(mode("etc/spad.toml") & 0o022, 0);
+}
+
+#[test]
+fn the_engine_owns_the_files_of_the_state_and_cannot_put_others_in_their_place() {
+    let server = Server::new();
+    let uid = |name: &str| fs::metadata(server.path(name)).unwrap().uid();
+    let me = uid("etc");
+    for directory in ["var", "var/keys"] {
+        assert_eq!(uid(directory), me, "{directory}");
+        let mode = fs::metadata(server.path(directory)).unwrap().mode();
+        assert_eq!(mode & 0o022, 0, "{directory}");
+    }
+    if me == 0 {
+        for file in ["var/server.key", "var/journal.a", "var/horizon"] {
+            assert_ne!(uid(file), 0, "{file}");
+        }
+    }
 }
 
 #[test]
