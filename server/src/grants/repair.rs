@@ -107,7 +107,10 @@ impl Grants {
             if slept && entry.kernel.is_some() {
                 // Nobody knows until when the kernel holds it: too long, at any rate.
                 entry.kernel = Some(BootTime::from_micros(u64::MAX));
+            }
+            if entry.in_flight == 0 && differs(entry, now).is_some() {
                 self.dirty.insert(*element);
+                self.dirty_due = self.dirty_due.or(Some(now));
             }
         }
         // What the kernel has closed by now is done with.

@@ -37,11 +37,12 @@ fn one_client_cannot_close_anothers_grant() {
     assert_eq!(world.send(desk, &close(&[])), Reason::NoServices);
     assert_eq!(world.send(desk, &close(&[WEB])), Reason::Closed);
     assert!(world.is_open(HERE, WEB));
-    world.send(desk, &open_for(&[WEB], 200));
+    world.pass(seconds(1));
+    assert_eq!(world.send(desk, &open_for(&[WEB], 200)), Reason::Opened);
     world.pass(seconds(1));
     assert_eq!(world.send(desk, &close(&[WEB])), Reason::Closed);
     assert!(world.is_open(HERE, WEB));
-    world.pass(seconds(98));
+    world.pass(seconds(97));
     assert!(world.is_open(HERE, WEB), "the laptop's time is not over");
     world.pass(seconds(2));
     assert!(
