@@ -116,9 +116,11 @@ fn addresses(namespace: &Namespace, pairs: &[(IpAddr, IpAddr)]) {
         }
     });
     let mut commands = format!("link set lo up\nlink set {LINK} up\n");
-    for (four, six) in pairs {
+    for (index, (four, six)) in pairs.iter().enumerate() {
+        // Nobody speaks from the second IPv6 address without saying so.
+        let preferred = if index == 0 { "forever" } else { "0" };
         commands.push_str(&format!(
-            "addr add {four}/24 dev {LINK} broadcast 192.0.2.255\naddr add {six}/64 dev {LINK} nodad\n"
+            "addr add {four}/24 dev {LINK} broadcast 192.0.2.255\naddr add {six}/64 dev {LINK} nodad preferred_lft {preferred}\n"
         ));
     }
     let done = run_with_input(namespace.command("ip").args(["-batch", "-"]), &commands);

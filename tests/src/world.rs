@@ -211,7 +211,8 @@ impl World {
             "--key",
             &key,
         ];
-        let _ = self.spa(&add).ok();
+        let services = ["--service", "ssh=tcp/22", "--default", "ssh"];
+        let _ = self.spa(&[&add[..], &services].concat()).ok();
     }
 
     /// Runs `spa` at the client's machine.

@@ -76,6 +76,8 @@ impl Story {
                 &port,
                 "--key",
                 &public,
+                "--service",
+                "ssh=tcp/22",
             ])
             .ok();
         self.say("client$ spa host add gw …             the server's address and public key");
