@@ -95,7 +95,7 @@ fn a_client_gets_the_time_it_asks_for_but_never_more_than_the_maximum() {
 fn a_thousand_grants_all_end_on_time() {
     let world = World::with(&Settings {
         ttl: "4s",
-        max_per_client: 2000,
+        max_per_client: 1024,
         ..Settings::default()
     });
     let grants = || {

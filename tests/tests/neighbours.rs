@@ -173,7 +173,7 @@ fn removing_the_firewall_takes_our_table_away_and_nothing_else() {
     world
         .lab
         .server
-        .nft("table inet theirs { chain empty { } }");
+        .nft("table inet theirs {\n  chain empty { }\n}\n");
     world.spad.start();
     world.spad.stop();
     let tables = world.lab.server.must("nft", &["list", "tables"]);

@@ -114,8 +114,10 @@ fn unsafe_stands_in_server_src_sys_only_and_says_why() {
                 continue;
             }
             let place = format!("{}:{}", path.display(), index + 1);
+            // A program without the standard library must name its own start.
+            let allowed = ["server/src/sys", "proto/no_std_proof"];
             assert!(
-                path.starts_with("server/src/sys"),
+                allowed.iter().any(|folder| path.starts_with(folder)),
                 "{place}: unsafe outside server/src/sys"
             );
             let why = lines

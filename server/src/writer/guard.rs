@@ -105,11 +105,15 @@ impl Guard {
         let events = trials.hide(&config.hidden_ports(), length, self.moment(now));
         let table = Table::of(&config, &trials.standings(now), self.surroundings);
         let new = self.newly_hidden(&table, kernel);
-        self.load_table(&table)?;
+        let replaced = self.load_table(&table)?;
         let mut loaded = Loaded {
             events,
             warnings: Vec::new(),
         };
+        if replaced && let Err(error) = kernel.put_back(now) {
+            let warning = format!("grants that were open are closed: {error}");
+            loaded.warnings.push(warning);
+        }
         if let Err(error) = kernel.in_pages(&before::operations(&new)) {
             loaded.warnings.push(format!(
                 "connections that were there before their port was hidden may be cut: {error}"
@@ -123,22 +127,30 @@ impl Guard {
         Ok(loaded)
     }
 
-    /// Loads the same table again, after somebody else touched it.
+    /// Loads the same table again, after somebody else touched it. The caller
+    /// puts back what its sets held.
     pub(super) fn reload(&mut self, now: BootTime) -> Result<(), WriterError> {
         let table = self.table(now);
-        self.load_table(&table)
+        self.load_table(&table)?;
+        Ok(())
     }
 
-    fn load_table(&mut self, table: &Table) -> Result<(), WriterError> {
-        let transaction = table.transaction();
-        let mut result = nft::load(&transaction);
-        if matches!(result, Err(nft::NftError::Refused { .. })) {
-            // A table of another version, whose sets are of another make: it cannot be
-            // changed, only replaced. What it held is put back by the caller's memory.
-            result = nft::load(&joined(&removal(), &transaction));
+    /// True where the table had to be replaced, with all that its sets held.
+    fn load_table(&mut self, table: &Table) -> Result<bool, WriterError> {
+        let refused =
+            |result: &Result<u32, _>| matches!(result, Err(nft::NftError::Refused { .. }));
+        let mut result = nft::load(&table.transaction());
+        if refused(&result) {
+            result = nft::load(&table.transaction_over());
+        }
+        // A table of another version, whose sets are of another make: it cannot be
+        // changed, only replaced.
+        let replaced = refused(&result);
+        if replaced {
+            result = nft::load(&joined(&removal(), &table.transaction()));
         }
         self.loaders = vec![result?];
-        Ok(())
+        Ok(replaced)
     }
 
     /// The ports that are hidden now and were not before.

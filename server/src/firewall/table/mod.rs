@@ -85,13 +85,25 @@ impl Table {
         }
     }
 
-    /// The commands that load the table in one transaction, for `nft -j -f -`.
-    /// Works where the table stands already, and keeps the elements of its sets
-    /// then, hidden ports apart.
+    /// The commands that load the table in one transaction, for `nft -j -f -`,
+    /// where none stands.
     #[must_use]
     pub fn transaction(&self) -> Value {
+        self.commands(|_| true)
+    }
+
+    /// The commands that load the table over one of this version, in one
+    /// transaction; the elements of its sets are kept, hidden ports apart. The
+    /// sets that rules change must be there: newer kernels refuse to hear of them
+    /// again without the word `dynamic`, which nft 1.0.6 does not know in JSON.
+    #[must_use]
+    pub fn transaction_over(&self) -> Value {
+        self.commands(|set| !set.changed_by_rules())
+    }
+
+    fn commands(&self, declared: impl Fn(SetName) -> bool) -> Value {
         let mut commands = vec![object(&NfCmd::Add(sets::table()))];
-        for set in SetName::ALL {
+        for set in SetName::ALL.into_iter().filter(|set| declared(*set)) {
             commands.push(object(&NfCmd::Add(set.declaration())));
         }
         for chain in &self.chains {

@@ -109,7 +109,7 @@ impl SetName {
     }
 
     /// Whether rules add to it or take from it.
-    const fn changed_by_rules(self) -> bool {
+    pub(super) const fn changed_by_rules(self) -> bool {
         !matches!(
             self,
             Self::Hidden

@@ -1,3 +1,5 @@
+//! The table as data: what it says, and that nothing else was meant.
+
 use super::*;
 use crate::config::{Guard, Network};
 
