@@ -8,6 +8,7 @@ use spa_keys::file::{FileError, Owner, read_secret_file};
 use spa_keys::{KeyError, PreSharedKey, ServerSecret, SharedKey, random_bytes};
 
 use crate::clients::{ClientSecrets, Clients, ClientsError};
+use crate::clock::BootTime;
 use crate::config::{ClientKey, Config};
 use crate::paths::Paths;
 
@@ -18,6 +19,8 @@ pub(super) struct Prepared {
     pub(super) clients: Clients,
     /// What to tell whoever asked for it.
     pub(super) warnings: String,
+    /// When the files began to be read: what was ordered since may not be in them.
+    pub(super) read: BootTime,
 }
 
 /// Why the keys do not fit the configuration.
@@ -43,7 +46,8 @@ pub enum PrepareError {
 }
 
 /// Reads every key that the configuration calls for and builds the clients'
-/// table. `owner` is who may own the key files besides this user and root.
+/// table. `owner` is who may own the key files besides this user and root; `read` is
+/// when the files began to be read.
 ///
 /// # Errors
 /// A key file that is missing, open to others or no key; two clients with one key.
@@ -52,6 +56,7 @@ pub(super) fn prepare(
     config: Arc<Config>,
     owner: Owner,
     warnings: String,
+    read: BootTime,
 ) -> Result<Prepared, PrepareError> {
     let server = read_key(&paths.server_key(), owner, ServerSecret::from_text)?;
     let mut secrets = ClientSecrets::default();
@@ -72,6 +77,7 @@ pub(super) fn prepare(
         config,
         clients,
         warnings,
+        read,
     })
 }
 

@@ -17,6 +17,8 @@ mod log;
 
 mod order;
 
+mod overtaken;
+
 mod replies;
 
 mod report;

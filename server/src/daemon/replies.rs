@@ -9,6 +9,7 @@ use crate::control::Response;
 use crate::firewall::message::TrialRow;
 
 use super::configuration::Prepared;
+use super::overtaken::Overtaken;
 
 /// A configuration that waits until the writer uses it too.
 pub(super) struct Taking {
@@ -22,6 +23,7 @@ pub(super) struct Replies {
     pub(super) taking: VecDeque<Taking>,
     pub(super) confirming: VecDeque<oneshot::Sender<Response>>,
     pub(super) trials: Vec<TrialRow>,
+    pub(super) overtaken: Overtaken,
 }
 
 impl Replies {
@@ -31,6 +33,7 @@ impl Replies {
             taking: VecDeque::new(),
             confirming: VecDeque::new(),
             trials: Vec::new(),
+            overtaken: Overtaken::default(),
         }
     }
 }

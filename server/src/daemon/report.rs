@@ -25,6 +25,13 @@ impl EngineLoop {
         match order {
             Order::Stop => return true,
             Order::ReloadFailed => self.door.tell(Event::ReloadFailed, None),
+            Order::Take(prepared, answer) if !self.replies.overtaken.is_newest(prepared.read) => {
+                // Whoever asked may have gone.
+                let _gone = answer.send(Response::Done {
+                    message: "a later reload was faster, and its configuration is in use"
+                        .to_owned(),
+                });
+            }
             Order::Take(prepared, answer) => {
                 self.replies.taking.push_back(Taking { prepared, answer });
                 self.door.send(ToWriter::Reload);
@@ -146,9 +153,13 @@ impl EngineLoop {
     }
 
     fn disable(&mut self, client: &str, now: Now) -> Response {
-        let found = client.parse().is_ok_and(|name| {
-            self.door
-                .with_engine(now, |engine, effects| engine.disable(&name, now, effects))
+        let found = client.parse().is_ok_and(|name: ClientName| {
+            let found = self
+                .door
+                .with_engine(now, |engine, effects| engine.disable(&name, now, effects));
+            // A configuration that is being read may still have this client.
+            self.replies.overtaken.disabled(name, now.boot);
+            found
         });
         let message = if found {
             info!("client {client} is served no more");
@@ -250,10 +261,18 @@ impl EngineLoop {
             Ok(()) => {
                 let listen = prepared.config.listen != self.door.engine.clients().config().listen;
                 let Prepared {
-                    clients, warnings, ..
+                    clients,
+                    warnings,
+                    read,
+                    ..
                 } = *prepared;
-                self.door
-                    .with_engine(now, |engine, effects| engine.reload(clients, now, effects));
+                let disabled = self.replies.overtaken.disabled_since(read);
+                self.door.with_engine(now, |engine, effects| {
+                    engine.reload(clients, now, effects);
+                    for client in &disabled {
+                        engine.disable(client, now, effects);
+                    }
+                });
                 self.warming = true;
                 self.door.tell(Event::Reload, None);
                 self.door.audit.reopen();

@@ -158,6 +158,7 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
         Arc::clone(&config),
         Owner::Also(identity.uid),
         String::new(),
+        clock::now().boot,
     )?
     .clients;
     let binary = std::env::current_exe().map_err(|source| StartError::System {

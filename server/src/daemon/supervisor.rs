@@ -110,11 +110,13 @@ fn reload(paths: Paths, orders: Orders, answer: oneshot::Sender<Response>) {
 }
 
 fn read(paths: &Paths) -> Result<Prepared, String> {
-    let loaded = load_for(&paths.config, Occasion::Change, clock::now().wall)
+    let began = clock::now();
+    let loaded = load_for(&paths.config, Occasion::Change, began.wall)
         .map_err(|findings| findings.to_string())?;
     let config = Arc::new(loaded.config);
     let owner = spa_keys::file::Owner::Me;
-    prepare(paths, config, owner, loaded.warnings.to_string()).map_err(|error| error.to_string())
+    let warnings = loaded.warnings.to_string();
+    prepare(paths, config, owner, warnings, began.boot).map_err(|error| error.to_string())
 }
 
 /// What a reload by signal has to say goes to the log.
