@@ -250,7 +250,8 @@ impl<D: Disk> Opened<D> {
             state.go_on_in_memory(error)?;
         }
         state.tick(now, skew, &mut self.horizon)?;
-        if let Err(error) = wipe_if_written(&mut state.disk, FileName::Clean, &evidence.clean) {
+        // Even where it reads as wiped: an earlier start may have died before its sync.
+        if let Err(error) = wipe(&mut state.disk, FileName::Clean) {
             state.go_on_in_memory(error)?;
         }
         if !state.in_memory

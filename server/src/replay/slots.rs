@@ -19,6 +19,9 @@ pub const LENGTH: u64 = 2 * APART;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HorizonSlots {
     newest: Option<Written>,
+    /// This process made sure of it. What was only read may be an earlier process's
+    /// write that never reached the disk.
+    synced: bool,
 }
 
 /// A valid slot.
@@ -39,6 +42,7 @@ impl HorizonSlots {
             .filter_map(|second| written(bytes, second));
         Self {
             newest: slots.max_by_key(|slot| slot.sequence),
+            synced: false,
         }
     }
 
@@ -46,6 +50,12 @@ impl HorizonSlots {
     #[must_use]
     pub fn timestamp(&self) -> Option<Timestamp> {
         self.newest.map(|slot| slot.timestamp)
+    }
+
+    /// Is this value on the disk for sure, so that it need not be written?
+    #[must_use]
+    pub fn holds(&self, timestamp: Timestamp) -> bool {
+        self.synced && self.timestamp() == Some(timestamp)
     }
 
     /// Was the journal incomplete, or an earlier horizon not written, when it was written?
@@ -78,6 +88,7 @@ impl HorizonSlots {
         );
         disk.write(FileName::Horizon, if second { APART } else { 0 }, &bytes)?;
         disk.sync(FileName::Horizon)?;
+        self.synced = true;
         self.newest = Some(Written {
             second,
             sequence,

@@ -215,7 +215,7 @@ impl<D: Disk> State<D> {
 
     /// Brings the horizon to where the next start finds it.
     pub(super) fn write_horizon(&mut self, to: Timestamp) -> Result<(), StateError> {
-        if self.slots.timestamp() == Some(to) && !self.in_memory {
+        if self.slots.holds(to) && !self.in_memory {
             return Ok(());
         }
         let Err(error) = self.slots.write(&mut self.disk, to, self.in_memory) else {
@@ -265,8 +265,7 @@ impl<D: Disk> State<D> {
     /// then the marks go. Cut short anywhere, the next start is unclean.
     fn recover(&mut self, records: impl IntoIterator<Item = JournalRecord>) -> io::Result<()> {
         self.slots.write(&mut self.disk, self.in_force, true)?;
-        let clean = self.disk.read(FileName::Clean)?;
-        wipe_if_written(&mut self.disk, FileName::Clean, &clean)?;
+        wipe(&mut self.disk, FileName::Clean)?;
         let header = self.header();
         self.journal
             .compact(&mut self.disk, header, records, true)?;

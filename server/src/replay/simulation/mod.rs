@@ -20,9 +20,10 @@ use self::world::{Clock, Step, World};
 use crate::clock::{BootTime, Now};
 use crate::config::OnStateError;
 use crate::replay::cache::Bounds;
-use crate::replay::disk::FileName;
+use crate::replay::disk::{Disk, FileName};
 use crate::replay::open::{create_on, start};
 use crate::replay::record::JournalRecord;
+use crate::replay::slots::HorizonSlots;
 
 fn clock() -> impl Strategy<Value = Clock> {
     prop_oneof![
@@ -236,4 +237,41 @@ fn after_a_boot_in_memory_nothing_up_to_now_and_twice_the_skew_is_accepted() {
         at(2120),
         "and it is on the disk; the next is an ordinary one"
     );
+}
+
+/// Found by 80,000 schedules: a start that died between write and sync left a
+/// horizon that the next start read and took for durable.
+#[test]
+fn the_horizon_in_force_is_on_the_disk_wherever_an_earlier_start_died() {
+    let skew = Duration::from_secs(60);
+    let now = Now {
+        wall: Timestamp::from_micros(1_000_000_000),
+        boot: BootTime::from_micros(1),
+    };
+    for calls in 1..60 {
+        let mut platter = Platter::default();
+        let begin = Now {
+            wall: Timestamp::from_micros(0),
+            ..now
+        };
+        create_on(platter.clone(), None, [1; 16], begin, skew, begin.wall).unwrap();
+        platter.die_after(calls);
+        let open = || {
+            start(
+                platter.clone(),
+                None,
+                [1; 16],
+                now,
+                skew,
+                OnStateError::Refuse,
+                Bounds::default(),
+            )
+        };
+        let _ = open();
+        platter.revive();
+        let used = open().unwrap().horizon.used();
+        platter.cut_power(&mut |_| 0);
+        let on_disk = HorizonSlots::read(&platter.read(FileName::Horizon).unwrap()).timestamp();
+        assert!(on_disk >= Some(used), "dead after {calls} calls");
+    }
 }
