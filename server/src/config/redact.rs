@@ -134,7 +134,8 @@ fn hide(shown: &mut String, run: &str) {
 }
 
 /// A character that neither moves the cursor nor turns the writing's direction.
-fn harmless(character: char) -> char {
+#[must_use]
+pub fn harmless(character: char) -> char {
     match character {
         '\t' => ' ',
         '\u{200b}'..='\u{200f}'

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::message::{Request, Response};
+use crate::config::redact;
 
 /// How long an answer may take; a reload of very many clients takes seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -73,5 +74,64 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Response, ControlError> {
     if answer.is_empty() {
         return Err(no_answer("it closed the connection".to_owned()));
     }
-    serde_json::from_str(&answer).map_err(|error| no_answer(error.to_string()))
+    read(&answer).map_err(|error| no_answer(error.to_string()))
+}
+
+/// Reads an answer. It ends on the terminal of root, and the daemon that wrote it reads
+/// strangers' bytes: no control character gets through but the ends of lines.
+fn read(answer: &str) -> serde_json::Result<Response> {
+    let mut answer: serde_json::Value = serde_json::from_str(answer)?;
+    make_harmless(&mut answer);
+    serde_json::from_value(answer)
+}
+
+fn make_harmless(value: &mut serde_json::Value) {
+    use serde_json::Value;
+    let harmless = |text: &str| -> String {
+        let shown = |c: char| if c == '\n' { c } else { redact::harmless(c) };
+        text.chars().map(shown).collect()
+    };
+    match value {
+        Value::String(text) => *text = harmless(text),
+        Value::Array(values) => values.iter_mut().for_each(make_harmless),
+        Value::Object(fields) => {
+            let old = std::mem::take(fields);
+            for (name, mut value) in old {
+                make_harmless(&mut value);
+                fields.insert(harmless(&name), value);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_moves_no_cursor_and_writes_no_clipboard() {
+        let answer =
+            r#"{"response":"done","message":"a\u001b]52;c;eA==\u0007b\u009bc\u202e\nd\re"}"#;
+        let Ok(Response::Done { message }) = read(answer) else {
+            panic!("it is an answer");
+        };
+        assert!(
+            !message.chars().any(|c| c.is_control() && c != '\n'),
+            "{message:?}"
+        );
+        assert!(
+            message.starts_with('a') && message.contains("\nd"),
+            "{message:?}"
+        );
+        let status = r#"{"response":"grants","grants":[{"client":"\u001b[2J","address":"192.0.2.1","service":"\u001b[2J","source_port":null,"remaining_s":1}]}"#;
+        let Ok(Response::Grants { grants }) = read(status) else {
+            panic!("it is an answer");
+        };
+        assert!(!grants[0].service.contains('\u{1b}'), "{grants:?}");
+        assert!(
+            !grants[0].client.as_ref().unwrap().contains('\u{1b}'),
+            "{grants:?}"
+        );
+    }
 }
