@@ -39,7 +39,7 @@ events! {
     Expire "expire" "A grant's time is over.";
     Revoke "revoke" "A grant was withdrawn without its client asking.";
     Refuse "refuse" "An authentic packet was refused.";
-    Noise "noise" "What was not authentic, counted over the last minute.";
+    Noise "noise" "What was not authentic, and what clients were refused beyond twenty a second each, counted over the last minute.";
     Run "run" "A declared command was started.";
     Close "close" "A client withdrew its grant.";
     ClientAdd "client_add" "A client was added.";

@@ -21,6 +21,7 @@ mod upkeep;
 pub use effect::{Effect, GrantRow, Judged};
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use spa_keys::KeyId;
 use spa_proto::{Service, Timestamp};
@@ -28,12 +29,20 @@ use spa_proto::{Service, Timestamp};
 use crate::capture::{Datagram, FrameFault};
 use crate::clients::Clients;
 use crate::clock::{BootTime, Now};
+use crate::config::Rate;
 use crate::firewall::{ChangeId, Element};
 use crate::grants::Grants;
 use crate::policy::{self, Ledger, Permit, Rates, permit, timely};
 use crate::replay::{Horizon, JournalRecord, ReplayCache, Seen};
 use crate::screen::{self, LateNames, Outcome, WhyLate, screen};
 use crate::verdict::{Counters, Reason, Verdict};
+
+/// Lines that the refusals of one client make at most; more are summed up with the
+/// noise, or one client could fill the disk.
+const LINES: Rate = Rate {
+    count: 20,
+    per: Duration::from_secs(1),
+};
 
 /// All that judges packets.
 pub struct Engine {
@@ -47,6 +56,10 @@ pub struct Engine {
     counters: Counters,
     /// What the noise was when it was last told.
     told: Counters,
+    /// Lines that each client's refusals may still make.
+    lines: Rates,
+    /// Refusals without a line of their own, not told yet.
+    untold: Counters,
     last_minute: Option<BootTime>,
     /// Emptied after each packet.
     records: Vec<JournalRecord>,
@@ -85,9 +98,10 @@ impl Engine {
     /// An engine that has seen nothing but what `replay` remembers.
     #[must_use]
     pub fn new(clients: Clients, replay: ReplayCache, horizon: Horizon) -> Self {
+        let clients_count = clients.len();
         Self {
-            late: LateNames::for_clients(clients.len()),
-            rates: Rates::for_clients(clients.len()),
+            late: LateNames::for_clients(clients_count),
+            rates: Rates::for_clients(clients_count),
             clients,
             replay,
             horizon,
@@ -95,6 +109,8 @@ impl Engine {
             waiting: BTreeMap::new(),
             counters: Counters::default(),
             told: Counters::default(),
+            lines: Rates::for_clients(clients_count),
+            untold: Counters::default(),
             last_minute: None,
             records: Vec::new(),
         }
@@ -220,7 +236,8 @@ impl Engine {
         self.counters.count_frame(fault);
     }
 
-    /// Counts the verdict on a packet that ended early; the audit names its sender.
+    /// Counts the verdict on a packet that ended early; the audit names its sender,
+    /// unless that has filled enough of it already.
     fn stop(
         &mut self,
         stopped: Stopped,
@@ -233,11 +250,12 @@ impl Engine {
             return Verdict::counted(stopped.reason);
         };
         let arrival = act::Arrival::of(&self.clients, datagram, now, sender);
-        effects.push(Effect::Audit(Box::new(self.refusal(
-            &arrival,
-            stopped.reason,
-            now,
-        ))));
+        if self.lines.admit(sender.client, LINES, now.boot) {
+            let line = self.refusal(&arrival, stopped.reason, now);
+            effects.push(Effect::Audit(Box::new(line)));
+        } else {
+            self.untold.count(stopped.reason);
+        }
         Verdict {
             reason: stopped.reason,
             client: arrival.client,

@@ -76,9 +76,11 @@ impl Engine {
         line.service = self.clients.service_at(element.service).cloned();
     }
 
-    /// What was not authentic since this was last asked; none if there was nothing.
+    /// What was not authentic since this was last asked, and what was refused without
+    /// a line of its own; none if there was nothing.
     pub(super) fn noise(&mut self, now: Now) -> Option<AuditEvent> {
-        let counts: Vec<_> = Reason::ALL
+        let untold = std::mem::take(&mut self.untold);
+        let mut counts: Vec<_> = Reason::ALL
             .iter()
             .filter(|reason| reason.class() == Class::Counted)
             .map(|reason| {
@@ -87,6 +89,11 @@ impl Engine {
             })
             .filter(|(_, count)| *count > 0)
             .collect();
+        counts.extend(
+            untold
+                .iter()
+                .map(|(reason, count)| (reason.as_str(), count)),
+        );
         if counts.is_empty() {
             return None;
         }

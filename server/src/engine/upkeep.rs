@@ -69,6 +69,7 @@ impl Engine {
     pub fn reload(&mut self, clients: Clients, now: Now, effects: &mut Vec<Effect>) {
         self.late = LateNames::for_clients(clients.len());
         self.rates = Rates::for_clients(clients.len());
+        self.lines = Rates::for_clients(clients.len());
         let old = std::mem::replace(&mut self.clients, clients);
         self.revoke(Some(&old), now, effects);
     }

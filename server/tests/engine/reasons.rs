@@ -323,3 +323,27 @@ fn a_longer_time_than_the_policy_allows_is_cut_to_it() {
     assert_eq!(ttl(&mut world, "tcp/8443", 0), 10, "the client's max_ttl");
     assert_eq!(ttl(&mut world, "tcp/22", 11), 10);
 }
+
+#[test]
+fn one_client_cannot_fill_the_disk_with_its_refusals_and_none_goes_untold() {
+    let mut world = World::new();
+    world.pass(seconds(61));
+    for _ in 0..500 {
+        let _ = world.send(laptop, &open_for(&["tcp/1"], 0));
+    }
+    let lines = world.audited(Event::Refuse).len();
+    assert!(lines <= 20, "{lines} lines");
+    assert_eq!(
+        world.send(desk, &open_for(&["tcp/1"], 0)),
+        Reason::ServiceNotAllowed,
+        "another client is not concerned"
+    );
+    assert_eq!(world.audited(Event::Refuse).len(), lines + 1);
+    world.pass(seconds(61));
+    let told: u64 = world
+        .audited(Event::Noise)
+        .iter()
+        .flat_map(|line| line.counts.iter().map(|(_, count)| count))
+        .sum();
+    assert_eq!(told + u64::try_from(lines).unwrap(), 500);
+}
