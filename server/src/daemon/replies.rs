@@ -23,6 +23,8 @@ pub(super) struct Replies {
     pub(super) taking: VecDeque<Taking>,
     pub(super) confirming: VecDeque<oneshot::Sender<Response>>,
     pub(super) trials: Vec<TrialRow>,
+    /// The files had errors at the start, and the last good configuration is used instead.
+    pub(super) last_good: bool,
     pub(super) overtaken: Overtaken,
 }
 
@@ -33,6 +35,7 @@ impl Replies {
             taking: VecDeque::new(),
             confirming: VecDeque::new(),
             trials: Vec::new(),
+            last_good: false,
             overtaken: Overtaken::default(),
         }
     }

@@ -79,6 +79,11 @@ impl EngineLoop {
                 .collect::<Vec<_>>()
         };
         let mut warnings = Vec::new();
+        if self.replies.last_good {
+            warnings.push(
+                "the configuration had errors at the start, and the last good one is used: `spad check`, then `spad reload`".to_owned(),
+            );
+        }
         let shown = standing(|standing| matches!(standing, Standing::Shown));
         if !shown.is_empty() {
             warnings.push(format!(
@@ -274,6 +279,7 @@ impl EngineLoop {
                     }
                 });
                 self.warming = true;
+                self.replies.last_good = false;
                 self.door.tell(Event::Reload, None);
                 self.door.audit.reopen();
                 self.door.send(ToWriter::Trials);

@@ -203,6 +203,7 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
     let (orders, inbox) = super::order::queue().map_err(failed("make an event descriptor"))?;
     let mut engine =
         EngineLoop::new(capture, door, inbox, clock::now()).map_err(failed("make a timer"))?;
+    engine.replies.last_good = usable.instead_of.is_some();
     engine.adopt(holders)?;
     match super::supervisor::run(paths, control, orders, engine).map_err(failed("serve"))? {
         Ended::Told => Ok(()),
