@@ -14,16 +14,13 @@
 )]
 
 pub mod config;
-pub mod engine;
 pub mod frame;
 pub mod identify;
 pub mod journal;
 pub mod key_text;
+pub mod message;
 pub mod open;
 pub mod request;
-#[path = "../../server/tests/engine/world.rs"]
-#[expect(dead_code, reason = "the stories in server/tests/engine use the rest")]
-mod server_world;
 pub mod world;
 
 /// What takes the fuzzer's bytes.
@@ -32,11 +29,11 @@ pub type Run = fn(&[u8]);
 /// Every target, by the name of its folder in corpus/.
 pub const TARGETS: &[(&str, Run)] = &[
     ("config", config::run),
-    ("engine", engine::run),
     ("frame", frame::run),
     ("identify", identify::run),
     ("journal", journal::run),
     ("key_text", key_text::run),
+    ("message", message::run),
     ("open", open::run),
     ("request", request::run),
 ];
