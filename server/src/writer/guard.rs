@@ -18,7 +18,7 @@ use crate::firewall::table::{SetName, Surroundings, Table, removal};
 use crate::firewall::trial::{Moment, Trials};
 use crate::firewall::{Standing, TrialEvent, TrialRow};
 
-use super::kernel::Kernel;
+use super::kernel::{Kernel, Once};
 
 /// The table that should stand.
 #[derive(Debug)]
@@ -105,15 +105,11 @@ impl Guard {
         let events = trials.hide(&config.hidden_ports(), length, self.moment(now));
         let table = Table::of(&config, &trials.standings(now), self.surroundings);
         let new = self.newly_hidden(&table, kernel);
-        let replaced = self.load_table(&table)?;
+        self.load_table(&table, kernel, now)?;
         let mut loaded = Loaded {
             events,
             warnings: Vec::new(),
         };
-        if replaced && let Err(error) = kernel.put_back(now) {
-            let warning = format!("grants that were open are closed: {error}");
-            loaded.warnings.push(warning);
-        }
         if let Err(error) = kernel.in_pages(&before::operations(&new)) {
             loaded.warnings.push(format!(
                 "connections that were there before their port was hidden may be cut: {error}"
@@ -127,30 +123,41 @@ impl Guard {
         Ok(loaded)
     }
 
-    /// Loads the same table again, after somebody else touched it. The caller
-    /// puts back what its sets held.
-    pub(super) fn reload(&mut self, now: BootTime) -> Result<(), WriterError> {
+    /// Loads the same table again, after somebody else touched it.
+    pub(super) fn reload(&mut self, kernel: &mut Kernel, now: BootTime) -> Result<(), WriterError> {
         let table = self.table(now);
-        self.load_table(&table)?;
-        Ok(())
+        self.load_table(&table, kernel, now)
     }
 
-    /// True where the table had to be replaced, with all that its sets held.
-    fn load_table(&mut self, table: &Table) -> Result<bool, WriterError> {
-        let refused =
-            |result: &Result<u32, _>| matches!(result, Err(nft::NftError::Refused { .. }));
-        let mut result = nft::load(&table.transaction());
-        if refused(&result) {
-            result = nft::load(&table.transaction_over());
+    fn load_table(
+        &mut self,
+        table: &Table,
+        kernel: &mut Kernel,
+        now: BootTime,
+    ) -> Result<(), WriterError> {
+        let refused = |error: Errno| WriterError::Kernel(error.into());
+        let (mut missing, mut alike) = (Vec::new(), true);
+        for set in SetName::ALL {
+            match kernel.netlink.make_of(set).map_err(refused)? {
+                None => missing.push(set),
+                Some(make) => alike &= make == set.make(),
+            }
         }
-        // A table of another version, whose sets are of another make: it cannot be
-        // changed, only replaced.
-        let replaced = refused(&result);
-        if replaced {
-            result = nft::load(&joined(&removal(), &table.transaction()));
+        if alike {
+            match nft::load(&table.transaction(&missing)) {
+                Ok(process) => {
+                    self.loaders = vec![process];
+                    return Ok(());
+                }
+                Err(error) if missing.len() == SetName::ALL.len() => return Err(error.into()),
+                Err(_) => {}
+            }
         }
-        self.loaders = vec![result?];
-        Ok(replaced)
+        // A table of another version cannot be changed, only replaced; what it held is put in again.
+        let everything = joined(&removal(), &table.transaction(&SetName::ALL));
+        self.loaders = vec![nft::load(&everything)?];
+        kernel.put_back(now, Once::StillThere).map_err(refused)?;
+        Ok(())
     }
 
     /// The ports that are hidden now and were not before.

@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::WriterError;
 use super::guard::{Guard, Loaded};
-use super::kernel::Kernel;
+use super::kernel::{Kernel, Once};
 use super::limits::Limits;
 use super::netlink::Events;
 use super::socket::{Came, Engine};
@@ -172,8 +172,8 @@ impl Keeper {
     /// Puts the table back, and what it held.
     fn repair(&mut self) -> Result<(), WriterError> {
         let now = boot();
-        let result = self.guard.reload(now).and_then(|()| {
-            let put_back = self.kernel.put_back(now);
+        let result = self.guard.reload(&mut self.kernel, now).and_then(|()| {
+            let put_back = self.kernel.put_back(now, Once::MayBeUsed);
             put_back.map_err(|error| WriterError::Kernel(error.into()))
         });
         let said_before = std::mem::replace(&mut self.broken, result.is_err());

@@ -28,6 +28,15 @@ pub(super) struct Kernel {
     held: Held,
 }
 
+/// Whether grants for one connection that are gone may be put back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Once {
+    /// They were there a moment ago, and we took them away ourselves.
+    StillThere,
+    /// A connection may have used them.
+    MayBeUsed,
+}
+
 /// One step on its way: what it still needs.
 struct Attempt<'a> {
     step: &'a Step,
@@ -152,12 +161,11 @@ impl Kernel {
     }
 
     /// Makes the kernel's grants what they were before somebody else touched
-    /// them; gives how many were put in. A grant for one connection that is gone is not
-    /// put back: it may have been used.
+    /// them; gives how many were put in.
     ///
     /// # Errors
     /// What the kernel says.
-    pub(super) fn put_back(&mut self, now: BootTime) -> Result<u32, Errno> {
+    pub(super) fn put_back(&mut self, now: BootTime, once: Once) -> Result<u32, Errno> {
         self.held.prune(now);
         let mut operations = Vec::new();
         let mut put_in: u32 = 0;
@@ -189,7 +197,7 @@ impl Kernel {
             {
                 continue;
             }
-            if kept.is_none() && element.once {
+            if kept.is_none() && element.once && once == Once::MayBeUsed {
                 continue;
             }
             if kept.is_some() {

@@ -126,10 +126,6 @@ fn start(engine: Engine, paths: &Paths) -> Result<Keeper, (Engine, WriterError)>
         Ok(report) => report,
         Err(error) => return Err((engine, error)),
     };
-    // Where the table had to be replaced, its grants are put in again.
-    if let Err(error) = kernel.put_back(now) {
-        return Err((engine, WriterError::Kernel(error.into())));
-    }
     if usable.instead_of.is_none() {
         keeper::keep(&usable.files);
     }

@@ -12,8 +12,8 @@ use netlink_packet_core::{
     NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_netfilter::nftables::{
-    DataAttribute, ListAttribute, NfTablesMessage, SetElementAttribute, SetElementList,
-    SetElementMessage,
+    DataAttribute, ListAttribute, NfTablesMessage, SetAttribute, SetElementAttribute,
+    SetElementList, SetElementMessage, SetMessage,
 };
 use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{
@@ -22,7 +22,7 @@ use netlink_packet_netfilter::{
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 use rustix::io::Errno;
 
-use crate::firewall::table::{SetName, TABLE};
+use crate::firewall::table::{SetMake, SetName, TABLE};
 
 /// The subsystem of nftables in `nfnetlink.h`.
 const SUBSYSTEM: u16 = 10;
@@ -166,6 +166,37 @@ impl Netlink {
         }
     }
 
+    /// How a set is made; none where it is not there.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(super) fn make_of(&mut self, set: SetName) -> Result<Option<SetMake>, Errno> {
+        self.drain();
+        let sequence = self.next();
+        let attributes = vec![
+            SetAttribute::Table(TABLE.to_owned()),
+            SetAttribute::Name(set.as_str().to_owned()),
+        ];
+        let message = NfTablesMessage::GetSet(SetMessage { attributes });
+        let mut bytes = Vec::new();
+        append(&mut bytes, request(message.into(), 0, sequence, 0));
+        let sent = self.socket.send_to(&bytes, &self.kernel, 0);
+        sent.map_err(|error| errno(&error))?;
+        loop {
+            self.receive(0).map_err(|error| errno(&error))?;
+            for message in Messages(&self.buffer) {
+                if message.sequence_number() != sequence {
+                    continue;
+                }
+                return match error_code(&message).map(i32::saturating_neg) {
+                    Some(code) if code == Errno::NOENT.raw_os_error() => Ok(None),
+                    Some(code) => Err(Errno::from_raw_os_error(code)),
+                    None => Ok(Some(make(message.payload()))),
+                };
+            }
+        }
+    }
+
     /// Every element of a set.
     ///
     /// # Errors
@@ -258,9 +289,11 @@ impl Events {
     /// Reads what there is to hear; true where somebody whose socket is not
     /// `own` touched our table, or where something was missed.
     pub(super) fn others_touched_us(&self, own: &[u32]) -> bool {
+        // One who floods us with changes of other tables must not keep us here for ever.
+        const MOST: usize = 10_000;
         let mut touched = false;
         let mut buffer = Vec::with_capacity(DATAGRAM);
-        loop {
+        for _ in 0..MOST {
             buffer.clear();
             match self.0.recv_from(&mut buffer, 0) {
                 Ok(_) => {
@@ -268,15 +301,12 @@ impl Events {
                         !own.contains(&message.port_number()) && is_about_us(&message)
                     });
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return touched,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => touched = true,
             }
-            // One who floods us with changes of other tables must not keep us here.
-            if touched {
-                return true;
-            }
         }
+        touched
     }
 }
 
@@ -421,6 +451,25 @@ fn attribute(attributes: &[u8], kind: u16) -> Option<&[u8]> {
     Attributes(attributes)
         .find(|(found, _)| *found == kind)
         .map(|(_, value)| value)
+}
+
+/// How the set is made that the kernel describes here.
+fn make(payload: &[u8]) -> SetMake {
+    const KEY_TYPE: u16 = 4;
+    const KEY_LENGTH: u16 = 5;
+    const DESCRIPTION: u16 = 9;
+    const DESCRIPTION_SIZE: u16 = 1;
+    const TIMEOUT: u16 = 11;
+    let attributes = payload.get(4..).unwrap_or(&[]);
+    let number = |bytes: Option<&[u8]>| bytes?.try_into().ok().map(u32::from_be_bytes);
+    let description = attribute(attributes, DESCRIPTION).unwrap_or(&[]);
+    let timeout = attribute(attributes, TIMEOUT).and_then(|bytes| bytes.try_into().ok());
+    SetMake {
+        key_type: number(attribute(attributes, KEY_TYPE)).unwrap_or(0),
+        key_length: number(attribute(attributes, KEY_LENGTH)).unwrap_or(0),
+        timeout: timeout.map_or(0, u64::from_be_bytes),
+        size: number(attribute(description, DESCRIPTION_SIZE)).unwrap_or(0),
+    }
 }
 
 /// The elements of one page of a list. Read by hand: the crate's own reader

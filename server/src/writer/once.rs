@@ -105,8 +105,6 @@ pub fn load(paths: &Paths) -> Result<Vec<TrialEvent>, WriterError> {
         Err(error) => return Err(WriterError::Kernel(error.into())),
     }
     let report = guard.load(usable.loaded.config, &mut kernel, now)?;
-    let put_back = kernel.put_back(now);
-    put_back.map_err(|error| WriterError::Kernel(error.into()))?;
     report.warnings.iter().for_each(|warning| warn(warning));
     if usable.instead_of.is_none() {
         keeper::keep(&usable.files);

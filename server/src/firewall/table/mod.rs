@@ -25,7 +25,7 @@ use spa_proto::Service;
 use super::message::Standing;
 use crate::config::{AlwaysAllow, Answer, Config, ListenPort};
 
-pub use sets::{SET_SIZE, SetName};
+pub use sets::{SET_SIZE, SetMake, SetName};
 
 use words::Word;
 
@@ -85,25 +85,13 @@ impl Table {
         }
     }
 
-    /// The commands that load the table in one transaction, for `nft -j -f -`,
-    /// where none stands.
+    /// The commands that load the table in one transaction, for `nft -j -f -`.
+    /// Declares the sets that are `missing`, which are all where the table is. Keeps
+    /// the elements of the others, hidden ports apart.
     #[must_use]
-    pub fn transaction(&self) -> Value {
-        self.commands(|_| true)
-    }
-
-    /// The commands that load the table over one of this version, in one
-    /// transaction; the elements of its sets are kept, hidden ports apart. The
-    /// sets that rules change must be there: newer kernels refuse to hear of them
-    /// again without the word `dynamic`, which nft 1.0.6 does not know in JSON.
-    #[must_use]
-    pub fn transaction_over(&self) -> Value {
-        self.commands(|set| !set.changed_by_rules())
-    }
-
-    fn commands(&self, declared: impl Fn(SetName) -> bool) -> Value {
+    pub fn transaction(&self, missing: &[SetName]) -> Value {
         let mut commands = vec![object(&NfCmd::Add(sets::table()))];
-        for set in SetName::ALL.into_iter().filter(|set| declared(*set)) {
+        for set in missing {
             commands.push(object(&NfCmd::Add(set.declaration())));
         }
         for chain in &self.chains {

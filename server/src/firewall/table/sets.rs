@@ -15,6 +15,19 @@ use super::words::Field;
 /// How many elements a set holds. A full set refuses; nothing is evicted.
 pub const SET_SIZE: u32 = 65_536;
 
+/// What makes one set like another: an element fits, for as long, among as many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetMake {
+    /// nftables' number of the key's type: six bits a field, the first field highest.
+    pub key_type: u32,
+    /// Bytes of a key.
+    pub key_length: u32,
+    /// Milliseconds that an element lasts which says nothing else; zero for ever.
+    pub timeout: u64,
+    /// How many elements fit.
+    pub size: u32,
+}
+
 /// A set of our table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SetName {
@@ -109,7 +122,7 @@ impl SetName {
     }
 
     /// Whether rules add to it or take from it.
-    pub(super) const fn changed_by_rules(self) -> bool {
+    const fn changed_by_rules(self) -> bool {
         !matches!(
             self,
             Self::Hidden
@@ -119,6 +132,29 @@ impl SetName {
                 | Self::Before4
                 | Self::Before6
         )
+    }
+
+    /// What the kernel tells of the set where it is as declared here.
+    #[must_use]
+    pub fn make(self) -> SetMake {
+        let field = |field: &Field| match field {
+            Field::Source4 => (7, 4),
+            Field::Source6 => (8, 16),
+            Field::Protocol => (12, 4),
+            Field::Port | Field::SourcePort => (13, 4),
+        };
+        let fields = self.fields().iter().map(field);
+        let (key_type, key_length) = fields
+            .fold((0_u32, 0_u32), |(types, length), (one, bytes)| {
+                (types << 6 | one, length.saturating_add(bytes))
+            });
+        let timeout = u64::from(self.timeout().unwrap_or(0)).saturating_mul(1000);
+        SetMake {
+            key_type,
+            key_length,
+            timeout,
+            size: SET_SIZE,
+        }
     }
 
     pub(super) fn schema(self) -> Set<'static> {
@@ -137,8 +173,9 @@ impl SetName {
             table: TABLE.into(),
             name: self.as_str().into(),
             set_type: SetTypeValue::Concatenated(types.into()),
-            // `dynamic` is not named: nft 1.0.6 does not know the word in JSON, and every
-            // version adds it by itself where a rule of the same transaction asks for it.
+            // `dynamic` is not named: nft 1.0.6 does not know the word in JSON, and adds it by
+            // itself where a rule of the same transaction asks for it. So a set that is there
+            // already must not be declared again: it would differ.
             flags: Some(HashSet::from([SetFlag::Timeout])),
             timeout: self.timeout(),
             size: Some(SET_SIZE),

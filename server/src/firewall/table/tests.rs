@@ -67,7 +67,7 @@ fn strangers_get_nothing_where_the_host_answers_nothing() {
 fn related_connections_are_never_let_in() {
     assert!(
         !table(Answer::AsClosed)
-            .transaction()
+            .transaction(&SetName::ALL)
             .to_string()
             .contains("related")
     );
@@ -76,7 +76,7 @@ fn related_connections_are_never_let_in() {
 #[test]
 fn a_port_on_trial_has_a_timeout_and_one_shown_again_is_not_hidden() {
     let table = table(Answer::AsClosed);
-    let transaction = table.transaction().to_string();
+    let transaction = table.transaction(&SetName::ALL).to_string();
     assert!(
         transaction.contains(r#"{"timeout":60,"val":{"concat":["udp",51820]}}"#),
         "{transaction}"
@@ -87,7 +87,7 @@ fn a_port_on_trial_has_a_timeout_and_one_shown_again_is_not_hidden() {
 
 #[test]
 fn loading_never_flushes_a_set_of_grants() {
-    let transaction = table(Answer::AsClosed).transaction();
+    let transaction = table(Answer::AsClosed).transaction(&SetName::ALL);
     let commands = transaction["nftables"].as_array().unwrap();
     for command in commands {
         if let Some(flushed) = command.get("flush") {

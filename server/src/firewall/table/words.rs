@@ -151,7 +151,7 @@ pub(super) fn delete_from(set: SetName) -> Word {
     }
 }
 
-/// The packet arrived at this interface, or one of these where the name ends in `*`.
+/// The packet arrived at this interface.
 pub(super) fn arrived_at(interface: &str) -> Word {
     // A name cannot hold quotes or white space: the configuration refuses them.
     Word::compare(

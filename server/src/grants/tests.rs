@@ -1,0 +1,1 @@
+//! Grants alone, with a made-up clock.
