@@ -1,0 +1,124 @@
+//! What a stranger sees of a hidden port: what he sees of a closed one.
+
+use std::net::IpAddr;
+
+use crate::wire::{ACK, RST, SYN, Wire, tcp, udp};
+use crate::world::{GHOST4, GHOST6, SERVER4, SERVER6, World, echo, in_a_world, udp as service};
+
+/// A port on which nothing listens, for each hidden one; as many one bits, so that checksums match in length.
+const CLOSED: u16 = 23;
+
+/// The answer without what must differ: the IPv4 identification, the ports, the checksums.
+fn likeness(answer: &[u8]) -> Vec<u8> {
+    let mut bytes = answer.to_vec();
+    let head = if bytes[0] >> 4 == 4 {
+        if bytes[4..6] != [0, 0] {
+            bytes[4..6].copy_from_slice(b"id");
+        }
+        bytes[10..12].fill(0);
+        20
+    } else {
+        // A flow label is a number of the kernel's own: that there is one is what shows.
+        if (bytes[1] & 15, bytes[2], bytes[3]) != (0, 0, 0) {
+            bytes[1] |= 15;
+            bytes[2..4].fill(0xff);
+        }
+        40
+    };
+    let (protocol, rest) = (
+        if head == 20 { bytes[9] } else { bytes[6] },
+        &mut bytes[head..],
+    );
+    if protocol == 6 {
+        rest[0..2].fill(0);
+        rest[16..18].fill(0);
+    } else {
+        rest[2..4].fill(0);
+        // The packet that is given back: its own checksums, ports and label.
+        let inner = if head == 20 { 8 + 20 } else { 8 + 40 };
+        rest[inner + 2..inner + 4].fill(0);
+        rest[inner + 6..inner + 8].fill(0);
+        rest[8 + 10..8 + 12].fill(0);
+    }
+    bytes
+}
+
+in_a_world! {
+    fn a_hidden_port_answers_byte_for_byte_as_a_closed_one() {
+        let world = World::new("\"ssh\", \"dns\"", "trial = \"0s\"");
+        echo(22);
+        let _service = service(std::net::Ipv4Addr::UNSPECIFIED, 53);
+        let _writer = world.writer();
+        let mut wire = Wire::of(&world);
+        let families: [(IpAddr, IpAddr); 2] = [(GHOST4.into(), SERVER4.into()), (GHOST6.into(), SERVER6.into())];
+        for (from, to) in families {
+            // First segments, stray ones, and what no honest sender sends.
+            for flags in [SYN, SYN | ACK, ACK, 1, 1 | ACK, 0, 0x29, 0xc2, SYN | 1, RST, RST | ACK] {
+                let [hidden, closed] = [22, CLOSED].map(|port| {
+                    let heard = wire.ask(&tcp(from, to, (4000 + u16::from(flags), port), flags));
+                    heard.iter().map(|packet| likeness(packet)).collect::<Vec<_>>()
+                });
+                assert_eq!(hidden, closed, "TCP flags {flags:#x} over {to}");
+                assert_eq!(hidden.len(), usize::from(flags & RST == 0), "one answer, none to a reset");
+            }
+            for (hidden, closed) in [(53, 54), (62201, 62202)] {
+                let [hidden, closed] = [hidden, closed].map(|port| {
+                    let heard = wire.ask(&udp(from, to, (4000, port)));
+                    heard.iter().map(|packet| likeness(packet)).collect::<Vec<_>>()
+                });
+                assert_eq!(hidden, closed, "UDP over {to}");
+                assert_eq!(hidden.len(), 1);
+            }
+        }
+    }
+
+    fn resets_of_one_flow_have_one_flow_label_and_those_of_others_have_others() {
+        let world = World::new("\"ssh\"", "trial = \"0s\"");
+        let _writer = world.writer();
+        let mut wire = Wire::of(&world);
+        let mut label = |source: u16| {
+            let heard = wire.ask(&tcp(GHOST6, SERVER6, (source, 22), SYN));
+            let reset = heard.first().unwrap();
+            assert_eq!(reset[0], 0x60);
+            assert_eq!(reset[1] >> 4, 0, "the traffic class is left alone");
+            [reset[1], reset[2], reset[3]]
+        };
+        let labels: std::collections::BTreeSet<_> = (4000..4032).map(&mut label).collect();
+        assert!(labels.len() > 30, "{labels:02x?}");
+        assert!(labels.iter().any(|label| label[0] != 0), "all twenty bits are used");
+        assert_eq!(label(4000), label(4000));
+    }
+
+    fn a_broken_checksum_is_not_answered_as_it_is_not_at_a_closed_port() {
+        let world = World::new("\"ssh\", \"dns\"", "trial = \"0s\"");
+        let _writer = world.writer();
+        let mut wire = Wire::of(&world);
+        for port in [22, CLOSED] {
+            let mut packet = tcp(GHOST4, SERVER4, (4000, port), SYN);
+            *packet.get_mut(37).unwrap() ^= 1;
+            assert_eq!(wire.ask(&packet).len(), 0, "TCP port {port}");
+        }
+        for port in [53, 54] {
+            let mut packet = udp(GHOST4, SERVER4, (4000, port));
+            *packet.last_mut().unwrap() ^= 1;
+            assert_eq!(wire.ask(&packet).len(), 0, "UDP port {port}");
+        }
+    }
+
+    fn with_drop_not_one_byte_comes_back_from_hidden_ports_and_the_knock_port() {
+        let world = World::new("\"ssh\", \"dns\"", "trial = \"0s\"\nanswer = \"drop\"");
+        echo(22);
+        let _writer = world.writer();
+        let mut wire = Wire::of(&world);
+        let families: [(IpAddr, IpAddr); 2] = [(GHOST4.into(), SERVER4.into()), (GHOST6.into(), SERVER6.into())];
+        for (from, to) in families {
+            for flags in [SYN, ACK, 0] {
+                assert_eq!(wire.ask(&tcp(from, to, (4000, 22), flags)).len(), 0);
+            }
+            for port in [53, 62201] {
+                assert_eq!(wire.ask(&udp(from, to, (4000, port))).len(), 0);
+            }
+            assert_eq!(wire.ask(&udp(from, to, (4000, 54))).len(), 1, "others answer as ever");
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! Two namespaces and a link: the server's, in which the test itself runs, and the client's.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::thread::LinkNameSpaceType;
+use spad::firewall::{
+    Answer, Change, ChangeId, Element, FirewallRefusal, FromWriter, KernelElement, Step, ToWriter,
+    Writer,
+};
+use spad::paths::Paths;
+
+const INSIDE: &str = "SPAD_TEST_NAMESPACE";
+
+pub(crate) const SERVER4: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
+pub(crate) const CLIENT4: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
+/// Another address behind the link, with no machine of its own: nothing answers for it.
+pub(crate) const GHOST4: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 77);
+pub(crate) const SERVER6: Ipv6Addr = Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 2);
+pub(crate) const CLIENT6: Ipv6Addr = Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 1);
+pub(crate) const GHOST6: Ipv6Addr = Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 0x77);
+
+/// Runs a test in a namespace of its own.
+pub(crate) fn isolated(name: &str, test: impl FnOnce()) {
+    if std::env::var_os(INSIDE).is_some() {
+        return test();
+    }
+    let output = Command::new("unshare")
+        .args(["-n", "--"])
+        .arg(std::env::current_exe().unwrap())
+        .args([name, "--exact", "--nocapture", "--test-threads=1"])
+        .env(INSIDE, "1")
+        .output()
+        .expect("this test needs unshare from util-linux");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "in its namespace (this needs root):\n{said}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// Makes a test of a function that takes no arguments: the test runs in a namespace of its own.
+macro_rules! in_a_world {
+    ($($(#[$doc:meta])* fn $name:ident() $body:block)*) => {$(
+        $(#[$doc])*
+        #[test]
+        fn $name() {
+            let name = concat!(module_path!(), "::", stringify!($name));
+            let name = name.split_once("::").map_or(name, |(_, name)| name);
+            crate::world::isolated(name, || $body);
+        }
+    )*};
+}
+pub(crate) use in_a_world;
+
+pub(crate) fn sh(command: &str) -> String {
+    let output = Command::new("sh").args(["-c", command]).output().unwrap();
+    assert!(
+        output.status.success(),
+        "{command}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Loads rules in the server's namespace, as an administrator would.
+pub(crate) fn nft(text: &str) {
+    // nft 1.0.6 wants a line's end or a semicolon between two closing braces.
+    let text = &text.replace("} }", "}\n}\n");
+    let mut child = Command::new("nft")
+        .args(["-f", "-"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("this test needs nft: apt-get install nftables");
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(text.as_bytes())
+        .unwrap();
+    assert!(child.wait().unwrap().success(), "{text}");
+}
+
+pub(crate) struct World {
+    client: Child,
+    directory: tempfile::TempDir,
+    pub(crate) paths: Paths,
+}
+
+impl World {
+    /// The link, addresses of both families, and a configuration with these lines besides.
+    pub(crate) fn new(hide: &str, guard: &str) -> Self {
+        assert!(std::env::var_os(INSIDE).is_some());
+        sh("ip link set lo up");
+        let client = Command::new("unshare")
+            .args(["-n", "--", "sleep", "300"])
+            .spawn()
+            .unwrap();
+        let pid = client.id();
+        let own = std::fs::read_link("/proc/self/ns/net").unwrap();
+        let other = format!("/proc/{pid}/ns/net");
+        until(|| {
+            let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            name.trim() == "sleep" && std::fs::read_link(&other).is_ok_and(|link| link != own)
+        });
+        sh(&format!(
+            "ip link add s0 address 02:00:00:00:00:02 type veth peer name c0 address 02:00:00:00:00:01 netns {pid}
+            sysctl -qw net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0
+            ip addr add {SERVER4}/24 brd + dev s0; ip -6 addr add {SERVER6}/64 dev s0 nodad; ip link set s0 up
+            ip neigh add {GHOST4} lladdr 02:00:00:00:00:01 dev s0
+            ip -6 neigh add {GHOST6} lladdr 02:00:00:00:00:01 dev s0
+            nsenter -t {pid} -n sh -c 'ip link set lo up; ip addr add {CLIENT4}/24 brd + dev c0
+              ip -6 addr add {CLIENT6}/64 dev c0 nodad; ip link set c0 up'"
+        ));
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().to_owned();
+        // The writer reads the configuration as a user of its own.
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let paths = Paths {
+            config: path.join("etc"),
+            state: path.join("state"),
+            run: path.join("run"),
+        };
+        std::fs::create_dir_all(paths.clients()).unwrap();
+        let world = Self {
+            client,
+            directory,
+            paths,
+        };
+        world.configure(hide, guard);
+        // Neighbours are known, so that no test waits for them.
+        world.in_client(|| {
+            let _ = UdpSocket::bind((CLIENT4, 0))
+                .unwrap()
+                .send_to(b"", (SERVER4, 9));
+            let _ = UdpSocket::bind((CLIENT6, 0))
+                .unwrap()
+                .send_to(b"", (SERVER6, 9));
+        });
+        std::thread::sleep(Duration::from_millis(100));
+        world
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(crate) fn configure(&self, hide: &str, guard: &str) {
+        let text = format!(
+            "hide = [{hide}]\n[services]\nssh = \"tcp/22\"\nweb = \"tcp/80\"\ndns = \"udp/53\"\n\
+             [listen]\nport = 62201\n[guard]\n{guard}\n"
+        );
+        std::fs::write(self.paths.configuration(), text).unwrap();
+    }
+
+    /// Runs this in a thread that is in the client's namespace.
+    pub(crate) fn in_client<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let namespace = std::fs::File::open(format!("/proc/{}/ns/net", self.client.id())).unwrap();
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                let kind = Some(LinkNameSpaceType::Network);
+                rustix::thread::move_into_link_name_space(namespace.as_fd(), kind).unwrap();
+                work()
+            });
+            thread.join().unwrap()
+        })
+    }
+
+    pub(crate) fn writer(&self) -> TestWriter {
+        let binary = Path::new(env!("CARGO_BIN_EXE_spad"));
+        TestWriter {
+            writer: Writer::start(binary, &self.paths).unwrap(),
+            events: Vec::new(),
+        }
+    }
+
+    pub(crate) fn spad(&self, arguments: &[&str]) -> String {
+        let output = Command::new(env!("CARGO_BIN_EXE_spad"))
+            .args(arguments)
+            .arg("--config")
+            .arg(&self.paths.config)
+            .arg("--state")
+            .arg(&self.paths.state)
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {error}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Whether a client's connection to this port is taken.
+    pub(crate) fn connects(&self, to: impl Into<IpAddr>, port: u16) -> bool {
+        self.connection(to, port).is_some()
+    }
+
+    pub(crate) fn connection(&self, to: impl Into<IpAddr>, port: u16) -> Option<TcpStream> {
+        let to = SocketAddr::new(to.into(), port);
+        self.in_client(|| TcpStream::connect_timeout(&to, Duration::from_millis(700)).ok())
+    }
+
+    /// Whether the server's UDP service on this port hears this client.
+    pub(crate) fn is_heard(&self, service: &UdpSocket, to: impl Into<IpAddr>, port: u16) -> bool {
+        let to = SocketAddr::new(to.into(), port);
+        self.in_client(|| {
+            let any: IpAddr = if to.is_ipv4() {
+                Ipv4Addr::UNSPECIFIED.into()
+            } else {
+                Ipv6Addr::UNSPECIFIED.into()
+            };
+            let socket = UdpSocket::bind((any, 0)).unwrap();
+            socket.set_broadcast(true).unwrap();
+            let _ = socket.send_to(b"hello", to);
+        });
+        hears(service)
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let _ = self.client.kill();
+        let _ = self.client.wait();
+    }
+}
+
+/// Whether a datagram is there, or comes soon.
+pub(crate) fn hears(service: &UdpSocket) -> bool {
+    service
+        .set_read_timeout(Some(Duration::from_millis(300)))
+        .unwrap();
+    let mut heard = false;
+    while service.recv(&mut [0; 64]).is_ok() {
+        heard = true;
+        service
+            .set_read_timeout(Some(Duration::from_millis(1)))
+            .unwrap();
+    }
+    heard
+}
+
+/// A TCP service of both families that gives back what it gets.
+pub(crate) fn echo(port: u16) {
+    for address in [
+        SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
+        SocketAddr::from((SERVER6, port)),
+    ] {
+        let listener = TcpListener::bind(address).unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                std::thread::spawn(move || {
+                    let mut bytes = [0; 64];
+                    while let Ok(length @ 1..) = stream.read(&mut bytes) {
+                        let _ = stream.write_all(&bytes[..length]);
+                    }
+                });
+            }
+        });
+    }
+}
+
+/// Whether the echo answers on this connection.
+pub(crate) fn answers(stream: &mut TcpStream) -> bool {
+    stream
+        .set_read_timeout(Some(Duration::from_secs(2)))
+        .unwrap();
+    stream.write_all(b"x").is_ok() && stream.read_exact(&mut [0]).is_ok()
+}
+
+/// A UDP service of this family.
+pub(crate) fn udp(address: impl Into<IpAddr>, port: u16) -> UdpSocket {
+    UdpSocket::bind((address.into(), port)).unwrap()
+}
+
+pub(crate) fn element(address: impl Into<IpAddr>, service: &str) -> Element {
+    Element {
+        address: address.into(),
+        service: service.parse().unwrap(),
+        source_port: None,
+        once: false,
+    }
+}
+
+pub(crate) fn put(element: Element, milliseconds: u64) -> Step {
+    let ttl = Duration::from_millis(milliseconds);
+    Step::Put { element, ttl }
+}
+
+/// The engine's end, with the patience that a test has.
+pub(crate) struct TestWriter {
+    pub(crate) writer: Writer,
+    /// What came besides answers.
+    pub(crate) events: Vec<FromWriter>,
+}
+
+impl TestWriter {
+    pub(crate) fn change(&mut self, steps: Vec<Step>) -> Result<(), FirewallRefusal> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let id = ChangeId(NEXT.fetch_add(1, Ordering::Relaxed));
+        self.writer
+            .send(&ToWriter::Change(Change { id, steps }))
+            .unwrap();
+        match self.wait_for(|message| matches!(message, FromWriter::Answer(_))) {
+            FromWriter::Answer(Answer { id: of, result }) => {
+                assert_eq!(of, id);
+                result
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn list(&mut self) -> Vec<KernelElement> {
+        self.writer.send(&ToWriter::List).unwrap();
+        let mut all = Vec::new();
+        loop {
+            match self.wait_for(|message| matches!(message, FromWriter::Listed { .. })) {
+                FromWriter::Listed { elements, last } => {
+                    all.extend(elements);
+                    if last {
+                        return all;
+                    }
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    pub(crate) fn has(&mut self, element: Element) -> bool {
+        self.list().iter().any(|one| one.element == element)
+    }
+
+    /// Sends this and gives the answer of that kind.
+    pub(crate) fn ask(
+        &mut self,
+        message: &ToWriter,
+        is: impl Fn(&FromWriter) -> bool,
+    ) -> FromWriter {
+        self.writer.send(message).unwrap();
+        self.wait_for(is)
+    }
+
+    /// The next message of this kind; others are kept.
+    pub(crate) fn wait_for(&mut self, is: impl Fn(&FromWriter) -> bool) -> FromWriter {
+        if let Some(place) = self.events.iter().position(&is) {
+            return self.events.remove(place);
+        }
+        let end = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < end {
+            self.writer.wait(Duration::from_millis(200)).unwrap();
+            while let Some(message) = self.writer.receive().unwrap() {
+                if is(&message) {
+                    return message;
+                }
+                self.events.push(message);
+            }
+        }
+        panic!("no such message in ten seconds; others: {:?}", self.events);
+    }
+}
+
+/// Waits until this is so, ten seconds at most.
+pub(crate) fn until(mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !is_so() {
+        assert!(Instant::now() < end, "not so within ten seconds");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
