@@ -21,6 +21,9 @@ const MAX_CONNECTIONS: usize = 16;
 /// How long one exchange may take, the daemon's own work aside.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long the daemon's own work may take; the command line waits for less. Tests have no minute.
+const LONGEST_WORK: Duration = Duration::from_millis(if cfg!(test) { 200 } else { 60_000 });
+
 /// Why the control socket could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot open the control socket {path}: {source}")]
@@ -114,7 +117,15 @@ async fn exchange(mut stream: UnixStream, asks: mpsc::Sender<Ask>) -> std::io::R
                 message: "the daemon is stopping".to_owned(),
             };
             match asks.send(ask).await {
-                Ok(()) => answered.await.unwrap_or_else(|_| stopping()),
+                // A place is never held for good: whoever asked has long gone by then.
+                Ok(()) => match timeout(LONGEST_WORK, answered).await {
+                    Ok(answer) => answer.unwrap_or_else(|_| stopping()),
+                    Err(_) => Response::Failed {
+                        message:
+                            "no answer in time; spad status and the log say what the daemon does"
+                                .to_owned(),
+                    },
+                },
                 Err(_) => stopping(),
             }
         }
@@ -126,4 +137,32 @@ async fn exchange(mut stream: UnixStream, asks: mpsc::Sender<Ask>) -> std::io::R
     text.push(b'\n');
     timeout(PATIENCE, writer.write_all(&text)).await??;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_that_is_never_answered_gives_its_place_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control.sock");
+        let (ask, mut asks) = mpsc::channel(64);
+        let listener = UnixListener::bind(&path).unwrap();
+        tokio::spawn(serve(listener, ask));
+        let mut unanswered = Vec::new();
+        let mut held = Vec::new();
+        for _ in 0..=MAX_CONNECTIONS {
+            let mut stream = UnixStream::connect(&path).await.unwrap();
+            stream
+                .write_all(b"{\"request\":\"confirm\"}\n")
+                .await
+                .unwrap();
+            held.push(stream);
+        }
+        for _ in 0..=MAX_CONNECTIONS {
+            let ask = timeout(LONGEST_WORK * 20, asks.recv()).await;
+            unanswered.push(ask.expect("a place for it").unwrap());
+        }
+    }
 }
