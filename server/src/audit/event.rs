@@ -26,6 +26,12 @@ macro_rules! events {
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text,)+ }
             }
+
+            /// One sentence for people.
+            #[must_use]
+            pub const fn explanation(self) -> &'static str {
+                match self { $(Self::$name => $doc,)+ }
+            }
         }
     };
 }

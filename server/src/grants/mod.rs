@@ -12,13 +12,13 @@
 //! element is mended at the next tick, and tried again each second until the
 //! kernel takes it: a hole is never left open for want of an answer.
 //!
+//! Of an element for one connection the kernel does not say whether it was used. A
+//! close by one holder puts it again for what remains to the other, who may so get
+//! a second connection within his own time; never to close his was thought better.
 
 mod entry;
 
 mod repair;
-
-#[cfg(test)]
-mod tests;
 
 pub use entry::Owner;
 pub use repair::{Ticked, key_of};

@@ -5,15 +5,21 @@
 //! are computed when they are first needed, or ahead of that by
 //! [`Clients::warm`], once each. Never allocates for a packet.
 
+mod error;
+
+mod hash;
+
+pub use error::ClientsError;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
 use spa_keys::{ClientPublic, HeadKeys, KeyId, PacketKeys, PreSharedKey, ServerSecret, SharedKey};
 use spa_proto::{Identified, IdentifyError, Service, identify};
 
 use crate::config::{ClientConfig, ClientKey, ClientName, Config, ServiceName};
+use hash::KeyIdHash;
 
 /// The clients' secrets, read from the state directory.
 #[derive(Debug, Default)]
@@ -22,39 +28,6 @@ pub struct ClientSecrets {
     pub shared: HashMap<ClientName, SharedKey>,
     /// Of each client with `pre_shared_key = true`.
     pub pre_shared: HashMap<ClientName, PreSharedKey>,
-}
-
-/// Why the clients cannot be served as they are configured.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ClientsError {
-    /// No server key at all.
-    #[error("there is no server key; `spad init` makes one")]
-    NoServerKey,
-    /// Two clients with one key id, so that a packet would not say whose it is.
-    #[error(
-        "clients {first} and {second} have the same key; give each client a key of its own, or remove one of them"
-    )]
-    SameKey {
-        /// The one that stands first.
-        first: ClientName,
-        /// The other; the same name where one client lists a key twice.
-        second: ClientName,
-    },
-    /// The client's key is the server's.
-    #[error(
-        "client {0} has the server's own key; give it the key that `spa key show` prints on the client"
-    )]
-    ServersOwnKey(ClientName),
-    /// The secret is missing.
-    #[error(
-        "the shared key of client {0} is missing; add the client anew with `spad client add {0} --shared-key-file FILE`"
-    )]
-    NoSharedKey(ClientName),
-    /// The secret is missing.
-    #[error(
-        "the pre-shared key of client {0} is missing; add the client anew with --psk-file FILE, or remove pre_shared_key from its file"
-    )]
-    NoPreSharedKey(ClientName),
 }
 
 /// Which key of which client, at which of the server's keys.
@@ -357,48 +330,5 @@ impl fmt::Debug for Clients {
         f.debug_struct("Clients")
             .field("clients", &self.len())
             .finish_non_exhaustive()
-    }
-}
-
-/// Key ids are pseudo-random already, and whoever does not know the server's
-/// public key cannot choose them; a multiplication with a random key spreads
-/// them over the table.
-#[derive(Clone, Copy)]
-struct KeyIdHash(u64);
-
-struct KeyIdHasher {
-    seed: u64,
-    state: u64,
-}
-
-impl BuildHasher for KeyIdHash {
-    type Hasher = KeyIdHasher;
-
-    fn build_hasher(&self) -> KeyIdHasher {
-        KeyIdHasher {
-            seed: self.0,
-            state: 0,
-        }
-    }
-}
-
-impl Hasher for KeyIdHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            for (place, byte) in word.iter_mut().zip(chunk) {
-                *place = *byte;
-            }
-            let mixed = u128::from(self.state ^ u64::from_le_bytes(word) ^ self.seed)
-                .wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
-            let bytes = mixed.to_le_bytes();
-            let (low, high) = bytes.split_at(8);
-            let half = |half: &[u8]| half.try_into().map_or(0, u64::from_le_bytes);
-            self.state = half(low) ^ half(high);
-        }
-    }
-
-    fn finish(&self) -> u64 {
-        self.state
     }
 }

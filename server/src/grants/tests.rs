@@ -1,1 +1,0 @@
-//! Grants alone, with a made-up clock.
