@@ -55,7 +55,10 @@ mod tests {
         let mut overtaken = Overtaken::default();
         let anna: ClientName = "anna".parse().unwrap();
         overtaken.disabled(anna.clone(), at(10));
-        assert_eq!(overtaken.disabled_since(at(9)), [anna.clone()]);
+        assert_eq!(
+            overtaken.disabled_since(at(9)).as_slice(),
+            std::slice::from_ref(&anna)
+        );
         assert_eq!(overtaken.disabled_since(at(10)), [anna]);
         assert!(
             overtaken.disabled_since(at(11)).is_empty(),
