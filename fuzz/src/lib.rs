@@ -14,6 +14,7 @@
 )]
 
 pub mod config;
+pub mod engine;
 pub mod frame;
 pub mod identify;
 pub mod journal;
@@ -21,6 +22,9 @@ pub mod key_text;
 pub mod message;
 pub mod open;
 pub mod request;
+#[path = "../../server/tests/engine/world.rs"]
+#[expect(dead_code, reason = "the stories in server/tests/engine use the rest")]
+mod server_world;
 pub mod world;
 
 /// What takes the fuzzer's bytes.
@@ -29,6 +33,7 @@ pub type Run = fn(&[u8]);
 /// Every target, by the name of its folder in corpus/.
 pub const TARGETS: &[(&str, Run)] = &[
     ("config", config::run),
+    ("engine", engine::run),
     ("frame", frame::run),
     ("identify", identify::run),
     ("journal", journal::run),

@@ -1,6 +1,10 @@
 //! What a forged packet, and what a client, costs in memory.
 
 #![forbid(unsafe_code)]
+#![expect(
+    clippy::unwrap_used,
+    reason = "the whole crate is tests; clippy.toml exempts only #[test] functions themselves"
+)]
 
 #[path = "engine/world.rs"]
 #[expect(dead_code, reason = "the stories in tests/engine use the rest")]
