@@ -3,9 +3,9 @@
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::num::NonZeroU16;
 
-/// The most addresses of one host that are knocked: a server takes no more than
-/// ten packets a second of one client.
-pub const MOST: usize = 8;
+/// The most addresses of one host that are knocked. Each gets two packets in the
+/// first second, and a server takes ten a second of one client.
+pub const MOST: usize = 5;
 
 /// The families to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -189,3 +189,37 @@ fn the_engine_has_no_capability_and_the_writer_only_one() {
         (world.tcp(WEB) == Reach::Open).then_some(())
     });
 }
+
+/// The capabilities that a unit leaves its processes, as setpriv takes them.
+fn capabilities_of(unit: &str) -> String {
+    let units = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/systemd");
+    let text = std::fs::read_to_string(units.join(unit)).expect("the unit");
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("CapabilityBoundingSet="))
+        .expect("its capabilities");
+    line.split_whitespace()
+        .fold("-all".to_owned(), |all, name| {
+            let name = name.trim_start_matches("CAP_").to_lowercase();
+            format!("{all},+{name}")
+        })
+}
+
+#[test]
+fn the_unit_of_the_boot_leaves_the_capabilities_that_hiding_takes() {
+    let world = World::stopped(&Settings::default());
+    let left = capabilities_of("spad-guard.service");
+    let mut command = world.lab.server.command("setpriv");
+    command
+        .args(["--bounding-set", &left, "--no-new-privs"])
+        .arg(binaries::spad());
+    world.spad.complete(&mut command, &["firewall", "load"]);
+    let ended = run(&mut command);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let listed = run(world
+        .lab
+        .server
+        .command("nft")
+        .args(["list", "table", "inet", "spad"]));
+    assert!(listed.stdout.contains("hidden"), "{}", listed.stderr);
+}
