@@ -23,12 +23,13 @@ install_missing() {
   if [ ! -e "$policy" ]; then
     printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod 755 "$policy" && guarded=yes
   fi
-  local done=yes
+  local done=yes said
+  said=$(mktemp)
   { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${missing[@]}"; } \
-    </dev/null >/tmp/spad-needs.$$ 2>&1 || done=no
+    </dev/null >"$said" 2>&1 || done=no
   [ "$guarded" = no ] || rm -f "$policy"
-  [ "$done" = yes ] || { cat /tmp/spad-needs.$$ >&2; rm -f /tmp/spad-needs.$$; exit 1; }
-  rm -f /tmp/spad-needs.$$
+  [ "$done" = yes ] || { cat "$said" >&2; rm -f "$said"; exit 1; }
+  rm -f "$said"
   case " ${missing[*]} " in
     *" openssh-server "*) systemctl disable --quiet ssh.service ssh.socket 2>/dev/null || true ;;
   esac

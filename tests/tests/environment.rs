@@ -183,6 +183,13 @@ fn the_engine_has_no_capability_and_the_writer_only_one() {
             "nor another"
         );
         assert_eq!(field("NoNewPrivs"), "1", "{who}");
+        if id == engine {
+            for task in std::fs::read_dir(format!("/proc/{id}/task")).expect("its threads") {
+                let status = task.expect("a thread").path().join("status");
+                let status = std::fs::read_to_string(status).expect("its status");
+                assert!(status.contains("Seccomp:\t2"), "a filter over each thread");
+            }
+        }
     }
     wait::soon("it still works", || {
         world.send(&world.laptop.open(&["tcp/8080"]));

@@ -50,9 +50,11 @@ impl AuditLog {
             told: 0,
             dropped: Arc::clone(&dropped),
         };
+        // Now: later the engine may open no socket any more.
+        let names = Names::new();
         let thread = std::thread::Builder::new()
             .name("audit".to_owned())
-            .spawn(move || sink.run(&events))?;
+            .spawn(move || sink.run(&events, &names))?;
         Ok(Self {
             queue: Some(queue),
             dropped,
@@ -124,8 +126,7 @@ struct Sink {
 }
 
 impl Sink {
-    fn run(mut self, events: &Receiver<Message>) {
-        let names = Names::new();
+    fn run(mut self, events: &Receiver<Message>, names: &Names) {
         while let Ok(message) = events.recv() {
             match message {
                 Message::Reopen => self.reopen(),
@@ -133,7 +134,7 @@ impl Sink {
                     if self.was_renamed() {
                         self.reopen();
                     }
-                    self.event(&event, &names);
+                    self.event(&event, names);
                 }
             }
         }

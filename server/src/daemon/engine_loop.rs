@@ -180,6 +180,9 @@ impl EngineLoop {
         if self.next_upkeep <= now.boot {
             self.next_upkeep = now.boot.saturating_add(UPKEEP);
             self.capture.forget_interfaces();
+            // Also leaves memory again, once the disk works.
+            let engine = &self.door.engine;
+            self.door.state.compact_if_needed(|| engine.records());
             let dropped = self.capture.statistics().dropped;
             if dropped > self.dropped_said {
                 let lost = dropped.saturating_sub(self.dropped_said);

@@ -5,8 +5,8 @@
 //! control socket. Then the privileges go, for good, and only then is the first
 //! byte of a stranger read.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, lchown};
+use std::fs::{DirBuilder, Permissions};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, lchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -205,6 +205,12 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
         EngineLoop::new(capture, door, inbox, clock::now()).map_err(failed("make a timer"))?;
     engine.replies.last_good = usable.instead_of.is_some();
     engine.adopt(holders)?;
+    // Nothing is lost any more: from here on the kernel keeps packets until they are
+    // looked at. Without systemd there is nobody to notify.
+    let _nobody = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    if !sandbox::forbid_calls()? {
+        warn!("the system calls of this processor are not known: none are forbidden");
+    }
     match super::supervisor::run(paths, control, orders, engine).map_err(failed("serve"))? {
         Ended::Told => Ok(()),
         Ended::Failed(why) => Err(StartError::Ended(why)),
@@ -259,9 +265,13 @@ fn make_run_directory(run: &Path) -> Result<(), StartError> {
         step: "make the run directory",
         source,
     };
-    match DirBuilder::new().mode(0o755).recursive(true).create(run) {
-        Ok(()) => {}
-        Err(source) => return Err(failed(source)),
+    if run.symlink_metadata().is_err() {
+        DirBuilder::new()
+            .recursive(true)
+            .create(run)
+            .map_err(failed)?;
+        // Whatever the umask: members of spad-admin must come through.
+        std::fs::set_permissions(run, Permissions::from_mode(0o755)).map_err(failed)?;
     }
     let found = std::fs::symlink_metadata(run).map_err(failed)?;
     if !found.is_dir()

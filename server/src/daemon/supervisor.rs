@@ -4,7 +4,6 @@ use std::os::unix::net::UnixListener as StdListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sd_notify::NotifyState;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -50,8 +49,6 @@ pub(super) fn run(
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
         tokio::spawn(serve(listener, ask));
-        // Without systemd there is nobody to notify.
-        let _nobody = sd_notify::notify(&[NotifyState::Ready]);
         info!("ready");
         loop {
             tokio::select! {

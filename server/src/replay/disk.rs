@@ -24,6 +24,10 @@ pub enum FileName {
     Memory,
 }
 
+/// No file is read that is longer, in bytes: who made it so wants the memory of
+/// whoever reads it. A full journal of a million packets has an eighth of it.
+const LONGEST: u64 = 1 << 30;
+
 /// All of them.
 pub const FILES: [FileName; 5] = [
     FileName::JournalA,
@@ -143,8 +147,11 @@ fn open_file(path: &Path) -> io::Result<File> {
 impl Disk for Directory {
     fn read(&mut self, name: FileName) -> io::Result<Vec<u8>> {
         let file = self.file(name)?;
-        let length =
-            usize::try_from(file.metadata()?.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        let length = file.metadata()?.len();
+        if length > LONGEST {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let length = usize::try_from(length).map_err(|_| io::ErrorKind::FileTooLarge)?;
         let mut bytes = vec![0; length];
         file.read_exact_at(&mut bytes, 0)?;
         Ok(bytes)

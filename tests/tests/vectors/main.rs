@@ -204,13 +204,10 @@ fn the_packet_printed_in_the_specification_is_its_vector() {
 #[test]
 fn a_second_implementation_in_python_agrees_with_every_vector() {
     let check = folder().join("check.py");
-    let output = match Command::new("python3").arg(check).output() {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            eprintln!("python3 is not installed: the second implementation was not run");
-            return;
-        }
-        other => other.unwrap(),
-    };
+    let output = Command::new("python3")
+        .arg(check)
+        .output()
+        .expect("python3, which ./check installs");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success(),

@@ -1,3 +1,5 @@
+//! The messages as bytes: round trips, and whatever is no message.
+
 use super::*;
 use crate::firewall::message::MAX_MESSAGE;
 use proptest::collection::vec;

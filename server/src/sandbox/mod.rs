@@ -3,7 +3,9 @@
 //! Takes the user to become and the directories it needs; leaves a process
 //! without capabilities that can gain none and sees only those directories.
 //! The order matters: the user first (it needs the capabilities), then the
-//! capabilities, then the file system. Any step that fails ends the start.
+//! capabilities, then the file system, last the system calls. Any step that fails ends the start.
+
+mod calls;
 
 use std::path::{Path, PathBuf};
 
@@ -105,6 +107,21 @@ pub fn enter(identity: &Identity, visible: &Visible) -> Result<Confinement, Sand
     sys::process::no_new_privileges().map_err(|error| refused("refuse new privileges")(&error))?;
     sys::process::undumpable().map_err(|error| refused("forbid core dumps")(&error))?;
     confine(visible).map_err(|error| refused("confine the file system")(&error))
+}
+
+/// Forbids what the engine never needs again, in every thread. Comes last: the
+/// audit's thread and its socket are there already.
+///
+/// Says whether this is a processor whose calls are known.
+///
+/// # Errors
+/// Where the kernel refuses; the process must end then.
+pub fn forbid_calls() -> Result<bool, SandboxError> {
+    let Some(arch) = calls::architecture() else {
+        return Ok(false);
+    };
+    calls::forbid(arch).map_err(|error| refused("forbid system calls")(&error))?;
+    Ok(true)
 }
 
 fn confine(visible: &Visible) -> Result<Confinement, landlock::RulesetError> {
