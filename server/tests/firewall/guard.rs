@@ -199,7 +199,7 @@ in_a_world! {
         let _writer = world.writer();
         let mut wire = Wire::of(&world);
         for (port, reached) in [(22, false), (80, true)] {
-            let inner = |source| segment(GHOST6.into(), SERVER6.into(), (source, port), SYN);
+            let inner = |source| segment(GHOST6.into(), SERVER6.into(), (source, port), SYN, 12);
             // Hop-by-hop and destination options, each eight bytes of padding.
             for header in [0, 60] {
                 let mut extended = vec![6, 0, 1, 4, 0, 0, 0, 0];
@@ -207,20 +207,21 @@ in_a_world! {
                 let heard = wire.ask(&packet6(GHOST6, SERVER6, header, &extended));
                 assert_eq!(tcp_flags(&heard) == Some(SYN_ACK), reached, "header {header}, port {port}");
             }
-            // A fragment header that splits nothing, and two fragments; the cut is in the ports' own header.
+            // A fragment header that splits nothing, and two fragments. The first of IPv6 has the
+            // whole TCP header, or the kernel refuses it for any port (RFC 8200 section 4.5).
             let mut atomic = vec![6, 0, 0, 0, 0, 0, 0, 1];
             atomic.extend(inner(4100));
             let heard = wire.ask(&packet6(GHOST6, SERVER6, 44, &atomic));
             assert_eq!(tcp_flags(&heard) == Some(SYN_ACK), reached, "an atomic fragment, port {port}");
             let inner = inner(4200);
             let mut first = vec![6, 0, 0, 1, 0, 0, 0, 2];
-            first.extend(&inner[..8]);
-            let mut second = vec![6, 0, 0, 8, 0, 0, 0, 2];
-            second.extend(&inner[8..]);
+            first.extend(&inner[..24]);
+            let mut second = vec![6, 0, 0, 24, 0, 0, 0, 2];
+            second.extend(&inner[24..]);
             wire.send(&packet6(GHOST6, SERVER6, 44, &second));
             let heard = wire.ask(&packet6(GHOST6, SERVER6, 44, &first));
             assert_eq!(tcp_flags(&heard) == Some(SYN_ACK), reached, "IPv6 fragments, port {port}");
-            let inner = segment(GHOST4.into(), SERVER4.into(), (4000 + port, port), SYN);
+            let inner = segment(GHOST4.into(), SERVER4.into(), (4000 + port, port), SYN, 0);
             wire.send(&packet4(GHOST4, SERVER4, 6, &inner[..8], 0x2000));
             let heard = wire.ask(&packet4(GHOST4, SERVER4, 6, &inner[8..], 1));
             assert_eq!(tcp_flags(&heard) == Some(SYN_ACK), reached, "IPv4 fragments, port {port}");
@@ -234,7 +235,9 @@ in_a_world! {
         let stranger: Ipv6Addr = "fe80::ff:fe00:1".parse().unwrap();
         let open = std::net::TcpListener::bind((Ipv6Addr::UNSPECIFIED, 22)).unwrap();
         let mut wire = Wire::of(&world);
-        std::thread::sleep(std::time::Duration::from_secs(2));
+        sh(&format!("ip -6 neigh replace {stranger} lladdr 02:00:00:00:00:01 dev s0"));
+        // Until the kernel knows that nobody else has its address.
+        crate::world::until(|| sh("ip -6 addr show dev s0 tentative").trim().is_empty());
         let packet = tcp(stranger, link_local, (4000, 22), SYN);
         assert_eq!(tcp_flags(&wire.ask(&packet)), Some(SYN_ACK), "without a guard");
         let _writer = world.writer();

@@ -71,11 +71,18 @@ impl Wire {
         heard
     }
 
-    /// Sends and hears what comes back.
+    /// Sends and hears what comes back: waits long for the first, and a moment for more.
     pub(crate) fn ask(&mut self, packet: &[u8]) -> Vec<Vec<u8>> {
         self.hear(Duration::from_millis(1));
         self.send(packet);
-        self.hear(Duration::from_millis(250))
+        for _ in 0..25 {
+            let mut heard = self.hear(Duration::from_millis(40));
+            if !heard.is_empty() {
+                heard.extend(self.hear(Duration::from_millis(40)));
+                return heard;
+            }
+        }
+        Vec::new()
     }
 }
 
@@ -114,12 +121,13 @@ fn pseudo(source: IpAddr, destination: IpAddr, protocol: u8, length: usize) -> V
     head
 }
 
-/// A TCP segment without options.
+/// A TCP segment without options, of as many zeros.
 pub(crate) fn segment(
     source: IpAddr,
     destination: IpAddr,
     ports: (u16, u16),
     flags: u8,
+    zeros: usize,
 ) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.extend(ports.0.to_be_bytes());
@@ -128,6 +136,7 @@ pub(crate) fn segment(
     let acknowledged: u32 = if flags & ACK == 0 { 0 } else { 77 };
     bytes.extend(acknowledged.to_be_bytes());
     bytes.extend([5 << 4, flags, 0xfa, 0xf0, 0, 0, 0, 0]);
+    bytes.resize(20 + zeros, 0);
     let check = sum(&[&pseudo(source, destination, 6, bytes.len()), &bytes]);
     bytes[16..18].copy_from_slice(&check.to_be_bytes());
     bytes
@@ -211,7 +220,7 @@ pub(crate) fn tcp(
         source,
         destination,
         6,
-        &segment(source, destination, ports, flags),
+        &segment(source, destination, ports, flags, 0),
     )
 }
 

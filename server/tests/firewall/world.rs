@@ -114,10 +114,10 @@ impl World {
             "ip link add s0 address 02:00:00:00:00:02 type veth peer name c0 address 02:00:00:00:00:01 netns {pid}
             sysctl -qw net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0
             ip addr add {SERVER4}/24 brd + dev s0; ip -6 addr add {SERVER6}/64 dev s0 nodad; ip link set s0 up
-            ip neigh add {GHOST4} lladdr 02:00:00:00:00:01 dev s0
-            ip -6 neigh add {GHOST6} lladdr 02:00:00:00:00:01 dev s0
+            for one in {CLIENT4} {GHOST4} {CLIENT6} {GHOST6}; do ip neigh add $one lladdr 02:00:00:00:00:01 dev s0; done
             nsenter -t {pid} -n sh -c 'ip link set lo up; ip addr add {CLIENT4}/24 brd + dev c0
-              ip -6 addr add {CLIENT6}/64 dev c0 nodad; ip link set c0 up'"
+              ip -6 addr add {CLIENT6}/64 dev c0 nodad; ip link set c0 up
+              for one in {SERVER4} {SERVER6}; do ip neigh add $one lladdr 02:00:00:00:00:02 dev c0; done'"
         ));
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().to_owned();
@@ -135,15 +135,6 @@ impl World {
             paths,
         };
         world.configure(hide, guard);
-        // Neighbours are known, so that no test waits for them.
-        world.in_client(|| {
-            let _ = UdpSocket::bind((CLIENT4, 0))
-                .unwrap()
-                .send_to(b"", (SERVER4, 9));
-            let _ = UdpSocket::bind((CLIENT6, 0))
-                .unwrap()
-                .send_to(b"", (SERVER6, 9));
-        });
         std::thread::sleep(Duration::from_millis(100));
         world
     }
@@ -202,7 +193,7 @@ impl World {
 
     pub(crate) fn connection(&self, to: impl Into<IpAddr>, port: u16) -> Option<TcpStream> {
         let to = SocketAddr::new(to.into(), port);
-        self.in_client(|| TcpStream::connect_timeout(&to, Duration::from_millis(700)).ok())
+        self.in_client(|| TcpStream::connect_timeout(&to, Duration::from_secs(3)).ok())
     }
 
     /// Whether the server's UDP service on this port hears this client.
