@@ -161,23 +161,6 @@ in_a_world! {
         assert_eq!(writer.list().len(), SET_SIZE as usize);
     }
 
-    fn a_change_costs_far_less_than_starting_a_program() {
-        let world = World::new(HIDE, GUARD);
-        let mut writer = world.writer();
-        for (name, numbers) in [("new", 0..1000_u32), ("renewed", 0..1000)] {
-            let mut times: Vec<Duration> = numbers
-                .map(|number| {
-                    let start = Instant::now();
-                    writer.change(vec![put(numbered(number), 600_000)]).unwrap();
-                    start.elapsed()
-                })
-                .collect();
-            times.sort_unstable();
-            println!("one change, {name}: median {:?}, p95 {:?}", times[500], times[950]);
-            assert!(times[500] < Duration::from_millis(2));
-        }
-    }
-
     fn hiding_a_port_cuts_no_connection_of_a_host_without_connection_tracking() {
         let world = World::new(HIDE, GUARD);
         echo(22);

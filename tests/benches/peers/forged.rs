@@ -23,11 +23,7 @@ pub(crate) fn measure() {
     println!("  of it not shared, not ring  {}", field(pid, "RssAnon"));
     for (name, path) in [("spad", binaries::spad()), ("spa", binaries::spa())] {
         let size = std::fs::metadata(path).map_or(0, |found| found.size());
-        println!(
-            "size of {name:<22}{:.2} MiB ({})",
-            size as f64 / 1048576.0,
-            path.display()
-        );
+        println!("size of {name:<22}{:.2} MiB", size as f64 / 1_048_576.0);
     }
     let before = (processor_time(pid), judged(&spad));
     lab.client.enter(|| {
