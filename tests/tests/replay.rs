@@ -69,8 +69,11 @@ fn a_captured_packet_opens_nothing_later() {
     let world = World::with(&short());
     let tap = Tap::start(&world.lab.client);
     world.open(&["tcp/8080"]);
+    let opened = wait::now();
     let captured = tap.datagram_to(KNOCK);
     world.wait_closed(WEB);
+    // Within a second it would count as doubled by the network.
+    wait::until_after(opened, Duration::from_millis(1100));
     world.send(&captured);
     world.spad.wait_counted("replay", 1);
     world.stays_closed(WEB, Duration::from_millis(200));
