@@ -2,7 +2,8 @@
 //!
 //! Takes one bounded line from each connection, hands the request on, writes
 //! the answer. A connection that says nothing is closed after a moment; at
-//! most [`MAX_CONNECTIONS`] are served at once.
+//! most [`MAX_CONNECTIONS`] are served at once, some of them root's alone: nobody
+//! else can keep root from disabling a client.
 
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
@@ -11,13 +12,15 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::message::{MAX_REQUEST, Request, Response};
 
 /// Connections served at once; more wait.
 const MAX_CONNECTIONS: usize = 16;
+/// How many of them are for root alone.
+const FOR_ROOT: usize = 4;
 /// How long one exchange may take, the daemon's own work aside.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -76,23 +79,42 @@ pub struct Ask {
     pub answer: oneshot::Sender<Response>,
 }
 
-/// Serves connections until nobody takes requests any more.
+/// Serves connections until nobody takes requests any more. One that comes when
+/// its places are taken is closed.
 pub async fn serve(listener: UnixListener, asks: mpsc::Sender<Ask>) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let asks = asks.clone();
-                tokio::spawn(async move {
-                    // A peer that went away has nobody to be told.
-                    let _gone = exchange(stream, asks).await;
-                    drop(place);
-                });
-            }
+    let shared = Arc::new(Semaphore::new(MAX_CONNECTIONS.saturating_sub(FOR_ROOT)));
+    let roots = Arc::new(Semaphore::new(FOR_ROOT));
+    while !asks.is_closed() {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
             // Out of descriptors: others will close theirs.
-            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
-        }
+            Err(_) => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let uid = stream.peer_cred().map(|peer| peer.uid());
+        let Some(place) = uid.ok().and_then(|uid| place(uid, &shared, &roots)) else {
+            continue;
+        };
+        let asks = asks.clone();
+        tokio::spawn(async move {
+            // A peer that went away has nobody to be told.
+            let _gone = exchange(stream, asks).await;
+            drop(place);
+        });
     }
+}
+
+/// A place for this peer; root may take what is left of the others' as well.
+fn place(
+    uid: u32,
+    shared: &Arc<Semaphore>,
+    roots: &Arc<Semaphore>,
+) -> Option<OwnedSemaphorePermit> {
+    let root = || Arc::clone(roots).try_acquire_owned().ok();
+    let place = Arc::clone(shared).try_acquire_owned().ok();
+    if uid == 0 { place.or_else(root) } else { place }
 }
 
 async fn exchange(mut stream: UnixStream, asks: mpsc::Sender<Ask>) -> std::io::Result<()> {
@@ -150,19 +172,44 @@ mod tests {
         let (ask, mut asks) = mpsc::channel(64);
         let listener = UnixListener::bind(&path).unwrap();
         tokio::spawn(serve(listener, ask));
-        let mut unanswered = Vec::new();
         let mut held = Vec::new();
-        for _ in 0..=MAX_CONNECTIONS {
-            let mut stream = UnixStream::connect(&path).await.unwrap();
-            stream
-                .write_all(b"{\"request\":\"confirm\"}\n")
-                .await
-                .unwrap();
-            held.push(stream);
+        let request = b"{\"request\":\"confirm\"}\n";
+        // As many as there are places, twice: the second time they were given back.
+        for _ in 0..2 {
+            for _ in 0..MAX_CONNECTIONS {
+                let mut stream = UnixStream::connect(&path).await.unwrap();
+                stream.write_all(request).await.unwrap();
+                held.push((stream, timeout(PATIENCE, asks.recv()).await.unwrap()));
+            }
+            // One more finds no place, and is told so by the end of its connection.
+            let mut late = UnixStream::connect(&path).await.unwrap();
+            let mut end = [0];
+            let read = timeout(PATIENCE, late.read(&mut end)).await.unwrap();
+            assert!(matches!(read, Ok(0) | Err(_)));
+            for (mut stream, _ask) in held.drain(..) {
+                let mut answer = Vec::new();
+                let patience = LONGEST_WORK + PATIENCE;
+                timeout(patience, stream.read_to_end(&mut answer))
+                    .await
+                    .unwrap()
+                    .unwrap();
+                assert!(
+                    String::from_utf8(answer)
+                        .unwrap()
+                        .contains("no answer in time")
+                );
+            }
         }
-        for _ in 0..=MAX_CONNECTIONS {
-            let ask = timeout(LONGEST_WORK * 20, asks.recv()).await;
-            unanswered.push(ask.expect("a place for it").unwrap());
-        }
+    }
+
+    #[test]
+    fn others_never_take_the_places_that_are_roots() {
+        let [shared, roots] = [1, 1].map(|places| Arc::new(Semaphore::new(places)));
+        let first = place(1000, &shared, &roots);
+        assert!(first.is_some());
+        assert!(place(1000, &shared, &roots).is_none());
+        let root = place(0, &shared, &roots);
+        assert!(root.is_some());
+        assert!(place(0, &shared, &roots).is_none());
     }
 }
