@@ -85,13 +85,10 @@ pub async fn serve(listener: UnixListener, asks: mpsc::Sender<Ask>) {
     let shared = Arc::new(Semaphore::new(MAX_CONNECTIONS.saturating_sub(FOR_ROOT)));
     let roots = Arc::new(Semaphore::new(FOR_ROOT));
     while !asks.is_closed() {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let Ok((stream, _)) = listener.accept().await else {
             // Out of descriptors: others will close theirs.
-            Err(_) => {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
         };
         let uid = stream.peer_cred().map(|peer| peer.uid());
         let Some(place) = uid.ok().and_then(|uid| place(uid, &shared, &roots)) else {
