@@ -150,7 +150,7 @@ fn advice(outcome: &Outcome) -> String {
     if outcome.services.iter().any(refused) {
         out.push_str("\n  check: does the service run? A connection was refused, which closed ports and missing services both do");
     }
-    out.push_str("\n  `spad log` on the server says what became of the packet");
+    out.push_str("\n  on the server, the audit file (/var/log/spad/audit.jsonl) and `spad status` say what became of the packet");
     out
 }
 

@@ -159,7 +159,16 @@ fn no_service(name: &HostName, host: &Host, word: &str) -> TargetError {
     let known = host.services.keys().map(String::as_str);
     let help = match nearest(word, known) {
         Some(near) => format!("did you mean `{near}`?"),
-        None => "name one of its `services`, or a port such as tcp/22".into(),
+        None if host.services.is_empty() => format!(
+            "it was added without names for services: name a port such as tcp/22, or say `spa host remove {name}` and add it with `--service NAME=PORTS`"
+        ),
+        None => {
+            let known: Vec<_> = host.services.keys().map(String::as_str).collect();
+            format!(
+                "it knows {}; or name a port such as tcp/22",
+                known.join(", ")
+            )
+        }
     };
     TargetError::Service {
         host: name.clone(),
@@ -219,6 +228,19 @@ mod tests {
             ask(&config("default = \"ssh\""), &["gw"]),
             [pair("tcp/22", "tcp/22")]
         );
+    }
+
+    #[test]
+    fn an_unknown_service_is_answered_with_what_can_be_named() {
+        let said = |config: &Config| {
+            let errors = asks(config, &["gw:smtp".to_owned()]).unwrap_err();
+            errors[0].to_string()
+        };
+        assert!(said(&config("")).contains("it knows ssh, wg;"));
+        let key = spa_keys::ServerSecret::from_bytes([7; 32]).public();
+        let text = format!("[hosts.gw]\naddress = \"gw\"\nport = 1\nkey = \"{key}\"\n");
+        let bare = crate::config::read(Path::new("config.toml"), &text).unwrap();
+        assert!(said(&bare).contains("--service NAME=PORTS"));
     }
 
     #[test]

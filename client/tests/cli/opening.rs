@@ -48,7 +48,7 @@ fn a_closed_port_is_never_called_open_and_fresh_packets_are_sent() {
             .contains("still closed after 1.5 s (127.0.0.1: connection refused)"),
         "{run:?}"
     );
-    for word in ["clock", "UDP port", "key", "spad log"] {
+    for word in ["clock", "UDP port", "key", "audit.jsonl", "spad status"] {
         assert!(run.stderr.contains(word), "{word}: {run:?}");
     }
     assert!(!run.stderr.contains("open after"), "{run:?}");

@@ -1,4 +1,4 @@
-//! What happened, one JSON line each, for people and for `spad log`.
+//! What happened, one JSON line each, for people and for programs.
 //!
 //! [`event`] is what happened, as a value; [`line`] makes the line of it, both
 //! pure. [`file`] `[IO]` appends lines to the file, on a thread of its own, so

@@ -22,7 +22,8 @@ fn client_add_prints_the_line_for_the_client_and_remove_undoes_it() {
         line.starts_with("spa host add gw --address gw.example.org --port "),
         "{line}"
     );
-    assert!(line.ends_with(&format!("--key {}", key.trim())), "{line}");
+    assert!(line.contains(&format!("--key {} ", key.trim())), "{line}");
+    assert!(line.ends_with("--service ssh=tcp/22"), "{line}");
     server.run(&["check"]).is(0).says("1 clients");
     server.run(&["client", "remove", "anna"]).is(0);
     assert_eq!(server.everything(), before);
@@ -38,7 +39,8 @@ fn client_add_changes_nothing_where_the_result_would_not_load() {
     server.add("anna", 1).is(0);
     let before = server.everything();
     let key = public(2);
-    server.add("anna", 2).is(1).says("already");
+    let said = server.add("anna", 2);
+    said.is(1).says("already").says("clients.d/anna.toml");
     server.add("bert", 1).is(1).says("have one key");
     server
         .run(&["client", "add", "bert", "--key", &key, "--allow", "shs"])

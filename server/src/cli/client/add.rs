@@ -63,7 +63,10 @@ pub(super) fn run(options: &Options, arguments: &Arguments) -> Run {
     if files.clients.contains_key(name) || path.symlink_metadata().is_ok() {
         return Err(Failure::with_help(
             format_args!("there is a client `{name}` already"),
-            format_args!("choose another name, or first say spad client remove {name}"),
+            format_args!(
+                "to change what it may open, edit {} and say spad reload; or choose another name, or first say spad client remove {name}",
+                path.display()
+            ),
         ));
     }
     if arguments
@@ -110,7 +113,7 @@ pub(super) fn run(options: &Options, arguments: &Arguments) -> Run {
         return Err(error.into());
     }
     note(format_args!("made {}", path.display()));
-    report(options, &loaded.config, &server)?;
+    report(options, &arguments.allow, &loaded.config, &server)?;
     live::tell(live::reload_running_daemon(&paths))
 }
 
@@ -236,7 +239,7 @@ fn secrets(
 }
 
 /// Prints the line that makes this server known to the client.
-fn report(options: &Options, config: &Config, server: &ServerPublic) -> Run {
+fn report(options: &Options, allow: &[ServiceName], config: &Config, server: &ServerPublic) -> Run {
     let address = config.listen.address.as_deref();
     let port = match config.listen.port {
         ListenPort::One(port) => port.get(),
@@ -244,7 +247,15 @@ fn report(options: &Options, config: &Config, server: &ServerPublic) -> Run {
         ListenPort::Any => 62_201,
     };
     if options.json {
-        let report = serde_json::json!({ "address": address, "port": port, "server_key": server.to_string() });
+        let services: serde_json::Map<_, _> = named_ports(allow, config)
+            .map(|(name, ports)| (name.to_string(), ports.into()))
+            .collect();
+        let report = serde_json::json!({
+            "address": address,
+            "port": port,
+            "server_key": server.to_string(),
+            "services": services,
+        });
         return crate::cli::outcome::print_json(&report);
     }
     note("on the client:");
@@ -255,9 +266,30 @@ fn report(options: &Options, config: &Config, server: &ServerPublic) -> Run {
     }
     let host = host_name(address);
     let address = address.unwrap_or("ADDRESS");
+    // With their names `spa open HOST:NAME` works, and `spa` knows which ports to wait for.
+    let services: String = named_ports(allow, config)
+        .map(|(name, ports)| format!(" --service {name}={}", ports.join(",")))
+        .collect();
     print(format_args!(
-        "spa host add {host} --address {address} --port {port} --key {server}"
+        "spa host add {host} --address {address} --port {port} --key {server}{services}"
     ))
+}
+
+/// The services that the client may open, each with its ports as `tcp/22`.
+fn named_ports<'a>(
+    allow: &'a [ServiceName],
+    config: &'a Config,
+) -> impl Iterator<Item = (&'a ServiceName, Vec<String>)> {
+    config
+        .services
+        .iter()
+        .filter(|(name, _)| allow.contains(name))
+        .map(|(name, service)| {
+            (
+                name,
+                service.ports.iter().map(ToString::to_string).collect(),
+            )
+        })
 }
 
 /// What the client may call this server: the first part of its name.
