@@ -114,7 +114,7 @@ pub enum OnStateError {
 pub struct Guard {
     /// Who never needs a packet.
     pub always_allow: Vec<AlwaysAllow>,
-    /// What strangers get at hidden ports and at the knock port.
+    /// What strangers get at hidden ports; where it is nothing, at the knock port too.
     pub answer: Answer,
     /// How long a newly hidden service is on trial; zero means no trial, it is hidden for good at once. At most 24 h.
     pub trial: Duration,

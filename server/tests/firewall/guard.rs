@@ -1,7 +1,9 @@
 //! Who reaches a hidden port without a grant: nobody, whichever way he tries.
 
 use std::io::Write as _;
-use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
+
+use spad::firewall::Step;
 
 use crate::wire::{SYN, Wire, datagram, packet4, packet6, segment, tcp, tcp_flags};
 use crate::world::{
@@ -145,6 +147,57 @@ in_a_world! {
         assert!(!world.connects(SERVER4, 22));
     }
 
+    fn a_rule_that_rewrites_ports_without_nat_leads_to_no_hidden_port() {
+        let world = World::new(HIDE, GUARD);
+        echo(22);
+        nft("table inet theirs { chain pre { type filter hook prerouting priority mangle; tcp dport 2222 tcp dport set 22; }
+             chain in { type filter hook input priority mangle; tcp dport 2223 tcp dport set 22; } }");
+        let mut wire = Wire::of(&world);
+        for (source, port) in [(4000, 2222), (4001, 2223)] {
+            let heard = wire.ask(&tcp(GHOST4, SERVER4, (source, port), SYN));
+            assert_eq!(tcp_flags(&heard), Some(SYN_ACK), "the rule for {port} works");
+        }
+        let _writer = world.writer();
+        for (source, port) in [(4002, 2222), (4003, 2223)] {
+            let heard = wire.ask(&tcp(GHOST4, SERVER4, (source, port), SYN));
+            assert_ne!(tcp_flags(&heard), Some(SYN_ACK), "{port}");
+        }
+    }
+
+    fn an_address_that_only_another_routing_table_knows_as_local_leads_to_no_hidden_port() {
+        let world = World::new(HIDE, GUARD);
+        let [hidden, open] = [53, 54].map(|port| udp(Ipv4Addr::UNSPECIFIED, port));
+        // As the addresses behind a VRF, or those of a transparent proxy, are.
+        sh("ip route add local 10.55.0.0/24 dev lo table 100; ip rule add to 10.55.0.0/24 lookup 100");
+        let other = Ipv4Addr::new(10, 55, 0, 1);
+        let mut wire = Wire::of(&world);
+        let _writer = world.writer();
+        wire.send(&crate::wire::udp(GHOST4, other, (4000, 54)));
+        assert!(hears(&open), "the address works, or this test shows nothing");
+        wire.send(&crate::wire::udp(GHOST4, other, (4000, 53)));
+        assert!(!hears(&hidden));
+    }
+
+    fn on_the_ports_of_a_connection_that_outlived_its_grant_no_other_begins() {
+        let world = World::new(HIDE, "trial = \"0s\"\nanswer = \"drop\"");
+        echo(22);
+        let mut writer = world.writer();
+        writer.change(vec![put(element(CLIENT4, "tcp/22"), 60_000)]).unwrap();
+        let mut connection = world.connection(SERVER4, 22).unwrap();
+        no_other_begins(&world, &mut connection, || {
+            writer.change(vec![Step::Remove { element: element(CLIENT4, "tcp/22") }]).unwrap();
+        });
+    }
+
+    fn on_the_ports_of_a_connection_older_than_the_hiding_no_other_begins() {
+        let world = World::new(HIDE, "trial = \"0s\"\nanswer = \"drop\"");
+        echo(22);
+        let mut connection = world.connection(SERVER4, 22).unwrap();
+        let mut writer = None;
+        no_other_begins(&world, &mut connection, || writer = Some(world.writer()));
+        assert!(sh("nft list set inet spad before4").contains("10.9.0.1"), "it was let in by name");
+    }
+
     fn a_helper_of_connection_tracking_lets_nobody_in_as_related() {
         let world = World::new(HIDE, GUARD);
         echo(22);
@@ -267,6 +320,25 @@ in_a_world! {
     }
 }
 
+/// The connection goes on; a first segment on its ports reaches the service before `close` and not after.
+fn no_other_begins(world: &World, connection: &mut TcpStream, close: impl FnOnce()) {
+    // Else the kernel answers such a segment only twice a second.
+    sh("sysctl -qw net.ipv4.tcp_invalid_ratelimit=0");
+    let mut wire = Wire::of(world);
+    let ports = (connection.local_addr().unwrap().port(), 22);
+    let mut reached = || {
+        let heard = wire.ask(&tcp(CLIENT4, SERVER4, ports, SYN));
+        tcp_flags(&heard).is_some()
+    };
+    assert!(
+        reached() && reached(),
+        "the kernel answers, or this test shows nothing"
+    );
+    close();
+    assert!(!reached());
+    assert!(answers(connection), "the connection itself lives on");
+}
+
 fn leaves_no_entry(guard: &str) {
     let world = World::new(HIDE, guard);
     let _listener = TcpListener::bind((SERVER4, 22)).unwrap();
@@ -281,7 +353,10 @@ fn leaves_no_entry(guard: &str) {
         wire.send(&tcp(GHOST4, SERVER4, (4000 + port, 22), SYN));
         wire.send(&tcp(GHOST6, SERVER6, (4000 + port, 22), SYN));
         wire.send(&crate::wire::udp(GHOST4, SERVER4, (4000 + port, 53)));
-        wire.send(&crate::wire::udp(GHOST4, SERVER4, (4000 + port, 62201)));
+        // Where closed ports answer, the knock port is none of ours and the kernel answers itself.
+        if guard.contains("drop") {
+            wire.send(&crate::wire::udp(GHOST4, SERVER4, (4000 + port, 62201)));
+        }
     }
     wire.hear(std::time::Duration::from_millis(100));
     assert_eq!(count(), before);

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::wire::{ACK, RST, SYN, Wire, tcp, udp};
+use crate::wire::{ACK, RST, SYN, Wire, datagram, packet, segment, summed, tcp, udp};
 use crate::world::{GHOST4, GHOST6, SERVER4, SERVER6, World, echo, in_a_world, udp as service};
 
 /// A port on which nothing listens, for each hidden one; as many one bits, so that checksums match in length.
@@ -102,6 +102,59 @@ in_a_world! {
             let mut packet = udp(GHOST4, SERVER4, (4000, port));
             *packet.last_mut().unwrap() ^= 1;
             assert_eq!(wire.ask(&packet).len(), 0, "UDP port {port}");
+        }
+    }
+
+    fn lengths_that_lie_and_a_missing_checksum_are_answered_at_no_hidden_port_as_at_no_closed_one() {
+        let world = World::new("\"ssh\", \"dns\"", "trial = \"0s\"");
+        let _writer = world.writer();
+        let mut wire = Wire::of(&world);
+        let families: [(IpAddr, IpAddr); 2] = [(GHOST4.into(), SERVER4.into()), (GHOST6.into(), SERVER6.into())];
+        for (from, to) in families {
+            for port in [22, CLOSED] {
+                // A TCP header of four words, which is too short, and of more than there are.
+                for (words, answers) in [(4, 0), (5, 1), (6, 0), (15, 0)] {
+                    let mut inner = segment(from, to, (4000 + words, port), SYN, 0);
+                    inner[12] = u8::try_from(words).unwrap() << 4;
+                    let inner = summed(from, to, 6, inner);
+                    assert_eq!(wire.ask(&packet(from, to, 6, &inner)).len(), answers, "{words} words to {to} port {port}");
+                }
+                let mut inner = segment(from, to, (4100, port), SYN, 0);
+                inner[12] = 15 << 4;
+                inner.extend([1; 40]);
+                let inner = summed(from, to, 6, inner);
+                assert_eq!(wire.ask(&packet(from, to, 6, &inner)).len(), 1, "all options to {to} port {port}");
+            }
+            for port in [53, 54, 62201] {
+                for (length, answers) in [(4, 0), (16, 1), (60, 0)] {
+                    let mut inner = datagram(from, to, (4000, port), b"01234567");
+                    inner[5] = length;
+                    let inner = summed(from, to, 17, inner);
+                    assert_eq!(wire.ask(&packet(from, to, 17, &inner)).len(), answers, "length {length} to {to} port {port}");
+                }
+                let mut inner = datagram(from, to, (4000, port), b"01234567");
+                inner[6..8].fill(0);
+                let answers = usize::from(to.is_ipv4());
+                assert_eq!(wire.ask(&packet(from, to, 17, &inner)).len(), answers, "no checksum to {to} port {port}");
+            }
+        }
+    }
+
+    fn the_knock_port_is_answered_for_by_the_kernel_itself_where_closed_ports_answer() {
+        let world = World::new("\"ssh\", \"dns\"", "trial = \"0s\"");
+        let _writer = world.writer();
+        let mut wire = Wire::of(&world);
+        let families: [(IpAddr, IpAddr); 2] = [(GHOST4.into(), SERVER4.into()), (GHOST6.into(), SERVER6.into())];
+        for (from, to) in families {
+            // What is behind the datagram is cut off in a closed port's answer, and makes `reject` give none.
+            let [knock, closed] = [62201, 62202].map(|port| {
+                let mut inner = datagram(from, to, (4000, port), b"01");
+                inner.extend(b"behind");
+                let heard = wire.ask(&packet(from, to, 17, &inner));
+                heard.iter().map(|packet| likeness(packet)).collect::<Vec<_>>()
+            });
+            assert_eq!(knock, closed, "over {to}");
+            assert_eq!(knock.len(), 1);
         }
     }
 

@@ -121,6 +121,20 @@ fn pseudo(source: IpAddr, destination: IpAddr, protocol: u8, length: usize) -> V
     head
 }
 
+/// The same with a checksum that is right for the bytes there are.
+pub(crate) fn summed(
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: u8,
+    mut bytes: Vec<u8>,
+) -> Vec<u8> {
+    let at = if protocol == 6 { 16 } else { 6 };
+    bytes[at..at + 2].fill(0);
+    let check = sum(&[&pseudo(source, destination, protocol, bytes.len()), &bytes]);
+    bytes[at..at + 2].copy_from_slice(&check.to_be_bytes());
+    bytes
+}
+
 /// A TCP segment without options, of as many zeros.
 pub(crate) fn segment(
     source: IpAddr,

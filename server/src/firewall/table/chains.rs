@@ -10,8 +10,9 @@ use nftables::types::NfHook;
 use super::sets::SetName;
 use super::words::{
     Word, accept, add_to, arrived_at, came_from, counter, delete_from, drop, for_this_host,
-    from_hidden, goto, has_no_flow_label, in_set, is_no_first_segment, is_reset, jump,
-    port_unreachable, protocol, reset, set_flow_label, state, udp_port, was_redirected,
+    from_hidden, goto, has_no_checksum, has_no_flow_label, has_whole_header, header_words, in_set,
+    is_ipv6, is_no_first_segment, is_reset, jump, port_unreachable, protocol, reset,
+    set_flow_label, state, udp_port,
 };
 use super::{Allowed, ChainOf};
 use crate::config::{AlwaysAllow, Answer};
@@ -19,6 +20,10 @@ use crate::config::{AlwaysAllow, Answer};
 /// Just before `mangle`: after connection tracking and reassembly, before NAT
 /// moves a packet and before any ordinary firewall.
 const PRIORITY: i32 = -155;
+
+/// After whatever else of the host may move a packet to another port on its way in:
+/// destination NAT, rules that rewrite ports, IPVS.
+const LAST: i32 = 250;
 
 /// States of packets that belong to no connection of this host.
 const OF_STRANGERS: &[&str] = &["new", "untracked", "invalid"];
@@ -35,10 +40,10 @@ pub(super) fn all(
         ordinary("strangers", strangers(answer)),
         ordinary("trying", trying()),
         ordinary("judge", judge()),
-        base("guard", NfHook::Prerouting, guard(allowed, knock)),
-        base("second", NfHook::Input, second(allowed)),
+        base("guard", NfHook::Prerouting, PRIORITY, guard(allowed, knock)),
+        base("second", NfHook::Input, LAST, second(allowed)),
         // Declared even where it is empty: a table loaded over another must not keep its rules.
-        base("labels", NfHook::Output, Vec::new()),
+        base("labels", NfHook::Output, PRIORITY, Vec::new()),
     ];
     if let (Some(seed), Some(labels)) = (flow_labels, chains.last_mut()) {
         labels.rules = vec![vec![
@@ -59,27 +64,35 @@ fn ordinary(name: &'static str, rules: Vec<Rule>) -> ChainOf {
     }
 }
 
-fn base(name: &'static str, hook: NfHook, rules: Vec<Rule>) -> ChainOf {
+fn base(name: &'static str, hook: NfHook, priority: i32, rules: Vec<Rule>) -> ChainOf {
     ChainOf {
         name,
-        hook: Some((hook, PRIORITY)),
+        hook: Some((hook, priority)),
         rules,
     }
 }
 
 /// What strangers get. A reset or an unreachable port never goes to a broadcast
 /// or multicast address, nor answers a reset or a broken checksum: the kernel
-/// sees to that, as it does for its own.
+/// sees to that, as it does for its own. What it would not look at when it came to a
+/// closed port, such as lengths that lie, is not answered either.
 fn strangers(answer: Answer) -> Vec<Rule> {
+    let mut rules = vec![vec![counter()]];
     match answer {
-        Answer::Drop => vec![vec![counter(), drop()]],
-        Answer::AsClosed => vec![
-            vec![counter()],
-            vec![protocol("tcp"), reset()],
-            vec![protocol("udp"), port_unreachable()],
-            vec![drop()],
-        ],
+        Answer::Drop => return vec![vec![counter(), drop()]],
+        Answer::AsClosed => {
+            for words in 5..=15 {
+                rules.push(vec![header_words(words), has_whole_header(words), reset()]);
+            }
+            // RFC 8200, section 8.1.
+            rules.push(vec![is_ipv6(), has_no_checksum(), drop()]);
+            // To connection tracking a datagram is invalid where its length or checksum is.
+            rules.push(vec![protocol("udp"), state(&["invalid"]), drop()]);
+            rules.push(vec![protocol("udp"), port_unreachable()]);
+            rules.push(vec![drop()]);
+        }
     }
+    rules
 }
 
 /// Notices that a port on trial was reached through a grant: a connection that a
@@ -115,10 +128,13 @@ fn judge() -> Vec<Rule> {
     let mut rules = vec![
         vec![in_set(SetName::Trial), jump("trying")],
         // Never `related`: a helper of connection tracking would let strangers in.
-        vec![state(&["established"]), accept()],
+        // Never a first segment: on the ports of a connection that only connection tracking
+        // still knows it would begin another, long after the grant has ended.
+        vec![is_no_first_segment(), state(&["established"]), accept()],
+        vec![protocol("udp"), state(&["established"]), accept()],
         // Connection tracking may not have seen the beginning of these.
-        vec![in_set(SetName::Before4), accept()],
-        vec![in_set(SetName::Before6), accept()],
+        vec![is_no_first_segment(), in_set(SetName::Before4), accept()],
+        vec![is_no_first_segment(), in_set(SetName::Before6), accept()],
         // A stray segment must not use up a grant for one connection.
         vec![is_no_first_segment(), goto("strangers")],
     ];
@@ -172,14 +188,11 @@ fn guard(allowed: Allowed<'_>, knock: Option<NonZeroU16>) -> Vec<Rule> {
     rules
 }
 
-/// What destination NAT moved to a hidden port of this host.
+/// Whatever came to a hidden port of this host by a way that `guard` does not see:
+/// rules that move packets, addresses that only another routing table knows as local.
+/// What passed there passes here.
 fn second(allowed: Allowed<'_>) -> Vec<Rule> {
     let mut rules = always_allowed(allowed);
-    rules.push(vec![state(&["established"]), accept()]);
-    rules.push(vec![
-        was_redirected(),
-        in_set(SetName::Hidden),
-        goto("judge"),
-    ]);
+    rules.push(vec![in_set(SetName::Hidden), goto("judge")]);
     rules
 }

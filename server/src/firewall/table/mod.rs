@@ -75,9 +75,10 @@ impl Table {
             Answer::AsClosed => surroundings.flow_label_seed,
             Answer::Drop => None,
         };
-        let knock = match config.listen.port {
-            ListenPort::One(port) => Some(port),
-            ListenPort::Any => None,
+        let knock = match (config.listen.port, guard.answer) {
+            (ListenPort::One(port), Answer::Drop) => Some(port),
+            // Nothing listens on it, so it is closed: nobody answers like the kernel itself.
+            (ListenPort::One(_), Answer::AsClosed) | (ListenPort::Any, _) => None,
         };
         Self {
             chains: chains::all(&guard.always_allow, guard.answer, knock, flow_labels),

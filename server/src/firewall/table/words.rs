@@ -203,12 +203,6 @@ pub(super) fn state(states: &[&'static str]) -> Word {
     Word::compare(ct("state"), Operator::IN, list, text)
 }
 
-/// A destination NAT rule moved the packet.
-pub(super) fn was_redirected() -> Word {
-    let right = Expression::List(vec![string("dnat")]);
-    Word::compare(ct("status"), Operator::IN, right, "ct status dnat")
-}
-
 /// The packet's transport protocol.
 pub(super) fn protocol(name: &'static str) -> Word {
     Word::compare(
@@ -244,6 +238,53 @@ pub(super) fn is_no_first_segment() -> Word {
         Operator::NEQ,
         string("syn"),
         format!("tcp flags & ({}) != syn", flags.join(" | ")),
+    )
+}
+
+/// The TCP header says that it has so many words of four bytes.
+pub(super) fn header_words(words: u32) -> Word {
+    Word::compare(
+        payload("tcp", "doff"),
+        Operator::EQ,
+        Expression::Number(words),
+        format!("tcp doff {words}"),
+    )
+}
+
+/// The packet has so many words of four bytes behind its network header. True of each
+/// value of the last byte: where there is none, the rule does not match.
+pub(super) fn has_whole_header(words: u32) -> Word {
+    let offset = words.saturating_mul(32).saturating_sub(8);
+    let last = Expression::Named(NamedExpression::Payload(Payload::PayloadRaw(PayloadRaw {
+        base: PayloadBase::TH,
+        offset,
+        len: 8,
+    })));
+    Word::compare(
+        last,
+        Operator::GEQ,
+        Expression::Number(0),
+        format!("@th,{offset},8 >= 0"),
+    )
+}
+
+/// The packet is IPv6.
+pub(super) fn is_ipv6() -> Word {
+    Word::compare(
+        meta(MetaKey::Nfproto),
+        Operator::EQ,
+        string("ipv6"),
+        "meta nfproto ipv6",
+    )
+}
+
+/// The packet is UDP without a checksum.
+pub(super) fn has_no_checksum() -> Word {
+    Word::compare(
+        payload("udp", "checksum"),
+        Operator::EQ,
+        Expression::Number(0),
+        "udp checksum 0",
     )
 }
 
