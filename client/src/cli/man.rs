@@ -46,7 +46,9 @@ pub(super) fn run(command: &[String], directory: Option<&Path>, _: &Say) -> Resu
     let mut grammar = Arguments::command();
     grammar.build();
     if let Some(directory) = directory {
-        write_all(&grammar, "spa", directory).map_err(Failure::local)?;
+        std::fs::create_dir_all(directory)
+            .and_then(|()| write_all(&grammar, "spa", directory))
+            .map_err(|error| Failure::local(format!("{}: {error}", directory.display())))?;
         return Ok(Exit::Open);
     }
     let mut found = &grammar;

@@ -181,8 +181,7 @@ fn later_commands_are_not_pretended() {
 #[test]
 fn manual_pages_and_completions_name_every_option() {
     let client = Client::new();
-    let pages = client.home.path().join("man");
-    fs::create_dir(&pages).unwrap();
+    let pages = client.home.path().join("made/man");
     let run = client.spa(["man", "--directory", pages.to_str().unwrap()]);
     assert_eq!(run.code, 0, "{run:?}");
     let page = fs::read_to_string(pages.join("spa-open.1")).unwrap();

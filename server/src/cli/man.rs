@@ -18,7 +18,11 @@ pub(crate) fn run(arguments: &Arguments) -> Run {
     command.build();
     match &arguments.directory {
         None => outcome::print(String::from_utf8_lossy(&page(&command, "spad")?).trim_end()),
-        Some(directory) => write_all(&command, "spad", directory),
+        Some(directory) => {
+            std::fs::create_dir_all(directory)
+                .map_err(|error| Failure::Failed(format!("{}: {error}", directory.display())))?;
+            write_all(&command, "spad", directory)
+        }
     }
 }
 
