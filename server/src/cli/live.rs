@@ -1,5 +1,7 @@
 //! What changes reach the running daemon at once, if one runs.
 
+use std::fmt::Display;
+
 use crate::config::ClientName;
 use crate::control::client::{ControlError, ask};
 use crate::control::{Request, Response};
@@ -15,6 +17,8 @@ pub(crate) enum Outcome {
     NotRunning,
     /// It was done; in a sentence.
     Done(String),
+    /// It knows no such client; in a sentence.
+    Unknown(String),
     /// It was not done, and why.
     Refused(String),
 }
@@ -38,6 +42,7 @@ pub(crate) fn stop_serving(paths: &Paths, client: &ClientName) -> Outcome {
 pub(crate) fn request(paths: &Paths, request: &Request) -> Outcome {
     match ask(&paths.control_socket(), request) {
         Ok(Response::Done { message }) => Outcome::Done(message),
+        Ok(Response::Unknown { message }) => Outcome::Unknown(message),
         Ok(Response::Failed { message }) => Outcome::Refused(message),
         Ok(_) => Outcome::Refused("the daemon gave an answer to another question".to_owned()),
         Err(ControlError::NotRunning { .. }) => Outcome::NotRunning,
@@ -52,7 +57,7 @@ pub(crate) fn tell(outcome: Outcome) -> Run {
             note("the daemon does not run here; it takes this at its next start");
             Ok(())
         }
-        Outcome::Done(message) => {
+        Outcome::Done(message) | Outcome::Unknown(message) => {
             note(message.trim_end());
             Ok(())
         }
@@ -60,6 +65,21 @@ pub(crate) fn tell(outcome: Outcome) -> Run {
             warn("the files are changed, and the running daemon has not taken it");
             Err(Failure::Failed(message))
         }
+    }
+}
+
+/// What became of a client that is to be served no more while its files cannot be changed.
+pub(crate) fn only_live(outcome: Outcome, client: &ClientName, problem: impl Display) -> Failure {
+    match outcome {
+        Outcome::Done(message) => {
+            note(message.trim_end());
+            Failure::with_help(
+                format_args!("the next reload or start serves {client} again: {problem}"),
+                "say it again as root, once the file can be changed",
+            )
+        }
+        Outcome::NotRunning | Outcome::Unknown(_) => Failure::Failed(problem.to_string()),
+        Outcome::Refused(message) => Failure::Failed(format!("{problem}\nerror: {message}")),
     }
 }
 

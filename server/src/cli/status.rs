@@ -50,7 +50,10 @@ fn text(status: &Status) -> String {
     if !status.on_trial.is_empty() {
         line(
             "on trial",
-            &format_args!("{} (end it: spad confirm)", status.on_trial.join(", ")),
+            &format_args!(
+                "{} (how long: spad firewall show; to end it: spad confirm)",
+                status.on_trial.join(", ")
+            ),
         );
     }
     line("clients", &status.clients);

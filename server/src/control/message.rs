@@ -62,6 +62,11 @@ pub enum Response {
         /// What happened, in a sentence; warnings follow on lines of their own.
         message: String,
     },
+    /// To [`Request::Disable`]: there is no such client, so nothing was to be done.
+    Unknown {
+        /// That, in a sentence.
+        message: String,
+    },
     /// It was not done, and nothing was changed.
     Failed {
         /// What is wrong and how to mend it.

@@ -58,6 +58,7 @@ impl EngineLoop {
         inbox: Inbox,
         started: Now,
     ) -> std::io::Result<Self> {
+        let listen = door.engine.clients().config().listen.clone();
         Ok(Self {
             capture,
             door,
@@ -65,7 +66,7 @@ impl EngineLoop {
             deadline: Deadline::new()?,
             clock_set: ClockSet::new()?,
             next_upkeep: started.boot,
-            replies: Replies::new(started),
+            replies: Replies::new(started, listen),
             dropped_said: 0,
             warming: true,
         })

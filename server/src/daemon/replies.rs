@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use tokio::sync::oneshot;
 
 use crate::clock::Now;
+use crate::config::Listen;
 use crate::control::Response;
 use crate::firewall::message::TrialRow;
 
@@ -25,18 +26,33 @@ pub(super) struct Replies {
     pub(super) trials: Vec<TrialRow>,
     /// The files had errors at the start, and the last good configuration is used instead.
     pub(super) last_good: bool,
+    /// A reload was refused since the configuration in use was taken.
+    pub(super) refused: bool,
+    /// What packets are looked for at, from the start to the end.
+    pub(super) listen: Listen,
+    /// Trials that began since they were last told to somebody who reloads.
+    pub(super) began: Vec<String>,
     pub(super) overtaken: Overtaken,
 }
 
 impl Replies {
-    pub(super) fn new(started: Now) -> Self {
+    pub(super) fn new(started: Now, listen: Listen) -> Self {
         Self {
             started,
             taking: VecDeque::new(),
             confirming: VecDeque::new(),
             trials: Vec::new(),
             last_good: false,
+            refused: false,
+            listen,
+            began: Vec::new(),
             overtaken: Overtaken::default(),
         }
+    }
+
+    /// Whether this waits for a restart: the packet socket's filter is locked.
+    pub(super) fn is_elsewhere(&self, listen: &Listen) -> bool {
+        // The address is only printed.
+        self.listen.port != listen.port || self.listen.interfaces != listen.interfaces
     }
 }

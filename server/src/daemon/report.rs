@@ -24,7 +24,10 @@ impl EngineLoop {
     pub(super) fn obey(&mut self, order: Order) -> bool {
         match order {
             Order::Stop => return true,
-            Order::ReloadFailed => self.door.tell(Event::ReloadFailed, None),
+            Order::ReloadFailed => {
+                self.replies.refused = true;
+                self.door.tell(Event::ReloadFailed, None);
+            }
             Order::Take(prepared, answer) if !self.replies.overtaken.is_newest(prepared.read) => {
                 // Whoever asked may have gone.
                 let _gone = answer.send(Response::Done {
@@ -84,6 +87,15 @@ impl EngineLoop {
                 "the configuration had errors at the start, and the last good one is used: `spad check`, then `spad reload`".to_owned(),
             );
         }
+        if self.replies.refused {
+            warnings.push(
+                "the last reload was refused, and the configuration before it is used: `spad check`, then `spad reload`".to_owned(),
+            );
+        }
+        if self.replies.is_elsewhere(&config.listen) {
+            warnings
+                .push("a change of [listen] needs a restart: systemctl restart spad".to_owned());
+        }
         let shown = standing(|standing| matches!(standing, Standing::Shown));
         if !shown.is_empty() {
             warnings.push(format!(
@@ -103,7 +115,7 @@ impl EngineLoop {
                 .boot
                 .saturating_since(self.replies.started.boot)
                 .as_secs(),
-            port: match config.listen.port {
+            port: match self.replies.listen.port {
                 ListenPort::One(port) => port.to_string(),
                 ListenPort::Any => "any".to_owned(),
             },
@@ -166,13 +178,16 @@ impl EngineLoop {
             self.replies.overtaken.disabled(name, now.boot);
             found
         });
-        let message = if found {
+        if found {
             info!("client {client} is served no more");
-            format!("{client} is served no more, and what was open for it is closed")
+            Response::Done {
+                message: format!("{client} is served no more, and what was open for it is closed"),
+            }
         } else {
-            format!("the running daemon does not know {client}")
-        };
-        Response::Done { message }
+            Response::Unknown {
+                message: format!("the running daemon does not know {client}"),
+            }
+        }
     }
 
     fn reset_client(&mut self, client: &str, now: Now) -> Response {
@@ -264,7 +279,7 @@ impl EngineLoop {
         };
         let response = match result {
             Ok(()) => {
-                let listen = prepared.config.listen != self.door.engine.clients().config().listen;
+                let listen = self.replies.is_elsewhere(&prepared.config.listen);
                 let Prepared {
                     clients,
                     warnings,
@@ -280,11 +295,15 @@ impl EngineLoop {
                 });
                 self.warming = true;
                 self.replies.last_good = false;
+                self.replies.refused = false;
                 self.door.tell(Event::Reload, None);
                 self.door.audit.reopen();
                 self.door.send(ToWriter::Trials);
                 info!("the new configuration is in use");
                 let mut message = format!("the new configuration is in use\n{warnings}");
+                for port in self.replies.began.drain(..) {
+                    message.push_str(&port);
+                }
                 if listen {
                     message.push_str(
                         "warning: a change of [listen] needs a restart: systemctl restart spad\n",
@@ -293,6 +312,8 @@ impl EngineLoop {
                 Response::Done { message }
             }
             Err(why) => {
+                self.replies.refused = true;
+                self.replies.began.clear();
                 self.door.tell(Event::ReloadFailed, None);
                 error!("the new configuration was refused by the firewall writer: {why}");
                 Response::Failed {
@@ -324,10 +345,16 @@ impl EngineLoop {
     fn trial(&mut self, event: TrialEvent) {
         let service = event.service;
         match event.change {
-            TrialChange::Began(span) => warn!(
-                "{service} is hidden on trial for {} s: reach it with spa, or say `spad confirm`; otherwise it is shown again",
-                span.as_secs()
-            ),
+            TrialChange::Began(span) => {
+                let news = format!(
+                    "{service} is hidden on trial for {} s: reach it with spa, or say `spad confirm`; otherwise it is shown again",
+                    span.as_secs()
+                );
+                warn!("{news}");
+                if !self.replies.taking.is_empty() {
+                    self.replies.began.push(format!("{news}\n"));
+                }
+            }
             TrialChange::Reached => info!("{service} was reached through a grant: hidden for good"),
             TrialChange::Confirmed => info!("{service} was confirmed: hidden for good"),
             TrialChange::Over => error!(

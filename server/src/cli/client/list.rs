@@ -13,7 +13,7 @@ pub(super) fn list(options: &Options) -> Run {
     if options.json {
         let rows: Vec<Value> = clients.iter().map(|client| as_json(client, &[])).collect();
         print_json(&json!({ "clients": rows }))?;
-    } else if clients.is_empty() {
+    } else if clients.is_empty() && !files.findings.has_errors() {
         note("no clients yet");
     } else {
         let width = clients

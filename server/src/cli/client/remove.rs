@@ -2,25 +2,38 @@
 //!
 //! Works whatever state the files are in, and is never refused.
 
+use std::io;
+
 use crate::cli::live::{self, Outcome};
 use crate::cli::outcome::note;
 use crate::cli::{Options, Run, place};
 use crate::config::{ClientName, Files};
+use crate::paths::Paths;
 
 pub(super) fn run(options: &Options, name: &ClientName) -> Run {
     let paths = options.paths();
     let files = Files::read(&paths.config);
-    // The client first: from then on its keys are nobody's.
-    let mut removed = place::remove(&files.client_path(name))?;
-    removed |= place::remove(&super::switch::aside(&files, name))?;
-    for ending in ["shared", "psk"] {
-        removed |= place::remove(&paths.client_keys().join(format!("{name}.{ending}")))?;
-    }
+    let removed = files_of(&paths, &files, name);
     let live = live::stop_serving(&paths, name);
+    let removed = match removed {
+        Ok(removed) => removed,
+        Err(error) => return Err(live::only_live(live, name, error)),
+    };
     if !removed && !matches!(live, Outcome::Done(_)) {
         return Err(super::unknown(&files, name));
     }
     note(format_args!("`{name}` is removed"));
     super::show_findings(&super::look(&Files::read(&paths.config)));
     live::tell(live)
+}
+
+/// Removes what is the client's; whether anything was.
+fn files_of(paths: &Paths, files: &Files, name: &ClientName) -> io::Result<bool> {
+    // The client first: from then on its keys are nobody's.
+    let mut removed = place::remove(&files.client_path(name))?;
+    removed |= place::remove(&super::switch::aside(files, name))?;
+    for ending in ["shared", "psk"] {
+        removed |= place::remove(&paths.client_keys().join(format!("{name}.{ending}")))?;
+    }
+    Ok(removed)
 }

@@ -3,7 +3,8 @@
 //! Works whatever state the files are in, and is never refused: a file that
 //! cannot be edited for sure is moved aside, and moved back by the other.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use crate::cli::live::{self, Outcome};
 use crate::cli::outcome::{note, warn};
@@ -21,38 +22,67 @@ pub(super) fn disable(options: &Options, name: &ClientName) -> Run {
     let files = Files::read(&paths.config);
     let path = files.client_path(name);
     let text = files.clients.get(name).map(|source| source.text());
-    if path.symlink_metadata().is_err() {
+    let there = path.symlink_metadata();
+    if let Err(error) = &there
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        let problem = format!("{}: {error}", path.display());
+        return Err(live::only_live(
+            live::stop_serving(&paths, name),
+            name,
+            problem,
+        ));
+    }
+    if there.is_err() {
         // The daemon may serve from its last good configuration.
         return match live::stop_serving(&paths, name) {
             Outcome::Done(message) => {
                 note(message);
                 Ok(())
             }
-            Outcome::NotRunning | Outcome::Refused(_)
+            Outcome::NotRunning | Outcome::Unknown(_) | Outcome::Refused(_)
                 if aside(&files, name).symlink_metadata().is_ok() =>
             {
                 note(format_args!("`{name}` is disabled already"));
                 Ok(())
             }
-            Outcome::NotRunning | Outcome::Refused(_) => Err(super::unknown(&files, name)),
+            Outcome::NotRunning | Outcome::Unknown(_) | Outcome::Refused(_) => {
+                Err(super::unknown(&files, name))
+            }
         };
     }
-    if text.is_some_and(|text| edit::is_enabled(text) == Some(false)) {
-        note(format_args!("`{name}` is disabled already"));
-    } else if let Some(edited) = text.and_then(edit::disabled) {
-        place::file(&path, edited.as_bytes(), 0o600, None, Existing::Replace)?;
-        note(format_args!("`{name}` is disabled in {}", path.display()));
-    } else {
-        let aside = aside(&files, name);
-        place::rename(&path, &aside)?;
-        warn(format_args!(
-            "the file could not be edited and was moved to {}",
-            aside.display()
+    if let Err(error) = write_disabled(&files, name, &path, text) {
+        return Err(live::only_live(
+            live::stop_serving(&paths, name),
+            name,
+            error,
         ));
     }
     let after = Files::read(&paths.config);
     super::show_findings(&super::look(&after));
     live::tell(live::stop_serving(&paths, name))
+}
+
+fn write_disabled(
+    files: &Files,
+    name: &ClientName,
+    path: &Path,
+    text: Option<&str>,
+) -> io::Result<()> {
+    if text.is_some_and(|text| edit::is_enabled(text) == Some(false)) {
+        note(format_args!("`{name}` is disabled already"));
+    } else if let Some(edited) = text.and_then(edit::disabled) {
+        place::file(path, edited.as_bytes(), 0o600, None, Existing::Replace)?;
+        note(format_args!("`{name}` is disabled in {}", path.display()));
+    } else {
+        let aside = aside(files, name);
+        place::rename(path, &aside)?;
+        warn(format_args!(
+            "the file could not be edited and was moved to {}",
+            aside.display()
+        ));
+    }
+    Ok(())
 }
 
 pub(super) fn enable(options: &Options, name: &ClientName) -> Run {
