@@ -8,7 +8,7 @@ use crate::clients::Clients;
 use crate::clock::{BootTime, Now};
 use crate::config::ClientName;
 use crate::firewall::{Element, KernelElement};
-use crate::grants::{Owner, key_of};
+use crate::grants::Owner;
 use crate::policy::Rates;
 use crate::replay::{Holder, Horizon, JournalRecord, ReplayCache};
 use crate::screen::LateNames;
@@ -28,7 +28,7 @@ impl Engine {
         for (owner, element) in &ticked.expired {
             let line = self.about(Event::Expire, *owner, element, now);
             effects.push(Effect::Audit(Box::new(line)));
-            let gone = key_of(*owner, element).map(JournalRecord::HolderGone);
+            let gone = self.grants.gone(*owner, element);
             effects.extend(gone.map(Effect::Record));
         }
         if self.minute_due().is_some_and(|due| due > now.boot) {

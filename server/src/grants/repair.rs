@@ -19,7 +19,7 @@ use super::{Grants, Holding, Owner};
 use crate::clock::BootTime;
 use crate::firewall::{Change, ChangeId, Element, KernelElement};
 use crate::grants::entry::{Entry, Held};
-use crate::replay::{Holder, HolderKey};
+use crate::replay::{Holder, HolderKey, JournalRecord};
 
 /// A mend that the kernel refused is tried again after this.
 pub(super) const RETRY: Duration = Duration::from_secs(1);
@@ -204,6 +204,23 @@ impl Grants {
                 key: key_of(holding.owner, &holding.element)?,
                 ends: holding.ends,
             })
+        })
+    }
+
+    /// What the journal should say once this holder's element is gone: the journal does
+    /// not tell an element for one connection from the other, which may still be held.
+    pub fn gone(&self, owner: Owner, element: &Element) -> Option<JournalRecord> {
+        let key = key_of(owner, element)?;
+        let other = Element {
+            once: !element.once,
+            ..*element
+        };
+        let held = self.elements.get(&other).map(|entry| entry.held.iter());
+        let mut held = held.into_iter().flatten();
+        let still = held.find(|held| held.owner == owner);
+        Some(match still.and_then(|held| held.granted) {
+            Some(ends) => JournalRecord::Holder(Holder { key, ends }),
+            None => JournalRecord::HolderGone(key),
         })
     }
 }

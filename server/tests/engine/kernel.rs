@@ -155,3 +155,24 @@ fn a_used_packet_stays_used_after_a_restart_and_a_last_close_stays_last() {
     assert_eq!(world.receive(THERE, &used), Some(Reason::Replay));
     assert_eq!(world.receive(HERE, &earlier), Some(Reason::OlderThanClose));
 }
+
+#[test]
+fn a_grant_for_one_connection_keeps_its_holder_when_one_for_many_ends_before_it() {
+    let mut world = World::new();
+    let once = Request::Open(Open {
+        once: true,
+        duration: 100,
+        ..open(&[WEB])
+    });
+    assert_eq!(world.send(laptop, &once), Reason::Opened);
+    assert_eq!(world.send(laptop, &open_for(&[WEB], 1)), Reason::Opened);
+    world.pass(seconds(3));
+    let last = world.journal.iter().rev().find_map(|record| match record {
+        JournalRecord::Holder(holder) => Some(Some(*holder)),
+        JournalRecord::HolderGone(_) => Some(None),
+        _ => None,
+    });
+    let holder = last.flatten().expect("the journal still names a holder");
+    let left = holder.ends.saturating_since(world.now.boot);
+    assert_eq!(left, seconds(97));
+}
