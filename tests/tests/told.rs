@@ -112,3 +112,20 @@ fn a_client_that_does_not_exist_is_neither_removed_nor_disabled() {
         assert!(!ended.stderr.contains("is removed"), "{}", ended.stderr);
     }
 }
+
+#[test]
+fn the_table_is_called_gone_only_where_no_daemon_puts_it_back() {
+    let mut world = World::new();
+    let told = world.spad.cli(&["firewall", "remove"]).ok();
+    assert!(told.stdout.contains("puts it back"), "{}", told.stdout);
+    assert!(
+        told.stderr.contains("systemctl stop spad"),
+        "{}",
+        told.stderr
+    );
+    world.spad.stop();
+    let told = world.spad.cli(&["firewall", "remove"]).ok();
+    assert!(told.stdout.contains("is gone"), "{}", told.stdout);
+    assert!(told.stderr.is_empty(), "{}", told.stderr);
+    assert_eq!(world.tcp(WEB), Reach::Open);
+}

@@ -1,14 +1,15 @@
 //! `spad firewall`: the firewall's table.
 
 use std::fmt::Write as _;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::outcome::{note, print, print_json};
-use super::{Options, Run};
+use super::{Failure, Options, Run};
 use crate::firewall::{Standing, TrialChange, TrialEvent, TrialRow};
-use crate::writer::{self, InKernel, Shown};
+use crate::writer::{self, InKernel, Shown, WriterError};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -27,14 +28,14 @@ pub(crate) enum Command {
 pub(crate) fn run(options: &Options, command: &Command) -> Run {
     match command {
         Command::Show => {
-            let shown = writer::show(&options.paths())?;
+            let shown = writer::show(&options.paths()).map_err(failure)?;
             if options.json {
                 return print_json(&as_json(&shown));
             }
             print(in_words(&shown))
         }
         Command::Load => {
-            let events = writer::load(&options.paths())?;
+            let events = writer::load(&options.paths()).map_err(failure)?;
             if options.json {
                 let events: Vec<_> = events.iter().map(event_as_json).collect();
                 return print_json(&json!({ "loaded": true, "trials": events }));
@@ -46,10 +47,18 @@ pub(crate) fn run(options: &Options, command: &Command) -> Run {
         }
         Command::Remove => {
             let ports: Vec<String> = writer::remove()?.iter().map(ToString::to_string).collect();
+            let runs = UnixStream::connect(options.paths().control_socket()).is_ok();
             if options.json {
-                return print_json(&json!({ "removed": true, "shown": ports }));
+                return print_json(
+                    &json!({ "removed": true, "shown": ports, "daemon_runs": runs }),
+                );
             }
-            note("a running daemon puts the table back: stop it first (systemctl stop spad)");
+            if runs {
+                note("stop the daemon first, then say this again: systemctl stop spad");
+                return print(
+                    "the table inet spad was taken away; the running daemon puts it back within a second",
+                );
+            }
             if ports.is_empty() {
                 return print("the table inet spad is gone; it hid nothing");
             }
@@ -58,6 +67,17 @@ pub(crate) fn run(options: &Options, command: &Command) -> Run {
                 ports.join(", ")
             ))
         }
+    }
+}
+
+/// Findings say of themselves that they are errors.
+fn failure(error: WriterError) -> Failure {
+    match error {
+        WriterError::Configuration(findings) => {
+            note(findings);
+            Failure::Said
+        }
+        other => other.into(),
     }
 }
 

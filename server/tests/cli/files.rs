@@ -70,3 +70,12 @@ fn a_fault_of_usage_ends_with_2_and_help_with_0() {
     assert!(server.path("made/man/spad-client-add.8").exists());
     assert!(!server.path("made/man/spad-firewall-writer.8").exists());
 }
+
+#[test]
+fn a_configuration_that_cannot_be_read_is_called_an_error_once() {
+    let server = Server::new();
+    fs::remove_file(server.path("etc/spad.toml")).unwrap();
+    let said = server.run(&["firewall", "show"]);
+    let said = said.is(1).says("spad.toml");
+    assert!(!said.err.contains("error: error:"), "{}", said.err);
+}
