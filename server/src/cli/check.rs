@@ -28,7 +28,11 @@ pub(crate) fn run(options: &Options) -> Run {
             if options.json {
                 return Ok(());
             }
-            outcome::print(format_args!("ok: {services} services, {clients} clients"))
+            outcome::print(format_args!(
+                "ok: {}, {}",
+                outcome::counted(services, "service"),
+                outcome::counted(clients, "client")
+            ))
         }
         _ if options.json => Err(Failure::Said),
         _ => {

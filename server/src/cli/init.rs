@@ -23,8 +23,13 @@ pub(super) mod state;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// The UDP port of knocks [default: drawn at random outside the local port range]
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", value_parser = port_number)]
     port: Option<NonZeroU16>,
+}
+
+fn port_number(text: &str) -> Result<NonZeroU16, &'static str> {
+    text.parse()
+        .map_err(|_| "a port is a number from 1 to 65535")
 }
 
 pub(crate) fn run(options: &Options, arguments: &Arguments) -> Run {

@@ -58,6 +58,12 @@ pub(crate) fn print_json(report: &serde_json::Value) -> Run {
     print(report)
 }
 
+/// `1 client`, `2 clients`.
+pub(crate) fn counted(count: usize, one: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {one}{ending}")
+}
+
 /// Says something besides the result.
 pub(crate) fn note(text: impl Display) {
     // Nothing can be told where standard error is gone.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::live::ask_daemon;
-use super::outcome::{print, print_json};
+use super::outcome::{counted, print, print_json};
 use super::{Failure, Options, Run};
 use crate::control::message::Status;
 use crate::control::{Request, Response};
@@ -59,12 +59,9 @@ fn text(status: &Status) -> String {
     line("clients", &status.clients);
     line(
         "open",
-        &format_args!("{} grants (spad grants)", status.open_grants),
+        &format_args!("{} (spad grants)", counted(status.open_grants, "grant")),
     );
-    line(
-        "remembered",
-        &format_args!("{} used packets", status.replay_entries),
-    );
+    line("remembered", &counted(status.replay_entries, "used packet"));
     line(
         "captured",
         &format_args!(

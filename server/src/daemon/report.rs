@@ -334,7 +334,10 @@ impl EngineLoop {
                 message: "nothing is on trial".to_owned(),
             },
             Ok(count) => Response::Done {
-                message: format!("hidden for good: {count} ports"),
+                message: format!(
+                    "hidden for good: {count} port{}",
+                    if count == 1 { "" } else { "s" }
+                ),
             },
             Err(why) => Response::Failed { message: why },
         };

@@ -24,7 +24,10 @@ fn client_add_prints_the_line_for_the_client_and_remove_undoes_it() {
     );
     assert!(line.contains(&format!("--key {} ", key.trim())), "{line}");
     assert!(line.ends_with("--service ssh=tcp/22"), "{line}");
-    server.run(&["check"]).is(0).says("1 clients");
+    server
+        .run(&["check"])
+        .is(0)
+        .says("ok: 1 service, 1 client\n");
     server.run(&["client", "remove", "anna"]).is(0);
     assert_eq!(server.everything(), before);
     server

@@ -14,6 +14,10 @@ fn init_makes_what_is_missing_and_never_touches_what_is_there() {
     server.run(&["init"]).is(0);
     assert_eq!(server.everything(), before);
     fs::remove_file(server.path("etc/spad.toml")).unwrap();
+    for port in ["0", "70000", "x"] {
+        let said = server.run(&["init", "--port", port]);
+        said.is(2).says("a port is a number from 1 to 65535");
+    }
     server.run(&["init", "--port", "4000"]).is(0).says("4000");
     server
         .run(&["init", "--port", "4001"])
