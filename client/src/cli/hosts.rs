@@ -77,6 +77,12 @@ pub(super) fn add(options: &AddOptions, directory: &Path, say: &Say) -> Result<E
     }
     let key: ServerPublic =
         (options.key.parse()).map_err(|error| Failure::usage(format!("--key: {error}")))?;
+    // What `spad client add` prints where it does not know it.
+    if options.address == "ADDRESS" {
+        return Err(Failure::usage(
+            "--address: put the server's name or IP address in place of ADDRESS",
+        ));
+    }
     words::address(&options.address)
         .map_err(|error| Failure::usage(format!("--address: {error}")))?;
     let services = options

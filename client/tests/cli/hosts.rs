@@ -48,6 +48,26 @@ fn a_host_is_added_as_the_server_prints_it_and_removed_without_a_trace() {
 }
 
 #[test]
+fn the_word_for_an_address_is_not_taken_for_one() {
+    let client = Client::new();
+    let key = client.server.public().to_string();
+    let add = [
+        "host",
+        "add",
+        "gw",
+        "--address",
+        "ADDRESS",
+        "--port",
+        "62201",
+        "--key",
+        &key,
+    ];
+    let run = client.spa(add);
+    assert_eq!(run.code, 2, "{run:?}");
+    assert!(run.stderr.contains("in place of ADDRESS"), "{run:?}");
+}
+
+#[test]
 fn a_linked_configuration_stays_a_link() {
     let client = Client::new();
     let real = client.home.path().join("real.toml");
