@@ -164,7 +164,8 @@ fn report(options: &Options, paths: &Paths) -> Run {
     }
     let flags = flags(paths);
     print(format_args!(
-        "server key  {public}\nport        {port}\n\nnothing is hidden yet. Next:\n  spad{flags} client add NAME --key spa-pub-… --allow ssh\n  spad{flags} run"
+        "server key  {public}\nport        {port}\n\nnothing is hidden yet. Next:\n  spad{flags} client add NAME --key spa-pub-… --allow ssh\n  hide = [\"ssh\"] in {}\n  spad{flags} check\n  spad{flags} run",
+        paths.config.join("spad.toml").display()
     ))
 }
 

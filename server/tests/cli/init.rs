@@ -14,6 +14,9 @@ fn init_makes_what_is_missing_and_never_touches_what_is_there() {
     server.run(&["init"]).is(0);
     assert_eq!(server.everything(), before);
     fs::remove_file(server.path("etc/spad.toml")).unwrap();
+    let next = server.run(&["init"]).is(0).says("hide = [\"ssh\"] in ");
+    assert!(next.out.contains(" check\n"), "{}", next.out);
+    fs::remove_file(server.path("etc/spad.toml")).unwrap();
     for port in ["0", "70000", "x"] {
         let said = server.run(&["init", "--port", port]);
         said.is(2).says("a port is a number from 1 to 65535");
