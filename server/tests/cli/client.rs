@@ -98,7 +98,8 @@ fn a_shared_key_is_copied_for_the_daemon_alone_and_goes_with_the_client() {
             "--allow",
             "ssh",
         ])
-        .is(0);
+        .is(0)
+        .says("--service ssh=tcp/22 --shared-key-file FILE");
     let copy = server.path("var/keys/box.shared");
     assert_eq!(
         fs::metadata(&copy).unwrap().permissions().mode() & 0o777,

@@ -113,7 +113,13 @@ pub(super) fn run(options: &Options, arguments: &Arguments) -> Run {
         return Err(error.into());
     }
     note(format_args!("made {}", path.display()));
-    report(options, &arguments.allow, &loaded.config, &server)?;
+    report(
+        options,
+        arguments,
+        &arguments.allow,
+        &loaded.config,
+        &server,
+    )?;
     live::tell(live::reload_running_daemon(&paths))
 }
 
@@ -239,7 +245,13 @@ fn secrets(
 }
 
 /// Prints the line that makes this server known to the client.
-fn report(options: &Options, allow: &[ServiceName], config: &Config, server: &ServerPublic) -> Run {
+fn report(
+    options: &Options,
+    arguments: &Arguments,
+    allow: &[ServiceName],
+    config: &Config,
+    server: &ServerPublic,
+) -> Run {
     let address = config.listen.address.as_deref();
     let port = match config.listen.port {
         ListenPort::One(port) => port.get(),
@@ -270,8 +282,19 @@ fn report(options: &Options, allow: &[ServiceName], config: &Config, server: &Se
     let services: String = named_ports(allow, config)
         .map(|(name, ports)| format!(" --service {name}={}", ports.join(",")))
         .collect();
+    // Without it the client would seal with another key than this server opens with.
+    let secret = if arguments.shared_key_file.is_some() {
+        " --shared-key-file FILE"
+    } else if arguments.psk_file.is_some() {
+        " --psk-file FILE"
+    } else {
+        ""
+    };
+    if !secret.is_empty() {
+        note("(FILE: where the same secret lies on the client, mode 0600)");
+    }
     print(format_args!(
-        "spa host add {host} --address {address} --port {port} --key {server}{services}"
+        "spa host add {host} --address {address} --port {port} --key {server}{services}{secret}"
     ))
 }
 

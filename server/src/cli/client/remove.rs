@@ -24,7 +24,13 @@ pub(super) fn run(options: &Options, name: &ClientName) -> Run {
     }
     note(format_args!("`{name}` is removed"));
     super::show_findings(&super::look(&Files::read(&paths.config)));
-    live::tell(live)
+    let done = matches!(live, Outcome::Done(_));
+    live::tell(live)?;
+    // It is served no more already; with this the daemon also forgets its name.
+    if done && let Outcome::Refused(why) = live::reload_running_daemon(&paths) {
+        note(why.trim_end());
+    }
+    Ok(())
 }
 
 /// Removes what is the client's; whether anything was.
