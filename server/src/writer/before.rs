@@ -3,58 +3,37 @@
 //! On a host that had no connection tracking, the next segment of an
 //! established connection looks like a stray one: hiding ssh would cut the very
 //! session in which the administrator says so. So those that the kernel lists at
-//! that moment are let in by name. TCP only; the parser is pure.
+//! that moment are let in by name, in the transaction that hides the port. TCP only;
+//! the parser is pure.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
-use std::time::Duration;
 
 use spa_proto::{Protocol, Service};
 
-use super::keys;
-use super::netlink::{Action, Lasts, Operation};
-
-/// How long such a connection may be silent until connection tracking has seen it.
-const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
+use crate::firewall::Element;
 
 /// The most connections that are let in so.
 const MOST: usize = 10_000;
 
-/// What lets in the connections that these ports have now.
-pub(super) fn operations(ports: &BTreeSet<Service>) -> Vec<Operation> {
+/// The established connections that these ports have now.
+pub(super) fn connections(ports: &BTreeSet<Service>) -> Vec<Element> {
     if ports.iter().all(|port| port.protocol != Protocol::Tcp) {
         return Vec::new();
     }
     let files = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
     let texts = files.map(|file| std::fs::read_to_string(file).unwrap_or_default());
-    let connections: BTreeSet<Connection> = texts
+    let connections: BTreeSet<Element> = texts
         .iter()
         .flat_map(|text| text.lines().filter_map(established))
         .filter(|connection| ports.contains(&connection.service))
         .collect();
-    connections
-        .into_iter()
-        .take(MOST)
-        .map(|connection| {
-            let (set, key) =
-                keys::of_connection(connection.address, connection.port, connection.service);
-            let action = Action::Add(Lasts::For(PATIENCE));
-            Operation { set, key, action }
-        })
-        .collect()
-}
-
-/// One established connection: the other end, and our port.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Connection {
-    address: IpAddr,
-    port: NonZeroU16,
-    service: Service,
+    connections.into_iter().take(MOST).collect()
 }
 
 /// Reads a line of `/proc/net/tcp` or `tcp6`; none for other states and the title.
-fn established(line: &str) -> Option<Connection> {
+fn established(line: &str) -> Option<Element> {
     const ESTABLISHED: &str = "01";
     let mut fields = line.split_ascii_whitespace().skip(1);
     let (local, remote) = (fields.next()?, fields.next()?);
@@ -67,10 +46,11 @@ fn established(line: &str) -> Option<Connection> {
         protocol: Protocol::Tcp,
         port,
     };
-    Some(Connection {
+    Some(Element {
         address,
-        port: remote_port,
         service,
+        source_port: Some(remote_port),
+        once: false,
     })
 }
 
@@ -104,7 +84,10 @@ mod tests {
         let read = established(four).unwrap();
         assert_eq!(read.address, "192.168.2.1".parse::<IpAddr>().unwrap());
         assert_eq!(
-            (read.port.get(), read.service.to_string().as_str()),
+            (
+                read.source_port.unwrap().get(),
+                read.service.to_string().as_str()
+            ),
             (40_000, "tcp/22")
         );
         let listening = "   0: 00000000:0016 00000000:0000 0A 00000000:00000000 00:0 0 0 0 1 1";

@@ -105,16 +105,12 @@ impl Guard {
         let events = trials.hide(&config.hidden_ports(), length, self.moment(now));
         let table = Table::of(&config, &trials.standings(now), self.surroundings);
         let new = self.newly_hidden(&table, kernel);
+        let table = table.letting_live_on(before::connections(&new));
         self.load_table(&table, kernel, now)?;
         let mut loaded = Loaded {
             events,
             warnings: Vec::new(),
         };
-        if let Err(error) = kernel.in_pages(&before::operations(&new)) {
-            loaded.warnings.push(format!(
-                "connections that were there before their port was hidden may be cut: {error}"
-            ));
-        }
         self.config = config;
         if trials != self.trials {
             self.trials = trials;
@@ -126,6 +122,8 @@ impl Guard {
     /// Loads the same table again, after somebody else touched it.
     pub(super) fn reload(&mut self, kernel: &mut Kernel, now: BootTime) -> Result<(), WriterError> {
         let table = self.table(now);
+        let hidden = table.hidden().keys().copied().collect();
+        let table = table.letting_live_on(before::connections(&hidden));
         self.load_table(&table, kernel, now)
     }
 

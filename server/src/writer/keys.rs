@@ -47,25 +47,6 @@ pub(super) fn of_element(element: &Element) -> Vec<u8> {
     key
 }
 
-/// The key of a connection that was there before its port was hidden.
-pub(super) fn of_connection(
-    address: IpAddr,
-    port: NonZeroU16,
-    service: Service,
-) -> (SetName, Vec<u8>) {
-    let set = match address {
-        IpAddr::V4(_) => SetName::Before4,
-        IpAddr::V6(_) => SetName::Before6,
-    };
-    let element = Element {
-        address,
-        service,
-        source_port: Some(port),
-        once: false,
-    };
-    (set, of_element(&element))
-}
-
 /// The key of a port in the sets of ports.
 pub(super) fn of_service(service: Service) -> Vec<u8> {
     let mut key = vec![service.protocol.number(), 0, 0, 0];

@@ -15,6 +15,7 @@ mod words;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use nftables::schema::{Chain, FlushObject, NfCmd, NfListObject};
@@ -22,6 +23,7 @@ use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
 use serde_json::{Value, json};
 use spa_proto::Service;
 
+use super::element::Element;
 use super::message::Standing;
 use crate::config::{AlwaysAllow, Answer, Config, ListenPort};
 
@@ -44,6 +46,8 @@ pub struct Surroundings {
 pub struct Table {
     chains: Vec<ChainOf>,
     hidden: BTreeMap<Service, Option<Duration>>,
+    /// Connections that are let in as they were there before, each with its source port.
+    before: Vec<Element>,
 }
 
 /// One chain with its rules.
@@ -83,7 +87,16 @@ impl Table {
         Self {
             chains: chains::all(&guard.always_allow, guard.answer, knock, flow_labels),
             hidden,
+            before: Vec::new(),
         }
+    }
+
+    /// The same table, loaded together with what lets these connections live on: an
+    /// established one that connection tracking has not seen looks like a stray segment.
+    #[must_use]
+    pub(crate) fn letting_live_on(mut self, connections: Vec<Element>) -> Self {
+        self.before = connections;
+        self
     }
 
     /// The commands that load the table in one transaction, for `nft -j -f -`.
@@ -110,15 +123,21 @@ impl Table {
                 }}}));
             }
         }
+        for set in [SetName::Before4, SetName::Before6] {
+            let four = set == SetName::Before4;
+            let of_set = |one: &&Element| one.address.is_ipv4() == four;
+            let elements: Vec<Value> = self.before.iter().filter(of_set).map(connection).collect();
+            if !elements.is_empty() {
+                commands.push(add_elements(set, &elements));
+            }
+        }
         for set in [SetName::Hidden, SetName::Trial] {
             commands.push(object(&NfCmd::Flush(FlushObject::Set(Box::new(
                 set.schema(),
             )))));
             let elements: Vec<Value> = self.elements(set).map(element).collect();
             if !elements.is_empty() {
-                commands.push(json!({"add": {"element": {
-                    "family": "inet", "table": TABLE, "name": set.as_str(), "elem": elements,
-                }}}));
+                commands.push(add_elements(set, &elements));
             }
         }
         json!({ "nftables": commands })
@@ -216,6 +235,23 @@ fn element((service, rest): (Service, Option<Duration>)) -> Value {
         None => key,
         Some(rest) => json!({"elem": {"val": key, "timeout": seconds(rest)}}),
     }
+}
+
+/// How long such a connection may be silent until connection tracking has seen it.
+const SILENCE: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn connection(one: &Element) -> Value {
+    let (service, port) = (one.service, one.source_port.map(NonZeroU16::get));
+    let key = json!({"concat": [
+        one.address, port, service.protocol.as_str(), service.port.get(),
+    ]});
+    json!({"elem": {"val": key, "timeout": seconds(SILENCE)}})
+}
+
+fn add_elements(set: SetName, elements: &[Value]) -> Value {
+    json!({"add": {"element": {
+        "family": "inet", "table": TABLE, "name": set.as_str(), "elem": elements,
+    }}})
 }
 
 fn element_text(service: Service, rest: Option<Duration>) -> String {
