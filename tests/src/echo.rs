@@ -1,6 +1,6 @@
 //! Services to hide: they send back what they get, over TCP and UDP.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::namespace::Namespace;
+use crate::wait;
 
 /// How soon a service notices that it shall end.
 const TURN: Duration = Duration::from_millis(50);
@@ -24,9 +25,9 @@ impl Echo {
     /// Answers on `port` of every IPv4 and IPv6 address.
     #[must_use]
     pub fn tcp(namespace: &Namespace, port: u16) -> Self {
-        let listener = namespace
-            .enter(|| TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)))
-            .expect("a free port");
+        let listener = bound(namespace, || {
+            TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))
+        });
         listener.set_nonblocking(true).expect("non-blocking");
         Self::serve(move |stop, heard| {
             while !stop.load(Ordering::Relaxed) {
@@ -51,9 +52,7 @@ impl Echo {
     /// Answers datagrams at one address.
     #[must_use]
     pub fn udp_on(namespace: &Namespace, at: SocketAddr) -> Self {
-        let socket = namespace
-            .enter(|| UdpSocket::bind(at))
-            .expect("a free port");
+        let socket = bound(namespace, || UdpSocket::bind(at));
         socket.set_read_timeout(Some(TURN)).expect("a time limit");
         Self::serve(move |stop, heard| {
             let mut bytes = [0; 2048];
@@ -85,6 +84,15 @@ impl Echo {
     }
 }
 
+/// Binds, as soon as the port is free: a program that another test starts holds a
+/// copy of a socket just closed here, from its fork until it executes.
+fn bound<T: Send>(namespace: &Namespace, bind: impl Fn() -> std::io::Result<T> + Sync) -> T {
+    wait::soon("the port is free", || match namespace.enter(&bind) {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => None,
+        made => Some(made.expect("a socket on the port")),
+    })
+}
+
 fn converse(mut stream: TcpStream, stop: &AtomicBool) {
     let _ = stream.set_nonblocking(false);
     let _ = stream.set_read_timeout(Some(TURN));
@@ -95,11 +103,7 @@ fn converse(mut stream: TcpStream, stop: &AtomicBool) {
             Ok(length) => {
                 let _ = stream.write_all(bytes.get(..length).unwrap_or_default());
             }
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
-                ) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
             Err(_) => return,
         }
     }
