@@ -1,12 +1,16 @@
 //! Debian's fwknopd as it is installed (pcap), the port opened by iptables; the
 //! packets are made by its own client before the clock starts.
 
+use std::net::UdpSocket;
+
+use spa_tests::attacker;
 use spa_tests::lab::{LINK, Lab, SERVER4};
 use spa_tests::process::{Process, run};
 use spa_tests::settings::CHAT;
 use spa_tests::wait;
 
-use crate::opening::{self, Samples};
+use crate::flood::{BATCH, Flood};
+use crate::knocking::{Server, address};
 use crate::pin::{SERVER, pin};
 
 /// Where fwknopd looks for packets.
@@ -16,9 +20,33 @@ const KEY: &str = "c2luZ2xlIHBhY2tldCBhdXRob3JpemF0aW9uIGtleSE=";
 const HMAC: &str =
     "YW5vdGhlciBrZXksIGZvciB0aGUgSE1BQyBvZiB0aGVzZSBwYWNrZXRzISEhISEhISEhISEhISEhISEhISE=";
 
-pub(crate) fn measure(knocks: usize) -> Samples {
-    let lab = Lab::new();
-    opening::add_addresses(&lab, knocks);
+/// fwknopd, and the packets of its client.
+pub(crate) struct Fwknopd {
+    packets: Vec<Vec<u8>>,
+    _process: Process,
+}
+
+impl Server for Fwknopd {
+    fn knock(&mut self, number: usize, _: &UdpSocket) -> (u16, Vec<u8>) {
+        (PORT, self.packets[number].clone())
+    }
+}
+
+/// Text of the length and alphabet of a packet.
+pub(crate) fn forged(rate: Option<f64>) -> Flood {
+    let one = || {
+        let random = attacker::forge(200);
+        let letter = |byte: &u8| b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdef"[usize::from(byte % 32)];
+        random.iter().map(letter).collect()
+    };
+    Flood {
+        ports: vec![PORT],
+        payloads: (0..BATCH * 32).map(|_| one()).collect(),
+        rate,
+    }
+}
+
+pub(crate) fn start(lab: &Lab, knocks: usize) -> Fwknopd {
     let chat = CHAT.to_string();
     let _ = lab.server.must(
         "iptables",
@@ -65,9 +93,10 @@ pub(crate) fn measure(knocks: usize) -> Samples {
             .contains("Starting fwknopd main event loop")
             .then_some(())
     });
-    let samples = opening::measure(&lab, knocks, |number, _| (PORT, packet(&lab, number)));
-    drop(process);
-    samples
+    Fwknopd {
+        packets: (0..knocks).map(|number| packet(lab, number)).collect(),
+        _process: process,
+    }
 }
 
 /// What the client would send.
@@ -79,7 +108,7 @@ fn packet(lab: &Lab, number: usize) -> Vec<u8> {
             "-A",
             &format!("udp/{CHAT}"),
             "-a",
-            &opening::address(number).to_string(),
+            &address(number).to_string(),
         ])
         .args(["-D", &SERVER4.to_string(), "--key-base64-rijndael", KEY])
         .args([

@@ -1,21 +1,48 @@
 //! Debian's knockd: three UDP knocks, the port opened by iptables. The clock
 //! starts at the last knock.
 
+use std::net::UdpSocket;
 use std::time::Duration;
 
-use spa_tests::lab::{LINK, Lab};
+use spa_tests::lab::{LINK, Lab, SERVER4};
 use spa_tests::process::Process;
 use spa_tests::settings::CHAT;
 use spa_tests::wait;
 
-use crate::opening::{self, Samples};
+use crate::flood::{BATCH, Flood};
+use crate::knocking::Server;
 use crate::pin::{SERVER, pin};
 
 const SEQUENCE: [u16; 3] = [7001, 7002, 7003];
 
-pub(crate) fn measure(knocks: usize) -> Samples {
-    let lab = Lab::new();
-    opening::add_addresses(&lab, knocks);
+/// A running knockd.
+pub(crate) struct Knockd {
+    _process: Process,
+}
+
+impl Server for Knockd {
+    fn knock(&mut self, _: usize, socket: &UdpSocket) -> (u16, Vec<u8>) {
+        let [one, two, three] = SEQUENCE;
+        for port in [one, two] {
+            socket
+                .send_to(b"x", (SERVER4, port))
+                .expect("a way to the server");
+            wait::until_after(wait::now(), Duration::from_millis(60));
+        }
+        (three, b"x".to_vec())
+    }
+}
+
+/// Knocks at the first port of the sequence, from one stranger.
+pub(crate) fn forged(rate: Option<f64>) -> Flood {
+    Flood {
+        ports: vec![SEQUENCE[0]],
+        payloads: vec![b"x".to_vec(); BATCH],
+        rate,
+    }
+}
+
+pub(crate) fn start(lab: &Lab) -> Knockd {
     let chat = CHAT.to_string();
     let _ = lab.server.must(
         "iptables",
@@ -43,15 +70,5 @@ pub(crate) fn measure(knocks: usize) -> Samples {
             .is_ok_and(|log| log.contains("listening"))
             .then_some(())
     });
-    let samples = opening::measure(&lab, knocks, |_, socket| {
-        for port in [one, two] {
-            socket
-                .send_to(b"x", (spa_tests::lab::SERVER4, port))
-                .expect("a way to the server");
-            wait::until_after(wait::now(), Duration::from_millis(60));
-        }
-        (three, b"x".to_vec())
-    });
-    drop(process);
-    samples
+    Knockd { _process: process }
 }

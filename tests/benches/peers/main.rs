@@ -1,9 +1,9 @@
 //! From knock to open port: spad beside Debian's fwknopd and knockd and beside
-//! the floor, on one machine in one run.
+//! the machine's floor, idle and under floods, on one machine in one run.
 //!
-//! `cargo build --release -p spad && cargo bench -p spa-tests --bench peers`, as
-//! root; names after `--` (spad, fwknopd, knockd, forged) choose rows. Prints one table; docs/performance.md tells the method. Nothing in CI
-//! asserts a time.
+//! `cargo build --release -p spad -p spa && cargo bench -p spa-tests --bench peers`, as
+//! root; words after `--` (idle, flood, rivals, cost) choose parts. Prints tables;
+//! docs/performance.md tells the method. Nothing in CI asserts a time.
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -11,17 +11,26 @@
     reason = "a program that prints a table and ends where anything is amiss"
 )]
 
-mod forged;
+mod cost;
+mod flood;
+mod floor;
 mod fwknop;
 mod knockd;
-mod opening;
+mod knocking;
 mod pin;
+mod samples;
 mod spad;
 
-use opening::Samples;
+use flood::Flood;
+use floor::Floor;
+use samples::{head, row};
+use spa_tests::lab::Lab;
+use spad::Spad;
 
-/// Knocks of each server.
-const KNOCKS: usize = 50;
+/// Knocks of each row.
+const KNOCKS: usize = 100;
+/// Knocks that are expected to fail take two seconds each.
+const FEWER: usize = 10;
 
 fn main() {
     // `cargo test --all-targets` starts every benchmark with this word.
@@ -29,47 +38,104 @@ fn main() {
         return;
     }
     println!(
-        "packet sent to first datagram let in, {KNOCKS} knocks each; client on CPU 0, servers on CPU 1\n"
+        "packet sent to first datagram let in; client and strangers on CPU {}, servers on CPU {}",
+        pin::CLIENT,
+        pin::SERVER
     );
-    println!(
-        "{:<28}{:>12}{:>12}{:>12}{:>10}",
-        "", "median", "p95", "max", "opened"
-    );
-    if wanted("spad") {
-        show("spad", &spad::measure(KNOCKS));
+    if wanted("idle") {
+        idle();
     }
-    if wanted("fwknopd") {
-        show("fwknopd (pcap, default)", &fwknop::measure(KNOCKS));
+    if wanted("flood") {
+        floods();
     }
-    if wanted("knockd") {
-        show("knockd", &knockd::measure(KNOCKS));
+    if wanted("rivals") {
+        rivals();
     }
-    if wanted("forged") {
+    if wanted("cost") {
         println!();
-        forged::measure();
+        cost::measure();
     }
 }
 
-/// Everything is, unless rows are named.
-fn wanted(row: &str) -> bool {
+/// Everything is, unless parts are named.
+fn wanted(part: &str) -> bool {
     let mut named = std::env::args()
         .skip(1)
         .filter(|word| !word.starts_with("--"))
         .peekable();
-    named.peek().is_none() || named.any(|name| name == row)
+    named.peek().is_none() || named.any(|name| name == part)
 }
 
-fn show(name: &str, samples: &Samples) {
-    let shown = |value: Option<std::time::Duration>| {
-        value.map_or("-".to_owned(), |value| {
-            format!("{:.3} ms", value.as_secs_f64() * 1000.0)
-        })
-    };
-    println!(
-        "{name:<28}{:>12}{:>12}{:>12}{:>10}",
-        shown(samples.quantile(0.5)),
-        shown(samples.quantile(0.95)),
-        shown(samples.quantile(1.0)),
-        format!("{} of {}", samples.opened(), samples.tried())
-    );
+/// Two machines, with an address for each knock.
+fn lab(knocks: usize) -> Lab {
+    let lab = Lab::new();
+    knocking::add_addresses(&lab, knocks);
+    lab
+}
+
+fn idle() {
+    head("nothing else comes");
+    let one = lab(KNOCKS);
+    let mut floor = Floor::start(&one);
+    let (samples, _) = knocking::measure(&one, KNOCKS, None, &mut floor);
+    row("floor: bare ring and netlink", &samples, None);
+    drop(floor);
+    let one = lab(KNOCKS);
+    let (samples, _) = knocking::measure(&one, KNOCKS, None, &mut Spad::start(&one));
+    row("spad", &samples, None);
+    let one = lab(KNOCKS);
+    let (samples, _) = knocking::measure(&one, KNOCKS, None, &mut knockd::start(&one));
+    row("knockd", &samples, None);
+    let one = lab(KNOCKS);
+    let mut fwknopd = fwknop::start(&one, KNOCKS);
+    let (samples, _) = knocking::measure(&one, KNOCKS, None, &mut fwknopd);
+    row("fwknopd (pcap, default)", &samples, None);
+}
+
+/// Makes a flood, of what a server let in where it takes that.
+type Kind = fn(&Spad, &Lab) -> Flood;
+
+fn floods() {
+    head("beside a flood as fast as one CPU sends");
+    let one = lab(KNOCKS);
+    let mut floor = Floor::start(&one);
+    let (samples, rate) = knocking::measure(&one, KNOCKS, Some(&Spad::forged()), &mut floor);
+    row("floor, forged packets", &samples, rate);
+    drop(floor);
+    let kinds: [(&str, Kind); 6] = [
+        ("forged packets", |_, _| Spad::forged()),
+        ("replayed packets", Spad::replayed),
+        ("expired packets", |spad, _| spad.expired()),
+        ("heads of used packets, other bodies", Spad::copied_heads),
+        ("heads held back, other bodies", |spad, _| {
+            spad.held_back_heads()
+        }),
+        ("packets to other ports", |_, _| Spad::unrelated()),
+    ];
+    for (name, flood) in kinds {
+        let one = lab(KNOCKS);
+        let mut spad = Spad::start(&one);
+        let flood = flood(&spad, &one);
+        let (samples, rate) = knocking::measure(&one, KNOCKS, Some(&flood), &mut spad);
+        row(&format!("spad, {name}"), &samples, rate);
+        println!("{:>44}", format!("lost in the ring: {}", spad.lost()));
+    }
+}
+
+fn rivals() {
+    head("the others beside forged packets");
+    for rate in [Some(2_000.0), Some(20_000.0), None] {
+        let one = lab(FEWER);
+        let mut fwknopd = fwknop::start(&one, FEWER);
+        let flood = fwknop::forged(rate);
+        let (samples, sent) = knocking::measure(&one, FEWER, Some(&flood), &mut fwknopd);
+        row("fwknopd", &samples, sent);
+    }
+    for rate in [Some(2_000.0), Some(20_000.0), None] {
+        let one = lab(FEWER);
+        let mut knockd = knockd::start(&one);
+        let flood = knockd::forged(rate);
+        let (samples, sent) = knocking::measure(&one, FEWER, Some(&flood), &mut knockd);
+        row("knockd", &samples, sent);
+    }
 }

@@ -3,7 +3,9 @@
 //! Datagrams that carry the time at which they were sent are sent to the hidden
 //! port as fast as they go; the first that the service receives tells when the
 //! port was open, so the service's own waking up does not count. Each knock is
-//! from an address of its own, so that nothing has to close in between.
+//! from an address of its own, so that nothing has to close in between. A flood
+//! comes from the same thread between the probes, so that it neither stops while
+//! a knock is measured nor keeps the knock from being sent.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -14,7 +16,9 @@ use spa_tests::lab::{LINK, Lab, SERVER4};
 use spa_tests::settings::CHAT;
 use spa_tests::wait;
 
+use crate::flood::{Flood, Flooding};
 use crate::pin::{CLIENT, SERVER, pin};
+use crate::samples::Samples;
 
 /// The most addresses that knock.
 const ADDRESSES: usize = 100;
@@ -44,38 +48,22 @@ pub(crate) fn add_addresses(lab: &Lab, knocks: usize) {
     }
 }
 
-/// What was measured.
-pub(crate) struct Samples {
-    opened: Vec<Duration>,
-    tried: usize,
+/// What is measured: a server that opens [`CHAT`] to whom it hears knock.
+pub(crate) trait Server {
+    /// Does everything that comes before the last packet of the knock with this
+    /// number, from a socket at its address, and gives what to send last: port
+    /// and payload. The clock starts when that was sent.
+    fn knock(&mut self, number: usize, socket: &UdpSocket) -> (u16, Vec<u8>);
 }
 
-impl Samples {
-    /// The time within which this part of the knocks that opened did.
-    pub(crate) fn quantile(&self, part: f64) -> Option<Duration> {
-        let mut sorted = self.opened.clone();
-        sorted.sort();
-        let last = sorted.len().checked_sub(1)?;
-        sorted.get((last as f64 * part).round() as usize).copied()
-    }
-
-    pub(crate) fn opened(&self) -> usize {
-        self.opened.len()
-    }
-
-    pub(crate) fn tried(&self) -> usize {
-        self.tried
-    }
-}
-
-/// Knocks so many times. `knock` gets the number of the knock and a socket at
-/// its address, does everything that comes before, and gives what to send last:
-/// port and payload. The clock starts when that was sent.
+/// Knocks so many times, beside a flood if there is one. Gives the times, and
+/// how many packets of the flood were sent in a second.
 pub(crate) fn measure(
     lab: &Lab,
     knocks: usize,
-    mut knock: impl FnMut(usize, &UdpSocket) -> (u16, Vec<u8>) + Send,
-) -> Samples {
+    flood: Option<&Flood>,
+    server: &mut (impl Server + Send),
+) -> (Samples, Option<f64>) {
     let start = wait::now();
     let first: Arc<Vec<AtomicU64>> = Arc::new((0..knocks).map(|_| AtomicU64::new(0)).collect());
     let over = Arc::new(AtomicBool::new(false));
@@ -83,20 +71,32 @@ pub(crate) fn measure(
         let (first, over) = (Arc::clone(&first), Arc::clone(&over));
         lab.server.spawn(move || receive(&first, &over))
     };
-    let opened = lab.client.enter(|| {
+    let measured = lab.client.enter(|| {
         pin(CLIENT);
+        let mut flooding = flood.map(Flooding::new);
+        let began = wait::now();
         let mut opened = Vec::new();
         for number in 0..knocks {
             let here = address(number);
             let probe = UdpSocket::bind((here, 0)).expect("a socket");
             let sender = UdpSocket::bind((here, 0)).expect("a socket");
-            let (port, payload) = knock(number, &sender);
+            let settled = wait::now();
+            while settled.elapsed() < PAUSE {
+                match &mut flooding {
+                    Some(flooding) => flooding.go_on(began.elapsed()),
+                    None => wait::until_after(settled, PAUSE),
+                }
+            }
+            let (port, payload) = server.knock(number, &sender);
             let knocked = start.elapsed();
             sender
                 .send_to(&payload, (SERVER4, port))
                 .expect("a way to the server");
             let service = SocketAddr::new(IpAddr::V4(SERVER4), CHAT);
             while start.elapsed() - knocked < PATIENCE {
+                if let Some(flooding) = &mut flooding {
+                    flooding.go_on(began.elapsed());
+                }
                 let now = u64::try_from(start.elapsed().as_nanos()).unwrap();
                 let mut datagram = [0_u8; 16];
                 datagram[..8].copy_from_slice(&now.to_be_bytes());
@@ -109,16 +109,13 @@ pub(crate) fn measure(
                     break;
                 }
             }
-            wait::until_after(wait::now(), PAUSE);
         }
-        opened
+        let rate = flooding.map(|flooding| flooding.sent() as f64 / began.elapsed().as_secs_f64());
+        (Samples::of(opened, knocks), rate)
     });
     over.store(true, Ordering::Release);
     receiver.join().expect("the receiver ends");
-    Samples {
-        opened,
-        tried: knocks,
-    }
+    measured
 }
 
 /// Notes when the first datagram of each knock that came through was sent.

@@ -10,13 +10,14 @@ use spa_tests::lab::{CLIENT4, Lab, SERVER4};
 use spa_tests::settings::KNOCK;
 
 use crate::pin::{CLIENT, pin};
+use crate::spad::Spad;
 
 /// Forged packets sent, as fast as one processor sends them.
 const FORGED: u64 = 1_000_000;
 
 pub(crate) fn measure() {
     let lab = Lab::new();
-    let (spad, _identity) = crate::spad::start(&lab);
+    let spad = Spad::start(&lab).daemon;
     let status = spad.status();
     let pid = status["pid"].as_u64().expect("the engine's process");
     println!("resident after start          {}", field(pid, "VmRSS"));

@@ -1,0 +1,85 @@
+//! Packets of strangers, as many as one processor sends: what comes beside the knocks.
+
+use std::io::IoSlice;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, sendmmsg};
+use spa_tests::lab::{SERVER4, STRANGER4};
+
+/// Packets of one system call.
+pub(crate) const BATCH: usize = 16;
+
+/// What is sent, over and over, and where to.
+#[derive(Clone)]
+pub(crate) struct Flood {
+    /// One datagram goes to each of these in turn; several spread it over many ports.
+    pub(crate) ports: Vec<u16>,
+    /// The payloads; a multiple of [`BATCH`].
+    pub(crate) payloads: Vec<Vec<u8>>,
+    /// Packets a second; none is as fast as they go.
+    pub(crate) rate: Option<f64>,
+}
+
+/// A flood on its way, from an address of its own.
+pub(crate) struct Flooding<'a> {
+    flood: &'a Flood,
+    sockets: Vec<UdpSocket>,
+    headers: MultiHeaders<SockaddrIn>,
+    turn: usize,
+    sent: u64,
+}
+
+impl<'a> Flooding<'a> {
+    pub(crate) fn new(flood: &'a Flood) -> Self {
+        assert_eq!(flood.payloads.len() % BATCH, 0);
+        let connected = |port: &u16| {
+            let socket = UdpSocket::bind((STRANGER4, 0)).expect("a socket");
+            let to: (Ipv4Addr, u16) = (SERVER4, *port);
+            socket.connect(to).expect("a way to the server");
+            socket
+        };
+        Self {
+            flood,
+            sockets: flood.ports.iter().map(connected).collect(),
+            headers: MultiHeaders::preallocate(BATCH, None),
+            turn: 0,
+            sent: 0,
+        }
+    }
+
+    /// Sends the next packets, if they are due by now; `since` the flood began.
+    pub(crate) fn go_on(&mut self, since: Duration) {
+        if let Some(rate) = self.flood.rate
+            && self.sent as f64 > since.as_secs_f64() * rate
+        {
+            return;
+        }
+        // A slow flood comes packet by packet.
+        let batch = match self.flood.rate {
+            Some(rate) if rate < 100_000.0 => 1,
+            _ => BATCH,
+        };
+        let start = self.turn * batch % self.flood.payloads.len();
+        let payloads = &self.flood.payloads[start..start + batch];
+        let slices: Vec<[IoSlice<'_>; 1]> =
+            payloads.iter().map(|bytes| [IoSlice::new(bytes)]).collect();
+        let socket = &self.sockets[self.turn % self.sockets.len()];
+        // Refused is what a closed port may say.
+        let _ = sendmmsg(
+            socket.as_raw_fd(),
+            &mut self.headers,
+            slices.iter(),
+            [None; BATCH],
+            [],
+            MsgFlags::empty(),
+        );
+        self.turn += 1;
+        self.sent += batch as u64;
+    }
+
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent
+    }
+}
