@@ -7,7 +7,7 @@
 //! call a packet; [`frame`] makes a [`Datagram`] of it, or says why not.
 //!
 //! Never sends, never waits, never reads a clock: the daemon waits on the
-//! descriptor, calls [`Capture::drain`], and pauses as [`pause`] says.
+//! descriptor, calls [`Capture::drain`], and pauses as [`moderation`] says.
 //!
 //! One packet may come in twice: on a bridge or a VLAN interface and on the one
 //! below it. The replay cache knows such a pair as a duplicate. Datagrams that the
@@ -21,7 +21,7 @@ mod fault;
 pub mod filter;
 pub mod frame;
 mod interfaces;
-mod moderation;
+pub mod moderation;
 mod tags;
 
 #[cfg(test)]
@@ -36,7 +36,6 @@ mod interpreter;
 pub use datagram::Datagram;
 pub use error::CaptureError;
 pub use fault::FrameFault;
-pub use moderation::pause;
 
 use std::io;
 use std::num::NonZeroU16;

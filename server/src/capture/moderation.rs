@@ -12,11 +12,11 @@ const FEW: usize = 16;
 /// A flood of a million frames a second fills 150 slots in it.
 const PAUSE: Duration = Duration::from_micros(150);
 
-/// How long to leave the ring alone after a look that found `came` frames; zero
+/// How long to leave the ring alone after a look that found `came` frames; none
 /// is to wait on the descriptor, and look as soon as it is ready.
 #[must_use]
-pub const fn pause(came: usize) -> Duration {
-    if came > FEW { PAUSE } else { Duration::ZERO }
+pub const fn pause(came: usize) -> Option<Duration> {
+    if came > FEW { Some(PAUSE) } else { None }
 }
 
 #[cfg(test)]
@@ -25,9 +25,9 @@ mod tests {
 
     #[test]
     fn a_few_packets_are_looked_at_at_once_and_a_flood_in_gulps() {
-        assert_eq!(pause(0), Duration::ZERO);
-        assert_eq!(pause(16), Duration::ZERO);
-        assert_eq!(pause(17), Duration::from_micros(150));
-        assert_eq!(pause(usize::MAX), Duration::from_micros(150));
+        assert_eq!(pause(0), None);
+        assert_eq!(pause(16), None);
+        assert_eq!(pause(17), Some(Duration::from_micros(150)));
+        assert_eq!(pause(usize::MAX), Some(Duration::from_micros(150)));
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! Packets are drained in gulps, never more than [`GULP`] between looks at
 //! everything else, so that a flood delays neither the writer's answers nor the
-//! administrator. Without traffic it wakes only when something is due.
+//! administrator. In a flood the ring is left alone for a moment between gulps,
+//! and one wait hears everything else. Without traffic it wakes only when
+//! something is due.
 
 use std::time::Duration;
 
@@ -10,11 +12,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::{error, info, warn};
 
 use crate::audit::Event;
-use crate::capture::{Capture, pause};
+use crate::capture::{Capture, moderation};
 use crate::clock::{self, BootTime, Now};
 use crate::firewall::link::LinkError;
 use crate::firewall::{FromWriter, KernelElement, ToWriter};
 use crate::replay::Holder;
+use crate::sys::scheduling;
 
 use super::alarm::{ClockSet, Deadline};
 use super::door::Door;
@@ -35,6 +38,12 @@ pub(super) enum Ended {
     Told,
     /// It cannot go on.
     Failed(String),
+}
+
+/// Who has something for the engine's thread.
+struct Called {
+    by_writer: bool,
+    by_orders: bool,
 }
 
 /// The engine's thread.
@@ -106,22 +115,36 @@ impl EngineLoop {
 
     /// Serves until told to stop.
     pub(super) fn run(mut self) -> Ended {
+        // What the kernel does not do for us costs time, nothing else.
+        for wish in [
+            scheduling::prefer_short_slices(),
+            scheduling::pause_exactly(),
+        ] {
+            if let Err(error) = wish {
+                info!("packets may wait for the processor: {error}");
+            }
+        }
         loop {
             let came = self.drain();
-            self.hear_writer();
-            if self.obey_orders() {
-                self.finish();
-                return Ended::Told;
-            }
             if let Some(error) = self.door.broken.take() {
                 self.finish();
                 return Ended::Failed(error.to_string());
             }
-            self.upkeep();
-            if let Err(error) = self.wait(came) {
-                self.finish();
-                return Ended::Failed(format!("cannot wait for packets: {error}"));
+            let called = match self.wait(came) {
+                Ok(called) => called,
+                Err(error) => {
+                    self.finish();
+                    return Ended::Failed(format!("cannot wait for packets: {error}"));
+                }
+            };
+            if called.by_writer {
+                self.hear_writer();
             }
+            if called.by_orders && self.obey_orders() {
+                self.finish();
+                return Ended::Told;
+            }
+            self.upkeep();
         }
     }
 
@@ -195,51 +218,59 @@ impl EngineLoop {
         self.door.tell_state_events();
     }
 
-    /// Waits until something comes or is due; in a flood, only a moment.
-    fn wait(&mut self, came: usize) -> std::io::Result<()> {
-        let moment = pause(came);
-        if !moment.is_zero() {
-            if came < GULP {
-                std::thread::sleep(moment);
-            }
-            return Ok(());
-        }
+    /// Waits until something comes or is due; in a flood for a moment at most, and
+    /// not for packets. Says who called.
+    fn wait(&mut self, came: usize) -> std::io::Result<Called> {
         let due = self
             .door
             .engine
             .next_tick()
             .map_or(self.next_upkeep, |tick| tick.min(self.next_upkeep));
         self.deadline.set(due)?;
+        let pause = moderation::pause(came);
+        let longest = if self.warming || came >= GULP {
+            Some(Duration::ZERO)
+        } else {
+            pause
+        };
         let writer = if self.door.is_behind() {
             PollFlags::IN | PollFlags::OUT
         } else {
             PollFlags::IN
         };
         let mut ready = [
-            PollFd::new(&self.capture, PollFlags::IN),
             PollFd::new(&self.door.writer, writer),
             PollFd::new(&self.inbox, PollFlags::IN),
             PollFd::new(&self.deadline, PollFlags::IN),
             PollFd::new(&self.clock_set, PollFlags::IN),
+            PollFd::new(&self.capture, PollFlags::IN),
         ];
-        let at_once = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
+        let [everything_else @ .., _] = &mut ready;
+        let watched = if pause.is_some() {
+            everything_else
+        } else {
+            ready.as_mut_slice()
         };
-        match poll(&mut ready, self.warming.then_some(&at_once)) {
+        // Always below a second.
+        let longest = longest.and_then(|longest| Timespec::try_from(longest).ok());
+        match poll(watched, longest.as_ref()) {
             // One client at a time: a knock waits for no more than one X25519.
-            Ok(0) => self.warming = self.door.engine.warm(1),
+            Ok(0) if self.warming && came < GULP => self.warming = self.door.engine.warm(1),
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let [_, _, _, deadline, clock_set] = ready.map(|one| !one.revents().is_empty());
+        let [by_writer, by_orders, deadline, clock_set, _] =
+            ready.map(|one| !one.revents().is_empty());
         if deadline {
             self.deadline.heard();
         }
         if clock_set {
             self.clock_set.heard();
         }
-        Ok(())
+        Ok(Called {
+            by_writer,
+            by_orders,
+        })
     }
 
     /// Counts of the capture, for the status.

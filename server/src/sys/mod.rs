@@ -6,4 +6,5 @@
 pub mod packet;
 pub mod process;
 pub mod ring;
+pub mod scheduling;
 pub mod users;

@@ -31,6 +31,7 @@ use crate::clock;
 use crate::config::{self, Findings, Usable};
 use crate::firewall::{BadMessage, FromWriter};
 use crate::paths::Paths;
+use crate::sys::scheduling;
 
 use guard::Guard;
 use keeper::Keeper;
@@ -92,6 +93,8 @@ pub enum WriterError {
 /// Why it could not start or had to end; the engine was told, where it could be.
 pub fn run(socket: OwnedFd, paths: &Paths) -> Result<(), WriterError> {
     let engine = Engine::new(socket);
+    // Costs time where it fails, nothing else; the engine says so for both.
+    let _ = scheduling::prefer_short_slices();
     match start(engine, paths) {
         Ok(mut keeper) => keeper.run(),
         Err((engine, error)) => {
