@@ -32,8 +32,4 @@ pub mod clock;
 
 pub mod exit;
 
-pub mod redact;
-
 pub mod span;
-
-pub mod suggest;

@@ -1,11 +1,10 @@
 //! The command line's `gw[:SERVICE]` and the configuration → what to ask of
 //! whom, and what to wait for. Pure.
 
+use spa_findings::{Slips, nearest, redact};
 use spa_proto::{Protocol, Service, Services, TooManyServices};
 
 use crate::config::{Config, Host, HostName};
-use crate::redact;
-use crate::suggest::nearest;
 
 /// What to ask one host for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,7 +140,7 @@ fn one<'c>(config: &'c Config, target: &str) -> Result<Meant<'c>, TargetError> {
 
 fn no_host(config: &Config, name: &str) -> TargetError {
     let known = config.hosts.keys().map(HostName::as_str);
-    let help = match nearest(name, known) {
+    let help = match nearest(name, known, Slips::Letters) {
         Some(near) => format!("did you mean `{near}`?"),
         None if config.hosts.is_empty() => {
             "there is none yet: `spad client add` on the server prints the `spa host add` to run"
@@ -150,14 +149,14 @@ fn no_host(config: &Config, name: &str) -> TargetError {
         None => "`spa hosts` lists them, `spa --help` the commands".into(),
     };
     TargetError::Host {
-        name: redact::text(name),
+        name: redact::message(name),
         help,
     }
 }
 
 fn no_service(name: &HostName, host: &Host, word: &str) -> TargetError {
     let known = host.services.keys().map(String::as_str);
-    let help = match nearest(word, known) {
+    let help = match nearest(word, known, Slips::Letters) {
         Some(near) => format!("did you mean `{near}`?"),
         None if host.services.is_empty() => format!(
             "it was added without names for services: name a port such as tcp/22, or say `spa host remove {name}` and add it with `--service NAME=PORTS`"
@@ -172,7 +171,7 @@ fn no_service(name: &HostName, host: &Host, word: &str) -> TargetError {
     };
     TargetError::Service {
         host: name.clone(),
-        name: redact::text(word),
+        name: redact::message(word),
         help,
     }
 }

@@ -5,11 +5,10 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use spa_findings::{Findings, Source};
 use spa_keys::Kind;
 use spa_proto::Timestamp;
-use spad::config::{
-    ClientKey, ClientName, Config, Files, Findings, Occasion, Source, check, edit, survey,
-};
+use spad::config::{ClientKey, ClientName, Config, Files, Occasion, check, edit, survey};
 
 /// 2026, so that clients may have expired.
 const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);

@@ -7,7 +7,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-const MEMBERS: [&str; 6] = ["keys", "proto", "server", "client", "tests", "fuzz"];
+const MEMBERS: [&str; 7] = [
+    "keys", "proto", "findings", "server", "client", "tests", "fuzz",
+];
 
 fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -51,13 +53,14 @@ fn manifest(member: &str) -> toml::Table {
 fn the_crates_depend_on_each_other_one_way_only() {
     let allowed = |member: &str| match member {
         "keys" => &[][..],
-        "proto" => &["spa-keys"],
-        "server" | "client" => &["spa-keys", "spa-proto"],
-        _ => &["spa-keys", "spa-proto", "spad"],
+        "proto" | "findings" => &["spa-keys"],
+        "server" | "client" => &["spa-keys", "spa-proto", "spa-findings"],
+        _ => &["spa-keys", "spa-proto", "spa-findings", "spad"],
     };
     let ours = [
         "spa-keys",
         "spa-proto",
+        "spa-findings",
         "spad",
         "spa",
         "spa-tests",
@@ -132,6 +135,7 @@ fn unsafe_stands_in_server_src_sys_only_and_says_why() {
     for root in [
         "keys/src/lib.rs",
         "proto/src/lib.rs",
+        "findings/src/lib.rs",
         "client/src/lib.rs",
         "client/src/main.rs",
         "server/src/main.rs",
@@ -224,7 +228,7 @@ fn every_section_cited_in_code_exists_in_the_specification() {
     let specification = std::fs::read_to_string(top().join(NAME)).expect("docs/protocol.md");
     let headings = headings(&specification);
     let mut citations = 0;
-    for (path, text) in sources(&["keys", "proto", "server", "client", "fuzz"]) {
+    for (path, text) in sources(&["keys", "proto", "findings", "server", "client", "fuzz"]) {
         for (index, line) in text.lines().enumerate() {
             for rest in line.split(NAME).skip(1) {
                 for section in cited(rest) {

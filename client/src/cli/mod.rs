@@ -14,12 +14,12 @@ mod say;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
+use spa_findings::redact;
 
 use args::{Arguments, Command, HostCommand, KeyCommand};
 use say::{Failure, Say};
 
 use crate::exit::Exit;
-use crate::redact;
 
 /// Runs the command of this process's arguments.
 #[must_use]
@@ -62,7 +62,7 @@ fn run(arguments: Arguments, say: &Say) -> Result<Exit, Failure> {
 /// included. It quotes words: nothing that may be a key is among them.
 fn usage(error: &clap::Error) -> ExitCode {
     let plain = error.render().to_string();
-    let shown = redact::text(&plain);
+    let shown = redact::message(&plain);
     if shown == plain {
         // Coloured where a terminal is, and to the right stream.
         let _ = error.print();

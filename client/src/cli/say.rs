@@ -4,10 +4,10 @@
 use std::io::Write as _;
 
 use serde_json::{Value, json};
+use spa_findings::redact;
 
 use super::args::Common;
 use crate::exit::Exit;
-use crate::redact;
 
 /// Why a command ends without a result.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ impl Say {
 
     /// Why there is no result.
     pub(super) fn failure(self, failure: &Failure) {
-        let message = redact::text(&failure.message);
+        let message = redact::message(&failure.message);
         self.object(|| json!({ "exit": failure.exit.code(), "error": message }));
         if !self.quiet {
             let begins = message.starts_with("error: ");

@@ -6,9 +6,10 @@
 
 use std::path::Path;
 
+use spa_findings::Findings;
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, value};
 
-use super::{Config, Findings, HostName, read};
+use super::{Config, HostName, read};
 
 /// A host to add, its words already checked.
 #[derive(Clone, Debug)]
@@ -33,7 +34,7 @@ pub struct NewHost {
 #[derive(Debug, thiserror::Error)]
 pub enum EditError {
     /// It is not in order as it is, or would not be afterwards.
-    #[error(transparent)]
+    #[error("{0:#}")]
     Findings(#[from] Findings),
     /// There is such a host.
     #[error("there is a host `{0}` already; `spa host remove {0}` first, or choose another name")]

@@ -10,8 +10,9 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
+use spa_findings::Findings;
 
-use super::{Config, Findings};
+use super::Config;
 
 /// Longest configuration that is read, in bytes.
 const LONGEST: u64 = 1 << 20;
@@ -53,7 +54,7 @@ pub enum FileError {
     #[error("{}: it is not UTF-8 text", .0.display())]
     NotText(PathBuf),
     /// What stands in it.
-    #[error(transparent)]
+    #[error("{0:#}")]
     Findings(#[from] Findings),
 }
 

@@ -3,7 +3,6 @@
 
 pub mod edit;
 pub mod file;
-pub mod finding;
 mod read;
 pub mod words;
 
@@ -15,7 +14,6 @@ use std::path::PathBuf;
 use spa_keys::ServerPublic;
 use spa_proto::Service;
 
-pub use finding::{Finding, Findings};
 pub use read::{HOST_KEYS, read};
 
 /// All hosts, by name.

@@ -6,15 +6,14 @@ use std::num::NonZeroU16;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use spa_keys::{KeyError, ServerPublic};
+use spa_findings::{Finding, Findings, Slips, Source, nearest, redact};
+use spa_keys::ServerPublic;
 use spa_proto::Service;
 use spa_proto::limits::MAX_SERVICES;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Config, Credential, Finding, Findings, Host, HostName, words};
-use crate::redact;
-use crate::suggest::nearest;
+use super::{Config, Credential, Host, HostName, words};
 
 /// The keys of a host.
 pub const HOST_KEYS: [&str; 7] = [
@@ -35,18 +34,20 @@ pub fn read(path: &Path, text: &str) -> Result<Config, Findings> {
     let (table, errors) = DeTable::parse_recoverable(text);
     let mut reader = Reader {
         directory: path.parent().unwrap_or(Path::new(".")),
-        findings: Vec::new(),
+        source: Source::without_keys(path, text.to_owned()),
+        findings: Findings::default(),
         broken: !errors.is_empty(),
     };
     for error in errors {
         let span = error.span().unwrap_or(0..0);
-        reader.find(Finding::new(span, redact::text(error.message())));
+        reader.find(reader.source.error(span, redact::message(error.message())));
     }
     let config = reader.config(table.get_ref());
     if reader.findings.is_empty() {
         Ok(config)
     } else {
-        Err(Findings::new(path, text, reader.findings))
+        reader.findings.sort_by_key(Finding::position);
+        Err(reader.findings)
     }
 }
 
@@ -54,7 +55,8 @@ type Value<'a> = Spanned<DeValue<'a>>;
 
 struct Reader<'d> {
     directory: &'d Path,
-    findings: Vec<Finding>,
+    source: Source,
+    findings: Findings,
     /// The text is not TOML: what seems missing or unknown may be a consequence.
     broken: bool,
 }
@@ -75,7 +77,8 @@ impl Reader<'_> {
                     match name.get_ref().parse::<HostName>() {
                         Ok(name) => config.hosts.extend(host.map(|host| (name, host))),
                         Err(error) => self.find(
-                            Finding::new(name.span(), "this cannot be a host's name")
+                            self.source
+                                .error(name.span(), "this cannot be a host's name")
                                 .help(error.to_string()),
                         ),
                     }
@@ -96,7 +99,11 @@ impl Reader<'_> {
         for key in ["address", "port", "key"] {
             if get(key).is_none() && !self.broken {
                 let help = "a host needs `address`, `port` and `key`; `spad client add` on the server prints the whole command";
-                self.find(Finding::new(name.clone(), format!("`{key}` is missing")).help(help));
+                self.find(
+                    self.source
+                        .error(name.clone(), format!("`{key}` is missing"))
+                        .help(help),
+                );
             }
         }
         let services = get("services").map(|value| self.services(value));
@@ -108,7 +115,11 @@ impl Reader<'_> {
         let key = get("key").and_then(|value| self.key(value));
         if let (Some(_), Some(shared)) = (psk, shared) {
             let message = "a shared key and a pre-shared key exclude each other";
-            self.find(Finding::new(shared.span(), message).help("remove one of the two"));
+            self.find(
+                self.source
+                    .error(shared.span(), message)
+                    .help("remove one of the two"),
+            );
         }
         let pre_shared_key_file = psk.and_then(|value| self.path(value));
         let credential = match shared.and_then(|value| self.path(value)) {
@@ -135,7 +146,8 @@ impl Reader<'_> {
         for (name, value) in table.iter() {
             if let Err(error) = words::service_name(name.get_ref()) {
                 self.find(
-                    Finding::new(name.span(), "this cannot be a service's name")
+                    self.source
+                        .error(name.span(), "this cannot be a service's name")
                         .help(error.to_string()),
                 );
             }
@@ -143,9 +155,9 @@ impl Reader<'_> {
             for word in self.words(value, "\"tcp/22\", or a list of such") {
                 match word.get_ref().parse() {
                     Ok(port) => ports.push(port),
-                    Err(error) => self.find(Finding::new(
+                    Err(error) => self.find(self.source.error(
                         word.span(),
-                        format!("{error} (here: `{}`)", redact::text(word.get_ref())),
+                        format!("{error} (here: `{}`)", redact::message(word.get_ref())),
                     )),
                 }
             }
@@ -168,12 +180,13 @@ impl Reader<'_> {
             } else if let Ok(port) = text.parse() {
                 default.push(port);
             } else {
-                let help = match nearest(text, services.keys().map(String::as_str)) {
+                let help = match nearest(text, services.keys().map(String::as_str), Slips::Letters)
+                {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => "name one of this host's `services`, or a port such as tcp/22".into(),
                 };
-                let message = format!("unknown service `{}`", redact::text(text));
-                self.find(Finding::new(word.span(), message).help(help));
+                let message = format!("unknown service `{}`", redact::message(text));
+                self.find(self.source.error(word.span(), message).help(help));
             }
         }
         default.sort_unstable();
@@ -185,7 +198,7 @@ impl Reader<'_> {
     fn number_of_services(&mut self, span: Range<usize>, ports: &[Service]) {
         if ports.len() > MAX_SERVICES {
             let message = format!("a packet asks for at most {MAX_SERVICES} services");
-            self.find(Finding::new(span, message));
+            self.find(self.source.error(span, message));
         }
     }
 
@@ -194,7 +207,7 @@ impl Reader<'_> {
         match words::address(text) {
             Ok(()) => Some(text.to_owned()),
             Err(error) => {
-                self.find(Finding::new(value.span(), error.to_string()));
+                self.find(self.source.error(value.span(), error.to_string()));
                 None
             }
         }
@@ -206,7 +219,11 @@ impl Reader<'_> {
         let port = port.and_then(NonZeroU16::new);
         if port.is_none() {
             let message = "`port` must be a number from 1 to 65535";
-            self.find(Finding::new(value.span(), message).help("write it like: port = 62201"));
+            self.find(
+                self.source
+                    .error(value.span(), message)
+                    .help("write it like: port = 62201"),
+            );
         }
         port
     }
@@ -216,7 +233,12 @@ impl Reader<'_> {
         match text.parse::<ServerPublic>() {
             Ok(key) => Some(key),
             Err(error) => {
-                self.find(key_finding(value.span(), error));
+                let help = "`spad key show` on the server prints its public key";
+                self.find(
+                    self.source
+                        .error(value.span(), error.to_string())
+                        .help(help),
+                );
                 None
             }
         }
@@ -227,7 +249,8 @@ impl Reader<'_> {
         if text.is_empty() || words::is_key(text) {
             let message = "this must be the path of a file that holds the key";
             self.find(
-                Finding::new(value.span(), message)
+                self.source
+                    .error(value.span(), message)
                     .help("keys stand in files of their own with mode 0600, never in config.toml"),
             );
             return None;
@@ -251,7 +274,11 @@ impl Reader<'_> {
             }
         }
         if words.is_empty() && value.get_ref().is_array() {
-            self.find(Finding::new(value.span(), "this list is empty").help("leave the key out"));
+            self.find(
+                self.source
+                    .error(value.span(), "this list is empty")
+                    .help("leave the key out"),
+            );
         }
         words
     }
@@ -275,7 +302,7 @@ impl Reader<'_> {
     fn kind(&mut self, value: &Value<'_>, expected: &str) {
         let found = value.get_ref().type_str();
         let message = format!("expected {expected}, found this {found}");
-        self.find(Finding::new(value.span(), message));
+        self.find(self.source.error(value.span(), message));
     }
 
     fn unknown(&mut self, span: Range<usize>, key: &str, known: &[&str]) {
@@ -283,16 +310,11 @@ impl Reader<'_> {
         if self.broken {
             return;
         }
-        let help = match nearest(key, known.iter().copied()) {
+        let help = match nearest(key, known.iter().copied(), Slips::Letters) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("known here: {}", known.join(", ")),
         };
-        let message = format!("unknown key `{}`", redact::text(key));
-        self.find(Finding::new(span, message).help(help));
+        let message = format!("unknown key `{}`", redact::message(key));
+        self.find(self.source.error(span, message).help(help));
     }
-}
-
-fn key_finding(span: Range<usize>, error: KeyError) -> Finding {
-    let help = "`spad key show` on the server prints its public key";
-    Finding::new(span, error.to_string()).help(help)
 }

@@ -1,8 +1,10 @@
 //! `spad check`: everything that is wrong with the configuration.
 
-use super::{Failure, Options, Run, outcome, secrets};
-use crate::config::{self, Finding, Findings, Occasion, Severity};
 use serde_json::json;
+use spa_findings::{Finding, Findings, Severity, redact};
+
+use super::{Failure, Options, Run, outcome, secrets};
+use crate::config::{self, Occasion};
 
 pub(crate) fn run(options: &Options) -> Run {
     let paths = options.paths();
@@ -50,8 +52,8 @@ pub(crate) fn run(options: &Options) -> Run {
 fn as_json(findings: &Findings) -> serde_json::Value {
     let one = |finding: &Finding| {
         json!({
-            "severity": match finding.severity { Severity::Error => "error", Severity::Warning => "warning" },
-            "file": config::redact::line(&finding.file.display().to_string(), false),
+            "severity": finding.severity.to_string(),
+            "file": redact::line(&finding.file.display().to_string(), false),
             "line": finding.place.as_ref().map(|place| place.line),
             "column": finding.place.as_ref().map(|place| place.column),
             "message": finding.message,

@@ -168,7 +168,7 @@ pub fn main() -> ExitCode {
 fn without_secrets(text: &str) -> String {
     let lines = text
         .lines()
-        .map(|line| crate::config::redact::line(line, false));
+        .map(|line| spa_findings::redact::line(line, false));
     lines.collect::<Vec<_>>().join("\n")
 }
 

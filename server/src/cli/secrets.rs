@@ -6,12 +6,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use spa_findings::{Finding, Severity};
 use spa_keys::file::{FileError, Owner, Problem, read_secret_file};
 use spa_keys::{KeyError, PreSharedKey, ServerSecret, SharedKey, Zeroizing};
 
 use super::owners::Owners;
 use crate::clients::{ClientSecrets, Clients};
-use crate::config::{ClientConfig, ClientKey, Config, Finding, Severity};
+use crate::config::{ClientConfig, ClientKey, Config};
 use crate::paths::Paths;
 
 /// What is wrong with the keys. Nothing, where this machine has no server key yet.

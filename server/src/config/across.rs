@@ -4,16 +4,14 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use spa_findings::redact::quote;
+use spa_findings::{Finding, Severity, Slips, Source, nearest};
 use spa_proto::{Protocol, Timestamp};
 
 use super::checked::{ClientKey, ListenPort};
 use super::client_file::ClientFile;
-use super::finding::{Finding, Severity};
 use super::names::ServiceName;
-use super::redact::quote;
 use super::server_file::ServerFile;
-use super::source::Source;
-use super::suggest;
 use super::written::Spotted;
 
 /// When the configuration is read, as far as that changes what is an error.
@@ -73,16 +71,18 @@ fn unknown(source: &Source, server: &ServerFile, name: &Spotted<String>) -> Opti
         format!("there is no service `{}`", quote(&name.value)),
     );
     let known = || server.names.keys().map(String::as_str);
-    Some(match suggest::nearest(&name.value, known()) {
-        Some(meant) => finding.help(format!("did you mean `{}`?", quote(meant))),
-        None if server.names.is_empty() => {
-            finding.help("write it under [services] in spad.toml: ssh = \"tcp/22\"")
-        }
-        None => {
-            let known: Vec<String> = known().take(20).map(quote).collect();
-            finding.help(format!("[services] in spad.toml has: {}", known.join(", ")))
-        }
-    })
+    Some(
+        match nearest(&name.value, known(), Slips::LettersAndOrder) {
+            Some(meant) => finding.help(format!("did you mean `{}`?", quote(meant))),
+            None if server.names.is_empty() => {
+                finding.help("write it under [services] in spad.toml: ssh = \"tcp/22\"")
+            }
+            None => {
+                let known: Vec<String> = known().take(20).map(quote).collect();
+                finding.help(format!("[services] in spad.toml has: {}", known.join(", ")))
+            }
+        },
+    )
 }
 
 /// Knocks would never be told from the service's own packets, and strangers would be answered.

@@ -4,15 +4,14 @@
 
 use std::time::Duration;
 
+use spa_findings::{Finding, Source};
 use spa_keys::{ClientPublic, KeyError};
 use spa_proto::Timestamp;
 
 use super::checked::ClientKey;
-use super::finding::Finding;
 use super::names::ClientName;
 use super::network::Network;
 use super::server_file::TTL;
-use super::source::Source;
 use super::values;
 use super::written::{Page, Spotted, Table, Value, parse};
 

@@ -12,10 +12,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
+use spa_findings::{Finding, Findings, Source, redact};
 
-use super::finding::{Finding, Findings};
 use super::names::ClientName;
-use super::source::Source;
 use super::values::named;
 
 /// Longest `spad.toml`, in bytes.
@@ -183,7 +182,7 @@ fn owned_by_us(path: &Path, flags: OFlags) -> Result<File, Finding> {
     if !directory && !status.is_file() {
         return Err(irregular(path));
     }
-    let shown = super::redact::line(&path.display().to_string(), false);
+    let shown = redact::line(&path.display().to_string(), false);
     if status.uid() != 0 && status.uid() != rustix::process::geteuid().as_raw() {
         let finding = Finding::error(
             path,

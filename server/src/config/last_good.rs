@@ -11,9 +11,10 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use spa_findings::{Findings, Source};
 use spa_proto::Timestamp;
 
-use super::{Files, Findings, Loaded, Occasion, Source, check};
+use super::{Files, Loaded, Occasion, check};
 use crate::paths::Paths;
 
 /// Longer client files do not load, in bytes.

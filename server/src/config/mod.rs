@@ -10,22 +10,19 @@ mod checked;
 mod client_file;
 pub mod edit;
 mod files;
-mod finding;
 mod last_good;
 mod names;
 mod network;
-pub mod redact;
 mod secret_scan;
 mod server_file;
 mod service_table;
-mod source;
-mod suggest;
 mod survey;
 mod values;
 mod written;
 
 use std::path::Path;
 
+use spa_findings::{Finding, Findings};
 use spa_proto::Timestamp;
 
 pub use across::Occasion;
@@ -34,12 +31,9 @@ pub use checked::{
     Log, OnStateError, Packets, Rate, ServiceDefinition,
 };
 pub use files::Files;
-pub use finding::{Finding, Findings, Severity};
 pub use last_good::{Usable, keep, keep_in, load_or_last_good};
 pub use names::{ClientName, MAX_NAME, NameError, ServiceName};
 pub use network::{Network, NetworkError};
-pub use source::{Place, Source};
-pub use suggest::nearest;
 pub use survey::{Surveyed, survey};
 
 use client_file::ClientFile;
@@ -112,7 +106,7 @@ pub fn check(files: &Files, occasion: Occasion, now: Timestamp) -> Result<Loaded
             "there is no such file",
         ));
     }
-    findings.sort();
+    findings.sort_by_key(order);
     match server {
         Some((_, Some(server))) if !findings.has_errors() => {
             let config = config(server, clients);
@@ -123,6 +117,15 @@ pub fn check(files: &Files, occasion: Occasion, now: Timestamp) -> Result<Loaded
         }
         _ => Err(findings),
     }
+}
+
+/// The order of files and places, whoever found it first: `spad.toml` first, for
+/// that is where a reader begins.
+fn order(finding: &Finding) -> impl Ord + use<> {
+    let name = finding.file.file_name();
+    let first = name.is_some_and(|name| name == "spad.toml");
+    let (file, message) = (finding.file.clone(), finding.message.clone());
+    (!first, file, finding.position(), message)
 }
 
 /// Puts together what was found faultless.

@@ -2,9 +2,7 @@
 //!
 //! Pure. Comments are looked through as well. What it finds it never shows.
 
-use super::finding::Finding;
-use super::redact;
-use super::source::Source;
+use spa_findings::{Finding, Source, redact};
 
 /// Fewer characters than this after a prefix are talk about keys, not a key.
 const TALK: usize = 8;

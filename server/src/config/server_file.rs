@@ -14,10 +14,10 @@ use super::checked::{
     ServiceDefinition,
 };
 use super::names::ServiceName;
-use super::redact::quote;
 use super::service_table;
 use super::values;
 use super::written::{Page, Spotted, Table, parse};
+use spa_findings::redact::quote;
 
 /// A day, in seconds.
 const DAY: u64 = 86_400;

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use spa_findings::redact::quote;
 use spa_proto::Service;
 
 use super::checked::{GrantLimits, ServiceDefinition};
@@ -73,16 +74,13 @@ type Written = (Vec<Spotted<Service>>, Option<Duration>, Option<Duration>);
 fn definition(value: Value<'_>, grants: &GrantLimits) -> Written {
     if !value.is_table() {
         if value.raw().is_array() {
-            let help = format!(
-                "write {} = {{ ports = [\"tcp/22\"] }}",
-                super::redact::quote(value.key)
-            );
+            let help = format!("write {} = {{ ports = [\"tcp/22\"] }}", quote(value.key));
             value.found(value.error("a list of ports stands in a table").help(help));
             return (Vec::new(), None, None);
         }
         return (values::service(value).into_iter().collect(), None, None);
     }
-    let name = format!("the service `{}`", super::redact::quote(value.key));
+    let name = format!("the service `{}`", quote(value.key));
     let Some(table) = value.table(name) else {
         return (Vec::new(), None, None);
     };

@@ -3,13 +3,13 @@
 //! Pure. Works whatever state the files are in; nothing is judged by it, and
 //! texts from files that may hold anything are made fit to be shown.
 
+use spa_findings::redact::quote;
+use spa_findings::{Severity, Source};
 use spa_proto::Timestamp;
 
 use super::checked::ClientKey;
 use super::files::Files;
-use super::finding::Severity;
 use super::names::ClientName;
-use super::redact::quote;
 use super::{client_file, written};
 
 /// What is known of one client.
@@ -49,7 +49,7 @@ pub fn survey(files: &Files) -> Vec<Surveyed> {
         .collect()
 }
 
-fn one(name: &ClientName, source: &super::Source) -> Surveyed {
+fn one(name: &ClientName, source: &Source) -> Surveyed {
     let page = written::Page::new(source);
     let read = client_file::read(&page, name);
     let faulty = page

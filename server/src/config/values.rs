@@ -6,12 +6,13 @@ use std::num::NonZeroU16;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use spa_findings::Finding;
+use spa_findings::redact::quote;
 use spa_proto::{Service, Timestamp};
 use toml::de::DeValue;
 
 use super::checked::{AlwaysAllow, Rate};
 use super::network::{Network, NetworkError};
-use super::redact::quote;
 use super::written::{Spotted, Value};
 
 /// The units of a time, in seconds.
@@ -214,10 +215,7 @@ pub(super) fn instant(value: Value<'_>) -> Option<Timestamp> {
 }
 
 /// A name of ours, wherever it stands.
-pub(super) fn named<T>(
-    text: &str,
-    finding: impl Fn(String) -> super::Finding,
-) -> Result<T, super::Finding>
+pub(super) fn named<T>(text: &str, finding: impl Fn(String) -> Finding) -> Result<T, Finding>
 where
     T: std::str::FromStr<Err = super::NameError>,
 {

@@ -7,13 +7,10 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
+use spa_findings::redact::quote;
+use spa_findings::{Finding, Slips, Source, nearest};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
-
-use super::finding::Finding;
-use super::redact::quote;
-use super::source::Source;
-use super::suggest;
 
 /// A value and where it stands, in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -202,7 +199,7 @@ impl<'a> Table<'a> {
                 continue;
             }
             let message = format!("{} has no key `{}`", self.name, quote(key.get_ref()));
-            let help = match suggest::nearest(key.get_ref(), known.iter().copied()) {
+            let help = match nearest(key.get_ref(), known.iter().copied(), Slips::LettersAndOrder) {
                 Some(meant) => format!("did you mean `{meant}`?"),
                 None => format!("there is: {}", known.join(", ")),
             };
@@ -366,7 +363,11 @@ impl<'a> Value<'a> {
             .map(|(word, _)| format!("\"{word}\""))
             .collect();
         let finding = self.error(format!("`{}` cannot be `{}`", self.key, quote(text)));
-        let help = match suggest::nearest(text, words.iter().map(|(word, _)| *word)) {
+        let help = match nearest(
+            text,
+            words.iter().map(|(word, _)| *word),
+            Slips::LettersAndOrder,
+        ) {
             Some(meant) => format!("did you mean \"{meant}\"?"),
             None => format!("write {}", all.join(" or ")),
         };

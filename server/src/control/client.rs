@@ -5,8 +5,9 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use spa_findings::redact;
+
 use super::message::{Request, Response};
-use crate::config::redact;
 
 /// How long an answer may take; a reload of very many clients takes seconds.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -10,12 +10,13 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use spa_findings::Findings;
 use spa_keys::file::Owner;
 use tracing::{error, warn};
 
 use crate::audit::{AuditLog, Event};
 use crate::capture::{Capture, CaptureError, CaptureOptions, RING_FRAMES};
-use crate::config::{Config, Findings, ListenPort, load_or_last_good};
+use crate::config::{Config, ListenPort, load_or_last_good};
 use crate::control::server::{ListenError, bind};
 use crate::engine::Engine;
 use crate::firewall::Writer;
@@ -307,7 +308,7 @@ mod tests {
     fn files() -> crate::config::Files {
         let mut files = crate::config::Files::none(Path::new("/etc/spad"));
         let text = "hide = []\n[services]\nssh = \"tcp/22\"\n[listen]\nport = 62201\n";
-        files.server = Some(crate::config::Source::new(
+        files.server = Some(spa_findings::Source::new(
             Path::new("/etc/spad/spad.toml"),
             text.to_owned(),
         ));

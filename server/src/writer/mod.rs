@@ -26,9 +26,10 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
+use spa_findings::Findings;
 
 use crate::clock;
-use crate::config::{self, Findings, Usable};
+use crate::config::{self, Usable};
 use crate::firewall::{BadMessage, FromWriter};
 use crate::paths::Paths;
 use crate::sys::scheduling;

@@ -6,9 +6,11 @@ mod remove;
 mod reset;
 mod switch;
 
+use spa_findings::{Findings, Slips, nearest};
+
 use super::outcome::warn;
 use super::{Failure, Options, Run};
-use crate::config::{self, ClientName, Files, Findings, Occasion};
+use crate::config::{self, ClientName, Files, Occasion};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -76,7 +78,7 @@ fn show_findings(findings: &Findings) {
 /// There is no such client.
 fn unknown(files: &Files, name: &ClientName) -> Failure {
     let names = files.clients.keys().map(ClientName::as_str);
-    match config::nearest(name.as_str(), names) {
+    match nearest(name.as_str(), names, Slips::LettersAndOrder) {
         Some(meant) => Failure::with_help(
             format_args!("there is no client `{name}`"),
             format_args!("did you mean `{meant}`?"),

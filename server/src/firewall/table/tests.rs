@@ -7,7 +7,7 @@ fn config(answer: Answer, allowed: Vec<AlwaysAllow>) -> Config {
     let directory = std::path::Path::new("/nowhere");
     let mut files = crate::config::Files::none(directory);
     let text = "hide = [\"ssh\"]\n[services]\nssh = \"tcp/22\"\n[listen]\nport = 62201\n";
-    files.server = Some(crate::config::Source::new(
+    files.server = Some(spa_findings::Source::new(
         &directory.join("spad.toml"),
         text.to_owned(),
     ));

@@ -6,8 +6,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::redact;
-use super::source::Place;
+use crate::{Place, redact};
 
 /// Whether the configuration can be used all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,6 +15,15 @@ pub enum Severity {
     Error,
     /// It can.
     Warning,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        })
+    }
 }
 
 /// One thing wrong.
@@ -86,6 +94,14 @@ impl Finding {
         self
     }
 
+    /// Line and column of its place; zeros, so before all others, without one.
+    #[must_use]
+    pub fn position(&self) -> (usize, usize) {
+        self.place
+            .as_ref()
+            .map_or((0, 0), |place| (place.line, place.column))
+    }
+
     /// `file:line:column`, or the file alone.
     #[must_use]
     pub fn location(&self) -> String {
@@ -97,24 +113,22 @@ impl Finding {
     }
 }
 
+/// Lines, each with its end. `{:#}` leaves out the empty one before help and
+/// notes, and the end of the last.
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let severity = match self.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-        };
-        writeln!(f, "{severity}: {}", self.message)?;
+        write!(f, "{}: {}", self.severity, self.message)?;
         let margin = match &self.place {
             Some(place) => place.line.to_string().len(),
             None => 1,
         };
-        writeln!(f, "{:margin$}--> {}", "", self.location())?;
+        write!(f, "\n{:margin$}--> {}", "", self.location())?;
         if let Some(place) = &self.place {
-            writeln!(f, "{:margin$} |", "")?;
-            writeln!(f, "{} | {}", place.line, place.shown.trim_end())?;
-            writeln!(
+            write!(f, "\n{:margin$} |", "")?;
+            write!(f, "\n{} | {}", place.line, place.shown.trim_end())?;
+            write!(
                 f,
-                "{:margin$} | {:indent$}{}",
+                "\n{:margin$} | {:indent$}{}",
                 "",
                 "",
                 "^".repeat(place.carets),
@@ -127,12 +141,12 @@ impl fmt::Display for Finding {
             .map(|help| ("help", help))
             .chain(self.notes.iter().map(|note| ("note", note)));
         for (position, (word, text)) in more.enumerate() {
-            if position == 0 && self.place.is_some() {
-                writeln!(f, "{:margin$} |", "")?;
+            if position == 0 && self.place.is_some() && !f.alternate() {
+                write!(f, "\n{:margin$} |", "")?;
             }
-            writeln!(f, "{:margin$} = {word}: {text}", "")?;
+            write!(f, "\n{:margin$} = {word}: {text}", "")?;
         }
-        Ok(())
+        if f.alternate() { Ok(()) } else { writeln!(f) }
     }
 }
 
@@ -175,29 +189,19 @@ impl Findings {
         self.0.iter()
     }
 
-    /// Puts them in the order of their files and places, whoever found them first:
-    /// `spad.toml` first, for that is where a reader begins.
-    pub(crate) fn sort(&mut self) {
-        self.0.sort_by_cached_key(|finding| {
-            let first = finding
-                .file
-                .file_name()
-                .is_some_and(|name| name == "spad.toml");
-            let place = finding
-                .place
-                .as_ref()
-                .map_or((0, 0), |place| (place.line, place.column));
-            (!first, finding.file.clone(), place, finding.message.clone())
-        });
+    /// Puts them in this order, whoever found them first, and each only once.
+    pub fn sort_by_key<K: Ord>(&mut self, order: impl FnMut(&Finding) -> K) {
+        self.0.sort_by_cached_key(order);
         self.0.dedup();
     }
 }
 
+/// An empty line between two.
 impl fmt::Display for Findings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (position, finding) in self.iter().enumerate() {
             if position > 0 {
-                writeln!(f)?;
+                f.write_str(if f.alternate() { "\n\n" } else { "\n" })?;
             }
             finding.fmt(f)?;
         }
@@ -219,5 +223,28 @@ impl<'a> IntoIterator for &'a Findings {
 impl Extend<Finding> for Findings {
     fn extend<T: IntoIterator<Item = Finding>>(&mut self, findings: T) {
         self.0.extend(findings);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Source;
+
+    #[test]
+    fn a_finding_points_at_the_character() {
+        let text = "a = 1\n[hosts.gw]\npört = 22\n";
+        let source = Source::new(Path::new("config.toml"), text.to_owned());
+        let finding = source
+            .error(17..22, "unknown key `pört`")
+            .help("did you mean `port`?");
+        assert_eq!(
+            format!("{finding:#}"),
+            "error: unknown key `pört`\n --> config.toml:3:1\n  |\n3 | pört = 22\n  | ^^^^\n  = help: did you mean `port`?"
+        );
+        assert_eq!(
+            finding.to_string(),
+            "error: unknown key `pört`\n --> config.toml:3:1\n  |\n3 | pört = 22\n  | ^^^^\n  |\n  = help: did you mean `port`?\n"
+        );
     }
 }

@@ -6,8 +6,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::finding::Finding;
-use super::redact;
+use crate::{Finding, redact};
 
 /// Longest part of a line that is shown, in characters.
 const SHOWN: usize = 140;
@@ -17,8 +16,18 @@ const SHOWN: usize = 140;
 pub struct Source {
     path: PathBuf,
     text: String,
-    /// A secret key stands somewhere in it: hide more.
-    secretive: bool,
+    shown: Shown,
+}
+
+/// What its lines may show.
+#[derive(Clone, Copy, Debug)]
+enum Shown {
+    /// Public keys.
+    PublicKeys,
+    /// Public keys; a secret key stands somewhere in the file, so hide more.
+    LessNearASecret,
+    /// No key at all.
+    NoKey,
 }
 
 /// A place in a file, ready to be printed.
@@ -40,11 +49,25 @@ impl Source {
     /// The file `path`, which holds `text`.
     #[must_use]
     pub fn new(path: &Path, text: String) -> Self {
-        let secretive = redact::names_a_secret(&text);
+        let shown = if redact::names_a_secret(&text) {
+            Shown::LessNearASecret
+        } else {
+            Shown::PublicKeys
+        };
         Self {
             path: path.to_owned(),
             text,
-            secretive,
+            shown,
+        }
+    }
+
+    /// The same, but no key is shown of it, public ones included.
+    #[must_use]
+    pub fn without_keys(path: &Path, text: String) -> Self {
+        Self {
+            path: path.to_owned(),
+            text,
+            shown: Shown::NoKey,
         }
     }
 
@@ -97,7 +120,11 @@ impl Source {
             .chars()
             .count();
         let carets = marked.min(length.saturating_sub(indent)).max(1);
-        let safe = redact::line(whole, self.secretive);
+        let safe = match self.shown {
+            Shown::PublicKeys => redact::line(whole, false),
+            Shown::LessNearASecret => redact::line(whole, true),
+            Shown::NoKey => redact::message(whole),
+        };
         let place = Place {
             line: before.matches('\n').count().saturating_add(1),
             column: indent.saturating_add(1),

@@ -1,14 +1,16 @@
-//! Text from files made fit to be shown: no part of a secret key, no control characters.
+//! Text made fit to be shown: no part of a secret key, no control characters.
 //!
 //! Pure. Gives as many characters as it takes, so that carets stay true. Errs
-//! on the side of hiding: a mixed run of letters as long as half a key is hidden
-//! unless it is a whole public key.
+//! on the side of hiding. [`line`] is for the lines of a file: what follows a
+//! secret in its line is hidden whole. [`message`] is for words of our own that
+//! may quote anything: it leaves our words about keys readable, and shows no
+//! key at all, for docs/protocol.md has clients treat server keys as private.
 
 use spa_keys::{ClientPublic, Kind, ServerPublic};
 
-/// From this length on a run of key characters is taken for a key.
+/// From this length on a run of key characters is taken for a key or part of one.
 const KEY_LENGTH: usize = 24;
-/// The same in a file that holds a secret somewhere, perhaps in pieces.
+/// The same near the beginning of a secret: perhaps it came in pieces.
 const PIECE_LENGTH: usize = 6;
 
 /// What secret key texts begin with, all in small letters.
@@ -57,19 +59,39 @@ pub fn secret_in(text: &str, least: usize) -> Option<std::ops::Range<usize>> {
 /// One line made fit to be shown. `strict` where its file names a secret.
 #[must_use]
 pub fn line(text: &str, strict: bool) -> String {
+    let mut after_secret = false;
+    by_runs(text, |shown, run, _| {
+        after_secret |= push_of_line(shown, run, strict, after_secret);
+    })
+}
+
+/// A message made fit to be shown, of one line or more.
+#[must_use]
+pub fn message(text: &str) -> String {
+    let lines = text.split('\n').map(|line| {
+        let secret = secret_in(line, 0).map_or(line.len(), |secret| secret.start);
+        by_runs(line, |shown, run, end| {
+            push_of_message(shown, run, end > secret);
+        })
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The line with each run of key characters as `push` appends it; it gets where
+/// the run ends, in bytes.
+fn by_runs(text: &str, mut push: impl FnMut(&mut String, &str, usize)) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut run = String::new();
-    let mut after_secret = false;
-    for character in text.chars() {
+    for (at, character) in text.char_indices() {
         if is_key_character(character) {
             run.push(character);
             continue;
         }
-        after_secret |= push_run(&mut shown, &run, strict, after_secret);
+        push(&mut shown, &run, at);
         run.clear();
         shown.push(harmless(character));
     }
-    push_run(&mut shown, &run, strict, after_secret);
+    push(&mut shown, &run, text.len());
     shown
 }
 
@@ -88,8 +110,8 @@ fn is_key_character(character: char) -> bool {
     character.is_ascii_alphanumeric() || character == '-' || character == '_'
 }
 
-/// Appends the run, hidden as far as it must be; true if a secret began in it.
-fn push_run(shown: &mut String, run: &str, strict: bool, after_secret: bool) -> bool {
+/// Appends a file's run, hidden as far as it must be; true if a secret began in it.
+fn push_of_line(shown: &mut String, run: &str, strict: bool, after_secret: bool) -> bool {
     if after_secret {
         hide(shown, run);
         return true;
@@ -99,25 +121,41 @@ fn push_run(shown: &mut String, run: &str, strict: bool, after_secret: bool) -> 
         .filter_map(|prefix| Some(lower.find(prefix)? + prefix.len()))
         .min();
     if let Some(start) = secret {
-        // The run is ASCII, so every offset is a boundary.
-        let (before, rest) = run.split_at_checked(start).unwrap_or(("", run));
-        shown.push_str(before);
-        hide(shown, rest);
+        hide_behind(shown, run, start);
         return true;
     }
-    let prefix = public_prefixes().find(|prefix| run.starts_with(prefix));
-    let (before, rest) = run
-        .split_at_checked(prefix.map_or(0, |prefix| prefix.len()))
-        .unwrap_or(("", run));
-    let suspicious =
-        rest.len() >= if strict { PIECE_LENGTH } else { KEY_LENGTH } && is_mixed(rest, strict);
-    if suspicious && run.parse::<ClientPublic>().is_err() && run.parse::<ServerPublic>().is_err() {
-        shown.push_str(before);
-        hide(shown, rest);
+    let prefix = public_prefixes()
+        .find(|prefix| run.starts_with(prefix))
+        .map_or(0, str::len);
+    let rest = run.get(prefix..).unwrap_or(run);
+    if is_suspicious(rest, strict)
+        && run.parse::<ClientPublic>().is_err()
+        && run.parse::<ServerPublic>().is_err()
+    {
+        hide_behind(shown, run, prefix);
     } else {
         shown.push_str(run);
     }
     false
+}
+
+/// Appends a message's run; what follows a key's prefix in it, as asterisks.
+fn push_of_message(shown: &mut String, run: &str, strict: bool) {
+    if is_suspicious(run, strict) {
+        let prefix = Kind::ALL
+            .into_iter()
+            .map(Kind::prefix)
+            .find(|prefix| run.starts_with(prefix));
+        hide_behind(shown, run, prefix.map_or(0, str::len));
+    } else {
+        shown.push_str(run);
+    }
+}
+
+/// Whether this is long enough for a key, or a piece of one, and looks like it.
+fn is_suspicious(run: &str, strict: bool) -> bool {
+    let least = if strict { PIECE_LENGTH } else { KEY_LENGTH };
+    run.len() >= least && is_mixed(run, strict)
 }
 
 /// Whether this looks drawn at random rather than written by a person.
@@ -131,6 +169,13 @@ fn is_mixed(run: &str, strict: bool) -> bool {
 
 fn hide(shown: &mut String, run: &str) {
     shown.extend(run.chars().map(|_| '*'));
+}
+
+/// Shows the run up to `start`, which the run, being ASCII, can be split at.
+fn hide_behind(shown: &mut String, run: &str, start: usize) {
+    let (before, rest) = run.split_at_checked(start).unwrap_or(("", run));
+    shown.push_str(before);
+    hide(shown, rest);
 }
 
 /// A character that neither moves the cursor nor turns the writing's direction.
@@ -188,6 +233,25 @@ mod tests {
         assert_eq!(
             line("a\u{1b}[2J\tb\u{202e}", false),
             "a\u{fffd}[2J b\u{fffd}"
+        );
+    }
+
+    #[test]
+    fn a_message_shows_no_part_of_any_key_and_all_that_is_said_about_keys() {
+        let body = "AbCdEfGhIjKlMnOpQrStUvWxYz0123456789_-AbCdEfGhIj";
+        for prefix in ["spa-secret-", "spad-pub-", "SPA-SECRET-", "spa-psk", ""] {
+            let line = format!("key = \"{prefix}{body}\"");
+            let shown = message(&line);
+            assert_eq!(shown.chars().count(), line.chars().count());
+            assert!(!shown.contains("bCdE"), "{shown}");
+        }
+        assert!(!message("spa-psk-AbCd EfGhIj").contains("EfGh"));
+        let said = "expected `spa-pub-`\n --> /home/Anna/x2y3z4AB/config.toml, not `spa-secret-…`";
+        assert_eq!(message(said), said);
+        let public = spa_keys::ServerSecret::from_bytes([7; 32]).public();
+        assert!(
+            message(&public.to_string())
+                .ends_with("-************************************************")
         );
     }
 }

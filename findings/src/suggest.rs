@@ -1,0 +1,102 @@
+//! "Did you mean": the known word nearest to what was written.
+//!
+//! Pure, and bounded: long texts are compared with nothing.
+
+/// Longest text for which a nearest word is looked for, in characters.
+const LONGEST: usize = 64;
+
+/// What counts as one slip of the pen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slips {
+    /// A character too many, too few or wrong (Levenshtein); at most two of them.
+    Letters,
+    /// Two neighbours exchanged as well ("optimal string alignment"); at most three.
+    LettersAndOrder,
+}
+
+impl Slips {
+    const fn most(self) -> usize {
+        match self {
+            Self::Letters => 2,
+            Self::LettersAndOrder => 3,
+        }
+    }
+}
+
+/// The candidate with the fewest slips, if they are few for its length.
+#[must_use]
+pub fn nearest<'a>(
+    text: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+    slips: Slips,
+) -> Option<&'a str> {
+    let text: Vec<char> = text.to_lowercase().chars().take(LONGEST + 1).collect();
+    if text.len() > LONGEST {
+        return None;
+    }
+    let measured = candidates
+        .into_iter()
+        .map(|candidate| (distance(&text, candidate, slips), candidate));
+    let (edits, candidate) = measured.min()?;
+    let allowed = candidate.len().div_ceil(3).min(slips.most());
+    (edits <= allowed && edits < text.len()).then_some(candidate)
+}
+
+/// Slips from one to the other.
+fn distance(a: &[char], b: &str, slips: Slips) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut two_above: Vec<usize> = Vec::new();
+    let mut above: Vec<usize> = (0..=b.len()).collect();
+    for (i, left) in a.iter().enumerate() {
+        let mut row = vec![i.saturating_add(1)];
+        for (j, right) in b.iter().enumerate() {
+            let at = |row: &[usize], column: usize| row.get(column).copied().unwrap_or(usize::MAX);
+            let next = j.saturating_add(1);
+            let mut least = at(&above, j).saturating_add(usize::from(left != right));
+            least = least.min(at(&above, next).saturating_add(1));
+            least = least.min(at(&row, j).saturating_add(1));
+            let exchanged = slips == Slips::LettersAndOrder
+                && i > 0
+                && j > 0
+                && a.get(i - 1) == Some(right)
+                && b.get(j - 1) == Some(left);
+            if exchanged {
+                least = least.min(at(&two_above, j - 1).saturating_add(1));
+            }
+            row.push(least);
+        }
+        two_above = std::mem::replace(&mut above, row);
+    }
+    above.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_word_is_found_and_a_far_one_is_not() {
+        let known = ["ttl", "max_ttl", "ssh", "admin"];
+        let nearest = |text| nearest(text, known, Slips::LettersAndOrder);
+        assert_eq!(nearest("shs"), Some("ssh"));
+        assert_eq!(nearest("sssh"), Some("ssh"));
+        assert_eq!(nearest("SSH"), Some("ssh"));
+        assert_eq!(nearest("max_tll"), Some("max_ttl"));
+        assert_eq!(nearest("maxttl"), Some("max_ttl"));
+        assert_eq!(nearest("postgres"), None);
+        assert_eq!(nearest(""), None);
+        assert_eq!(nearest(&"s".repeat(10_000)), None);
+    }
+
+    #[test]
+    fn without_exchanges_two_neighbours_are_two_slips() {
+        let known = ["address", "port", "key", "ssh"];
+        let nearest = |text| nearest(text, known, Slips::Letters);
+        assert_eq!(nearest("adress"), Some("address"));
+        assert_eq!(nearest("Port"), Some("port"));
+        assert_eq!(nearest("shs"), None);
+        assert_eq!(nearest("identity"), None);
+        assert_eq!(nearest(""), None);
+        assert_eq!(nearest(&"k".repeat(10_000)), None);
+    }
+}
