@@ -158,10 +158,8 @@ impl Door {
 
 /// What the daemon itself has to tell the audit.
 impl Door {
-    pub(super) fn tell(&mut self, event: Event, detail: Option<&'static str>) {
-        let mut event = AuditEvent::new(event, clock::now().wall);
-        event.detail = detail;
-        self.audit.write(event);
+    pub(super) fn tell(&mut self, event: Event) {
+        self.audit.write(AuditEvent::new(event, clock::now().wall));
     }
 
     pub(super) fn tell_counts(&mut self, event: Event, what: &'static str, count: u64) {

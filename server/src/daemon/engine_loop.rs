@@ -281,7 +281,7 @@ impl EngineLoop {
     /// The table stays; what was used stays used.
     fn finish(self) {
         let Self { mut door, .. } = self;
-        door.tell(Event::Stop, None);
+        door.tell(Event::Stop);
         let Door {
             state,
             writer,

@@ -26,7 +26,7 @@ impl EngineLoop {
             Order::Stop => return true,
             Order::ReloadFailed => {
                 self.replies.refused = true;
-                self.door.tell(Event::ReloadFailed, None);
+                self.door.tell(Event::ReloadFailed);
             }
             Order::Take(prepared, answer) if !self.replies.overtaken.is_newest(prepared.read) => {
                 // Whoever asked may have gone.
@@ -296,7 +296,7 @@ impl EngineLoop {
                 self.warming = true;
                 self.replies.last_good = false;
                 self.replies.refused = false;
-                self.door.tell(Event::Reload, None);
+                self.door.tell(Event::Reload);
                 self.door.audit.reopen();
                 self.door.send(ToWriter::Trials);
                 info!("the new configuration is in use");
@@ -314,7 +314,7 @@ impl EngineLoop {
             Err(why) => {
                 self.replies.refused = true;
                 self.replies.began.clear();
-                self.door.tell(Event::ReloadFailed, None);
+                self.door.tell(Event::ReloadFailed);
                 error!("the new configuration was refused by the firewall writer: {why}");
                 Response::Failed {
                     message: format!("the running configuration stays: {why}"),

@@ -199,7 +199,7 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
     } = opened;
     let engine = Engine::new(clients, cache, horizon);
     let mut door = Door::new(engine, state, writer, audit);
-    door.tell(Event::Start, None);
+    door.tell(Event::Start);
     let failed = |step| move |source| StartError::System { step, source };
     let (orders, inbox) = super::order::queue().map_err(failed("make an event descriptor"))?;
     let mut engine =
