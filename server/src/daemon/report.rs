@@ -269,7 +269,7 @@ impl EngineLoop {
             FromWriter::Trials(rows) => self.replies.trials = rows,
             FromWriter::Failed(why) => error!("the firewall writer ends: {why}"),
             // Asked for at the start alone.
-            FromWriter::Listed { .. } | FromWriter::Ready { .. } => {}
+            FromWriter::Listed { .. } | FromWriter::Ready => {}
         }
     }
 

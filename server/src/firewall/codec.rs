@@ -91,7 +91,7 @@ impl FromWriter {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         match self {
-            Self::Ready { adopted } => out.extend([1, u8::from(*adopted)]),
+            Self::Ready => out.push(1),
             Self::Failed(text) => {
                 out.push(2);
                 put_text(&mut out, text);
@@ -163,9 +163,7 @@ impl FromWriter {
     pub fn decode(bytes: &[u8]) -> Result<Self, BadMessage> {
         let mut reader = Reader(bytes);
         let message = match reader.byte()? {
-            1 => Self::Ready {
-                adopted: reader.flag()?,
-            },
+            1 => Self::Ready,
             2 => Self::Failed(reader.text()?),
             3 => Self::Answer(Answer {
                 id: ChangeId(reader.number()?),

@@ -57,7 +57,6 @@ pub struct Writer {
     socket: OwnedFd,
     child: Child,
     buffer: Vec<u8>,
-    adopted: bool,
 }
 
 impl Writer {
@@ -86,7 +85,6 @@ impl Writer {
             socket,
             child,
             buffer: vec![0; MAX_MESSAGE],
-            adopted: false,
         };
         writer.await_ready()?;
         Ok(writer)
@@ -101,10 +99,7 @@ impl Writer {
             )));
         }
         match self.receive() {
-            Ok(Some(FromWriter::Ready { adopted })) => {
-                self.adopted = adopted;
-                Ok(())
-            }
+            Ok(Some(FromWriter::Ready)) => Ok(()),
             Ok(Some(FromWriter::Failed(text))) => Err(LinkError::NotStarted(text)),
             Ok(_) => Err(LinkError::NotStarted("it spoke out of turn".to_owned())),
             Err(LinkError::Ended) => Err(LinkError::NotStarted(match self.child.wait() {
@@ -113,18 +108,6 @@ impl Writer {
             })),
             Err(error) => Err(error),
         }
-    }
-
-    /// Whether the table was there already, and its elements were kept.
-    #[must_use]
-    pub const fn adopted(&self) -> bool {
-        self.adopted
-    }
-
-    /// The writer's process.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.child.id()
     }
 
     /// How the writer ended, if it has.

@@ -43,10 +43,7 @@ pub enum ToWriter {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FromWriter {
     /// The table stands; changes are taken. The first message, or `Failed` is.
-    Ready {
-        /// True where the table was there already and its elements were kept.
-        adopted: bool,
-    },
+    Ready,
     /// The writer cannot go on, for this reason. The last message.
     Failed(String),
     /// What became of a change.

@@ -119,11 +119,11 @@ fn start(engine: Engine, paths: &Paths) -> Result<Keeper, (Engine, WriterError)>
         configuration,
     } = prepared;
     let now = clock::now().boot;
-    let adopted = match kernel.adopt(now) {
-        Ok(_) => true,
-        Err(Errno::NOENT) => false,
+    match kernel.adopt(now) {
+        // Where there was no table, there is nothing to take over.
+        Ok(_) | Err(Errno::NOENT) => {}
         Err(error) => return Err((engine, WriterError::Kernel(error.into()))),
-    };
+    }
     let config = usable.loaded.config;
     let limits = Limits::of(&config);
     let report = match guard.load(config, &mut kernel, now) {
@@ -142,7 +142,7 @@ fn start(engine: Engine, paths: &Paths) -> Result<Keeper, (Engine, WriterError)>
         configuration,
         broken: false,
     };
-    let told = keeper.engine.send(&FromWriter::Ready { adopted });
+    let told = keeper.engine.send(&FromWriter::Ready);
     match told.and_then(|()| keeper.report(report)) {
         Ok(()) => Ok(keeper),
         Err(error) => Err((keeper.engine, error)),

@@ -50,13 +50,11 @@ in_a_world! {
         let world = World::new(HIDE, GUARD);
         echo(22);
         let mut writer = world.writer();
-        assert!(!writer.writer.adopted());
         let once = Element { once: true, ..element(CLIENT6, "tcp/22") };
         writer.change(vec![put(element(CLIENT4, "tcp/22"), 20_000), put(once, 9_000)]).unwrap();
         writer.writer.stop();
         assert!(world.connects(SERVER4, 22), "nobody runs");
         let mut writer = world.writer();
-        assert!(writer.writer.adopted());
         let mut held: Vec<_> = writer.list().iter().map(|one| (one.element.once, one.remaining.as_secs())).collect();
         held.sort_unstable();
         assert!(matches!(held.as_slice(), [(false, 17..=19), (true, 6..=8)]), "{held:?}");
@@ -135,7 +133,6 @@ in_a_world! {
         assert_ne!(other, text);
         nft(&format!("delete table inet spad\n{other}"));
         let mut writer = world.writer();
-        assert!(writer.writer.adopted());
         assert!(writer.has(grant));
         assert!(world.connects(SERVER4, 22) && !world.connects(SERVER6, 22));
         assert!(!sh("nft list set inet spad trying6").contains("ipv4_addr"));
@@ -183,7 +180,7 @@ in_a_world! {
         let world = World::new(HIDE, GUARD);
         echo(22);
         let writer = world.writer();
-        let process = format!("/proc/{}", writer.writer.pid());
+        let process = format!("/proc/{}", writer.process());
         let state = || std::fs::read_to_string(format!("{process}/stat")).unwrap_or_default();
         assert!(!state().is_empty());
         // The engine's end closes as it does when the engine is killed.
@@ -197,7 +194,7 @@ in_a_world! {
     fn the_writer_has_one_capability_and_is_not_root() {
         let world = World::new(HIDE, GUARD);
         let writer = world.writer();
-        let status = std::fs::read_to_string(format!("/proc/{}/status", writer.writer.pid())).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", writer.process())).unwrap();
         let field = |name: &str| {
             let line = status.lines().find(|line| line.starts_with(name)).unwrap();
             line.split_ascii_whitespace().skip(1).collect::<Vec<_>>().join(" ")

@@ -291,6 +291,19 @@ pub(crate) struct TestWriter {
 }
 
 impl TestWriter {
+    /// Its process, found as an administrator would.
+    pub(crate) fn process(&self) -> i32 {
+        let parent = format!("PPid:\t{}\n", std::process::id());
+        let is_writer = |id: &i32| {
+            let of = |file: &str| std::fs::read_to_string(format!("/proc/{id}/{file}"));
+            of("status").is_ok_and(|status| status.contains(&parent))
+                && of("comm").is_ok_and(|name| name == "spad\n")
+        };
+        let entries = std::fs::read_dir("/proc").unwrap().flatten();
+        let mut ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        ids.find(is_writer).expect("the firewall writer's process")
+    }
+
     pub(crate) fn change(&mut self, steps: Vec<Step>) -> Result<(), FirewallRefusal> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let id = ChangeId(NEXT.fetch_add(1, Ordering::Relaxed));

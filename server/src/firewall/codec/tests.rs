@@ -90,7 +90,7 @@ fn from_writer() -> impl Strategy<Value = FromWriter> {
     let held =
         (element(), time()).prop_map(|(element, remaining)| KernelElement { element, remaining });
     prop_oneof![
-        any::<bool>().prop_map(|adopted| FromWriter::Ready { adopted }),
+        Just(FromWriter::Ready),
         any::<String>().prop_map(FromWriter::Failed),
         (any::<u64>(), result()).prop_map(|(id, result)| FromWriter::Answer(Answer {
             id: ChangeId(id),
