@@ -68,5 +68,8 @@ fn one_process_ending_ends_the_other() {
     rustix::process::kill_process(writer, rustix::process::Signal::KILL).expect("its end");
     let status = wait::soon("the engine ends too", || world.spad.process().ended());
     assert!(!status.success(), "so that it is started anew: {status}");
+    let said = world.spad.said();
+    let how = "the firewall writer has ended (signal: 9 (SIGKILL))";
+    assert!(said.contains(how), "{said}");
     assert_eq!(world.tcp(WEB), Reach::Refused);
 }

@@ -6,6 +6,7 @@
 //! and one wait hears everything else. Without traffic it wakes only when
 //! something is due.
 
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -127,8 +128,11 @@ impl EngineLoop {
         loop {
             let came = self.drain();
             if let Some(error) = self.door.broken.take() {
-                self.finish();
-                return Ended::Failed(error.to_string());
+                let writer_ended = matches!(error, LinkError::Ended);
+                // Otherwise it ended because it was told to.
+                let how = self.finish().filter(|_| writer_ended);
+                let how = how.map_or_else(String::new, |how| format!(" ({how})"));
+                return Ended::Failed(format!("{error}{how}"));
             }
             let called = match self.wait(came) {
                 Ok(called) => called,
@@ -278,8 +282,8 @@ impl EngineLoop {
         self.capture.statistics()
     }
 
-    /// The table stays; what was used stays used.
-    fn finish(self) {
+    /// The table stays; what was used stays used. Gives how the writer ended.
+    fn finish(self) -> Option<ExitStatus> {
         let Self { mut door, .. } = self;
         door.tell(Event::Stop);
         let Door {
@@ -288,7 +292,7 @@ impl EngineLoop {
             audit,
             ..
         } = door;
-        writer.stop();
+        let writer_ended = writer.stop();
         match state.clean_stop() {
             Ok(true) => info!("stopped; hidden services stay hidden"),
             Ok(false) => {
@@ -299,5 +303,6 @@ impl EngineLoop {
             ),
         }
         drop(audit);
+        writer_ended
     }
 }

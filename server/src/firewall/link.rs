@@ -110,12 +110,6 @@ impl Writer {
         }
     }
 
-    /// How the writer ended, if it has.
-    #[must_use]
-    pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().ok().flatten()
-    }
-
     /// Sends one message; never blocks.
     ///
     /// # Errors
@@ -162,18 +156,18 @@ impl Writer {
             .map_err(|error| LinkError::Socket(error.into()))
     }
 
-    /// Asks the writer to end and waits for it. The table stays.
-    pub fn stop(mut self) {
+    /// Asks the writer to end and waits for it; how it ended, where that is known.
+    /// The table stays.
+    pub fn stop(mut self) -> Option<ExitStatus> {
         let _ = self.send(&ToWriter::Stop);
         // The writer closes its end last of all; whatever it still says is not needed.
         while self.wait(FAREWELL).unwrap_or(false) {
             if self.receive().is_err() {
-                let _ = self.child.wait();
-                return;
+                return self.child.wait().ok();
             }
         }
         let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.child.wait().ok()
     }
 }
 
