@@ -127,7 +127,8 @@ impl Directory {
     }
 }
 
-fn open_file(path: &Path) -> io::Result<File> {
+/// Opens a file of the state, made for its owner alone where it is missing; follows no link.
+pub(super) fn open_file(path: &Path) -> io::Result<File> {
     let options = |write: bool| {
         let mut options = OpenOptions::new();
         options

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
 
+use super::disk::open_file;
 use super::error::StateError;
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -28,21 +29,8 @@ pub struct Lock(
 /// Another process holds it, named by its id where known.
 pub fn lock(state: &Path) -> Result<Lock, StateError> {
     let path = state.join("lock");
-    let options = |write: bool| {
-        let mut options = OpenOptions::new();
-        options
-            .read(true)
-            .write(write)
-            .create(write)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
-            .to_owned()
-    };
     // On a disk that became read-only the lock of earlier starts still serves.
-    let opened = options(true)
-        .open(&path)
-        .or_else(|error| options(false).open(&path).map_err(|_| error));
-    let mut file = opened.map_err(|source| StateError::Io {
+    let mut file = open_file(&path).map_err(|source| StateError::Io {
         path: path.clone(),
         source,
     })?;
