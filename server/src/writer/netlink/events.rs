@@ -1,0 +1,77 @@
+//! [IO] Hears that somebody else touched our table.
+
+use std::io;
+
+use netlink_packet_core::NetlinkBuffer;
+use netlink_packet_netfilter::NetfilterProtoFamily;
+use netlink_sys::{Socket, protocols::NETLINK_NETFILTER};
+
+use super::reading::{Messages, attribute};
+use super::{ANSWERS, DATAGRAM, SUBSYSTEM};
+use crate::firewall::table::TABLE;
+
+/// A socket that hears of every change of any table.
+#[derive(Debug)]
+pub(in crate::writer) struct Events(Socket);
+
+impl Events {
+    /// The kernel's group `NFNLGRP_NFTABLES`.
+    const GROUP: u32 = 7;
+
+    /// Listens from now on. Needs CAP_NET_ADMIN.
+    pub(in crate::writer) fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_NETFILTER)?;
+        socket.bind_auto()?;
+        let _ = socket.set_rx_buf_sz(ANSWERS);
+        socket.add_membership(Self::GROUP)?;
+        socket.set_non_blocking(true)?;
+        Ok(Self(socket))
+    }
+
+    /// Reads what there is to hear; true where somebody whose socket is not
+    /// `own` touched our table, or where something was missed.
+    pub(in crate::writer) fn others_touched_us(&self, own: &[u32]) -> bool {
+        // One who floods us with changes of other tables must not keep us here for ever.
+        const MOST: usize = 10_000;
+        let mut touched = false;
+        let mut buffer = Vec::with_capacity(DATAGRAM);
+        for _ in 0..MOST {
+            buffer.clear();
+            match self.0.recv_from(&mut buffer, 0) {
+                Ok(_) => {
+                    touched |= Messages(&buffer).any(|message| {
+                        !own.contains(&message.port_number()) && is_about_us(&message)
+                    });
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => touched = true,
+            }
+        }
+        touched
+    }
+}
+
+impl std::os::fd::AsFd for Events {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Whether an event is about the table `inet spad`: each but the one that ends a
+/// transaction names its table in its first attribute.
+fn is_about_us(message: &NetlinkBuffer<&[u8]>) -> bool {
+    const END_OF_TRANSACTION: u16 = 15;
+    const TABLE_NAME: u16 = 1;
+    let kind = message.message_type();
+    if kind >> 8 != SUBSYSTEM || kind & 0xff == END_OF_TRANSACTION {
+        return false;
+    }
+    let Some((header, attributes)) = message.payload().split_first_chunk::<4>() else {
+        return false;
+    };
+    let inet = u8::from(NetfilterProtoFamily::Inet);
+    header.first() == Some(&inet)
+        && attribute(attributes, TABLE_NAME)
+            .is_some_and(|name| name.strip_suffix(&[0]) == Some(TABLE.as_bytes()))
+}

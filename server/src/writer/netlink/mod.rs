@@ -1,0 +1,244 @@
+//! [IO] Elements of our sets, over netlink: put in, taken out, listed.
+//!
+//! One transaction is one datagram to the kernel and is done whole or not at
+//! all. The kernel has answered by the time the datagram is sent, so nothing
+//! here waits. Knows nothing of grants.
+
+mod events;
+mod reading;
+mod writing;
+
+use std::io;
+
+use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP};
+use netlink_packet_netfilter::nftables::{
+    NfTablesMessage, SetAttribute, SetElementList, SetElementMessage, SetMessage,
+};
+use netlink_packet_netfilter::none::ControlMessage;
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
+use rustix::io::Errno;
+
+use crate::firewall::table::{SetMake, SetName, TABLE};
+
+pub(super) use events::Events;
+pub(super) use reading::Listed;
+pub(super) use writing::{Action, Lasts, Operation};
+
+use reading::{MESSAGE_DONE, Messages, elements, error_code, make};
+use writing::{append, control, request};
+
+/// The subsystem of nftables in `nfnetlink.h`.
+const SUBSYSTEM: u16 = 10;
+/// Room for one datagram from the kernel: dumps come in pages of up to 32 KiB.
+const DATAGRAM: usize = 1 << 16;
+/// Room for the answers to the longest transaction.
+const ANSWERS: u32 = 1 << 20;
+
+/// Why a transaction was not made.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Failed {
+    /// The kernel refused these operations, by their place; all were undone.
+    Refused(Vec<(usize, Errno)>),
+    /// The kernel refused the transaction as a whole.
+    Whole(Errno),
+    /// The answer was lost: it may have been made.
+    Unknown,
+}
+
+/// A socket to the kernel's nftables.
+#[derive(Debug)]
+pub(super) struct Netlink {
+    socket: Socket,
+    kernel: SocketAddr,
+    port: u32,
+    sequence: u32,
+    buffer: Vec<u8>,
+}
+
+impl Netlink {
+    pub(super) fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_NETFILTER)?;
+        let port = socket.bind_auto()?.port_number();
+        socket.set_cap_ack(true)?;
+        // Less room serves small transactions all the same.
+        let _ = socket.set_rx_buf_sz(ANSWERS);
+        Ok(Self {
+            socket,
+            kernel: SocketAddr::new(0, 0),
+            port,
+            sequence: 0,
+            buffer: Vec::with_capacity(DATAGRAM),
+        })
+    }
+
+    /// The socket's number in events of the kernel.
+    pub(super) const fn port(&self) -> u32 {
+        self.port
+    }
+
+    /// Does all of this, or nothing.
+    ///
+    /// # Errors
+    /// Why nothing was done, or that nobody knows.
+    pub(super) fn transaction(&mut self, operations: &[Operation]) -> Result<(), Failed> {
+        if operations.is_empty() {
+            return Ok(());
+        }
+        self.drain();
+        let begin = self.next();
+        let mut bytes = Vec::with_capacity(operations.len().saturating_mul(160).saturating_add(64));
+        control(ControlMessage::BatchBegin, begin, &mut bytes);
+        let last = operations.len().saturating_sub(1);
+        let mut first = None;
+        for (place, operation) in operations.iter().enumerate() {
+            let sequence = self.next();
+            first.get_or_insert(sequence);
+            // The kernel tells of every fault, and of success only where it is asked.
+            let acknowledge = if place == last { NLM_F_ACK } else { 0 };
+            append(&mut bytes, operation.message(sequence, acknowledge));
+        }
+        control(ControlMessage::BatchEnd, self.next(), &mut bytes);
+        self.socket
+            .send_to(&bytes, &self.kernel, 0)
+            .map_err(|error| Failed::Whole(errno(&error)))?;
+        self.outcome(first.unwrap_or(begin), operations.len())
+    }
+
+    /// Reads the answers, which are all there.
+    fn outcome(&mut self, first: u32, count: usize) -> Result<(), Failed> {
+        let (mut answered, mut refused, mut whole) = (false, Vec::new(), None);
+        loop {
+            match self.receive(libc::MSG_DONTWAIT) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => return Err(Failed::Unknown),
+            }
+            for message in Messages(&self.buffer) {
+                let Some(code) = error_code(&message) else {
+                    continue;
+                };
+                answered = true;
+                if code == 0 {
+                    continue;
+                }
+                let error = Errno::from_raw_os_error(code.saturating_neg());
+                let place = usize::try_from(message.sequence_number().wrapping_sub(first));
+                match place {
+                    Ok(place) if place < count => refused.push((place, error)),
+                    _ => whole = Some(error),
+                }
+            }
+        }
+        match (whole, refused.is_empty(), answered) {
+            (Some(error), _, _) => Err(Failed::Whole(error)),
+            (None, false, _) => Err(Failed::Refused(refused)),
+            (None, true, true) => Ok(()),
+            (None, true, false) => Err(Failed::Unknown),
+        }
+    }
+
+    /// How a set is made; none where it is not there.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(super) fn make_of(&mut self, set: SetName) -> Result<Option<SetMake>, Errno> {
+        self.drain();
+        let sequence = self.next();
+        let attributes = vec![
+            SetAttribute::Table(TABLE.to_owned()),
+            SetAttribute::Name(set.as_str().to_owned()),
+        ];
+        let message = NfTablesMessage::GetSet(SetMessage { attributes });
+        let mut bytes = Vec::new();
+        append(&mut bytes, request(message.into(), 0, sequence, 0));
+        let sent = self.socket.send_to(&bytes, &self.kernel, 0);
+        sent.map_err(|error| errno(&error))?;
+        loop {
+            self.receive(0).map_err(|error| errno(&error))?;
+            for message in Messages(&self.buffer) {
+                if message.sequence_number() != sequence {
+                    continue;
+                }
+                return match error_code(&message).map(i32::saturating_neg) {
+                    Some(code) if code == Errno::NOENT.raw_os_error() => Ok(None),
+                    Some(code) => Err(Errno::from_raw_os_error(code)),
+                    None => Ok(Some(make(message.payload()))),
+                };
+            }
+        }
+    }
+
+    /// Every element of a set.
+    ///
+    /// # Errors
+    /// `NOENT` where table or set are not there.
+    pub(super) fn list(&mut self, set: SetName) -> Result<Vec<Listed>, Errno> {
+        // A set that changes while it is listed may be listed in part: listed again then.
+        for _ in 0..8 {
+            if let Some(listed) = self.list_once(set)? {
+                return Ok(listed);
+            }
+        }
+        Err(Errno::AGAIN)
+    }
+
+    fn list_once(&mut self, set: SetName) -> Result<Option<Vec<Listed>>, Errno> {
+        const INTERRUPTED: u16 = 16;
+        self.drain();
+        let sequence = self.next();
+        let attributes = vec![
+            SetElementList::Table(TABLE.to_owned()),
+            SetElementList::Set(set.as_str().to_owned()),
+        ];
+        let message = NfTablesMessage::GetSetElement(SetElementMessage { attributes });
+        let mut bytes = Vec::new();
+        append(
+            &mut bytes,
+            request(message.into(), 0, sequence, NLM_F_DUMP | NLM_F_ACK),
+        );
+        let sent = self.socket.send_to(&bytes, &self.kernel, 0);
+        sent.map_err(|error| errno(&error))?;
+        let mut listed = Vec::new();
+        let mut whole = true;
+        loop {
+            self.receive(0).map_err(|error| errno(&error))?;
+            for message in Messages(&self.buffer) {
+                if message.sequence_number() != sequence {
+                    continue;
+                }
+                whole &= message.flags() & INTERRUPTED == 0;
+                match (message.message_type(), error_code(&message)) {
+                    (MESSAGE_DONE, _) | (_, Some(0)) => return Ok(whole.then_some(listed)),
+                    (_, Some(code)) => {
+                        return Err(Errno::from_raw_os_error(code.saturating_neg()));
+                    }
+                    _ => elements(message.payload(), &mut listed),
+                }
+            }
+        }
+    }
+
+    fn next(&mut self) -> u32 {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.sequence
+    }
+
+    fn receive(&mut self, flags: libc::c_int) -> io::Result<()> {
+        self.buffer.clear();
+        loop {
+            match self.socket.recv_from(&mut self.buffer, flags) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => return other.map(|_| ()),
+            }
+        }
+    }
+
+    /// Forgets answers that nobody waits for any more.
+    fn drain(&mut self) {
+        while self.receive(libc::MSG_DONTWAIT).is_ok() {}
+    }
+}
+
+fn errno(error: &io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
+}
