@@ -1,6 +1,6 @@
 //! Frames made by hand: what no socket would send.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use pnet::packet::MutablePacket;
 use pnet::packet::ethernet::{EtherType, EtherTypes, MutableEthernetPacket};
@@ -24,6 +24,20 @@ pub struct Ends {
     pub from_port: u16,
     /// Destination port.
     pub to_port: u16,
+}
+
+impl Ends {
+    /// From one address and port to another.
+    #[must_use]
+    pub fn of(from: impl Into<SocketAddr>, to: impl Into<SocketAddr>) -> Self {
+        let (from, to) = (from.into(), to.into());
+        Self {
+            from: from.ip(),
+            to: to.ip(),
+            from_port: from.port(),
+            to_port: to.port(),
+        }
+    }
 }
 
 /// A UDP datagram without its IP header, checksum and all.

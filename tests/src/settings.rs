@@ -57,6 +57,15 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// The usual ones, with grants that last so long.
+    #[must_use]
+    pub fn ttl(ttl: &'static str) -> Self {
+        Self {
+            ttl,
+            ..Self::default()
+        }
+    }
+
     /// The file, with audit lines going to `audit`.
     #[must_use]
     pub fn toml(&self, audit: &std::path::Path) -> String {

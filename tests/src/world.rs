@@ -155,12 +155,40 @@ impl World {
         reach::udp(&self.lab.client, SERVER6.into(), port)
     }
 
+    /// Sends a packet and waits until the server says how it ended.
+    #[track_caller]
+    pub fn send_counted(&self, packet: &[u8], reason: &str) {
+        let before = self.spad.counted(reason);
+        self.send(packet);
+        self.spad.wait_counted(reason, before + 1);
+    }
+
+    /// Sends many packets at once and waits until each has its verdict.
+    #[track_caller]
+    pub fn send_all(&self, packets: &[Vec<u8>]) {
+        let judged = || self.spad.verdicts().values().sum::<u64>();
+        let all = judged() + u64::try_from(packets.len()).expect("a count");
+        let borrowed: Vec<&[u8]> = packets.iter().map(Vec::as_slice).collect();
+        let knock = (SERVER4, KNOCK).into();
+        attacker::send_all(&self.lab.client, CLIENT4.into(), knock, &borrowed);
+        wait::soon("all get their verdict", || (judged() >= all).then_some(()));
+    }
+
+    /// What the client sees at the hidden ports, over both families.
+    #[must_use]
+    pub fn hidden(&self) -> [Reach; 4] {
+        [
+            self.tcp(WEB),
+            self.tcp6(WEB),
+            self.udp(CHAT),
+            self.udp6(CHAT),
+        ]
+    }
+
     /// Opens these services with a fresh packet of the laptop and waits until the server says so.
     #[track_caller]
     pub fn open(&self, services: &[&str]) {
-        let before = self.spad.counted("opened");
-        self.send(&self.laptop.open(services));
-        self.spad.wait_counted("opened", before + 1);
+        self.send_counted(&self.laptop.open(services), "opened");
     }
 
     /// Waits until the port is closed; gives what is seen then.

@@ -12,8 +12,7 @@ use spa_tests::world::World;
 fn a_packet_held_back_too_long_is_stale_and_the_audit_names_its_client() {
     let world = World::new();
     let old = wait::wall().saturating_sub(Duration::from_secs(61));
-    world.send(&world.laptop.seal_at(&open(&["tcp/8080"]), old));
-    world.spad.wait_counted("stale", 1);
+    world.send_counted(&world.laptop.seal_at(&open(&["tcp/8080"]), old), "stale");
     let line = world.spad.wait_audited(&[
         ("event", "refuse"),
         ("client", "laptop"),
@@ -51,8 +50,7 @@ fn of_many_stale_packets_one_a_second_is_looked_at() {
 fn a_packet_from_the_future_is_refused() {
     let world = World::new();
     let ahead = wait::wall().saturating_add(Duration::from_secs(62));
-    world.send(&world.laptop.seal_at(&open(&["tcp/8080"]), ahead));
-    world.spad.wait_counted("future", 1);
+    world.send_counted(&world.laptop.seal_at(&open(&["tcp/8080"]), ahead), "future");
     world.spad.wait_audited(&[
         ("event", "refuse"),
         ("client", "laptop"),
@@ -63,10 +61,7 @@ fn a_packet_from_the_future_is_refused() {
 
 #[test]
 fn clocks_that_differ_within_the_allowed_skew_are_fine() {
-    let world = World::with(&Settings {
-        ttl: "1s",
-        ..Settings::default()
-    });
+    let world = World::with(&Settings::ttl("1s"));
     let span = Duration::from_secs(55);
     for when in [
         wait::wall().saturating_sub(span),
@@ -83,12 +78,13 @@ fn clocks_that_differ_within_the_allowed_skew_are_fine() {
 fn an_older_packet_passes_after_a_newer_one_of_the_same_client() {
     let world = World::new();
     let now = wait::wall();
-    world.send(&world.laptop.seal_at(&open(&["udp/9999"]), now));
-    world.spad.wait_counted("opened", 1);
-    world.send(&world.laptop.seal_at(
-        &open(&["tcp/8080"]),
-        now.saturating_sub(Duration::from_secs(5)),
-    ));
-    world.spad.wait_counted("opened", 2);
+    world.send_counted(&world.laptop.seal_at(&open(&["udp/9999"]), now), "opened");
+    world.send_counted(
+        &world.laptop.seal_at(
+            &open(&["tcp/8080"]),
+            now.saturating_sub(Duration::from_secs(5)),
+        ),
+        "opened",
+    );
     assert_eq!(world.tcp(WEB), Reach::Open, "the network may reorder");
 }

@@ -3,16 +3,13 @@
 use std::time::Duration;
 
 use spa_tests::reach::Reach;
-use spa_tests::settings::{CHAT, Settings, WEB};
+use spa_tests::settings::{Settings, WEB};
 use spa_tests::wait;
 use spa_tests::world::World;
 
 #[test]
 fn a_port_open_when_the_daemon_is_killed_closes_on_time() {
-    let mut world = World::with(&Settings {
-        ttl: "3s",
-        ..Settings::default()
-    });
+    let mut world = World::with(&Settings::ttl("3s"));
     world.open(&["tcp/8080"]);
     let known = wait::now();
     world.spad.kill();
@@ -29,26 +26,10 @@ fn a_port_open_when_the_daemon_is_killed_closes_on_time() {
 fn hidden_ports_stay_hidden_when_the_daemon_is_killed_or_stopped() {
     let mut world = World::new();
     world.spad.kill();
-    assert_eq!(
-        [
-            world.tcp(WEB),
-            world.tcp6(WEB),
-            world.udp(CHAT),
-            world.udp6(CHAT)
-        ],
-        [Reach::Refused; 4]
-    );
+    assert_eq!(world.hidden(), [Reach::Refused; 4]);
     world.spad.start();
     world.spad.stop();
-    assert_eq!(
-        [
-            world.tcp(WEB),
-            world.tcp6(WEB),
-            world.udp(CHAT),
-            world.udp6(CHAT)
-        ],
-        [Reach::Refused; 4]
-    );
+    assert_eq!(world.hidden(), [Reach::Refused; 4]);
 }
 
 #[test]

@@ -37,10 +37,7 @@ fn the_port_closes_when_its_time_is_over() {
 
 #[test]
 fn an_established_connection_lives_on() {
-    let world = World::with(&Settings {
-        ttl: "1s",
-        ..Settings::default()
-    });
+    let world = World::with(&Settings::ttl("1s"));
     world.open(&["tcp/8080"]);
     let mut connection = reach::connection(&world.lab.client, SERVER4.into(), WEB);
     world.wait_closed(WEB);
@@ -74,8 +71,10 @@ fn a_client_gets_the_time_it_asks_for_but_never_more_than_the_maximum() {
         ..Settings::default()
     });
     let sent = wait::now();
-    world.send(&world.laptop.seal(&open_for(&["tcp/8080"], u32::MAX)));
-    world.spad.wait_counted("opened", 1);
+    world.send_counted(
+        &world.laptop.seal(&open_for(&["tcp/8080"], u32::MAX)),
+        "opened",
+    );
     let known = wait::now();
     wait::until_after(sent, Duration::from_millis(1500));
     assert_eq!(

@@ -83,22 +83,13 @@ fn stated_addresses_alone_get_the_grant_wherever_the_packet_came_from() {
 
 #[test]
 fn a_grant_for_one_connection_admits_one_and_a_stray_segment_does_not_use_it_up() {
-    let world = World::with(&Settings {
-        ttl: "20s",
-        ..Settings::default()
-    });
+    let world = World::with(&Settings::ttl("20s"));
     let once = match open(&["tcp/8080"]) {
         Request::Open(open) => Request::Open(Open { once: true, ..open }),
         other => other,
     };
-    world.send(&world.laptop.seal(&once));
-    world.spad.wait_counted("opened", 1);
-    let ends = frame::Ends {
-        from: CLIENT4.into(),
-        to: SERVER4.into(),
-        from_port: 40_001,
-        to_port: WEB,
-    };
+    world.send_counted(&world.laptop.seal(&once), "opened");
+    let ends = frame::Ends::of((CLIENT4, 40_001), (SERVER4, WEB));
     let stray = frame::tcp(ends, pnet::packet::tcp::TcpFlags::ACK);
     tap::inject(&world.lab.client, &[frame::carry(ends, 6, &stray)]);
     let mut first = reach::connection(&world.lab.client, SERVER4.into(), WEB);
@@ -109,10 +100,7 @@ fn a_grant_for_one_connection_admits_one_and_a_stray_segment_does_not_use_it_up(
 
 #[test]
 fn a_grant_for_one_source_port_admits_that_port_alone() {
-    let world = World::with(&Settings {
-        ttl: "20s",
-        ..Settings::default()
-    });
+    let world = World::with(&Settings::ttl("20s"));
     let port = 40_777;
     let bound = match open(&["udp/9999"]) {
         Request::Open(open) => Request::Open(Open {
@@ -121,8 +109,7 @@ fn a_grant_for_one_source_port_admits_that_port_alone() {
         }),
         other => other,
     };
-    world.send(&world.laptop.seal(&bound));
-    world.spad.wait_counted("opened", 1);
+    world.send_counted(&world.laptop.seal(&bound), "opened");
     assert_eq!(world.udp(CHAT), Reach::Refused);
     let heard = world.lab.client.enter(|| {
         let socket = std::net::UdpSocket::bind((CLIENT4, port)).expect("the port");
@@ -137,10 +124,7 @@ fn a_grant_for_one_source_port_admits_that_port_alone() {
 
 #[test]
 fn spa_opens_and_ssh_gets_in() {
-    let world = World::with(&Settings {
-        ttl: "10s",
-        ..Settings::default()
-    });
+    let world = World::with(&Settings::ttl("10s"));
     let sshd = Sshd::start(&world.lab.server, world.lab.path(), SSH);
     world.enrol_spa(SERVER4.into());
     assert!(
@@ -158,8 +142,7 @@ fn spa_opens_and_ssh_gets_in() {
     );
     let done = sshd.ssh(&world.lab.client, SERVER4.into(), "echo inside");
     assert_eq!(done.stdout.trim(), "inside", "{}", done.stderr);
-    world.send(&world.laptop.seal(&close(&["tcp/22"])));
-    world.spad.wait_counted("closed", 1);
+    world.send_counted(&world.laptop.seal(&close(&["tcp/22"])), "closed");
     assert!(
         !sshd.ssh(&world.lab.client, SERVER4.into(), "true").success,
         "after"
@@ -168,10 +151,7 @@ fn spa_opens_and_ssh_gets_in() {
 
 #[test]
 fn spa_opens_over_ipv6_and_for_named_services() {
-    let world = World::with(&Settings {
-        ttl: "10s",
-        ..Settings::default()
-    });
+    let world = World::with(&Settings::ttl("10s"));
     world.enrol_spa(SERVER6.into());
     let opened = world.spa(&["open", "gw:tcp/8080", "--json"]);
     assert_eq!(opened.code, Some(0), "{}{}", opened.stdout, opened.stderr);
@@ -181,10 +161,7 @@ fn spa_opens_over_ipv6_and_for_named_services() {
 
 #[test]
 fn spa_knocks_every_family_the_name_resolves_to() {
-    let world = World::with(&Settings {
-        ttl: "10s",
-        ..Settings::default()
-    });
+    let world = World::with(&Settings::ttl("10s"));
     world.enrol_spa(SERVER4.into());
     let hosts = world.lab.path().join("hosts");
     std::fs::write(
@@ -227,8 +204,7 @@ fn the_packet_that_spa_writes_is_the_packet_that_opens() {
         .collect();
     assert!((160..=512).contains(&packet.len()));
     assert_eq!(world.tcp(WEB), Reach::Refused);
-    world.send(&packet);
-    world.spad.wait_counted("opened", 1);
+    world.send_counted(&packet, "opened");
     assert_eq!(world.tcp(WEB), Reach::Open);
 }
 

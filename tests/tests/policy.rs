@@ -13,9 +13,7 @@ use spa_tests::world::World;
 /// Sends it; it must be refused for this reason, in the counter and in the audit.
 #[track_caller]
 fn refused(world: &World, packet: &[u8], client: &str, reason: &str) {
-    let before = world.spad.counted(reason);
-    world.send(packet);
-    world.spad.wait_counted(reason, before + 1);
+    world.send_counted(packet, reason);
     world
         .spad
         .wait_audited(&[("event", "refuse"), ("client", client), ("reason", reason)]);
@@ -45,10 +43,7 @@ fn a_service_that_is_not_the_clients_refuses_the_whole_packet() {
 
 #[test]
 fn a_disabled_client_is_refused_at_once_and_its_grants_are_closed() {
-    let world = World::with(&Settings {
-        ttl: "30s",
-        ..Settings::default()
-    });
+    let world = World::with(&Settings::ttl("30s"));
     let desk = world.client("desk", "web,ssh,chat", "");
     world.open(&["tcp/8080"]);
     let _ = world.spad.cli(&["client", "disable", "laptop"]).ok();
@@ -94,8 +89,7 @@ fn an_address_outside_the_clients_sources_is_refused() {
         "source_not_allowed",
     );
     let stated = Addresses::new(Some(STRANGER4), None).expect("usable addresses");
-    world.send(&desk.seal(&open_stating(&["tcp/8080"], stated)));
-    world.spad.wait_counted("opened", 1);
+    world.send_counted(&desk.seal(&open_stating(&["tcp/8080"], stated)), "opened");
 }
 
 #[test]
@@ -111,8 +105,10 @@ fn a_client_that_must_state_its_address_is_refused_without() {
         "address_required",
     );
     let stated = Addresses::new(Some(CLIENT4), None).expect("usable addresses");
-    world.send(&world.laptop.seal(&open_stating(&["tcp/8080"], stated)));
-    world.spad.wait_counted("opened", 1);
+    world.send_counted(
+        &world.laptop.seal(&open_stating(&["tcp/8080"], stated)),
+        "opened",
+    );
     assert_eq!(world.tcp(WEB), Reach::Open);
 }
 
@@ -132,8 +128,7 @@ fn a_client_holds_no_more_than_it_may() {
     );
     // What it has it may renew, and give back for something else.
     world.open(&["tcp/8080"]);
-    world.send(&world.laptop.seal(&close(&["tcp/8080"])));
-    world.spad.wait_counted("closed", 1);
+    world.send_counted(&world.laptop.seal(&close(&["tcp/8080"])), "closed");
     world.open(&["tcp/22"]);
 }
 
@@ -145,9 +140,7 @@ fn a_client_that_sends_too_often_is_refused_and_another_is_not() {
     });
     let desk = world.client("desk", "web", "");
     let packets: Vec<_> = (0..20).map(|_| world.laptop.open(&["udp/9999"])).collect();
-    let borrowed: Vec<&[u8]> = packets.iter().map(Vec::as_slice).collect();
-    let knock = (spa_tests::lab::SERVER4, spa_tests::settings::KNOCK).into();
-    spa_tests::attacker::send_all(&world.lab.client, CLIENT4.into(), knock, &borrowed);
+    world.send_all(&packets);
     world.send(&desk.open(&["tcp/8080"]));
     world.spad.wait_counted("rate", 10);
     world.spad.wait_audited(&[
@@ -169,8 +162,7 @@ fn an_open_older_than_the_clients_last_close_is_refused() {
         now.saturating_sub(Duration::from_secs(2)),
     );
     world.open(&["tcp/8080"]);
-    world.send(&world.laptop.seal(&close(&["tcp/8080"])));
-    world.spad.wait_counted("closed", 1);
+    world.send_counted(&world.laptop.seal(&close(&["tcp/8080"])), "closed");
     refused(&world, &earlier, "laptop", "older_than_close");
     assert_eq!(world.tcp(WEB), Reach::Refused);
 }
@@ -184,8 +176,7 @@ fn an_open_older_than_the_last_close_is_refused_after_a_restart_too() {
         now.saturating_sub(Duration::from_secs(2)),
     );
     world.open(&["tcp/8080"]);
-    world.send(&world.laptop.seal(&close(&["tcp/8080"])));
-    world.spad.wait_counted("closed", 1);
+    world.send_counted(&world.laptop.seal(&close(&["tcp/8080"])), "closed");
     world.spad.kill();
     world.spad.start();
     refused(&world, &earlier, "laptop", "older_than_close");
@@ -222,14 +213,10 @@ fn only_invitations_join_and_only_declared_commands_run() {
 
 #[test]
 fn one_client_cannot_close_or_shorten_anothers_grant_at_the_same_address() {
-    let world = World::with(&Settings {
-        ttl: "30s",
-        ..Settings::default()
-    });
+    let world = World::with(&Settings::ttl("30s"));
     let desk = world.client("desk", "web", "");
     world.open(&["tcp/8080"]);
-    world.send(&desk.seal(&open_for(&["tcp/8080"], 1)));
-    world.spad.wait_counted("opened", 2);
+    world.send_counted(&desk.seal(&open_for(&["tcp/8080"], 1)), "opened");
     world
         .spad
         .wait_audited(&[("event", "expire"), ("client", "desk")]);
@@ -238,28 +225,20 @@ fn one_client_cannot_close_or_shorten_anothers_grant_at_the_same_address() {
         Reach::Open,
         "a shorter grant of another ended"
     );
-    world.send(&desk.open(&["tcp/8080"]));
-    world.spad.wait_counted("opened", 3);
-    world.send(&desk.seal(&close(&["tcp/8080"])));
-    world.spad.wait_counted("closed", 1);
+    world.send_counted(&desk.open(&["tcp/8080"]), "opened");
+    world.send_counted(&desk.seal(&close(&["tcp/8080"])), "closed");
     assert_eq!(world.tcp(WEB), Reach::Open, "another closed its own");
-    world.send(&world.laptop.seal(&close(&["tcp/8080"])));
-    world.spad.wait_counted("closed", 2);
+    world.send_counted(&world.laptop.seal(&close(&["tcp/8080"])), "closed");
     assert_eq!(world.tcp(WEB), Reach::Refused, "nobody holds it now");
 }
 
 #[test]
 fn the_longer_of_two_grants_counts_whichever_came_last() {
-    let world = World::with(&Settings {
-        ttl: "1s",
-        ..Settings::default()
-    });
+    let world = World::with(&Settings::ttl("1s"));
     let desk = world.client("desk", "web", "");
-    world.send(&world.laptop.seal(&open_for(&["tcp/8080"], 3)));
-    world.spad.wait_counted("opened", 1);
+    world.send_counted(&world.laptop.seal(&open_for(&["tcp/8080"], 3)), "opened");
     let first = wait::now();
-    world.send(&desk.open(&["tcp/8080"]));
-    world.spad.wait_counted("opened", 2);
+    world.send_counted(&desk.open(&["tcp/8080"]), "opened");
     wait::until_after(first, Duration::from_millis(2200));
     assert_eq!(world.tcp(WEB), Reach::Open);
     world.wait_closed(WEB);
@@ -272,10 +251,7 @@ fn the_longer_of_two_grants_counts_whichever_came_last() {
 
 #[test]
 fn removing_a_client_works_at_once_even_the_last_one() {
-    let world = World::with(&Settings {
-        ttl: "30s",
-        ..Settings::default()
-    });
+    let world = World::with(&Settings::ttl("30s"));
     world.open(&["tcp/8080"]);
     let removed = world.spad.cli(&["client", "remove", "laptop"]).ok();
     assert_eq!(world.wait_closed(WEB), Reach::Refused);
@@ -295,10 +271,7 @@ fn removing_a_client_works_at_once_even_the_last_one() {
 
 #[test]
 fn removing_a_client_works_at_once_when_the_configuration_is_broken() {
-    let world = World::with(&Settings {
-        ttl: "30s",
-        ..Settings::default()
-    });
+    let world = World::with(&Settings::ttl("30s"));
     world.open(&["tcp/8080"]);
     std::fs::write(world.spad.config().join("spad.toml"), "hide = [\"ssh\"\n").expect("spad.toml");
     let _ = world.spad.cli(&["client", "remove", "laptop"]).ok();
@@ -307,10 +280,7 @@ fn removing_a_client_works_at_once_when_the_configuration_is_broken() {
 
 #[test]
 fn a_removed_client_stays_removed_after_a_restart_with_a_broken_configuration() {
-    let mut world = World::with(&Settings {
-        ttl: "1s",
-        ..Settings::default()
-    });
+    let mut world = World::with(&Settings::ttl("1s"));
     world.open(&["tcp/8080"]);
     std::fs::write(world.spad.config().join("spad.toml"), "hide = [\"ssh\"\n").expect("spad.toml");
     let _ = world.spad.cli(&["client", "remove", "laptop"]).ok();
@@ -394,8 +364,7 @@ fn every_audit_line_is_whole_json_with_time_and_number() {
     let world = World::new();
     world.open(&["tcp/8080"]);
     let desk = Identity::new(&world.server_public);
-    world.send(&desk.open(&["tcp/8080"]));
-    world.spad.wait_counted("unknown_key", 1);
+    world.send_counted(&desk.open(&["tcp/8080"]), "unknown_key");
     refused(
         &world,
         &world.laptop.open(&["tcp/23"]),

@@ -15,14 +15,6 @@ use spa_tests::tap::Tap;
 use spa_tests::world::World;
 use spa_tests::{attacker, wait};
 
-/// Grants that end soon, so that a replay has something to open.
-fn short() -> Settings {
-    Settings {
-        ttl: "1s",
-        ..Settings::default()
-    }
-}
-
 /// Waits until a packet counted `since` is a replay, no longer one that the
 /// network doubled. The kernel's timers may end a grant of a second a tick early.
 fn until_a_copy_is_a_replay(since: Instant) {
@@ -31,10 +23,9 @@ fn until_a_copy_is_a_replay(since: Instant) {
 
 /// A world in which this packet was used and its grant is over.
 fn used() -> (World, Vec<u8>) {
-    let world = World::with(&short());
+    let world = World::with(&Settings::ttl("1s"));
     let packet = world.laptop.open(&["tcp/8080"]);
-    world.send(&packet);
-    world.spad.wait_counted("opened", 1);
+    world.send_counted(&packet, "opened");
     let counted = wait::now();
     assert_eq!(world.tcp(WEB), Reach::Open);
     world.wait_closed(WEB);
@@ -57,14 +48,9 @@ fn assert_refused(world: &World, packet: &[u8]) {
 
 #[test]
 fn the_same_packet_at_once_is_a_duplicate_and_renews_nothing() {
-    let world = World::with(&short());
+    let world = World::with(&Settings::ttl("1s"));
     let packet = world.laptop.open(&["tcp/8080"]);
-    let ends = spa_tests::frame::Ends {
-        from: CLIENT4.into(),
-        to: SERVER4.into(),
-        from_port: 41_000,
-        to_port: KNOCK,
-    };
+    let ends = spa_tests::frame::Ends::of((CLIENT4, 41_000), (SERVER4, KNOCK));
     let frame = spa_tests::frame::datagram(ends, &packet);
     spa_tests::tap::inject(&world.lab.client, &[frame.clone(), frame]);
     world.spad.wait_counted("opened", 1);
@@ -74,15 +60,14 @@ fn the_same_packet_at_once_is_a_duplicate_and_renews_nothing() {
 
 #[test]
 fn a_captured_packet_opens_nothing_later() {
-    let world = World::with(&short());
+    let world = World::with(&Settings::ttl("1s"));
     let tap = Tap::start(&world.lab.client);
     world.open(&["tcp/8080"]);
     let opened = wait::now();
     let captured = tap.datagram_to(KNOCK);
     world.wait_closed(WEB);
     until_a_copy_is_a_replay(opened);
-    world.send(&captured);
-    world.spad.wait_counted("replay", 1);
+    world.send_counted(&captured, "replay");
     world.stays_closed(WEB, Duration::from_millis(200));
 }
 
@@ -99,70 +84,70 @@ fn a_captured_packet_opens_nothing_for_another_address() {
     world.stays_closed(WEB, Duration::from_millis(200));
 }
 
-#[test]
-fn a_used_packet_opens_nothing_after_a_restart() {
+/// The used packet is a replay after this too, and a fresh one opens.
+#[track_caller]
+fn still_used_after(what: impl FnOnce(&mut World)) {
     let (mut world, packet) = used();
-    world.spad.stop();
-    world.spad.start();
-    world.send(&packet);
-    world.spad.wait_counted("replay", 1);
+    what(&mut world);
+    world.send_counted(&packet, "replay");
     world.stays_closed(WEB, Duration::from_millis(200));
     world.open(&["tcp/8080"]);
+}
+
+#[test]
+fn a_used_packet_opens_nothing_after_a_restart() {
+    still_used_after(|world| {
+        world.spad.stop();
+        world.spad.start();
+    });
 }
 
 #[test]
 fn a_used_packet_opens_nothing_after_kill_minus_nine() {
-    let (mut world, packet) = used();
-    world.spad.kill();
-    world.spad.start();
-    world.send(&packet);
-    world.spad.wait_counted("replay", 1);
-    world.stays_closed(WEB, Duration::from_millis(200));
-    world.open(&["tcp/8080"]);
+    still_used_after(|world| {
+        world.spad.kill();
+        world.spad.start();
+    });
 }
 
 #[test]
 fn a_packet_used_a_moment_before_kill_minus_nine_opens_nothing() {
-    let mut world = World::with(&short());
+    let mut world = World::with(&Settings::ttl("1s"));
     let packet = world.laptop.open(&["tcp/8080"]);
-    world.send(&packet);
-    world.spad.wait_counted("opened", 1);
+    world.send_counted(&packet, "opened");
     world.spad.kill();
     world.spad.start();
     world.wait_closed(WEB);
+    assert_refused(&world, &packet);
+}
+
+/// The machine crashes after this packet was used, which must not open anything then.
+#[track_caller]
+fn used_before_a_machine_crash(packet: impl FnOnce(&World) -> Vec<u8>) {
+    let mut world = World::with(&Settings::ttl("1s"));
+    // What was written since was not synced: the crash takes it away.
+    let journal = keep(&world);
+    let packet = packet(&world);
+    world.send_counted(&packet, "opened");
+    world.wait_closed(WEB);
+    world.spad.kill();
+    put_back(&journal);
+    world.spad.pretend_new_boot();
+    world.spad.start();
     assert_refused(&world, &packet);
 }
 
 #[test]
 fn a_used_packet_opens_nothing_after_a_machine_crash() {
-    let mut world = World::with(&short());
-    // What was written since was not synced: the crash takes it away.
-    let journal = keep(&world);
-    let packet = world.laptop.open(&["tcp/8080"]);
-    world.send(&packet);
-    world.spad.wait_counted("opened", 1);
-    world.wait_closed(WEB);
-    world.spad.kill();
-    put_back(&journal);
-    world.spad.pretend_new_boot();
-    world.spad.start();
-    assert_refused(&world, &packet);
+    used_before_a_machine_crash(|world| world.laptop.open(&["tcp/8080"]));
 }
 
 #[test]
 fn a_used_packet_of_a_client_fifty_seconds_fast_opens_nothing_after_a_machine_crash() {
-    let mut world = World::with(&short());
-    let journal = keep(&world);
-    let fast = wait::wall().saturating_add(Duration::from_secs(50));
-    let packet = world.laptop.seal_at(&open(&["tcp/8080"]), fast);
-    world.send(&packet);
-    world.spad.wait_counted("opened", 1);
-    world.wait_closed(WEB);
-    world.spad.kill();
-    put_back(&journal);
-    world.spad.pretend_new_boot();
-    world.spad.start();
-    assert_refused(&world, &packet);
+    used_before_a_machine_crash(|world| {
+        let fast = wait::wall().saturating_add(Duration::from_secs(50));
+        world.laptop.seal_at(&open(&["tcp/8080"]), fast)
+    });
 }
 
 #[test]
@@ -187,7 +172,7 @@ fn honest_packets_pass_again_soon_after_a_machine_crash() {
     // made it with the usual skew of a minute.
     let mut world = World::with(&Settings {
         max_skew: "1s",
-        ..short()
+        ..Settings::ttl("1s")
     });
     let _ = world.spad.cli(&["replay", "reset", "--yes"]).ok();
     world.spad.kill();
@@ -201,20 +186,18 @@ fn honest_packets_pass_again_soon_after_a_machine_crash() {
 
 #[test]
 fn honest_packets_pass_at_once_after_a_clean_stop_and_a_new_boot() {
-    let (mut world, packet) = used();
-    world.spad.stop();
-    world.spad.pretend_new_boot();
-    world.spad.start();
-    world.send(&packet);
-    world.spad.wait_counted("replay", 1);
-    world.open(&["tcp/8080"]);
+    still_used_after(|world| {
+        world.spad.stop();
+        world.spad.pretend_new_boot();
+        world.spad.start();
+    });
 }
 
 #[test]
 fn a_used_packet_opens_nothing_after_max_skew_was_raised() {
     let settings = Settings {
         max_skew: "1s",
-        ..short()
+        ..Settings::ttl("1s")
     };
     let world = World::with(&settings);
     let packet = world.laptop.open(&["tcp/8080"]);
@@ -224,11 +207,10 @@ fn a_used_packet_opens_nothing_after_max_skew_was_raised() {
     world.wait_closed(WEB);
     wait::until_after(sent, Duration::from_millis(2500));
     // Another packet gives the cache occasion to forget the first.
-    world.send(&world.laptop.open(&["udp/9999"]));
-    world.spad.wait_counted("opened", 2);
+    world.send_counted(&world.laptop.open(&["udp/9999"]), "opened");
     world.spad.configure(&Settings {
         max_skew: "60s",
-        ..short()
+        ..Settings::ttl("1s")
     });
     world.spad.reload();
     assert_refused(&world, &packet);
@@ -236,24 +218,14 @@ fn a_used_packet_opens_nothing_after_max_skew_was_raised() {
 
 #[test]
 fn used_packets_open_nothing_after_the_cache_was_full() {
-    let world = World::with(&short());
+    let world = World::with(&Settings::ttl("1s"));
     let start = wait::wall();
     let at = |index: u64| start.saturating_add(Duration::from_millis(index));
     let packets: Vec<Vec<u8>> = (0..1100)
         .map(|index| world.laptop.seal_at(&open(&["tcp/8080"]), at(index)))
         .collect();
     for batch in packets.chunks(50) {
-        let before: u64 = world.spad.verdicts().values().sum();
-        let borrowed: Vec<&[u8]> = batch.iter().map(Vec::as_slice).collect();
-        attacker::send_all(
-            &world.lab.client,
-            CLIENT4.into(),
-            (SERVER4, KNOCK).into(),
-            &borrowed,
-        );
-        wait::soon("all get their verdict", || {
-            (world.spad.verdicts().values().sum::<u64>() >= before + 50).then_some(())
-        });
+        world.send_all(batch);
     }
     world.wait_closed(WEB);
     for packet in [
@@ -277,27 +249,27 @@ fn the_head_of_a_used_packet_with_another_rest_opens_nothing() {
 
 #[test]
 fn the_same_nonce_is_refused_whatever_stands_in_the_packet() {
-    let world = World::with(&short());
+    let world = World::with(&Settings::ttl("1s"));
     let randomness = Randomness {
         nonce: [7; 24],
         length: 0,
     };
     let now = wait::wall();
-    world.send(
+    world.send_counted(
         &world
             .laptop
             .seal_with(&open(&["tcp/8080"]), now, &randomness),
+        "opened",
     );
-    world.spad.wait_counted("opened", 1);
     until_a_copy_is_a_replay(wait::now());
     world.wait_closed(WEB);
     let later = now.saturating_add(Duration::from_secs(1));
-    world.send(
+    world.send_counted(
         &world
             .laptop
             .seal_with(&open(&["udp/9999"]), later, &randomness),
+        "replay",
     );
-    world.spad.wait_counted("replay", 1);
     assert_eq!(world.udp(CHAT), Reach::Refused);
 }
 
@@ -314,11 +286,10 @@ fn a_removed_client_that_is_added_again_brings_no_old_packet_back() {
 
 #[test]
 fn a_refused_packet_is_used_up_too() {
-    let world = World::with(&short());
+    let world = World::with(&Settings::ttl("1s"));
     let future = wait::wall().saturating_add(Duration::from_secs(62));
     let packet = world.laptop.seal_at(&open(&["tcp/8080"]), future);
-    world.send(&packet);
-    world.spad.wait_counted("future", 1);
+    world.send_counted(&packet, "future");
     wait::until_after(wait::now(), Duration::from_millis(3000));
     // Now its time would be right.
     assert!(future.abs_diff(wait::wall()) < Duration::from_secs(60));
@@ -327,14 +298,14 @@ fn a_refused_packet_is_used_up_too() {
 
 #[test]
 fn packets_of_the_first_and_the_last_moment_are_refused_and_harm_nothing() {
-    let world = World::with(&short());
+    let world = World::with(&Settings::ttl("1s"));
     for (micros, reason) in [(0, "stale"), (u64::MAX, "future")] {
-        world.send(
+        world.send_counted(
             &world
                 .laptop
                 .seal_at(&open(&["tcp/8080"]), Timestamp::from_micros(micros)),
+            reason,
         );
-        world.spad.wait_counted(reason, 1);
     }
     assert_eq!(world.tcp(WEB), Reach::Refused);
     world.open(&["tcp/8080"]);

@@ -9,10 +9,7 @@ use spa_tests::wait;
 use spa_tests::world::World;
 
 fn patient() -> Settings {
-    Settings {
-        ttl: "30s",
-        ..Settings::default()
-    }
+    Settings::ttl("30s")
 }
 
 #[test]
@@ -28,8 +25,7 @@ fn open_grants_survive_a_restart_with_their_holder() {
         grants.contains("laptop") && grants.contains("tcp/8080"),
         "{grants}"
     );
-    world.send(&world.laptop.seal(&close(&["tcp/8080"])));
-    world.spad.wait_counted("closed", 1);
+    world.send_counted(&world.laptop.seal(&close(&["tcp/8080"])), "closed");
     assert_eq!(
         world.tcp(WEB),
         Reach::Refused,
@@ -64,8 +60,7 @@ fn open_grants_survive_a_reload_and_a_hangup() {
 fn a_restart_does_not_make_a_grant_last_longer() {
     let mut world = World::with(&patient());
     let sent = wait::now();
-    world.send(&world.laptop.seal(&open_for(&["tcp/8080"], 4)));
-    world.spad.wait_counted("opened", 1);
+    world.send_counted(&world.laptop.seal(&open_for(&["tcp/8080"], 4)), "opened");
     let known = wait::now();
     world.spad.stop();
     world.spad.start();
@@ -86,8 +81,7 @@ fn a_restart_does_not_make_a_grant_last_longer() {
 fn a_grant_of_a_client_removed_while_stopped_is_closed_at_start() {
     let mut world = World::with(&patient());
     let desk = world.client("desk", "chat", "");
-    world.send(&desk.open(&["udp/9999"]));
-    world.spad.wait_counted("opened", 1);
+    world.send_counted(&desk.open(&["udp/9999"]), "opened");
     assert_eq!(world.udp(CHAT), Reach::Open);
     world.spad.stop();
     let _ = world.spad.cli(&["client", "remove", "desk"]).ok();

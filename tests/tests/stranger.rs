@@ -10,7 +10,7 @@ use pnet::packet::Packet;
 use pnet::packet::ethernet::{EtherTypes, EthernetPacket};
 use pnet::packet::ipv4::Ipv4Packet;
 use spa_keys::ServerSecret;
-use spa_tests::attacker::{self, copy_head, forge};
+use spa_tests::attacker::{copy_head, forge};
 use spa_tests::identity::Identity;
 use spa_tests::lab::{CLIENT4, CLIENT6, SERVER_MAC, SERVER4, SERVER6};
 use spa_tests::namespace::Namespace;
@@ -26,15 +26,7 @@ const CLOSED: u16 = 40_404;
 #[test]
 fn without_a_packet_every_hidden_port_is_closed() {
     let world = World::new();
-    assert_eq!(
-        [
-            world.tcp(WEB),
-            world.tcp6(WEB),
-            world.udp(CHAT),
-            world.udp6(CHAT)
-        ],
-        [Reach::Refused; 4]
-    );
+    assert_eq!(world.hidden(), [Reach::Refused; 4]);
     assert_eq!([world.echoes[0].heard(), world.echoes[1].heard()], [0, 0]);
 }
 
@@ -44,12 +36,7 @@ fn a_sweep_over_all_ports_opens_nothing() {
         answer: "drop",
         ..Settings::default()
     });
-    let ends = |to_port| frame::Ends {
-        from: CLIENT4.into(),
-        to: SERVER4.into(),
-        from_port: 50_500,
-        to_port,
-    };
+    let ends = |to_port| frame::Ends::of((CLIENT4, 50_500), (SERVER4, to_port));
     for ports in (1..=u16::MAX).collect::<Vec<_>>().chunks(4096) {
         let frames: Vec<_> = ports
             .iter()
@@ -73,8 +60,7 @@ fn a_sweep_over_all_ports_opens_nothing() {
 fn the_packet_of_an_unknown_key_opens_nothing() {
     let world = World::new();
     let unknown = Identity::new(&world.server_public);
-    world.send(&unknown.open(&["tcp/8080"]));
-    world.spad.wait_counted("unknown_key", 1);
+    world.send_counted(&unknown.open(&["tcp/8080"]), "unknown_key");
     assert_eq!(world.tcp(WEB), Reach::Refused);
 }
 
@@ -82,8 +68,7 @@ fn the_packet_of_an_unknown_key_opens_nothing() {
 fn a_packet_for_another_server_opens_nothing() {
     let world = World::new();
     let other = Identity::new(&ServerSecret::generate().expect("a key").public());
-    world.send(&other.open(&["tcp/8080"]));
-    world.spad.wait_counted("head_tag", 1);
+    world.send_counted(&other.open(&["tcp/8080"]), "head_tag");
     assert_eq!(world.tcp(WEB), Reach::Refused);
 }
 
@@ -91,11 +76,9 @@ fn a_packet_for_another_server_opens_nothing() {
 fn a_genuine_head_with_anything_behind_it_opens_nothing() {
     let world = World::new();
     let genuine = world.laptop.open(&["tcp/8080"]);
-    world.send(&copy_head(&genuine));
-    world.spad.wait_counted("hmac", 1);
+    world.send_counted(&copy_head(&genuine), "hmac");
     assert_eq!(world.tcp(WEB), Reach::Refused);
-    world.send(&genuine);
-    world.spad.wait_counted("opened", 1);
+    world.send_counted(&genuine, "opened");
     assert_eq!(world.tcp(WEB), Reach::Open, "the owner is not locked out");
 }
 
@@ -104,13 +87,7 @@ fn random_bytes_are_counted_and_leave_no_line() {
     let world = World::new();
     let lines = world.spad.audit().len();
     let forged: Vec<Vec<u8>> = (0..200).map(|index| forge(160 + index)).collect();
-    let borrowed: Vec<&[u8]> = forged.iter().map(Vec::as_slice).collect();
-    attacker::send_all(
-        &world.lab.client,
-        CLIENT4.into(),
-        (SERVER4, KNOCK).into(),
-        &borrowed,
-    );
+    world.send_all(&forged);
     world.spad.wait_counted("head_tag", 200);
     assert_eq!(world.spad.audit().len(), lines);
     // Too short and too long ones never leave the kernel.
@@ -234,12 +211,7 @@ fn a_stranger_cannot_tell_hidden_ports_from_closed_ones() {
 #[test]
 fn a_genuine_packet_gets_the_same_answer_as_any_other() {
     let world = World::new();
-    let ends = |to_port| frame::Ends {
-        from: CLIENT4.into(),
-        to: SERVER4.into(),
-        from_port: 50_506,
-        to_port,
-    };
+    let ends = |to_port| frame::Ends::of((CLIENT4, 50_506), (SERVER4, to_port));
     let genuine = world.laptop.open(&["tcp/8080"]);
     let other = forge(genuine.len());
     // An answer quotes the packet: of equal lengths, cut to what all quotes share.

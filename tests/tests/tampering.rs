@@ -1,11 +1,10 @@
 //! A packet that was touched on its way opens nothing; the untouched one still does.
 
 use spa_proto::{Randomness, limits};
-use spa_tests::attacker::{self, flip};
+use spa_tests::attacker::flip;
 use spa_tests::identity::open;
-use spa_tests::lab::{CLIENT4, SERVER4};
 use spa_tests::reach::Reach;
-use spa_tests::settings::{KNOCK, WEB};
+use spa_tests::settings::WEB;
 use spa_tests::wait;
 use spa_tests::world::World;
 
@@ -23,17 +22,8 @@ fn no_packet_with_any_one_bit_flipped_opens_anything() {
     let flipped: Vec<Vec<u8>> = (0..bits).map(|bit| flip(&packet, bit)).collect();
     let mut sent = 0;
     for batch in flipped.chunks(64) {
-        let borrowed: Vec<&[u8]> = batch.iter().map(Vec::as_slice).collect();
-        attacker::send_all(
-            &world.lab.client,
-            CLIENT4.into(),
-            (SERVER4, KNOCK).into(),
-            &borrowed,
-        );
+        world.send_all(batch);
         sent += u64::try_from(batch.len()).expect("a count");
-        wait::soon("all get their verdict", || {
-            (world.spad.verdicts().values().sum::<u64>() >= sent).then_some(())
-        });
     }
     let verdicts = world.spad.verdicts();
     let head = u64::try_from(limits::HEAD * 8).expect("a count");
@@ -41,8 +31,7 @@ fn no_packet_with_any_one_bit_flipped_opens_anything() {
     assert_eq!(verdicts.get("hmac"), Some(&(sent - head)), "{verdicts:?}");
     assert_eq!(verdicts.values().sum::<u64>(), sent, "{verdicts:?}");
     assert_eq!(world.tcp(WEB), Reach::Refused);
-    world.send(&packet);
-    world.spad.wait_counted("opened", 1);
+    world.send_counted(&packet, "opened");
     assert_eq!(
         world.tcp(WEB),
         Reach::Open,
@@ -75,6 +64,5 @@ fn a_packet_made_longer_or_shorter_opens_nothing() {
     }
     world.spad.wait_counted("hmac", 4);
     assert_eq!(world.tcp(WEB), Reach::Refused);
-    world.send(&packet);
-    world.spad.wait_counted("opened", 1);
+    world.send_counted(&packet, "opened");
 }

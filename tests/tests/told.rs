@@ -84,10 +84,7 @@ fn the_status_tells_of_a_refused_reload_until_one_is_taken() {
 #[test]
 fn a_client_whose_file_cannot_be_changed_is_served_no_more_and_what_ends_that_is_told() {
     for verb in ["disable", "remove"] {
-        let world = World::with(&Settings {
-            ttl: "60s",
-            ..Settings::default()
-        });
+        let world = World::with(&Settings::ttl("60s"));
         world.open(&["tcp/8080"]);
         let ended = with_files_locked(&world, &["client", verb, "laptop"]);
         assert_eq!(ended.code, Some(1), "{verb}: {}", ended.stderr);
