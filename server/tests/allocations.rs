@@ -1,4 +1,4 @@
-//! What a forged packet, and what a client, costs in memory.
+//! What a refused packet, and what a client, costs in memory.
 
 #![forbid(unsafe_code)]
 #![expect(
@@ -6,6 +6,9 @@
     reason = "the whole crate is tests; clippy.toml exempts only #[test] functions themselves"
 )]
 
+#[path = "../src/capture/craft.rs"]
+#[expect(dead_code, reason = "the tests of the capture use the rest")]
+mod craft;
 #[path = "engine/world.rs"]
 #[expect(dead_code, reason = "the stories in tests/engine use the rest")]
 mod world;
@@ -15,25 +18,31 @@ use std::sync::Arc;
 
 use allocation_counter::measure;
 use spa_keys::{ClientSecret, ServerSecret};
-use spad::capture::Datagram;
+use spad::capture::frame;
 use spad::clients::{ClientSecrets, Clients};
-use spad::config::ClientKey;
+use spad::config::{ClientConfig, ClientKey};
 use spad::verdict::{Class, Reason, Verdict};
 
 use world::*;
 
-/// Judged again and again, the packet allocates nothing and has no effect.
+/// Read and judged again and again, the packet allocates nothing and has no effect.
 #[track_caller]
-fn costs_nothing(world: &mut World, packet: &[u8], expected: Reason) {
+fn costs_nothing(world: &mut World, from: &str, packet: &[u8], expected: Reason) {
     assert_eq!(expected.class(), Class::Counted);
-    let source: SocketAddr = "198.51.100.7:4000".parse().unwrap();
-    let datagram = Datagram::assume(source, source, 1, packet);
+    let source = SocketAddr::new(ip(from), 4000);
+    let (ethertype, bytes) =
+        craft::packet(source, "203.0.113.1:62201".parse().unwrap(), &[], packet);
     let before = world.engine.counters().get(expected);
     let mut effects = Vec::new();
     let now = world.now;
     let cost = measure(|| {
         for _ in 0..100 {
-            let _ = world.engine.packet(&datagram, now, &mut effects);
+            match frame::parse(ethertype, 1, &bytes) {
+                Ok(datagram) => {
+                    let _ = world.engine.packet(&datagram, now, &mut effects);
+                }
+                Err(fault) => world.engine.frame_fault(fault),
+            }
         }
     });
     assert_eq!(cost.count_total, 0, "{expected:?}");
@@ -48,12 +57,28 @@ fn costs_nothing(world: &mut World, packet: &[u8], expected: Reason) {
     world.verdicts.extend(vec![verdict; 100]);
 }
 
-#[test]
-fn a_forged_packet_allocates_nothing() {
-    let mut world = World::new();
+fn number(number: u64) -> ClientConfig {
+    let mut secret = [7; 32];
+    secret[..8].copy_from_slice(&number.to_be_bytes());
+    let key = ClientKey::Public(ClientSecret::from_bytes(secret).public());
+    client(&format!("client-{number:09}"), key, &["ssh", "web"])
+}
+
+/// The laptop and so many others.
+fn world_of(others: u64) -> World {
+    World::with(|config| {
+        config
+            .clients
+            .retain(|client| client.name.as_str() == "laptop");
+        config.clients.extend((0..others).map(number));
+    })
+}
+
+fn a_refused_packet_allocates_nothing(others: u64) {
+    let mut world = world_of(others);
     let request = open_for(&["tcp/22"], 0);
-    costs_nothing(&mut world, &[0x55; 300], Reason::HeadTag);
-    costs_nothing(&mut world, &[0x55; 100], Reason::Length);
+    costs_nothing(&mut world, THERE, &[0x55; 300], Reason::HeadTag);
+    costs_nothing(&mut world, THERE, &[0x55; 100], Reason::Frame);
 
     let stranger = Peer::pair([9; 32]);
     let randomness = world.randomness();
@@ -66,20 +91,39 @@ fn a_forged_packet_allocates_nothing() {
         now,
         &randomness,
     );
-    costs_nothing(&mut world, &unknown.unwrap(), Reason::UnknownKey);
+    costs_nothing(&mut world, THERE, &unknown.unwrap(), Reason::UnknownKey);
 
     // A head that is right, even the first one of its client, before its keys were computed.
     let mut forged = world.seal(laptop, &request);
-    *forged.last_mut().unwrap() ^= 1;
-    costs_nothing(&mut world, &forged, Reason::Hmac);
+    forged[100] ^= 1;
+    costs_nothing(&mut world, THERE, &forged, Reason::Hmac);
 
-    let used = world.seal(laptop, &request);
+    // Captured while they were fresh: as they were, and with another body.
+    let mut used = world.seal(laptop, &request);
     world.receive(HERE, &used);
-    costs_nothing(&mut world, &used, Reason::Replay);
+    costs_nothing(&mut world, HERE, &used, Reason::Duplicate);
+    costs_nothing(&mut world, THERE, &used, Reason::Replay);
+    used[100] ^= 1;
+    costs_nothing(&mut world, THERE, &used, Reason::Replay);
 
     let stale = world.seal_at(laptop, &request, now.saturating_sub(seconds(1000)));
     assert_eq!(world.receive(HERE, &stale), Some(Reason::Stale));
-    costs_nothing(&mut world, &stale, Reason::StaleUnnamed);
+    costs_nothing(&mut world, THERE, &stale, Reason::StaleUnnamed);
+
+    let (replay, _) = world.engine.never_twice();
+    replay.raise_all(now);
+    let below = world.seal_at(laptop, &request, now);
+    costs_nothing(&mut world, THERE, &below, Reason::BelowFloorUnnamed);
+}
+
+#[test]
+fn a_refused_packet_allocates_nothing_with_one_client() {
+    a_refused_packet_allocates_nothing(0);
+}
+
+#[test]
+fn a_refused_packet_allocates_nothing_with_a_thousand_clients() {
+    a_refused_packet_allocates_nothing(999);
 }
 
 #[test]
@@ -89,14 +133,7 @@ fn a_hundred_thousand_clients_fit_in_a_hundred_mebibytes() {
     let mut kept = None;
     let cost = measure(|| {
         let mut config = config();
-        config.clients = (0..CLIENTS)
-            .map(|number| {
-                let mut secret = [7; 32];
-                secret[..8].copy_from_slice(&number.to_be_bytes());
-                let key = ClientKey::Public(ClientSecret::from_bytes(secret).public());
-                client(&format!("client-{number:09}"), key, &["ssh", "web"])
-            })
-            .collect();
+        config.clients = (0..CLIENTS).map(number).collect();
         config.clients.shrink_to_fit();
         let server = Arc::new(ServerSecret::from_bytes(SERVER));
         let mut clients = Clients::build(
