@@ -1,16 +1,23 @@
-//! How key ids are spread over the table of clients; pure.
+//! How key ids are spread over tables; pure.
 
-use std::hash::{BuildHasher, Hasher};
+use std::hash::{BuildHasher, Hasher, RandomState};
 
 /// Key ids are pseudo-random already, and whoever does not know the server's
 /// public key cannot choose them; a multiplication with a random key spreads
-/// them over the table.
+/// them over a table.
 #[derive(Clone, Copy)]
-pub(super) struct KeyIdHash(pub(super) u64);
+pub(crate) struct KeyIdHash(pub(super) u64);
 
-pub(super) struct KeyIdHasher {
+pub(crate) struct KeyIdHasher {
     seed: u64,
     state: u64,
+}
+
+/// With a random key.
+impl Default for KeyIdHash {
+    fn default() -> Self {
+        Self(RandomState::new().hash_one(()))
+    }
 }
 
 impl BuildHasher for KeyIdHash {
@@ -39,6 +46,9 @@ impl Hasher for KeyIdHasher {
             self.state = half(low) ^ half(high);
         }
     }
+
+    /// How many bytes follow: always a key id's, which need not be mixed in.
+    fn write_usize(&mut self, _: usize) {}
 
     fn finish(&self) -> u64 {
         self.state

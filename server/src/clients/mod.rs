@@ -10,6 +10,7 @@ mod error;
 mod hash;
 
 pub use error::ClientsError;
+pub(crate) use hash::KeyIdHash;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -19,7 +20,6 @@ use spa_keys::{ClientPublic, HeadKeys, KeyId, PacketKeys, PreSharedKey, ServerSe
 use spa_proto::{Identified, IdentifyError, Service, identify};
 
 use crate::config::{ClientConfig, ClientKey, ClientName, Config, ServiceName};
-use hash::KeyIdHash;
 
 /// The clients' secrets, read from the state directory.
 #[derive(Debug, Default)]

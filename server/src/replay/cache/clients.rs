@@ -6,10 +6,12 @@ use std::collections::{BinaryHeap, HashMap};
 use spa_keys::KeyId;
 use spa_proto::Timestamp;
 
+use crate::clients::KeyIdHash;
+
 /// All key ids that ever recorded a packet or hold a floor.
 #[derive(Default)]
 pub(super) struct Clients {
-    index: HashMap<KeyId, u32>,
+    index: HashMap<KeyId, u32, KeyIdHash>,
     rows: Vec<Client>,
 }
 

@@ -4,7 +4,7 @@
 //! costs one hash and one comparison, however many there are; the hash is
 //! keyed at random, so that nobody can choose nonces that collide.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ impl Entries {
 
     /// The slot of this packet.
     pub(super) fn find(&self, client: u32, nonce: &[u8; 24]) -> Option<u32> {
-        let hash = self.hasher.hash_one((client, nonce));
+        let hash = hash_of(&self.hasher, client, nonce);
         self.places
             .find(hash, |slot| is_at(&self.slots, *slot, client, nonce))
             .copied()
@@ -87,9 +87,9 @@ impl Entries {
             hasher,
             ..
         } = self;
-        let hash = hasher.hash_one((client, nonce));
+        let hash = hash_of(hasher, client, nonce);
         places.insert_unique(hash, slot, |slot| match get(slots, *slot) {
-            Some(entry) => hasher.hash_one((entry.client, &entry.nonce)),
+            Some(entry) => hash_of(hasher, entry.client, &entry.nonce),
             None => 0,
         });
         slot
@@ -100,7 +100,7 @@ impl Entries {
         let Some(entry) = get(&self.slots, slot).copied() else {
             return;
         };
-        let hash = self.hasher.hash_one((entry.client, &entry.nonce));
+        let hash = hash_of(&self.hasher, entry.client, &entry.nonce);
         if let Ok(place) = self.places.find_entry(hash, |other| *other == slot) {
             place.remove();
             self.free.push(slot);
@@ -120,6 +120,14 @@ fn get(slots: &[Entry], slot: u32) -> Option<&Entry> {
 
 fn is_at(slots: &[Entry], slot: u32, client: u32, nonce: &[u8; 24]) -> bool {
     get(slots, slot).is_some_and(|entry| entry.client == client && entry.nonce == *nonce)
+}
+
+/// Of the bytes alone: std would hash the nonce's length too.
+fn hash_of(hasher: &RandomState, client: u32, nonce: &[u8; 24]) -> u64 {
+    let mut state = hasher.build_hasher();
+    state.write(nonce);
+    state.write_u32(client);
+    state.finish()
 }
 
 /// 32 bits of a keyed hash of the address.
