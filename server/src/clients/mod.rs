@@ -30,9 +30,13 @@ pub struct ClientSecrets {
     pub pre_shared: HashMap<ClientName, PreSharedKey>,
 }
 
-/// Which key of which client, at which of the server's keys.
+/// Which key of which client, at which of the server's keys. It names the client
+/// too, so that a packet that is refused before its HMAC never touches the entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeyIndex(u32);
+pub struct KeyIndex {
+    entry: u32,
+    client: u32,
+}
 
 struct Entry {
     id: KeyId,
@@ -62,7 +66,10 @@ pub struct Clients {
     config: Arc<Config>,
     servers: Vec<(Arc<ServerSecret>, HeadKeys)>,
     secrets: ClientSecrets,
+    /// In the order of their clients.
     entries: Vec<Entry>,
+    /// Where each client's entries begin, and after the last where they all end.
+    starts: Vec<u32>,
     by_id: HashMap<KeyId, KeyIndex, KeyIdHash>,
     by_port: BTreeMap<Service, ServiceName>,
     disabled: BTreeSet<usize>,
@@ -100,6 +107,7 @@ impl Clients {
             servers,
             secrets,
             entries: Vec::new(),
+            starts: Vec::with_capacity(config.clients.len().saturating_add(1)),
             by_id: HashMap::with_hasher(KeyIdHash(u64::from_ne_bytes(seed))),
             by_port,
             disabled: BTreeSet::new(),
@@ -107,6 +115,7 @@ impl Clients {
             config: Arc::clone(&config),
         };
         for (index, client) in config.clients.iter().enumerate() {
+            clients.starts.push(clients.next_place());
             if client.pre_shared_key && !clients.secrets.pre_shared.contains_key(&client.name) {
                 return Err(ClientsError::NoPreSharedKey(client.name.clone()));
             }
@@ -114,8 +123,13 @@ impl Clients {
                 clients.add(index, client, key)?;
             }
         }
+        clients.starts.push(clients.next_place());
         clients.entries.shrink_to_fit();
         Ok(clients)
+    }
+
+    fn next_place(&self) -> u32 {
+        u32::try_from(self.entries.len()).unwrap_or(u32::MAX)
     }
 
     fn add(
@@ -143,7 +157,10 @@ impl Clients {
                     (shared.key_id(&server_public), Secret::Shared)
                 }
             };
-            let place = KeyIndex(u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
+            let place = KeyIndex {
+                entry: self.next_place(),
+                client: u32::try_from(index).unwrap_or(u32::MAX),
+            };
             if let Some(other) = self.by_id.insert(id, place) {
                 let first = self
                     .client_of(other)
@@ -156,7 +173,7 @@ impl Clients {
             }
             self.entries.push(Entry {
                 id,
-                client: u32::try_from(index).unwrap_or(u32::MAX),
+                client: place.client,
                 server: u8::try_from(server).unwrap_or(u8::MAX),
                 secret,
                 keys: Lazy::NotYet,
@@ -204,8 +221,7 @@ impl Clients {
     /// The index of the client whose key this is.
     #[must_use]
     pub fn client_of(&self, key: KeyIndex) -> Option<usize> {
-        let entry = self.entries.get(usize::try_from(key.0).ok()?)?;
-        usize::try_from(entry.client).ok()
+        usize::try_from(key.client).ok()
     }
 
     /// The client with this index.
@@ -224,14 +240,11 @@ impl Clients {
     /// Every key id of the client with this index.
     #[must_use]
     pub fn ids_of(&self, client: usize) -> Vec<KeyId> {
-        // Entries stand in the order of their clients.
-        let of = |entry: &Entry| usize::try_from(entry.client).unwrap_or(usize::MAX);
-        let start = self.entries.partition_point(|entry| of(entry) < client);
-        let entries = self.entries.iter().skip(start);
-        entries
-            .take_while(|entry| of(entry) == client)
-            .map(|entry| entry.id)
-            .collect()
+        let start = |index: usize| usize::try_from(*self.starts.get(index)?).ok();
+        let range = start(client).zip(start(client.saturating_add(1)));
+        let entries = range.and_then(|(start, end)| self.entries.get(start..end));
+        let entries = entries.unwrap_or_default().iter();
+        entries.map(|entry| entry.id).collect()
     }
 
     /// Whether the client may send packets at all, but for its expiry.
@@ -267,7 +280,11 @@ impl Clients {
     /// The keys that a packet of this key is authenticated with. Computed the first
     /// time, which costs an X25519; `None` where they cannot be.
     pub(crate) fn keys(&mut self, key: KeyIndex) -> Option<&PacketKeys> {
-        let entry = self.entries.get_mut(usize::try_from(key.0).ok()?)?;
+        self.keys_at(usize::try_from(key.entry).ok()?)
+    }
+
+    fn keys_at(&mut self, place: usize) -> Option<&PacketKeys> {
+        let entry = self.entries.get_mut(place)?;
         if matches!(entry.keys, Lazy::NotYet) {
             let keys = compute(&self.config, &self.servers, &self.secrets, entry);
             entry.keys = keys.map_or(Lazy::Never, Lazy::Ready);
@@ -281,13 +298,10 @@ impl Clients {
     /// Computes the keys of up to `count` more clients. False when all are done.
     pub fn warm(&mut self, count: usize) -> bool {
         for _ in 0..count {
-            let Ok(next) = u32::try_from(self.warmed) else {
-                return false;
-            };
             if self.warmed >= self.entries.len() {
                 return false;
             }
-            let _ = self.keys(KeyIndex(next));
+            let _ = self.keys_at(self.warmed);
             self.warmed = self.warmed.saturating_add(1);
         }
         self.warmed < self.entries.len()

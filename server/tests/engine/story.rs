@@ -307,3 +307,21 @@ fn a_packet_whose_record_cannot_be_written_is_refused_for_that() {
     world.hold = false;
     assert_eq!(world.receive(THERE, &packet), Some(Reason::Replay));
 }
+
+#[test]
+fn a_close_with_one_key_of_a_client_withdraws_what_its_other_key_opened() {
+    let mut world = World::with(|config| {
+        let desk = config.clients.remove(0);
+        config.clients[0].keys.extend(desk.keys);
+    });
+    let request = open_for(&["tcp/22"], 0);
+    let keys: [fn(&World) -> &Peer; 2] = [laptop, desk];
+    for (one, other) in [(keys[0], keys[1]), (keys[1], keys[0])] {
+        assert_eq!(world.send(one, &request), Reason::Opened);
+        assert_eq!(world.send(phone, &close(&["tcp/22"])), Reason::Closed);
+        assert!(world.is_open(HERE, "tcp/22"), "another client's");
+        assert_eq!(world.send(other, &close(&["tcp/22"])), Reason::Closed);
+        assert!(!world.is_open(HERE, "tcp/22"));
+        world.pass(seconds(1));
+    }
+}
