@@ -52,7 +52,7 @@ pub(super) struct Waiting {
 impl Engine {
     pub(super) fn act(
         &mut self,
-        permit: &Permit,
+        permit: Permit,
         sender: Sender,
         datagram: &Datagram<'_>,
         now: Now,
@@ -61,16 +61,15 @@ impl Engine {
         let arrival = Arrival::of(&self.clients, datagram, now, sender);
         match permit {
             Permit::Open(permit) => self.open(permit, arrival, effects),
-            Permit::Close(permit) => self.close(permit, arrival, effects),
+            Permit::Close(permit) => self.close(&permit, arrival, effects),
         }
     }
 
-    fn open(&mut self, permit: &OpenPermit, arrival: Arrival, effects: &mut Vec<Effect>) -> Judged {
-        let change = self.grants.open(permit, arrival.at.boot);
+    fn open(&mut self, permit: OpenPermit, arrival: Arrival, effects: &mut Vec<Effect>) -> Judged {
+        let change = self.grants.open(&permit, arrival.at.boot);
         let id = change.id;
         effects.push(Effect::Firewall(change));
-        let elements = permit.elements().to_vec();
-        self.wait_for(id, arrival, Reason::Opened, elements)
+        self.wait_for(id, arrival, Reason::Opened, permit.into_elements())
     }
 
     fn close(

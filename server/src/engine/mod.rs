@@ -127,7 +127,7 @@ impl Engine {
         let way = self.way(datagram, now);
         effects.extend(self.records.drain(..).map(Effect::Record));
         match way {
-            Ok((permit, sender)) => self.act(&permit, sender, datagram, now, effects),
+            Ok((permit, sender)) => self.act(permit, sender, datagram, now, effects),
             Err(stopped) => Judged::Verdict(self.stop(stopped, datagram, now, effects)),
         }
     }

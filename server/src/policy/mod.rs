@@ -94,6 +94,12 @@ impl OpenPermit {
     pub fn elements(&self) -> &[(Element, Duration)] {
         &self.elements
     }
+
+    /// The same, by value.
+    #[must_use]
+    pub fn into_elements(self) -> Vec<(Element, Duration)> {
+        self.elements
+    }
 }
 
 impl ClosePermit {
