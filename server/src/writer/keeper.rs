@@ -32,6 +32,8 @@ pub(super) struct Keeper {
     pub(super) configuration: std::path::PathBuf,
     /// The table is not what it should be, and putting it back failed.
     pub(super) broken: bool,
+    /// The process of `nft` that put the table back last.
+    pub(super) mender: Option<u32>,
 }
 
 impl Keeper {
@@ -166,7 +168,7 @@ impl Keeper {
     fn someone_touched_it(&self) -> bool {
         let mut own = self.guard.loaders.clone();
         own.push(self.kernel.netlink.port());
-        self.broken | self.events.others_touched_us(&own)
+        self.broken | self.events.others_touched_us(&own, self.mender)
     }
 
     /// Puts the table back, and what it held.
@@ -177,6 +179,9 @@ impl Keeper {
             put_back.map_err(|error| WriterError::Kernel(error.into()))
         });
         let said_before = std::mem::replace(&mut self.broken, result.is_err());
+        if result.is_ok() {
+            self.mender = self.guard.loaders.last().copied();
+        }
         match result {
             Ok(grants) => self.engine.send(&FromWriter::Restored { grants }),
             Err(_) if said_before => Ok(()),

@@ -141,6 +141,7 @@ fn start(engine: Engine, paths: &Paths) -> Result<Keeper, (Engine, WriterError)>
         events,
         configuration,
         broken: false,
+        mender: None,
     };
     let told = keeper.engine.send(&FromWriter::Ready);
     match told.and_then(|()| keeper.report(report)) {

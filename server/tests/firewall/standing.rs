@@ -106,6 +106,32 @@ in_a_world! {
         }
     }
 
+    fn what_one_repair_undid_is_not_repaired_again_and_what_came_after_it_is() {
+        let world = World::new(HIDE, GUARD);
+        let path = world.directory().display().to_string();
+        // An `nft` for the writer alone that waits while the file `hold` is there.
+        sh(&format!("cd {path}; mkdir -m 777 marks; cp /usr/sbin/nft real
+            printf '#!/bin/sh\nif [ -e {path}/hold ]; then : > {path}/marks/held; while [ -e {path}/hold ]; do sleep 0.01; done; fi\nexec {path}/real \"$@\"\n' > slow
+            printf '#!/bin/sh\nexec unshare -m sh -c '\\''mount --bind {path}/slow /usr/sbin/nft; exec {spad} \"$@\"'\\'' sh \"$@\"\n' > spad
+            chmod 755 real slow spad", spad = env!("CARGO_BIN_EXE_spad")));
+        let script = world.directory().join("spad");
+        let mut writer = TestWriter::new(Writer::start(&script, &world.paths).unwrap());
+        let before = rules();
+        std::fs::write(world.directory().join("hold"), "").unwrap();
+        nft("flush chain inet spad guard");
+        until(|| world.directory().join("marks/held").exists());
+        nft("flush chain inet spad judge");
+        std::fs::remove_file(world.directory().join("hold")).unwrap();
+        restored(&mut writer);
+        assert_eq!(rules(), before);
+        std::thread::sleep(Duration::from_millis(300));
+        writer.list();
+        assert_eq!(writer.events, [], "one repair put both right");
+        nft("flush chain inet spad judge");
+        restored(&mut writer);
+        assert_eq!(rules(), before);
+    }
+
     fn changes_of_other_tables_are_nobodys_business() {
         let world = World::new(HIDE, GUARD);
         let mut writer = world.writer();

@@ -166,10 +166,7 @@ impl World {
 
     pub(crate) fn writer(&self) -> TestWriter {
         let binary = Path::new(env!("CARGO_BIN_EXE_spad"));
-        TestWriter {
-            writer: Writer::start(binary, &self.paths).unwrap(),
-            events: Vec::new(),
-        }
+        TestWriter::new(Writer::start(binary, &self.paths).unwrap())
     }
 
     pub(crate) fn spad(&self, arguments: &[&str]) -> String {
@@ -302,6 +299,11 @@ impl TestWriter {
         let entries = std::fs::read_dir("/proc").unwrap().flatten();
         let mut ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         ids.find(is_writer).expect("the firewall writer's process")
+    }
+
+    pub(crate) fn new(writer: Writer) -> Self {
+        let events = Vec::new();
+        Self { writer, events }
     }
 
     pub(crate) fn change(&mut self, steps: Vec<Step>) -> Result<(), FirewallRefusal> {

@@ -29,26 +29,33 @@ impl Events {
     }
 
     /// Reads what there is to hear; true where somebody whose socket is not
-    /// `own` touched our table, or where something was missed.
-    pub(in crate::writer) fn others_touched_us(&self, own: &[u32]) -> bool {
+    /// `own` touched our table, or where something was missed. What the process `mender`
+    /// found, it has put right: a transaction is told before the next one begins, in
+    /// several pieces, and the last of them may come when the table is being put back.
+    pub(in crate::writer) fn others_touched_us(&self, own: &[u32], mender: Option<u32>) -> bool {
         // One who floods us with changes of other tables must not keep us here for ever.
         const MOST: usize = 10_000;
-        let mut touched = false;
+        let (mut touched, mut missed) = (false, false);
         let mut buffer = Vec::with_capacity(DATAGRAM);
         for _ in 0..MOST {
             buffer.clear();
             match self.0.recv_from(&mut buffer, 0) {
                 Ok(_) => {
-                    touched |= Messages(&buffer).any(|message| {
-                        !own.contains(&message.port_number()) && is_about_us(&message)
-                    });
+                    for message in Messages(&buffer) {
+                        let from = message.port_number();
+                        if Some(from) == mender {
+                            touched = false;
+                        } else {
+                            touched |= !own.contains(&from) && is_about_us(&message);
+                        }
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => touched = true,
+                Err(_) => missed = true,
             }
         }
-        touched
+        touched | missed
     }
 }
 
