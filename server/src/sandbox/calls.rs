@@ -14,6 +14,10 @@ use seccompiler::{
     SeccompRule, TargetArch, apply_filter_all_threads,
 };
 
+#[cfg(test)]
+#[path = "calls_tests.rs"]
+mod tests;
+
 /// Forbidden whatever the arguments.
 const NEVER: &[c_long] = &[
     libc::SYS_execve,
@@ -66,33 +70,38 @@ pub(super) fn architecture() -> Option<TargetArch> {
 /// # Errors
 /// A kernel without seccomp filters.
 pub(super) fn forbid(arch: TargetArch) -> Result<(), seccompiler::Error> {
+    programs(arch)?
+        .iter()
+        .try_for_each(|program| apply_filter_all_threads(program))
+}
+
+/// The filters, each with the answer that its calls get.
+fn programs(arch: TargetArch) -> Result<[BpfProgram; 2], seccompiler::Error> {
     let never = NEVER.iter().map(|call| (*call, Vec::new()));
     let refused = u32::try_from(libc::EPERM).unwrap_or(1);
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = never.collect();
     rules.insert(libc::SYS_clone, namespaces()?);
-    apply(rules, refused, arch)?;
     // Its flags lie in memory, where no filter sees them: libc falls back to clone.
     let missing = u32::try_from(libc::ENOSYS).unwrap_or(38);
-    apply(
-        BTreeMap::from([(libc::SYS_clone3, Vec::new())]),
-        missing,
-        arch,
-    )
+    let clone3 = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
+    Ok([
+        program(rules, refused, arch)?,
+        program(clone3, missing, arch)?,
+    ])
 }
 
-fn apply(
+fn program(
     rules: BTreeMap<i64, Vec<SeccompRule>>,
     errno: u32,
     arch: TargetArch,
-) -> Result<(), seccompiler::Error> {
+) -> Result<BpfProgram, seccompiler::Error> {
     let filter = SeccompFilter::new(
         rules,
         SeccompAction::Allow,
         SeccompAction::Errno(errno),
         arch,
     )?;
-    let program: BpfProgram = filter.try_into()?;
-    apply_filter_all_threads(&program)
+    filter.try_into().map_err(seccompiler::Error::from)
 }
 
 /// One rule for each flag: any of them is enough.
