@@ -6,13 +6,20 @@
     reason = "clippy.toml exempts only #[test] functions, not their helpers"
 )]
 
-use std::io::{BufRead, BufReader};
+use std::fs::Permissions;
+use std::io::{BufRead, BufReader, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use spad::control::client::ask;
+use spad::control::server::{self, Ask};
+use spad::control::{Request, Response};
 use spad::sys::{process, users};
 
 const INSIDE: &str = "SPAD_TEST_INSIDE_OWN_PROCESS";
+const SOCKET: &str = "SPAD_TEST_CONTROL_SOCKET";
 
 /// This test once more, in a process of its own, and as far in as `depth` says.
 fn again(depth: &str) -> Command {
@@ -121,6 +128,69 @@ fn a_child_that_asked_for_it_dies_with_its_parent() {
             eprintln!("child survived");
         }
     }
+}
+
+#[test]
+fn who_is_not_root_takes_no_place_of_roots_at_the_control_socket_and_resets_nothing() {
+    let user = nobody();
+    let path = std::path::PathBuf::from(std::env::var(SOCKET).unwrap_or_default());
+    if !depth().is_empty() {
+        process::become_user(user.uid, user.gid, &[user.gid]).unwrap();
+        let Ok(Response::Failed { message }) = ask(&path, &Request::ResetReplay) else {
+            panic!("not refused");
+        };
+        assert_eq!(message, "only root may do that");
+        // As many as come, with requests that are answered late.
+        let crowd: Vec<_> = (0..100).map(|_| UnixStream::connect(&path)).collect();
+        for mut stream in crowd.iter().flatten() {
+            // Some have no place and are closed.
+            let _closed = stream.write_all(b"{\"request\":\"status\"}\n");
+        }
+        println!("\nthe crowd is there");
+        std::io::stdin().read_line(&mut String::new()).unwrap();
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+    let path = directory.path().join("control.sock");
+    let listener = server::bind(&path, Some(user.gid)).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let (sender, mut asks) = tokio::sync::mpsc::channel(64);
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            let listener = tokio::net::UnixListener::from_std(listener).unwrap();
+            let answering = tokio::spawn(async move {
+                // The crowd's requests wait for their answers.
+                let mut kept = Vec::new();
+                while let Some(Ask { uid, answer, .. }) = asks.recv().await {
+                    let message = "root is heard".to_owned();
+                    match uid {
+                        0 => drop(answer.send(Response::Done { message })),
+                        _ => kept.push(answer),
+                    }
+                }
+            });
+            server::serve(listener, sender).await;
+            answering.await.unwrap();
+        });
+    });
+    let mut crowd = again("crowd");
+    crowd
+        .env(SOCKET, &path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    let mut crowd = crowd.spawn().unwrap();
+    let said = BufReader::new(crowd.stdout.take().unwrap());
+    let mut lines = said.lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains("the crowd is there")));
+    let heard = ask(&path, &Request::Confirm);
+    drop(crowd.stdin.take());
+    lines.for_each(drop);
+    assert!(crowd.wait().unwrap().success());
+    assert!(matches!(heard, Ok(Response::Done { .. })), "{heard:?}");
 }
 
 #[test]
