@@ -1,7 +1,7 @@
 //! `spad client`, and what `spad check` says of clients.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use spa_keys::{PreSharedKey, SharedKey};
 
@@ -99,12 +99,12 @@ fn a_shared_key_is_copied_for_the_daemon_alone_and_goes_with_the_client() {
             "ssh",
         ])
         .is(0)
-        .says("--service ssh=tcp/22 --shared-key-file FILE");
-    let copy = server.path("var/keys/box.shared");
-    assert_eq!(
-        fs::metadata(&copy).unwrap().permissions().mode() & 0o777,
-        0o600
-    );
+        .says("--service ssh=tcp/22 --shared-key-file FILE")
+        .says("mode 0600");
+    let copy = fs::metadata(server.path("var/keys/box.shared")).unwrap();
+    assert_eq!(copy.permissions().mode() & 0o777, 0o600);
+    let engine = fs::metadata(server.path("var/server.key")).unwrap().uid();
+    assert_eq!(copy.uid(), engine, "the daemon's");
     server.run(&["check"]).is(0);
     server
         .run(&[
@@ -139,7 +139,9 @@ fn check_finds_a_secret_that_a_client_lacks() {
             "--allow",
             "ssh",
         ])
-        .is(0);
+        .is(0)
+        .says("--service ssh=tcp/22 --psk-file FILE")
+        .says("mode 0600");
     server.run(&["check"]).is(0);
     fs::remove_file(server.path("var/keys/anna.psk")).unwrap();
     server
@@ -189,9 +191,11 @@ fn a_client_can_be_withdrawn_whatever_state_the_files_are_in() {
     assert!(!server.client("bert").exists());
     server.run(&["client", "enable", "bert"]).is(1);
     assert_eq!(fs::read(server.client("bert")).unwrap(), b"\xff\xfe");
+    server.run(&["client", "disable", "bert"]).is(0);
     server.run(&["client", "remove", "bert"]).is(0);
     server.run(&["client", "remove", "anna"]).is(0);
-    assert!(!server.client("anna").exists() && !server.client("bert").exists());
+    let left = fs::read_dir(server.path("etc/clients.d")).unwrap();
+    assert_eq!(left.count(), 0, "nor what was moved aside");
 }
 
 #[test]
