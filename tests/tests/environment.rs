@@ -4,6 +4,8 @@
     reason = "a helper of tests that fails is a test that fails"
 )]
 
+use std::os::unix::fs::MetadataExt as _;
+
 use spa_tests::lab::SERVER4;
 use spa_tests::process::{Finished, run};
 use spa_tests::reach::Reach;
@@ -74,6 +76,17 @@ fn without_root_the_capabilities_are_named() {
         "{}",
         ended.stderr
     );
+}
+
+#[test]
+fn a_state_directory_that_the_engine_could_change_is_complained_of() {
+    let mut world = World::stopped(&Settings::default());
+    let (state, key) = (world.spad.state(), world.spad.state().join("server.key"));
+    let engine = std::fs::metadata(key).expect("the key").uid();
+    std::os::unix::fs::chown(state, Some(engine), None).expect("root");
+    world.spad.start();
+    let said = world.spad.said();
+    assert!(said.contains("help: chown root"), "{said}");
 }
 
 #[test]

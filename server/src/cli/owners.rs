@@ -107,3 +107,38 @@ pub(crate) fn give_to_engine(
 fn named(path: &Path, error: std::io::Error) -> std::io::Error {
     std::io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{chown, symlink};
+
+    use super::*;
+
+    /// Needs root, as giving away does.
+    #[test]
+    fn of_what_lies_in_the_state_only_plain_files_of_roots_with_one_name_are_given_away() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let owner = |name: &str| std::fs::metadata(path(name)).unwrap().uid();
+        for name in ["plain", "outside", "anothers", "named"] {
+            std::fs::write(path(name), "").unwrap();
+        }
+        let pipe = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, path("pipe"), pipe, Mode::RUSR, 0).unwrap();
+        std::fs::hard_link(path("named"), path("twice")).unwrap();
+        chown(path("anothers"), Some(4243), None).unwrap();
+        symlink(path("outside"), path("link")).unwrap();
+        let owners = Owners {
+            engine: Some((4242, 4242)),
+            ..Owners::default()
+        };
+        let names = ["plain", "missing", "pipe", "twice", "anothers"];
+        give_to_engine(directory.path(), &names, owners).unwrap();
+        assert!(give_to_engine(directory.path(), &["link"], owners).is_err());
+        assert_eq!(owner("plain"), 4242);
+        assert_eq!(owner("anothers"), 4243);
+        for kept in ["pipe", "named", "outside"] {
+            assert_eq!(owner(kept), 0, "{kept}");
+        }
+    }
+}

@@ -316,6 +316,29 @@ mod tests {
     }
 
     #[test]
+    fn in_the_run_directory_nobody_else_can_stand_in_the_control_sockets_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let run = directory.path().join("run");
+        make_run_directory(&run).unwrap();
+        make_run_directory(&run).unwrap();
+        for mode in [0o775, 0o757] {
+            std::fs::set_permissions(&run, Permissions::from_mode(mode)).unwrap();
+            assert!(make_run_directory(&run).is_err(), "{mode:o}");
+        }
+        std::fs::set_permissions(&run, Permissions::from_mode(0o755)).unwrap();
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink(&run, &link).unwrap();
+        assert!(make_run_directory(&link).is_err(), "a link");
+        let file = directory.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+        assert!(make_run_directory(&file).is_err(), "a file");
+        // Needs root.
+        lchown(&run, Some(4242), None).unwrap();
+        assert!(make_run_directory(&run).is_err(), "another's");
+    }
+
+    #[test]
     fn a_state_directory_of_the_engine_is_complained_of() {
         let directory = tempfile::tempdir().unwrap();
         let owner = std::fs::metadata(directory.path()).unwrap().uid();
