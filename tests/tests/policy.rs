@@ -270,6 +270,17 @@ fn removing_a_client_works_at_once_even_the_last_one() {
 }
 
 #[test]
+fn a_removed_client_is_nobody_to_the_running_server() {
+    let world = World::new();
+    let desk = world.client("desk", "web", "");
+    let _ = world.spad.cli(&["client", "remove", "desk"]).ok();
+    let status = world.spad.status();
+    assert_eq!(status.get("clients"), Some(&1.into()), "{status}");
+    world.send(&desk.open(&["tcp/8080"]));
+    world.spad.wait_counted("unknown_key", 1);
+}
+
+#[test]
 fn removing_a_client_works_at_once_when_the_configuration_is_broken() {
     let world = World::with(&Settings::ttl("30s"));
     world.open(&["tcp/8080"]);
