@@ -112,6 +112,23 @@ fn make_harmless(value: &mut serde_json::Value) {
 mod tests {
     use super::*;
 
+    /// What somebody reads whom a daemon answers so.
+    fn read(answer: &'static str) -> Result<Response, ControlError> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control.sock");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let daemon = std::thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            BufReader::new(&stream)
+                .read_line(&mut String::new())
+                .unwrap();
+            (&stream).write_all(answer.as_bytes()).unwrap();
+        });
+        let read = ask(&path, &Request::Confirm);
+        daemon.join().unwrap();
+        read
+    }
+
     #[test]
     fn an_answer_moves_no_cursor_and_writes_no_clipboard() {
         let answer =
@@ -136,5 +153,11 @@ mod tests {
             !grants[0].client.as_ref().unwrap().contains('\u{1b}'),
             "{grants:?}"
         );
+        let status = r#"{"response":"status","version":"","pid":1,"uptime_s":1,"port":"","hidden":[],"on_trial":[],"clients":1,"open_grants":0,"captured":0,"capture_dropped":0,"audit_dropped":0,"verdicts":{"\u001b[2J":1},"replay_entries":0,"warnings":[]}"#;
+        let Ok(Response::Status(status)) = read(status) else {
+            panic!("it is an answer");
+        };
+        let name = status.verdicts.keys().next().unwrap();
+        assert!(!name.contains('\u{1b}'), "{name:?}");
     }
 }
