@@ -5,6 +5,7 @@ use std::time::Duration;
 use spa_proto::{Addresses, CommandName, Open, Request, Timestamp, seal_plaintext};
 use spad::audit::Event;
 use spad::config::Config;
+use spad::config::ServiceName;
 use spad::verdict::{Class, Reason};
 
 use crate::world::*;
@@ -209,6 +210,25 @@ fn more_elements_than_the_client_may_hold() {
         world.send(laptop, &open_for(&["udp/9999"], 0)),
         Reason::Opened
     );
+}
+
+#[test]
+fn more_elements_than_one_change_of_the_firewall_takes() {
+    let with_ports = |last: u16| {
+        World::with(|config| {
+            config.grants.max_per_client = 1000;
+            let web: ServiceName = "web".parse().unwrap();
+            config.services.get_mut(&web).unwrap().ports = (7001..=last)
+                .map(|port| format!("tcp/{port}").parse().unwrap())
+                .collect();
+            config.clients[1]
+                .allow
+                .retain(|name| name.as_str() == "web");
+        })
+    };
+    let send = |last| with_ports(last).send(laptop, &open_for(&[], 0));
+    assert_eq!(send(7064), Reason::Opened);
+    assert_eq!(send(7065), Reason::TooManyGrants);
 }
 
 #[test]
