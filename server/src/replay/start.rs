@@ -118,3 +118,65 @@ enum Memory {
 fn slot(bytes: &[u8]) -> Slot {
     bytes.first_chunk::<RECORD>().map_or(Slot::Empty, decode)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replay::encoding::encode;
+    use crate::replay::reading::{FIRST, Half};
+
+    const BOOT: [u8; 16] = [1; 16];
+    const SKEW: Duration = Duration::from_secs(60);
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_micros(seconds * 1_000_000)
+    }
+
+    /// After a clean stop in another boot, with this horizon on the disk.
+    fn evidence(horizon: Timestamp) -> Evidence {
+        let entry = Entry::Horizon {
+            sequence: 1,
+            timestamp: horizon,
+            incomplete: false,
+        };
+        Evidence {
+            reading: Reading {
+                half: Half::A,
+                generation: 1,
+                highest: 1,
+                boot_id: Some(BOOT),
+                records: Vec::new(),
+                next: FIRST,
+                damaged: 0,
+                marked: false,
+            },
+            slots: HorizonSlots::read(&encode(0, &entry)),
+            clean: encode(1, &Entry::Clean { count: FIRST }).to_vec(),
+            memory: Vec::new(),
+            unreadable: false,
+            boot_id: [2; 16],
+        }
+    }
+
+    #[test]
+    fn a_clean_stop_is_trusted_and_a_file_that_cannot_be_read_is_not() {
+        let mut found = evidence(at(1000));
+        let ruling = found.rule(at(900), SKEW);
+        assert!(ruling.trusted && ruling.floor == Timestamp::default());
+        // The one that cannot be read may be the newer one, or say that others are not whole.
+        found.unreadable = true;
+        let ruling = found.rule(at(900), SKEW);
+        assert!(!ruling.trusted && ruling.floor == at(1000));
+    }
+
+    #[test]
+    fn after_a_boot_that_could_not_write_the_floor_is_above_the_horizon_and_twice_the_skew() {
+        for (horizon, floor) in [(1000, 1020), (1100, 1100)] {
+            let mut found = evidence(at(horizon));
+            found.reading.marked = true;
+            let ruling = found.rule(at(900), SKEW);
+            assert!(!ruling.trusted);
+            assert_eq!(ruling.floor, at(floor));
+        }
+    }
+}

@@ -238,6 +238,21 @@ fn the_base_floor_covers_clients_that_nobody_knows_yet() {
 }
 
 #[test]
+fn whatever_order_the_journal_has_floors_only_rise_and_no_packet_counts_twice() {
+    let base = |seconds| JournalRecord::BaseFloor {
+        timestamp: at(seconds),
+    };
+    let packet = JournalRecord::Nonce {
+        id: ALICE,
+        nonce: nonce(1),
+        timestamp: at(300),
+    };
+    let cache = restored(Bounds::default(), &[base(200), packet, base(100), packet]);
+    assert_eq!(cache.floor(BOB), at(200));
+    assert_eq!(cache.len(), 1);
+}
+
+#[test]
 fn timestamps_at_both_ends_of_time_are_judged_without_overflow() {
     let mut cache = ReplayCache::default();
     assert_eq!(record(&mut cache, ALICE, 1, 0).0, Err(Seen::BelowFloor));

@@ -72,6 +72,7 @@ impl ReplayCache {
                 timestamp,
             } => {
                 let index = self.clients.find_or_add(*id);
+                // `make_room` would drop at once what is not above the floor: this saves the way.
                 if *timestamp > self.floor_at(index) && self.entries.find(index, nonce).is_none() {
                     self.insert(index, nonce, *timestamp, None);
                     self.make_room(index, Timestamp::default(), unwritten);
