@@ -190,10 +190,10 @@ fn spa_without_a_key_says_how_to_make_one_and_makes_it() {
     let shown = world.spa(&["key", "show"]).ok();
     let public = shown.stdout.trim();
     assert!(public.contains("spa-pub-"), "{public}");
+    let said = format!("{}{}", made.stdout, made.stderr);
     assert!(
-        made.stdout.contains("spa-pub-") && !made.stdout.contains("spa-secret-"),
-        "{}",
-        made.stdout
+        made.stdout.contains("spa-pub-") && !said.contains("spa-secret-"),
+        "{said}"
     );
     let again = world.spa(&["key", "new"]);
     assert_ne!(again.code, Some(0), "a key is never overwritten");
