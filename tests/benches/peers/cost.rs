@@ -1,16 +1,15 @@
 //! What spad costs while nobody knocks and while strangers do: memory and
 //! wake-ups after the start, and processor time of a forged packet.
 
-use std::net::UdpSocket;
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
-use spa_tests::attacker;
 use spa_tests::binaries;
-use spa_tests::lab::{CLIENT4, Lab, SERVER4};
-use spa_tests::settings::KNOCK;
+use spa_tests::lab::Lab;
 use spa_tests::wait;
 
+use crate::flood::{Flood, Flooding};
+use crate::fwknop;
 use crate::pin::{CLIENT, pin};
 use crate::spad::Spad;
 
@@ -18,8 +17,10 @@ use crate::spad::Spad;
 const IDLE: Duration = Duration::from_secs(10);
 /// Forged packets sent, as fast as one processor sends them.
 const FORGED: u64 = 1_000_000;
+/// Forged packets for a server that takes longer.
+const FEW_FORGED: u64 = 200;
 
-pub(crate) fn measure() {
+pub(crate) fn silence() {
     let lab = Lab::new();
     let spad = Spad::start(&lab).daemon;
     let status = spad.status();
@@ -40,28 +41,69 @@ pub(crate) fn measure() {
         let size = std::fs::metadata(path).map_or(0, |found| found.size());
         println!("size of {name:<22}{:.2} MiB", size as f64 / 1_048_576.0);
     }
-    let before = (processor_time(pid), judged(&spad));
+}
+
+/// Processor time of a forged packet, by the number of clients.
+pub(crate) fn by_clients() {
+    println!(
+        "\n{:<44}{:>10}{:>10}{:>12}{:>10}",
+        "a forged packet, by clients", "user", "system", "packets", "lost"
+    );
+    for clients in [1, 1_000, 100_000] {
+        let lab = Lab::new();
+        let spad = Spad::start_with(&lab, clients);
+        let pid = spad.daemon.status()["pid"]
+            .as_u64()
+            .expect("the engine's process");
+        let before = (processor_time(pid), judged(&spad.daemon));
+        send(&lab, &Spad::forged(), FORGED);
+        let after = (processor_time(pid), judged(&spad.daemon));
+        row(
+            &format!("spad, {clients} clients"),
+            (before.0, after.0),
+            after.1 - before.1,
+            &spad.lost().to_string(),
+        );
+    }
+    for clients in [1, 100, 1_000] {
+        let lab = Lab::new();
+        let fwknopd = fwknop::start(&lab, 0, clients);
+        let pid = u64::from(fwknopd.process());
+        let before = processor_time(pid);
+        // Few enough that it looks at each: it says so in its log.
+        send(&lab, &fwknop::forged(Some(50.0)), FEW_FORGED);
+        wait::until_after(wait::now(), Duration::from_secs(2));
+        let after = processor_time(pid);
+        row(
+            &format!("fwknopd, {clients} clients"),
+            (before, after),
+            FEW_FORGED,
+            "-",
+        );
+    }
+}
+
+fn row(name: &str, (before, after): ((u64, u64), (u64, u64)), packets: u64, lost: &str) {
+    let each = |ticks: u64| match ticks as f64 * 1e7 / packets as f64 {
+        long if long > 10_000.0 => format!("{:.0} µs", long / 1000.0),
+        short => format!("{short:.0} ns"),
+    };
+    println!(
+        "{name:<44}{:>10}{:>10}{packets:>12}{lost:>10}",
+        each(after.0 - before.0),
+        each(after.1 - before.1),
+    );
+}
+
+fn send(lab: &Lab, flood: &Flood, packets: u64) {
     lab.client.enter(|| {
         pin(CLIENT);
-        let socket = UdpSocket::bind((CLIENT4, 0)).expect("a socket");
-        socket
-            .connect((SERVER4, KNOCK))
-            .expect("a way to the server");
-        let packets: Vec<_> = (0..64).map(|index| attacker::forge(200 + index)).collect();
-        for number in 0..FORGED {
-            let packet = &packets[usize::try_from(number % 64).unwrap()];
-            let _ = socket.send(packet);
+        let mut flooding = Flooding::new(flood);
+        let began = wait::now();
+        while flooding.sent() < packets {
+            flooding.go_on(began.elapsed());
         }
     });
-    let after = (processor_time(pid), judged(&spad));
-    let count = after.1 - before.1;
-    let user = (after.0.0 - before.0.0) as f64 * 1e7 / count as f64;
-    let system = (after.0.1 - before.0.1) as f64 * 1e7 / count as f64;
-    let lost = spad.status()["capture_dropped"].as_u64().unwrap_or(0);
-    println!(
-        "forged packets                {FORGED} sent, {count} judged, {lost} lost in the ring"
-    );
-    println!("processor time of each        {user:.0} ns user, {system:.0} ns system");
 }
 
 /// How often any thread of the process gave the processor away and came back.

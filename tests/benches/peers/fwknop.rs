@@ -23,7 +23,13 @@ const HMAC: &str =
 /// fwknopd, and the packets of its client.
 pub(crate) struct Fwknopd {
     packets: Vec<Vec<u8>>,
-    _process: Process,
+    process: Process,
+}
+
+impl Fwknopd {
+    pub(crate) fn process(&self) -> u32 {
+        self.process.id()
+    }
 }
 
 impl Server for Fwknopd {
@@ -46,7 +52,8 @@ pub(crate) fn forged(rate: Option<f64>) -> Flood {
     }
 }
 
-pub(crate) fn start(lab: &Lab, knocks: usize) -> Fwknopd {
+/// With so many clients: stanzas of access.conf, of which it tries each.
+pub(crate) fn start(lab: &Lab, knocks: usize, clients: usize) -> Fwknopd {
     let chat = CHAT.to_string();
     let _ = lab.server.must(
         "iptables",
@@ -65,7 +72,7 @@ pub(crate) fn start(lab: &Lab, knocks: usize) -> Fwknopd {
     .expect("fwknopd.conf");
     std::fs::write(
         file("access.conf"),
-        format!("SOURCE ANY\nOPEN_PORTS udp/{chat}\nKEY_BASE64 {KEY}\nHMAC_KEY_BASE64 {HMAC}\nFW_ACCESS_TIMEOUT 60\n"),
+        format!("SOURCE ANY\nOPEN_PORTS udp/{chat}\nKEY_BASE64 {KEY}\nHMAC_KEY_BASE64 {HMAC}\nFW_ACCESS_TIMEOUT 60\n").repeat(clients),
     )
     .expect("access.conf");
     for name in ["fwknopd.conf", "access.conf"] {
@@ -95,7 +102,7 @@ pub(crate) fn start(lab: &Lab, knocks: usize) -> Fwknopd {
     });
     Fwknopd {
         packets: (0..knocks).map(|number| packet(lab, number)).collect(),
-        _process: process,
+        process,
     }
 }
 

@@ -53,7 +53,8 @@ fn main() {
     }
     if wanted("cost") {
         println!();
-        cost::measure();
+        cost::silence();
+        cost::by_clients();
     }
 }
 
@@ -87,7 +88,7 @@ fn idle() {
     let (samples, _) = knocking::measure(&one, KNOCKS, None, &mut knockd::start(&one));
     row("knockd", &samples, None);
     let one = lab(KNOCKS);
-    let mut fwknopd = fwknop::start(&one, KNOCKS);
+    let mut fwknopd = fwknop::start(&one, KNOCKS, 1);
     let (samples, _) = knocking::measure(&one, KNOCKS, None, &mut fwknopd);
     row("fwknopd (pcap, default)", &samples, None);
 }
@@ -126,7 +127,7 @@ fn rivals() {
     head("the others beside forged packets");
     for rate in [Some(2_000.0), Some(20_000.0), None] {
         let one = lab(FEWER);
-        let mut fwknopd = fwknop::start(&one, FEWER);
+        let mut fwknopd = fwknop::start(&one, FEWER, 1);
         let flood = fwknop::forged(rate);
         let (samples, sent) = knocking::measure(&one, FEWER, Some(&flood), &mut fwknopd);
         row("fwknopd", &samples, sent);

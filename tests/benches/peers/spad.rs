@@ -26,6 +26,11 @@ pub(crate) struct Spad {
 
 impl Spad {
     pub(crate) fn start(lab: &Lab) -> Self {
+        Self::start_with(lab, 1)
+    }
+
+    /// One client that knocks, and others.
+    pub(crate) fn start_with(lab: &Lab, clients: usize) -> Self {
         let settings = Settings {
             ttl: "60s",
             max_per_client: 1000,
@@ -36,11 +41,20 @@ impl Spad {
             ..Settings::default()
         };
         let mut daemon = Daemon::init(&lab.server, lab.path(), &settings);
-        let identity = Identity::new(&daemon.public());
+        let server = daemon.public();
+        let identity = Identity::new(&server);
         let key = identity.public().to_string();
         let _ = daemon
             .cli(&["client", "add", "laptop", "--key", &key, "--allow", "chat"])
             .ok();
+        for other in 1..clients {
+            let public = *Identity::new(&server).public();
+            let text = format!("key = \"{public}\"\nallow = [\"chat\"]\n");
+            let file = daemon
+                .config()
+                .join(format!("clients.d/other-{other}.toml"));
+            std::fs::write(file, text).expect("a client's file");
+        }
         // On a thread of its own, so that only the server's processes stay there.
         std::thread::scope(|scope| {
             scope.spawn(|| {
