@@ -105,12 +105,18 @@ impl Finding {
     /// `file:line:column`, or the file alone.
     #[must_use]
     pub fn location(&self) -> String {
-        let file = redact::line(&self.file.display().to_string(), false);
         match &self.place {
-            Some(place) => format!("{file}:{}:{}", place.line, place.column),
-            None => file,
+            Some(place) => location(&self.file, place.line, place.column),
+            None => redact::line(&self.file.display().to_string(), false),
         }
     }
+}
+
+/// `file:line:column`, made fit to be shown.
+#[must_use]
+pub fn location(file: &Path, line: usize, column: usize) -> String {
+    let file = redact::line(&file.display().to_string(), false);
+    format!("{file}:{line}:{column}")
 }
 
 /// Lines, each with its end. `{:#}` leaves out the empty one before help and

@@ -11,6 +11,6 @@ pub mod redact;
 mod source;
 mod suggest;
 
-pub use finding::{Finding, Findings, Severity};
+pub use finding::{Finding, Findings, Severity, location};
 pub use source::{Place, Source};
 pub use suggest::{Slips, nearest};

@@ -101,18 +101,12 @@ impl Source {
         let (before, rest) = split(&self.text, span.start);
         let marked = span.end.saturating_sub(before.len());
         let (marked, _) = split(rest, marked);
-        let start_of_line = before
-            .rfind('\n')
-            .map_or(0, |newline| newline.saturating_add(1));
-        let (_, whole) = split(&self.text, start_of_line);
-        let whole = whole
-            .split('\n')
-            .next()
-            .unwrap_or_default()
-            .trim_end_matches('\r');
+        let Line {
+            number,
+            whole,
+            ahead: indent,
+        } = self.line_of(before);
         let length = whole.chars().count();
-        let (_, ahead) = split(before, start_of_line);
-        let indent = ahead.chars().count().min(length);
         let marked = marked
             .split(['\n', '\r'])
             .next()
@@ -126,7 +120,7 @@ impl Source {
             Shown::NoKey => redact::message(whole),
         };
         let place = Place {
-            line: before.matches('\n').count().saturating_add(1),
+            line: number,
             column: indent.saturating_add(1),
             shown: safe,
             indent,
@@ -134,6 +128,42 @@ impl Source {
         };
         if length > SHOWN { cut(place) } else { place }
     }
+
+    /// Line and column of this offset, from 1, as [`Self::place`] counts them.
+    #[must_use]
+    pub fn position(&self, offset: usize) -> (usize, usize) {
+        let (before, _) = split(&self.text, offset);
+        let line = self.line_of(before);
+        (line.number, line.ahead.saturating_add(1))
+    }
+
+    /// The line that this beginning of the text ends in.
+    fn line_of(&self, before: &str) -> Line<'_> {
+        let start = before
+            .rfind('\n')
+            .map_or(0, |newline| newline.saturating_add(1));
+        let (_, whole) = split(&self.text, start);
+        let whole = whole
+            .split('\n')
+            .next()
+            .unwrap_or_default()
+            .trim_end_matches('\r');
+        let (_, ahead) = split(before, start);
+        Line {
+            number: before.matches('\n').count().saturating_add(1),
+            whole,
+            ahead: ahead.chars().count().min(whole.chars().count()),
+        }
+    }
+}
+
+/// One line of the text.
+struct Line<'a> {
+    /// From 1.
+    number: usize,
+    whole: &'a str,
+    /// Characters of it ahead of the place asked for.
+    ahead: usize,
 }
 
 /// Splits at the offset, or at the next one below it that a character begins at.

@@ -33,7 +33,11 @@ pub fn run(data: &[u8]) {
             }
         };
         point_inside(&findings);
-        let shown = format!("{findings}{:?}", survey(&files));
+        let surveyed = files
+            .clients
+            .iter()
+            .map(|(name, source)| survey(name, source));
+        let shown = format!("{findings}{:?}", surveyed.collect::<Vec<_>>());
         assert!(shown.chars().all(|c| c == '\n' || !c.is_control()));
         keep_secrets(text, &shown);
     }

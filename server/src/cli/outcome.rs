@@ -45,7 +45,11 @@ impl<E: std::error::Error> From<E> for Failure {
 /// Writes a result, a line's end after it.
 pub(crate) fn print(result: impl Display) -> Run {
     let mut out = std::io::stdout().lock();
-    let written = writeln!(out, "{result}").and_then(|()| out.flush());
+    finished(writeln!(out, "{result}").and_then(|()| out.flush()))
+}
+
+/// What became of writing a result.
+pub(crate) fn finished(written: std::io::Result<()>) -> Run {
     written.map_err(|error| match error.kind() {
         // Whoever read it has gone, as `head` does.
         std::io::ErrorKind::BrokenPipe => Failure::Said,

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
-use spa_keys::{ClientPublic, HeadKeys, KeyId, PacketKeys, PreSharedKey, ServerSecret, SharedKey};
+use spa_keys::{HeadKeys, KeyId, PacketKeys, PreSharedKey, ServerSecret, SharedKey};
 use spa_proto::{Identified, IdentifyError, Service, identify};
 
 use crate::config::{ClientConfig, ClientKey, ClientName, Config, ServiceName};
@@ -48,8 +48,8 @@ struct Entry {
 }
 
 enum Secret {
-    /// Which of the client's public keys.
-    Pair(ClientPublic),
+    /// Which of the client's keys, in the order of its file.
+    Pair(u8),
     Shared,
 }
 
@@ -103,12 +103,15 @@ impl Clients {
             .iter()
             .flat_map(|(name, service)| service.ports.iter().map(|port| (*port, name.clone())))
             .collect();
+        let keys = config.clients.iter().map(|client| client.keys.len());
+        let keys = keys.sum::<usize>().saturating_mul(servers.len());
+        let hash = KeyIdHash(u64::from_ne_bytes(seed));
         let mut clients = Self {
             servers,
             secrets,
-            entries: Vec::new(),
+            entries: Vec::with_capacity(keys),
             starts: Vec::with_capacity(config.clients.len().saturating_add(1)),
-            by_id: HashMap::with_hasher(KeyIdHash(u64::from_ne_bytes(seed))),
+            by_id: HashMap::with_capacity_and_hasher(keys, hash),
             by_port,
             disabled: BTreeSet::new(),
             warmed: 0,
@@ -119,12 +122,12 @@ impl Clients {
             if client.pre_shared_key && !clients.secrets.pre_shared.contains_key(&client.name) {
                 return Err(ClientsError::NoPreSharedKey(client.name.clone()));
             }
-            for key in &client.keys {
-                clients.add(index, client, key)?;
+            for (place, key) in client.keys.iter().enumerate() {
+                let place = u8::try_from(place).unwrap_or(u8::MAX);
+                clients.add(index, client, place, key)?;
             }
         }
         clients.starts.push(clients.next_place());
-        clients.entries.shrink_to_fit();
         Ok(clients)
     }
 
@@ -136,6 +139,7 @@ impl Clients {
         &mut self,
         index: usize,
         client: &ClientConfig,
+        place: u8,
         key: &ClientKey,
     ) -> Result<(), ClientsError> {
         for (server, (secret, _)) in self.servers.iter().enumerate() {
@@ -145,10 +149,8 @@ impl Clients {
                     if public.check_for(&server_public).is_err() {
                         return Err(ClientsError::ServersOwnKey(client.name.clone()));
                     }
-                    (
-                        KeyId::of_client(&server_public, public),
-                        Secret::Pair(*public),
-                    )
+                    let id = KeyId::of_client(&server_public, public);
+                    (id, Secret::Pair(place))
                 }
                 ClientKey::Shared => {
                     let shared = self.secrets.shared.get(&client.name);
@@ -157,11 +159,11 @@ impl Clients {
                     (shared.key_id(&server_public), Secret::Shared)
                 }
             };
-            let place = KeyIndex {
+            let index_of_key = KeyIndex {
                 entry: self.next_place(),
                 client: u32::try_from(index).unwrap_or(u32::MAX),
             };
-            if let Some(other) = self.by_id.insert(id, place) {
+            if let Some(other) = self.by_id.insert(id, index_of_key) {
                 let first = self
                     .client_of(other)
                     .and_then(|first| self.config.clients.get(first));
@@ -173,7 +175,7 @@ impl Clients {
             }
             self.entries.push(Entry {
                 id,
-                client: place.client,
+                client: index_of_key.client,
                 server: u8::try_from(server).unwrap_or(u8::MAX),
                 secret,
                 keys: Lazy::NotYet,
@@ -230,6 +232,15 @@ impl Clients {
         self.config.clients.get(index)
     }
 
+    /// The index of the client of this name.
+    #[must_use]
+    pub fn named(&self, name: &ClientName) -> Option<usize> {
+        let clients = &self.config.clients;
+        clients
+            .binary_search_by(|client| client.name.cmp(name))
+            .ok()
+    }
+
     /// The client with this key id.
     #[must_use]
     pub fn client_with(&self, id: KeyId) -> Option<(usize, &ClientConfig)> {
@@ -255,11 +266,7 @@ impl Clients {
 
     /// From now on this client is refused, whatever its file says. Says whether it is known.
     pub(crate) fn disable(&mut self, name: &ClientName) -> Option<usize> {
-        let index = self
-            .config
-            .clients
-            .iter()
-            .position(|client| client.name == *name)?;
+        let index = self.named(name)?;
         self.disabled.insert(index);
         Some(index)
     }
@@ -321,7 +328,10 @@ fn compute(
             let shared = secrets.shared.get(&client.name)?;
             Some(PacketKeys::of_shared(&server.public(), shared))
         }
-        Secret::Pair(public) => {
+        Secret::Pair(place) => {
+            let ClientKey::Public(public) = client.keys.get(usize::from(*place))? else {
+                return None;
+            };
             let pair = server.pair_with(public).ok()?;
             let pre_shared = if client.pre_shared_key {
                 // Without it the keys would be weaker than configured: none at all, then.

@@ -2,15 +2,16 @@
 //!
 //! Pure. Takes the files checked by themselves, gives findings.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use spa_findings::redact::quote;
-use spa_findings::{Finding, Severity, Slips, Source, nearest};
+use spa_findings::{Finding, Severity, Slips, Source, location, nearest};
 use spa_proto::{Protocol, Timestamp};
 
 use super::checked::{ClientKey, ListenPort};
 use super::client_file::ClientFile;
-use super::names::ServiceName;
+use super::names::{ClientName, ServiceName};
 use super::server_file::ServerFile;
 use super::written::Spotted;
 
@@ -24,14 +25,123 @@ pub enum Occasion {
     Change,
 }
 
-/// Everything between the files. Without an occasion, because a client file could
-/// not be read, nothing is said about who may open what.
-pub(super) fn check(
+/// What clients say of hidden services and of keys, gathered one client after the
+/// other: their files need not be kept.
+#[derive(Default)]
+pub(super) struct Gathered {
+    /// Of each service that is hidden, once.
+    doors: BTreeMap<String, Door>,
+    holders: HashMap<[u8; 32], Holder>,
+    lists: HashSet<Arc<[ServiceName]>>,
+}
+
+/// Who may open a hidden service.
+#[derive(Default)]
+struct Door {
+    /// Somebody may, now.
+    active: bool,
+    /// The first who is allowed to, and whether enabled.
+    first: Option<(ClientName, bool)>,
+}
+
+/// Where a key was seen.
+struct Holder {
+    client: ClientName,
+    line: usize,
+    column: usize,
+}
+
+impl Gathered {
+    /// Nothing yet, about these services.
+    pub(super) fn about(server: Option<&ServerFile>) -> Self {
+        let hidden = server.iter().flat_map(|server| &server.hide);
+        Self {
+            doors: hidden
+                .map(|name| (name.value.clone(), Door::default()))
+                .collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Takes in one client more; gives what is wrong with it beside the others.
+    pub(super) fn client(
+        &mut self,
+        server: Option<&ServerFile>,
+        client: &ClientFile<'_>,
+        now: Timestamp,
+    ) -> Vec<Finding> {
+        let mut found = self.keys_held_twice(client);
+        let active = client.enabled && client.expires.is_none_or(|expires| now < expires);
+        for allow in &client.allow {
+            if let Some(door) = self.doors.get_mut(&allow.value) {
+                door.active |= active;
+                door.first
+                    .get_or_insert_with(|| (client.name.clone(), client.enabled));
+            }
+        }
+        if let Some(server) = server {
+            let allow = client.allow.iter();
+            found.extend(allow.filter_map(|name| unknown(client.source, server, name)));
+            found.extend(too_many(server, client));
+        }
+        found
+    }
+
+    /// Two clients, or one twice, with one key. Shared keys are told apart by their files.
+    fn keys_held_twice(&mut self, client: &ClientFile<'_>) -> Vec<Finding> {
+        let mut found = Vec::new();
+        for key in &client.keys {
+            let ClientKey::Public(public) = &key.value else {
+                continue;
+            };
+            let (line, column) = client.source.position(key.span.start);
+            let holder = Holder {
+                client: client.name.clone(),
+                line,
+                column,
+            };
+            let Some(other) = self.holders.insert(*public.as_bytes(), holder) else {
+                continue;
+            };
+            let file = client.source.path();
+            let file = file.with_file_name(format!("{}.toml", other.client));
+            let there = location(&file, other.line, other.column);
+            let message = if other.client == client.name {
+                "this key stands here twice".to_owned()
+            } else {
+                format!(
+                    "the clients `{}` and `{}` have one key",
+                    other.client, client.name
+                )
+            };
+            let finding = client
+                .source
+                .error(key.span.clone(), message)
+                .help("give each client a key of its own");
+            found.push(finding.note(format!("the other place is {there}")));
+        }
+        found
+    }
+
+    /// The list of these services, the same one for everybody who may open the same.
+    pub(super) fn list(&mut self, names: Vec<ServiceName>) -> Arc<[ServiceName]> {
+        if let Some(list) = self.lists.get(names.as_slice()) {
+            return Arc::clone(list);
+        }
+        let list: Arc<[ServiceName]> = names.into();
+        self.lists.insert(Arc::clone(&list));
+        list
+    }
+}
+
+/// What is wrong with hidden services, now that every client is known. Without an
+/// occasion, because a client file could not be read, nothing is said about who may
+/// open what.
+pub(super) fn hidden(
     source: &Source,
     server: &ServerFile,
-    clients: &[ClientFile<'_>],
+    gathered: &Gathered,
     occasion: Option<Occasion>,
-    now: Timestamp,
 ) -> Vec<Finding> {
     let mut found = Vec::new();
     let mut seen = BTreeSet::new();
@@ -45,18 +155,9 @@ pub(super) fn check(
             );
         }
         found.extend(knock_port_hidden(source, server, name));
-        found.extend(
-            occasion.and_then(|occasion| lock_out(source, server, clients, name, occasion, now)),
-        );
-    }
-    for client in clients {
-        found.extend(
-            client
-                .allow
-                .iter()
-                .filter_map(|name| unknown(client.source, server, name)),
-        );
-        found.extend(too_many(server, client));
+        if let (Some(occasion), Some(door)) = (occasion, gathered.doors.get(&name.value)) {
+            found.extend(lock_out(source, server, door, name, occasion));
+        }
     }
     found
 }
@@ -124,21 +225,11 @@ fn knock_port_hidden(
 fn lock_out(
     source: &Source,
     server: &ServerFile,
-    clients: &[ClientFile<'_>],
+    door: &Door,
     name: &Spotted<String>,
     occasion: Occasion,
-    now: Timestamp,
 ) -> Option<Finding> {
-    if !server.names.contains_key(&name.value) {
-        return None;
-    }
-    let mut allowed = clients
-        .iter()
-        .filter(|client| client.allow.iter().any(|allow| allow.value == name.value));
-    let active = |client: &ClientFile<'_>| {
-        client.enabled && client.expires.is_none_or(|expires| now < expires)
-    };
-    if allowed.clone().any(active) {
+    if !server.names.contains_key(&name.value) || door.active {
         return None;
     }
     let severity = match occasion {
@@ -150,16 +241,15 @@ fn lock_out(
         name.span.clone(),
         format!("nobody may open the hidden service `{shown}`"),
     );
-    let finding = match allowed.next() {
-        Some(client) if client.enabled => finding
+    let finding = match &door.first {
+        Some((client, true)) => finding
             .help(format!(
-                "give `{}` a later `expires`, or add another client",
-                client.name
+                "give `{client}` a later `expires`, or add another client"
             ))
-            .note(format!("`{}` was allowed to, and is expired", client.name)),
-        Some(client) => finding
-            .help(format!("spad client enable {}", client.name))
-            .note(format!("`{}` was allowed to, and is disabled", client.name)),
+            .note(format!("`{client}` was allowed to, and is expired")),
+        Some((client, false)) => finding
+            .help(format!("spad client enable {client}"))
+            .note(format!("`{client}` was allowed to, and is disabled")),
         None => finding
             .help(format!(
                 "add a client first: spad client add NAME --key spa-pub-… --allow {shown}"
@@ -197,39 +287,6 @@ fn too_many(server: &ServerFile, client: &ClientFile<'_>) -> Option<Finding> {
             "a knock that names no service will be refused; name services in it, or allow fewer",
         ),
     )
-}
-
-/// Two clients, or one twice, with one key. Shared keys are told apart by their files.
-pub(super) fn keys_held_twice(clients: &[ClientFile<'_>]) -> Vec<Finding> {
-    let mut found = Vec::new();
-    let mut holders: HashMap<[u8; 32], (&ClientFile<'_>, &Spotted<ClientKey>)> = HashMap::new();
-    for client in clients {
-        for key in &client.keys {
-            let ClientKey::Public(public) = &key.value else {
-                continue;
-            };
-            let Some((other, place)) = holders.insert(*public.as_bytes(), (client, key)) else {
-                continue;
-            };
-            let there = Finding::error(other.source.path(), "")
-                .at(other.source.place(place.span.clone()))
-                .location();
-            let message = if other.name == client.name {
-                "this key stands here twice".to_owned()
-            } else {
-                format!(
-                    "the clients `{}` and `{}` have one key",
-                    other.name, client.name
-                )
-            };
-            let finding = client
-                .source
-                .error(key.span.clone(), message)
-                .help("give each client a key of its own");
-            found.push(finding.note(format!("the other place is {there}")));
-        }
-    }
-    found
 }
 
 /// Which services of a list exist: those that the checked configuration names.

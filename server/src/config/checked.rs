@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU16;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use spa_keys::ClientPublic;
@@ -154,8 +155,9 @@ pub struct ClientConfig {
     pub keys: Vec<ClientKey>,
     /// Whether a pre-shared key is mixed in: the secret is `STATE/keys/NAME.psk`.
     pub pre_shared_key: bool,
-    /// What it may open; also what it gets when it names nothing.
-    pub allow: Vec<ServiceName>,
+    /// What it may open; also what it gets when it names nothing. Clients that may open
+    /// the same share one list.
+    pub allow: Arc<[ServiceName]>,
     /// Where its granted addresses must lie; empty means anywhere.
     pub sources: Vec<Network>,
     /// From when on it is refused.

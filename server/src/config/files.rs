@@ -1,30 +1,32 @@
 //! [IO] Reads the configuration's files, from where none but their owner can change them.
 //!
-//! Takes the directory, gives texts. What is checked of a file is checked on
-//! the open descriptor. Never follows a link inside `clients.d`, never waits
-//! for a pipe, never reads more than a bounded length.
+//! Takes the directory, gives texts, a client's one after the other. What is checked
+//! of a file is checked on the open descriptor. Never follows a link inside
+//! `clients.d`, never waits for a pipe, never reads more than a bounded length.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::File;
-use std::io::Read as _;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags};
 use spa_findings::{Finding, Findings, Source, redact};
 
 use super::names::ClientName;
 use super::values::named;
 
 /// Longest `spad.toml`, in bytes.
-const SERVER_LIMIT: u64 = 1 << 20;
+const SERVER_LIMIT: usize = 1 << 20;
 /// Longest client file, in bytes.
-const CLIENT_LIMIT: u64 = 1 << 16;
+const CLIENT_LIMIT: usize = 1 << 16;
 /// The most client files.
 const CLIENTS_LIMIT: usize = 100_000;
 
-/// The configuration as text, before anything in it was understood.
+/// The configuration as text, before anything in it was understood; for what is
+/// checked without a disk.
 #[derive(Clone, Debug)]
 pub struct Files {
     /// `/etc/spad`, or what `--config` says.
@@ -38,7 +40,7 @@ pub struct Files {
 }
 
 impl Files {
-    /// No files yet; for what is checked without a disk.
+    /// No files yet.
     #[must_use]
     pub fn none(directory: &Path) -> Self {
         let (clients, findings) = (BTreeMap::new(), Findings::default());
@@ -50,104 +52,205 @@ impl Files {
         }
     }
 
-    /// Reads `spad.toml` and `clients.d/*.toml`.
-    #[must_use]
-    pub fn read(directory: &Path) -> Self {
-        let mut files = Self::none(directory);
-        match owned_by_us(directory, OFlags::DIRECTORY) {
-            Ok(_) => {}
-            // Nothing below can be there either.
-            Err(finding) => {
-                files.findings.push(finding);
-                return files;
-            }
-        }
-        match text(&directory.join("spad.toml"), SERVER_LIMIT, OFlags::empty()) {
-            Ok(source) => files.server = Some(source),
-            Err(finding) => files.findings.push(finding),
-        }
-        files.read_clients();
-        files
-    }
-
-    /// Where this client's file is.
-    #[must_use]
-    pub fn client_path(&self, name: &ClientName) -> PathBuf {
-        self.directory
-            .join("clients.d")
-            .join(format!("{name}.toml"))
-    }
-
     /// With this file, in memory, as if it stood there.
     pub fn put_client(&mut self, name: ClientName, text: String) {
-        let source = Source::new(&self.client_path(&name), text);
+        let source = Source::new(&client_path(&self.directory, &name), text);
         self.clients.insert(name, source);
     }
+}
 
-    fn read_clients(&mut self) {
-        let directory = self.directory.join("clients.d");
+/// Where this client's file is.
+#[must_use]
+pub fn client_path(directory: &Path, name: &ClientName) -> PathBuf {
+    directory.join("clients.d").join(format!("{name}.toml"))
+}
+
+/// Reads `spad.toml`. The outer error is about the directory: nothing below it can be
+/// there either.
+pub(super) fn server(directory: &Path) -> Result<Result<Source, Finding>, Finding> {
+    let _ours = owned_by_us(CWD, directory.as_os_str(), directory, OFlags::DIRECTORY)?;
+    let path = directory.join("spad.toml");
+    let mut buffer = room(SERVER_LIMIT);
+    Ok(text(
+        CWD,
+        path.as_os_str(),
+        &path,
+        OFlags::empty(),
+        &mut buffer,
+    ))
+}
+
+/// Reads one client's file; none if it cannot be read.
+#[must_use]
+pub fn client(directory: &Path, name: &ClientName) -> Option<Source> {
+    let path = client_path(directory, name);
+    let mut buffer = room(CLIENT_LIMIT);
+    text(CWD, path.as_os_str(), &path, OFlags::NOFOLLOW, &mut buffer).ok()
+}
+
+/// The clients by name, in their order, whatever their files hold.
+#[must_use]
+pub fn client_names(directory: &Path) -> Vec<ClientName> {
+    Listing::of(&directory.join("clients.d"), &mut Findings::default()).names
+}
+
+/// Reads `clients.d/*.toml` one after the other, in the order of their names; `given`
+/// as if it stood there. Gives what was wrong with the files.
+pub fn each_client(
+    directory: &Path,
+    given: Option<(ClientName, String)>,
+    mut each: impl FnMut(&ClientName, &Source),
+) -> Findings {
+    let directory = directory.join("clients.d");
+    let mut findings = Findings::default();
+    let Listing {
+        directory: descriptor,
+        mut names,
+    } = Listing::of(&directory, &mut findings);
+    let (given, mut given_text) = given.unzip();
+    if let Some(name) = &given
+        && let Err(place) = names.binary_search(name)
+    {
+        names.insert(place, name.clone());
+    }
+    let mut buffer = room(CLIENT_LIMIT);
+    for name in names {
+        let file_name = format!("{name}.toml");
+        let path = directory.join(&file_name);
+        let source = match (
+            given_text.take_if(|_| given.as_ref() == Some(&name)),
+            &descriptor,
+        ) {
+            (Some(text), _) => Ok(Source::new(&path, text)),
+            (None, Some(descriptor)) => {
+                let name = OsStr::new(&file_name);
+                text(descriptor, name, &path, OFlags::NOFOLLOW, &mut buffer)
+            }
+            // Without the directory there are no names.
+            (None, None) => continue,
+        };
+        match source {
+            Ok(source) => each(&name, &source),
+            Err(finding) => findings.push(finding),
+        }
+    }
+    findings
+}
+
+/// What stands in `clients.d`.
+#[derive(Default)]
+struct Listing {
+    /// None where there is no such directory, or it cannot be read.
+    directory: Option<File>,
+    /// Of client files, in their order.
+    names: Vec<ClientName>,
+}
+
+impl Listing {
+    fn of(directory: &Path, findings: &mut Findings) -> Self {
         // A server may have no clients yet.
         if matches!(directory.symlink_metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
         {
-            return;
+            return Self::default();
         }
-        let entries = owned_by_us(&directory, OFlags::DIRECTORY).and_then(|_| {
-            std::fs::read_dir(&directory).map_err(|error| cannot_read(&directory, &error))
+        let opened = owned_by_us(CWD, directory.as_os_str(), directory, OFlags::DIRECTORY);
+        let opened = opened.and_then(|file| {
+            let entries = std::fs::read_dir(directory);
+            Ok((
+                file,
+                entries.map_err(|error| cannot_read(directory, &error))?,
+            ))
         });
-        let entries = match entries {
-            Ok(entries) => entries,
-            Err(finding) => return self.findings.push(finding),
+        let (file, entries) = match opened {
+            Ok(opened) => opened,
+            Err(finding) => {
+                findings.push(finding);
+                return Self::default();
+            }
         };
-        let mut paths: Vec<PathBuf> = Vec::new();
+        let mut names = Vec::new();
+        let mut count: usize = 0;
         for entry in entries {
-            match entry {
-                Ok(entry) if paths.len() < CLIENTS_LIMIT => paths.push(entry.path()),
-                Ok(_) => {
+            match entry.map(|entry| entry.file_name()) {
+                Ok(_) if count == CLIENTS_LIMIT => {
                     let message = format!("more than {CLIENTS_LIMIT} files");
-                    self.findings.push(
-                        Finding::error(&directory, message).help("remove clients that are no more"),
-                    );
+                    let finding = Finding::error(directory, message);
+                    findings.push(finding.help("remove clients that are no more"));
                     break;
                 }
-                Err(error) => self.findings.push(cannot_read(&directory, &error)),
+                Ok(file_name) => {
+                    count = count.saturating_add(1);
+                    match client_name(directory, &file_name) {
+                        Ok(name) => names.push(name),
+                        Err(finding) => findings.push(finding),
+                    }
+                }
+                Err(error) => findings.push(cannot_read(directory, &error)),
             }
         }
-        paths.sort();
-        for path in paths {
-            match client(&path) {
-                Ok((name, source)) => drop(self.clients.insert(name, source)),
-                Err(finding) => self.findings.push(finding),
-            }
+        names.sort_unstable();
+        Self {
+            directory: Some(file),
+            names,
         }
     }
 }
 
-/// One entry of `clients.d`.
-fn client(path: &Path) -> Result<(ClientName, Source), Finding> {
-    let file_name = path.file_name().map(OsStrExt::as_bytes).unwrap_or_default();
-    if file_name.starts_with(b".") || !file_name.ends_with(b".toml") {
-        let finding = Finding::warning(path, "this is not a client file and is ignored");
+/// The client whose file is called so.
+fn client_name(directory: &Path, file_name: &OsStr) -> Result<ClientName, Finding> {
+    let bytes = file_name.as_bytes();
+    let path = || directory.join(file_name);
+    let Some(stem) = bytes
+        .strip_suffix(b".toml")
+        .filter(|_| !bytes.starts_with(b"."))
+    else {
+        let finding = Finding::warning(&path(), "this is not a client file and is ignored");
         return Err(finding.help("client files are called NAME.toml; move this one elsewhere"));
-    }
-    let name = path.file_stem().unwrap_or_default().to_string_lossy();
-    let name = named(&name, |message| Finding::error(path, message))
-        .map_err(|finding| finding.note("the file's name is the client's"))?;
-    text(path, CLIENT_LIMIT, OFlags::NOFOLLOW).map(|source| (name, source))
+    };
+    named(&String::from_utf8_lossy(stem), |message| {
+        Finding::error(&path(), message)
+    })
+    .map_err(|finding| finding.note("the file's name is the client's"))
 }
 
-/// The text of a regular file that only root or we can change.
-fn text(path: &Path, limit: u64, flags: OFlags) -> Result<Source, Finding> {
-    let file = owned_by_us(path, flags)?;
-    let mut bytes = Vec::new();
-    file.take(limit.saturating_add(1))
-        .read_to_end(&mut bytes)
-        .map_err(|error| cannot_read(path, &error))?;
-    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > limit {
+/// Room for a file of at most this length, and for one byte too many.
+fn room(limit: usize) -> Vec<u8> {
+    vec![0; limit.saturating_add(1)]
+}
+
+/// The text of a regular file that only root or we can change. The file `name` in the
+/// directory `at` is called `path` in messages; `buffer` is [`room`] for it.
+fn text(
+    at: impl AsFd,
+    name: &OsStr,
+    path: &Path,
+    flags: OFlags,
+    buffer: &mut [u8],
+) -> Result<Source, Finding> {
+    let file = owned_by_us(at, name, path, flags)?;
+    let length = read_whole(&file, buffer).map_err(|error| cannot_read(path, &error))?;
+    let limit = buffer.len().saturating_sub(1);
+    if length > limit {
         return Err(
             Finding::error(path, format!("longer than {} KiB", limit >> 10)).help("shorten it"),
         );
     }
-    decode(path, bytes)
+    decode(path, buffer.get(..length).unwrap_or_default().to_vec())
+}
+
+/// Reads until the end of the file or of the buffer; gives how much.
+fn read_whole(file: &File, buffer: &mut [u8]) -> std::io::Result<usize> {
+    let mut filled: usize = 0;
+    loop {
+        let rest = buffer.get_mut(filled..).unwrap_or_default();
+        if rest.is_empty() {
+            return Ok(filled);
+        }
+        match rustix::io::retry_on_intr(|| rustix::io::read(file, &mut *rest))? {
+            0 => return Ok(filled),
+            more => filled = filled.saturating_add(more),
+        }
+    }
 }
 
 /// The bytes as UTF-8.
@@ -166,10 +269,10 @@ fn decode(path: &Path, bytes: Vec<u8>) -> Result<Source, Finding> {
 }
 
 /// Opens a regular file, or a directory if the flags say so, that only root or we can change.
-fn owned_by_us(path: &Path, flags: OFlags) -> Result<File, Finding> {
+fn owned_by_us(at: impl AsFd, name: &OsStr, path: &Path, flags: OFlags) -> Result<File, Finding> {
     // NONBLOCK: a pipe in the file's place must not hold us up.
     let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| match errno {
+    let file = rustix::fs::openat(at, name, flags, Mode::empty()).map_err(|errno| match errno {
         rustix::io::Errno::LOOP => irregular(path),
         rustix::io::Errno::NOTDIR => {
             Finding::error(path, "not a directory").help("make one: spad init")
@@ -182,19 +285,19 @@ fn owned_by_us(path: &Path, flags: OFlags) -> Result<File, Finding> {
     if !directory && !status.is_file() {
         return Err(irregular(path));
     }
-    let shown = redact::line(&path.display().to_string(), false);
+    let shown = || redact::line(&path.display().to_string(), false);
     if status.uid() != 0 && status.uid() != rustix::process::geteuid().as_raw() {
         let finding = Finding::error(
             path,
             format!("owned by user {}, who could change it", status.uid()),
         );
         return Err(finding
-            .help(format!("chown root {shown}"))
+            .help(format!("chown root {}", shown()))
             .note("whoever can write here decides who gets in"));
     }
     if status.mode() & 0o022 != 0 {
         let message = format!("mode {:04o} lets others write here", status.mode() & 0o7777);
-        let finding = Finding::error(path, message).help(format!("chmod go-w {shown}"));
+        let finding = Finding::error(path, message).help(format!("chmod go-w {}", shown()));
         return Err(finding.note("whoever can write here decides who gets in"));
     }
     Ok(file)

@@ -8,20 +8,21 @@
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use spa_findings::{Findings, Source};
 use spa_proto::Timestamp;
 
-use super::{Files, Loaded, Occasion, check};
+use super::checking::Checking;
+use super::{ClientName, Config, Loaded, Occasion, client_path};
 use crate::paths::Paths;
 
 /// Longer client files do not load, in bytes.
 const LONGEST: u64 = 1 << 16;
 
 /// The texts as they were.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Kept {
     server: String,
@@ -33,10 +34,62 @@ struct Kept {
 pub struct Usable {
     /// The configuration.
     pub loaded: Loaded,
-    /// Its texts, to be kept once it is in use.
-    pub files: Files,
     /// What is wrong with the files as they are now, if the last good ones are used instead.
     pub instead_of: Option<Findings>,
+}
+
+/// The texts of a configuration, gathered in the form in which they are kept: a hundred
+/// thousand files take one allocation.
+#[derive(Clone, Debug, Default)]
+pub struct Texts {
+    json: Vec<u8>,
+    clients: usize,
+}
+
+impl Texts {
+    fn server(&mut self, source: &Source) {
+        self.json.extend_from_slice(b"{\"server\":");
+        self.text(source.text());
+        self.json.extend_from_slice(b",\"clients\":{");
+    }
+
+    fn client(&mut self, name: &ClientName, source: &Source) {
+        if self.clients > 0 {
+            self.json.push(b',');
+        }
+        self.clients = self.clients.saturating_add(1);
+        self.text(name.as_str());
+        self.json.push(b':');
+        self.text(source.text());
+    }
+
+    fn text(&mut self, text: &str) {
+        // Neither a text nor a vector refuses.
+        let _ = serde_json::to_writer(&mut self.json, text);
+    }
+
+    /// Keeps these texts, of a configuration that loaded, as the last good ones. For the
+    /// writer, which works in its directory: the one above is closed to it.
+    ///
+    /// # Errors
+    /// What the file system says; the former ones are kept then.
+    pub fn keep_in(&self, directory: &Path) -> std::io::Result<()> {
+        let path = directory.join(NAME);
+        let new = path.with_extension("new");
+        match std::fs::remove_file(&new) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&new)?;
+        file.write_all(&self.json)?;
+        file.write_all(b"}}")?;
+        file.sync_all()?;
+        std::fs::rename(&new, &path)
+    }
 }
 
 /// The configuration for a start: the files as they are, or else the last good ones.
@@ -44,90 +97,90 @@ pub struct Usable {
 /// # Errors
 /// What is wrong with the files, where there are no last good ones either.
 pub fn load_or_last_good(paths: &Paths, now: Timestamp) -> Result<Usable, Findings> {
-    let files = Files::read(&paths.config);
-    let findings = match check(&files, Occasion::Start, now) {
-        Ok(loaded) => {
-            return Ok(Usable {
-                loaded,
-                files,
-                instead_of: None,
-            });
-        }
-        Err(findings) => findings,
-    };
-    let Some(files) = read(paths) else {
-        return Err(findings);
-    };
-    match check(&files, Occasion::Start, now) {
+    match super::load_for(&paths.config, Occasion::Start, now) {
         Ok(loaded) => Ok(Usable {
             loaded,
-            files,
+            instead_of: None,
+        }),
+        Err(findings) => last_good(paths, now, findings),
+    }
+}
+
+/// The same for who needs no clients, and keeps the texts of what loaded. The clients
+/// are checked, and not in the configuration.
+///
+/// # Errors
+/// As [`load_or_last_good`].
+pub fn for_firewall(paths: &Paths, now: Timestamp) -> Result<(Usable, Texts), Findings> {
+    match load_texts(&paths.config, Occasion::Start, now) {
+        Ok((loaded, texts)) => Ok((
+            Usable {
+                loaded,
+                instead_of: None,
+            },
+            texts,
+        )),
+        Err(findings) => {
+            let mut usable = last_good(paths, now, findings)?;
+            usable.loaded.config.clients = Vec::new();
+            Ok((usable, Texts::default()))
+        }
+    }
+}
+
+/// The configuration as it is now, without its clients, and all its texts.
+///
+/// # Errors
+/// All findings, if one of them is an error.
+pub fn load_texts(
+    directory: &Path,
+    occasion: Occasion,
+    now: Timestamp,
+) -> Result<(Loaded, Texts), Findings> {
+    let texts = std::cell::RefCell::new(Texts::default());
+    let (config, warnings) = super::read(
+        directory,
+        None,
+        occasion,
+        now,
+        |source| texts.borrow_mut().server(source),
+        |name, source, _| texts.borrow_mut().client(name, source),
+    )?;
+    Ok((Loaded { config, warnings }, texts.into_inner()))
+}
+
+/// What is used instead of files that have these faults.
+fn last_good(paths: &Paths, now: Timestamp, findings: Findings) -> Result<Usable, Findings> {
+    match read(paths, now) {
+        Some(loaded) => Ok(Usable {
+            loaded,
             instead_of: Some(findings),
         }),
-        Err(_) => Err(findings),
+        None => Err(findings),
     }
-}
-
-/// Keeps these texts as the last good ones.
-///
-/// # Errors
-/// What the file system says; the former ones are kept then.
-pub fn keep(paths: &Paths, files: &Files) -> std::io::Result<()> {
-    keep_in(&paths.guard_state(), files)
-}
-
-/// The same, for the writer: it works in its directory, and the one above is closed to it.
-///
-/// # Errors
-/// As [`keep`].
-pub fn keep_in(directory: &Path, files: &Files) -> std::io::Result<()> {
-    let Some(server) = &files.server else {
-        return Ok(());
-    };
-    let kept = Kept {
-        server: server.text().to_owned(),
-        clients: files
-            .clients
-            .iter()
-            .map(|(name, source)| (name.to_string(), source.text().to_owned()))
-            .collect(),
-    };
-    let path = directory.join(NAME);
-    let new = path.with_extension("new");
-    match std::fs::remove_file(&new) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&new)?;
-    file.write_all(&serde_json::to_vec(&kept)?)?;
-    file.sync_all()?;
-    std::fs::rename(&new, &path)
 }
 
 const NAME: &str = "last-good.json";
 
-fn place(paths: &Paths) -> PathBuf {
-    paths.guard_state().join(NAME)
-}
-
 /// The last good texts, less the clients whose files are gone now or disable them.
-fn read(paths: &Paths) -> Option<Files> {
-    let text = std::fs::read(place(paths)).ok()?;
+fn read(paths: &Paths, now: Timestamp) -> Option<Loaded> {
+    let text = std::fs::read(paths.guard_state().join(NAME)).ok()?;
     let kept: Kept = serde_json::from_slice(&text).ok()?;
-    let mut files = Files::none(&paths.config);
-    files.server = Some(Source::new(&paths.configuration(), kept.server));
+    drop(text);
+    let server = Source::new(&paths.configuration(), kept.server);
+    let mut checking = Checking::of(Some(&server), now);
+    let mut clients = Vec::new();
     for (name, text) in kept.clients {
         let name = name.parse().ok()?;
-        let path = files.client_path(&name);
+        let path = client_path(&paths.config, &name);
         if is_still_there(&path) && !is_disabled(&path) {
-            files.put_client(name, text);
+            clients.extend(checking.client(&name, &Source::new(&path, text)));
         }
     }
-    Some(files)
+    let end = checking.end(&paths.config, Findings::default(), Occasion::Start);
+    let (config, warnings) = end.ok()?;
+    let config = Config { clients, ..config };
+    Some(Loaded { config, warnings })
 }
 
 /// In doubt the client is not brought back.
@@ -169,13 +222,18 @@ mod tests {
         (directory, paths)
     }
 
+    fn keep(paths: &Paths, now: Timestamp) {
+        let (_, texts) = for_firewall(paths, now).unwrap();
+        texts.keep_in(&paths.guard_state()).unwrap();
+    }
+
     #[test]
     fn a_broken_configuration_is_replaced_by_the_last_good_one_and_said_to_be() {
         let (_directory, paths) = world();
         let now = Timestamp::from_micros(0);
         let first = load_or_last_good(&paths, now).unwrap();
         assert!(first.instead_of.is_none());
-        keep(&paths, &first.files).unwrap();
+        keep(&paths, now);
         std::fs::write(paths.configuration(), "hide = [").unwrap();
         let second = load_or_last_good(&paths, now).unwrap();
         assert!(second.instead_of.is_some());
@@ -190,7 +248,7 @@ mod tests {
         std::fs::write(&client, "shared_key = true\nallow = [\"ssh\"]\n").unwrap();
         let first = load_or_last_good(&paths, now).unwrap();
         assert_eq!(first.loaded.config.clients.len(), 1);
-        keep(&paths, &first.files).unwrap();
+        keep(&paths, now);
         std::fs::remove_file(&client).unwrap();
         std::fs::write(paths.configuration(), "hide = [").unwrap();
         let second = load_or_last_good(&paths, now).unwrap();
@@ -204,8 +262,7 @@ mod tests {
         let client = paths.clients().join("alice.toml");
         let text = "shared_key = true\nallow = [\"ssh\"]\n";
         std::fs::write(&client, text).unwrap();
-        let first = load_or_last_good(&paths, now).unwrap();
-        keep(&paths, &first.files).unwrap();
+        keep(&paths, now);
         std::fs::write(paths.configuration(), "hide = [").unwrap();
         let second = load_or_last_good(&paths, now).unwrap();
         assert_eq!(second.loaded.config.clients.len(), 1);

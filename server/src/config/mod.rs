@@ -7,6 +7,7 @@
 
 mod across;
 mod checked;
+mod checking;
 mod client_file;
 pub mod edit;
 mod files;
@@ -22,7 +23,7 @@ mod written;
 
 use std::path::Path;
 
-use spa_findings::{Finding, Findings};
+use spa_findings::{Findings, Source};
 use spa_proto::Timestamp;
 
 pub use across::Occasion;
@@ -30,14 +31,13 @@ pub use checked::{
     AlwaysAllow, Answer, ClientConfig, ClientKey, Config, GrantLimits, Guard, Listen, ListenPort,
     Log, OnStateError, Packets, Rate, ServiceDefinition,
 };
-pub use files::Files;
-pub use last_good::{Usable, keep, keep_in, load_or_last_good};
+pub use files::{Files, client, client_names, client_path, each_client};
+pub use last_good::{Texts, Usable, for_firewall, load_or_last_good, load_texts};
 pub use names::{ClientName, MAX_NAME, NameError, ServiceName};
 pub use network::{Network, NetworkError};
 pub use survey::{Surveyed, survey};
 
-use client_file::ClientFile;
-use server_file::ServerFile;
+use checking::Checking;
 
 /// A configuration that can be used, and what is odd about it all the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +67,69 @@ pub fn load_for(
     occasion: Occasion,
     now: Timestamp,
 ) -> Result<Loaded, Findings> {
-    check(&Files::read(config_directory), occasion, now)
+    load_with(config_directory, None, occasion, now)
+}
+
+/// The same, as if this client's file stood there as well.
+///
+/// # Errors
+///
+/// All findings, if one of them is an error.
+pub fn load_with(
+    config_directory: &Path,
+    client: Option<(ClientName, String)>,
+    occasion: Occasion,
+    now: Timestamp,
+) -> Result<Loaded, Findings> {
+    let mut clients = Vec::new();
+    let (config, warnings) = read(
+        config_directory,
+        client,
+        occasion,
+        now,
+        |_| {},
+        |_, _, client| clients.extend(client),
+    )?;
+    clients.shrink_to_fit();
+    let config = Config { clients, ..config };
+    Ok(Loaded { config, warnings })
+}
+
+/// Reads and checks everything; gives each client to `each` with its text, none where it
+/// says nothing, and the rest of the configuration without them.
+fn read(
+    config_directory: &Path,
+    client: Option<(ClientName, String)>,
+    occasion: Occasion,
+    now: Timestamp,
+    server: impl FnOnce(&Source),
+    mut each: impl FnMut(&ClientName, &Source, Option<ClientConfig>),
+) -> Result<(Config, Findings), Findings> {
+    let mut findings = Findings::default();
+    let source = match files::server(config_directory) {
+        Ok(Ok(source)) => Some(source),
+        Ok(Err(finding)) => {
+            findings.push(finding);
+            None
+        }
+        Err(finding) => {
+            findings.push(finding);
+            return Err(findings);
+        }
+    };
+    if let Some(source) = &source {
+        server(source);
+    }
+    let mut checking = Checking::of(source.as_ref(), now);
+    findings.append(files::each_client(
+        config_directory,
+        client,
+        |name, source| {
+            let client = checking.client(name, source);
+            each(name, source, client);
+        },
+    ));
+    checking.end(config_directory, findings, occasion)
 }
 
 /// Checks texts; pure.
@@ -76,80 +138,11 @@ pub fn load_for(
 ///
 /// All findings, those about the files themselves included, if one of them is an error.
 pub fn check(files: &Files, occasion: Occasion, now: Timestamp) -> Result<Loaded, Findings> {
-    let mut findings = files.findings.clone();
-    let server = files.server.as_ref().map(|source| {
-        let page = written::Page::new(source);
-        let server = server_file::read(&page);
-        findings.extend(secret_scan::with_secrets(source, page.into_findings()));
-        (source, server)
-    });
-    let mut clients = Vec::new();
-    for (name, source) in &files.clients {
-        let page = written::Page::new(source);
-        clients.extend(client_file::read(&page, name));
-        findings.extend(secret_scan::with_secrets(source, page.into_findings()));
-    }
-    findings.extend(across::keys_held_twice(&clients));
-    // What a broken file says about services is not known, so nothing is said about it.
-    let all_clients = clients.len() == files.clients.len();
-    if let Some((source, Some(server))) = &server {
-        findings.extend(across::check(
-            source,
-            server,
-            &clients,
-            all_clients.then_some(occasion),
-            now,
-        ));
-    } else if server.is_none() && files.findings.is_empty() {
-        findings.push(Finding::error(
-            &files.directory.join("spad.toml"),
-            "there is no such file",
-        ));
-    }
-    findings.sort_by_key(order);
-    match server {
-        Some((_, Some(server))) if !findings.has_errors() => {
-            let config = config(server, clients);
-            Ok(Loaded {
-                config,
-                warnings: findings,
-            })
-        }
-        _ => Err(findings),
-    }
-}
-
-/// The order of files and places, whoever found it first: `spad.toml` first, for
-/// that is where a reader begins.
-fn order(finding: &Finding) -> impl Ord + use<> {
-    let name = finding.file.file_name();
-    let first = name.is_some_and(|name| name == "spad.toml");
-    let (file, message) = (finding.file.clone(), finding.message.clone());
-    (!first, file, finding.position(), message)
-}
-
-/// Puts together what was found faultless.
-fn config(server: ServerFile, clients: Vec<ClientFile<'_>>) -> Config {
-    let clients = clients.into_iter().map(|client| ClientConfig {
-        allow: across::resolve(&server, &client.allow),
-        name: client.name,
-        keys: client.keys.into_iter().map(|key| key.value).collect(),
-        pre_shared_key: client.pre_shared_key,
-        sources: client.sources,
-        expires: client.expires,
-        enabled: client.enabled,
-        max_ttl: client.max_ttl,
-        require_address: client.require_address,
-        note: client.note,
-    });
-    Config {
-        clients: clients.collect(),
-        hide: across::resolve(&server, &server.hide),
-        services: server.services,
-        listen: server.listen,
-        grants: server.grants,
-        packets: server.packets,
-        guard: server.guard,
-        log: server.log,
-    }
+    let mut checking = Checking::of(files.server.as_ref(), now);
+    let each = files.clients.iter();
+    let clients = each.filter_map(|(name, source)| checking.client(name, source));
+    let clients = clients.collect();
+    let (config, warnings) = checking.end(&files.directory, files.findings.clone(), occasion)?;
+    let config = Config { clients, ..config };
+    Ok(Loaded { config, warnings })
 }

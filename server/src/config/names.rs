@@ -1,9 +1,11 @@
 //! Names of services and clients: `[a-z0-9][a-z0-9_-]{0,63}`.
 //!
 //! A client's name is also the name of its files, so nothing else is a name.
+//! Names are shared, not copied: a hundred thousand clients name few services.
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// Longest name, in bytes.
 pub const MAX_NAME: usize = 64;
@@ -43,7 +45,7 @@ macro_rules! name {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The name's text.
@@ -57,7 +59,7 @@ macro_rules! name {
             type Err = NameError;
 
             fn from_str(text: &str) -> Result<Self, NameError> {
-                check(text).map(|()| Self(text.to_owned()))
+                check(text).map(|()| Self(Arc::from(text)))
             }
         }
 

@@ -1,4 +1,4 @@
-//! The clients as far as their files can be understood, for lists of them.
+//! A client as far as its file can be understood, for lists of them.
 //!
 //! Pure. Works whatever state the files are in; nothing is judged by it, and
 //! texts from files that may hold anything are made fit to be shown.
@@ -8,7 +8,6 @@ use spa_findings::{Severity, Source};
 use spa_proto::Timestamp;
 
 use super::checked::ClientKey;
-use super::files::Files;
 use super::names::ClientName;
 use super::{client_file, written};
 
@@ -39,17 +38,9 @@ pub struct Surveyed {
     pub note: Option<String>,
 }
 
-/// Every client file that can be read.
+/// One client file that can be read.
 #[must_use]
-pub fn survey(files: &Files) -> Vec<Surveyed> {
-    files
-        .clients
-        .iter()
-        .map(|(name, source)| one(name, source))
-        .collect()
-}
-
-fn one(name: &ClientName, source: &Source) -> Surveyed {
+pub fn survey(name: &ClientName, source: &Source) -> Surveyed {
     let page = written::Page::new(source);
     let read = client_file::read(&page, name);
     let faulty = page

@@ -14,7 +14,7 @@ use super::limits::Limits;
 use super::netlink::Events;
 use super::socket::{Came, Engine};
 use crate::clock::{self, BootTime};
-use crate::config::{self, Files, Occasion};
+use crate::config::{self, Occasion, Texts};
 use crate::firewall::message::MAX_LISTED;
 use crate::firewall::{Answer, Change, FirewallRefusal, FromWriter, KernelElement, ToWriter};
 
@@ -148,8 +148,8 @@ impl Keeper {
     /// leaves everything as it was.
     fn reload(&mut self) -> Result<Result<(), String>, WriterError> {
         let now = clock::now();
-        let files = Files::read(&self.configuration);
-        let loaded = match config::check(&files, Occasion::Change, now.wall) {
+        let loaded = config::load_texts(&self.configuration, Occasion::Change, now.wall);
+        let (loaded, texts) = match loaded {
             Ok(loaded) => loaded,
             Err(findings) => return Ok(Err(findings.to_string())),
         };
@@ -158,7 +158,7 @@ impl Keeper {
             Ok(report) => {
                 self.limits = limits;
                 self.report(report)?;
-                keep(&files);
+                keep(&texts);
                 Ok(Ok(()))
             }
             Err(error) => Ok(Err(error.to_string())),
@@ -205,8 +205,8 @@ impl Keeper {
 }
 
 /// Keeps the texts of a configuration that is in force for a start with a broken one.
-pub(super) fn keep(files: &Files) {
-    if let Err(error) = config::keep_in(std::path::Path::new("."), files) {
+pub(super) fn keep(texts: &Texts) {
+    if let Err(error) = texts.keep_in(std::path::Path::new(".")) {
         super::warn(&format!(
             "cannot keep this configuration for a start with a broken one: {error}"
         ));

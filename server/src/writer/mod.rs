@@ -29,7 +29,7 @@ use rustix::io::Errno;
 use spa_findings::Findings;
 
 use crate::clock;
-use crate::config::{self, Usable};
+use crate::config::{self, Texts, Usable};
 use crate::firewall::{BadMessage, FromWriter};
 use crate::paths::Paths;
 use crate::sys::scheduling;
@@ -116,6 +116,7 @@ fn start(engine: Engine, paths: &Paths) -> Result<Keeper, (Engine, WriterError)>
         mut guard,
         events,
         usable,
+        texts,
         configuration,
     } = prepared;
     let now = clock::now().boot;
@@ -131,8 +132,9 @@ fn start(engine: Engine, paths: &Paths) -> Result<Keeper, (Engine, WriterError)>
         Err(error) => return Err((engine, error)),
     };
     if usable.instead_of.is_none() {
-        keeper::keep(&usable.files);
+        keeper::keep(&texts);
     }
+    drop(texts);
     let keeper = Keeper {
         engine,
         kernel,
@@ -156,6 +158,7 @@ struct Prepared {
     guard: Guard,
     events: Events,
     usable: Usable,
+    texts: Texts,
     configuration: PathBuf,
 }
 
@@ -167,8 +170,8 @@ fn prepare(paths: &Paths) -> Result<Prepared, WriterError> {
         warn("there is no user `spad-fw`, so the firewall writer runs as `nobody`");
     }
     let configuration = std::path::absolute(&paths.config).map_err(WriterError::Socket)?;
-    let usable =
-        config::load_or_last_good(paths, clock::now().wall).map_err(WriterError::Configuration)?;
+    let (usable, texts) =
+        config::for_firewall(paths, clock::now().wall).map_err(WriterError::Configuration)?;
     privileges::enter_directory(&paths.guard_state(), identity.as_ref())?;
     privileges::give_away(identity.as_ref())?;
     // A socket that root opened would fail after the step down, so these come here.
@@ -183,6 +186,7 @@ fn prepare(paths: &Paths) -> Result<Prepared, WriterError> {
         guard,
         events,
         usable,
+        texts,
         configuration,
     })
 }

@@ -49,7 +49,7 @@ pub enum InKernel {
 /// Where the configuration does not load.
 pub fn show(paths: &Paths) -> Result<Shown, WriterError> {
     let now = clock::now();
-    let usable = config::load_or_last_good(paths, now.wall).map_err(WriterError::Configuration)?;
+    let (usable, _) = config::for_firewall(paths, now.wall).map_err(WriterError::Configuration)?;
     let (guard, warnings) = Guard::new(usable.loaded.config, &paths.guard_state());
     warnings.iter().for_each(|warning| warn(warning));
     let guard = guard.after_hiding(now.boot);
@@ -92,6 +92,7 @@ pub fn load(paths: &Paths) -> Result<Vec<TrialEvent>, WriterError> {
         mut kernel,
         mut guard,
         usable,
+        texts,
         ..
     } = prepare(paths)?;
     if let Some(findings) = &usable.instead_of {
@@ -107,7 +108,7 @@ pub fn load(paths: &Paths) -> Result<Vec<TrialEvent>, WriterError> {
     let report = guard.load(usable.loaded.config, &mut kernel, now)?;
     report.warnings.iter().for_each(|warning| warn(warning));
     if usable.instead_of.is_none() {
-        keeper::keep(&usable.files);
+        keeper::keep(&texts);
     }
     Ok(report.events)
 }

@@ -171,7 +171,7 @@ fn one_service_that_is_not_allowed_refuses_the_whole_packet() {
 #[test]
 fn a_client_that_may_open_nothing_or_has_nothing_to_close() {
     refused(
-        |config| config.clients[1].allow.clear(),
+        |config| config.clients[1].allow = [].into(),
         &open_for(&[], 0),
         Reason::NoServices,
     );
@@ -221,9 +221,7 @@ fn more_elements_than_one_change_of_the_firewall_takes() {
             config.services.get_mut(&web).unwrap().ports = (7001..=last)
                 .map(|port| format!("tcp/{port}").parse().unwrap())
                 .collect();
-            config.clients[1]
-                .allow
-                .retain(|name| name.as_str() == "web");
+            config.clients[1].allow = ["web".parse().unwrap()].into();
         })
     };
     let send = |last| with_ports(last).send(laptop, &open_for(&[], 0));
@@ -321,7 +319,13 @@ fn requests_that_are_none() {
 #[test]
 fn a_longer_time_than_the_policy_allows_is_cut_to_it() {
     let mut world = World::with(|config| {
-        config.clients[1].allow.push("admin".parse().unwrap());
+        let laptop = &mut config.clients[1];
+        laptop.allow = client(
+            "laptop",
+            laptop.keys[0].clone(),
+            &["ssh", "web", "chat", "admin"],
+        )
+        .allow;
     });
     let ttl = |world: &mut World, service: &str, asked: u32| {
         assert_eq!(

@@ -53,9 +53,12 @@ fn a_service_taken_from_a_client_is_closed_and_the_others_stay() {
     let mut world = World::new();
     world.send(laptop, &open_for(&["tcp/22", WEB], 100));
     world.reload(|config| {
-        config.clients[1]
-            .allow
-            .retain(|name| name.as_str() != "web")
+        let laptop = &mut config.clients[1];
+        let allow = laptop.allow.iter();
+        laptop.allow = allow
+            .filter(|name| name.as_str() != "web")
+            .cloned()
+            .collect();
     });
     assert_eq!(world.kernel.open(), [element(HERE, "tcp/22")]);
 }

@@ -11,7 +11,7 @@ use crate::cli::owners::Owners;
 use crate::cli::place::{self, Existing};
 use crate::cli::{Failure, Options, Run, key, live};
 use crate::config::{
-    self, ClientKey, ClientName, Config, Files, ListenPort, Occasion, ServiceName,
+    self, ClientKey, ClientName, Config, ListenPort, Occasion, ServiceName, client_path,
 };
 use crate::paths::Paths;
 
@@ -58,9 +58,8 @@ pub(super) fn run(options: &Options, arguments: &Arguments) -> Run {
         }
         None => None,
     };
-    let mut files = Files::read(&paths.config);
-    let path = files.client_path(name);
-    if files.clients.contains_key(name) || path.symlink_metadata().is_ok() {
+    let path = client_path(&paths.config, name);
+    if path.symlink_metadata().is_ok() {
         return Err(Failure::with_help(
             format_args!("there is a client `{name}` already"),
             format_args!(
@@ -79,12 +78,16 @@ pub(super) fn run(options: &Options, arguments: &Arguments) -> Run {
         ));
     }
     let text = file_text(arguments, &proof, pre_shared.is_some());
-    files.put_client(name.clone(), text.clone());
-    let loaded =
-        config::check(&files, Occasion::Start, crate::clock::now().wall).map_err(|findings| {
-            note(&findings);
-            Failure::Failed("nothing was changed".to_owned())
-        })?;
+    let loaded = config::load_with(
+        &paths.config,
+        Some((name.clone(), text.clone())),
+        Occasion::Start,
+        crate::clock::now().wall,
+    );
+    let loaded = loaded.map_err(|findings| {
+        note(&findings);
+        Failure::Failed("nothing was changed".to_owned())
+    })?;
     if let Proof::Shared(shared) = &proof {
         unshared(
             &paths,

@@ -1,53 +1,97 @@
 //! `spad client list` and `show`: what the files say, whatever state they are in.
 
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
 use serde_json::{Value, json};
 use spa_keys::{ClientPublic, KeyId};
 
-use crate::cli::outcome::{note, print, print_json};
+use crate::cli::outcome::{finished, note, print, print_json};
 use crate::cli::{Failure, Options, Run, key};
-use crate::config::{ClientName, Files, Surveyed, survey};
+use crate::config::{self, ClientName, Surveyed, survey};
 
 pub(super) fn list(options: &Options) -> Run {
-    let files = Files::read(&options.paths().config);
-    let clients = survey(&files);
-    if options.json {
-        let rows: Vec<Value> = clients.iter().map(|client| as_json(client, &[])).collect();
-        print_json(&json!({ "clients": rows }))?;
-    } else if clients.is_empty() && !files.findings.has_errors() {
-        note("no clients yet");
-    } else {
-        let width = clients
-            .iter()
-            .map(|client| client.name.as_str().len())
-            .max()
-            .unwrap_or(0);
-        for client in &clients {
-            print(format_args!(
-                "{:width$}  {:8}  {}",
-                client.name,
-                state(client),
-                client.allow.join(", ")
-            ))?;
+    let directory = &options.paths().config;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut rows = Rows::new(options.json, directory);
+    let mut faulty = false;
+    let mut written = rows.begin(&mut out);
+    let findings = config::each_client(directory, None, |name, source| {
+        let client = survey(name, source);
+        faulty |= client.faulty;
+        if written.is_ok() {
+            written = rows.row(&client, &mut out);
         }
+    });
+    let written = written.and_then(|()| rows.end(&mut out));
+    finished(written.and_then(|()| out.flush()))?;
+    if rows.count == 0 && !options.json && !findings.has_errors() {
+        note("no clients yet");
     }
-    if !files.findings.is_empty() {
-        note(&files.findings);
+    if !findings.is_empty() {
+        note(&findings);
     }
-    if files.findings.has_errors() || clients.iter().any(|client| client.faulty) {
+    if findings.has_errors() || faulty {
         note("not everything could be read; spad check says why");
         return Err(Failure::Said);
     }
     Ok(())
 }
 
+/// Rows as they are read: a hundred thousand clients never stand in memory together.
+struct Rows {
+    json: bool,
+    count: usize,
+    width: usize,
+}
+
+impl Rows {
+    fn new(json: bool, directory: &Path) -> Self {
+        // The names alone first, so that columns line up.
+        let names = if json {
+            Vec::new()
+        } else {
+            config::client_names(directory)
+        };
+        let width = names.iter().map(|name| name.as_str().len()).max();
+        Self {
+            json,
+            count: 0,
+            width: width.unwrap_or(0),
+        }
+    }
+
+    fn begin(&self, out: &mut impl Write) -> io::Result<()> {
+        match self.json {
+            true => write!(out, "{{\"clients\":["),
+            false => Ok(()),
+        }
+    }
+
+    fn row(&mut self, client: &Surveyed, out: &mut impl Write) -> io::Result<()> {
+        self.count = self.count.saturating_add(1);
+        if self.json {
+            let comma = if self.count > 1 { "," } else { "" };
+            return write!(out, "{comma}{}", as_json(client, &[]));
+        }
+        let (name, state) = (client.name.as_str(), state(client));
+        let (width, allow) = (self.width, client.allow.join(", "));
+        writeln!(out, "{name:width$}  {state:8}  {allow}")
+    }
+
+    fn end(&self, out: &mut impl Write) -> io::Result<()> {
+        match self.json {
+            true => writeln!(out, "]}}"),
+            false => Ok(()),
+        }
+    }
+}
+
 pub(super) fn show(options: &Options, name: &ClientName) -> Run {
     let paths = options.paths();
-    let files = Files::read(&paths.config);
-    let clients = survey(&files);
-    let client = clients
-        .iter()
-        .find(|client| client.name == *name)
-        .ok_or_else(|| super::unknown(&files, name))?;
+    let source = config::client(&paths.config, name);
+    let source = source.ok_or_else(|| super::unknown(&paths, name))?;
+    let client = &survey(name, &source);
     // Key ids stand in the audit lines; without the server's key they cannot be computed.
     let ids: Vec<String> = match key::public(&paths) {
         Ok(server) => {

@@ -10,7 +10,8 @@ use spa_findings::{Findings, Slips, nearest};
 
 use super::outcome::warn;
 use super::{Failure, Options, Run};
-use crate::config::{self, ClientName, Files, Occasion};
+use crate::config::{self, ClientName};
+use crate::paths::Paths;
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -56,8 +57,8 @@ pub(crate) fn run(options: &Options, command: &Command) -> Run {
 }
 
 /// What the configuration is like now; its errors are for others to stop at.
-fn look(files: &Files) -> Findings {
-    match config::check(files, Occasion::Start, crate::clock::now().wall) {
+fn look(paths: &Paths) -> Findings {
+    match config::load(&paths.config) {
         Ok(loaded) => loaded.warnings,
         Err(findings) => findings,
     }
@@ -76,9 +77,10 @@ fn show_findings(findings: &Findings) {
 }
 
 /// There is no such client.
-fn unknown(files: &Files, name: &ClientName) -> Failure {
-    let names = files.clients.keys().map(ClientName::as_str);
-    match nearest(name.as_str(), names, Slips::LettersAndOrder) {
+fn unknown(paths: &Paths, name: &ClientName) -> Failure {
+    let names = config::client_names(&paths.config);
+    let known = names.iter().map(ClientName::as_str);
+    match nearest(name.as_str(), known, Slips::LettersAndOrder) {
         Some(meant) => Failure::with_help(
             format_args!("there is no client `{name}`"),
             format_args!("did you mean `{meant}`?"),

@@ -6,22 +6,25 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use spa_findings::Source;
+
 use crate::cli::live::{self, Outcome};
 use crate::cli::outcome::{note, warn};
 use crate::cli::place::{self, Existing};
 use crate::cli::{Options, Run};
-use crate::config::{ClientName, Files, edit};
+use crate::config::{self, ClientName, client_path, edit};
+use crate::paths::Paths;
 
 /// What a file that was moved aside is called: the loader passes it over.
-pub(super) fn aside(files: &Files, name: &ClientName) -> PathBuf {
-    files.client_path(name).with_extension("toml.disabled")
+pub(super) fn aside(paths: &Paths, name: &ClientName) -> PathBuf {
+    client_path(&paths.config, name).with_extension("toml.disabled")
 }
 
 pub(super) fn disable(options: &Options, name: &ClientName) -> Run {
     let paths = options.paths();
-    let files = Files::read(&paths.config);
-    let path = files.client_path(name);
-    let text = files.clients.get(name).map(|source| source.text());
+    let path = client_path(&paths.config, name);
+    let source = config::client(&paths.config, name);
+    let text = source.as_ref().map(Source::text);
     let there = path.symlink_metadata();
     if let Err(error) = &there
         && error.kind() != std::io::ErrorKind::NotFound
@@ -41,30 +44,29 @@ pub(super) fn disable(options: &Options, name: &ClientName) -> Run {
                 Ok(())
             }
             Outcome::NotRunning | Outcome::Unknown(_) | Outcome::Refused(_)
-                if aside(&files, name).symlink_metadata().is_ok() =>
+                if aside(&paths, name).symlink_metadata().is_ok() =>
             {
                 note(format_args!("`{name}` is disabled already"));
                 Ok(())
             }
             Outcome::NotRunning | Outcome::Unknown(_) | Outcome::Refused(_) => {
-                Err(super::unknown(&files, name))
+                Err(super::unknown(&paths, name))
             }
         };
     }
-    if let Err(error) = write_disabled(&files, name, &path, text) {
+    if let Err(error) = write_disabled(&paths, name, &path, text) {
         return Err(live::only_live(
             live::stop_serving(&paths, name),
             name,
             error,
         ));
     }
-    let after = Files::read(&paths.config);
-    super::show_findings(&super::look(&after));
+    super::show_findings(&super::look(&paths));
     live::tell(live::stop_serving(&paths, name))
 }
 
 fn write_disabled(
-    files: &Files,
+    paths: &Paths,
     name: &ClientName,
     path: &Path,
     text: Option<&str>,
@@ -75,7 +77,7 @@ fn write_disabled(
         place::file(path, edited.as_bytes(), 0o600, None, Existing::Replace)?;
         note(format_args!("`{name}` is disabled in {}", path.display()));
     } else {
-        let aside = aside(files, name);
+        let aside = aside(paths, name);
         place::rename(path, &aside)?;
         warn(format_args!(
             "the file could not be edited and was moved to {}",
@@ -87,10 +89,10 @@ fn write_disabled(
 
 pub(super) fn enable(options: &Options, name: &ClientName) -> Run {
     let paths = options.paths();
-    let files = Files::read(&paths.config);
-    let path = files.client_path(name);
-    let aside = aside(&files, name);
-    match files.clients.get(name).map(|source| source.text()) {
+    let path = client_path(&paths.config, name);
+    let aside = aside(&paths, name);
+    let source = config::client(&paths.config, name);
+    match source.as_ref().map(Source::text) {
         Some(text) if edit::is_enabled(text) == Some(true) => {
             note(format_args!("`{name}` is enabled already"))
         }
@@ -106,10 +108,9 @@ pub(super) fn enable(options: &Options, name: &ClientName) -> Run {
             note(format_args!("moved back to {}", path.display()));
         }
         None if path.symlink_metadata().is_ok() => {}
-        None => return Err(super::unknown(&files, name)),
+        None => return Err(super::unknown(&paths, name)),
     }
-    let after = Files::read(&paths.config);
-    let findings = super::look(&after);
+    let findings = super::look(&paths);
     super::show_findings(&findings);
     if findings.has_errors() {
         return Err(crate::cli::Failure::Said);

@@ -1,0 +1,130 @@
+//! One configuration being checked: `spad.toml`, then one client file after the other.
+//!
+//! Pure. A client's text is not needed any more once it was checked, so a hundred
+//! thousand files never stand in memory together.
+
+use std::path::Path;
+
+use spa_findings::{Finding, Findings, Source};
+use spa_proto::Timestamp;
+
+use super::across::{self, Gathered, Occasion};
+use super::checked::{ClientConfig, Config};
+use super::client_file;
+use super::names::ClientName;
+use super::secret_scan;
+use super::server_file::{self, ServerFile};
+use super::written::Page;
+
+/// What is known so far.
+pub(super) struct Checking<'s> {
+    source: Option<&'s Source>,
+    /// None where its syntax is broken, or it is not there.
+    server: Option<ServerFile>,
+    gathered: Gathered,
+    /// Every client file could be understood.
+    understood: bool,
+    found: Findings,
+    now: Timestamp,
+}
+
+impl<'s> Checking<'s> {
+    /// Begins with `spad.toml`, if it could be read.
+    pub(super) fn of(source: Option<&'s Source>, now: Timestamp) -> Self {
+        let mut found = Findings::default();
+        let server = source.and_then(|source| {
+            let page = Page::new(source);
+            let server = server_file::read(&page);
+            found.extend(secret_scan::with_secrets(source, page.into_findings()));
+            server
+        });
+        Self {
+            source,
+            gathered: Gathered::about(server.as_ref()),
+            server,
+            understood: true,
+            found,
+            now,
+        }
+    }
+
+    /// The next client file, in the order of their names. None where it or `spad.toml`
+    /// has such faults that it says nothing.
+    pub(super) fn client(&mut self, name: &ClientName, source: &Source) -> Option<ClientConfig> {
+        let page = Page::new(source);
+        let client = client_file::read(&page, name);
+        self.found
+            .extend(secret_scan::with_secrets(source, page.into_findings()));
+        let Some(client) = client else {
+            self.understood = false;
+            return None;
+        };
+        let server = self.server.as_ref();
+        self.found
+            .extend(self.gathered.client(server, &client, self.now));
+        let allow = across::resolve(server?, &client.allow);
+        Some(ClientConfig {
+            name: client.name,
+            keys: client.keys.into_iter().map(|key| key.value).collect(),
+            pre_shared_key: client.pre_shared_key,
+            allow: self.gathered.list(allow),
+            sources: client.sources,
+            expires: client.expires,
+            enabled: client.enabled,
+            max_ttl: client.max_ttl,
+            require_address: client.require_address,
+            note: client.note,
+        })
+    }
+
+    /// The end: the configuration without its clients if all of it is faultless, and
+    /// everything that was found. `read` is what was wrong with the files themselves.
+    pub(super) fn end(
+        self,
+        directory: &Path,
+        read: Findings,
+        occasion: Occasion,
+    ) -> Result<(Config, Findings), Findings> {
+        let is_missing = self.source.is_none() && read.is_empty();
+        let mut findings = read;
+        findings.append(self.found);
+        if let (Some(source), Some(server)) = (self.source, &self.server) {
+            // What a broken file says about services is not known, so nothing is said about it.
+            let occasion = self.understood.then_some(occasion);
+            findings.extend(across::hidden(source, server, &self.gathered, occasion));
+        } else if is_missing {
+            findings.push(Finding::error(
+                &directory.join("spad.toml"),
+                "there is no such file",
+            ));
+        }
+        findings.sort_by_key(order);
+        match self.server {
+            Some(server) if !findings.has_errors() => Ok((config(server), findings)),
+            _ => Err(findings),
+        }
+    }
+}
+
+/// The order of files and places, whoever found it first: `spad.toml` first, for
+/// that is where a reader begins.
+fn order(finding: &Finding) -> impl Ord + use<> {
+    let name = finding.file.file_name();
+    let first = name.is_some_and(|name| name == "spad.toml");
+    let (file, message) = (finding.file.clone(), finding.message.clone());
+    (!first, file, finding.position(), message)
+}
+
+/// What was found faultless, without clients.
+fn config(server: ServerFile) -> Config {
+    Config {
+        clients: Vec::new(),
+        hide: across::resolve(&server, &server.hide),
+        services: server.services,
+        listen: server.listen,
+        grants: server.grants,
+        packets: server.packets,
+        guard: server.guard,
+        log: server.log,
+    }
+}
