@@ -148,6 +148,7 @@ impl EngineLoop {
                 self.finish();
                 return Ended::Told;
             }
+            self.list_some();
             self.upkeep();
         }
     }
@@ -232,7 +233,8 @@ impl EngineLoop {
             .map_or(self.next_upkeep, |tick| tick.min(self.next_upkeep));
         self.deadline.set(due)?;
         let pause = moderation::pause(came);
-        let longest = if self.warming || came >= GULP {
+        let busy = self.warming || !self.replies.listing.is_empty();
+        let longest = if busy || came >= GULP {
             Some(Duration::ZERO)
         } else {
             pause

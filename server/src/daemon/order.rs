@@ -8,14 +8,18 @@ use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::oneshot;
 
 use crate::control::{Request, Response};
+use crate::engine::Listing;
 
 use super::configuration::Prepared;
 
 /// One thing for the engine's thread to do.
 #[derive(Debug)]
 pub(super) enum Order {
-    /// Answer this; never [`Request::Reload`], which comes as [`Order::Take`].
+    /// Answer this; never [`Request::Reload`], which comes as [`Order::Take`], nor
+    /// [`Request::Grants`], which comes as [`Order::List`].
     Answer(Request, oneshot::Sender<Response>),
+    /// List what is open, a portion at a time.
+    List(oneshot::Sender<Listing>),
     /// Use this configuration, once the firewall writer uses it too.
     Take(Box<Prepared>, oneshot::Sender<Response>),
     /// A configuration was refused before it came here: note that.

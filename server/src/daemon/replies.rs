@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use crate::clock::Now;
 use crate::config::Listen;
 use crate::control::Response;
+use crate::engine::Listing;
 use crate::firewall::message::TrialRow;
 
 use super::configuration::Prepared;
@@ -23,6 +24,8 @@ pub(super) struct Replies {
     pub(super) started: Now,
     pub(super) taking: VecDeque<Taking>,
     pub(super) confirming: VecDeque<oneshot::Sender<Response>>,
+    /// Lists of what is open that are not whole yet.
+    pub(super) listing: VecDeque<(Listing, oneshot::Sender<Listing>)>,
     pub(super) trials: Vec<TrialRow>,
     /// The files had errors at the start, and the last good configuration is used instead.
     pub(super) last_good: bool,
@@ -41,6 +44,7 @@ impl Replies {
             started,
             taking: VecDeque::new(),
             confirming: VecDeque::new(),
+            listing: VecDeque::new(),
             trials: Vec::new(),
             last_good: false,
             refused: false,

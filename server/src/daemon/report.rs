@@ -1,6 +1,5 @@
 //! What the engine's thread answers and tells: status, grants, the writer's news.
 
-use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use spa_keys::KeyId;
@@ -9,8 +8,9 @@ use tracing::{error, info, warn};
 use crate::audit::Event;
 use crate::clock::{self, Now};
 use crate::config::{ClientName, ListenPort};
-use crate::control::message::{Grant, Status};
+use crate::control::message::Status;
 use crate::control::{Request, Response};
+use crate::engine::Listing;
 use crate::firewall::message::{Standing, TrialChange, TrialEvent};
 use crate::firewall::{FromWriter, ToWriter};
 
@@ -43,6 +43,10 @@ impl EngineLoop {
                 self.replies.confirming.push_back(answer);
                 self.door.send(ToWriter::Confirm);
             }
+            Order::List(answer) => {
+                let listing = Listing::default();
+                self.replies.listing.push_back((listing, answer));
+            }
             Order::Answer(request, answer) => {
                 let response = self.answer(&request);
                 // Whoever asked may have gone.
@@ -56,13 +60,10 @@ impl EngineLoop {
         let now = clock::now();
         match request {
             Request::Status => Response::Status(Box::new(self.status(now))),
-            Request::Grants => Response::Grants {
-                grants: self.grants(now),
-            },
             Request::Disable { client } => self.disable(client, now),
             Request::ResetClient { client } => self.reset_client(client, now),
             Request::ResetReplay => self.reset_replay(now),
-            Request::Reload | Request::Confirm => Response::Failed {
+            Request::Grants | Request::Reload | Request::Confirm => Response::Failed {
                 message: "asked in the wrong place".to_owned(),
             },
         }
@@ -122,7 +123,7 @@ impl EngineLoop {
             hidden: config.hide.iter().map(ToString::to_string).collect(),
             on_trial: standing(|standing| matches!(standing, Standing::OnTrial(_))),
             clients: config.clients.len(),
-            open_grants: engine.grants(now).len(),
+            open_grants: engine.open_grants(),
             captured: captured.seen,
             capture_dropped: captured.dropped,
             audit_dropped: door.audit.dropped(),
@@ -153,20 +154,17 @@ impl EngineLoop {
         status
     }
 
-    fn grants(&self, now: Now) -> Vec<Grant> {
-        let rows = self.door.engine.grants(now);
-        let mut grants: Vec<_> = rows
-            .into_iter()
-            .map(|row| Grant {
-                client: row.client.map(|name| name.to_string()),
-                address: row.address,
-                service: row.service.to_string(),
-                source_port: row.source_port.map(NonZeroU16::get),
-                remaining_s: row.remaining.as_secs_f64().ceil() as u64,
-            })
-            .collect();
-        grants.sort_by(|a, b| (a.address, &a.service).cmp(&(b.address, &b.service)));
-        grants
+    /// Lists a portion more of what is open, for who asked first.
+    pub(super) fn list_some(&mut self) {
+        let Some((mut listing, answer)) = self.replies.listing.pop_front() else {
+            return;
+        };
+        if self.door.engine.list(&mut listing, clock::now()) {
+            self.replies.listing.push_front((listing, answer));
+        } else {
+            // Whoever asked may have gone.
+            let _gone = answer.send(listing);
+        }
     }
 
     fn disable(&mut self, client: &str, now: Now) -> Response {
@@ -216,12 +214,7 @@ impl EngineLoop {
 
     fn key_ids(&self, name: &ClientName) -> Option<Vec<KeyId>> {
         let clients = self.door.engine.clients();
-        let index = clients
-            .config()
-            .clients
-            .iter()
-            .position(|client| client.name == *name)?;
-        Some(clients.ids_of(index))
+        Some(clients.ids_of(clients.named(name)?))
     }
 
     fn reset_replay(&mut self, now: Now) -> Response {
@@ -287,12 +280,16 @@ impl EngineLoop {
                     ..
                 } = *prepared;
                 let disabled = self.replies.overtaken.disabled_since(read);
-                self.door.with_engine(now, |engine, effects| {
-                    engine.reload(clients, now, effects);
+                let old = self.door.with_engine(now, |engine, effects| {
+                    let old = engine.reload(clients, now, effects);
                     for client in &disabled {
                         engine.disable(client, now, effects);
                     }
+                    old
                 });
+                // Elsewhere; here, where there is no thread for it.
+                let forget = std::thread::Builder::new().name("forget".to_owned());
+                let _thread = forget.spawn(move || drop(old));
                 self.warming = true;
                 self.replies.last_good = false;
                 self.replies.refused = false;

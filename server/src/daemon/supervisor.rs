@@ -1,5 +1,6 @@
 //! [IO] The main thread: signals, the control socket, reloads, systemd.
 
+use std::num::NonZeroU16;
 use std::os::unix::net::UnixListener as StdListener;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +12,10 @@ use tracing::{error, info};
 
 use crate::clock;
 use crate::config::{Occasion, load_for};
+use crate::control::message::Grant;
 use crate::control::server::{Ask, serve};
 use crate::control::{Request, Response};
+use crate::engine::Listing;
 use crate::paths::Paths;
 
 use super::configuration::{Prepared, prepare};
@@ -82,8 +85,31 @@ fn obey(paths: &Paths, orders: &Orders, ask: Ask) {
     }
     match request {
         Request::Reload => reload(paths.clone(), orders.clone(), answer),
+        Request::Grants => {
+            let (list, listed) = oneshot::channel();
+            orders.give(Order::List(list));
+            tokio::spawn(show(listed, answer));
+        }
         request => orders.give(Order::Answer(request, answer)),
     }
+}
+
+/// Makes the answer of a list that the engine's thread made. An engine that has ended
+/// drops it, and then the place for the answer is dropped too, which says so.
+async fn show(listed: oneshot::Receiver<Listing>, answer: oneshot::Sender<Response>) {
+    let Ok(listing) = listed.await else { return };
+    let rows = listing.into_rows().into_iter();
+    let grants = rows.map(|row| Grant {
+        client: row.client.map(|name| name.to_string()),
+        address: row.address,
+        service: row.service.to_string(),
+        source_port: row.source_port.map(NonZeroU16::get),
+        remaining_s: row.remaining.as_secs_f64().ceil() as u64,
+    });
+    // Whoever asked may have gone.
+    let _gone = answer.send(Response::Grants {
+        grants: grants.collect(),
+    });
 }
 
 /// Reads the configuration on a thread of its own, for a hundred thousand

@@ -8,7 +8,8 @@ use spa_proto::Service;
 
 use crate::audit::AuditEvent;
 use crate::config::ClientName;
-use crate::firewall::{Change, ChangeId};
+use crate::firewall::{Change, ChangeId, Element};
+use crate::grants::Owner;
 use crate::replay::JournalRecord;
 use crate::verdict::Verdict;
 
@@ -35,6 +36,24 @@ pub enum Judged {
     Pending(ChangeId),
 }
 
+/// A list of what is open that grows a portion at a time, while packets come and go.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// How far it came.
+    pub(super) after: Option<(Owner, Element)>,
+    pub(super) rows: Vec<GrantRow>,
+}
+
+impl Listing {
+    /// The rows, in the order of addresses and services.
+    #[must_use]
+    pub fn into_rows(self) -> Vec<GrantRow> {
+        let mut rows = self.rows;
+        rows.sort_by(|a, b| a.place().cmp(&b.place()));
+        rows
+    }
+}
+
 /// One holder of one open element, for `spad grants`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GrantRow {
@@ -50,4 +69,10 @@ pub struct GrantRow {
     pub once: bool,
     /// For how much longer.
     pub remaining: Duration,
+}
+
+impl GrantRow {
+    fn place(&self) -> impl Ord + '_ {
+        (self.address, self.service, self.source_port, &self.client)
+    }
 }

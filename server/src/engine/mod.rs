@@ -18,7 +18,7 @@ mod tell;
 
 mod upkeep;
 
-pub use effect::{Effect, GrantRow, Judged};
+pub use effect::{Effect, GrantRow, Judged, Listing};
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::{Effect, Engine, GrantRow};
+use super::{Effect, Engine, GrantRow, Listing};
 use crate::audit::Event;
 use crate::clients::Clients;
 use crate::clock::{BootTime, Now};
 use crate::config::ClientName;
 use crate::firewall::{Element, KernelElement};
-use crate::grants::Owner;
+use crate::grants::{Holding, Owner};
 use crate::policy::Rates;
 use crate::replay::{Holder, Horizon, JournalRecord, ReplayCache};
 use crate::screen::LateNames;
@@ -16,6 +16,9 @@ use crate::verdict::Counters;
 
 /// Noise is summed up this often, and idle clients' packets are forgotten.
 const MINUTE: Duration = Duration::from_secs(60);
+
+/// Grants that one portion of a list takes up: a few hundredths of a millisecond.
+const LISTED: usize = 128;
 
 /// Entries of the replay cache that one minute's upkeep forgets, at most.
 const SWEEP: usize = 10_000;
@@ -65,21 +68,30 @@ impl Engine {
 
     /// New clients and a new configuration (they hold it). Grants of clients that are
     /// gone or disabled, or may no longer open the service, are withdrawn at once.
-    /// Every client's rate starts anew.
-    pub fn reload(&mut self, clients: Clients, now: Now, effects: &mut Vec<Effect>) {
+    /// Every client's rate starts anew. Gives the old clients: to forget a hundred
+    /// thousand takes longer than a packet should wait.
+    #[must_use]
+    pub fn reload(&mut self, clients: Clients, now: Now, effects: &mut Vec<Effect>) -> Clients {
         self.late = LateNames::for_clients(clients.len());
         self.rates = Rates::for_clients(clients.len());
         self.lines = Rates::for_clients(clients.len());
         let old = std::mem::replace(&mut self.clients, clients);
-        self.revoke(Some(&old), now, effects);
+        let held: Vec<_> = self.grants.owners().collect();
+        self.revoke(held, Some(&old), now, effects);
+        old
     }
 
     /// Refuses this client from now on and withdraws its grants, until a reload says
     /// otherwise. False: no such client.
     pub fn disable(&mut self, name: &ClientName, now: Now, effects: &mut Vec<Effect>) -> bool {
-        let known = self.clients.disable(name).is_some();
-        self.revoke(None, now, effects);
-        known
+        let Some(client) = self.clients.disable(name) else {
+            return false;
+        };
+        let owners = self.clients.ids_of(client).into_iter().map(Owner::Client);
+        let held = owners.flat_map(|owner| self.grants.held_of(owner));
+        let held: Vec<_> = held.collect();
+        self.revoke(held, None, now, effects);
+        true
     }
 
     /// At start: what the kernel holds, and who holds it by the journal.
@@ -93,14 +105,21 @@ impl Engine {
         let gone = self.grants.adopt(kernel, holders, now.boot);
         let gone = gone.into_iter().map(JournalRecord::HolderGone);
         effects.extend(gone.map(Effect::Record));
-        self.revoke(None, now, effects);
+        let held: Vec<_> = self.grants.owners().collect();
+        self.revoke(held, None, now, effects);
     }
 
-    /// Withdraws what its holder may not hold any more. `old` knows the names of
-    /// clients that are gone.
-    fn revoke(&mut self, old: Option<&Clients>, now: Now, effects: &mut Vec<Effect>) {
-        let owners = self.grants.owners();
-        let revoked: Vec<_> = owners
+    /// Of what is held, withdraws what its holder may not hold any more. `old` knows the
+    /// names of clients that are gone.
+    fn revoke(
+        &mut self,
+        held: Vec<(Owner, Element)>,
+        old: Option<&Clients>,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        let held = held.into_iter();
+        let revoked: Vec<_> = held
             .filter(|(owner, element)| !self.may_hold(*owner, element))
             .collect();
         for (owner, element) in &revoked {
@@ -128,27 +147,60 @@ impl Engine {
         &self.counters
     }
 
+    /// How many grants are open.
+    #[must_use]
+    pub const fn open_grants(&self) -> usize {
+        self.grants.granted()
+    }
+
+    /// Lists a portion more of what is open; false where it was the last.
+    pub fn list(&self, listing: &mut Listing, now: Now) -> bool {
+        let Listing { after, rows } = listing;
+        // Once, so that no later portion waits while rows are moved.
+        rows.reserve(self.grants.granted().saturating_sub(rows.len()));
+        let mut names = None;
+        self.grants.some_holdings(after, LISTED, |holding| {
+            if holding.ends > now.boot {
+                rows.push(self.row(&holding, now, &mut names));
+            }
+        })
+    }
+
     /// Who has what open, in the order of addresses and services.
     #[must_use]
     pub fn grants(&self, now: Now) -> Vec<GrantRow> {
-        let mut holdings: Vec<_> = self.grants.holdings().collect();
-        holdings.sort_unstable_by_key(|holding| (holding.element, holding.owner));
-        let row = |holding: &crate::grants::Holding| GrantRow {
-            client: match holding.owner {
-                Owner::Unknown => None,
-                Owner::Client(id) => self
-                    .clients
-                    .client_with(id)
-                    .map(|(_, client)| client.name.clone()),
-            },
+        let mut listing = Listing::default();
+        while self.list(&mut listing, now) {}
+        listing.into_rows()
+    }
+
+    /// `last` is whose row came before: one holder's rows follow each other.
+    fn row(
+        &self,
+        holding: &Holding,
+        now: Now,
+        last: &mut Option<(Owner, Option<ClientName>)>,
+    ) -> GrantRow {
+        let client = match last {
+            Some((owner, client)) if *owner == holding.owner => client.clone(),
+            _ => {
+                let client = match holding.owner {
+                    Owner::Unknown => None,
+                    Owner::Client(id) => self.clients.client_with(id),
+                };
+                let client = client.map(|(_, client)| client.name.clone());
+                *last = Some((holding.owner, client.clone()));
+                client
+            }
+        };
+        GrantRow {
+            client,
             address: holding.element.address,
             service: holding.element.service,
             source_port: holding.element.source_port,
             once: holding.element.once,
             remaining: holding.ends.saturating_since(now.boot),
-        };
-        let open = holdings.iter().filter(|holding| holding.ends > now.boot);
-        open.map(row).collect()
+        }
     }
 
     /// Cache and horizon, for the state directory's `tick` and resets.

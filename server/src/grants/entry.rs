@@ -2,8 +2,9 @@
 
 use spa_keys::KeyId;
 
+use super::Holding;
 use crate::clock::BootTime;
-use crate::firewall::ChangeId;
+use crate::firewall::{ChangeId, Element};
 
 /// Who holds an element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,6 +33,15 @@ impl Held {
         let asked = self.asked.map(|(_, ends)| ends);
         asked.or(self.granted).unwrap_or_default()
     }
+
+    /// As a holding, if the kernel took it.
+    pub(super) fn holds(&self, element: &Element) -> Option<Holding> {
+        Some(Holding {
+            owner: self.owner,
+            element: *element,
+            ends: self.granted?,
+        })
+    }
 }
 
 /// One element.
@@ -42,6 +52,8 @@ pub(super) struct Entry {
     pub(super) kernel: Option<BootTime>,
     /// Changes of it that are not answered yet.
     pub(super) in_flight: u32,
+    /// When it is looked at next, as the order of ends has it.
+    pub(super) due: Option<BootTime>,
 }
 
 impl Entry {
@@ -54,10 +66,17 @@ impl Entry {
         self.held.iter_mut().find(|held| held.owner == owner)
     }
 
-    /// Takes this holder away; says until when it held.
-    pub(super) fn take(&mut self, owner: Owner) -> Option<BootTime> {
+    /// Takes this holder away.
+    pub(super) fn take(&mut self, owner: Owner) -> Option<Held> {
         let place = self.held.iter().position(|held| held.owner == owner)?;
-        Some(self.held.swap_remove(place).ends())
+        Some(self.held.swap_remove(place))
+    }
+
+    /// When something of it ends next: a holder's time, or, where nobody holds it any
+    /// more, the kernel's. An answer on its way looks at it anyway.
+    pub(super) fn next_end(&self) -> Option<BootTime> {
+        let holders = self.held.iter().map(Held::ends).min();
+        holders.or(self.kernel.filter(|_| self.in_flight == 0))
     }
 
     /// Nothing more is to be known of it.

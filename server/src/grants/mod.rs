@@ -16,7 +16,11 @@
 //! close by one holder puts it again for what remains to the other, who may so get
 //! a second connection within his own time; never to close his was thought better.
 
+mod adopt;
+
 mod entry;
+
+mod mending;
 
 mod repair;
 
@@ -24,6 +28,7 @@ pub use entry::Owner;
 pub use repair::{Ticked, key_of};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 use std::time::Duration;
 
 use spa_keys::KeyId;
@@ -33,6 +38,7 @@ use crate::firewall::element::MAX_STEPS;
 use crate::firewall::{Change, ChangeId, Element, Step};
 use crate::policy::OpenPermit;
 use entry::{Entry, Held};
+use mending::Mending;
 
 /// The kernel counts milliseconds.
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -42,13 +48,16 @@ const SHORTEST: Duration = Duration::from_millis(1);
 pub struct Grants {
     elements: HashMap<Element, Entry>,
     by_owner: BTreeMap<Owner, BTreeSet<Element>>,
+    /// Grants that the kernel took: the length of [`Self::holdings`].
+    granted: usize,
+    /// Every element that has an end, once, in the order of ends.
+    due: BTreeSet<(BootTime, Element)>,
     sent: BTreeMap<ChangeId, Sent>,
-    /// What the kernel may hold otherwise than the holders do.
-    dirty: BTreeSet<Element>,
-    dirty_due: Option<BootTime>,
+    mending: Mending,
     changes: u64,
     last_tick: Option<BootTime>,
-    earliest: Option<BootTime>,
+    /// The last tick left something for the next.
+    behind: bool,
 }
 
 /// A change that is not answered yet.
@@ -96,7 +105,7 @@ impl Grants {
             wanted.push((*element, entry.latest()));
             opens.push((*element, ends));
             self.by_owner.entry(owner).or_default().insert(*element);
-            self.earliest = Some(self.earliest.map_or(ends, |earliest| earliest.min(ends)));
+            self.watch(*element);
         }
         self.send(id, wanted, Some((owner, opens)), now)
     }
@@ -109,14 +118,15 @@ impl Grants {
             let Some(entry) = self.elements.get_mut(element) else {
                 continue;
             };
-            let Some(ended) = entry.take(*owner) else {
+            let Some(taken) = entry.take(*owner) else {
                 continue;
             };
             let latest = entry.latest();
-            self.forget(*owner, element);
-            if latest.is_none_or(|latest| latest < ended) {
+            if latest.is_none_or(|latest| latest < taken.ends()) {
                 wanted.push((*element, latest));
             }
+            self.forget(&taken, element);
+            self.watch(*element);
         }
         self.send_all(&wanted, now)
     }
@@ -146,17 +156,14 @@ impl Grants {
             if done {
                 entry.kernel = kernel;
             }
-            if entry.is_over(now) {
-                self.elements.remove(&element);
-            } else if entry.in_flight == 0 && repair::differs(entry, now).is_some() {
-                let soon = if done {
-                    now
+            if entry.in_flight == 0 && mending::differs(entry, now).is_some() {
+                if done {
+                    self.mending.soon(element);
                 } else {
-                    now.saturating_add(repair::RETRY)
-                };
-                self.dirty.insert(element);
-                self.dirty_due = Some(self.dirty_due.map_or(soon, |due| due.min(soon)));
+                    self.mending.later(element, now);
+                }
             }
+            self.settled(element, now);
         }
         granted
     }
@@ -181,14 +188,13 @@ impl Grants {
         if is_latest {
             held.asked = None;
         }
-        if ends.is_some() {
-            held.granted = ends;
-        }
-        if held.granted.is_none() && held.asked.is_none() {
-            if let Some(entry) = self.elements.get_mut(&element) {
-                entry.take(owner);
+        if ends.is_some() && std::mem::replace(&mut held.granted, ends).is_none() {
+            self.granted = self.granted.saturating_add(1);
+        } else if held.granted.is_none() && held.asked.is_none() {
+            let entry = self.elements.get_mut(&element);
+            if let Some(taken) = entry.and_then(|entry| entry.take(owner)) {
+                self.forget(&taken, &element);
             }
-            self.forget(owner, &element);
         }
         ends.is_some()
     }
@@ -202,21 +208,61 @@ impl Grants {
 
     /// Every holder whose grant the kernel took, in no order.
     pub fn holdings(&self) -> impl Iterator<Item = Holding> + '_ {
-        self.elements.iter().flat_map(|(element, entry)| {
-            entry.held.iter().filter_map(|held| {
-                Some(Holding {
-                    owner: held.owner,
-                    element: *element,
-                    ends: held.granted?,
-                })
-            })
-        })
+        let all = self.elements.iter();
+        all.flat_map(|(element, entry)| entry.held.iter().filter_map(|held| held.holds(element)))
+    }
+
+    /// How many [`Self::holdings`] are. One that just ended counts until a tick found it.
+    #[must_use]
+    pub const fn granted(&self) -> usize {
+        self.granted
+    }
+
+    /// The next holders whose grant the kernel took, in the order of holders, from what
+    /// `after` says on, which then says how far it came. At most about `most`; false
+    /// where these were the last.
+    pub fn some_holdings(
+        &self,
+        after: &mut Option<(Owner, Element)>,
+        most: usize,
+        mut each: impl FnMut(Holding),
+    ) -> bool {
+        let begin = *after;
+        let owners = match begin {
+            Some((owner, _)) => self.by_owner.range(owner..),
+            None => self.by_owner.range(..),
+        };
+        let mut left = most;
+        for (owner, elements) in owners {
+            let from = match &begin {
+                Some((last, element)) if last == owner => Bound::Excluded(element),
+                _ => Bound::Unbounded,
+            };
+            for element in elements.range((from, Bound::Unbounded)) {
+                if left == 0 {
+                    return true;
+                }
+                left = left.saturating_sub(1);
+                *after = Some((*owner, *element));
+                let entry = self.elements.get(element);
+                let mut held = entry.into_iter().flat_map(|entry| &entry.held);
+                let held = held.find(|held| held.owner == *owner);
+                held.and_then(|held| held.holds(element)).map(&mut each);
+            }
+        }
+        false
     }
 
     /// Every holder, those too whose grant the kernel has not taken yet.
     pub fn owners(&self) -> impl Iterator<Item = (Owner, Element)> + '_ {
         let all = self.by_owner.iter();
         all.flat_map(|(owner, elements)| elements.iter().map(|element| (*owner, *element)))
+    }
+
+    /// What this one holds, what the kernel has not taken yet too.
+    pub fn held_of(&self, owner: Owner) -> impl Iterator<Item = (Owner, Element)> + '_ {
+        let held = self.by_owner.get(&owner).into_iter().flatten();
+        held.map(move |element| (owner, *element))
     }
 
     /// Changes that wait for an answer.
@@ -229,13 +275,44 @@ impl Grants {
         ChangeId(self.changes)
     }
 
-    fn forget(&mut self, owner: Owner, element: &Element) {
-        if let Some(elements) = self.by_owner.get_mut(&owner) {
+    /// What else knew of a holder that was taken away.
+    fn forget(&mut self, taken: &Held, element: &Element) {
+        if taken.granted.is_some() {
+            self.granted = self.granted.saturating_sub(1);
+        }
+        if let Some(elements) = self.by_owner.get_mut(&taken.owner) {
             elements.remove(element);
             if elements.is_empty() {
-                self.by_owner.remove(&owner);
+                self.by_owner.remove(&taken.owner);
             }
         }
+    }
+
+    /// Puts the element to its place in the order of ends; to be called when one changed.
+    fn watch(&mut self, element: Element) {
+        let Some(entry) = self.elements.get_mut(&element) else {
+            return;
+        };
+        let next = entry.next_end();
+        if entry.due != next {
+            let before = std::mem::replace(&mut entry.due, next);
+            if let Some(before) = before {
+                self.due.remove(&(before, element));
+            }
+            self.due.extend(next.map(|next| (next, element)));
+        }
+    }
+
+    /// Forgets the element where nothing more is to be known of it.
+    fn settled(&mut self, element: Element, now: BootTime) {
+        let entry = self.elements.get(&element);
+        let Some(entry) = entry.filter(|entry| entry.is_over(now)) else {
+            return self.watch(element);
+        };
+        if let Some(due) = entry.due {
+            self.due.remove(&(due, element));
+        }
+        self.elements.remove(&element);
     }
 
     /// Changes that bring these elements to these ends, as many as it takes.

@@ -9,6 +9,7 @@
 mod clock;
 mod counting;
 mod kernel;
+mod many;
 mod neighbours;
 mod reasons;
 mod reload;

@@ -256,7 +256,7 @@ fn two_server_keys_are_served_at_once() {
     let clients = spad::clients::Clients::build(config, servers.to_vec(), secrets, [0; 8]).unwrap();
     let mut world = World::new();
     let mut effects = Vec::new();
-    world.engine.reload(clients, world.now, &mut effects);
+    let _ = world.engine.reload(clients, world.now, &mut effects);
     assert_eq!(
         world.send(laptop, &open_for(&["tcp/22"], 0)),
         Reason::Opened

@@ -451,7 +451,7 @@ impl World {
         let mut config = Config::clone(self.engine.clients().config());
         change(&mut config);
         let mut effects = Vec::new();
-        self.engine.reload(clients(config), self.now, &mut effects);
+        let _ = self.engine.reload(clients(config), self.now, &mut effects);
         self.obey(effects);
         self.check();
     }

@@ -1,0 +1,89 @@
+//! Adoption at start: what the kernel holds, and who holds it by the journal; pure.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+
+use spa_keys::KeyId;
+use spa_proto::Service;
+
+use super::entry::Held;
+use super::mending::differs;
+use super::{Grants, Owner};
+use crate::clock::BootTime;
+use crate::firewall::{ChangeId, Element, KernelElement};
+use crate::replay::{Holder, HolderKey};
+
+impl Grants {
+    /// At start: what the kernel holds, and who holds it by the journal. What the
+    /// journal does not know is held by nobody knows whom, and runs out; holders of
+    /// what the kernel does not hold are given back, to be struck from the journal.
+    pub fn adopt(
+        &mut self,
+        kernel: &[KernelElement],
+        holders: Vec<Holder>,
+        now: BootTime,
+    ) -> Vec<HolderKey> {
+        let begun = self.next_id();
+        // A later record of one holder replaces an earlier one.
+        let mut by_hole: HashMap<Hole, BTreeMap<KeyId, Holder>> = HashMap::new();
+        for holder in holders {
+            let holders = by_hole.entry(hole_of_key(&holder.key)).or_default();
+            holders.insert(holder.key.id, holder);
+        }
+        let mut taken: BTreeSet<HolderKey> = BTreeSet::new();
+        for KernelElement { element, remaining } in kernel {
+            let until = now.saturating_add(*remaining);
+            let entry = self.elements.entry(*element).or_default();
+            entry.kernel = Some(until);
+            let known = by_hole.get(&hole_of(element));
+            let known = known.into_iter().flat_map(BTreeMap::values);
+            for holder in known.filter(|holder| holder.ends > now) {
+                taken.insert(holder.key);
+                let owner = Owner::Client(holder.key.id);
+                entry
+                    .held
+                    .push(adopted(owner, begun, holder.ends.min(until)));
+            }
+            if entry.held.is_empty() {
+                entry.held.push(adopted(Owner::Unknown, begun, until));
+            }
+            for held in &entry.held {
+                let elements = self.by_owner.entry(held.owner).or_default();
+                elements.insert(*element);
+                self.granted = self.granted.saturating_add(1);
+            }
+            if differs(entry, now).is_some() {
+                self.mending.soon(*element);
+            }
+            self.watch(*element);
+        }
+        if !self.elements.is_empty() {
+            self.last_tick = Some(now);
+        }
+        let all = by_hole.into_values().flat_map(BTreeMap::into_values);
+        all.map(|holder| holder.key)
+            .filter(|key| !taken.contains(key))
+            .collect()
+    }
+}
+
+fn adopted(owner: Owner, since: ChangeId, ends: BootTime) -> Held {
+    Held {
+        owner,
+        since,
+        granted: Some(ends),
+        asked: None,
+    }
+}
+
+/// What the journal keeps of an element: all but whether it is for one connection.
+type Hole = (IpAddr, Service, Option<NonZeroU16>);
+
+fn hole_of(element: &Element) -> Hole {
+    (element.address, element.service, element.source_port)
+}
+
+fn hole_of_key(key: &HolderKey) -> Hole {
+    (key.address, key.service, key.source_port)
+}
