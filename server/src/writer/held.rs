@@ -11,38 +11,37 @@ use crate::firewall::{Element, KernelElement};
 
 /// Elements and their ends.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Held(HashMap<Element, BootTime>);
+pub(super) struct Held {
+    ends: HashMap<Element, BootTime>,
+    /// How many were left by the last pruning.
+    left: usize,
+}
 
 impl Held {
     /// Remembers what the kernel holds.
     pub(super) fn put(&mut self, element: Element, ends: BootTime) {
-        self.0.insert(element, ends);
+        self.ends.insert(element, ends);
     }
 
     /// Forgets an element.
     pub(super) fn remove(&mut self, element: &Element) {
-        self.0.remove(element);
-    }
-
-    /// How many are remembered, ended ones included.
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.ends.remove(element);
     }
 
     /// Whether the element should still be there.
     pub(super) fn has(&self, element: &Element, now: BootTime) -> bool {
-        self.0.get(element).is_some_and(|ends| *ends > now)
+        self.ends.get(element).is_some_and(|ends| *ends > now)
     }
 
     /// How long an element should still be there.
     pub(super) fn remaining(&self, element: &Element, now: BootTime) -> Option<Duration> {
-        let ends = self.0.get(element)?;
+        let ends = self.ends.get(element)?;
         (*ends > now).then(|| ends.saturating_since(now))
     }
 
     /// Everything that has not ended.
     pub(super) fn all(&self, now: BootTime) -> impl Iterator<Item = KernelElement> {
-        self.0
+        self.ends
             .iter()
             .filter(move |(_, ends)| **ends > now)
             .map(move |(element, ends)| KernelElement {
@@ -53,6 +52,50 @@ impl Held {
 
     /// Forgets what has ended.
     pub(super) fn prune(&mut self, now: BootTime) {
-        self.0.retain(|_, ends| *ends > now);
+        self.ends.retain(|_, ends| *ends > now);
+        self.left = self.ends.len();
+    }
+
+    /// The same where more than `many` are remembered, and twice as many as were left
+    /// the last time: not for each change where all of them last.
+    pub(super) fn prune_when_large(&mut self, many: usize, now: BootTime) {
+        if self.ends.len() > many.max(self.left.saturating_mul(2)) {
+            self.prune(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lasts_is_not_gone_through_for_each_change() {
+        let now = BootTime::from_micros(1_000_000);
+        let later = now.saturating_add(Duration::from_secs(60));
+        let element = |last| Element {
+            address: [192, 0, 2, last].into(),
+            service: "tcp/22".parse().unwrap(),
+            source_port: None,
+            once: false,
+        };
+        let mut held = Held::default();
+        for last in 0..100 {
+            held.put(element(last), if last < 50 { now } else { later });
+        }
+        held.prune_when_large(99, now);
+        assert_eq!(held.ends.len(), 50);
+        for last in 0..50 {
+            held.put(element(last), now);
+        }
+        held.prune_when_large(10, now);
+        assert_eq!(
+            held.ends.len(),
+            100,
+            "fifty were left: not before a hundred"
+        );
+        held.put(element(100), later);
+        held.prune_when_large(10, now);
+        assert_eq!(held.ends.len(), 51);
     }
 }

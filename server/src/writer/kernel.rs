@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::held::Held;
 use super::keys::{self, GRANTS};
-use super::netlink::{Action, Failed, Lasts, Netlink, Operation};
+use super::netlink::{Action, Failed, Lasts, Listed, Netlink, Operation};
 use crate::clock::BootTime;
 use crate::firewall::table::{SET_SIZE, SetName};
 use crate::firewall::{Element, FirewallRefusal, KernelElement, Step};
@@ -21,10 +21,30 @@ const TOLERANCE: Duration = Duration::from_secs(2);
 /// Elements in one transaction where there are many.
 const PAGE: usize = 512;
 
+/// How often a change is tried that the kernel is too busy for, and the first pause
+/// between two tries; each is twice the one before.
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// What makes changes of sets, whole or not at all, and lists them: the kernel.
+pub(super) trait Sets {
+    /// Does all of this, or nothing.
+    ///
+    /// # Errors
+    /// Why nothing was done, or that nobody knows.
+    fn transaction(&mut self, operations: &[Operation]) -> Result<(), Failed>;
+
+    /// Every element of a set.
+    ///
+    /// # Errors
+    /// `NOENT` where table or set are not there.
+    fn list(&mut self, set: SetName) -> Result<Vec<Listed>, Errno>;
+}
+
 /// The kernel's sets of grants, and our memory of them.
 #[derive(Debug)]
-pub(super) struct Kernel {
-    pub(super) netlink: Netlink,
+pub(super) struct Kernel<S = Netlink> {
+    pub(super) netlink: S,
     held: Held,
 }
 
@@ -43,8 +63,8 @@ struct Attempt<'a> {
     delete: bool,
 }
 
-impl Kernel {
-    pub(super) fn new(netlink: Netlink) -> Self {
+impl<S: Sets> Kernel<S> {
+    pub(super) fn new(netlink: S) -> Self {
         Self {
             netlink,
             held: Held::default(),
@@ -69,7 +89,7 @@ impl Kernel {
         for _ in 0..rounds {
             let operations = operations(&attempts);
             let flat: Vec<Operation> = operations.iter().map(|(_, one)| one.clone()).collect();
-            match self.netlink.transaction(&flat) {
+            match self.transaction(&flat) {
                 Ok(()) => {
                     self.remember(steps, now);
                     return Ok(());
@@ -82,6 +102,19 @@ impl Kernel {
         Err(FirewallRefusal::Kernel(Errno::BUSY.raw_os_error()))
     }
 
+    /// The transaction, again where the kernel was too busy for it: nothing was done then.
+    fn transaction(&mut self, operations: &[Operation]) -> Result<(), Failed> {
+        let mut pause = PAUSE;
+        for _ in 1..TRIES {
+            match self.netlink.transaction(operations) {
+                Err(failed) if failed.is_busy() => std::thread::sleep(pause),
+                other => return other,
+            }
+            pause = pause.saturating_mul(2);
+        }
+        self.netlink.transaction(operations)
+    }
+
     fn remember(&mut self, steps: &[Step], now: BootTime) {
         for step in steps {
             match step {
@@ -89,9 +122,7 @@ impl Kernel {
                 Step::Remove { element } => self.held.remove(element),
             }
         }
-        if self.held.len() > SET_SIZE as usize {
-            self.held.prune(now);
-        }
+        self.held.prune_when_large(SET_SIZE as usize, now);
     }
 
     /// The answer was lost: what the kernel holds is the answer.
@@ -106,10 +137,10 @@ impl Kernel {
             let after = self.held.remaining(step.element(), now);
             match step {
                 Step::Remove { .. } => after.is_none(),
-                Step::Put { ttl, .. } => {
-                    after.is_some_and(|after| after.abs_diff(*ttl) < TOLERANCE)
-                        || (after.is_some() && before.is_none())
-                }
+                // A renewal that was not made leaves an end nearer to the one before.
+                Step::Put { ttl, .. } => after.is_some_and(|after| {
+                    before.is_none_or(|before| after.abs_diff(*ttl) <= after.abs_diff(before))
+                }),
             }
         });
         if done { Ok(()) } else { Err(lost) }
@@ -224,7 +255,7 @@ impl Kernel {
     /// The first fault that is not about one element that came or went meanwhile.
     pub(super) fn in_pages(&mut self, operations: &[Operation]) -> Result<(), Errno> {
         for page in operations.chunks(PAGE) {
-            match self.netlink.transaction(page) {
+            match self.transaction(page) {
                 Ok(()) => {}
                 Err(Failed::Whole(error)) => return Err(error),
                 Err(Failed::Unknown) => return Err(Errno::NOBUFS),
@@ -237,7 +268,7 @@ impl Kernel {
 
     fn one_by_one(&mut self, operations: &[Operation]) -> Result<(), Errno> {
         for operation in operations {
-            match self.netlink.transaction(std::slice::from_ref(operation)) {
+            match self.transaction(std::slice::from_ref(operation)) {
                 Ok(()) => {}
                 Err(Failed::Whole(error)) => return Err(error),
                 Err(Failed::Unknown) => return Err(Errno::NOBUFS),
@@ -253,6 +284,27 @@ impl Kernel {
             }
         }
         Ok(())
+    }
+}
+
+impl Sets for Netlink {
+    fn transaction(&mut self, operations: &[Operation]) -> Result<(), Failed> {
+        Netlink::transaction(self, operations)
+    }
+
+    fn list(&mut self, set: SetName) -> Result<Vec<Listed>, Errno> {
+        Netlink::list(self, set)
+    }
+}
+
+impl Failed {
+    /// Somebody else was at it: nothing was done, and a moment later it may be.
+    fn is_busy(&self) -> bool {
+        match self {
+            Self::Refused(refused) => refused.iter().any(|(_, error)| *error == Errno::BUSY),
+            Self::Whole(error) => *error == Errno::BUSY,
+            Self::Unknown => false,
+        }
     }
 }
 
@@ -318,3 +370,6 @@ fn refusal(error: Errno) -> FirewallRefusal {
         error => FirewallRefusal::Kernel(error.raw_os_error()),
     }
 }
+
+#[cfg(test)]
+mod tests;

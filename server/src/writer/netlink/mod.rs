@@ -101,11 +101,11 @@ impl Netlink {
         self.socket
             .send_to(&bytes, &self.kernel, 0)
             .map_err(|error| Failed::Whole(errno(&error)))?;
-        self.outcome(first.unwrap_or(begin), operations.len())
+        self.outcome(begin, first.unwrap_or(begin), operations.len())
     }
 
     /// Reads the answers, which are all there.
-    fn outcome(&mut self, first: u32, count: usize) -> Result<(), Failed> {
+    fn outcome(&mut self, begin: u32, first: u32, count: usize) -> Result<(), Failed> {
         let (mut answered, mut refused, mut whole) = (false, Vec::new(), None);
         loop {
             match self.receive(libc::MSG_DONTWAIT) {
@@ -117,15 +117,21 @@ impl Netlink {
                 let Some(code) = error_code(&message) else {
                     continue;
                 };
+                let sequence = message.sequence_number();
+                let place = usize::try_from(sequence.wrapping_sub(first)).ok();
+                let place = place.filter(|place| *place < count);
+                // An answer to an earlier one, left behind where answers were lost, tells nothing.
+                if place.is_none() && sequence != begin {
+                    continue;
+                }
                 answered = true;
                 if code == 0 {
                     continue;
                 }
                 let error = Errno::from_raw_os_error(code.saturating_neg());
-                let place = usize::try_from(message.sequence_number().wrapping_sub(first));
                 match place {
-                    Ok(place) if place < count => refused.push((place, error)),
-                    _ => whole = Some(error),
+                    Some(place) => refused.push((place, error)),
+                    None => whole = Some(error),
                 }
             }
         }
@@ -173,10 +179,13 @@ impl Netlink {
     /// # Errors
     /// `NOENT` where table or set are not there.
     pub(super) fn list(&mut self, set: SetName) -> Result<Vec<Listed>, Errno> {
-        // A set that changes while it is listed may be listed in part: listed again then.
+        // A set that changes while it is listed may be listed in part, and a part of the
+        // answer may be lost: listed again then.
         for _ in 0..8 {
-            if let Some(listed) = self.list_once(set)? {
-                return Ok(listed);
+            match self.list_once(set) {
+                Ok(Some(listed)) => return Ok(listed),
+                Ok(None) | Err(Errno::NOBUFS) => {}
+                Err(error) => return Err(error),
             }
         }
         Err(Errno::AGAIN)
@@ -233,12 +242,23 @@ impl Netlink {
         }
     }
 
-    /// Forgets answers that nobody waits for any more.
+    /// Forgets answers that nobody waits for any more, and that some were lost, which
+    /// the kernel says once, ahead of those that were not.
     fn drain(&mut self) {
-        while self.receive(libc::MSG_DONTWAIT).is_ok() {}
+        let mut lost = false;
+        loop {
+            match self.receive(libc::MSG_DONTWAIT) {
+                Ok(()) => {}
+                Err(error) if errno(&error) == Errno::NOBUFS && !lost => lost = true,
+                Err(_) => return,
+            }
+        }
     }
 }
 
 fn errno(error: &io::Error) -> Errno {
     Errno::from_io_error(error).unwrap_or(Errno::IO)
 }
+
+#[cfg(test)]
+mod tests;
