@@ -13,6 +13,7 @@ use crate::control::{Request, Response};
 use crate::engine::Listing;
 use crate::firewall::message::{Standing, TrialChange, TrialEvent};
 use crate::firewall::{FromWriter, ToWriter};
+use crate::sys;
 
 use super::configuration::Prepared;
 use super::engine_loop::EngineLoop;
@@ -289,7 +290,10 @@ impl EngineLoop {
                 });
                 // Elsewhere; here, where there is no thread for it.
                 let forget = std::thread::Builder::new().name("forget".to_owned());
-                let _thread = forget.spawn(move || drop(old));
+                let _thread = forget.spawn(move || {
+                    drop(old);
+                    sys::memory::give_back();
+                });
                 self.warming = true;
                 self.replies.last_good = false;
                 self.replies.refused = false;

@@ -197,6 +197,8 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
         horizon,
         holders,
     } = opened;
+    // The engine holds it, until a reload gives it another: a large one is not kept beside that.
+    drop(config);
     let engine = Engine::new(clients, cache, horizon);
     let mut door = Door::new(engine, state, writer, audit);
     door.tell(Event::Start);
