@@ -1,0 +1,187 @@
+//! How spad grows: clients from one to a hundred thousand, fifty thousand grants.
+//!
+//! `cargo build --release -p spad && cargo bench -p spa-tests --bench scale`, as root.
+//! Prints one table. Nothing in CI asserts a time; the counts are asserted here too.
+#![expect(
+    clippy::print_stdout,
+    clippy::expect_used,
+    reason = "a program that prints a table and ends where anything is amiss"
+)]
+
+use std::net::{Ipv4Addr, UdpSocket};
+use std::time::Duration;
+
+use spa_tests::identity::{Identity, open_for};
+use spa_tests::lab::{Lab, SERVER4};
+use spa_tests::settings::{KNOCK, Settings};
+use spa_tests::spad::Spad;
+use spa_tests::wait;
+
+/// Ports of the service that each knock opens: the most that one packet opens.
+const PORTS: u32 = 16;
+/// Knocks of each of the clients below, each from an address of its own.
+const KNOCKS: u32 = 63;
+/// Clients that open fifty thousand grants together.
+const CLIENTS: u32 = 50;
+/// How long their grants last after the last of them was opened.
+const LAST: u32 = 20;
+
+fn main() {
+    // `cargo test --all-targets` starts every benchmark with this word.
+    if std::env::args().any(|argument| argument == "--test") {
+        return;
+    }
+    println!(
+        "{:<10}{:>10}{:>10}{:>14}{:>14}{:>16}",
+        "clients", "check", "start", "engine", "after reload", "writer, most"
+    );
+    for clients in [1, 1_000, 100_000] {
+        load(clients);
+    }
+    println!();
+    grants();
+}
+
+/// A server with this many clients, not started.
+fn server(lab: &Lab, clients: u32) -> (Spad, Vec<Identity>) {
+    let settings = Settings {
+        max_per_client: 1024,
+        max_ttl: "10m",
+        trial: "0s",
+        hide: &["many"],
+        ..Settings::default()
+    };
+    let spad = Spad::init(&lab.server, lab.path(), &settings);
+    let file = spad.config().join("spad.toml");
+    let ports: Vec<String> = (1..=PORTS)
+        .map(|port| format!("\"tcp/{}\"", 20_000 + port))
+        .collect();
+    let many = format!("many = {{ ports = [{}] }}\n\n[listen]", ports.join(", "));
+    let text = std::fs::read_to_string(&file).expect("spad.toml");
+    std::fs::write(&file, text.replacen("[listen]", &many, 1)).expect("spad.toml");
+    let public = spad.public();
+    let enrolled = (0..clients).map(|number| {
+        let identity = Identity::new(&public);
+        let text = format!("key = \"{}\"\nallow = [\"many\"]\n", identity.public());
+        let file = spad
+            .config()
+            .join(format!("clients.d/client-{number}.toml"));
+        std::fs::write(file, text).expect("a client's file");
+        identity
+    });
+    let enrolled = enrolled.collect();
+    (spad, enrolled)
+}
+
+fn load(clients: u32) {
+    let lab = Lab::new();
+    let (mut spad, _) = server(&lab, clients);
+    let check = timed(|| drop(spad.cli(&["check"]).ok()));
+    let start = timed(|| spad.start());
+    let engine = spad.process().id();
+    let resident = memory(engine, "VmRSS");
+    for _ in 0..2 {
+        spad.reload();
+    }
+    // What a reload no longer needs is given back beside the work.
+    wait::until_after(wait::now(), Duration::from_secs(1));
+    let others = lab.server.processes().into_iter();
+    let mut others = others.filter_map(|id| u32::try_from(id).ok());
+    let writer = others.find(|id| *id != engine).expect("the writer");
+    println!(
+        "{clients:<10}{:>10}{:>10}{:>14}{:>14}{:>16}",
+        milliseconds(check),
+        milliseconds(start),
+        mebibytes(resident),
+        mebibytes(memory(engine, "VmRSS")),
+        mebibytes(memory(writer, "VmHWM")),
+    );
+}
+
+fn grants() {
+    let lab = Lab::new();
+    let (mut spad, identities) = server(&lab, CLIENTS);
+    spad.start();
+    let local = ["route", "add", "local", "10.7.0.0/16", "dev", "lo"];
+    let _ = lab.client.must("ip", &local);
+    let knocks = CLIENTS * KNOCKS;
+    let open = u64::from(knocks * PORTS);
+    let began = wait::now();
+    // All of them end within a second of each other, however long the knocks take.
+    let all = lab.client.enter(|| {
+        for number in 0..knocks {
+            let identity = &identities[(number % CLIENTS) as usize];
+            let source = Ipv4Addr::from_bits(0x0a07_0000 + number);
+            let passed = u32::try_from(began.elapsed().as_secs()).unwrap_or(u32::MAX);
+            let request = open_for(&[], (60 + LAST).saturating_sub(passed));
+            let socket = UdpSocket::bind((source, 0)).expect("a socket");
+            let packet = identity.seal(&request);
+            let _ = socket
+                .send_to(&packet, (SERVER4, KNOCK))
+                .expect("a way to the server");
+            // The ring must not overflow where the server is slower than this.
+            if number % 512 == 511 {
+                spad.wait_counted("opened", u64::from(number + 1));
+            }
+        }
+        spad.wait_counted("opened", u64::from(knocks));
+        began.elapsed()
+    });
+    assert_eq!(spad.status()["open_grants"], open);
+    let row = |what: &str, value: String| println!("{what:<44}{value:>12}");
+    row(&format!("{open} grants, opened"), milliseconds(all));
+    row(
+        "  knocks a second, one after the other",
+        format!("{:.0}", f64::from(knocks) / all.as_secs_f64()),
+    );
+    row(
+        "  counted: spad status",
+        milliseconds(timed(|| drop(spad.status()))),
+    );
+    let mut listed = 0;
+    let list = timed(|| {
+        let list = spad.cli(&["grants", "--json"]).ok().json();
+        listed = list.as_array().map_or(0, Vec::len);
+    });
+    assert_eq!(listed as u64, open);
+    row("  listed: spad grants", milliseconds(list));
+    let engine = spad.process().id();
+    row("  engine, resident", mebibytes(memory(engine, "VmRSS")));
+    spad.stop();
+    let start = timed(|| spad.start());
+    assert_eq!(spad.status()["open_grants"], open);
+    row("  adopted: start", milliseconds(start));
+    let end = wait::within(Duration::from_secs(120), "all of them end", || {
+        let left = spad.status()["open_grants"].as_u64()?;
+        (left < open).then(wait::now)
+    });
+    wait::soon("the rest ends too", || {
+        (spad.status()["open_grants"] == 0).then_some(())
+    });
+    row("  expired: first to last", milliseconds(end.elapsed()));
+    assert_eq!(spad.status()["audit_dropped"], 0);
+}
+
+fn timed(work: impl FnOnce()) -> Duration {
+    let began = wait::now();
+    work();
+    began.elapsed()
+}
+
+/// In KiB.
+fn memory(process: u32, what: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix(what));
+    let number = line.and_then(|line| line.split_whitespace().nth(1));
+    number
+        .and_then(|number| number.parse().ok())
+        .expect("a number")
+}
+
+fn milliseconds(span: Duration) -> String {
+    format!("{:.0} ms", span.as_secs_f64() * 1000.0)
+}
+
+fn mebibytes(kibibytes: u64) -> String {
+    format!("{:.1} MiB", kibibytes as f64 / 1024.0)
+}
