@@ -16,10 +16,13 @@ use super::socket::{Came, Engine};
 use crate::clock::{self, BootTime};
 use crate::config::{self, Occasion, Texts};
 use crate::firewall::message::MAX_LISTED;
-use crate::firewall::{Answer, Change, FirewallRefusal, FromWriter, KernelElement, ToWriter};
+use crate::firewall::{Answer, Change, FirewallRefusal, FromWriter, KernelElement, Step, ToWriter};
 
 /// How often a running trial is looked at, and a failed repair tried again.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// Steps of changes that are made in one transaction when they came together.
+const TOGETHER: usize = 256;
 
 /// Everything the writer has.
 #[derive(Debug)]
@@ -46,13 +49,34 @@ impl Keeper {
             }
             let report = self.guard.watch_trials(&mut self.kernel, boot());
             self.report(report)?;
-            loop {
-                match self.engine.receive()? {
-                    Came::Message(ToWriter::Stop) | Came::End => return Ok(()),
+            if let Came::End = self.obey_all()? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Obeys what came, changes that came together in one transaction; says
+    /// whether the end came too.
+    fn obey_all(&mut self) -> Result<Came, WriterError> {
+        let (mut changes, mut steps) = (Vec::new(), 0_usize);
+        loop {
+            let came = self.engine.receive()?;
+            if let Came::Message(ToWriter::Change(change)) = came {
+                steps = steps.saturating_add(change.steps.len());
+                changes.push(change);
+                if steps < TOGETHER {
+                    continue;
+                }
+            } else {
+                self.change_all(&std::mem::take(&mut changes))?;
+                match came {
+                    Came::Message(ToWriter::Stop) | Came::End => return Ok(Came::End),
                     Came::Message(message) => self.obey(message)?,
-                    Came::Nothing => break,
+                    Came::Nothing => return Ok(Came::Nothing),
                 }
             }
+            self.change_all(&std::mem::take(&mut changes))?;
+            steps = 0;
         }
     }
 
@@ -79,11 +103,7 @@ impl Keeper {
 
     fn obey(&mut self, message: ToWriter) -> Result<(), WriterError> {
         match message {
-            ToWriter::Change(change) => {
-                let result = self.change(&change)?;
-                let id = change.id;
-                self.engine.send(&FromWriter::Answer(Answer { id, result }))
-            }
+            ToWriter::Change(change) => self.change_all(&[change]),
             ToWriter::List => self.list(),
             ToWriter::Reload => {
                 let result = self.reload()?;
@@ -108,10 +128,36 @@ impl Keeper {
         }
     }
 
-    fn change(&mut self, change: &Change) -> Result<Result<(), FirewallRefusal>, WriterError> {
-        if let Err(refusal) = self.limits.check(change) {
-            return Ok(Err(refusal));
+    /// Makes changes, each whole or not at all, and answers each in its turn.
+    fn change_all(&mut self, changes: &[Change]) -> Result<(), WriterError> {
+        let together = match changes {
+            [] | [_] => false,
+            _ => self.made_together(changes),
+        };
+        for change in changes {
+            let result = match self.limits.check(change) {
+                Ok(()) if together => Ok(()),
+                Ok(()) => self.change(change)?,
+                Err(refusal) => Err(refusal),
+            };
+            let id = change.id;
+            self.engine
+                .send(&FromWriter::Answer(Answer { id, result }))?;
         }
+        Ok(())
+    }
+
+    /// Makes all changes that are within the limits in one transaction. Where one of
+    /// them fails none is made, and each has to be tried alone.
+    fn made_together(&mut self, changes: &[Change]) -> bool {
+        let within = changes
+            .iter()
+            .filter(|change| self.limits.check(change).is_ok());
+        let steps: Vec<Step> = within.flat_map(|change| change.steps.clone()).collect();
+        !steps.is_empty() && self.kernel.change(&steps, boot()).is_ok()
+    }
+
+    fn change(&mut self, change: &Change) -> Result<Result<(), FirewallRefusal>, WriterError> {
         let mut result = self.kernel.change(&change.steps, boot());
         if result == Err(FirewallRefusal::TableMissing) {
             self.repair()?;

@@ -5,12 +5,14 @@ use std::num::NonZeroU16;
 use std::time::{Duration, Instant};
 
 use spad::firewall::table::SET_SIZE;
-use spad::firewall::{Element, FirewallRefusal, MAX_STEPS, Step};
+use spad::firewall::{
+    Answer, Change, ChangeId, Element, FirewallRefusal, FromWriter, MAX_STEPS, Step, ToWriter,
+};
 
 use crate::wire::{ACK, SYN, Wire, tcp, tcp_flags};
 use crate::world::{
-    CLIENT4, CLIENT6, GHOST4, SERVER4, TestWriter, World, answers, echo, element, in_a_world, nft,
-    put, sh,
+    CLIENT4, CLIENT6, GHOST4, SERVER4, TestWriter, Transactions, World, answers, echo, element,
+    in_a_world, nft, put, sh,
 };
 
 const HIDE: &str = "\"ssh\"";
@@ -158,6 +160,63 @@ in_a_world! {
         nft("flush ruleset");
         crate::standing::restored(&mut writer);
         assert_eq!(writer.list().len(), SET_SIZE as usize);
+    }
+
+    fn changes_that_come_together_are_made_together_and_each_gets_its_own_answer() {
+        let world = World::new(HIDE, GUARD);
+        let mut writer = world.writer();
+        let transactions = Transactions::watch(world.directory());
+        let change = |id, step| ToWriter::Change(Change { id: ChangeId(id), steps: vec![step] });
+        let mut burst: Vec<_> = (0..100).map(|id| change(id, put(numbered(id as u32), 30_000))).collect();
+        // Twice the same, one that is taken away again, one that is not allowed.
+        burst.push(change(100, put(numbered(7), 60_000)));
+        burst.push(change(101, Step::Remove { element: numbered(8) }));
+        burst.push(change(102, put(element(CLIENT4, "tcp/23"), 1000)));
+        writer.hold();
+        for message in &burst {
+            writer.writer.send(message).unwrap();
+        }
+        writer.release();
+        for id in 0..=102 {
+            let answer = writer.wait_for(|message| matches!(message, FromWriter::Answer(_)));
+            let result = if id == 102 { Err(FirewallRefusal::NotDeclared) } else { Ok(()) };
+            assert_eq!(answer, FromWriter::Answer(Answer { id: ChangeId(id), result }));
+        }
+        let made = transactions.count();
+        assert!((1..=3).contains(&made), "{made} transactions for 103 changes");
+        assert_eq!(writer.list().len(), 99);
+        assert!(remaining(&mut writer, numbered(7)).unwrap() > Duration::from_secs(31));
+        assert!(!writer.has(numbered(8)));
+    }
+
+    fn of_changes_that_come_together_one_that_cannot_be_made_undoes_no_other() {
+        let world = World::new(HIDE, GUARD);
+        let mut writer = world.writer();
+        let steps = u32::try_from(MAX_STEPS).unwrap();
+        for first in (0..SET_SIZE - steps).step_by(MAX_STEPS) {
+            let step = |number| put(numbered(number), 600_000);
+            writer.change((first..first + steps).map(step).collect()).unwrap();
+        }
+        writer.hold();
+        // Two more than there is room for, and one of another set.
+        for id in 0..steps + 2 {
+            let steps = vec![put(numbered(SET_SIZE - steps + id), 600_000)];
+            writer.writer.send(&ToWriter::Change(Change { id: ChangeId(id.into()), steps })).unwrap();
+        }
+        let six = ToWriter::Change(Change { id: ChangeId(1000), steps: vec![put(element(CLIENT6, "tcp/22"), 600_000)] });
+        writer.writer.send(&six).unwrap();
+        writer.release();
+        let mut refused = Vec::new();
+        for _ in 0..steps + 3 {
+            match writer.wait_for(|message| matches!(message, FromWriter::Answer(_))) {
+                FromWriter::Answer(Answer { result: Ok(()), .. }) => {}
+                FromWriter::Answer(Answer { id, result }) => refused.push((id.0, result)),
+                other => panic!("{other:?}"),
+            }
+        }
+        let full = Err(FirewallRefusal::SetFull);
+        assert_eq!(refused, [(u64::from(steps), full.clone()), (u64::from(steps) + 1, full)]);
+        assert_eq!(writer.list().len(), SET_SIZE as usize + 1);
     }
 
     fn hiding_a_port_cuts_no_connection_of_a_host_without_connection_tracking() {

@@ -287,6 +287,51 @@ pub(crate) struct TestWriter {
     pub(crate) events: Vec<FromWriter>,
 }
 
+/// `nft monitor` at work: what the kernel tells of each transaction.
+pub(crate) struct Transactions {
+    monitor: std::process::Child,
+    said: std::path::PathBuf,
+}
+
+impl Transactions {
+    /// Counts from now on.
+    pub(crate) fn watch(directory: &Path) -> Self {
+        let said = directory.join("monitor");
+        let file = std::fs::File::create(&said).unwrap();
+        let mut monitor = std::process::Command::new("nft");
+        let monitor = monitor.arg("monitor").stdout(file).spawn().unwrap();
+        let watch = Self { monitor, said };
+        until(|| {
+            nft("table inet heard {}");
+            nft("delete table inet heard");
+            watch.text().contains("delete table inet heard")
+        });
+        watch
+    }
+
+    fn text(&self) -> String {
+        std::fs::read_to_string(&self.said).unwrap()
+    }
+
+    /// Those of elements since the start.
+    pub(crate) fn count(&self) -> usize {
+        nft("table inet over {}");
+        until(|| self.text().contains("add table inet over"));
+        let text = self.text();
+        let of_elements = text.split("# new generation");
+        of_elements
+            .filter(|one| one.contains(" element inet spad "))
+            .count()
+    }
+}
+
+impl Drop for Transactions {
+    fn drop(&mut self) {
+        let _ = self.monitor.kill();
+        let _ = self.monitor.wait();
+    }
+}
+
 impl TestWriter {
     /// Its process, found as an administrator would.
     pub(crate) fn process(&self) -> i32 {
@@ -304,6 +349,22 @@ impl TestWriter {
     pub(crate) fn new(writer: Writer) -> Self {
         let events = Vec::new();
         Self { writer, events }
+    }
+
+    /// Keeps it from working until [`Self::release`], so that messages gather.
+    pub(crate) fn hold(&self) {
+        self.signal(rustix::process::Signal::STOP);
+        let stat = format!("/proc/{}/stat", self.process());
+        until(|| std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") T ")));
+    }
+
+    pub(crate) fn release(&self) {
+        self.signal(rustix::process::Signal::CONT);
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let process = rustix::process::Pid::from_raw(self.process()).unwrap();
+        rustix::process::kill_process(process, signal).unwrap();
     }
 
     pub(crate) fn change(&mut self, steps: Vec<Step>) -> Result<(), FirewallRefusal> {
