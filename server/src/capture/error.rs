@@ -20,12 +20,12 @@ pub enum CaptureError {
     /// The size asked for is none.
     #[error(
         "cannot watch for packets: a ring of {0} frames cannot be\n\
-         help: ask for 1 to {max} frames; 2048 is usual", max = crate::sys::ring::RingSize::MAX_SLOTS
+         help: ask for 1 to {max} frames; 2046 is usual", max = crate::sys::ring::RingSize::MAX_SLOTS
     )]
     RingSize(u32),
     /// No memory for the ring.
     #[error(
-        "cannot watch for packets: the kernel has no memory for a ring of {0} frames of 1 KiB\n\
+        "cannot watch for packets: the kernel has no memory for a ring of {0} frames of 704 bytes\n\
          help: ask for fewer frames, or give this machine or container more memory"
     )]
     Memory(u32),

@@ -45,8 +45,8 @@ use crate::sys::packet::{OpenError, PacketSocket};
 use crate::sys::ring::RingSize;
 use interfaces::Interfaces;
 
-/// Frames in a ring where nobody asks for another number: 2 MiB.
-pub const RING_FRAMES: u32 = 2048;
+/// Frames in a ring where nobody asks for another number: 1.4 MiB.
+pub const RING_FRAMES: u32 = 2046;
 
 /// What to look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub struct CaptureOptions {
     pub port: Option<NonZeroU16>,
     /// Names of the interfaces to judge; `None` judges all. They may appear later.
     pub interfaces: Option<Vec<String>>,
-    /// Frames in the ring, 1 KiB each, rounded up to blocks of 64; [`RING_FRAMES`] is usual.
+    /// Frames in the ring, 704 bytes each, rounded up to blocks of 93; [`RING_FRAMES`] is usual.
     pub ring_frames: u32,
 }
 

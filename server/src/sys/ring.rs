@@ -19,8 +19,8 @@ use rustix::mm::{MapFlags, ProtFlags};
 
 use super::packet::set;
 
-/// Bytes of a slot: headers of the kernel's (80), then the kept bytes of a frame.
-pub const SLOT: usize = 1024;
+/// Bytes of a slot: headers of the kernel's (80), then the kept bytes of a frame. Whole cache lines.
+pub const SLOT: usize = 704;
 
 /// Bytes of a frame that a slot has room for.
 pub const ROOM: usize = SLOT - DATA;
@@ -34,6 +34,9 @@ const ADDRESS: usize = size_of::<tpacket2_hdr>().next_multiple_of(libc::TPACKET_
 /// The kernel reserves the ring in blocks of this many bytes: the largest page of the machines we know.
 const BLOCK: u32 = 65_536;
 
+/// Slots of a block: whole ones, with a rest behind them that nobody uses.
+const SLOTS_PER_BLOCK: u32 = BLOCK / SLOT as u32;
+
 /// A checked number of slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RingSize {
@@ -41,7 +44,7 @@ pub struct RingSize {
 }
 
 impl RingSize {
-    /// Most slots a ring may have: 64 MiB of them.
+    /// Most slots a ring may have: 44 MiB of them.
     pub const MAX_SLOTS: u32 = 65_536;
 
     /// A ring of at least this many slots, in whole blocks; `None` for 0 and above [`Self::MAX_SLOTS`].
@@ -50,14 +53,14 @@ impl RingSize {
         if slots == 0 || slots > Self::MAX_SLOTS {
             return None;
         }
-        let blocks = slots.div_ceil(BLOCK / SLOT as u32);
+        let blocks = slots.div_ceil(SLOTS_PER_BLOCK);
         Some(Self { blocks })
     }
 
     /// Slots in the ring.
     #[must_use]
     pub const fn slots(self) -> u32 {
-        self.bytes_u32() / SLOT as u32
+        self.blocks * SLOTS_PER_BLOCK
     }
 
     /// Bytes of memory; each counts as resident.
@@ -142,10 +145,11 @@ impl Ring {
     /// Lets `each` see the next frame, if there is one, and hands its slot back to
     /// the kernel, also when `each` panics. `None`: the kernel has put nothing there yet.
     pub fn next<T>(&mut self, each: impl FnOnce(Frame<'_>) -> T) -> Option<T> {
-        let offset = self.next as usize * SLOT;
+        let (block, place) = (self.next / SLOTS_PER_BLOCK, self.next % SLOTS_PER_BLOCK);
+        let offset = block as usize * BLOCK as usize + place as usize * SLOT;
         debug_assert!(offset + SLOT <= self.size.bytes());
-        // SAFETY: `next` is below the number of slots, so the slot lies within the mapping, which lives as long as
-        // `self`; blocks are a multiple of the slot's size and follow each other, so slots do.
+        // SAFETY: `next` is below the number of slots, so its block is one of the mapping's, which lives as long as
+        // `self`, and the slot lies within the block.
         let slot = unsafe { self.base.add(offset) };
         // SAFETY: the status is an aligned u32 at the start of a slot; kernel and process change it only as a whole.
         let status = unsafe {
@@ -231,8 +235,8 @@ mod tests {
         for slots in [1, 63, 64, 65, 2048, RingSize::MAX_SLOTS] {
             let size = RingSize::of_slots(slots).unwrap();
             assert!(size.slots() >= slots);
-            assert_eq!(size.bytes(), size.slots() as usize * SLOT);
-            assert_eq!(BLOCK as usize % SLOT, 0);
+            assert!(size.bytes() < (size.slots() as usize + 1) * (SLOT + 8));
+            assert_eq!(size.bytes() % BLOCK as usize, 0);
         }
     }
 
