@@ -112,5 +112,6 @@ pub(super) fn stdout(bytes: &[u8]) {
 
 /// Writes a line to stderr.
 pub(super) fn stderr(line: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
+    // In one write: lines of several processes stay whole.
+    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
