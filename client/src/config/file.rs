@@ -109,8 +109,10 @@ pub fn read(path: &Path) -> Result<Option<String>, FileError> {
             mode,
         });
     }
-    let mut bytes = Vec::new();
+    // Room for all of it and a byte more: read at once, not in growing pieces.
     let limit = LONGEST.saturating_add(1);
+    let room = metadata.len().saturating_add(1).min(limit);
+    let mut bytes = Vec::with_capacity(usize::try_from(room).unwrap_or_default());
     file.take(limit).read_to_end(&mut bytes).map_err(system)?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > LONGEST {
         return Err(FileError::TooLong(path.into()));
