@@ -215,7 +215,7 @@ in_a_world! {
             }
         }
         let full = Err(FirewallRefusal::SetFull);
-        assert_eq!(refused, [(u64::from(steps), full.clone()), (u64::from(steps) + 1, full)]);
+        assert_eq!(refused, [(u64::from(steps), full), (u64::from(steps) + 1, full)]);
         assert_eq!(writer.list().len(), SET_SIZE as usize + 1);
     }
 
