@@ -1,4 +1,4 @@
-//! Stages `identify` and the look-up of clients: datagram → which key of which client; pure.
+//! The look-up of clients, after the stage `identify` ([`Heads`]): key id → which key of which client; pure.
 //!
 //! Takes the configuration and the secrets; knows every key of every client,
 //! also of disabled ones, by its key id. The keys that authenticate a packet
@@ -9,15 +9,18 @@ mod error;
 
 mod hash;
 
+mod heads;
+
 pub use error::ClientsError;
 pub(crate) use hash::KeyIdHash;
+pub use heads::Heads;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
-use spa_keys::{HeadKeys, KeyId, PacketKeys, PreSharedKey, ServerSecret, SharedKey};
-use spa_proto::{Identified, IdentifyError, Service, identify};
+use spa_keys::{KeyId, PacketKeys, PreSharedKey, ServerSecret, SharedKey};
+use spa_proto::Service;
 
 use crate::config::{ClientConfig, ClientKey, ClientName, Config, ServiceName};
 
@@ -64,7 +67,8 @@ enum Lazy {
 /// Every client that may send packets, and what is needed to judge them.
 pub struct Clients {
     config: Arc<Config>,
-    servers: Vec<(Arc<ServerSecret>, HeadKeys)>,
+    servers: Vec<Arc<ServerSecret>>,
+    heads: Heads,
     secrets: ClientSecrets,
     /// In the order of their clients.
     entries: Vec<Entry>,
@@ -91,13 +95,6 @@ impl Clients {
         if servers.is_empty() {
             return Err(ClientsError::NoServerKey);
         }
-        let servers: Vec<_> = servers
-            .into_iter()
-            .map(|secret| {
-                let head = HeadKeys::of(&secret.public());
-                (secret, head)
-            })
-            .collect();
         let by_port = config
             .services
             .iter()
@@ -107,6 +104,7 @@ impl Clients {
         let keys = keys.sum::<usize>().saturating_mul(servers.len());
         let hash = KeyIdHash(u64::from_ne_bytes(seed));
         let mut clients = Self {
+            heads: Heads::of(&servers),
             servers,
             secrets,
             entries: Vec::with_capacity(keys),
@@ -142,7 +140,7 @@ impl Clients {
         place: u8,
         key: &ClientKey,
     ) -> Result<(), ClientsError> {
-        for (server, (secret, _)) in self.servers.iter().enumerate() {
+        for (server, secret) in self.servers.iter().enumerate() {
             let server_public = secret.public();
             let (id, secret) = match key {
                 ClientKey::Public(public) => {
@@ -202,16 +200,10 @@ impl Clients {
         self.len() == 0
     }
 
-    /// Stage `identify`, against each server key in turn.
-    pub(crate) fn identify<'a>(&self, payload: &'a [u8]) -> Result<Identified<'a>, IdentifyError> {
-        let mut fault = IdentifyError::HeadTag;
-        for (_, head) in &self.servers {
-            match identify(head, payload) {
-                Ok(identified) => return Ok(identified),
-                Err(other) => fault = other,
-            }
-        }
-        Err(fault)
+    /// What their packets' heads are made with.
+    #[must_use]
+    pub fn heads(&self) -> &Heads {
+        &self.heads
     }
 
     /// The key with this id.
@@ -317,11 +309,11 @@ impl Clients {
 
 fn compute(
     config: &Config,
-    servers: &[(Arc<ServerSecret>, HeadKeys)],
+    servers: &[Arc<ServerSecret>],
     secrets: &ClientSecrets,
     entry: &Entry,
 ) -> Option<PacketKeys> {
-    let (server, _) = servers.get(usize::from(entry.server))?;
+    let server = servers.get(usize::from(entry.server))?;
     let client = config.clients.get(usize::try_from(entry.client).ok()?)?;
     match &entry.secret {
         Secret::Shared => {

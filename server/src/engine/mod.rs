@@ -137,7 +137,7 @@ impl Engine {
         let source = datagram.source().ip();
 
         // identify: two SipHashes and a look-up.
-        let identified = self.clients.identify(datagram.payload())?;
+        let identified = self.clients.heads().identify(datagram.payload())?;
         let key = self
             .clients
             .find(identified.key_id())
