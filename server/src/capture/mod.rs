@@ -41,8 +41,9 @@ use std::io;
 use std::num::NonZeroU16;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use crate::sys::packet::{OpenError, PacketSocket};
+use crate::sys::packet::{OpenError, PacketSocket, take_counts};
 use crate::sys::ring::RingSize;
+use filter::Instruction;
 use interfaces::Interfaces;
 
 /// Frames in a ring where nobody asks for another number: 1.4 MiB.
@@ -76,6 +77,17 @@ pub struct Capture {
     statistics: Statistics,
 }
 
+impl Statistics {
+    /// Adds what the kernel counted at a packet socket since it was last asked;
+    /// nothing if it does not answer.
+    fn add_counts_of(&mut self, socket: BorrowedFd<'_>) {
+        if let Ok(counts) = take_counts(socket) {
+            self.seen = self.seen.saturating_add(u64::from(counts.seen));
+            self.dropped = self.dropped.saturating_add(u64::from(counts.dropped));
+        }
+    }
+}
+
 impl Capture {
     /// Opens the socket with its filter locked. The only step that needs a
     /// capability (CAP_NET_RAW); everything after it needs none.
@@ -83,16 +95,30 @@ impl Capture {
     /// # Errors
     /// See [`CaptureError`].
     pub fn open(options: &CaptureOptions) -> Result<Self, CaptureError> {
-        let frames = options.ring_frames;
-        let size = RingSize::of_slots(frames).ok_or(CaptureError::RingSize(frames))?;
-        let program = filter::program(options.port);
-        let socket =
-            PacketSocket::open(&program, size).map_err(|refused| explain(refused, frames))?;
-        Ok(Self {
+        let open = |program: &_, size| PacketSocket::open(program, size);
+        Ok(Self::of(options.open_with(open)?, options))
+    }
+
+    /// Opens so many sockets, each with a ring of its own, that share the frames:
+    /// each frame comes in at one of them, those of one flow at the same.
+    ///
+    /// # Errors
+    /// See [`CaptureError`].
+    pub fn open_group(options: &CaptureOptions, count: usize) -> Result<Vec<Self>, CaptureError> {
+        let open = |program: &_, size| PacketSocket::open_group(program, size, count);
+        let sockets = options.open_with(open)?;
+        Ok(sockets
+            .into_iter()
+            .map(|socket| Self::of(socket, options))
+            .collect())
+    }
+
+    fn of(socket: PacketSocket, options: &CaptureOptions) -> Self {
+        Self {
             socket,
             interfaces: Interfaces::new(options.interfaces.clone()),
             statistics: Statistics::default(),
-        })
+        }
     }
 
     /// Judges at most `budget` waiting frames, one call of `each` a frame, without
@@ -124,11 +150,7 @@ impl Capture {
 
     /// Counts since the socket was opened; the last known ones if the kernel does not answer.
     pub fn statistics(&mut self) -> Statistics {
-        if let Ok(counts) = self.socket.take_counts() {
-            let Statistics { seen, dropped } = &mut self.statistics;
-            *seen = seen.saturating_add(u64::from(counts.seen));
-            *dropped = dropped.saturating_add(u64::from(counts.dropped));
-        }
+        self.statistics.add_counts_of(self.socket.as_fd());
         self.statistics
     }
 
@@ -142,6 +164,17 @@ impl Capture {
 impl AsFd for Capture {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+impl CaptureOptions {
+    fn open_with<T>(
+        &self,
+        open: impl FnOnce(&[Instruction], RingSize) -> Result<T, OpenError>,
+    ) -> Result<T, CaptureError> {
+        let frames = self.ring_frames;
+        let size = RingSize::of_slots(frames).ok_or(CaptureError::RingSize(frames))?;
+        open(&filter::program(self.port), size).map_err(|refused| explain(refused, frames))
     }
 }
 

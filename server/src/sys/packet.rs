@@ -1,7 +1,7 @@
 //! Packet sockets: opened so that no frame is seen before the filter stands.
 //!
 //! Takes a filter program and ring sizes, gives a bound socket whose filter can
-//! no longer be changed, and its [`Ring`].
+//! no longer be changed, and its [`Ring`]; or a group of them, which share the frames.
 #![expect(
     unsafe_code,
     reason = "no crate we use wraps the options of packet sockets"
@@ -25,6 +25,24 @@ pub struct PacketSocket {
     ring: Ring,
 }
 
+/// How a group shares its frames: those of one flow go to one socket, and to another
+/// while its ring is full. The flag about outgoing frames: see [`PacketSocket::bound`].
+const SHARING: u32 = libc::PACKET_FANOUT_HASH
+    | libc::PACKET_FANOUT_FLAG_ROLLOVER
+    | libc::PACKET_FANOUT_FLAG_IGNORE_OUTGOING;
+
+/// The first joins by this: a new group of a number that no other has. The number
+/// takes the lower half, and is 0 here.
+const NEW_GROUP: c_int = ((SHARING | libc::PACKET_FANOUT_FLAG_UNIQUEID) << 16).cast_signed();
+
+/// Lets no frame pass: `ret 0`.
+const NOTHING: [Instruction; 1] = [Instruction {
+    code: (libc::BPF_RET | libc::BPF_K) as u16,
+    jt: 0,
+    jf: 0,
+    k: 0,
+}];
+
 /// Which step failed, and how.
 #[derive(Debug)]
 pub struct OpenError {
@@ -44,12 +62,46 @@ pub struct Counts {
 }
 
 impl PacketSocket {
-    /// Opens the socket. The order matters: it is of no protocol, and so hears
-    /// nothing, until it is bound, and by then filter and ring stand.
+    /// Opens the socket, with its filter locked.
     ///
     /// # Errors
     /// The step that failed; `EPERM` at the first one where CAP_NET_RAW is missing.
     pub fn open(program: &[Instruction], size: RingSize) -> Result<Self, OpenError> {
+        let socket = Self::bound(program, size)?;
+        socket.lock_filter()?;
+        Ok(socket)
+    }
+
+    /// Opens so many sockets, each frame being for one of them. Only a bound socket
+    /// may join its group, and a bound one that has not joined would hear what the
+    /// others hear: so the filter lets pass nothing before all have joined.
+    ///
+    /// # Errors
+    /// The step that failed.
+    pub fn open_group(
+        program: &[Instruction],
+        size: RingSize,
+        count: usize,
+    ) -> Result<Vec<Self>, OpenError> {
+        let mut group = NEW_GROUP;
+        let mut sockets = Vec::new();
+        for _ in 0..count {
+            let socket = Self::bound(&NOTHING, size)?;
+            group = join(socket.as_fd(), group)
+                .map_err(|error| failed("share the frames among threads", error))?;
+            sockets.push(socket);
+        }
+        for socket in &sockets {
+            attach_filter(socket.as_fd(), program)
+                .map_err(|error| failed("attach the filter", error))?;
+            socket.lock_filter()?;
+        }
+        Ok(sockets)
+    }
+
+    /// A bound socket. The order matters: it is of no protocol, and so hears
+    /// nothing, until it is bound, and by then filter and ring stand.
+    fn bound(program: &[Instruction], size: RingSize) -> Result<Self, OpenError> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket =
             rustix::net::socket_with(AddressFamily::PACKET, SocketType::DGRAM, flags, None)
@@ -67,11 +119,15 @@ impl PacketSocket {
         let ring =
             Ring::of(socket.as_fd(), size).map_err(|error| failed("make the ring", error))?;
         bind_everywhere(&socket).map_err(|error| failed("bind to all interfaces", error))?;
-        set(socket.as_fd(), libc::SOL_SOCKET, libc::SO_LOCK_FILTER, 1)
+        Ok(Self { socket, ring })
+    }
+
+    fn lock_filter(&self) -> Result<(), OpenError> {
+        set(self.as_fd(), libc::SOL_SOCKET, libc::SO_LOCK_FILTER, 1)
             .map_err(|error| failed("lock the filter", error))?;
         // A lock that does not hold would be worse than none: try it.
-        match detach_filter(socket.as_fd()) {
-            Err(error) if error.raw_os_error() == Some(libc::EPERM) => Ok(Self { socket, ring }),
+        match detach_filter(self.as_fd()) {
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => Ok(()),
             Err(error) => Err(failed("try the filter's lock", error)),
             Ok(()) => Err(failed(
                 "try the filter's lock",
@@ -84,39 +140,34 @@ impl PacketSocket {
     pub fn parts(&mut self) -> (&mut Ring, BorrowedFd<'_>) {
         (&mut self.ring, self.socket.as_fd())
     }
-
-    /// Counts since the last call; the kernel sets its own to zero.
-    ///
-    /// # Errors
-    /// What the kernel reports.
-    pub fn take_counts(&self) -> io::Result<Counts> {
-        let mut stats = libc::tpacket_stats {
-            tp_packets: 0,
-            tp_drops: 0,
-        };
-        let mut length = length_of::<libc::tpacket_stats>();
-        // SAFETY: `stats` has room for `length` bytes, and any bytes are a valid value of it.
-        let result = unsafe {
-            libc::getsockopt(
-                self.socket.as_raw_fd(),
-                libc::SOL_PACKET,
-                libc::PACKET_STATISTICS,
-                (&raw mut stats).cast::<c_void>(),
-                &raw mut length,
-            )
-        };
-        checked(result)?;
-        Ok(Counts {
-            seen: stats.tp_packets,
-            dropped: stats.tp_drops,
-        })
-    }
 }
 
 impl AsFd for PacketSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// Counts of a packet socket since the last call; the kernel sets its own to zero.
+///
+/// # Errors
+/// What the kernel reports.
+pub fn take_counts(socket: BorrowedFd<'_>) -> io::Result<Counts> {
+    let none = libc::tpacket_stats {
+        tp_packets: 0,
+        tp_drops: 0,
+    };
+    let stats = get(socket, libc::SOL_PACKET, libc::PACKET_STATISTICS, none)?;
+    Ok(Counts {
+        seen: stats.tp_packets,
+        dropped: stats.tp_drops,
+    })
+}
+
+/// Lets a bound socket join this group; gives what the next one joins it by.
+fn join(socket: BorrowedFd<'_>, group: c_int) -> io::Result<c_int> {
+    set(socket, libc::SOL_PACKET, libc::PACKET_FANOUT, group)?;
+    get(socket, libc::SOL_PACKET, libc::PACKET_FANOUT, 0)
 }
 
 /// Puts a filter program on a socket.
@@ -179,6 +230,7 @@ const fn every_protocol() -> u16 {
 pub(super) trait Plain: Copy {}
 impl Plain for c_int {}
 impl Plain for libc::tpacket_req {}
+impl Plain for libc::tpacket_stats {}
 
 /// Sets an option whose value is plain.
 pub(super) fn set<T: Plain>(
@@ -189,6 +241,22 @@ pub(super) fn set<T: Plain>(
 ) -> io::Result<()> {
     // SAFETY: the pointer and the length are those of a value that holds no pointer.
     unsafe { set_raw(socket, level, name, &value) }
+}
+
+/// Asks for an option whose value is plain; `room` is what it is where the kernel writes less.
+fn get<T: Plain>(socket: BorrowedFd<'_>, level: c_int, name: c_int, mut room: T) -> io::Result<T> {
+    let mut length = length_of::<T>();
+    // SAFETY: `room` has room for `length` bytes, and any bytes are a valid value of a plain type.
+    checked(unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw mut room).cast::<c_void>(),
+            &raw mut length,
+        )
+    })?;
+    Ok(room)
 }
 
 /// Sets any option.

@@ -16,6 +16,7 @@ mod from_hosts;
 mod interpreter;
 mod on_the_wire;
 mod own_network;
+mod several_rings;
 mod the_socket;
 
 // The two files included above look for it beside themselves.
