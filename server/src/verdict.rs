@@ -287,6 +287,14 @@ impl Counters {
         }
     }
 
+    /// Adds what was counted elsewhere.
+    pub(crate) fn add(&mut self, other: &Self) {
+        let pairs = self.reasons.iter_mut().zip(other.reasons);
+        for (count, more) in pairs.chain(self.frames.iter_mut().zip(other.frames)) {
+            *count = count.saturating_add(more);
+        }
+    }
+
     pub(crate) fn count(&mut self, reason: Reason) {
         if let Some(count) = self.reasons.get_mut(reason as usize) {
             *count = count.saturating_add(1);
@@ -321,5 +329,24 @@ mod tests {
             counters.count(*reason);
             assert_eq!(counters.iter().collect::<Vec<_>>(), [(*reason, 1)]);
         }
+    }
+
+    #[test]
+    fn counts_from_elsewhere_are_added_reason_by_reason_and_fault_by_fault() {
+        let mut sum = Counters::default();
+        let mut other = Counters::default();
+        sum.count(Reason::Opened);
+        for counters in [&mut sum, &mut other] {
+            counters.count(Reason::HeadTag);
+            counters.count_frame(FrameFault::Source);
+        }
+        sum.add(&other);
+        let expected = [
+            (Reason::Frame, 2),
+            (Reason::HeadTag, 2),
+            (Reason::Opened, 1),
+        ];
+        assert_eq!(sum.iter().collect::<Vec<_>>(), expected);
+        assert_eq!(sum.frames().collect::<Vec<_>>(), [(FrameFault::Source, 2)]);
     }
 }

@@ -34,6 +34,8 @@ pub struct Settings {
     pub trial: &'static str,
     /// `listen.interfaces`, if any.
     pub interfaces: Option<&'static [&'static str]>,
+    /// `listen.threads`, if any.
+    pub threads: Option<u32>,
     /// Names under `hide`.
     pub hide: &'static [&'static str],
 }
@@ -51,6 +53,7 @@ impl Default for Settings {
             always_allow: &["lo"],
             trial: "10m",
             interfaces: None,
+            threads: None,
             hide: &["ssh", "web", "chat"],
         }
     }
@@ -73,6 +76,10 @@ impl Settings {
             .interfaces
             .map(|names| format!("interfaces = {names:?}\n"))
             .unwrap_or_default();
+        let threads = self
+            .threads
+            .map(|threads| format!("threads = {threads}\n"))
+            .unwrap_or_default();
         format!(
             r#"hide = {hide:?}
 
@@ -83,7 +90,7 @@ chat = "udp/{CHAT}"
 
 [listen]
 port = {KNOCK}
-{interfaces}
+{interfaces}{threads}
 [grants]
 ttl = "{ttl}"
 max_ttl = "{max_ttl}"

@@ -5,8 +5,10 @@
 
 use std::net::SocketAddr;
 
+use super::frame::MAX_PAYLOAD;
+
 /// One UDP datagram of 160 to 512 bytes, borrowed from the frame it came in.
-/// Only [`super::frame::parse`] makes one.
+/// Only [`super::frame::parse`] makes one, and [`Kept`] lends it again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Datagram<'a> {
     source: SocketAddr,
@@ -64,5 +66,56 @@ impl<'a> Datagram<'a> {
     #[must_use]
     pub const fn payload(&self) -> &'a [u8] {
         self.payload
+    }
+}
+
+/// A datagram taken out of its frame, to be judged by another thread.
+#[derive(Debug)]
+pub(super) struct Kept {
+    source: SocketAddr,
+    destination: SocketAddr,
+    interface: u32,
+    length: usize,
+    bytes: [u8; MAX_PAYLOAD],
+}
+
+impl Kept {
+    pub(super) fn of(datagram: &Datagram<'_>) -> Self {
+        let mut bytes = [0; MAX_PAYLOAD];
+        for (to, from) in bytes.iter_mut().zip(datagram.payload) {
+            *to = *from;
+        }
+        Self {
+            source: datagram.source,
+            destination: datagram.destination,
+            interface: datagram.interface,
+            length: datagram.payload.len(),
+            bytes,
+        }
+    }
+
+    pub(super) fn lend(&self) -> Datagram<'_> {
+        Datagram {
+            source: self.source,
+            destination: self.destination,
+            interface: self.interface,
+            payload: self.bytes.get(..self.length).unwrap_or_default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_kept_of_a_datagram_is_all_of_it() {
+        let bytes: Vec<u8> = (0..512_u16).map(|it| it.to_le_bytes()[0]).collect();
+        for length in [160, 333, 512] {
+            let [source, destination] =
+                ["192.0.2.7:40000", "[2001:db8::1]:62201"].map(|it| it.parse().unwrap());
+            let datagram = Datagram::new(source, destination, 7, &bytes[..length]);
+            assert_eq!(Kept::of(&datagram).lend(), datagram);
+        }
     }
 }

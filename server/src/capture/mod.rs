@@ -6,8 +6,9 @@
 //! What passes lies in a ring shared with the kernel, so a flood costs no system
 //! call a packet; [`frame`] makes a [`Datagram`] of it, or says why not.
 //!
-//! Never sends, never waits, never reads a clock: the daemon waits on the
-//! descriptor, calls [`Capture::drain`], and pauses as [`moderation`] says.
+//! Never sends, never reads a clock. The daemon waits on the descriptor of an
+//! [`Intake`], drains it, and pauses as [`moderation`] says. Behind it stands one
+//! ring, or a [`sieve`] thread for each of several.
 //!
 //! One packet may come in twice: on a bridge or a VLAN interface and on the one
 //! below it. The replay cache knows such a pair as a duplicate. Datagrams that the
@@ -20,8 +21,10 @@ mod error;
 mod fault;
 pub mod filter;
 pub mod frame;
+mod intake;
 mod interfaces;
 pub mod moderation;
+mod sieve;
 mod tags;
 
 #[cfg(test)]
@@ -36,6 +39,7 @@ mod interpreter;
 pub use datagram::Datagram;
 pub use error::CaptureError;
 pub use fault::FrameFault;
+pub use intake::Intake;
 
 use std::io;
 use std::num::NonZeroU16;
@@ -65,7 +69,7 @@ pub struct CaptureOptions {
 pub struct Statistics {
     /// Frames, those dropped among them.
     pub seen: u64,
-    /// Frames lost because the ring was full.
+    /// Frames lost because the ring was full, or the queue behind several.
     pub dropped: u64,
 }
 

@@ -65,8 +65,13 @@ fn text(status: &Status) -> String {
     line(
         "captured",
         &format_args!(
-            "{} packets, {} lost in the ring",
-            status.captured, status.capture_dropped
+            "{} packets, {} lost in the ring{}",
+            status.captured,
+            status.capture_dropped,
+            match status.capture_threads {
+                0 | 1 => String::new(),
+                threads => format!(", by {threads} threads"),
+            }
         ),
     );
     for (reason, count) in &status.verdicts {

@@ -53,6 +53,8 @@ pub struct Listen {
     pub port: ListenPort,
     /// Interfaces packets may arrive at; `None` means all, also those that appear later.
     pub interfaces: Option<Vec<String>>,
+    /// Threads that look at packets: 1 to 16.
+    pub threads: usize,
     /// The server's name or address as clients reach it; only printed for them.
     pub address: Option<String>,
 }

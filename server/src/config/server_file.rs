@@ -85,6 +85,7 @@ fn listen(table: Option<Table<'_>>) -> (Listen, Option<Range<usize>>) {
     let mut listen = Listen {
         port: ListenPort::One(default),
         interfaces: None,
+        threads: 1,
         address: None,
     };
     let Some(table) = table else {
@@ -118,6 +119,13 @@ fn listen(table: Option<Table<'_>>) -> (Listen, Option<Range<usize>>) {
             );
         }
         listen.interfaces = Some(items.into_iter().filter_map(values::interface).collect());
+    }
+    if let Some(threads) = table
+        .get("threads")
+        .and_then(|value| value.number(1..=16))
+        .and_then(|threads| usize::try_from(threads).ok())
+    {
+        listen.threads = threads;
     }
     if let Some(value) = table.get("address")
         && let Some(text) = value.text("gw.example.org")

@@ -95,9 +95,11 @@ pub struct Status {
     pub open_grants: usize,
     /// Recorded packets in the replay cache.
     pub replay_entries: usize,
+    /// Threads that look at packets.
+    pub capture_threads: usize,
     /// Packets that passed the kernel's filter.
     pub captured: u64,
-    /// Packets that the capture ring had to drop.
+    /// Packets that the capture had no room for.
     pub capture_dropped: u64,
     /// Audit lines that could not be written.
     pub audit_dropped: u64,

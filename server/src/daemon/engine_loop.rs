@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::{error, info, warn};
 
 use crate::audit::Event;
-use crate::capture::{Capture, moderation};
+use crate::capture::{Intake, moderation};
 use crate::clock::{self, BootTime, Now};
 use crate::firewall::link::LinkError;
 use crate::firewall::{FromWriter, KernelElement, ToWriter};
@@ -49,7 +49,7 @@ struct Called {
 
 /// The engine's thread.
 pub(super) struct EngineLoop {
-    capture: Capture,
+    pub(super) intake: Intake,
     pub(super) door: Door,
     inbox: Inbox,
     deadline: Deadline,
@@ -63,14 +63,14 @@ pub(super) struct EngineLoop {
 
 impl EngineLoop {
     pub(super) fn new(
-        capture: Capture,
+        intake: Intake,
         door: Door,
         inbox: Inbox,
         started: Now,
     ) -> std::io::Result<Self> {
         let listen = door.engine.clients().config().listen.clone();
         Ok(Self {
-            capture,
+            intake,
             door,
             inbox,
             deadline: Deadline::new()?,
@@ -116,17 +116,19 @@ impl EngineLoop {
 
     /// Serves until told to stop.
     pub(super) fn run(mut self) -> Ended {
-        // What the kernel does not do for us costs time, nothing else.
-        for wish in [
-            scheduling::prefer_short_slices(),
-            scheduling::pause_exactly(),
-        ] {
-            if let Err(error) = wish {
-                info!("packets may wait for the processor: {error}");
-            }
+        if let Err(error) = scheduling::wake_promptly() {
+            info!("packets may wait for the processor: {error}");
+        }
+        if let Err(error) = self.intake.start() {
+            self.finish();
+            return Ended::Failed(format!("cannot start the capture's threads: {error}"));
         }
         loop {
             let came = self.drain();
+            if self.intake.has_ended() {
+                self.finish();
+                return Ended::Failed("a thread of the capture ended".to_owned());
+            }
             if let Some(error) = self.door.broken.take() {
                 let writer_ended = matches!(error, LinkError::Ended);
                 // Otherwise it ended because it was told to.
@@ -155,8 +157,8 @@ impl EngineLoop {
 
     fn drain(&mut self) -> usize {
         let now = clock::now();
-        let Self { capture, door, .. } = self;
-        let came = capture.drain(GULP, |frame| door.frame(frame, now));
+        let Self { intake, door, .. } = self;
+        let came = intake.drain(GULP, |frame| door.frame(frame, now));
         if came > 0 {
             let engine = &door.engine;
             door.state.compact_if_needed(|| engine.records());
@@ -198,6 +200,7 @@ impl EngineLoop {
             .next_tick()
             .is_some_and(|due| due <= now.boot)
         {
+            self.gather_noise();
             self.door
                 .with_engine(now, |engine, effects| engine.tick(now, effects));
         }
@@ -208,11 +211,11 @@ impl EngineLoop {
         }
         if self.next_upkeep <= now.boot {
             self.next_upkeep = now.boot.saturating_add(UPKEEP);
-            self.capture.forget_interfaces();
+            self.intake.forget_interfaces();
             // Also leaves memory again, once the disk works.
             let engine = &self.door.engine;
             self.door.state.compact_if_needed(|| engine.records());
-            let dropped = self.capture.statistics().dropped;
+            let dropped = self.intake.statistics().dropped;
             if dropped > self.dropped_said {
                 let lost = dropped.saturating_sub(self.dropped_said);
                 warn!("the capture ring was full: {lost} packets were not looked at");
@@ -249,7 +252,7 @@ impl EngineLoop {
             PollFd::new(&self.inbox, PollFlags::IN),
             PollFd::new(&self.deadline, PollFlags::IN),
             PollFd::new(&self.clock_set, PollFlags::IN),
-            PollFd::new(&self.capture, PollFlags::IN),
+            PollFd::new(&self.intake, PollFlags::IN),
         ];
         let [everything_else @ .., _] = &mut ready;
         let watched = if pause.is_some() {
@@ -279,14 +282,19 @@ impl EngineLoop {
         })
     }
 
-    /// Counts of the capture, for the status.
-    pub(super) fn captured(&mut self) -> crate::capture::Statistics {
-        self.capture.statistics()
+    /// Takes over what was counted beside the engine, before its counters are looked at.
+    pub(super) fn gather_noise(&mut self) {
+        let noise = self.intake.take_noise();
+        self.door.engine.count_noise(&noise);
     }
 
     /// The table stays; what was used stays used. Gives how the writer ended.
     fn finish(self) -> Option<ExitStatus> {
-        let Self { mut door, .. } = self;
+        let Self {
+            mut door, intake, ..
+        } = self;
+        // Its threads end first.
+        drop(intake);
         door.tell(Event::Stop);
         let Door {
             state,

@@ -1,7 +1,8 @@
 //! [IO] The daemon: starts the processes, waits, obeys the engine's effects.
 //!
 //! Two threads. The engine's thread owns the packet ring, the engine, the state
-//! and the socket to the firewall writer; nothing else touches them. The main
+//! and the socket to the firewall writer; nothing else touches them. (Of several
+//! rings each has a thread of the capture's own.) The main
 //! thread (tokio) serves signals and the control socket, reads configuration
 //! anew, and hands what it has to the engine's thread as orders.
 

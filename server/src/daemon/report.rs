@@ -73,7 +73,8 @@ impl EngineLoop {
 
 impl EngineLoop {
     fn status(&mut self, now: Now) -> Status {
-        let captured = self.captured();
+        let captured = self.intake.statistics();
+        self.gather_noise();
         let door = &mut self.door;
         let engine = &mut door.engine;
         let config = Arc::clone(engine.clients().config());
@@ -125,6 +126,7 @@ impl EngineLoop {
             on_trial: standing(|standing| matches!(standing, Standing::OnTrial(_))),
             clients: config.clients.len(),
             open_grants: engine.open_grants(),
+            capture_threads: self.intake.threads(),
             captured: captured.seen,
             capture_dropped: captured.dropped,
             audit_dropped: door.audit.dropped(),
@@ -294,6 +296,7 @@ impl EngineLoop {
                     drop(old);
                     sys::memory::give_back();
                 });
+                self.intake.use_heads(self.door.engine.clients().heads());
                 self.warming = true;
                 self.replies.last_good = false;
                 self.replies.refused = false;

@@ -1,7 +1,7 @@
 //! [IO] The order of a start.
 //!
 //! Everything that needs a privilege comes first and in this order:
-//! configuration, state (with its lock), keys, firewall writer, packet socket,
+//! configuration, state (with its lock), keys, firewall writer, packet sockets,
 //! control socket. Then the privileges go, for good, and only then is the first
 //! byte of a stranger read.
 
@@ -15,7 +15,7 @@ use spa_keys::file::Owner;
 use tracing::{error, warn};
 
 use crate::audit::{AuditLog, Event};
-use crate::capture::{Capture, CaptureError, CaptureOptions, RING_FRAMES};
+use crate::capture::{Capture, CaptureError, CaptureOptions, Intake, RING_FRAMES};
 use crate::config::{Config, ListenPort, load_or_last_good};
 use crate::control::server::{ListenError, bind};
 use crate::engine::Engine;
@@ -51,7 +51,7 @@ pub enum StartError {
     /// The firewall writer.
     #[error(transparent)]
     Firewall(#[from] LinkError),
-    /// The packet socket.
+    /// The packet sockets.
     #[error(transparent)]
     Capture(#[from] CaptureError),
     /// The control socket.
@@ -167,14 +167,18 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
         source,
     })?;
     let writer = Writer::start(&binary, paths)?;
-    let capture = Capture::open(&CaptureOptions {
+    let options = CaptureOptions {
         port: match config.listen.port {
             ListenPort::One(port) => Some(port),
             ListenPort::Any => None,
         },
         interfaces: config.listen.interfaces.clone(),
         ring_frames: RING_FRAMES,
-    })?;
+    };
+    let captures = match config.listen.threads {
+        1 => vec![Capture::open(&options)?],
+        threads => Capture::open_group(&options, threads)?,
+    };
     let group = sys::users::group("spad-admin")
         .ok()
         .flatten()
@@ -204,8 +208,10 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
     door.tell(Event::Start);
     let failed = |step| move |source| StartError::System { step, source };
     let (orders, inbox) = super::order::queue().map_err(failed("make an event descriptor"))?;
+    let intake = Intake::new(captures, door.engine.clients().heads().clone())
+        .map_err(failed("make an event descriptor"))?;
     let mut engine =
-        EngineLoop::new(capture, door, inbox, clock::now()).map_err(failed("make a timer"))?;
+        EngineLoop::new(intake, door, inbox, clock::now()).map_err(failed("make a timer"))?;
     engine.replies.last_good = usable.instead_of.is_some();
     engine.adopt(holders)?;
     // Nothing is lost any more: from here on the kernel keeps packets until they are

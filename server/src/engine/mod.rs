@@ -236,6 +236,11 @@ impl Engine {
         self.counters.count_frame(fault);
     }
 
+    /// Counts frames whose verdict was given before they came here.
+    pub fn count_noise(&mut self, noise: &Counters) {
+        self.counters.add(noise);
+    }
+
     /// Counts the verdict on a packet that ended early; the audit names its sender,
     /// unless that has filled enough of it already.
     fn stop(

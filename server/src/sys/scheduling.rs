@@ -10,6 +10,16 @@ use std::num::NonZeroU64;
 /// The shortest slice that the kernel takes.
 const SLICE_NANOSECONDS: u64 = 100_000;
 
+/// Both wishes below, for the calling thread, which will be woken for packets.
+/// What the kernel does not do for it costs time, nothing else.
+///
+/// # Errors
+/// The first that was refused; both were tried.
+pub fn wake_promptly() -> io::Result<()> {
+    let (slices, pauses) = (prefer_short_slices(), pause_exactly());
+    slices.and(pauses)
+}
+
 /// Asks for short slices of the processor for the calling thread, no more of it
 /// than others get: from kernel 6.12 on, a thread with a short slice that wakes
 /// comes before one that is in the midst of a long one, where it would wait for

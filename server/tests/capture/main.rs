@@ -17,6 +17,7 @@ mod interpreter;
 mod on_the_wire;
 mod own_network;
 mod several_rings;
+mod sieves;
 mod the_socket;
 
 // The two files included above look for it beside themselves.

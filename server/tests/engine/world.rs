@@ -175,6 +175,7 @@ pub(crate) fn config() -> Config {
         listen: Listen {
             port: ListenPort::One(NonZeroU16::new(62201).unwrap()),
             interfaces: None,
+            threads: 1,
             address: None,
         },
         grants: GrantLimits {
