@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::deferred::Deferred;
 use super::say::Failure;
 use crate::resolve::Family;
 use crate::span;
@@ -70,9 +71,9 @@ impl Common {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Open services and wait until they answer
-    Open(OpenOptions),
+    Open(Deferred<OpenOptions>),
     /// Write the datagram to stdout and send nothing
-    Packet(PacketOptions),
+    Packet(Deferred<PacketOptions>),
     /// This machine's key
     #[command(subcommand)]
     Key(KeyCommand),
@@ -101,7 +102,8 @@ pub(super) enum Command {
     },
 }
 
-/// What is asked for.
+// What is asked for. No doc comment: clap would take it for the description of
+// the commands that have these.
 #[derive(Debug, Args)]
 pub(super) struct RequestOptions {
     /// Hosts, each with the services asked for, by name or port: gw, gw:ssh, gw:tcp/22,udp/53
@@ -176,7 +178,7 @@ pub(super) enum KeyCommand {
 #[derive(Debug, Subcommand)]
 pub(super) enum HostCommand {
     /// Add a host; `spad client add` on the server prints the whole command
-    Add(Box<AddOptions>),
+    Add(Box<Deferred<AddOptions>>),
     /// Remove a host; key files stay
     #[command(after_help = "Example:\n  spa host remove gw")]
     Remove {
@@ -235,6 +237,8 @@ mod tests {
             assert!(!leaf || example, "{}", command.get_name());
             command.get_subcommands().for_each(check);
         }
-        check(&Arguments::command());
+        let mut grammar = Arguments::command();
+        grammar.build();
+        check(&grammar);
     }
 }

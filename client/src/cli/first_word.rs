@@ -2,6 +2,10 @@
 
 use std::ffi::{OsStr, OsString};
 
+use clap::Args as _;
+
+use super::args::OpenOptions;
+
 /// The words with `open` put in where the first one that is no option is no
 /// command either.
 pub(super) fn with_command(mut words: Vec<OsString>, grammar: &clap::Command) -> Vec<OsString> {
@@ -48,11 +52,10 @@ fn first<'w>(words: &'w [OsString], grammar: &clap::Command) -> Option<&'w OsStr
 /// Whether `--option` takes the next word, before any command or after `open`.
 /// With `=` in it, it names no option as a whole.
 fn takes_value(option: &str, grammar: &clap::Command) -> bool {
-    let open = grammar.find_subcommand("open");
-    let open = open.into_iter().flat_map(clap::Command::get_arguments);
+    let open = OpenOptions::augment_args(clap::Command::new("open"));
     grammar
         .get_arguments()
-        .chain(open)
+        .chain(open.get_arguments())
         .any(|known| known.get_long() == Some(option) && known.get_action().takes_values())
 }
 

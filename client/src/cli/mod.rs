@@ -3,6 +3,7 @@
 
 mod args;
 mod completions;
+mod deferred;
 mod first_word;
 mod hosts;
 mod key;
