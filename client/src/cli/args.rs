@@ -231,6 +231,10 @@ mod tests {
     #[test]
     fn every_command_has_an_example() {
         fn check(command: &clap::Command) {
+            // Made by clap when the grammar is built.
+            if command.get_name() == "help" {
+                return;
+            }
             let leaf = command.get_subcommands().next().is_none();
             let help = command.get_after_help().map(ToString::to_string);
             let example = help.is_some_and(|help| help.contains("Example"));
