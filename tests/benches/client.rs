@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::thread::{CpuSet, sched_setaffinity};
-use spa_keys::ServerSecret;
+use spa_keys::{ServerSecret, SharedKey};
 use spa_tests::binaries;
 use spa_tests::lab::{CLIENT4, Lab, SERVER4};
 use spa_tests::settings::KNOCK;
@@ -40,6 +40,7 @@ fn main() {
     let mut rows = [
         ("true", program("true", home)),
         ("spa, an address", spa(home, "address")),
+        ("spa, a shared key, as fwknop's", spa(home, "shared")),
         ("spa, a name of /etc/hosts", spa(home, "name")),
         ("fwknop, saved stanza", fwknop_stanza(home)),
         ("fwknop, arguments", fwknop(home)),
@@ -59,7 +60,7 @@ fn main() {
     });
     println!("{STARTS} starts of each in turns, one packet each, all on CPU 0; milliseconds\n");
     println!(
-        "{:<28}{:>10}{:>20}{:>10}{:>10}{:>14}",
+        "{:<32}{:>10}{:>20}{:>10}{:>10}{:>14}",
         "", "least", "quartiles", "median", "p95", "above true"
     );
     let mut floor = None;
@@ -69,7 +70,7 @@ fn main() {
             [0, 25, 50, 75, 95].map(|percent| quantile(&spans, percent));
         let above = median - *floor.get_or_insert(median);
         let quartiles = format!("{low:.3} – {high:.3}");
-        println!("{name:<28}{least:>10.3}{quartiles:>20}{median:>10.3}{p95:>10.3}{above:>14.3}");
+        println!("{name:<32}{least:>10.3}{quartiles:>20}{median:>10.3}{p95:>10.3}{above:>14.3}");
     }
 }
 
@@ -100,7 +101,8 @@ fn spa(home: &Path, host: &str) -> Command {
     command
 }
 
-/// A key pair and two hosts: one by its address, one by a name that every
+/// A key pair and three hosts: one by its address; one that has a shared key
+/// instead, so that no X25519 is computed, as fwknop computes none; and one by a name that every
 /// machine's /etc/hosts has, so that the start of the name service is seen.
 fn write_spa_files(home: &Path) {
     let key = ServerSecret::generate()
@@ -109,10 +111,23 @@ fn write_spa_files(home: &Path) {
         .to_string();
     let (address, port) = (SERVER4.to_string(), KNOCK.to_string());
     must(program(binaries::spa(), home).args(["key", "new"]));
-    for (host, address) in [("address", address.as_str()), ("name", "localhost")] {
+    let shared = home.join("shared.key");
+    let text = SharedKey::generate().expect("a key").to_text();
+    std::fs::write(&shared, text.as_bytes()).expect("the shared key's file");
+    let owners = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&shared, owners).expect("its mode");
+    let hosts = [
+        ("address", address.as_str()),
+        ("shared", address.as_str()),
+        ("name", "localhost"),
+    ];
+    for (host, address) in hosts {
         let mut command = program(binaries::spa(), home);
         command.args(["host", "add", host, "--address", address, "--port", &port]);
         command.args(["--key", &key, "--service", "chat=udp/9999"]);
+        if host == "shared" {
+            command.arg("--shared-key-file").arg(&shared);
+        }
         must(command.args(["--default", "chat"]));
     }
 }

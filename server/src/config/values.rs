@@ -171,7 +171,12 @@ pub(super) fn always_allow(value: Value<'_>) -> Option<AlwaysAllow> {
     let address =
         text.contains('/') || text.contains(':') || text.parse::<std::net::IpAddr>().is_ok();
     if address {
-        network(value).map(AlwaysAllow::Network)
+        let network = network(value)?;
+        if network.prefix == 0 {
+            let finding = value.warning("everybody is let in here: nothing is hidden from anyone");
+            value.found(finding.help("take this network out, or name the ones that are meant"));
+        }
+        Some(AlwaysAllow::Network(network))
     } else {
         interface(value).map(AlwaysAllow::Interface)
     }

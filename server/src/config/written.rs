@@ -227,6 +227,10 @@ impl<'a> Value<'a> {
         self.page.source.error(self.span(), message)
     }
 
+    pub(super) fn warning(&self, message: impl Into<String>) -> Finding {
+        self.page.source.warning(self.span(), message)
+    }
+
     pub(super) fn found(&self, finding: Finding) {
         self.page.found(finding);
     }
