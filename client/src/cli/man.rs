@@ -43,7 +43,8 @@ this machine's secret key, mode 0600; it never leaves the machine
 "#;
 
 pub(super) fn run(command: &[String], directory: Option<&Path>, _: &Say) -> Result<Exit, Failure> {
-    let mut grammar = Arguments::command();
+    // `help` gets no page, so no page may name it.
+    let mut grammar = Arguments::command().disable_help_subcommand(true);
     grammar.build();
     if let Some(directory) = directory {
         std::fs::create_dir_all(directory)
@@ -77,13 +78,11 @@ fn page(command: &Command, name: &str) -> io::Result<Vec<u8>> {
 fn write_all(command: &Command, name: &str, directory: &Path) -> io::Result<()> {
     std::fs::write(directory.join(format!("{name}.1")), page(command, name)?)?;
     for command in command.get_subcommands() {
-        if command.get_name() != "help" {
-            write_all(
-                command,
-                &format!("{name}-{}", command.get_name()),
-                directory,
-            )?;
-        }
+        write_all(
+            command,
+            &format!("{name}-{}", command.get_name()),
+            directory,
+        )?;
     }
     Ok(())
 }

@@ -14,7 +14,8 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Run {
-    let mut command = super::definition();
+    // `help` gets no page, so no page may name it.
+    let mut command = super::definition().disable_help_subcommand(true);
     command.build();
     match &arguments.directory {
         None => outcome::print(String::from_utf8_lossy(&page(&command, "spad")?).trim_end()),
@@ -43,7 +44,7 @@ fn write_all(command: &clap::Command, name: &str, directory: &Path) -> Run {
     std::fs::write(&path, text)
         .map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))?;
     for sub in command.get_subcommands() {
-        if !sub.is_hide_set() && sub.get_name() != "help" {
+        if !sub.is_hide_set() {
             write_all(sub, &format!("{name}-{}", sub.get_name()), directory)?;
         }
     }

@@ -68,6 +68,12 @@ fn a_fault_of_usage_ends_with_2_and_help_with_0() {
         .run(&["man", server.path("made/man").to_str().unwrap()])
         .is(0);
     assert!(server.path("made/man/spad-client-add.8").exists());
+    // No page is named that is not made.
+    for page in ["made/man/spad.8", "made/man/spad-client.8"] {
+        let page = fs::read_to_string(server.path(page)).unwrap();
+        assert!(page.contains("\\-show") || page.contains("\\-check"));
+        assert!(!page.contains("\\-help(8)"));
+    }
     assert!(!server.path("made/man/spad-firewall-writer.8").exists());
 }
 
