@@ -119,7 +119,7 @@ pub(super) struct RequestOptions {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  spa open gw\n  spa open gw:ssh web:tcp/443 --ttl 60s\n  spa open gw --for 203.0.113.5 --no-wait\n\nWaiting means connecting to TCP ports and closing at once, which services may log.\nUDP ports cannot be probed."
+    after_help = "Examples:\n  spa open gw\n  spa open gw:ssh web:tcp/443 --ttl 60s\n  spa open gw --for 203.0.113.5 --no-wait\n\nWaiting means connecting to TCP ports and closing at once, which services may log.\nUDP ports cannot be probed.\n\"open\" may also be an earlier grant to this address that still runs."
 )]
 pub(super) struct OpenOptions {
     #[command(flatten)]
