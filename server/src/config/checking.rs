@@ -86,11 +86,13 @@ impl<'s> Checking<'s> {
         occasion: Occasion,
     ) -> Result<(Config, Findings), Findings> {
         let is_missing = self.source.is_none() && read.is_empty();
+        let all_read = !read.has_errors();
         let mut findings = read;
         findings.append(self.found);
         if let (Some(source), Some(server)) = (self.source, &self.server) {
-            // What a broken file says about services is not known, so nothing is said about it.
-            let occasion = self.understood.then_some(occasion);
+            // What a file that is broken, or could not be read, says about services is not
+            // known, so nothing is said about it.
+            let occasion = (self.understood && all_read).then_some(occasion);
             findings.extend(across::hidden(source, server, &self.gathered, occasion));
         } else if is_missing {
             findings.push(Finding::error(

@@ -34,6 +34,24 @@ fn files_that_others_can_change_are_refused() {
 }
 
 #[test]
+fn who_may_open_what_is_not_judged_while_a_client_cannot_be_read() {
+    let server = Server::new();
+    server.add("anna", 1).is(0);
+    server.configure("hide = []", "hide = [\"ssh\"]");
+    server.run(&["check"]).is(0);
+    for (name, mode) in [("etc/clients.d", 0o777), ("etc/clients.d/anna.toml", 0o666)] {
+        let path = server.path(name);
+        let old = fs::metadata(&path).unwrap().permissions();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let said = server.run(&["check"]).is(1).says("lets others write");
+        assert!(!said.err.contains("nobody may open"), "{}", said.err);
+        fs::set_permissions(&path, old).unwrap();
+    }
+    fs::remove_file(server.client("anna")).unwrap();
+    server.run(&["check"]).is(1).says("nobody may open");
+}
+
+#[test]
 fn a_file_too_long_or_not_utf_8_is_refused() {
     let server = Server::new();
     let good = fs::read(server.path("etc/spad.toml")).unwrap();
