@@ -281,6 +281,23 @@ fn a_key_file_that_others_may_read_is_refused_with_the_mend() {
 }
 
 #[test]
+fn a_file_that_the_engine_may_not_read_is_refused_at_a_reload_with_the_mend() {
+    let world = World::new();
+    let file = world.spad.config().join("spad.toml");
+    std::fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("its mode");
+    for asked in ["check", "reload"] {
+        let refused = world.spad.cli(&[asked]);
+        assert_eq!(refused.code, Some(1), "{asked}");
+        let said = format!("{}{}", refused.stdout, refused.stderr);
+        let mend = format!(" {}\n", file.display());
+        says(&said, &["spad.toml", "help: ch", &mend]);
+        assert!(!said.contains("run this as root"), "{said}");
+    }
+    std::fs::set_permissions(&file, Permissions::from_mode(0o644)).expect("its mode");
+    world.spad.reload();
+}
+
+#[test]
 fn a_newly_hidden_service_is_shown_again_unless_it_was_reached_or_confirmed() {
     let world = World::with(&Settings {
         trial: "2s",

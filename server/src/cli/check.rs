@@ -5,20 +5,23 @@ use spa_findings::{Finding, Findings, Severity, redact};
 
 use super::{Failure, Options, Run, outcome, secrets};
 use crate::config::{self, Occasion};
+use crate::daemon;
 
 pub(crate) fn run(options: &Options) -> Run {
     let paths = options.paths();
     let result = config::load_for(&paths.config, Occasion::Change, crate::clock::now().wall);
-    let (counts, findings) = match result {
+    let mut findings = Findings::default();
+    findings.extend(daemon::readers().closed(&paths.config));
+    let counts = match result {
         Ok(loaded) => {
-            let mut findings = loaded.warnings;
+            findings.append(loaded.warnings);
             findings.extend(secrets::check(&paths, &loaded.config));
-            (
-                Some((loaded.config.services.len(), loaded.config.clients.len())),
-                findings,
-            )
+            Some((loaded.config.services.len(), loaded.config.clients.len()))
         }
-        Err(findings) => (None, findings),
+        Err(wrong) => {
+            findings.append(wrong);
+            None
+        }
     };
     if options.json {
         outcome::print_json(&as_json(&findings))?;

@@ -14,6 +14,7 @@ mod files;
 mod last_good;
 mod names;
 mod network;
+mod readers;
 mod secret_scan;
 mod server_file;
 mod service_table;
@@ -35,6 +36,7 @@ pub use files::{Files, client, client_names, client_path, each_client};
 pub use last_good::{Texts, Usable, for_firewall, load_or_last_good, load_texts};
 pub use names::{ClientName, MAX_NAME, NameError, ServiceName};
 pub use network::{Network, NetworkError};
+pub use readers::Readers;
 pub use survey::{Surveyed, survey};
 
 use checking::Checking;

@@ -20,6 +20,8 @@ mod order;
 
 mod overtaken;
 
+mod readers;
+
 mod replies;
 
 mod report;
@@ -28,4 +30,5 @@ mod start;
 
 mod supervisor;
 
+pub(crate) use readers::readers;
 pub use start::{StartError, run};

@@ -144,6 +144,7 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
             "there is no user `spad`: running as `nobody`, which other programs may share; help: adduser --system --group --no-create-home spad"
         );
     }
+    let readers = super::readers::readers();
     make_run_directory(&paths.run)?;
     if let Some(warning) = state_of_the_engine(&paths.state, identity.uid) {
         warn!("{warning}");
@@ -220,7 +221,9 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
     if !sandbox::forbid_calls()? {
         warn!("the system calls of this processor are not known: none are forbidden");
     }
-    match super::supervisor::run(paths, control, orders, engine).map_err(failed("serve"))? {
+    match super::supervisor::run(paths, &readers, control, orders, engine)
+        .map_err(failed("serve"))?
+    {
         Ended::Told => Ok(()),
         Ended::Failed(why) => Err(StartError::Ended(why)),
     }

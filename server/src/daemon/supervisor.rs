@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info};
 
 use crate::clock;
-use crate::config::{Occasion, load_for};
+use crate::config::{Occasion, Readers, load_for};
 use crate::control::message::Grant;
 use crate::control::server::{Ask, serve};
 use crate::control::{Request, Response};
@@ -25,12 +25,14 @@ use super::order::{Order, Orders};
 /// Requests that wait for the main thread.
 const WAITING: usize = 16;
 
-/// Serves until told to stop, or until the engine's thread ends.
+/// Serves until told to stop, or until the engine's thread ends. `readers` were looked
+/// up before the sandbox, in which there are no names.
 ///
 /// # Errors
 /// Why it ended other than by being told to.
 pub(super) fn run(
     paths: &Paths,
+    readers: &Readers,
     control: StdListener,
     orders: Orders,
     engine: EngineLoop,
@@ -60,10 +62,10 @@ pub(super) fn run(
                 _ = interrupt.recv() => orders.give(Order::Stop),
                 _ = hangup.recv() => {
                     let (answer, answered) = oneshot::channel();
-                    reload(paths.clone(), orders.clone(), answer);
+                    reload(paths.clone(), readers.clone(), orders.clone(), answer);
                     tokio::spawn(tell(answered));
                 }
-                Some(ask) = asks.recv() => obey(paths, &orders, ask),
+                Some(ask) = asks.recv() => obey(paths, readers, &orders, ask),
             }
         }
     });
@@ -73,7 +75,7 @@ pub(super) fn run(
     result
 }
 
-fn obey(paths: &Paths, orders: &Orders, ask: Ask) {
+fn obey(paths: &Paths, readers: &Readers, orders: &Orders, ask: Ask) {
     let Ask {
         request,
         uid,
@@ -84,7 +86,7 @@ fn obey(paths: &Paths, orders: &Orders, ask: Ask) {
         asked => info!("user {uid} asks: {asked:?}"),
     }
     match request {
-        Request::Reload => reload(paths.clone(), orders.clone(), answer),
+        Request::Reload => reload(paths.clone(), readers.clone(), orders.clone(), answer),
         Request::Grants => {
             let (list, listed) = oneshot::channel();
             orders.give(Order::List(list));
@@ -114,8 +116,8 @@ async fn show(listed: oneshot::Receiver<Listing>, answer: oneshot::Sender<Respon
 
 /// Reads the configuration on a thread of its own, for a hundred thousand
 /// clients take a moment, and hands it to the engine's thread.
-fn reload(paths: Paths, orders: Orders, answer: oneshot::Sender<Response>) {
-    let work = move || match read(&paths) {
+fn reload(paths: Paths, readers: Readers, orders: Orders, answer: oneshot::Sender<Response>) {
+    let work = move || match read(&paths, &readers) {
         Ok(prepared) => orders.give(Order::Take(Box::new(prepared), answer)),
         Err(why) => {
             error!("the new configuration is refused, the running one stays\n{why}");
@@ -132,10 +134,10 @@ fn reload(paths: Paths, orders: Orders, answer: oneshot::Sender<Response>) {
         .spawn(work);
 }
 
-fn read(paths: &Paths) -> Result<Prepared, String> {
+fn read(paths: &Paths, readers: &Readers) -> Result<Prepared, String> {
     let began = clock::now();
     let loaded = load_for(&paths.config, Occasion::Change, began.wall)
-        .map_err(|findings| findings.to_string())?;
+        .map_err(|findings| readers.explain(&paths.config, &findings).to_string())?;
     let config = Arc::new(loaded.config);
     let owner = spa_keys::file::Owner::Me;
     let warnings = loaded.warnings.to_string();

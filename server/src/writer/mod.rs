@@ -42,6 +42,8 @@ use netlink::{Events, Netlink};
 use socket::Engine;
 
 pub use nft::NftError;
+pub(crate) use privileges::reads_as;
+
 pub use once::{InKernel, Shown, load, remove, show};
 
 /// Why the writer cannot go on.

@@ -59,6 +59,13 @@ pub(super) fn identity() -> Result<Option<Identity>, WriterError> {
     Err(WriterError::NoUser)
 }
 
+/// The writer's user and groups, by number, where it can be told.
+pub(crate) fn reads_as() -> Option<(u32, Vec<u32>)> {
+    let identity = identity().ok().flatten()?;
+    let groups = [identity.gid].into_iter().chain(identity.readers);
+    Some((identity.uid, groups.collect()))
+}
+
 /// Makes the writer's own directory and works in it from then on: the directory
 /// above may be closed to the writer's user.
 pub(super) fn enter_directory(

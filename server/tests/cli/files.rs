@@ -1,7 +1,7 @@
 //! Files that are not as they must be, and commands called wrongly.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use crate::Server;
 
@@ -31,6 +31,34 @@ fn files_that_others_can_change_are_refused() {
     fs::remove_file(server.client("link")).unwrap();
     fs::create_dir(server.client("directory")).unwrap();
     server.run(&["check"]).is(1).says("not a regular file");
+}
+
+/// Needs root: who is not reads as himself, and cannot give files away.
+#[test]
+fn what_the_daemon_may_not_read_at_a_reload_is_found_by_the_check() {
+    let server = Server::new();
+    server.add("anna", 1).is(0);
+    for (name, mode) in [
+        ("etc/spad.toml", 0o600),
+        ("etc/spad.toml", 0o640),
+        ("etc/clients.d/anna.toml", 0o600),
+        ("etc/clients.d", 0o700),
+        ("etc", 0o700),
+    ] {
+        let path = server.path(name);
+        let status = fs::metadata(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        std::os::unix::fs::chown(&path, None, Some(0)).unwrap();
+        let said = server.run(&["check"]).is(1);
+        let said = said.says("let the users of the daemon not read this");
+        let mend = format!(" {}\n", path.display());
+        assert!(said.err.contains("help: ch"), "{}", said.err);
+        assert!(said.err.contains(&mend), "{}", said.err);
+        assert!(!said.out.contains("ok:"), "{}", said.out);
+        std::os::unix::fs::chown(&path, None, Some(status.gid())).unwrap();
+        fs::set_permissions(&path, status.permissions()).unwrap();
+    }
+    server.run(&["check"]).is(0);
 }
 
 #[test]
