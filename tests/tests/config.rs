@@ -281,6 +281,16 @@ fn a_key_file_that_others_may_read_is_refused_with_the_mend() {
 }
 
 #[test]
+fn a_start_without_the_servers_key_is_refused_with_the_mend() {
+    let mut world = World::new();
+    world.spad.stop();
+    std::fs::remove_file(world.spad.state().join("server.key")).expect("the key");
+    let started = world.spad.cli(&["run"]);
+    assert_eq!(started.code, Some(1));
+    says(&started.stderr, &["server.key", "help: spad init"]);
+}
+
+#[test]
 fn a_file_that_the_engine_may_not_read_is_refused_at_a_reload_with_the_mend() {
     let world = World::new();
     let file = world.spad.config().join("spad.toml");

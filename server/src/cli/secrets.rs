@@ -15,15 +15,22 @@ use crate::clients::{ClientSecrets, Clients};
 use crate::config::{ClientConfig, ClientKey, Config};
 use crate::paths::Paths;
 
-/// What is wrong with the keys. Nothing, where this machine has no server key yet.
+/// What is wrong with the keys. Nothing, where this machine has no state directory: a
+/// server's configuration may be checked elsewhere.
 pub(super) fn check(paths: &Paths, config: &Config) -> Vec<Finding> {
+    if !paths.state.is_dir() {
+        return Vec::new();
+    }
     let server = match read(
         &paths.server_key(),
         "the server's key",
         ServerSecret::from_text,
     ) {
         Ok(Some(server)) => server,
-        Ok(None) => return Vec::new(),
+        Ok(None) => {
+            let finding = Finding::error(&paths.server_key(), "the server's key is missing");
+            return vec![finding.help("spad init makes the server's key")];
+        }
         Err(finding) => return vec![finding],
     };
     let mut found = Vec::new();

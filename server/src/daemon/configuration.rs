@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use spa_keys::file::{FileError, Owner, read_secret_file};
+use spa_keys::file::{FileError, Owner, Problem, read_secret_file};
 use spa_keys::{KeyError, PreSharedKey, ServerSecret, SharedKey, random_bytes};
 
 use crate::clients::{ClientSecrets, Clients, ClientsError};
@@ -29,6 +29,9 @@ pub enum PrepareError {
     /// A key file.
     #[error(transparent)]
     File(#[from] FileError),
+    /// There was no `spad init`, or the key was lost.
+    #[error("{0}\n  help: spad init makes the server's key")]
+    NoServerKey(FileError),
     /// A key file's text.
     #[error("{path}: {problem}")]
     Key {
@@ -58,7 +61,13 @@ pub(super) fn prepare(
     warnings: String,
     read: BootTime,
 ) -> Result<Prepared, PrepareError> {
-    let server = read_key(&paths.server_key(), owner, ServerSecret::from_text)?;
+    let server = read_key(&paths.server_key(), owner, ServerSecret::from_text);
+    let server = server.map_err(|error| match error {
+        PrepareError::File(file) if matches!(file.problem, Problem::Missing) => {
+            PrepareError::NoServerKey(file)
+        }
+        error => error,
+    })?;
     let mut secrets = ClientSecrets::default();
     for client in &config.clients {
         let file = |kind: &str| paths.client_keys().join(format!("{}.{kind}", client.name));

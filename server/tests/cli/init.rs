@@ -35,6 +35,16 @@ fn init_makes_what_is_missing_and_never_touches_what_is_there() {
 }
 
 #[test]
+fn a_check_without_the_servers_key_is_not_ok() {
+    let server = Server::new();
+    server.run(&["check"]).is(0);
+    fs::remove_file(server.path("var/server.key")).unwrap();
+    let said = server.run(&["check"]).is(1);
+    let said = said.says("the server's key is missing").says("spad init");
+    assert!(!said.out.contains("ok:"), "{}", said.out);
+}
+
+#[test]
 fn a_key_that_was_there_starts_with_raised_floors_and_says_so() {
     let server = Server(tempfile::tempdir().unwrap());
     fs::create_dir(server.path("var")).unwrap();
