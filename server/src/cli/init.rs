@@ -10,11 +10,11 @@ use serde_json::json;
 use spa_keys::ServerSecret;
 use spa_keys::file::{Problem, Writing, write_secret_file_with};
 
-use super::outcome::{note, print, print_json, warn};
+use super::outcome::{counted, note, print, print_json, warn};
 use super::owners::Owners;
 use super::place::{self, Existing};
 use super::{Failure, Options, Run, key};
-use crate::config::{self, ListenPort};
+use crate::config::{self, Config, ListenPort};
 use crate::paths::Paths;
 
 mod port;
@@ -35,8 +35,8 @@ fn port_number(text: &str) -> Result<NonZeroU16, &'static str> {
 pub(crate) fn run(options: &Options, arguments: &Arguments) -> Run {
     let paths = options.paths();
     let owners = Owners::find();
-    if let (Some(port), Some(listen)) = (arguments.port, existing_port(&paths)?)
-        && listen != ListenPort::One(port)
+    if let (Some(port), Some(config)) = (arguments.port, existing(&paths)?)
+        && config.listen.port != ListenPort::One(port)
     {
         let file = paths.configuration();
         return Err(Failure::with_help(
@@ -136,13 +136,13 @@ fn configuration(paths: &Paths, owners: Owners, port: Option<NonZeroU16>) -> Run
     Ok(())
 }
 
-/// The port that the configuration has; `None` if there is no configuration yet.
-fn existing_port(paths: &Paths) -> Result<Option<ListenPort>, Failure> {
+/// The configuration; `None` if there is none yet.
+fn existing(paths: &Paths) -> Result<Option<Config>, Failure> {
     if paths.configuration().symlink_metadata().is_err() {
         return Ok(None);
     }
     match config::load(&paths.config) {
-        Ok(loaded) => Ok(Some(loaded.config.listen.port)),
+        Ok(loaded) => Ok(Some(loaded.config)),
         Err(findings) => {
             note(&findings);
             Err(Failure::with_help(
@@ -155,18 +155,35 @@ fn existing_port(paths: &Paths) -> Result<Option<ListenPort>, Failure> {
 
 fn report(options: &Options, paths: &Paths) -> Run {
     let public = key::public(paths)?;
-    let port = match existing_port(paths)? {
+    let config = existing(paths)?;
+    let port = match config.as_ref().map(|config| config.listen.port) {
         Some(ListenPort::One(port)) => port.to_string(),
         Some(ListenPort::Any) | None => "any".to_owned(),
     };
     if options.json {
         return print_json(&json!({ "public_key": public.to_string(), "port": port }));
     }
-    let flags = flags(paths);
+    let next = next(paths, config.as_ref());
     print(format_args!(
-        "server key  {public}\nport        {port}\n\nnothing is hidden yet. Next:\n  spad{flags} client add NAME --key spa-pub-… --allow ssh\n  hide = [\"ssh\"] in {}\n  spad{flags} check\n  spad{flags} run",
-        paths.config.join("spad.toml").display()
+        "server key  {public}\nport        {port}\n\n{next}"
     ))
+}
+
+/// What is left to do.
+fn next(paths: &Paths, config: Option<&Config>) -> String {
+    let flags = flags(paths);
+    if let Some(config) = config.filter(|config| !config.hide.is_empty()) {
+        let hidden: Vec<_> = config.hide.iter().map(ToString::to_string).collect();
+        return format!(
+            "the configuration that was there hides {}, and has {}. Next:\n  spad{flags} check\n  spad{flags} run, or where it runs already: spad{flags} reload",
+            hidden.join(", "),
+            counted(config.clients.len(), "client"),
+        );
+    }
+    format!(
+        "nothing is hidden yet. Next:\n  spad{flags} client add NAME --key spa-pub-… --allow ssh\n  hide = [\"ssh\"] in {}\n  spad{flags} check\n  spad{flags} run",
+        paths.configuration().display()
+    )
 }
 
 /// The options that later commands need as well.

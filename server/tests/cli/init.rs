@@ -35,6 +35,17 @@ fn init_makes_what_is_missing_and_never_touches_what_is_there() {
 }
 
 #[test]
+fn init_said_again_tells_what_the_configuration_hides() {
+    let server = Server::new();
+    server.add("anna", 1).is(0);
+    server.run(&["init"]).is(0).says("nothing is hidden yet");
+    server.configure("hide = []", "hide = [\"ssh\"]");
+    let said = server.run(&["init"]).is(0);
+    let said = said.says("hides ssh, and has 1 client.").says(" reload");
+    assert!(!said.out.contains("nothing is hidden"), "{}", said.out);
+}
+
+#[test]
 fn a_check_without_the_servers_key_is_not_ok() {
     let server = Server::new();
     server.run(&["check"]).is(0);
