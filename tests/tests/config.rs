@@ -339,6 +339,18 @@ fn a_newly_hidden_service_is_shown_again_unless_it_was_reached_or_confirmed() {
         Reach::Refused,
         "the one that was reached stays hidden"
     );
+    // The engine may hear of it a moment after the kernel did it.
+    wait::soon("the status tells it", || {
+        let said = world.spad.cli(&["status"]).ok().stdout;
+        let both = ["tcp/22, tcp/8080", "tcp/8080, tcp/22"];
+        both.iter()
+            .any(|shown| {
+                said.contains(&format!("\nhidden      chat (everybody can see {shown})\n"))
+            })
+            .then_some(())
+    });
+    let status = world.spad.status();
+    assert_eq!(status["hidden"], serde_json::json!(["chat"]), "{status}");
 }
 
 #[test]

@@ -46,7 +46,14 @@ fn text(status: &Status) -> String {
         ),
     );
     line("knock port", &status.port);
-    line("hidden", &none_or(&status.hidden));
+    let shown = match status.shown.as_slice() {
+        [] => String::new(),
+        shown => format!(" (everybody can see {})", shown.join(", ")),
+    };
+    line(
+        "hidden",
+        &format_args!("{}{shown}", none_or(&status.hidden)),
+    );
     if !status.on_trial.is_empty() {
         line(
             "on trial",

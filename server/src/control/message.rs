@@ -85,8 +85,11 @@ pub struct Status {
     pub uptime_s: u64,
     /// The port on which packets are looked for, or `any`.
     pub port: String,
-    /// Services hidden, by name.
+    /// Services hidden, by name; not those of which every port is in `shown`.
     pub hidden: Vec<String>,
+    /// Ports that the configuration hides and that everybody can see all the same, because
+    /// their trial ended unreached, as `tcp/22`.
+    pub shown: Vec<String>,
     /// Hidden services that are still on trial, as `tcp/22`.
     pub on_trial: Vec<String>,
     /// Clients, disabled ones included.

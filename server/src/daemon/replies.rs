@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 
+use spa_proto::Service;
 use tokio::sync::oneshot;
 
 use crate::clock::Now;
-use crate::config::Listen;
+use crate::config::{Config, Listen};
 use crate::control::Response;
 use crate::engine::Listing;
-use crate::firewall::message::TrialRow;
+use crate::firewall::message::{Standing, TrialRow};
 
 use super::configuration::Prepared;
 use super::overtaken::Overtaken;
@@ -52,6 +53,19 @@ impl Replies {
             began: Vec::new(),
             overtaken: Overtaken::default(),
         }
+    }
+
+    /// The services that are hidden now: of the others, every port's trial ended unreached.
+    pub(super) fn hidden(&self, config: &Config) -> Vec<String> {
+        let is_shown = |port: &Service| {
+            let mut rows = self.trials.iter();
+            rows.any(|row| row.service == *port && row.standing == Standing::Shown)
+        };
+        let hidden = config.hide.iter().filter(|name| {
+            let service = config.services.get(*name);
+            !service.is_some_and(|service| service.ports.iter().all(is_shown))
+        });
+        hidden.map(ToString::to_string).collect()
     }
 
     /// Whether this waits for a restart: the packet sockets are open, their filters locked.
