@@ -11,8 +11,8 @@ use crate::firewall::Element;
 const RETRY: Duration = Duration::from_secs(1);
 
 /// The kernel may hold an element this much longer than its holders: the time
-/// that a change takes to reach it.
-const SLACK: Duration = Duration::from_secs(1);
+/// that a change takes to reach it. One that takes longer is mended.
+pub(super) const SLACK: Duration = Duration::from_secs(1);
 
 /// The end the kernel should hold, where it holds a later one; the inner `None`: it
 /// should not hold it at all.

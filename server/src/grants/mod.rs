@@ -10,7 +10,8 @@
 //! Nothing counts as granted before the kernel took it; a refused change leaves
 //! each holder with what it had. Where kernel and holders differ afterwards, the
 //! element is mended at the next tick, and tried again each second until the
-//! kernel takes it: a hole is never left open for want of an answer.
+//! kernel takes it: a hole is never left open for want of an answer. Nor for a late
+//! one: a change that the writer could not make at once is mended to its end.
 //!
 //! Of an element for one connection the kernel does not say whether it was used. A
 //! close by one holder puts it again for what remains to the other, who may so get
@@ -38,7 +39,7 @@ use crate::firewall::element::MAX_STEPS;
 use crate::firewall::{Change, ChangeId, Element, Step};
 use crate::policy::OpenPermit;
 use entry::{Entry, Held};
-use mending::Mending;
+use mending::{Mending, SLACK};
 
 /// The kernel counts milliseconds.
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -63,6 +64,7 @@ pub struct Grants {
 /// A change that is not answered yet.
 #[derive(Debug)]
 struct Sent {
+    at: BootTime,
     /// What the kernel holds once it is done.
     steps: Vec<(Element, Option<BootTime>)>,
     /// Whose permit it was, with the ends of its own time.
@@ -136,6 +138,9 @@ impl Grants {
         let Some(sent) = self.sent.remove(&id) else {
             return Vec::new();
         };
+        // Steps say for how long, so what was done late also ends late.
+        let late = now.saturating_since(sent.at);
+        let late = if late > SLACK { late } else { Duration::ZERO };
         let mut granted = Vec::new();
         if let Some((owner, opens)) = sent.opens {
             for (element, ends) in opens {
@@ -154,9 +159,11 @@ impl Grants {
             };
             entry.in_flight = entry.in_flight.saturating_sub(1);
             if done {
-                entry.kernel = kernel;
+                entry.kernel = kernel.map(|ends| ends.saturating_add(late));
             }
-            if entry.in_flight == 0 && mending::differs(entry, now).is_some() {
+            // Taken late, it may have been used since: not put again, but taken away at its end.
+            let may_be_used = done && element.once && !late.is_zero() && entry.latest() > Some(now);
+            if entry.in_flight == 0 && !may_be_used && mending::differs(entry, now).is_some() {
                 if done {
                     self.mending.soon(element);
                 } else {
@@ -352,6 +359,7 @@ impl Grants {
         self.sent.insert(
             id,
             Sent {
+                at: now,
                 steps: wanted,
                 opens,
             },

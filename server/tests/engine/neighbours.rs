@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use spa_proto::{Open, Request};
 use spad::audit::Event;
 use spad::verdict::Reason;
 
@@ -156,4 +157,49 @@ fn a_close_that_the_kernel_refuses_is_tried_until_it_is_done() {
     let done = world.kernel.transactions;
     world.pass(seconds(10));
     assert_eq!(world.kernel.transactions, done, "and then no more");
+}
+
+#[test]
+fn a_grant_that_the_kernel_took_late_ends_when_its_holders_time_is_over() {
+    for (once, late) in [(false, 4), (true, 4), (false, 12), (true, 12)] {
+        let mut world = World::new();
+        world.hold = true;
+        let asked = Request::Open(Open {
+            once,
+            duration: 10,
+            ..open(&[WEB])
+        });
+        let packet = world.seal(laptop, &asked);
+        world.receive(HERE, &packet);
+        world.pass(seconds(late));
+        world.hold = false;
+        world.answer_all();
+        if late < 10 {
+            world.pass(seconds(9 - late));
+            assert_eq!(world.kernel.open().len(), 1, "its time is not over");
+            world.pass(seconds(1));
+        }
+        world.pass(seconds(1));
+        assert!(world.kernel.open().is_empty(), "once: {once}, late: {late}");
+    }
+}
+
+#[test]
+fn a_grant_for_one_connection_that_the_kernel_took_late_does_not_come_back() {
+    let mut world = World::new();
+    world.hold = true;
+    let once = Request::Open(Open {
+        once: true,
+        duration: 100,
+        ..open(&[WEB])
+    });
+    let packet = world.seal(laptop, &once);
+    world.receive(HERE, &packet);
+    world.pass(seconds(4));
+    world.hold = false;
+    world.answer_all();
+    // Used: the kernel took it away.
+    world.kernel.elements.clear();
+    world.pass(seconds(101));
+    assert!(world.kernel.elements.is_empty());
 }
