@@ -12,7 +12,7 @@ use rustix::fs::inotify;
 use rustix::process::{Pid, Signal, kill_process};
 use spa_tests::binaries;
 use spa_tests::reach::Reach;
-use spa_tests::settings::WEB;
+use spa_tests::settings::{Settings, WEB};
 use spa_tests::world::World;
 
 /// Asks the daemon without the command line, which would change the files too.
@@ -68,4 +68,24 @@ fn a_reload_that_read_the_files_before_a_client_was_disabled_does_not_bring_it_b
     // Whoever reads the files afterwards takes what they say.
     world.spad.reload();
     world.open(&["tcp/8080"]);
+}
+
+#[test]
+fn who_disables_a_client_is_answered_once_the_kernel_has_closed_its_grants() {
+    let mut world = World::with(&Settings::ttl("60s"));
+    world.open(&["tcp/8080"]);
+    let writer = writer(&mut world);
+    kill_process(writer, Signal::STOP).expect("the writer stops");
+    let disable = ask(&world, r#"{"request":"disable","client":"laptop"}"#);
+    let mut ready = [PollFd::new(&disable, PollFlags::IN)];
+    let moment = rustix::event::Timespec {
+        tv_sec: 1,
+        tv_nsec: 0,
+    };
+    let came = poll(&mut ready, Some(&moment)).expect("a wait");
+    assert_eq!((came, world.tcp(WEB)), (0, Reach::Open));
+    kill_process(writer, Signal::CONT).expect("the writer goes on");
+    let disabled = answer(disable);
+    assert!(disabled.contains("closed"), "{disabled}");
+    assert_eq!(world.tcp(WEB), Reach::Refused);
 }

@@ -9,6 +9,7 @@ use crate::clock::Now;
 use crate::config::{Config, Listen};
 use crate::control::Response;
 use crate::engine::Listing;
+use crate::firewall::ChangeId;
 use crate::firewall::message::{Standing, TrialRow};
 
 use super::configuration::Prepared;
@@ -25,6 +26,8 @@ pub(super) struct Replies {
     pub(super) started: Now,
     pub(super) taking: VecDeque<Taking>,
     pub(super) confirming: VecDeque<oneshot::Sender<Response>>,
+    /// What is told once this change, and all before it, are answered.
+    pub(super) closing: VecDeque<(Option<ChangeId>, Response, oneshot::Sender<Response>)>,
     /// Lists of what is open that are not whole yet.
     pub(super) listing: VecDeque<(Listing, oneshot::Sender<Listing>)>,
     pub(super) trials: Vec<TrialRow>,
@@ -45,6 +48,7 @@ impl Replies {
             started,
             taking: VecDeque::new(),
             confirming: VecDeque::new(),
+            closing: VecDeque::new(),
             listing: VecDeque::new(),
             trials: Vec::new(),
             last_good: false,

@@ -44,6 +44,12 @@ impl EngineLoop {
                 self.replies.confirming.push_back(answer);
                 self.door.send(ToWriter::Confirm);
             }
+            Order::Answer(Request::Disable { client }, answer) => {
+                let response = self.disable(&client, clock::now());
+                let last = self.door.engine.last_unanswered();
+                self.replies.closing.push_back((last, response, answer));
+                self.tell_closed();
+            }
             Order::List(answer) => {
                 let listing = Listing::default();
                 self.replies.listing.push_back((listing, answer));
@@ -61,12 +67,13 @@ impl EngineLoop {
         let now = clock::now();
         match request {
             Request::Status => Response::Status(Box::new(self.status(now))),
-            Request::Disable { client } => self.disable(client, now),
             Request::ResetClient { client } => self.reset_client(client, now),
             Request::ResetReplay => self.reset_replay(now),
-            Request::Grants | Request::Reload | Request::Confirm => Response::Failed {
-                message: "asked in the wrong place".to_owned(),
-            },
+            Request::Grants | Request::Reload | Request::Confirm | Request::Disable { .. } => {
+                Response::Failed {
+                    message: "asked in the wrong place".to_owned(),
+                }
+            }
         }
     }
 }
@@ -158,6 +165,19 @@ impl EngineLoop {
         status
     }
 
+    /// Answers who closes something, once the firewall writer has answered all that was sent
+    /// to it by then: its answers come in order.
+    fn tell_closed(&mut self) {
+        while let Some((last, response, answer)) = self.replies.closing.pop_front() {
+            if last.is_some_and(|last| self.door.engine.is_unanswered(last)) {
+                self.replies.closing.push_front((last, response, answer));
+                return;
+            }
+            // Whoever asked may have gone.
+            let _gone = answer.send(response);
+        }
+    }
+
     /// Lists a portion more of what is open, for who asked first.
     pub(super) fn list_some(&mut self) {
         let Some((mut listing, answer)) = self.replies.listing.pop_front() else {
@@ -247,7 +267,10 @@ impl EngineLoop {
     /// One message of the firewall writer.
     pub(super) fn heard(&mut self, message: FromWriter, now: Now) {
         match message {
-            FromWriter::Answer(answer) => self.door.answered(answer, now),
+            FromWriter::Answer(answer) => {
+                self.door.answered(answer, now);
+                self.tell_closed();
+            }
             FromWriter::Reloaded(result) => self.reloaded(result, now),
             FromWriter::Confirmed(result) => self.confirmed(result),
             FromWriter::Restored { grants } => {

@@ -7,7 +7,7 @@ use crate::audit::Event;
 use crate::clients::Clients;
 use crate::clock::{BootTime, Now};
 use crate::config::ClientName;
-use crate::firewall::{Element, KernelElement};
+use crate::firewall::{ChangeId, Element, KernelElement};
 use crate::grants::{Holding, Owner};
 use crate::policy::Rates;
 use crate::replay::{Holder, Horizon, JournalRecord, ReplayCache};
@@ -151,6 +151,18 @@ impl Engine {
     #[must_use]
     pub const fn open_grants(&self) -> usize {
         self.grants.granted()
+    }
+
+    /// The last change that the firewall writer has not answered.
+    #[must_use]
+    pub fn last_unanswered(&self) -> Option<ChangeId> {
+        self.grants.last_unanswered()
+    }
+
+    /// Whether the firewall writer has this change still to answer.
+    #[must_use]
+    pub fn is_unanswered(&self, id: ChangeId) -> bool {
+        self.grants.is_unanswered(id)
     }
 
     /// Lists a portion more of what is open; false where it was the last.

@@ -272,9 +272,16 @@ impl Grants {
         held.map(move |element| (owner, *element))
     }
 
-    /// Changes that wait for an answer.
-    pub fn unanswered(&self) -> impl Iterator<Item = ChangeId> + '_ {
-        self.sent.keys().copied()
+    /// The last change that waits for an answer.
+    #[must_use]
+    pub fn last_unanswered(&self) -> Option<ChangeId> {
+        self.sent.keys().next_back().copied()
+    }
+
+    /// Whether this change waits for an answer.
+    #[must_use]
+    pub fn is_unanswered(&self, id: ChangeId) -> bool {
+        self.sent.contains_key(&id)
     }
 
     fn next_id(&mut self) -> ChangeId {
