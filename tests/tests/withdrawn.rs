@@ -12,7 +12,7 @@ use rustix::fs::inotify;
 use rustix::process::{Pid, Signal, kill_process};
 use spa_tests::binaries;
 use spa_tests::reach::Reach;
-use spa_tests::settings::{Settings, WEB};
+use spa_tests::settings::{CHAT, Settings, WEB};
 use spa_tests::world::World;
 
 /// Asks the daemon without the command line, which would change the files too.
@@ -88,4 +88,25 @@ fn who_disables_a_client_is_answered_once_the_kernel_has_closed_its_grants() {
     let disabled = answer(disable);
     assert!(disabled.contains("closed"), "{disabled}");
     assert_eq!(world.tcp(WEB), Reach::Refused);
+}
+
+#[test]
+fn what_an_engine_asked_to_open_before_it_was_killed_stays_closed_and_what_it_closed_is_closed() {
+    let mut world = World::with(&Settings::ttl("60s"));
+    let phone = world.client("phone", "chat", "");
+    world.open(&["tcp/8080"]);
+    let writer = writer(&mut world);
+    kill_process(writer, Signal::STOP).expect("the writer stops");
+    let _asked = ask(&world, r#"{"request":"disable","client":"laptop"}"#);
+    world.send_counted(&world.laptop.open(&["tcp/8080"]), "disabled");
+    world.send(&phone.open(&["udp/9999"]));
+    // One more that is refused at once: what came before it was judged.
+    world.send_counted(&phone.open(&["tcp/8080"]), "service_not_allowed");
+    world.spad.process().end_by(Signal::KILL);
+    kill_process(writer, Signal::CONT).expect("the writer goes on");
+    world.spad.kill();
+    assert_eq!([world.tcp(WEB), world.udp(CHAT)], [Reach::Refused; 2]);
+    world.spad.start();
+    let grants = world.spad.cli(&["grants"]).ok().stdout;
+    assert!(!grants.contains("unknown"), "{grants}");
 }

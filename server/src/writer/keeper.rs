@@ -130,6 +130,9 @@ impl Keeper {
 
     /// Makes changes, each whole or not at all, and answers each in its turn.
     fn change_all(&mut self, changes: &[Change]) -> Result<(), WriterError> {
+        if !changes.is_empty() && self.engine.has_ended() {
+            return self.close_all(changes);
+        }
         let together = match changes {
             [] | [_] => false,
             _ => self.made_together(changes),
@@ -143,6 +146,18 @@ impl Keeper {
             let id = change.id;
             self.engine
                 .send(&FromWriter::Answer(Answer { id, result }))?;
+        }
+        Ok(())
+    }
+
+    /// What an engine that has ended asked to open stays closed: nobody would tell of it, nor
+    /// know whose it is when it is to be taken away. What it asked to take away is.
+    fn close_all(&mut self, changes: &[Change]) -> Result<(), WriterError> {
+        for change in changes {
+            let opens = |step: &Step| matches!(step, Step::Put { .. });
+            if self.limits.check(change).is_ok() && !change.steps.iter().any(opens) {
+                let _nobody_hears = self.change(change)?;
+            }
         }
         Ok(())
     }

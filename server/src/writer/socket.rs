@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
@@ -45,6 +46,20 @@ impl Engine {
             Err(Errno::AGAIN) => Ok(Came::Nothing),
             Err(error) => Err(WriterError::Socket(error.into())),
         }
+    }
+
+    /// Whether the engine has ended, though messages of it may wait here still.
+    pub(super) fn has_ended(&self) -> bool {
+        let mut ready = [PollFd::new(&self.socket, PollFlags::empty())];
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let polled = rustix::io::retry_on_intr(|| poll(&mut ready, Some(&now)));
+        polled.is_ok()
+            && ready
+                .iter()
+                .any(|one| one.revents().contains(PollFlags::HUP))
     }
 
     /// Sends a message; waits where the engine is slow. An engine that has ended is noticed by `receive`.
