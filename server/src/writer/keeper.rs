@@ -43,8 +43,8 @@ impl Keeper {
     /// Works until the engine ends or says so. The table stays.
     pub(super) fn run(&mut self) -> Result<(), WriterError> {
         loop {
-            self.wait()?;
-            if self.someone_touched_it() {
+            let touched = self.wait()? && self.someone_touched_it();
+            if self.broken || touched {
                 self.repair()?;
             }
             let report = self.guard.watch_trials(&mut self.kernel, boot());
@@ -80,8 +80,9 @@ impl Keeper {
         }
     }
 
-    /// Waits for a message, an event, or the time to look again.
-    fn wait(&self) -> Result<(), WriterError> {
+    /// Waits for a message, an event, or the time to look again; says whether there
+    /// are events.
+    fn wait(&self) -> Result<bool, WriterError> {
         let timeout = match (self.broken, self.guard.next_trial_end()) {
             (true, _) => Some(PAUSE),
             (false, Some(end)) => Some(end.saturating_since(boot()).min(PAUSE)),
@@ -96,9 +97,11 @@ impl Keeper {
             PollFd::new(&self.events, PollFlags::IN),
         ];
         match poll(&mut ready, timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(error) => Err(WriterError::Socket(error.into())),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(WriterError::Socket(error.into())),
         }
+        let [_, events] = &ready;
+        Ok(!events.revents().is_empty())
     }
 
     fn obey(&mut self, message: ToWriter) -> Result<(), WriterError> {
@@ -229,7 +232,7 @@ impl Keeper {
     fn someone_touched_it(&self) -> bool {
         let mut own = self.guard.loaders.clone();
         own.push(self.kernel.netlink.port());
-        self.broken | self.events.others_touched_us(&own, self.mender)
+        self.events.others_touched_us(&own, self.mender)
     }
 
     /// Puts the table back, and what it held.

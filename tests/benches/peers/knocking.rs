@@ -24,8 +24,14 @@ use crate::samples::Samples;
 const ADDRESSES: usize = 100;
 /// A knock that opens nothing for this long has failed.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Between two knocks: longer than any server needs to settle.
-const PAUSE: Duration = Duration::from_millis(30);
+/// Between two knocks: longer than any server needs to settle, and from one knock to
+/// the next another time, so that no server that looks now and then is always met at
+/// the same moment.
+fn pause(knock: usize) -> Duration {
+    // Parts of the golden ratio fall evenly over the interval.
+    let part = (knock as f64 * 0.618_033_988_75).fract();
+    Duration::from_millis(30) + Duration::from_millis(100).mul_f64(part)
+}
 
 /// The address of the knock with this number.
 pub(crate) fn address(knock: usize) -> Ipv4Addr {
@@ -81,10 +87,11 @@ pub(crate) fn measure(
             let probe = UdpSocket::bind((here, 0)).expect("a socket");
             let sender = UdpSocket::bind((here, 0)).expect("a socket");
             let settled = wait::now();
-            while settled.elapsed() < PAUSE {
+            let pause = pause(number);
+            while settled.elapsed() < pause {
                 match &mut flooding {
                     Some(flooding) => flooding.go_on(began.elapsed()),
-                    None => wait::until_after(settled, PAUSE),
+                    None => wait::until_after(settled, pause),
                 }
             }
             let (port, payload) = server.knock(number, &sender);

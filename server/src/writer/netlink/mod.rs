@@ -53,6 +53,8 @@ pub(super) struct Netlink {
     port: u32,
     sequence: u32,
     buffer: Vec<u8>,
+    /// Answers that nobody waits for any more may be there.
+    leftovers: bool,
 }
 
 impl Netlink {
@@ -68,6 +70,7 @@ impl Netlink {
             port,
             sequence: 0,
             buffer: Vec::with_capacity(DATAGRAM),
+            leftovers: false,
         })
     }
 
@@ -110,7 +113,10 @@ impl Netlink {
         loop {
             match self.receive(libc::MSG_DONTWAIT) {
                 Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.leftovers = false;
+                    break;
+                }
                 Err(_) => return Err(Failed::Unknown),
             }
             for message in Messages(&self.buffer) {
@@ -245,6 +251,9 @@ impl Netlink {
     /// Forgets answers that nobody waits for any more, and that some were lost, which
     /// the kernel says once, ahead of those that were not.
     fn drain(&mut self) {
+        if !std::mem::replace(&mut self.leftovers, true) {
+            return;
+        }
         let mut lost = false;
         loop {
             match self.receive(libc::MSG_DONTWAIT) {
