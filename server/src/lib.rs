@@ -24,6 +24,8 @@ pub mod writer;
 
 pub mod verdict;
 
+pub mod knocking;
+
 // What stands around the way.
 
 pub mod clock;

@@ -22,8 +22,10 @@ mod owners;
 mod place;
 mod reload;
 mod replay;
+mod rules;
 mod run;
 mod secrets;
+mod span;
 mod status;
 
 use std::path::PathBuf;
@@ -130,6 +132,11 @@ enum Command {
     /// The privileged process that writes the firewall; started by `spad run` alone
     #[command(hide = true)]
     FirewallWriter(firewall_writer::Arguments),
+    /// Print firewall rules that do port knocking without any daemon
+    #[command(
+        after_help = "Example:\n  spad rules --sequence 8881,7777,9991 --open tcp/22 --within 15s --for 30s > knocking.nft\n  nft -f knocking.nft\n\nWhoever sees the knocks go by can send them again. A single packet of spa cannot be sent again."
+    )]
+    Rules(rules::Arguments),
     /// Print completions for a shell
     #[command(
         after_help = "Example:\n  spad completions bash > /usr/share/bash-completion/completions/spad"
@@ -187,6 +194,7 @@ fn dispatch(line: &Line) -> Run {
         Command::Replay(command) => replay::run(options, command),
         Command::Firewall(command) => firewall::run(options, command),
         Command::FirewallWriter(arguments) => firewall_writer::run(options, arguments),
+        Command::Rules(arguments) => rules::run(options, arguments),
         Command::Completions(arguments) => completions::run(arguments),
         Command::Man(arguments) => man::run(arguments),
     }

@@ -1,0 +1,283 @@
+//! [IO] Tries rules out: two network namespaces of their own, joined by a link, real
+//! packets. Touches nothing of the host's network, and removes what it made.
+
+use std::io::{self, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use spa_proto::{Protocol, Service};
+
+use super::Recipe;
+use crate::knocking::Knock;
+
+const SERVER: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
+];
+/// A packet that nobody answers took this long at most.
+const MOMENT: Duration = Duration::from_millis(20);
+/// Whoever answers answers within this time.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Why rules could not be tried, or do not hold.
+#[derive(Debug, thiserror::Error)]
+pub enum TrialError {
+    /// A program is missing or failed.
+    #[error(
+        "{0}\n  help: --check needs root, and the programs ip and nft, or iptables-restore and ip6tables-restore"
+    )]
+    Program(String),
+    /// The system refused.
+    #[error("cannot try the rules: {0}\n  help: --check needs root and network namespaces")]
+    System(#[from] io::Error),
+    /// They do something else than they should.
+    #[error("the rules do not hold: over {0}, {1}")]
+    Wrong(&'static str, &'static str),
+}
+
+/// How the rules are loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loader {
+    /// By `nft -f`.
+    Nftables,
+    /// By `iptables-restore` and `ip6tables-restore`.
+    Iptables,
+}
+
+/// Loads the rules where they can do no harm and knocks, over IPv4 and IPv6: closed at
+/// first, closed after a scan upwards and after a wrong knock in between, open after
+/// the sequence. Gives what was seen, a line each.
+///
+/// # Errors
+/// See [`TrialError`].
+pub fn try_out(recipe: &Recipe, rules: &str, loader: Loader) -> Result<Vec<String>, TrialError> {
+    let world = World::make()?;
+    match loader {
+        Loader::Nftables => world.server.feed("nft", &["-f", "-"], rules)?,
+        Loader::Iptables => {
+            world.server.feed("iptables-restore", &[], rules)?;
+            world.server.feed("ip6tables-restore", &[], rules)?;
+        }
+    }
+    let Some(service) = recipe.open.first().copied() else {
+        return Ok(Vec::new());
+    };
+    let doors = world.server.enter(|| Door::open(service))??;
+    let mut seen = Vec::new();
+    for (name, door) in ["IPv4", "IPv6"].into_iter().zip(&doors) {
+        let open = || world.client.enter(|| door.is_open());
+        let knock = |knocks: &[Knock]| {
+            world
+                .client
+                .enter(|| knocks.iter().for_each(|one| door.knock(*one)))
+        };
+        let wrong = |what| TrialError::Wrong(name, what);
+        if open()? {
+            return Err(wrong("the port is open before any knock"));
+        }
+        knock(&upwards(recipe))?;
+        if open()? {
+            return Err(wrong("a scan upwards opens the port"));
+        }
+        knock(&interrupted(recipe))?;
+        if open()? {
+            return Err(wrong("a wrong knock in between does not matter"));
+        }
+        knock(recipe.sequence.knocks())?;
+        if !open()? {
+            return Err(wrong("the sequence does not open the port"));
+        }
+        seen.push(format!(
+            "{name}: closed at first, after a scan upwards and after a wrong knock; open after {}",
+            recipe.sequence
+        ));
+    }
+    Ok(seen)
+}
+
+/// Every port from below the lowest knock to above the highest would take minutes; the
+/// knocks and their neighbours in ascending order meet the same rules.
+fn upwards(recipe: &Recipe) -> Vec<Knock> {
+    let knocks = recipe.sequence.knocks().iter();
+    let mut all: Vec<Knock> = knocks
+        .flat_map(|knock| {
+            let port = knock.port.get();
+            let near = [port.saturating_sub(1), port, port.saturating_add(1)];
+            let near = near.into_iter().filter_map(std::num::NonZeroU16::new);
+            near.map(|port| Knock { port, ..*knock })
+        })
+        .collect();
+    all.sort_by_key(|knock| knock.port);
+    all.dedup();
+    all
+}
+
+/// The sequence with the first knock again before the last.
+fn interrupted(recipe: &Recipe) -> Vec<Knock> {
+    let mut knocks = recipe.sequence.knocks().to_vec();
+    let Some(last) = knocks.pop() else {
+        return knocks;
+    };
+    let stranger = (1..u16::MAX).filter_map(std::num::NonZeroU16::new).rev();
+    let mut strange = stranger.map(|port| Knock { port, ..last });
+    knocks.extend(strange.find(|knock| !recipe.sequence.knocks().contains(knock)));
+    knocks.push(last);
+    knocks
+}
+
+/// The port that is to be opened, with somebody behind it.
+struct Door {
+    server: SocketAddr,
+    behind: Behind,
+}
+
+enum Behind {
+    Tcp(#[expect(dead_code, reason = "listens while it lives")] TcpListener),
+    Udp(UdpSocket),
+}
+
+impl Door {
+    fn open(service: Service) -> io::Result<Vec<Self>> {
+        SERVER
+            .into_iter()
+            .map(|address| {
+                let server = SocketAddr::new(address, service.port.get());
+                let behind = if service.protocol == Protocol::Udp {
+                    let socket = UdpSocket::bind(server)?;
+                    socket.set_read_timeout(Some(PATIENCE))?;
+                    Behind::Udp(socket)
+                } else {
+                    Behind::Tcp(TcpListener::bind(server)?)
+                };
+                Ok(Self { server, behind })
+            })
+            .collect()
+    }
+
+    fn is_open(&self) -> bool {
+        match &self.behind {
+            Behind::Tcp(_) => TcpStream::connect_timeout(&self.server, PATIENCE).is_ok(),
+            Behind::Udp(socket) => {
+                say_over_udp(self.server);
+                socket.recv_from(&mut [0; 8]).is_ok()
+            }
+        }
+    }
+
+    fn knock(&self, knock: Knock) {
+        let mut to = self.server;
+        to.set_port(knock.port.get());
+        if knock.protocol == Protocol::Udp {
+            say_over_udp(to);
+        } else {
+            // Nobody answers; what counts is the first segment.
+            let _ = TcpStream::connect_timeout(&to, MOMENT);
+        }
+    }
+}
+
+fn say_over_udp(to: SocketAddr) {
+    let any: IpAddr = if to.is_ipv4() {
+        Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        Ipv6Addr::UNSPECIFIED.into()
+    };
+    if let Ok(socket) = UdpSocket::bind((any, 0)) {
+        let _ = socket.send_to(&[0], to);
+        std::thread::sleep(MOMENT);
+    }
+}
+
+/// Two machines and a link.
+struct World {
+    server: Namespace,
+    client: Namespace,
+}
+
+impl World {
+    fn make() -> Result<Self, TrialError> {
+        let (server, client) = (Namespace::make("server")?, Namespace::make("client")?);
+        let joined = format!(
+            "link add door netns {} type veth peer name door netns {}\n",
+            server.0, client.0
+        );
+        ip(&["-batch", "-"], &joined)?;
+        for (namespace, last) in [(&server, 1), (&client, 2)] {
+            let addresses = format!(
+                "link set lo up\nlink set door up\naddr add 192.0.2.{last}/24 dev door\naddr add 2001:db8::{last}/64 dev door nodad\n"
+            );
+            namespace.feed("ip", &["-batch", "-"], &addresses)?;
+        }
+        // A knock that waits for the neighbour's address would come late.
+        client.enter(|| {
+            for address in SERVER {
+                let _ = TcpStream::connect_timeout(&SocketAddr::new(address, 9), PATIENCE);
+            }
+        })?;
+        Ok(Self { server, client })
+    }
+}
+
+/// A namespace with a name, until it is dropped.
+struct Namespace(String);
+
+impl Namespace {
+    fn make(role: &str) -> Result<Self, TrialError> {
+        let name = format!("spad-{role}-{}", std::process::id());
+        ip(&["netns", "add", &name], "")?;
+        Ok(Self(name))
+    }
+
+    /// Does this on a thread inside.
+    fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+        let file = std::fs::File::open(format!("/run/netns/{}", self.0))?;
+        let inside = || {
+            let network = Some(LinkNameSpaceType::Network);
+            move_into_link_name_space(std::os::fd::AsFd::as_fd(&file), network)?;
+            Ok(work())
+        };
+        std::thread::scope(|scope| scope.spawn(inside).join())
+            .unwrap_or_else(|_| Err(io::Error::other("a thread of the trial failed")))
+    }
+
+    fn feed(&self, program: &str, arguments: &[&str], input: &str) -> Result<(), TrialError> {
+        let inside = ["netns", "exec", &self.0, program];
+        let all: Vec<&str> = inside.iter().chain(arguments).copied().collect();
+        ip(&all, input)
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        // What cannot be removed now can later: `ip netns del`.
+        let _ = ip(&["netns", "del", &self.0], "");
+    }
+}
+
+/// Runs `ip`, from the system's own places, with nothing of our environment.
+fn ip(arguments: &[&str], input: &str) -> Result<(), TrialError> {
+    let failed =
+        |why: String| TrialError::Program(format!("`ip {}` failed: {why}", arguments.join(" ")));
+    let child = Command::new("ip")
+        .args(arguments)
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = child.map_err(|error| failed(error.to_string()))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // One that ended early says why itself.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    let ended = child.wait_with_output()?;
+    if ended.status.success() {
+        return Ok(());
+    }
+    Err(failed(
+        String::from_utf8_lossy(&ended.stderr).trim().to_owned(),
+    ))
+}

@@ -1,0 +1,161 @@
+//! A sequence of knocks, as it is written: `8881,7777:udp,9991`. Pure.
+
+use std::fmt;
+use std::num::NonZeroU16;
+use std::str::FromStr;
+
+use spa_proto::Protocol;
+
+/// The most knocks of one sequence.
+pub const LONGEST: usize = 32;
+
+/// One knock: a first TCP segment to a port, or a UDP datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Knock {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// The port.
+    pub port: NonZeroU16,
+}
+
+/// Two to [`LONGEST`] knocks, no two alike in a row.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Sequence(Vec<Knock>);
+
+/// Why a text is no sequence.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotASequence {
+    /// A knock of it.
+    #[error(
+        "`{0}` is no knock; write a port from 1 to 65535, with :udp behind it for UDP: 7000,8000:udp"
+    )]
+    Knock(String),
+    /// Too few.
+    #[error("one knock is no sequence: any scan would make it; write at least two")]
+    TooShort,
+    /// Too many.
+    #[error("a sequence has at most {LONGEST} knocks")]
+    TooLong,
+    /// The network may send any packet twice.
+    #[error(
+        "the knock {0} stands twice in a row: a packet that the network repeats would count for both; put another between them"
+    )]
+    TwiceInARow(Knock),
+}
+
+impl Sequence {
+    /// These knocks.
+    ///
+    /// # Errors
+    /// See [`NotASequence`].
+    pub fn new(knocks: Vec<Knock>) -> Result<Self, NotASequence> {
+        if knocks.len() < 2 {
+            return Err(NotASequence::TooShort);
+        }
+        if knocks.len() > LONGEST {
+            return Err(NotASequence::TooLong);
+        }
+        let twice = knocks.iter().zip(knocks.iter().skip(1));
+        match twice.into_iter().find(|(one, next)| one == next) {
+            Some((one, _)) => Err(NotASequence::TwiceInARow(*one)),
+            None => Ok(Self(knocks)),
+        }
+    }
+
+    /// In their order.
+    #[must_use]
+    pub fn knocks(&self) -> &[Knock] {
+        &self.0
+    }
+
+    /// Whether a UDP datagram is among them.
+    #[must_use]
+    pub fn has_udp(&self) -> bool {
+        self.0.iter().any(|knock| knock.protocol == Protocol::Udp)
+    }
+}
+
+impl FromStr for Sequence {
+    type Err = NotASequence;
+
+    fn from_str(text: &str) -> Result<Self, NotASequence> {
+        let knocks = text.split(',').map(|knock| knock.trim().parse());
+        Self::new(knocks.collect::<Result<_, _>>()?)
+    }
+}
+
+impl FromStr for Knock {
+    type Err = NotASequence;
+
+    fn from_str(text: &str) -> Result<Self, NotASequence> {
+        let not = || NotASequence::Knock(spa_findings::redact::quote(text));
+        let (port, protocol) = text.split_once(':').unwrap_or((text, "tcp"));
+        let protocol = match protocol {
+            "tcp" => Protocol::Tcp,
+            "udp" => Protocol::Udp,
+            _ => return Err(not()),
+        };
+        // `parse` would also take `+7000` and `07000`.
+        if port.starts_with(['+', '0']) {
+            return Err(not());
+        }
+        let port = port.parse().map_err(|_| not())?;
+        Ok(Self { protocol, port })
+    }
+}
+
+impl fmt::Display for Knock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.protocol {
+            Protocol::Udp => write!(f, "{}:udp", self.port),
+            _ => write!(f, "{}", self.port),
+        }
+    }
+}
+
+impl fmt::Display for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, knock) in self.0.iter().enumerate() {
+            let comma = if place == 0 { "" } else { "," };
+            write!(f, "{comma}{knock}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sequence_is_written_as_it_is_read() {
+        for text in ["8881,7777,9991", "7000,8000:udp,7000", "1,65535"] {
+            assert_eq!(text.parse::<Sequence>().unwrap().to_string(), text);
+        }
+        let spaced: Sequence = "8881:tcp, 7777:udp".parse().unwrap();
+        assert_eq!(spaced.to_string(), "8881,7777:udp");
+    }
+
+    #[test]
+    fn what_is_no_sequence_is_refused_with_its_reason() {
+        let refused = |text: &str| text.parse::<Sequence>().unwrap_err();
+        for wrong in [
+            "",
+            "a,b",
+            "0,1",
+            "+7,8",
+            "65536,1",
+            "7000:sctp,1",
+            "7000,,1",
+            "7:TCP,8",
+        ] {
+            assert!(matches!(refused(wrong), NotASequence::Knock(_)), "{wrong}");
+        }
+        assert_eq!(refused("7000"), NotASequence::TooShort);
+        let many = vec!["1,2"; 17].join(",");
+        assert_eq!(refused(&many), NotASequence::TooLong);
+        let twice: Knock = "7000".parse().unwrap();
+        assert_eq!(refused("8000,7000,7000"), NotASequence::TwiceInARow(twice));
+        assert!("7000,7000:udp".parse::<Sequence>().is_ok(), "two protocols");
+    }
+}

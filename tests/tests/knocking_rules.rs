@@ -1,0 +1,283 @@
+//! Port knocking in pure rules, as `spad rules` prints them, loaded and knocked at with
+//! the tools that people have.
+
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::process::Command;
+use std::time::Duration;
+
+use spa_tests::binaries;
+use spa_tests::echo::Echo;
+use spa_tests::lab::{Lab, SERVER4, SERVER6, STRANGER4};
+use spa_tests::process::{run, run_with_input};
+use spa_tests::reach::{self, Reach};
+use spa_tests::settings::WEB;
+use spa_tests::wait;
+
+const SERVERS: [IpAddr; 2] = [IpAddr::V4(SERVER4), IpAddr::V6(SERVER6)];
+/// How the rules stand in the host.
+const BOTH: [Loader; 2] = [Loader::Nftables, Loader::Iptables];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loader {
+    Nftables,
+    Iptables,
+}
+
+/// Two machines, an echo behind the rules.
+struct Knocked {
+    lab: Lab,
+    _echo: Echo,
+}
+
+fn rules(loader: Loader, sequence: &str, more: &[&str]) -> String {
+    let mut command = Command::new(binaries::spad());
+    command.args(["rules", "--sequence", sequence, "--open", "tcp/8080"]);
+    if loader == Loader::Iptables {
+        command.arg("--iptables");
+    }
+    run(command.args(more)).ok().stdout
+}
+
+impl Knocked {
+    fn with(loader: Loader, sequence: &str, more: &[&str]) -> Self {
+        let lab = Lab::new();
+        let rules = rules(loader, sequence, more);
+        let programs: &[(&str, &[&str])] = match loader {
+            Loader::Nftables => &[("nft", &["-f", "-"])],
+            Loader::Iptables => &[("iptables-restore", &[]), ("ip6tables-restore", &[])],
+        };
+        for (program, arguments) in programs {
+            run_with_input(lab.server.command(program).args(*arguments), &rules).ok();
+        }
+        let echo = Echo::tcp(&lab.server, WEB);
+        // Neighbours know each other before anything is timed.
+        for server in SERVERS {
+            let _ = reach::tcp(&lab.client, server, 9);
+        }
+        Self { lab, _echo: echo }
+    }
+
+    fn is_open(&self, server: IpAddr) -> bool {
+        reach::tcp(&self.lab.client, server, WEB) == Reach::Open
+    }
+
+    /// The first segment of a connection to each port.
+    fn knock(&self, server: IpAddr, ports: &[u16]) {
+        self.lab.client.enter(|| {
+            for port in ports {
+                let to = SocketAddr::new(server, *port);
+                let _ = TcpStream::connect_timeout(&to, Duration::from_millis(20));
+            }
+        });
+    }
+}
+
+#[test]
+fn the_sequence_opens_over_both_families_and_the_port_closes_by_itself() {
+    for loader in BOTH {
+        let knocked = Knocked::with(loader, "8881,7777,9991", &["--for", "2s"]);
+        for server in SERVERS {
+            assert!(!knocked.is_open(server), "{loader:?}: before any knock");
+            knocked.knock(server, &[8881, 7777]);
+            assert!(
+                !knocked.is_open(server),
+                "{loader:?}: before the last knock"
+            );
+        }
+        for server in SERVERS {
+            // The try above was a wrong knock itself, so from the beginning.
+            knocked.knock(server, &[8881, 7777, 9991]);
+            let mut connection = reach::connection(&knocked.lab.client, server, WEB);
+            wait::soon("the port closes", || {
+                (!knocked.is_open(server)).then_some(())
+            });
+            assert!(
+                reach::echoes(&mut connection),
+                "{loader:?}: an established one lives on"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_knock_opens_for_its_own_address_and_family_alone() {
+    for loader in BOTH {
+        let knocked = Knocked::with(loader, "8881,7777,9991", &[]);
+        knocked.knock(SERVERS[0], &[8881, 7777, 9991]);
+        assert!(knocked.is_open(SERVERS[0]));
+        assert!(!knocked.is_open(SERVERS[1]), "{loader:?}: the other family");
+        let stranger = STRANGER4.to_string();
+        let from = knocked.lab.client.run(
+            "nc",
+            &[
+                "-z",
+                "-w",
+                "1",
+                "-s",
+                &stranger,
+                &SERVER4.to_string(),
+                "8080",
+            ],
+        );
+        assert!(!from.success, "{loader:?}: somebody else");
+    }
+}
+
+#[test]
+fn a_wrong_knock_in_between_begins_anew_and_a_scan_upwards_opens_nothing() {
+    for loader in BOTH {
+        let knocked = Knocked::with(loader, "7000,8000,9000", &[]);
+        for server in SERVERS {
+            knocked.knock(server, &[7000, 8000, 8500, 9000]);
+            assert!(!knocked.is_open(server), "{loader:?}: a wrong port");
+            knocked.knock(server, &[7000, 9000, 8000, 9000]);
+            assert!(!knocked.is_open(server), "{loader:?}: another order");
+            let (four, six) = ("-4", "-6");
+            let family = if server.is_ipv4() { four } else { six };
+            let scan = [
+                "-Pn",
+                "-n",
+                "-r",
+                "--max-retries",
+                "0",
+                "--min-rate",
+                "2000",
+                family,
+                "-p",
+                "6990-9010",
+            ];
+            let address = server.to_string();
+            let all: Vec<&str> = scan.iter().copied().chain([address.as_str()]).collect();
+            let _ = knocked.lab.client.must("nmap", &all);
+            assert!(!knocked.is_open(server), "{loader:?}: a scan upwards");
+            knocked.knock(server, &[7000, 8000, 9000]);
+            assert!(
+                knocked.is_open(server),
+                "{loader:?}: the sequence after all that"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_repeated_packet_does_not_break_an_attempt() {
+    for loader in BOTH {
+        let knocked = Knocked::with(loader, "7000,8000,9000", &[]);
+        for server in SERVERS {
+            knocked.knock(server, &[7000, 7000, 8000, 8000, 9000]);
+            assert!(knocked.is_open(server), "{loader:?} {server}");
+        }
+    }
+}
+
+#[test]
+fn knocks_that_take_too_long_open_nothing() {
+    for loader in BOTH {
+        let knocked = Knocked::with(loader, "7000,8000,9000", &["--within", "2s"]);
+        knocked.knock(SERVERS[0], &[7000]);
+        wait::until_after(wait::now(), Duration::from_millis(1300));
+        knocked.knock(SERVERS[0], &[8000]);
+        wait::until_after(wait::now(), Duration::from_millis(1300));
+        knocked.knock(SERVERS[0], &[9000]);
+        assert!(
+            !knocked.is_open(SERVERS[0]),
+            "{loader:?}: 2.6 s after the first"
+        );
+        knocked.knock(SERVERS[0], &[7000, 8000, 9000]);
+        assert!(knocked.is_open(SERVERS[0]), "{loader:?}: in time");
+    }
+}
+
+#[test]
+fn one_hosts_wrong_knocks_do_not_touch_anothers_attempt() {
+    for loader in BOTH {
+        let knocked = Knocked::with(loader, "7000,8000,9000", &[]);
+        let stranger = STRANGER4.to_string();
+        let server = SERVER4.to_string();
+        knocked.knock(SERVERS[0], &[7000, 8000]);
+        for port in ["7000", "9000", "1234"] {
+            let _ = knocked
+                .lab
+                .client
+                .run("nc", &["-z", "-w", "1", "-s", &stranger, &server, port]);
+        }
+        knocked.knock(SERVERS[0], &[9000]);
+        assert!(knocked.is_open(SERVERS[0]), "{loader:?}");
+    }
+}
+
+#[test]
+fn debians_knock_and_nmap_and_nc_open_it() {
+    let four = SERVER4.to_string();
+    for loader in BOTH {
+        let knocked = Knocked::with(loader, "7000,8000:udp,9000", &[]);
+        let lab = &knocked.lab;
+        lab.client
+            .must("knock", &["-d", "20", &four, "7000", "8000:udp", "9000"]);
+        assert!(knocked.is_open(SERVERS[0]), "{loader:?}: knock");
+
+        let knocked = Knocked::with(loader, "7000,8000,9000", &[]);
+        for port in ["7000", "8000", "9000"] {
+            let arguments = [
+                "-Pn",
+                "-n",
+                "--host-timeout",
+                "201ms",
+                "--max-retries",
+                "0",
+                "-p",
+                port,
+                &four,
+            ];
+            let _ = knocked.lab.client.must("nmap", &arguments);
+        }
+        assert!(knocked.is_open(SERVERS[0]), "{loader:?}: nmap");
+
+        let knocked = Knocked::with(loader, "7000,8000,9000", &[]);
+        for port in ["7000", "8000", "9000"] {
+            let _ = knocked
+                .lab
+                .client
+                .run("nc", &["-z", "-w", "1", &four, port]);
+        }
+        assert!(knocked.is_open(SERVERS[0]), "{loader:?}: nc");
+    }
+}
+
+#[test]
+fn the_knocked_ports_say_nothing() {
+    let knocked = Knocked::with(Loader::Nftables, "7000,8000,9000", &[]);
+    for port in [7000, 8000, WEB] {
+        assert_eq!(
+            reach::tcp(&knocked.lab.client, SERVERS[0], port),
+            Reach::Silent
+        );
+    }
+}
+
+#[test]
+fn the_rules_are_tried_out_in_a_namespace_before_they_are_printed() {
+    for loader in BOTH {
+        let mut command = Command::new(binaries::spad());
+        command.args([
+            "rules",
+            "--sequence",
+            "7000,8000:udp,9000",
+            "--open",
+            "tcp/22,udp/51820",
+            "--check",
+        ]);
+        if loader == Loader::Iptables {
+            command.arg("--iptables");
+        }
+        let said = run(&mut command).ok();
+        assert_eq!(
+            said.stderr
+                .matches("a wrong knock; open after 7000,8000:udp,9000")
+                .count(),
+            2,
+            "{}",
+            said.stderr
+        );
+    }
+}
