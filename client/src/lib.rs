@@ -24,6 +24,8 @@ pub mod probe;
 
 pub mod open;
 
+pub mod knocking;
+
 pub mod outcome;
 
 pub mod report;

@@ -207,6 +207,33 @@ fn one_hosts_wrong_knocks_do_not_touch_anothers_attempt() {
 }
 
 #[test]
+fn spa_knock_opens_it_over_both_families() {
+    let knocked = Knocked::with(Loader::Nftables, "7000,8000:udp,9000", &[]);
+    for (server, family) in SERVERS.into_iter().zip(["-4", "-6"]) {
+        let address = server.to_string();
+        let words = [
+            "knock", family, "-v", "-d", "20", &address, "7000", "8000:udp", "9000",
+        ];
+        let said = run(knocked.lab.client.command(binaries::spa()).args(words)).ok();
+        assert!(
+            said.stderr.contains(&format!("hitting udp {address}:8000")),
+            "{}",
+            said.stderr
+        );
+        assert!(knocked.is_open(server), "{server}");
+    }
+    let address = SERVER4.to_string();
+    for wrong in [
+        vec!["knock", &address],
+        vec!["knock", &address, "0"],
+        vec!["knock", &address, "7000:sctp"],
+    ] {
+        let said = run(knocked.lab.client.command(binaries::spa()).args(&wrong));
+        assert_eq!(said.code, Some(2), "{wrong:?}: {}", said.stderr);
+    }
+}
+
+#[test]
 fn debians_knock_and_nmap_and_nc_open_it() {
     let four = SERVER4.to_string();
     for loader in BOTH {

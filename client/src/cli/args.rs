@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use super::deferred::Deferred;
+use super::knock::KnockOptions;
 use super::say::Failure;
 use crate::resolve::Family;
 use crate::span;
@@ -74,6 +75,8 @@ pub(super) enum Command {
     Open(Deferred<OpenOptions>),
     /// Write the datagram to stdout and send nothing
     Packet(Deferred<PacketOptions>),
+    /// Knock at ports, as knock(1) does: plain port knocking, without a secret
+    Knock(Deferred<KnockOptions>),
     /// This machine's key
     #[command(subcommand)]
     Key(KeyCommand),

@@ -7,6 +7,7 @@ mod deferred;
 mod first_word;
 mod hosts;
 mod key;
+mod knock;
 mod man;
 mod open;
 mod packet;
@@ -49,6 +50,7 @@ fn run(arguments: Arguments, say: &Say) -> Result<Exit, Failure> {
     match arguments.command {
         Command::Open(options) => open::run(&options, &directory()?, say),
         Command::Packet(options) => packet::run(&options, &directory()?, say),
+        Command::Knock(options) => knock::run(&options, say),
         Command::Key(KeyCommand::New) => key::new(&directory()?, say),
         Command::Key(KeyCommand::Show) => key::show(&directory()?, say),
         Command::Hosts => hosts::list(&directory()?, say),

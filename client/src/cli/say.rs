@@ -25,6 +25,14 @@ impl Failure {
         }
     }
 
+    /// No name, or no way there.
+    pub(super) fn route(why: impl ToString) -> Self {
+        Self {
+            exit: Exit::Route,
+            message: why.to_string(),
+        }
+    }
+
     /// Words that make no sense.
     pub(super) fn usage(why: impl ToString) -> Self {
         Self {

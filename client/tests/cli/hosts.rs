@@ -189,8 +189,7 @@ fn words_that_make_no_sense_are_named_with_the_mend() {
 fn later_commands_are_not_pretended() {
     let client = Client::with_host("");
     for word in [
-        "close", "ssh", "proxy", "exec", "hold", "run", "knock", "join", "status", "doctor",
-        "explain",
+        "close", "ssh", "proxy", "exec", "hold", "run", "join", "status", "doctor", "explain",
     ] {
         let run = client.spa([word]);
         assert_eq!(run.code, 6, "{run:?}");
