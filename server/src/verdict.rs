@@ -122,7 +122,7 @@ reasons! {
     CommandUnknown, "command_unknown", Refused, "The configuration declares no such command for this client.";
     NotInvited, "not_invited", Refused, "Only an invitation may join.";
     AddressRequired, "address_required", Refused, "The client must state its addresses, and did not.";
-    SourceNotAllowed, "source_not_allowed", Refused, "An address to be granted is outside the client's `sources`.";
+    SourceNotAllowed, "source_not_allowed", Refused, "An address to be granted, or one of the network around it, is outside the client's `sources`.";
     ServiceNotAllowed, "service_not_allowed", Refused, "A service asked for is none that the client may open; the whole packet is refused.";
     NoServices, "no_services", Refused, "The client may open nothing, or holds nothing to close.";
     TooManyGrants, "too_many_grants", Refused, "More elements (addresses times ports) than this client may hold.";
@@ -131,7 +131,7 @@ reasons! {
     // The kernel.
     FirewallSetFull, "firewall_set_full", Refused, "The kernel's set of grants is full; nothing is evicted.";
     FirewallTableMissing, "firewall_table_missing", Refused, "The table is gone and could not be put back.";
-    FirewallNotDeclared, "firewall_not_declared", Refused, "The firewall writer's configuration declares no such service.";
+    FirewallNotDeclared, "firewall_not_declared", Refused, "The firewall writer's configuration declares no such service, or no networks of this length.";
     FirewallLimit, "firewall_limit", Refused, "The firewall writer's limits do not admit the change.";
     FirewallKernel, "firewall_kernel", Refused, "The kernel refused the change.";
     FirewallGone, "firewall_gone", Refused, "The firewall writer did not answer.";

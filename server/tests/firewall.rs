@@ -18,6 +18,8 @@ mod grants;
 mod guard;
 #[path = "firewall/likeness.rs"]
 mod likeness;
+#[path = "firewall/networks.rs"]
+mod networks;
 #[path = "firewall/standing.rs"]
 mod standing;
 #[path = "firewall/trials.rs"]

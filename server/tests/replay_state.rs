@@ -387,8 +387,10 @@ fn holders_and_last_closes_are_there_after_a_restart_within_the_boot() {
     let key = |host| HolderKey {
         id: ALICE,
         address: Ipv4Addr::new(192, 0, 2, host).into(),
+        prefix: None,
         service,
         source_port: None,
+        once: false,
     };
     let ends = now().boot.saturating_add(Duration::from_secs(300));
     let (stays, goes) = (Holder { key: key(1), ends }, Holder { key: key(2), ends });

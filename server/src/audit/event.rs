@@ -7,6 +7,7 @@ use spa_keys::KeyId;
 use spa_proto::{Service, Timestamp};
 
 use crate::config::{ClientName, ServiceName};
+use crate::firewall::Whom;
 use crate::verdict::Reason;
 
 macro_rules! events {
@@ -73,7 +74,7 @@ pub struct AuditEvent {
     /// Where the packet came from.
     pub source: Option<IpAddr>,
     /// Who is let in.
-    pub granted_to: Option<IpAddr>,
+    pub granted_to: Option<Whom>,
     /// To what, by name.
     pub service: Option<ServiceName>,
     /// To what.

@@ -26,7 +26,7 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     src: Option<IpAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    granted_to: Option<IpAddr>,
+    granted_to: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     service: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,7 +65,7 @@ pub fn render(event: &AuditEvent, seq: u64, interface: Option<&str>) -> String {
         client: event.client.as_ref().map(|name| name.as_str()),
         key: event.key.map(|key| key.to_string()),
         src: event.source,
-        granted_to: event.granted_to,
+        granted_to: event.granted_to.map(|whom| whom.to_string()),
         service: event.service.as_ref().map(|name| name.as_str()),
         proto: event.port.map(|port| port.protocol.as_str()),
         port: event.port.map(|port| port.port.get()),
@@ -107,7 +107,7 @@ mod tests {
         event.client = Some("laptop".parse().unwrap());
         event.key = Some(spa_keys::KeyId::from_bytes([0xab; 8]));
         event.source = Some("192.0.2.1".parse().unwrap());
-        event.granted_to = Some("2001:db8::1".parse().unwrap());
+        event.granted_to = Some("2001:db8::1".parse::<IpAddr>().unwrap().into());
         event.service = Some("ssh".parse().unwrap());
         event.port = Some("tcp/22".parse().unwrap());
         event.ttl = Some(Duration::from_secs(30));

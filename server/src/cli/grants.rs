@@ -5,6 +5,7 @@ use super::outcome::{print, print_json};
 use super::{Failure, Options, Run};
 use crate::control::message::Grant;
 use crate::control::{Request, Response};
+use crate::firewall::Whom;
 
 /// What it takes.
 #[derive(Debug, clap::Args)]
@@ -27,9 +28,13 @@ pub(crate) fn run(options: &Options, _arguments: &Arguments) -> Run {
 fn table(grants: &[Grant]) -> String {
     let mut rows = vec![["CLIENT", "ADDRESS", "SERVICE", "CLOSES IN"].map(str::to_owned)];
     rows.extend(grants.iter().map(|grant| {
+        let whom = Whom {
+            address: grant.address,
+            prefix: grant.prefix,
+        };
         let address = match grant.source_port {
             Some(port) => std::net::SocketAddr::new(grant.address, port).to_string(),
-            None => grant.address.to_string(),
+            None => whom.to_string(),
         };
         [
             grant
@@ -61,18 +66,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_grant_of_one_source_port_shows_it_and_columns_line_up() {
+    fn a_grant_of_one_source_port_or_a_network_shows_it_and_columns_line_up() {
         let grants = [
             Grant {
                 client: Some("laptop".to_owned()),
                 address: [192, 0, 2, 7].into(),
+                prefix: None,
                 service: "tcp/22".to_owned(),
                 source_port: Some(40_000),
                 remaining_s: 12,
             },
             Grant {
                 client: None,
-                address: [192, 0, 2, 8].into(),
+                address: [192, 0, 2, 0].into(),
+                prefix: Some(24),
                 service: "udp/51820".to_owned(),
                 source_port: None,
                 remaining_s: 7,
@@ -82,7 +89,7 @@ mod tests {
             table(&grants),
             "CLIENT     ADDRESS          SERVICE    CLOSES IN\n\
              laptop     192.0.2.7:40000  tcp/22     12 s\n\
-             (unknown)  192.0.2.8        udp/51820  7 s\n"
+             (unknown)  192.0.2.0/24     udp/51820  7 s\n"
         );
     }
 }

@@ -11,6 +11,7 @@ use spa_proto::{Protocol, Timestamp};
 
 use super::checked::{ClientKey, ListenPort};
 use super::client_file::ClientFile;
+use super::lengths::Lengths;
 use super::names::{ClientName, ServiceName};
 use super::server_file::ServerFile;
 use super::written::Spotted;
@@ -33,6 +34,8 @@ pub(super) struct Gathered {
     doors: BTreeMap<String, Door>,
     holders: HashMap<[u8; 32], Holder>,
     lists: HashSet<Arc<[ServiceName]>>,
+    /// Of every client's networks, and of the administrator's.
+    pub(super) lengths: Lengths,
 }
 
 /// Who may open a hidden service.
@@ -71,6 +74,8 @@ impl Gathered {
         now: Timestamp,
     ) -> Vec<Finding> {
         let mut found = self.keys_held_twice(client);
+        self.lengths.four.extend(client.ipv4_prefix);
+        self.lengths.six.extend(client.ipv6_prefix);
         let active = client.enabled && client.expires.is_none_or(|expires| now < expires);
         for allow in &client.allow {
             if let Some(door) = self.doors.get_mut(&allow.value) {

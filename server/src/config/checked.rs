@@ -4,6 +4,7 @@
 //! every service name in it exists. Holds no secret and no place in a file.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use spa_keys::ClientPublic;
 use spa_proto::{Service, Timestamp};
 
-use super::{ClientName, Network, ServiceName};
+use super::{ClientName, Lengths, Network, ServiceName};
 
 /// `spad.toml` and `clients.d/`, valid by construction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub struct Config {
     pub guard: Guard,
     /// Where is logged.
     pub log: Log,
+    /// The lengths of networks that clients and the administrator may let in.
+    pub lengths: Lengths,
     /// The clients, in the order of their names; disabled and expired ones too.
     pub clients: Vec<ClientConfig>,
 }
@@ -162,6 +165,10 @@ pub struct ClientConfig {
     pub allow: Arc<[ServiceName]>,
     /// Where its granted addresses must lie; empty means anywhere.
     pub sources: Vec<Network>,
+    /// Its IPv4 grants are for the network of this length; in [`crate::firewall::element::PREFIXES4`].
+    pub ipv4_prefix: Option<u8>,
+    /// Its IPv6 grants are for the network of this length; in [`crate::firewall::element::PREFIXES6`].
+    pub ipv6_prefix: Option<u8>,
     /// From when on it is refused.
     pub expires: Option<Timestamp>,
     /// A disabled client stays known and is refused.
@@ -211,6 +218,16 @@ impl Config {
 }
 
 impl ClientConfig {
+    /// The length of the networks that are let in around an address like this one; none: the
+    /// address alone.
+    #[must_use]
+    pub const fn prefix_around(&self, address: IpAddr) -> Option<u8> {
+        match address {
+            IpAddr::V4(_) => self.ipv4_prefix,
+            IpAddr::V6(_) => self.ipv6_prefix,
+        }
+    }
+
     /// Whether it may open anything at `now`: enabled and not expired.
     #[must_use]
     pub fn is_active(&self, now: Timestamp) -> bool {

@@ -11,6 +11,7 @@ use spa_proto::Timestamp;
 use super::across::{self, Gathered, Occasion};
 use super::checked::{ClientConfig, Config};
 use super::client_file;
+use super::lengths::Lengths;
 use super::names::ClientName;
 use super::secret_scan;
 use super::server_file::{self, ServerFile};
@@ -69,6 +70,8 @@ impl<'s> Checking<'s> {
             pre_shared_key: client.pre_shared_key,
             allow: self.gathered.list(allow),
             sources: client.sources,
+            ipv4_prefix: client.ipv4_prefix,
+            ipv6_prefix: client.ipv6_prefix,
             expires: client.expires,
             enabled: client.enabled,
             max_ttl: client.max_ttl,
@@ -102,7 +105,9 @@ impl<'s> Checking<'s> {
         }
         findings.sort_by_key(order);
         match self.server {
-            Some(server) if !findings.has_errors() => Ok((config(server), findings)),
+            Some(server) if !findings.has_errors() => {
+                Ok((config(server, self.gathered.lengths), findings))
+            }
             _ => Err(findings),
         }
     }
@@ -118,9 +123,10 @@ fn order(finding: &Finding) -> impl Ord + use<> {
 }
 
 /// What was found faultless, without clients.
-fn config(server: ServerFile) -> Config {
+fn config(server: ServerFile, lengths: Lengths) -> Config {
     Config {
         clients: Vec::new(),
+        lengths,
         hide: across::resolve(&server, &server.hide),
         services: server.services,
         listen: server.listen,

@@ -2,6 +2,7 @@
 //!
 //! Pure. A key of another kind is named as such and never shown.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use spa_findings::{Finding, Source};
@@ -14,6 +15,7 @@ use super::network::Network;
 use super::server_file::TTL;
 use super::values;
 use super::written::{Page, Spotted, Table, Value, parse};
+use crate::firewall::element::{PREFIXES4, PREFIXES6};
 
 /// The most keys of one client: its present one, and others while keys are changed.
 const MAX_KEYS: usize = 8;
@@ -26,6 +28,8 @@ pub(super) struct ClientFile<'s> {
     pub(super) pre_shared_key: bool,
     pub(super) allow: Vec<Spotted<String>>,
     pub(super) sources: Vec<Network>,
+    pub(super) ipv4_prefix: Option<u8>,
+    pub(super) ipv6_prefix: Option<u8>,
     pub(super) expires: Option<Timestamp>,
     pub(super) enabled: bool,
     pub(super) max_ttl: Option<Duration>,
@@ -53,13 +57,19 @@ pub(super) fn read<'s>(page: &Page<'s>, name: &ClientName) -> Option<ClientFile<
             span: name.span,
         })
         .collect();
+    let sources = sources(&table);
+    let (fours, sixes): (Vec<Network>, Vec<Network>) = sources
+        .iter()
+        .partition(|network| network.address.is_ipv4());
     let client = ClientFile {
         source: page.source,
         name: name.clone(),
         keys,
         pre_shared_key,
         allow,
-        sources: sources(&table),
+        sources,
+        ipv4_prefix: prefix(&table, "ipv4_prefix", PREFIXES4, &fours),
+        ipv6_prefix: prefix(&table, "ipv6_prefix", PREFIXES6, &sixes),
         expires: table.get("expires").and_then(values::instant),
         enabled: table
             .get("enabled")
@@ -91,6 +101,33 @@ fn sources(table: &Table<'_>) -> Vec<Network> {
         value.found(finding.help("take `sources` out: then any source will do; to stop the client, write enabled = false"));
     }
     items.into_iter().filter_map(values::network).collect()
+}
+
+/// The length of the networks that are let in, of one family; with the sources of that family,
+/// one of which must be as wide.
+fn prefix(
+    table: &Table<'_>,
+    key: &'static str,
+    lengths: RangeInclusive<u8>,
+    sources: &[Network],
+) -> Option<u8> {
+    let value = table.get(key)?;
+    let bounds = u32::from(*lengths.start())..=u32::from(*lengths.end());
+    let prefix = u8::try_from(value.number(bounds)?).ok()?;
+    if !sources.is_empty() && sources.iter().all(|source| source.prefix > prefix) {
+        let widest = sources.iter().map(|source| source.prefix).min();
+        let widest = widest.unwrap_or(prefix);
+        let finding = value.error(format!("no network of `sources` is as wide as /{prefix}"));
+        let help = if lengths.contains(&widest) {
+            format!("write {key} = {widest}, or a wider network in `sources`")
+        } else {
+            format!("take `{key}` out, or write a wider network in `sources`")
+        };
+        value.found(finding.help(help).note(
+            "every address of the network must lie in one of the sources, so each knock would be refused",
+        ));
+    }
+    Some(prefix)
 }
 
 /// The keys, and whether a pre-shared key is mixed in.

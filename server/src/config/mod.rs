@@ -12,6 +12,7 @@ mod client_file;
 pub mod edit;
 mod files;
 mod last_good;
+mod lengths;
 mod names;
 mod network;
 mod readers;
@@ -34,6 +35,7 @@ pub use checked::{
 };
 pub use files::{Files, client, client_names, client_path, each_client};
 pub use last_good::{Texts, Usable, for_firewall, load_or_last_good, load_texts};
+pub use lengths::Lengths;
 pub use names::{ClientName, MAX_NAME, NameError, ServiceName};
 pub use network::{Network, NetworkError};
 pub use readers::Readers;

@@ -33,6 +33,19 @@ pub enum NetworkError {
 }
 
 impl Network {
+    /// The network of this length that `address` lies in; `None` where the family has fewer bits.
+    #[must_use]
+    pub fn around(address: IpAddr, prefix: u8) -> Option<Self> {
+        let address = masked(address, prefix)?;
+        Some(Self { address, prefix })
+    }
+
+    /// Whether all of `other` lies in it.
+    #[must_use]
+    pub fn holds(&self, other: &Self) -> bool {
+        self.prefix <= other.prefix && self.contains(other.address)
+    }
+
     /// Whether `address` lies in it. Addresses of the other family never do.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {

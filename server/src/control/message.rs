@@ -117,8 +117,10 @@ pub struct Status {
 pub struct Grant {
     /// The client's name; none for an adopted element of an unknown holder.
     pub client: Option<String>,
-    /// The address that may connect.
+    /// The address that may connect; of a network, the first.
     pub address: IpAddr,
+    /// The network's length, where a network may connect.
+    pub prefix: Option<u8>,
     /// What it may connect to, as `tcp/22`.
     pub service: String,
     /// The only source port, where the grant is for one.

@@ -103,7 +103,8 @@ async fn show(listed: oneshot::Receiver<Listing>, answer: oneshot::Sender<Respon
     let rows = listing.into_rows().into_iter();
     let grants = rows.map(|row| Grant {
         client: row.client.map(|name| name.to_string()),
-        address: row.address,
+        address: row.whom.address,
+        prefix: row.whom.prefix,
         service: row.service.to_string(),
         source_port: row.source_port.map(NonZeroU16::get),
         remaining_s: row.remaining.as_secs_f64().ceil() as u64,

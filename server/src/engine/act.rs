@@ -12,7 +12,7 @@ use crate::clients::Clients;
 use crate::clock::Now;
 use crate::config::ClientName;
 use crate::firewall::{Answer, ChangeId, Element};
-use crate::grants::{Holding, Owner};
+use crate::grants::{Holding, Owner, key_of};
 use crate::policy::{ClosePermit, OpenPermit, Permit};
 use crate::replay::JournalRecord;
 use crate::verdict::{Reason, Verdict};
@@ -124,8 +124,8 @@ impl Engine {
         effects.extend(changes.into_iter().map(Effect::Firewall));
         let gone = holders
             .iter()
-            .filter_map(|(owner, element)| self.grants.gone(*owner, element));
-        effects.extend(gone.map(Effect::Record));
+            .filter_map(|(owner, element)| key_of(*owner, element));
+        effects.extend(gone.map(|key| Effect::Record(JournalRecord::HolderGone(key))));
         last
     }
 

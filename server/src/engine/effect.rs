@@ -1,6 +1,5 @@
 //! What the engine wants done, as values, in the order in which it must be done.
 
-use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use spa_proto::Service;
 
 use crate::audit::AuditEvent;
 use crate::config::ClientName;
-use crate::firewall::{Change, ChangeId, Element};
+use crate::firewall::{Change, ChangeId, Element, Whom};
 use crate::grants::Owner;
 use crate::replay::JournalRecord;
 use crate::verdict::Verdict;
@@ -60,7 +59,7 @@ pub struct GrantRow {
     /// Who holds it; none where nobody knows (adopted without a holder).
     pub client: Option<ClientName>,
     /// Who is let in.
-    pub address: IpAddr,
+    pub whom: Whom,
     /// To what.
     pub service: Service,
     /// From which source port alone.
@@ -73,6 +72,6 @@ pub struct GrantRow {
 
 impl GrantRow {
     fn place(&self) -> impl Ord + '_ {
-        (self.address, self.service, self.source_port, &self.client)
+        (self.whom, self.service, self.source_port, &self.client)
     }
 }

@@ -71,7 +71,7 @@ impl Engine {
     }
 
     fn describe(&self, line: &mut AuditEvent, element: &Element) {
-        line.granted_to = Some(element.address);
+        line.granted_to = Some(element.whom());
         line.port = Some(element.service);
         line.service = self.clients.service_at(element.service).cloned();
     }

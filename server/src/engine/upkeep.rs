@@ -8,7 +8,7 @@ use crate::clients::Clients;
 use crate::clock::{BootTime, Now};
 use crate::config::ClientName;
 use crate::firewall::{ChangeId, Element, KernelElement};
-use crate::grants::{Holding, Owner};
+use crate::grants::{Holding, Owner, key_of};
 use crate::policy::Rates;
 use crate::replay::{Holder, Horizon, JournalRecord, ReplayCache};
 use crate::screen::LateNames;
@@ -31,7 +31,7 @@ impl Engine {
         for (owner, element) in &ticked.expired {
             let line = self.about(Event::Expire, *owner, element, now);
             effects.push(Effect::Audit(Box::new(line)));
-            let gone = self.grants.gone(*owner, element);
+            let gone = key_of(*owner, element).map(JournalRecord::HolderGone);
             effects.extend(gone.map(Effect::Record));
         }
         if self.minute_due().is_some_and(|due| due > now.boot) {
@@ -137,7 +137,10 @@ impl Engine {
             return true;
         };
         self.clients.client_with(id).is_some_and(|(index, client)| {
-            self.clients.is_enabled(index) && self.clients.may_open(client, element.service)
+            let as_wide = client.prefix_around(element.address) == element.prefix;
+            self.clients.is_enabled(index)
+                && self.clients.may_open(client, element.service)
+                && (element.prefix.is_none() || as_wide)
         })
     }
 
@@ -207,7 +210,7 @@ impl Engine {
         };
         GrantRow {
             client,
-            address: holding.element.address,
+            whom: holding.element.whom(),
             service: holding.element.service,
             source_port: holding.element.source_port,
             once: holding.element.once,

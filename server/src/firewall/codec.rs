@@ -256,6 +256,7 @@ fn put_element(out: &mut Vec<u8>, element: &Element) {
     put_service(out, element.service);
     out.extend(element.source_port.map_or(0, NonZeroU16::get).to_be_bytes());
     out.push(u8::from(element.once));
+    out.push(element.prefix.unwrap_or(0));
 }
 
 fn put_text(out: &mut Vec<u8>, text: &str) {
@@ -351,9 +352,10 @@ impl<'a> Reader<'a> {
             service: self.service()?,
             source_port: NonZeroU16::new(self.port()?),
             once: self.flag()?,
+            prefix: Some(self.byte()?).filter(|prefix| *prefix != 0),
         };
-        if element.once && element.source_port.is_some() {
-            return Err(BadMessage("once and a source port"));
+        if !element.is_well_formed() {
+            return Err(BadMessage("an element that cannot be"));
         }
         Ok(element)
     }

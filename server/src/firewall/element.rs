@@ -2,11 +2,15 @@
 //!
 //! Pure values. Nothing here knows how the kernel is told.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use spa_proto::Service;
+
+use crate::config::Network;
 
 /// The most steps one change may have: 16 services at 2 addresses are 32.
 pub const MAX_STEPS: usize = 64;
@@ -15,11 +19,20 @@ pub const MAX_STEPS: usize = 64;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChangeId(pub u64);
 
+/// How long the prefix of a network may be that is let in, IPv4.
+pub const PREFIXES4: RangeInclusive<u8> = 16..=24;
+
+/// How long the prefix of a network may be that is let in, IPv6.
+pub const PREFIXES6: RangeInclusive<u8> = 32..=64;
+
 /// One hole in the wall: who may reach what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Element {
-    /// The only source address that is let in.
+    /// The only source address that is let in; of a network, the first.
     pub address: IpAddr,
+    /// The network's length, in [`PREFIXES4`] or [`PREFIXES6`]; none means the one address.
+    /// Never together with a source port or `once`: these are for one address.
+    pub prefix: Option<u8>,
     /// The hidden service that it may reach.
     pub service: Service,
     /// The only source port that is let in; none means any.
@@ -27,6 +40,74 @@ pub struct Element {
     /// True: the first connection uses the element up. Never together with a
     /// source port.
     pub once: bool,
+}
+
+impl Element {
+    /// Whether it is one that the kernel can hold and a message can say.
+    #[must_use]
+    pub fn is_well_formed(&self) -> bool {
+        if self.once && self.source_port.is_some() {
+            return false;
+        }
+        let Some(prefix) = self.prefix else {
+            return true;
+        };
+        let lengths = match self.address {
+            IpAddr::V4(_) => PREFIXES4,
+            IpAddr::V6(_) => PREFIXES6,
+        };
+        let first = Network::around(self.address, prefix).map(|network| network.address);
+        lengths.contains(&prefix)
+            && first == Some(self.address)
+            && !self.once
+            && self.source_port.is_none()
+    }
+
+    /// Whether it lets this address in, as far as that goes.
+    #[must_use]
+    pub fn covers(&self, address: IpAddr) -> bool {
+        match self.prefix {
+            None => self.address == address,
+            Some(prefix) => {
+                let network = Network::around(address, prefix);
+                network.is_some_and(|network| network.address == self.address)
+            }
+        }
+    }
+
+    /// Who is let in.
+    #[must_use]
+    pub const fn whom(&self) -> Whom {
+        Whom {
+            address: self.address,
+            prefix: self.prefix,
+        }
+    }
+}
+
+/// Who is let in: one address, or a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Whom {
+    /// The address, or the network's first.
+    pub address: IpAddr,
+    /// The network's length; none means the one address.
+    pub prefix: Option<u8>,
+}
+
+impl From<IpAddr> for Whom {
+    fn from(address: IpAddr) -> Self {
+        let prefix = None;
+        Self { address, prefix }
+    }
+}
+
+impl fmt::Display for Whom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.prefix {
+            None => self.address.fmt(f),
+            Some(prefix) => write!(f, "{}/{prefix}", self.address),
+        }
+    }
 }
 
 /// One step of a change.

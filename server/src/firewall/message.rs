@@ -89,7 +89,7 @@ pub enum FirewallRefusal {
     SetFull,
     /// The table is gone and could not be put back.
     TableMissing,
-    /// The configuration declares no such service.
+    /// The configuration declares no such service, or no networks of this length.
     NotDeclared,
     /// Longer than any time that the configuration allows.
     TooLong,
@@ -124,7 +124,9 @@ impl std::fmt::Display for FirewallRefusal {
             Self::TableMissing => {
                 f.write_str("the table inet spad is gone and could not be put back")
             }
-            Self::NotDeclared => f.write_str("the configuration declares no such service"),
+            Self::NotDeclared => f.write_str(
+                "the configuration declares no such service, or no networks of this length",
+            ),
             Self::TooLong => f.write_str("longer than the configuration allows"),
             Self::TooShort => f.write_str("shorter than a millisecond"),
             Self::Malformed => {

@@ -1,11 +1,8 @@
 //! Adoption at start: what the kernel holds, and who holds it by the journal; pure.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
-use std::num::NonZeroU16;
 
 use spa_keys::KeyId;
-use spa_proto::Service;
 
 use super::entry::Held;
 use super::mending::differs;
@@ -26,9 +23,9 @@ impl Grants {
     ) -> Vec<HolderKey> {
         let begun = self.next_id();
         // A later record of one holder replaces an earlier one.
-        let mut by_hole: HashMap<Hole, BTreeMap<KeyId, Holder>> = HashMap::new();
+        let mut by_element: HashMap<Element, BTreeMap<KeyId, Holder>> = HashMap::new();
         for holder in holders {
-            let holders = by_hole.entry(hole_of_key(&holder.key)).or_default();
+            let holders = by_element.entry(holder.key.element()).or_default();
             holders.insert(holder.key.id, holder);
         }
         let mut taken: BTreeSet<HolderKey> = BTreeSet::new();
@@ -36,7 +33,7 @@ impl Grants {
             let until = now.saturating_add(*remaining);
             let entry = self.elements.entry(*element).or_default();
             entry.kernel = Some(until);
-            let known = by_hole.get(&hole_of(element));
+            let known = by_element.get(element);
             let known = known.into_iter().flat_map(BTreeMap::values);
             for holder in known.filter(|holder| holder.ends > now) {
                 taken.insert(holder.key);
@@ -61,7 +58,7 @@ impl Grants {
         if !self.elements.is_empty() {
             self.last_tick = Some(now);
         }
-        let all = by_hole.into_values().flat_map(BTreeMap::into_values);
+        let all = by_element.into_values().flat_map(BTreeMap::into_values);
         all.map(|holder| holder.key)
             .filter(|key| !taken.contains(key))
             .collect()
@@ -75,15 +72,4 @@ fn adopted(owner: Owner, since: ChangeId, ends: BootTime) -> Held {
         granted: Some(ends),
         asked: None,
     }
-}
-
-/// What the journal keeps of an element: all but whether it is for one connection.
-type Hole = (IpAddr, Service, Option<NonZeroU16>);
-
-fn hole_of(element: &Element) -> Hole {
-    (element.address, element.service, element.source_port)
-}
-
-fn hole_of_key(key: &HolderKey) -> Hole {
-    (key.address, key.service, key.source_port)
 }

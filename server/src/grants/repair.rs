@@ -14,7 +14,7 @@ use super::mending::differs;
 use super::{Grants, Holding, Owner};
 use crate::clock::BootTime;
 use crate::firewall::{Change, Element};
-use crate::replay::{Holder, HolderKey, JournalRecord};
+use crate::replay::{Holder, HolderKey};
 
 /// Ticks are this far apart while anything is open.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -150,22 +150,18 @@ impl Grants {
             })
         })
     }
+}
 
-    /// What the journal should say once this holder's element is gone: the journal does
-    /// not tell an element for one connection from the other, which may still be held.
-    pub fn gone(&self, owner: Owner, element: &Element) -> Option<JournalRecord> {
-        let key = key_of(owner, element)?;
-        let other = Element {
-            once: !element.once,
-            ..*element
-        };
-        let held = self.elements.get(&other).map(|entry| entry.held.iter());
-        let mut held = held.into_iter().flatten();
-        let still = held.find(|held| held.owner == owner);
-        Some(match still.and_then(|held| held.granted) {
-            Some(ends) => JournalRecord::Holder(Holder { key, ends }),
-            None => JournalRecord::HolderGone(key),
-        })
+impl HolderKey {
+    /// What is held.
+    pub(super) const fn element(&self) -> Element {
+        Element {
+            address: self.address,
+            prefix: self.prefix,
+            service: self.service,
+            source_port: self.source_port,
+            once: self.once,
+        }
     }
 }
 
@@ -177,8 +173,10 @@ pub fn key_of(owner: Owner, element: &Element) -> Option<HolderKey> {
         Owner::Client(id) => Some(HolderKey {
             id,
             address: element.address,
+            prefix: element.prefix,
             service: element.service,
             source_port: element.source_port,
+            once: element.once,
         }),
     }
 }

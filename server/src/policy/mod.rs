@@ -12,8 +12,11 @@
 //! - No address stated: the packet's source, which must be usable like a stated
 //!   one. So loopback and link-local sources are refused: the first never needs
 //!   a grant, the second would admit a like-named host on every link.
+//! - A client with `ipv4_prefix` or `ipv6_prefix` is granted the network of that length
+//!   around the address: all of it must lie in one of the client's `sources`, and it counts
+//!   as one element. A grant for one connection or one source port is for the address alone.
 //! - A close withdraws what this client holds for the addresses stated, or for the
-//!   source; a service that it neither may open nor holds is refused.
+//!   source, the networks around them too; a service that it neither may open nor holds is refused.
 
 mod rate;
 
@@ -30,9 +33,9 @@ use spa_proto::{Addresses, Open, Request, Service, Services, Timestamp, usable_a
 
 use crate::clients::Clients;
 use crate::clock::Now;
-use crate::config::{ClientConfig, Config};
-use crate::firewall::Element;
+use crate::config::{ClientConfig, Config, Network};
 use crate::firewall::element::MAX_STEPS;
+use crate::firewall::{Element, Whom};
 use crate::verdict::Reason;
 
 /// What the rest of the engine knows of a client that policy asks for.
@@ -197,10 +200,15 @@ fn opened(
     let addresses = granted_addresses(open.addresses, client, config, against.source)?;
     let services = services(&open.services, client, against.clients)?;
     let mut elements = Vec::with_capacity(addresses.len().saturating_mul(services.len()));
-    for address in &addresses {
+    let exact = open.once || open.source_port.is_some();
+    let whom = |address: &IpAddr| around(*address, client, exact);
+    let all = addresses.iter().map(whom);
+    let whom: Vec<Whom> = all.collect::<Result<_, Reason>>()?;
+    for Whom { address, prefix } in whom {
         for service in &services {
             let element = Element {
-                address: *address,
+                address,
+                prefix,
                 service: *service,
                 source_port: open.source_port,
                 once: open.once,
@@ -261,6 +269,24 @@ fn granted_addresses(
         return Err(Reason::SourceNotAllowed);
     }
     Ok(addresses)
+}
+
+/// What the client is granted around an address that it may be granted: the network of the
+/// length that its file says, all of which must lie in one of its `sources`.
+fn around(address: IpAddr, client: &ClientConfig, exact: bool) -> Result<Whom, Reason> {
+    let prefix = client.prefix_around(address).filter(|_| !exact);
+    let network = prefix.and_then(|prefix| Network::around(address, prefix));
+    let Some(network) = network else {
+        return Ok(address.into());
+    };
+    let allowed = client.sources.iter().any(|source| source.holds(&network));
+    if !client.sources.is_empty() && !allowed {
+        return Err(Reason::SourceNotAllowed);
+    }
+    Ok(Whom {
+        address: network.address,
+        prefix,
+    })
 }
 
 /// The ports to be opened, each once, all of them the client's.
@@ -344,16 +370,16 @@ fn closed(
         }
         named.as_slice().to_vec()
     };
-    let for_address = |address: IpAddr| {
+    let for_address = |element: &Element| {
         if stated.is_empty() {
-            address == against.source
+            element.covers(against.source)
         } else {
-            stated.iter().any(|stated| stated == address)
+            stated.iter().any(|stated| element.covers(stated))
         }
     };
     let elements = held
         .into_iter()
-        .filter(|element| for_address(element.address) && services.contains(&element.service))
+        .filter(|element| for_address(element) && services.contains(&element.service))
         .collect();
     Ok((elements, services))
 }

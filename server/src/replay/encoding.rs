@@ -10,6 +10,9 @@
 //! bytes 60-63   CRC-32 of bytes 0-59, big-endian
 //! ```
 //! 64 zero bytes are a slot that was never written.
+//!
+//! Kinds 20 and 21 were holders that did not say all of an element. They are read as
+//! damaged, so a journal with one leads to an unclean start, and none is misread.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
@@ -85,8 +88,8 @@ fn kind(entry: &Entry) -> u8 {
         Entry::Record(JournalRecord::Floor { .. }) => 17,
         Entry::Record(JournalRecord::BaseFloor { .. }) => 18,
         Entry::Record(JournalRecord::LastClose { .. }) => 19,
-        Entry::Record(JournalRecord::Holder(_)) => 20,
-        Entry::Record(JournalRecord::HolderGone(_)) => 21,
+        Entry::Record(JournalRecord::Holder(_)) => 22,
+        Entry::Record(JournalRecord::HolderGone(_)) => 23,
     }
 }
 
@@ -179,11 +182,11 @@ fn parse(bytes: &[u8; RECORD]) -> Option<(u32, Entry)> {
             service: reader.service()?,
             timestamp: reader.time()?,
         }),
-        20 => Entry::Record(JournalRecord::Holder(Holder {
+        22 => Entry::Record(JournalRecord::Holder(Holder {
             key: reader.holder()?,
             ends: BootTime::from_micros(u64::from_be_bytes(reader.take()?)),
         })),
-        21 => Entry::Record(JournalRecord::HolderGone(reader.holder()?)),
+        23 => Entry::Record(JournalRecord::HolderGone(reader.holder()?)),
         _ => return None,
     };
     Some((generation, entry))
@@ -238,6 +241,7 @@ impl Writer {
         }
         self.service(key.service);
         self.put(&key.source_port.map_or(0, NonZeroU16::get).to_be_bytes());
+        self.put(&[key.prefix.unwrap_or(0), u8::from(key.once)]);
     }
 
     fn finish(mut self) -> [u8; RECORD] {
@@ -289,14 +293,18 @@ impl Reader<'_> {
             _ => return None,
         };
         let service = self.service()?;
+        let source_port = NonZeroU16::new(u16::from_be_bytes(self.take()?));
+        let [prefix, once] = self.take()?;
         Some(HolderKey {
             id,
             address,
+            prefix: Some(prefix).filter(|prefix| *prefix != 0),
             service,
-            source_port: NonZeroU16::new(u16::from_be_bytes(self.take()?)),
+            source_port,
+            once: once != 0,
         })
     }
 }
 
-// Every field fits: the longest entry is a Holder, 38 bytes.
-const _: () = assert!(CHECK - FIELDS >= 38 && RECORD - CHECK == 4);
+// Every field fits: the longest entry is a Nonce, 40 bytes.
+const _: () = assert!(CHECK - FIELDS >= 40 && RECORD - CHECK == 4);

@@ -73,12 +73,16 @@ pub struct Holder {
 pub struct HolderKey {
     /// The client.
     pub id: KeyId,
-    /// From where it may connect.
+    /// From where it may connect; of a network, the first address.
     pub address: IpAddr,
+    /// The network's length; none is the one address.
+    pub prefix: Option<u8>,
     /// To what.
     pub service: Service,
     /// The only source port it may use; `None` is any.
     pub source_port: Option<NonZeroU16>,
+    /// For one connection only.
+    pub once: bool,
 }
 
 /// Everything a slot can say: records, and what the journal says of itself.

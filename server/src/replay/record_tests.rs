@@ -30,13 +30,15 @@ fn service() -> impl Strategy<Value = Service> {
 }
 
 fn holder() -> impl Strategy<Value = HolderKey> {
-    (id(), any::<IpAddr>(), service(), any::<u16>()).prop_map(|(id, address, service, port)| {
-        HolderKey {
-            id,
-            address,
-            service,
-            source_port: NonZeroU16::new(port),
-        }
+    let rest = (any::<u8>(), any::<bool>());
+    let all = (id(), any::<IpAddr>(), service(), any::<u16>(), rest);
+    all.prop_map(|(id, address, service, port, (prefix, once))| HolderKey {
+        id,
+        address,
+        prefix: Some(prefix).filter(|prefix| *prefix != 0),
+        service,
+        source_port: NonZeroU16::new(port),
+        once,
     })
 }
 

@@ -51,6 +51,7 @@ fn established(line: &str) -> Option<Element> {
         service,
         source_port: Some(remote_port),
         once: false,
+        prefix: None,
     })
 }
 

@@ -78,6 +78,7 @@ mod tests {
             service: "tcp/22".parse().unwrap(),
             source_port: None,
             once: false,
+            prefix: None,
         };
         let mut held = Held::default();
         for last in 0..100 {

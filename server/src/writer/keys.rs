@@ -9,12 +9,14 @@ use std::num::NonZeroU16;
 use spa_proto::{Protocol, Service};
 
 use crate::firewall::Element;
-use crate::firewall::table::SetName;
+use crate::firewall::table::{SetName, marks};
 
 /// The sets that hold grants.
-pub(super) const GRANTS: [SetName; 6] = [
+pub(super) const GRANTS: [SetName; 8] = [
     SetName::Grants4,
     SetName::Grants6,
+    SetName::Net4,
+    SetName::Net6,
     SetName::Once4,
     SetName::Once6,
     SetName::Flow4,
@@ -28,6 +30,8 @@ pub(super) const fn set_of(element: &Element) -> SetName {
         (IpAddr::V6(_), _, Some(_)) => SetName::Flow6,
         (IpAddr::V4(_), true, None) => SetName::Once4,
         (IpAddr::V6(_), true, None) => SetName::Once6,
+        (IpAddr::V4(_), false, None) if element.prefix.is_some() => SetName::Net4,
+        (IpAddr::V6(_), false, None) if element.prefix.is_some() => SetName::Net6,
         (IpAddr::V4(_), false, None) => SetName::Grants4,
         (IpAddr::V6(_), false, None) => SetName::Grants6,
     }
@@ -36,9 +40,18 @@ pub(super) const fn set_of(element: &Element) -> SetName {
 /// The key of an element in its set.
 pub(super) fn of_element(element: &Element) -> Vec<u8> {
     let mut key = Vec::with_capacity(28);
-    match element.address {
-        IpAddr::V4(address) => key.extend(address.octets()),
-        IpAddr::V6(address) => key.extend(address.octets()),
+    match (element.address, element.prefix) {
+        // An IPv4 network's length stands in its host bits, an IPv6 one's in a field of its
+        // own: networks of different lengths never meet.
+        (IpAddr::V4(address), prefix) => {
+            let bits = address.to_bits() | u32::from(prefix.unwrap_or(0));
+            key.extend(bits.to_be_bytes());
+        }
+        (IpAddr::V6(address), None) => key.extend(address.octets()),
+        (IpAddr::V6(address), Some(prefix)) => {
+            key.extend(address.octets());
+            put_number(&mut key, marks::mark(prefix));
+        }
     }
     if let Some(port) = element.source_port {
         put_port(&mut key, port);
@@ -55,7 +68,11 @@ pub(super) fn of_service(service: Service) -> Vec<u8> {
 }
 
 fn put_port(key: &mut Vec<u8>, port: NonZeroU16) {
-    key.extend(port.get().to_be_bytes());
+    put_number(key, port.get());
+}
+
+fn put_number(key: &mut Vec<u8>, number: u16) {
+    key.extend(number.to_be_bytes());
     key.extend([0, 0]);
 }
 
@@ -73,8 +90,8 @@ pub(super) fn to_service(key: &[u8]) -> Option<Service> {
 /// The element with this key in this set.
 pub(super) fn to_element(set: SetName, key: &[u8]) -> Option<Element> {
     let (four, flow, once) = match set {
-        SetName::Grants4 => (true, false, false),
-        SetName::Grants6 => (false, false, false),
+        SetName::Grants4 | SetName::Net4 => (true, false, false),
+        SetName::Grants6 | SetName::Net6 => (false, false, false),
         SetName::Once4 => (true, false, true),
         SetName::Once6 => (false, false, true),
         SetName::Flow4 => (true, true, false),
@@ -88,31 +105,50 @@ pub(super) fn to_element(set: SetName, key: &[u8]) -> Option<Element> {
         let (octets, rest) = key.split_first_chunk::<16>()?;
         (Ipv6Addr::from(*octets).into(), rest)
     };
+    let (address, prefix, rest) = match (set, address) {
+        (SetName::Net4, IpAddr::V4(address)) => {
+            let [a, b, c, prefix] = address.octets();
+            (Ipv4Addr::new(a, b, c, 0).into(), Some(prefix), rest)
+        }
+        (SetName::Net6, address) => {
+            let (mark, rest) = take_number(rest)?;
+            (address, Some(marks::length(mark)?), rest)
+        }
+        (_, address) => (address, None, rest),
+    };
     let (source_port, rest) = if flow {
         let (port, rest) = take_port(rest)?;
         (Some(port), rest)
     } else {
         (None, rest)
     };
-    Some(Element {
+    let element = Element {
         address,
         service: to_service(rest)?,
         source_port,
         once,
-    })
+        prefix,
+    };
+    element.is_well_formed().then_some(element)
 }
 
 fn take_port(key: &[u8]) -> Option<(NonZeroU16, &[u8])> {
-    let (port, rest) = key.split_first_chunk::<4>()?;
-    let [high, low, 0, 0] = *port else {
+    let (port, rest) = take_number(key)?;
+    Some((NonZeroU16::new(port)?, rest))
+}
+
+fn take_number(key: &[u8]) -> Option<(u16, &[u8])> {
+    let (number, rest) = key.split_first_chunk::<4>()?;
+    let [high, low, 0, 0] = *number else {
         return None;
     };
-    Some((NonZeroU16::new(u16::from_be_bytes([high, low]))?, rest))
+    Some((u16::from_be_bytes([high, low]), rest))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Network;
     use proptest::prelude::*;
 
     proptest! {
@@ -124,6 +160,7 @@ mod tests {
             port in 1..=u16::MAX,
             source in 0..=u16::MAX,
             once: bool,
+            length in 0..=64_u8,
         ) {
             let address = if four {
                 IpAddr::V4(Ipv4Addr::from_bits(bits as u32))
@@ -132,7 +169,10 @@ mod tests {
             };
             let source_port = NonZeroU16::new(source).filter(|_| !once);
             let service = Service { protocol, port: NonZeroU16::new(port).unwrap() };
-            let element = Element { address, service, source_port, once };
+            let alone = Element { address, service, source_port, once, prefix: None };
+            let network = Network::around(address, length);
+            let network = network.map(|one| Element { address: one.address, prefix: Some(length), ..alone });
+            let element = network.filter(Element::is_well_formed).unwrap_or(alone);
             let key = of_element(&element);
             prop_assert_eq!(key.len() % 4, 0);
             prop_assert_eq!(to_element(set_of(&element), &key), Some(element));

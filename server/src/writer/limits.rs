@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use spa_proto::Service;
 
-use crate::config::Config;
+use crate::config::{Config, Lengths};
 use crate::firewall::{Change, FirewallRefusal, MAX_STEPS, Step};
 
 /// What a change may ask for at most.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Limits {
     declared: BTreeSet<Service>,
+    lengths: Lengths,
     longest: Duration,
 }
 
@@ -24,6 +25,7 @@ impl Limits {
     pub(super) fn of(config: &Config) -> Self {
         Self {
             declared: config.declared_ports(),
+            lengths: config.lengths.clone(),
             longest: config.longest_ttl().max(config.grants.admin_max_ttl),
         }
     }
@@ -39,14 +41,18 @@ impl Limits {
         let mut seen = HashSet::new();
         for step in &change.steps {
             let element = step.element();
-            if !seen.insert(*element) || (element.once && element.source_port.is_some()) {
+            if !seen.insert(*element) || !element.is_well_formed() {
                 return Err(FirewallRefusal::Malformed);
             }
             let Step::Put { ttl, .. } = step else {
                 // A grant of a service that is declared no longer must still end.
                 continue;
             };
-            if !self.declared.contains(&element.service) {
+            let lengths = self.lengths.like(element.address);
+            let ruled = element
+                .prefix
+                .is_none_or(|prefix| lengths.contains(&prefix));
+            if !ruled || !self.declared.contains(&element.service) {
                 return Err(FirewallRefusal::NotDeclared);
             }
             if *ttl > self.longest {
@@ -68,6 +74,7 @@ mod tests {
     fn limits() -> Limits {
         Limits {
             declared: BTreeSet::from(["tcp/22".parse().unwrap()]),
+            lengths: Lengths::default(),
             longest: Duration::from_secs(300),
         }
     }
@@ -78,6 +85,7 @@ mod tests {
             service: service.parse().unwrap(),
             source_port: None,
             once: false,
+            prefix: None,
         }
     }
 
@@ -104,6 +112,29 @@ mod tests {
             );
             let both = vec![put("tcp/22", second), put(other, second)];
             assert_eq!(check(both), Err(FirewallRefusal::NotDeclared));
+        }
+    }
+
+    #[test]
+    fn no_message_opens_a_network_that_is_wider_than_any_or_of_a_length_without_a_rule() {
+        let second = Duration::from_secs(1);
+        let of = |address: &str, prefix| {
+            let element = Element {
+                address: address.parse().unwrap(),
+                prefix: Some(prefix),
+                ..element("tcp/22")
+            };
+            let ttl = second;
+            check(vec![Step::Put { element, ttl }])
+        };
+        assert_eq!(of("192.0.2.0", 24), Ok(()));
+        assert_eq!(of("2001:db8::", 64), Ok(()));
+        for (address, prefix) in [("192.0.2.0", 23), ("2001:db8::", 63)] {
+            assert_eq!(of(address, prefix), Err(FirewallRefusal::NotDeclared));
+        }
+        let malformed = [("10.0.0.0", 8), ("2001::", 16), ("192.0.2.0", 25)];
+        for (address, prefix) in malformed.into_iter().chain([("192.0.2.1", 24)]) {
+            assert_eq!(of(address, prefix), Err(FirewallRefusal::Malformed));
         }
     }
 

@@ -11,6 +11,7 @@ mod counting;
 mod kernel;
 mod many;
 mod neighbours;
+mod networks;
 mod reasons;
 mod reload;
 mod story;

@@ -26,6 +26,7 @@ fn engine(world: &World) -> Engine {
                 service: "tcp/22".parse().unwrap(),
                 source_port: None,
                 once: false,
+                prefix: None,
             },
             remaining: seconds(100),
         })
@@ -87,7 +88,7 @@ fn a_list_of_many_is_made_in_portions_while_grants_come_and_go() {
     }
     assert!(portions >= MANY as usize / PORTION);
     let rows = listing.into_rows();
-    let listed: Vec<IpAddr> = rows.iter().map(|row| row.address).collect();
+    let listed: Vec<IpAddr> = rows.iter().map(|row| row.whom.address).collect();
     assert_eq!(
         listed,
         all.into_iter().collect::<Vec<_>>(),
@@ -103,8 +104,16 @@ fn a_list_of_many_is_made_in_portions_while_grants_come_and_go() {
     let gone = MANY as usize - engine.open_grants();
     assert!(gone > 0);
     while engine.list(&mut listing, now) {}
-    let listed: BTreeSet<IpAddr> = listing.into_rows().iter().map(|row| row.address).collect();
+    let listed: BTreeSet<IpAddr> = listing
+        .into_rows()
+        .iter()
+        .map(|row| row.whom.address)
+        .collect();
     assert!(listed.len() >= MANY as usize - gone);
-    let left: BTreeSet<IpAddr> = engine.grants(now).iter().map(|row| row.address).collect();
+    let left: BTreeSet<IpAddr> = engine
+        .grants(now)
+        .iter()
+        .map(|row| row.whom.address)
+        .collect();
     assert!(left.len() == MANY as usize - gone && left.is_subset(&listed));
 }

@@ -24,7 +24,7 @@ fn a_packet_opens_what_it_asks_for_and_time_closes_it() {
     assert_eq!(line.service.as_ref().unwrap().as_str(), "ssh");
     assert_eq!(
         (line.ttl, line.granted_to),
-        (Some(seconds(30)), Some(ip(HERE)))
+        (Some(seconds(30)), Some(ip(HERE).into()))
     );
     let rows = world.engine.grants(world.now);
     assert_eq!((rows.len(), rows[0].remaining), (1, seconds(30)));

@@ -13,8 +13,8 @@ use spad::capture::Datagram;
 use spad::clients::{ClientSecrets, Clients};
 use spad::clock::{BootTime, Now};
 use spad::config::{
-    Answer as Stranger, ClientConfig, ClientKey, Config, GrantLimits, Guard, Listen, ListenPort,
-    Log, OnStateError, Packets, Rate, ServiceDefinition,
+    Answer as Stranger, ClientConfig, ClientKey, Config, GrantLimits, Guard, Lengths, Listen,
+    ListenPort, Log, OnStateError, Packets, Rate, ServiceDefinition,
 };
 use spad::engine::{Effect, Engine, Judged};
 use spad::firewall::{Answer, Change, Element, FirewallRefusal, KernelElement, Step};
@@ -201,6 +201,7 @@ pub(crate) fn config() -> Config {
         log: Log {
             audit: "/dev/null".into(),
         },
+        lengths: Lengths::default(),
         clients: vec![
             client(
                 "desk",
@@ -224,6 +225,8 @@ pub(crate) fn client(name: &str, key: ClientKey, allow: &[&str]) -> ClientConfig
         pre_shared_key: false,
         allow: allow.iter().map(|name| name.parse().unwrap()).collect(),
         sources: Vec::new(),
+        ipv4_prefix: None,
+        ipv6_prefix: None,
         expires: None,
         enabled: true,
         max_ttl: None,
@@ -271,6 +274,7 @@ pub(crate) fn element(address: &str, service: &str) -> Element {
         service: service.parse().unwrap(),
         source_port: None,
         once: false,
+        prefix: None,
     }
 }
 

@@ -272,6 +272,7 @@ pub(crate) fn element(address: impl Into<IpAddr>, service: &str) -> Element {
         service: service.parse().unwrap(),
         source_port: None,
         once: false,
+        prefix: None,
     }
 }
 

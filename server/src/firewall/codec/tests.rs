@@ -1,6 +1,7 @@
 //! The messages as bytes: round trips, and whatever is no message.
 
 use super::*;
+use crate::config::Network;
 use crate::firewall::message::MAX_MESSAGE;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -19,11 +20,21 @@ fn element() -> impl Strategy<Value = Element> {
         any::<u128>().prop_map(|bits| IpAddr::V6(Ipv6Addr::from_bits(bits))),
     ];
     let rest = (service(), any::<u16>(), any::<bool>());
-    (address, rest).prop_map(|(address, (service, port, once))| Element {
-        address,
-        service,
-        source_port: NonZeroU16::new(port).filter(|_| !once),
-        once,
+    (address, rest, 0..=64_u8).prop_map(|(address, (service, port, once), length)| {
+        let alone = Element {
+            address,
+            service,
+            source_port: NonZeroU16::new(port).filter(|_| !once),
+            once,
+            prefix: None,
+        };
+        let network = Network::around(address, length).map(|network| Element {
+            address: network.address,
+            source_port: None,
+            prefix: Some(length),
+            ..alone
+        });
+        network.filter(Element::is_well_formed).unwrap_or(alone)
     })
 }
 
@@ -155,6 +166,7 @@ fn the_longest_messages_fit_into_one_datagram() {
         service: "tcp/22".parse().unwrap(),
         source_port: None,
         once: false,
+        prefix: None,
     };
     let remaining = Duration::from_secs(1);
     let held = KernelElement { element, remaining };
@@ -177,6 +189,7 @@ fn more_steps_than_a_change_may_have_are_refused() {
         service: "tcp/22".parse().unwrap(),
         source_port: None,
         once: false,
+        prefix: None,
     };
     let change = |count| {
         let steps = vec![Step::Remove { element }; count];

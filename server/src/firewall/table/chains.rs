@@ -10,12 +10,12 @@ use nftables::types::NfHook;
 use super::sets::SetName;
 use super::words::{
     Word, accept, add_to, arrived_at, came_from, counter, delete_from, drop, for_this_host,
-    from_hidden, goto, has_no_checksum, has_no_flow_label, has_whole_header, header_words, in_set,
-    is_ipv6, is_no_first_segment, is_reset, jump, port_unreachable, protocol, reset,
-    set_flow_label, state, udp_port,
+    from_hidden, goto, has_no_checksum, has_no_flow_label, has_whole_header, header_words,
+    in_network4, in_network6, in_set, is_ipv6, is_no_first_segment, is_reset, jump,
+    port_unreachable, protocol, reset, set_flow_label, state, udp_port,
 };
 use super::{Allowed, ChainOf};
-use crate::config::{AlwaysAllow, Answer};
+use crate::config::{AlwaysAllow, Answer, Lengths};
 
 /// Just before `mangle`: after connection tracking and reassembly, before NAT
 /// moves a packet and before any ordinary firewall.
@@ -35,11 +35,12 @@ pub(super) fn all(
     answer: Answer,
     knock: Option<NonZeroU16>,
     flow_labels: Option<u32>,
+    lengths: &Lengths,
 ) -> Vec<ChainOf> {
     let mut chains = vec![
         ordinary("strangers", strangers(answer)),
-        ordinary("trying", trying()),
-        ordinary("judge", judge()),
+        ordinary("trying", trying(lengths)),
+        ordinary("judge", judge(lengths)),
         base("guard", NfHook::Prerouting, PRIORITY, guard(allowed, knock)),
         base("second", NfHook::Input, LAST, second(allowed)),
         // Declared even where it is empty: a table loaded over another must not keep its rules.
@@ -97,7 +98,7 @@ fn strangers(answer: Answer) -> Vec<Rule> {
 
 /// Notices that a port on trial was reached through a grant: a connection that a
 /// grant let in went on after this host had answered it.
-fn trying() -> Vec<Rule> {
+fn trying(lengths: &Lengths) -> Vec<Rule> {
     let mut rules = Vec::new();
     for trying in [SetName::Trying4, SetName::Trying6] {
         rules.push(vec![
@@ -106,25 +107,38 @@ fn trying() -> Vec<Rule> {
             add_to(SetName::Reached),
         ]);
     }
-    for (trying, grants) in [
+    for (trying, grants, networks) in [
         (
             SetName::Trying4,
             [SetName::Grants4, SetName::Once4, SetName::Flow4],
+            networks4(lengths),
         ),
         (
             SetName::Trying6,
             [SetName::Grants6, SetName::Once6, SetName::Flow6],
+            networks6(lengths),
         ),
     ] {
-        for grant in grants {
-            rules.push(vec![state(&["new"]), in_set(grant), add_to(trying)]);
+        for grant in grants.map(in_set).into_iter().chain(networks) {
+            rules.push(vec![state(&["new"]), grant, add_to(trying)]);
         }
     }
     rules
 }
 
+/// The source lies in a network that was let in: one word for each length.
+fn networks4(lengths: &Lengths) -> Vec<Word> {
+    let four = lengths.four.iter();
+    four.map(|length| in_network4(*length)).collect()
+}
+
+fn networks6(lengths: &Lengths) -> Vec<Word> {
+    let six = lengths.six.iter();
+    six.map(|length| in_network6(*length)).collect()
+}
+
 /// Who may reach a hidden port.
-fn judge() -> Vec<Rule> {
+fn judge(lengths: &Lengths) -> Vec<Rule> {
     let mut rules = vec![
         vec![in_set(SetName::Trial), jump("trying")],
         // Never `related`: a helper of connection tracking would let strangers in.
@@ -138,12 +152,25 @@ fn judge() -> Vec<Rule> {
         // A stray segment must not use up a grant for one connection.
         vec![is_no_first_segment(), goto("strangers")],
     ];
-    for (grants, flow, once) in [
-        (SetName::Grants4, SetName::Flow4, SetName::Once4),
-        (SetName::Grants6, SetName::Flow6, SetName::Once6),
+    for (grants, networks, flow, once) in [
+        (
+            SetName::Grants4,
+            networks4(lengths),
+            SetName::Flow4,
+            SetName::Once4,
+        ),
+        (
+            SetName::Grants6,
+            networks6(lengths),
+            SetName::Flow6,
+            SetName::Once6,
+        ),
     ] {
         rules.push(vec![in_set(grants), accept()]);
         rules.push(vec![in_set(flow), accept()]);
+        for network in networks {
+            rules.push(vec![network, accept()]);
+        }
         // The hole moves to the 4-tuple, so that a first segment that was lost may come again.
         rules.push(vec![
             in_set(once),

@@ -9,6 +9,8 @@
 
 mod chains;
 
+pub(crate) mod marks;
+
 mod sets;
 
 mod words;
@@ -85,7 +87,13 @@ impl Table {
             (ListenPort::One(_), Answer::AsClosed) | (ListenPort::Any, _) => None,
         };
         Self {
-            chains: chains::all(&guard.always_allow, guard.answer, knock, flow_labels),
+            chains: chains::all(
+                &guard.always_allow,
+                guard.answer,
+                knock,
+                flow_labels,
+                &config.lengths,
+            ),
             hidden,
             before: Vec::new(),
         }
@@ -106,7 +114,7 @@ impl Table {
     pub fn transaction(&self, missing: &[SetName]) -> Value {
         let mut commands = vec![object(&NfCmd::Add(sets::table()))];
         for set in missing {
-            commands.push(object(&NfCmd::Add(set.declaration())));
+            commands.push(set.declaration());
         }
         for chain in &self.chains {
             commands.push(object(&NfCmd::Add(NfListObject::Chain(chain.schema()))));

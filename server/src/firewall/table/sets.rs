@@ -6,11 +6,12 @@
 
 use std::collections::HashSet;
 
-use nftables::schema::{NfListObject, Set, SetFlag, SetType, SetTypeValue, Table};
+use nftables::schema::{NfCmd, NfListObject, Set, SetFlag, SetTypeValue, Table};
 use nftables::types::NfFamily;
+use serde_json::{Value, json};
 
-use super::TABLE;
 use super::words::Field;
+use super::{TABLE, object};
 
 /// How many elements a set holds. A full set refuses; nothing is evicted.
 pub const SET_SIZE: u32 = 65_536;
@@ -41,6 +42,10 @@ pub enum SetName {
     Grants4,
     /// Grants to an IPv6 address.
     Grants6,
+    /// Grants to an IPv4 network, its length in the host bits of its first address.
+    Net4,
+    /// Grants to an IPv6 network, its length as a mark: [`super::marks`].
+    Net6,
     /// Grants that the first connection uses up, IPv4.
     Once4,
     /// Grants that the first connection uses up, IPv6.
@@ -61,12 +66,14 @@ pub enum SetName {
 
 impl SetName {
     /// Every set.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Hidden,
         Self::Trial,
         Self::Reached,
         Self::Grants4,
         Self::Grants6,
+        Self::Net4,
+        Self::Net6,
         Self::Once4,
         Self::Once6,
         Self::Flow4,
@@ -86,6 +93,8 @@ impl SetName {
             Self::Reached => "reached",
             Self::Grants4 => "grants4",
             Self::Grants6 => "grants6",
+            Self::Net4 => "net4",
+            Self::Net6 => "net6",
             Self::Once4 => "once4",
             Self::Once6 => "once6",
             Self::Flow4 => "flow4",
@@ -100,11 +109,12 @@ impl SetName {
     /// Whether its elements hold IPv4 addresses, IPv6 addresses, or none.
     #[must_use]
     pub(super) const fn fields(self) -> &'static [Field] {
-        use Field::{Port, Protocol, Source4, Source6, SourcePort};
+        use Field::{Mark, Port, Protocol, Source4, Source6, SourcePort};
         match self {
             Self::Hidden | Self::Trial | Self::Reached => &[Protocol, Port],
-            Self::Grants4 | Self::Once4 => &[Source4, Protocol, Port],
+            Self::Grants4 | Self::Net4 | Self::Once4 => &[Source4, Protocol, Port],
             Self::Grants6 | Self::Once6 => &[Source6, Protocol, Port],
+            Self::Net6 => &[Source6, Mark, Protocol, Port],
             Self::Flow4 | Self::Before4 | Self::Trying4 => &[Source4, SourcePort, Protocol, Port],
             Self::Flow6 | Self::Before6 | Self::Trying6 => &[Source6, SourcePort, Protocol, Port],
         }
@@ -115,7 +125,9 @@ impl SetName {
         match self {
             Self::Hidden | Self::Trial => None,
             Self::Reached => Some(86_400),
-            Self::Grants4 | Self::Grants6 | Self::Once4 | Self::Once6 => Some(30),
+            Self::Grants4 | Self::Grants6 | Self::Net4 | Self::Net6 | Self::Once4 | Self::Once6 => {
+                Some(30)
+            }
             Self::Flow4 | Self::Flow6 => Some(60),
             Self::Before4 | Self::Before6 | Self::Trying4 | Self::Trying6 => Some(30),
         }
@@ -129,6 +141,8 @@ impl SetName {
                 | Self::Trial
                 | Self::Grants4
                 | Self::Grants6
+                | Self::Net4
+                | Self::Net6
                 | Self::Before4
                 | Self::Before6
         )
@@ -140,6 +154,7 @@ impl SetName {
         let field = |field: &Field| match field {
             Field::Source4 => (7, 4),
             Field::Source6 => (8, 16),
+            Field::Mark => (10, 4),
             Field::Protocol => (12, 4),
             Field::Port | Field::SourcePort => (13, 4),
         };
@@ -158,21 +173,12 @@ impl SetName {
     }
 
     pub(super) fn schema(self) -> Set<'static> {
-        let types: Vec<SetType> = self
-            .fields()
-            .iter()
-            .map(|field| match field {
-                Field::Source4 => SetType::Ipv4Addr,
-                Field::Source6 => SetType::Ipv6Addr,
-                Field::Protocol => SetType::InetProto,
-                Field::Port | Field::SourcePort => SetType::InetService,
-            })
-            .collect();
         Set {
             family: NfFamily::INet,
             table: TABLE.into(),
             name: self.as_str().into(),
-            set_type: SetTypeValue::Concatenated(types.into()),
+            // Set by `declaration`, for the crate does not know all the words.
+            set_type: SetTypeValue::Concatenated(Vec::new().into()),
             // `dynamic` is not named: nft 1.0.6 does not know the word in JSON, and adds it by
             // itself where a rule of the same transaction asks for it. So a set that is there
             // already must not be declared again: it would differ.
@@ -183,21 +189,28 @@ impl SetName {
         }
     }
 
-    pub(super) fn declaration(self) -> NfListObject<'static> {
-        NfListObject::Set(Box::new(self.schema()))
+    pub(super) fn declaration(self) -> Value {
+        let set = NfListObject::Set(Box::new(self.schema()));
+        let mut command = object(&NfCmd::Add(set));
+        if let Some(types) = command.pointer_mut("/add/set/type") {
+            *types = json!(self.types());
+        }
+        command
+    }
+
+    /// nftables' words for the fields of a key.
+    fn types(self) -> Vec<&'static str> {
+        let word = |field: &Field| match field {
+            Field::Source4 => "ipv4_addr",
+            Field::Source6 => "ipv6_addr",
+            Field::Mark => "ether_type",
+            Field::Protocol => "inet_proto",
+            Field::Port | Field::SourcePort => "inet_service",
+        };
+        self.fields().iter().map(word).collect()
     }
 
     pub(super) fn text(self, elements: &[String]) -> String {
-        let types: Vec<&str> = self
-            .fields()
-            .iter()
-            .map(|field| match field {
-                Field::Source4 => "ipv4_addr",
-                Field::Source6 => "ipv6_addr",
-                Field::Protocol => "inet_proto",
-                Field::Port | Field::SourcePort => "inet_service",
-            })
-            .collect();
         let flags = if self.changed_by_rules() {
             "dynamic,timeout"
         } else {
@@ -214,7 +227,7 @@ impl SetName {
         format!(
             "\tset {} {{\n\t\ttype {}\n\t\tsize {SET_SIZE}\n\t\tflags {flags}\n{timeout}{elements}\t}}\n",
             self.as_str(),
-            types.join(" . "),
+            self.types().join(" . "),
         )
     }
 }

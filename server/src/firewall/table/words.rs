@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
 
 use nftables::expr::{
@@ -18,8 +18,8 @@ use nftables::stmt::{
 use nftables::types::RejectCode;
 use serde_json::{Value, json};
 
-use super::object;
 use super::sets::SetName;
+use super::{marks, object};
 use crate::config::Network;
 
 /// One statement of a rule.
@@ -52,6 +52,8 @@ impl Word {
 pub(super) enum Field {
     Source4,
     Source6,
+    /// Of which a mask leaves a network's length.
+    Mark,
     SourcePort,
     Protocol,
     Port,
@@ -62,6 +64,7 @@ impl Field {
         match self {
             Self::Source4 => "ip saddr",
             Self::Source6 => "ip6 saddr",
+            Self::Mark => "meta protocol",
             Self::SourcePort => "th sport",
             Self::Protocol => "meta l4proto",
             Self::Port => "th dport",
@@ -72,6 +75,7 @@ impl Field {
         match self {
             Self::Source4 => payload("ip", "saddr"),
             Self::Source6 => payload("ip6", "saddr"),
+            Self::Mark => meta(MetaKey::Protocol),
             Self::SourcePort => payload("th", "sport"),
             Self::Protocol => meta(MetaKey::L4proto),
             Self::Port => payload("th", "dport"),
@@ -118,6 +122,49 @@ pub(super) fn in_set(set: SetName) -> Word {
     let (left, text) = key(set.fields());
     let name = format!("@{}", set.as_str());
     let text = format!("{text} {name}");
+    Word::compare(left, Operator::EQ, string(&name), text)
+}
+
+/// The packet's source lies in an IPv4 network of this length that is an element of `net4`.
+pub(super) fn in_network4(length: u8) -> Word {
+    let (mask, text) = masked(Field::Source4, Ipv4Addr::BROADCAST.into(), length);
+    let number = Ipv4Addr::from_bits(u32::from(length)).to_string();
+    let text = format!("{text} | {number}");
+    let marked = BinaryOperation::OR(vec![mask, Expression::String(number.into())]);
+    let marked = Expression::BinaryOperation(Box::new(marked));
+    in_networks(SetName::Net4, vec![marked], text)
+}
+
+/// The packet's source lies in an IPv6 network of this length that is an element of `net6`.
+pub(super) fn in_network6(length: u8) -> Word {
+    let all = Ipv6Addr::from_bits(u128::MAX);
+    let (mask, text) = masked(Field::Source6, all.into(), length);
+    let mark = marks::mark(length);
+    let text = format!("{text} . {} & {mark:#06x}", Field::Mark.text());
+    let mark = Expression::Number(u32::from(mark));
+    let marked = BinaryOperation::AND(Field::Mark.expression(), mark);
+    let marked = Expression::BinaryOperation(Box::new(marked));
+    in_networks(SetName::Net6, vec![mask, marked], text)
+}
+
+/// The network of this length around the packet's source.
+fn masked(source: Field, all: IpAddr, length: u8) -> (Expression<'static>, String) {
+    // The configuration has no length that the family has not.
+    let mask = Network::around(all, length).map_or(all, |network| network.address);
+    let mask = mask.to_string();
+    let text = format!("{} & {mask}", source.text());
+    let mask = Expression::String(mask.into());
+    let masked = BinaryOperation::AND(source.expression(), mask);
+    (Expression::BinaryOperation(Box::new(masked)), text)
+}
+
+fn in_networks(set: SetName, network: Vec<Expression<'static>>, text: String) -> Word {
+    let rest = [Field::Protocol, Field::Port];
+    let all = network.into_iter().chain(rest.map(Field::expression));
+    let left = Expression::Named(NamedExpression::Concat(all.collect()));
+    let name = format!("@{}", set.as_str());
+    let (_, rest) = key(&rest);
+    let text = format!("{text} . {rest} {name}");
     Word::compare(left, Operator::EQ, string(&name), text)
 }
 

@@ -97,6 +97,7 @@ fn element(last: u8) -> Element {
         service: "tcp/22".parse().unwrap(),
         source_port: None,
         once: false,
+        prefix: None,
     }
 }
 
