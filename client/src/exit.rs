@@ -12,7 +12,7 @@ pub enum Exit {
     Usage = 2,
     /// Sent, and nothing there can be probed.
     NotProbed = 3,
-    /// Sent, and still closed.
+    /// Sent, and still closed; of `spa close`, still open.
     Closed = 4,
     /// Refused. Only an answering server could say so: not given yet.
     Refused = 5,

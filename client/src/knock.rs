@@ -1,9 +1,13 @@
 //! Keys, request, time and randomness → datagram. Pure.
 
+use std::num::NonZeroU16;
+
 use spa_keys::{
     ClientSecret, HeadKeys, KeyError, KeyId, PacketKeys, PreSharedKey, ServerPublic, SharedKey,
 };
-use spa_proto::{Addresses, Open, Randomness, Request, SealError, Services, Timestamp, seal};
+use spa_proto::{
+    Addresses, CommandName, Open, Randomness, Request, SealError, Services, Timestamp, seal,
+};
 
 /// The keys for one host: everything that packets to it have in common.
 pub struct Knocker {
@@ -55,16 +59,89 @@ impl Knocker {
     }
 }
 
-/// The request to open services. `ttl` in seconds, 0: as the policy says.
-#[must_use]
-pub const fn open(services: Services, ttl: u32, addresses: Addresses) -> Request {
-    Request::Open(Open {
-        once: false,
-        duration: ttl,
-        source_port: None,
-        addresses,
-        services,
-    })
+/// What is asked of a server, but for the addresses: each packet states those anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// Open these services; none: the policy's default ones.
+    Open {
+        /// Which.
+        services: Services,
+        /// For how many seconds; 0: as the policy says.
+        ttl: u32,
+        /// Which connections are let in.
+        admits: Admits,
+    },
+    /// Withdraw these services; none: all that this client has open.
+    Close {
+        /// Which.
+        services: Services,
+    },
+    /// Run a command that the server's configuration declares.
+    Run {
+        /// Its name.
+        command: CommandName,
+    },
+}
+
+/// Which connections a grant lets in. docs/protocol.md has one connection and a
+/// source port exclude each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Admits {
+    /// Any, until its time is over.
+    #[default]
+    All,
+    /// The first one only.
+    Once,
+    /// Those from this source port.
+    From(NonZeroU16),
+}
+
+impl Want {
+    /// The request, with these addresses stated.
+    #[must_use]
+    pub fn stating(&self, addresses: Addresses) -> Request {
+        match self.clone() {
+            Self::Open {
+                services,
+                ttl,
+                admits,
+            } => Request::Open(Open {
+                once: admits == Admits::Once,
+                duration: ttl,
+                source_port: match admits {
+                    Admits::From(port) => Some(port),
+                    Admits::All | Admits::Once => None,
+                },
+                addresses,
+                services,
+            }),
+            Self::Close { services } => Request::Close {
+                addresses,
+                services,
+            },
+            Self::Run { command } => Request::Run { command },
+        }
+    }
+
+    /// Whether each packet counts by itself, so that one more is one too many: a
+    /// second connection, or the command a second time.
+    #[must_use]
+    pub const fn is_counted(&self) -> bool {
+        matches!(
+            self,
+            Self::Run { .. }
+                | Self::Open {
+                    admits: Admits::Once,
+                    ..
+                }
+        )
+    }
+
+    /// Whether its request has room for addresses.
+    #[must_use]
+    pub const fn states_addresses(&self) -> bool {
+        matches!(self, Self::Open { .. } | Self::Close { .. })
+    }
 }
 
 /// [IO] Fresh randomness for one packet.

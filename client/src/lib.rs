@@ -22,9 +22,19 @@ pub mod schedule;
 
 pub mod probe;
 
+pub mod ask;
+
 pub mod open;
 
 pub mod knocking;
+
+pub mod close;
+
+pub mod run;
+
+pub mod dial;
+
+pub mod handover;
 
 pub mod outcome;
 

@@ -1,93 +1,26 @@
-//! [IO] The way of one request: look up, send, wait until it is open.
+//! [IO] The way of one request to open: send, wait until it is open.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use spa_proto::{Addresses, Service};
+use spa_proto::Service;
 
-use crate::clock;
-use crate::knock::Knocker;
-use crate::outcome::{Delivery, End, Outcome, State};
+use crate::ask::{Asking, Tell, Wish};
+use crate::knock::{Knocker, Want};
+use crate::outcome::{End, Outcome, State};
 use crate::probe::Watch;
-use crate::report;
-use crate::resolve::{Family, resolve};
 use crate::schedule::{Step, steps};
-use crate::send::{Round, Sent};
 use crate::target::Ask;
 
-/// What the command line says about every host.
-#[derive(Clone, Copy, Debug)]
-pub struct Wish {
-    /// For how many seconds; 0: as the policy says.
-    pub ttl: u32,
-    /// The addresses to state; none: this machine's own.
-    pub given: Addresses,
-    /// The families to use.
-    pub family: Family,
-    /// What to do after the first packet.
-    pub patience: Patience,
-}
+/// Where packets count, the second one comes no sooner: the first may only be slow.
+const PATIENT: Duration = Duration::from_secs(1);
 
-/// What to do after the first packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Patience {
-    /// Send nothing at all, say what would be sent.
-    Rehearse,
-    /// Do not wait.
-    None,
-    /// Wait until the services answer, at most so long.
-    Wait(Duration),
-}
-
-/// Asks one host. `tell` is given a line about every packet.
-pub fn open(
-    ask: &Ask<'_>,
-    knocker: &Knocker,
-    wish: &Wish,
-    tell: &(dyn Fn(&str) + Sync),
-) -> Outcome {
-    let mut outcome = Outcome {
-        host: ask.name.to_string(),
-        port: ask.host.port.get(),
-        end: End::Sent,
-        deliveries: Vec::new(),
-        services: Vec::new(),
-        elapsed: Duration::ZERO,
+/// Asks one host to open. `want` says what.
+pub fn open(ask: &Ask<'_>, knocker: &Knocker, want: &Want, wish: &Wish, tell: Tell<'_>) -> Outcome {
+    let mut asking = match Asking::start(ask, knocker, want, wish, tell) {
+        Ok(asking) => asking,
+        Err(ended) => return *ended,
     };
-    let servers = match resolve(&ask.host.address, ask.host.port, wish.family) {
-        Ok(servers) => servers,
-        Err(error) => {
-            outcome.end = End::NoRoute(error.to_string());
-            return outcome;
-        }
-    };
-    let round = Round {
-        knocker,
-        servers: &servers,
-        services: &ask.services,
-        ttl: wish.ttl,
-        given: wish.given,
-    };
-    let start = clock::monotonic();
-    let sent = match wish.patience {
-        Patience::Rehearse => round.rehearse(),
-        Patience::None | Patience::Wait(_) => round.send(),
-    };
-    let rehearsed = wish.patience == Patience::Rehearse;
-    note(&mut outcome, sent, if rehearsed { &|_| () } else { tell });
-    let reached = |outcome: &Outcome| -> Vec<SocketAddr> {
-        let reached = outcome.deliveries.iter().filter(|to| to.error.is_none());
-        reached.map(|to| to.server).collect()
-    };
-    if reached(&outcome).is_empty() {
-        outcome.end = End::NoRoute(report::no_route(&outcome.deliveries));
-        return outcome;
-    }
-    let Patience::Wait(timeout) = wish.patience else {
-        outcome.end = if rehearsed { End::Rehearsed } else { End::Sent };
-        return outcome;
-    };
-
     let probed = ask
         .watched
         .iter()
@@ -95,67 +28,52 @@ pub fn open(
         .filter(|s| Ask::can_be_probed(*s));
     let mut watch = Watch::new(probed);
     if watch.is_done() {
-        outcome.services = states(&ask.watched, &watch);
-        outcome.end = End::NotProbed;
-        return outcome;
+        asking.outcome.services = states(&ask.watched, &watch);
+        asking.outcome.end = End::NotProbed;
+        return asking.outcome;
     }
-    let since = || clock::monotonic().saturating_sub(start);
+    until_open(&mut asking, &mut watch, &ask.watched, None);
+    asking.outcome
+}
+
+/// Connects and sends again until every service answers or the time is over.
+/// Where there are no `servers`, those are tried that were sent to.
+pub(crate) fn until_open(
+    asking: &mut Asking<'_>,
+    watch: &mut Watch,
+    watched: &[Service],
+    servers: Option<&[SocketAddr]>,
+) {
+    let timeout = asking.timeout;
     for (at, step) in steps() {
         while !watch.is_done() {
-            let now = since();
+            let now = asking.since();
             if now >= at.min(timeout) {
                 break;
             }
-            watch.wait(at.min(timeout).saturating_sub(now), since);
+            let most = at.min(timeout).saturating_sub(now);
+            watch.wait(most, || asking.since());
         }
-        if watch.is_done() || since() >= timeout {
+        if watch.is_done() || asking.since() >= timeout {
             break;
         }
-        match step {
-            Step::Packet => note(&mut outcome, round.send(), tell),
-            Step::Probe => watch.probe(&reached(&outcome), since()),
+        match (step, servers) {
+            (Step::Packet, _) if asking.is_counted() && at < PATIENT => {}
+            (Step::Packet, _) => asking.send(),
+            (Step::Probe, Some(servers)) => watch.probe(servers, asking.since()),
+            (Step::Probe, None) => watch.probe(&asking.reached(), asking.since()),
         }
     }
-    outcome.elapsed = since();
-    outcome.services = states(&ask.watched, &watch);
-    outcome.end = if watch.is_done() {
+    asking.outcome.elapsed = asking.since();
+    asking.outcome.services = states(watched, watch);
+    asking.outcome.end = if watch.is_done() {
         End::Open
     } else {
         End::Closed
     };
-    outcome
 }
 
-/// Adds a round of packets to what is known of each address. An address that
-/// was reached once stays so: a later failure may be the way changing.
-fn note(outcome: &mut Outcome, sent: Vec<Sent>, tell: &(dyn Fn(&str) + Sync)) {
-    for sent in sent {
-        tell(&report::packet(&outcome.host, &sent));
-        let known = outcome
-            .deliveries
-            .iter_mut()
-            .find(|to| to.server == sent.server);
-        let error = sent.result.as_ref().err().map(ToString::to_string);
-        let packet = u32::from(error.is_none());
-        match known {
-            Some(known) => {
-                known.packets = known.packets.saturating_add(packet);
-                if error.is_none() {
-                    known.stated = sent.stated;
-                    known.error = None;
-                }
-            }
-            None => outcome.deliveries.push(Delivery {
-                server: sent.server,
-                stated: sent.stated,
-                packets: packet,
-                error,
-            }),
-        }
-    }
-}
-
-fn states(watched: &[Service], watch: &Watch) -> Vec<(Service, State)> {
+pub(crate) fn states(watched: &[Service], watch: &Watch) -> Vec<(Service, State)> {
     let state = |service: &Service| match watch.answered().get(service) {
         Some(answered) => State::Open(*answered),
         None if Ask::can_be_probed(*service) => State::Closed(

@@ -40,6 +40,12 @@ pub enum End {
     Open,
     /// Something does not answer.
     Closed,
+    /// Sent, and there is nothing that could tell what became of it.
+    Unanswered,
+    /// Asked to close, and nothing that can be probed answers any more.
+    Withdrawn,
+    /// Asked to close, and something still answers.
+    StillOpen,
 }
 
 /// The packets to one address.
@@ -72,9 +78,9 @@ impl Outcome {
     pub const fn exit(&self) -> Exit {
         match self.end {
             End::NoRoute(_) => Exit::Route,
-            End::Rehearsed | End::Sent | End::Open => Exit::Open,
-            End::NotProbed => Exit::NotProbed,
-            End::Closed => Exit::Closed,
+            End::Rehearsed | End::Sent | End::Open | End::Withdrawn => Exit::Open,
+            End::NotProbed | End::Unanswered => Exit::NotProbed,
+            End::Closed | End::StillOpen => Exit::Closed,
         }
     }
 }

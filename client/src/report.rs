@@ -68,10 +68,23 @@ pub fn text(outcome: &Outcome) -> String {
             addresses(outcome),
             unprobed(outcome),
         ),
-        End::Open => format!("{host}: {}", services(outcome)),
-        End::Closed => format!("{host}: {}\n{}", services(outcome), advice(outcome)),
+        End::Open => format!("{host}: {}", services(outcome, OPENING)),
+        End::Closed => format!(
+            "{host}: {}\n{}",
+            services(outcome, OPENING),
+            advice(outcome)
+        ),
+        End::Unanswered => format!(
+            "{host}: sent to {}; nothing answers, the audit file on the server says what became of it",
+            addresses(outcome)
+        ),
+        End::Withdrawn => format!("{host}: {}", services(outcome, CLOSING)),
+        End::StillOpen => format!("{host}: {}\n{STILL_OPEN}", services(outcome, CLOSING)),
     }
 }
+
+/// Why a service may answer after a close.
+const STILL_OPEN: &str = "  another client at this address may hold it open, or nothing hides it; `spad grants` on the server says who\n  or the server did not take the packet: its audit file (/var/log/spad/audit.jsonl) says why";
 
 fn reached(outcome: &Outcome) -> impl Iterator<Item = &Delivery> {
     outcome.deliveries.iter().filter(|to| to.error.is_none())
@@ -102,13 +115,18 @@ fn unprobed(outcome: &Outcome) -> String {
     }
 }
 
-fn services(outcome: &Outcome) -> String {
+/// What an open and a closed service are called, by what was asked for.
+type Words = (&'static str, &'static str);
+const OPENING: Words = ("open", "still closed");
+const CLOSING: Words = ("still open", "closed");
+
+fn services(outcome: &Outcome, (open, closed): Words) -> String {
     let mut parts = Vec::new();
     for (service, state) in &outcome.services {
         parts.push(match state {
             State::Open(answered) => {
                 let after = span(answered.after);
-                format!("{service} open after {after} ({})", answered.address)
+                format!("{service} {open} after {after} ({})", answered.address)
             }
             State::Closed(met) => {
                 let met: Vec<_> = met
@@ -116,7 +134,7 @@ fn services(outcome: &Outcome) -> String {
                     .map(|(address, met)| format!("{address}: {}", met_text(*met)))
                     .collect();
                 let after = span(outcome.elapsed);
-                format!("{service} still closed after {after} ({})", met.join(", "))
+                format!("{service} {closed} after {after} ({})", met.join(", "))
             }
             State::NotProbed => format!("{service} asked for, cannot be probed"),
         });
@@ -160,10 +178,12 @@ pub fn json(outcome: &Outcome) -> Value {
     let (result, error) = match &outcome.end {
         End::NoRoute(why) => ("no_route", Some(why)),
         End::Rehearsed => ("dry_run", None),
-        End::Sent => ("sent", None),
+        End::Sent | End::Unanswered => ("sent", None),
         End::NotProbed => ("not_probed", None),
         End::Open => ("open", None),
         End::Closed => ("closed", None),
+        End::Withdrawn => ("withdrawn", None),
+        End::StillOpen => ("still_open", None),
     };
     let deliveries: Vec<_> = outcome.deliveries.iter().map(delivery_json).collect();
     let services: Vec<_> = outcome

@@ -4,10 +4,10 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-use spa_proto::{Addresses, Services};
+use spa_proto::Addresses;
 
 use crate::clock;
-use crate::knock::{self, Knocker};
+use crate::knock::{self, Knocker, Want};
 use crate::stated::Own;
 
 /// What the packets of one run have in common.
@@ -17,9 +17,7 @@ pub struct Round<'a> {
     /// Where to.
     pub servers: &'a [SocketAddr],
     /// What is asked for.
-    pub services: &'a Services,
-    /// For how many seconds; 0: as the policy says.
-    pub ttl: u32,
+    pub want: &'a Want,
     /// The command line's addresses; none: this machine's own, where global.
     pub given: Addresses,
 }
@@ -59,7 +57,7 @@ impl Round<'_> {
                 server,
                 stated,
                 result: socket.map_err(SendError::from).and_then(|socket| {
-                    let request = knock::open(self.services.clone(), self.ttl, stated);
+                    let request = self.want.stating(stated);
                     let datagram =
                         self.knocker
                             .datagram(&request, clock::wall(), &knock::randomness()?)?;
@@ -98,6 +96,9 @@ impl Round<'_> {
         routes
             .into_iter()
             .map(|(server, route)| match route {
+                Ok((socket, _)) if !self.want.states_addresses() => {
+                    (server, Addresses::NONE, Ok(socket))
+                }
                 Ok((socket, source)) if self.given.is_empty() => {
                     (server, own.stated_from(source), Ok(socket))
                 }
@@ -109,7 +110,7 @@ impl Round<'_> {
 }
 
 /// A socket connected to the server, and the address it is connected from.
-fn route(server: SocketAddr) -> io::Result<(UdpSocket, IpAddr)> {
+pub(crate) fn route(server: SocketAddr) -> io::Result<(UdpSocket, IpAddr)> {
     let any = match server {
         SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
         SocketAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),

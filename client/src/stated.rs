@@ -61,6 +61,12 @@ impl Own {
         }
     }
 
+    /// All of them.
+    #[must_use]
+    pub fn all(self) -> Addresses {
+        Addresses::new(self.v4, self.v6).unwrap_or_default()
+    }
+
     /// What a packet that leaves from `source` states: its own address, and the
     /// other family's where it is known.
     ///
@@ -78,6 +84,19 @@ impl Own {
         };
         Addresses::new(v4, v6).unwrap_or_default()
     }
+}
+
+/// The addresses of these sources, where every one is global: then this machine is
+/// seen under its own addresses, and its own ports.
+#[must_use]
+pub fn unchanged(sources: &[IpAddr]) -> Option<Addresses> {
+    let mut own = Own::default();
+    sources.iter().for_each(|source| own.note(*source));
+    let stated = own.all();
+    let all_stated = sources
+        .iter()
+        .all(|source| stated.iter().any(|known| known == *source));
+    (all_stated && !stated.is_empty()).then_some(stated)
 }
 
 /// Why addresses of the command line cannot be stated.
@@ -189,6 +208,20 @@ mod tests {
         let own = own(&["192.168.1.7", "2001:db8::5"]);
         assert!(stated(own, "192.168.1.7").is_empty());
         assert_eq!(stated(own, "2001:db8::5"), [ip("2001:db8::5")]);
+    }
+
+    #[test]
+    fn one_source_behind_nat_or_two_of_a_family_and_no_port_is_known() {
+        let sources = |texts: &[&str]| texts.iter().map(|text| ip(text)).collect::<Vec<_>>();
+        let unchanged = |texts: &[&str]| {
+            let stated = unchanged(&sources(texts))?;
+            Some(stated.iter().collect::<Vec<_>>())
+        };
+        let both = ["203.0.113.5", "2001:db8::5"];
+        assert_eq!(unchanged(&both), Some(sources(&both)));
+        assert_eq!(unchanged(&["192.168.1.7", "2001:db8::5"]), None);
+        assert_eq!(unchanged(&["203.0.113.5", "203.0.113.6"]), None);
+        assert_eq!(unchanged(&[]), None);
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub struct Ask<'c> {
     pub host: &'c Host,
     /// The services to ask for; none: the server's policy decides.
     pub services: Services,
+    /// Whether the command line named them, and not the configuration.
+    pub is_named: bool,
     /// The ports to wait for, as far as this machine knows any.
     pub watched: Vec<Service>,
 }
@@ -71,9 +73,9 @@ pub fn asks<'c>(config: &'c Config, targets: &[String]) -> Result<Vec<Ask<'c>>, 
         }
     }
     let mut asks = Vec::new();
-    for (name, host, services, _) in named {
+    for (name, host, services, is_named) in named {
         match Services::from_iter(services) {
-            Ok(services) => asks.push(Ask::new(name, host, services)),
+            Ok(services) => asks.push(Ask::new(name, host, services, is_named)),
             Err(error) => errors.push(TargetError::TooMany(name.clone(), error)),
         }
     }
@@ -87,7 +89,7 @@ pub fn asks<'c>(config: &'c Config, targets: &[String]) -> Result<Vec<Ask<'c>>, 
 impl<'c> Ask<'c> {
     /// Where nothing in particular is asked for, all that the configuration
     /// knows of this host is waited for.
-    fn new(name: &'c HostName, host: &'c Host, services: Services) -> Self {
+    fn new(name: &'c HostName, host: &'c Host, services: Services, is_named: bool) -> Self {
         let watched = if services.is_empty() {
             host.known_ports()
         } else {
@@ -97,6 +99,7 @@ impl<'c> Ask<'c> {
             name,
             host,
             services,
+            is_named,
             watched,
         }
     }

@@ -1,6 +1,7 @@
 //! The grammar of the command line. Words that may be secrets by mistake are
 //! taken as plain text and checked later, so that no message repeats them.
 
+use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,7 +23,7 @@ use crate::span;
     version,
     arg_required_else_help = true,
     subcommand_required = true,
-    after_help = "Example:\n  spa key new\n  spa gw            open gw's default services and wait until they answer\n  spa open gw:ssh   open one service\n\nExit codes: 0 open (or sent, with --no-wait), 2 usage, 3 sent and nothing there\ncan be probed, 4 sent and still closed, 5 refused, 6 local configuration or key,\n7 name or route."
+    after_help = "Example:\n  spa key new\n  spa gw            open gw's default services and wait until they answer\n  spa open gw:ssh   open one service\n\nExit codes: 0 open (or sent, with --no-wait), 2 usage, 3 sent and nothing there\ncan be probed, 4 sent and still closed (close: still open), 5 refused, 6 local\nconfiguration or key, 7 name or route."
 )]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -73,6 +74,16 @@ impl Common {
 pub(super) enum Command {
     /// Open services and wait until they answer
     Open(Deferred<OpenOptions>),
+    /// Withdraw what this machine has open, now
+    Close(Deferred<CloseOptions>),
+    /// Open, then start ssh
+    Ssh(Deferred<SshOptions>),
+    /// Knock and connect, for ssh's ProxyCommand
+    Proxy(Deferred<ProxyOptions>),
+    /// Open, then run a command here
+    Exec(Deferred<ExecOptions>),
+    /// Ask a host to run a command that its configuration declares
+    Run(Deferred<RunOptions>),
     /// Write the datagram to stdout and send nothing
     Packet(Deferred<PacketOptions>),
     /// Knock at ports, as knock(1) does: plain port knocking, without a secret
@@ -122,29 +133,48 @@ pub(super) struct RequestOptions {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  spa open gw\n  spa open gw:ssh web:tcp/443 --ttl 60s\n  spa open gw --for 203.0.113.5 --no-wait\n\nWaiting means connecting to TCP ports and closing at once, which services may log.\nUDP ports cannot be probed.\n\"open\" may also be an earlier grant to this address that still runs."
+    after_help = "Examples:\n  spa open gw\n  spa open gw:ssh web:tcp/443 --ttl 60s\n  spa open gw --for 203.0.113.5 --no-wait\n  spa open gw:ssh --once\n\nWaiting means connecting to TCP ports and closing at once, which services may log.\nUDP ports cannot be probed.\n\"open\" may also be an earlier grant to this address that still runs."
 )]
 pub(super) struct OpenOptions {
     #[command(flatten)]
     pub(super) request: RequestOptions,
+    /// Let in one connection only; implies --no-wait, as a probe would use it up
+    #[arg(long, conflicts_with = "timeout")]
+    pub(super) once: bool,
     /// Do not wait for the services to answer
     #[arg(long, conflicts_with = "timeout")]
     pub(super) no_wait: bool,
     /// How long to wait for an answer
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = span::parse_wait)]
     pub(super) timeout: Duration,
+    #[command(flatten)]
+    pub(super) families: Families,
+    /// Say what would be sent, send nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+// Which of a host's addresses are used.
+#[derive(Debug, Args)]
+pub(super) struct Families {
     /// IPv4 only
     #[arg(short = '4', conflicts_with = "ipv6")]
     ipv4: bool,
     /// IPv6 only
     #[arg(short = '6')]
     ipv6: bool,
-    /// Say what would be sent, send nothing
-    #[arg(long)]
-    pub(super) dry_run: bool,
 }
 
-impl OpenOptions {
+impl Families {
+    /// The option that says the same.
+    pub(super) const fn option(&self) -> Option<&'static str> {
+        match (self.ipv4, self.ipv6) {
+            (true, _) => Some("-4"),
+            (_, true) => Some("-6"),
+            _ => None,
+        }
+    }
+
     pub(super) fn family(&self) -> Family {
         match (self.ipv4, self.ipv6) {
             (true, false) => Family::V4,
@@ -152,6 +182,130 @@ impl OpenOptions {
             _ => Family::Any,
         }
     }
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  spa close gw\n  spa close gw:ssh --no-wait\n\nConnections that stand go on. Packets that open and were sent before are refused from now\non. Waiting means connecting to TCP ports, until they refuse; exit 4 says that one still answers."
+)]
+pub(super) struct CloseOptions {
+    /// Hosts, each with the services to close; without: all that this machine has open there
+    #[arg(value_name = "HOST[:SERVICE]", required = true)]
+    pub(super) targets: Vec<String>,
+    /// Close for this address, once IPv4 and once IPv6 [default: the address this machine is seen under]
+    #[arg(long = "for", value_name = "ADDR")]
+    pub(super) addresses: Vec<IpAddr>,
+    /// Do not wait for the services to be closed
+    #[arg(long, conflicts_with = "timeout")]
+    pub(super) no_wait: bool,
+    /// How long to wait until nothing answers
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = span::parse_wait)]
+    pub(super) timeout: Duration,
+    #[command(flatten)]
+    pub(super) families: Families,
+    /// Say what would be sent, send nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+// How a connection is asked for and made.
+#[derive(Debug, Args)]
+pub(super) struct DialOptions {
+    /// Ask for this one connection only; without, and without NAT, for its source port only
+    #[arg(long)]
+    pub(super) once: bool,
+    /// How long new connections are let in, such as 60s; the server may cut it [default: as the server says]
+    #[arg(long, value_name = "TIME", value_parser = span::parse_seconds)]
+    pub(super) ttl: Option<u32>,
+    /// Open for this address, once IPv4 and once IPv6 [default: the address this machine is seen under]
+    #[arg(long = "for", value_name = "ADDR")]
+    pub(super) addresses: Vec<IpAddr>,
+    /// How long to try
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = span::parse_wait)]
+    pub(super) timeout: Duration,
+    #[command(flatten)]
+    pub(super) families: Families,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example, in ~/.ssh/config:\n  Host gw\n      ProxyCommand spa proxy %n %h %p\n      ProxyUseFdpass yes\n\nThe connected socket is passed where stdout is a socket, as ProxyUseFdpass has it; bytes are\nrelayed where it is not. %h may be the host's name here: then its configured address is used."
+)]
+pub(super) struct ProxyOptions {
+    /// The host to knock at, as configured here
+    pub(super) host: String,
+    /// Where to connect to
+    #[arg(value_name = "ADDRESS")]
+    pub(super) address: String,
+    /// The TCP port to connect to
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) port: u16,
+    /// Relay bytes though stdout is a socket
+    #[arg(long)]
+    pub(super) relay: bool,
+    #[command(flatten)]
+    pub(super) dial: DialOptions,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  spa ssh gw\n  spa ssh --once root@gw -p 2222 uptime\n\nOptions of spa stand before the host; what follows it is ssh's."
+)]
+pub(super) struct SshOptions {
+    #[command(flatten)]
+    pub(super) dial: DialOptions,
+    /// The host, as configured here and as ssh shall call it
+    #[arg(value_name = "[USER@]HOST")]
+    pub(super) host: String,
+    /// What else ssh is given
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(super) args: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  spa exec gw:ssh -- rsync -a /srv/ gw:/srv/\n\nThe command runs once the services answer, or were asked for and cannot be probed. The exit\ncode is then the command's."
+)]
+pub(super) struct ExecOptions {
+    /// The host, with the services asked for
+    #[arg(value_name = "HOST[:SERVICE]")]
+    pub(super) target: String,
+    /// The command and its arguments
+    #[arg(
+        value_name = "CMD",
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        required = true
+    )]
+    pub(super) command: Vec<OsString>,
+    /// How long new connections are let in, such as 60s; the server may cut it [default: as the server says]
+    #[arg(long, value_name = "TIME", value_parser = span::parse_seconds)]
+    pub(super) ttl: Option<u32>,
+    /// Open for this address, once IPv4 and once IPv6 [default: the address this machine is seen under]
+    #[arg(long = "for", value_name = "ADDR")]
+    pub(super) addresses: Vec<IpAddr>,
+    /// How long to wait for an answer
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = span::parse_wait)]
+    pub(super) timeout: Duration,
+    #[command(flatten)]
+    pub(super) families: Families,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  spa run gw backup\n\nNothing answers a packet: the exit code is 3, sent. The server's audit file tells what\nbecame of the command."
+)]
+pub(super) struct RunOptions {
+    /// The host
+    pub(super) host: String,
+    /// The command's name in the server's configuration
+    #[arg(value_name = "COMMAND")]
+    pub(super) name: String,
+    #[command(flatten)]
+    pub(super) families: Families,
+    /// Say what would be sent, send nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
 }
 
 #[derive(Debug, Args)]

@@ -96,6 +96,11 @@ mod tests {
             "spa --json key show",
             "spa help open",
             "spa open open",
+            "spa close gw",
+            "spa ssh gw -p 22",
+            "spa proxy gw gw 22",
+            "spa exec gw -- true",
+            "spa run gw backup",
         ] {
             assert_eq!(rewritten(words), words);
         }

@@ -7,10 +7,11 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 
+use super::args::Families;
 use super::say::{Failure, Say};
 use crate::exit::Exit;
 use crate::knocking::Knock;
-use crate::resolve::{Family, resolve};
+use crate::resolve::resolve;
 
 #[derive(Debug, Args)]
 #[command(
@@ -28,20 +29,12 @@ pub(super) struct KnockOptions {
     /// Milliseconds to wait after each knock
     #[arg(short, long, value_name = "MS", default_value_t = 0)]
     delay: u32,
-    /// IPv4 only
-    #[arg(short = '4', conflicts_with = "ipv6")]
-    ipv4: bool,
-    /// IPv6 only
-    #[arg(short = '6')]
-    ipv6: bool,
+    #[command(flatten)]
+    families: Families,
 }
 
 pub(super) fn run(options: &KnockOptions, say: &Say) -> Result<Exit, Failure> {
-    let family = match (options.ipv4, options.ipv6) {
-        (true, false) => Family::V4,
-        (false, true) => Family::V6,
-        _ => Family::Any,
-    };
+    let family = options.families.family();
     // All knocks at one address: the server counts them by their source's.
     let servers = resolve(&options.host, NonZeroU16::MIN, family).map_err(Failure::route)?;
     let Some(server) = servers.first().map(std::net::SocketAddr::ip) else {

@@ -20,10 +20,10 @@ the services answer; or the packets were sent, with \-\-no\-wait
 the command line makes no sense
 .TP
 3
-sent, and nothing there can be probed (UDP, or no port is known)
+sent, and nothing there can be probed (UDP, or no port is known, or a command)
 .TP
 4
-sent, still closed
+sent, still closed; of close: still open
 .TP
 5
 refused; only a server that answers could say so, and none does yet

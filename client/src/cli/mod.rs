@@ -2,8 +2,11 @@
 //! stdout, everything else to stderr; secrets go nowhere.
 
 mod args;
+mod asking;
+mod close;
 mod completions;
 mod deferred;
+mod exec;
 mod first_word;
 mod hosts;
 mod key;
@@ -11,7 +14,10 @@ mod knock;
 mod man;
 mod open;
 mod packet;
+mod proxy;
+mod run;
 mod say;
+mod ssh;
 
 use std::process::ExitCode;
 
@@ -49,6 +55,11 @@ fn run(arguments: Arguments, say: &Say) -> Result<Exit, Failure> {
     let directory = || arguments.common.directory();
     match arguments.command {
         Command::Open(options) => open::run(&options, &directory()?, say),
+        Command::Close(options) => close::run(&options, &directory()?, say),
+        Command::Ssh(options) => ssh::run(&options, &directory()?),
+        Command::Proxy(options) => proxy::run(&options, &directory()?, say),
+        Command::Exec(options) => exec::run(&options, &directory()?, say),
+        Command::Run(options) => run::run(&options, &directory()?, say),
         Command::Packet(options) => packet::run(&options, &directory()?, say),
         Command::Knock(options) => knock::run(&options, say),
         Command::Key(KeyCommand::New) => key::new(&directory()?, say),

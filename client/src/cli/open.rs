@@ -1,100 +1,45 @@
-//! `spa open`: everything local is checked first, for every host; then all hosts
-//! are asked at once.
+//! `spa open`.
 
 use std::path::Path;
-use std::thread;
 
-use serde_json::json;
-
-use super::args::{OpenOptions, RequestOptions};
+use super::args::OpenOptions;
+use super::asking::{all, checked, with_keys};
 use super::say::{Failure, Say};
-use crate::config::{Config, file};
+use crate::ask::{Patience, Wish};
+use crate::config::file;
 use crate::exit::Exit;
-use crate::identity;
-use crate::knock::Knocker;
-use crate::open::{Patience, Wish, open};
-use crate::outcome::{End, Outcome};
-use crate::report;
+use crate::knock::{Admits, Want};
+use crate::open::open;
 use crate::stated;
-use crate::target::{Ask, asks};
 
 pub(super) fn run(options: &OpenOptions, directory: &Path, say: &Say) -> Result<Exit, Failure> {
     let given = stated::given(&options.request.addresses).map_err(Failure::usage)?;
     let config = file::load(directory).map_err(Failure::local)?;
-    let asks = checked(&config, &options.request)?;
+    let asks = checked(&config, &options.request.targets)?;
     let asks = with_keys(directory, asks)?;
     let wish = Wish {
-        ttl: options.request.ttl.unwrap_or(0),
         given,
-        family: options.family(),
-        patience: match (options.dry_run, options.no_wait) {
+        family: options.families.family(),
+        patience: match (options.dry_run, options.no_wait || options.once) {
             (true, _) => Patience::Rehearse,
             (false, true) => Patience::None,
             (false, false) => Patience::Wait(options.timeout),
         },
     };
+    let ttl = options.request.ttl.unwrap_or(0);
+    let admits = if options.once {
+        Admits::Once
+    } else {
+        Admits::All
+    };
     let tell = |line: &str| say.detail(line);
-    let one = |(ask, knocker): &(Ask<'_>, Knocker)| {
-        let outcome = open(ask, knocker, &wish, &tell);
-        announce(&outcome, say);
-        outcome
-    };
-    let outcomes: Vec<Outcome> = match asks.as_slice() {
-        [alone] => vec![one(alone)],
-        several => thread::scope(|scope| {
-            let running: Vec<_> = several
-                .iter()
-                .map(|ask| scope.spawn(move || one(ask)))
-                .collect();
-            let ended = running.into_iter().filter_map(|thread| thread.join().ok());
-            ended.collect()
-        }),
-    };
-    // A thread that ended without an outcome must not look like success.
-    if outcomes.len() != asks.len() {
-        return Err(Failure::local(
-            "a part of this program failed; please report it",
-        ));
-    }
-    let exit = Exit::worst(outcomes.iter().map(Outcome::exit));
-    say.object(|| {
-        let hosts: Vec<_> = outcomes.iter().map(report::json).collect();
-        json!({ "exit": exit.code(), "hosts": hosts })
-    });
-    Ok(exit)
-}
-
-/// What a person is told of one host: a rehearsal is a result, the rest are news.
-fn announce(outcome: &Outcome, say: &Say) {
-    let text = report::text(outcome);
-    match outcome.end {
-        End::Rehearsed => say.text(&text),
-        _ => say.note(&text),
-    }
-}
-
-/// What is asked of whom.
-pub(super) fn checked<'c>(
-    config: &'c Config,
-    options: &RequestOptions,
-) -> Result<Vec<Ask<'c>>, Failure> {
-    asks(config, &options.targets).map_err(|errors| {
-        let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
-        Failure::local(lines.join("\nspa: "))
+    all(&asks, say, |ask, knocker| {
+        let services = ask.services.clone();
+        let want = Want::Open {
+            services,
+            ttl,
+            admits,
+        };
+        open(ask, knocker, &want, &wish, &tell)
     })
-}
-
-/// The keys for each: where one is missing, nothing is sent to any.
-pub(super) fn with_keys<'c>(
-    directory: &Path,
-    asks: Vec<Ask<'c>>,
-) -> Result<Vec<(Ask<'c>, Knocker)>, Failure> {
-    asks.into_iter()
-        .map(|ask| {
-            let knocker = identity::knocker(directory, ask.host);
-            let knocker =
-                knocker.map_err(|error| Failure::local(format!("{}: {error}", ask.name)))?;
-            Ok((ask, knocker))
-        })
-        .collect()
 }

@@ -7,12 +7,12 @@ use std::path::Path;
 use serde_json::json;
 
 use super::args::PacketOptions;
-use super::open::{checked, with_keys};
+use super::asking::{checked, with_keys};
 use super::say::{Failure, Say, stdout};
 use crate::clock;
 use crate::config::file;
 use crate::exit::Exit;
-use crate::knock;
+use crate::knock::{self, Admits, Want};
 use crate::stated;
 
 pub(super) fn run(options: &PacketOptions, directory: &Path, say: &Say) -> Result<Exit, Failure> {
@@ -24,13 +24,18 @@ pub(super) fn run(options: &PacketOptions, directory: &Path, say: &Say) -> Resul
         ));
     }
     let config = file::load(directory).map_err(Failure::local)?;
-    let asks = checked(&config, &options.request)?;
+    let asks = checked(&config, &options.request.targets)?;
     if asks.len() > 1 {
         return Err(Failure::usage("one packet is for one host; name one"));
     }
     for (ask, knocker) in with_keys(directory, asks)? {
         let ttl = options.request.ttl.unwrap_or(0);
-        let request = knock::open(ask.services.clone(), ttl, given);
+        let want = Want::Open {
+            services: ask.services.clone(),
+            ttl,
+            admits: Admits::All,
+        };
+        let request = want.stating(given);
         let randomness = knock::randomness().map_err(Failure::local)?;
         let datagram = knocker
             .datagram(&request, clock::wall(), &randomness)

@@ -1,9 +1,11 @@
 //! The real `spa` over loopback, in directories of its own.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod closing;
 mod common;
 mod hosts;
 mod local;
 mod opening;
 mod packets;
+mod running;
 mod secrets;

@@ -5,6 +5,8 @@ use std::net::{TcpListener, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
+use spa_proto::Request;
+
 use crate::common::{Client, closed_port};
 
 #[test]
@@ -132,6 +134,22 @@ fn no_wait_does_not_wait_and_does_not_claim_to_be_open() {
         (0, "gw: sent to 127.0.0.1, did not wait\n")
     );
     assert_eq!(client.received().len(), 1);
+}
+
+#[test]
+fn one_connection_is_asked_for_without_a_probe_and_at_one_address() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let client = Client::with_host(&format!("default = \"tcp/{port}\""));
+    let run = client.spa(["open", "gw", "--once"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    let packets = client.received();
+    assert_eq!(packets.len(), 1);
+    assert!(matches!(client.opened(&packets[0]).request(), Request::Open(open) if open.once));
+    listener.set_nonblocking(true).unwrap();
+    assert!(listener.accept().is_err(), "a probe would use it up");
+    let run = client.spa(["open", "gw", "--once", "--timeout", "1s"]);
+    assert_eq!(run.code, 2, "{run:?}");
 }
 
 #[test]

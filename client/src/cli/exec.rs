@@ -1,0 +1,47 @@
+//! `spa exec`: opens, then becomes the command.
+
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use super::args::ExecOptions;
+use super::asking::{all, checked, with_keys};
+use super::say::{Failure, Say};
+use crate::ask::{Patience, Wish};
+use crate::config::file;
+use crate::exit::Exit;
+use crate::knock::{Admits, Want};
+use crate::open::open;
+use crate::stated;
+
+pub(super) fn run(options: &ExecOptions, directory: &Path, say: &Say) -> Result<Exit, Failure> {
+    let given = stated::given(&options.addresses).map_err(Failure::usage)?;
+    let config = file::load(directory).map_err(Failure::local)?;
+    let asks = checked(&config, std::slice::from_ref(&options.target))?;
+    let asks = with_keys(directory, asks)?;
+    let wish = Wish {
+        given,
+        family: options.families.family(),
+        patience: Patience::Wait(options.timeout),
+    };
+    let tell = |line: &str| say.detail(line);
+    let exit = all(&asks, say, |ask, knocker| {
+        let want = Want::Open {
+            services: ask.services.clone(),
+            ttl: options.ttl.unwrap_or(0),
+            admits: Admits::All,
+        };
+        open(ask, knocker, &want, &wish, &tell)
+    })?;
+    if !matches!(exit, Exit::Open | Exit::NotProbed) {
+        return Ok(exit);
+    }
+    let Some((program, arguments)) = options.command.split_first() else {
+        return Err(Failure::usage("name the command to run after `--`"));
+    };
+    let error = Command::new(program).args(arguments).exec();
+    let program = program.display();
+    Err(Failure::local(format!(
+        "`{program}` cannot be started ({error})"
+    )))
+}

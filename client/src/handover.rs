@@ -1,0 +1,73 @@
+//! [IO] A connection → whoever started this program: the socket itself, as ssh's
+//! ProxyUseFdpass takes it, or its bytes both ways.
+
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::thread;
+
+use rustix::io::{dup, ioctl_fionbio};
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg, sockopt,
+};
+use rustix::stdio::dup2_stdout;
+
+/// Whether stdout is a socket through which another one can be passed. ssh makes
+/// it one for ProxyUseFdpass, and a pipe otherwise.
+#[must_use]
+pub fn is_wanted() -> bool {
+    sockopt::socket_domain(io::stdout()).is_ok_and(|family| family == AddressFamily::UNIX)
+}
+
+/// Passes the socket itself.
+///
+/// # Errors
+/// Whoever waits for it is gone.
+pub fn pass(socket: &OwnedFd) -> io::Result<()> {
+    // The other side expects what it would have made itself.
+    ioctl_fionbio(socket, false)?;
+    let passed = [socket.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut message = SendAncillaryBuffer::new(&mut space);
+    message.push(SendAncillaryMessage::ScmRights(&passed));
+    // A message needs a byte to travel with.
+    let byte = [IoSlice::new(&[0])];
+    sendmsg(io::stdout(), &byte, &mut message, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// Carries bytes from stdin to the socket and from the socket to stdout, until
+/// both sides have ended. One side's end is told to the other at once.
+///
+/// # Errors
+/// One of them is gone.
+pub fn relay(socket: OwnedFd) -> io::Result<()> {
+    ioctl_fionbio(&socket, false)?;
+    let socket = TcpStream::from(socket);
+    socket.set_nodelay(true)?;
+    let mut stdin = File::from(dup(io::stdin())?);
+    let mut up = socket.try_clone()?;
+    let upwards = thread::spawn(move || {
+        // Where this side is gone, nothing more will come, and that is its end.
+        let carried = io::copy(&mut stdin, &mut up);
+        let _ = up.shutdown(Shutdown::Write);
+        carried
+    });
+    let mut down = socket.try_clone()?;
+    let mut stdout = File::from(dup(io::stdout())?);
+    let carried = io::copy(&mut down, &mut stdout);
+    // Its reader sees the end only when the last descriptor is closed.
+    drop(stdout);
+    dup2_stdout(File::open("/dev/null")?)?;
+    if carried.is_err() {
+        // Nobody reads, or the connection broke: stdin may never end.
+        let _ = socket.shutdown(Shutdown::Both);
+        return carried.map(|_| ());
+    }
+    match upwards.join() {
+        Ok(carried) => carried.map(|_| ()),
+        Err(_) => Err(io::Error::other("a part of this program failed")),
+    }
+}
