@@ -32,6 +32,8 @@ pub mod clock;
 
 pub mod paths;
 
+pub mod ports;
+
 pub mod config;
 
 pub mod control;

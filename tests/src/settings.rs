@@ -32,6 +32,8 @@ pub struct Settings {
     pub always_allow: &'static [&'static str],
     /// `guard.trial`.
     pub trial: &'static str,
+    /// `listen.port`, as written.
+    pub port: &'static str,
     /// `listen.interfaces`, if any.
     pub interfaces: Option<&'static [&'static str]>,
     /// `listen.threads`, if any.
@@ -52,6 +54,7 @@ impl Default for Settings {
             answer: "as_closed",
             always_allow: &["lo"],
             trial: "10m",
+            port: "62201",
             interfaces: None,
             threads: None,
             hide: &["ssh", "web", "chat"],
@@ -89,7 +92,7 @@ web = "tcp/{WEB}"
 chat = "udp/{CHAT}"
 
 [listen]
-port = {KNOCK}
+port = {port}
 {interfaces}{threads}
 [grants]
 ttl = "{ttl}"
@@ -110,6 +113,7 @@ trial = "{trial}"
 audit = {audit:?}
 "#,
             hide = self.hide,
+            port = self.port,
             ttl = self.ttl,
             max_ttl = self.max_ttl,
             max_per_client = self.max_per_client,

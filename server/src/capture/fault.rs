@@ -6,6 +6,8 @@
 pub enum FrameFault {
     /// It came in by an interface that the configuration does not name.
     OtherInterface,
+    /// It came to a port that the configuration does not name.
+    Elsewhere,
     /// More than two VLAN tags stand in the data.
     VlanTags,
     /// Neither IPv4 nor IPv6.
@@ -40,8 +42,9 @@ pub enum FrameFault {
 
 impl FrameFault {
     /// Every fault there is, for tables of counters.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::OtherInterface,
+        Self::Elsewhere,
         Self::VlanTags,
         Self::EtherType,
         Self::Truncated,
@@ -64,6 +67,7 @@ impl FrameFault {
     pub const fn reason(self) -> &'static str {
         match self {
             Self::OtherInterface => "other_interface",
+            Self::Elsewhere => "elsewhere",
             Self::VlanTags => "vlan_tags",
             Self::EtherType => "ether_type",
             Self::Truncated => "truncated",

@@ -2,7 +2,7 @@
 //!
 //! The program lets pass what may be a packet of ours and nothing else, so that
 //! other traffic costs next to nothing: received by this host, IPv4 or IPv6 with
-//! UDP, no fragment, no IPv6 extension header, the destination port if one is
+//! UDP, no fragment, no IPv6 extension header, one of the destination ports that are
 //! configured, a UDP length that 160 to 512 bytes of payload have, all this also
 //! behind one or two VLAN tags left in the data. What it lets pass is judged
 //! again by [`super::frame`]: the filter spares work, it decides nothing.
@@ -13,12 +13,12 @@
 //! whose headers lie outside the buffer's linear part, as some drivers deliver
 //! them, and would let no packet of ours pass there.
 
-use std::num::NonZeroU16;
-
+use super::Carriers;
 pub use super::assembler::Instruction;
 use super::assembler::{Assembler, Jump, Label};
 use super::frame::{IPV6_HEADER, MAX_IPV4_HEADER, MAX_PAYLOAD, MIN_PAYLOAD, UDP_HEADER};
 use super::tags::{MAX_TAGS, TAG};
+use crate::ports::Ports;
 
 /// Bytes of a frame that are kept: the longest headers and the longest payload.
 pub const KEEP: u32 = number(MAX_TAGS * TAG + MAX_IPV4_HEADER + UDP_HEADER + MAX_PAYLOAD);
@@ -34,9 +34,9 @@ const CUSTOMER_TAG: u32 = 0x8100;
 const SERVICE_TAG: u32 = 0x88a8;
 const UDP: u32 = 17;
 
-/// The program for this UDP destination port; `None` takes every port.
+/// The program that lets pass what these may carry.
 #[must_use]
-pub fn program(port: Option<NonZeroU16>) -> Vec<Instruction> {
+pub fn program(carriers: &Carriers) -> Vec<Instruction> {
     let mut asm = Assembler::default();
     let pass = asm.label();
     let drop = asm.label();
@@ -61,9 +61,9 @@ pub fn program(port: Option<NonZeroU16>) -> Vec<Instruction> {
             asm.go(drop);
         }
         asm.place(ipv4);
-        ipv4_at(&mut asm, base, port, pass, drop);
+        ipv4_at(&mut asm, base, carriers, pass, drop);
         asm.place(ipv6);
-        ipv6_at(&mut asm, base, port, pass, drop);
+        ipv6_at(&mut asm, base, carriers, pass, drop);
         asm.place(next);
     }
     asm.place(drop);
@@ -74,7 +74,7 @@ pub fn program(port: Option<NonZeroU16>) -> Vec<Instruction> {
 }
 
 /// An IPv4 header at `base`, options allowed.
-fn ipv4_at(asm: &mut Assembler, base: u32, port: Option<NonZeroU16>, pass: Label, drop: Label) {
+fn ipv4_at(asm: &mut Assembler, base: u32, carriers: &Carriers, pass: Label, drop: Label) {
     asm.load_byte(base);
     asm.unless(Jump::AtLeast, 0x45, drop);
     asm.when(Jump::Above, 0x4f, drop);
@@ -84,28 +84,38 @@ fn ipv4_at(asm: &mut Assembler, base: u32, port: Option<NonZeroU16>, pass: Label
     asm.load_half(base + 6);
     asm.when(Jump::AnyBit, 0x3fff, drop);
     asm.index_by_ipv4_header(base);
-    if let Some(port) = port {
-        asm.load_half_indexed(base + 2);
-        asm.unless(Jump::Equal, u32::from(port.get()), drop);
-    }
+    asm.load_half_indexed(base + 2);
+    is_one_of(asm, &carriers.udp, drop);
     asm.load_half_indexed(base + 4);
     length(asm, pass, drop);
 }
 
 /// An IPv6 header at `base`, UDP directly after it.
-fn ipv6_at(asm: &mut Assembler, base: u32, port: Option<NonZeroU16>, pass: Label, drop: Label) {
+fn ipv6_at(asm: &mut Assembler, base: u32, carriers: &Carriers, pass: Label, drop: Label) {
     let udp = base + number(IPV6_HEADER);
     asm.load_byte(base);
     asm.unless(Jump::AtLeast, 0x60, drop);
     asm.when(Jump::Above, 0x6f, drop);
     asm.load_byte(base + 6);
     asm.unless(Jump::Equal, UDP, drop);
-    if let Some(port) = port {
-        asm.load_half(udp + 2);
-        asm.unless(Jump::Equal, u32::from(port.get()), drop);
-    }
+    asm.load_half(udp + 2);
+    is_one_of(asm, &carriers.udp, drop);
     asm.load_half(udp + 4);
     length(asm, pass, drop);
+}
+
+/// The port in the accumulator. The ranges ascend: below one is in none of the rest.
+fn is_one_of(asm: &mut Assembler, ports: &Ports, drop: Label) {
+    if ports.is_any() {
+        return;
+    }
+    let found = asm.label();
+    for range in ports.ranges() {
+        asm.unless(Jump::AtLeast, u32::from(*range.start()), drop);
+        asm.unless(Jump::Above, u32::from(*range.end()), found);
+    }
+    asm.go(drop);
+    asm.place(found);
 }
 
 /// The UDP length in the accumulator.

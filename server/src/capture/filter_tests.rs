@@ -6,16 +6,24 @@ use std::num::NonZeroU16;
 
 use proptest::prelude::*;
 
-use super::FrameFault;
 use super::craft::{CUSTOMER_TAG, SERVICE_TAG, packet, tagged};
 use super::filter::{KEEP, program};
 use super::frame::parse;
 use super::interpreter::{Beside, run};
+use super::{Carriers, FrameFault};
+use crate::ports::Ports;
 
 const PORT: u16 = 62_201;
+const HOST: Beside = Beside {
+    packet_type: 0,
+    ethertype: 0x0800,
+};
 
 fn passes(port: Option<u16>, packet_type: u8, ethertype: u16, bytes: &[u8]) -> bool {
-    let program = program(port.and_then(NonZeroU16::new));
+    let ports = port.map_or_else(Ports::any, |port| {
+        Ports::one(NonZeroU16::new(port).unwrap())
+    });
+    let program = program(&Carriers::udp(ports));
     let kept = run(
         &program,
         Beside {
@@ -43,7 +51,7 @@ fn genuine(v6: bool, port: u16, payload: usize) -> (u16, Vec<u8>) {
 
 #[test]
 fn the_program_is_short_and_jumps_stay_inside() {
-    let program = program(NonZeroU16::new(PORT));
+    let program = program(&Carriers::udp(Ports::one(NonZeroU16::new(PORT).unwrap())));
     assert!(program.len() < 256, "{}", program.len());
     for (at, instruction) in program.iter().enumerate() {
         let furthest = match instruction.code {
@@ -73,6 +81,44 @@ fn only_the_configured_port_passes_or_any() {
         assert!(!passes(Some(PORT - 1), 0, ethertype, &bytes));
         assert!(passes(None, 0, ethertype, &bytes));
     }
+}
+
+#[test]
+fn of_a_list_with_ranges_exactly_its_ports_pass() {
+    let end = |port| NonZeroU16::new(port).unwrap();
+    let written = [
+        (62_201, 62_201),
+        (53, 53),
+        (40_000, 50_000),
+        (65_535, 65_535),
+    ];
+    let ports = Ports::of(written.map(|(from, to)| (end(from), end(to))));
+    let looked_at = program(&Carriers::udp(ports.clone()));
+    let near = [
+        1, 52, 53, 54, 39_999, 40_000, 45_000, 50_000, 50_001, 62_200, 62_201, 62_202,
+    ];
+    for port in near.into_iter().chain([0, 65_534, 65_535]) {
+        for v6 in [false, true] {
+            let (ethertype, bytes) = genuine(v6, port, 200);
+            for tags in 0..3 {
+                let tag = |inner, _| tagged(CUSTOMER_TAG, inner);
+                let (ethertype, bytes) = (0..tags).fold((ethertype, bytes.clone()), tag);
+                let beside = Beside {
+                    packet_type: 0,
+                    ethertype,
+                };
+                let passes = run(&looked_at, beside, &bytes) != 0;
+                assert_eq!(passes, ports.contains(port), "{port} {tags}");
+            }
+        }
+    }
+    assert!(
+        run(
+            &program(&Carriers::default()),
+            HOST,
+            &genuine(false, 53, 200).1
+        ) == 0
+    );
 }
 
 #[test]

@@ -16,6 +16,7 @@
 //! host left joined (UDP_SEGMENT) come as one long one, and are not ours any more.
 
 mod assembler;
+mod carriers;
 mod datagram;
 mod error;
 mod fault;
@@ -36,13 +37,13 @@ mod frame_tests;
 #[cfg(test)]
 mod interpreter;
 
+pub use carriers::Carriers;
 pub use datagram::Datagram;
 pub use error::CaptureError;
 pub use fault::FrameFault;
 pub use intake::Intake;
 
 use std::io;
-use std::num::NonZeroU16;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::sys::packet::{OpenError, PacketSocket, take_counts};
@@ -56,8 +57,8 @@ pub const RING_FRAMES: u32 = 2046;
 /// What to look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaptureOptions {
-    /// The UDP destination port; `None` looks at every port.
-    pub port: Option<NonZeroU16>,
+    /// Where packets are looked for.
+    pub carriers: Carriers,
     /// Names of the interfaces to judge; `None` judges all. They may appear later.
     pub interfaces: Option<Vec<String>>,
     /// Frames in the ring, 704 bytes each, rounded up to blocks of 93; [`RING_FRAMES`] is usual.
@@ -77,6 +78,7 @@ pub struct Statistics {
 #[derive(Debug)]
 pub struct Capture {
     socket: PacketSocket,
+    carriers: Carriers,
     interfaces: Interfaces,
     statistics: Statistics,
 }
@@ -120,6 +122,7 @@ impl Capture {
     fn of(socket: PacketSocket, options: &CaptureOptions) -> Self {
         Self {
             socket,
+            carriers: options.carriers.clone(),
             interfaces: Interfaces::new(options.interfaces.clone()),
             statistics: Statistics::default(),
         }
@@ -133,14 +136,18 @@ impl Capture {
         mut each: impl FnMut(Result<Datagram<'_>, FrameFault>),
     ) -> usize {
         let Self {
-            socket, interfaces, ..
+            socket,
+            carriers,
+            interfaces,
+            ..
         } = self;
         let (ring, descriptor) = socket.parts();
         let name = |index| rustix::net::netdevice::index_to_name(descriptor, index).ok();
         for done in 0..budget {
             let frame = ring.next(|frame| {
                 if interfaces.judges(frame.interface, name) {
-                    each(frame::parse(frame.ethertype, frame.interface, frame.bytes));
+                    let datagram = frame::parse(frame.ethertype, frame.interface, frame.bytes);
+                    each(datagram.and_then(|datagram| carriers.admit(datagram)));
                 } else {
                     each(Err(FrameFault::OtherInterface));
                 }
@@ -178,7 +185,7 @@ impl CaptureOptions {
     ) -> Result<T, CaptureError> {
         let frames = self.ring_frames;
         let size = RingSize::of_slots(frames).ok_or(CaptureError::RingSize(frames))?;
-        open(&filter::program(self.port), size).map_err(|refused| explain(refused, frames))
+        open(&filter::program(&self.carriers), size).map_err(|refused| explain(refused, frames))
     }
 }
 

@@ -14,7 +14,7 @@ use super::outcome::{counted, note, print, print_json, warn};
 use super::owners::Owners;
 use super::place::{self, Existing};
 use super::{Failure, Options, Run, key};
-use crate::config::{self, Config, ListenPort};
+use crate::config::{self, Config};
 use crate::paths::Paths;
 
 mod port;
@@ -36,7 +36,7 @@ pub(crate) fn run(options: &Options, arguments: &Arguments) -> Run {
     let paths = options.paths();
     let owners = Owners::find();
     if let (Some(port), Some(config)) = (arguments.port, existing(&paths)?)
-        && config.listen.port != ListenPort::One(port)
+        && config.listen.ports.first() != Some(port)
     {
         let file = paths.configuration();
         return Err(Failure::with_help(
@@ -156,10 +156,10 @@ fn existing(paths: &Paths) -> Result<Option<Config>, Failure> {
 fn report(options: &Options, paths: &Paths) -> Run {
     let public = key::public(paths)?;
     let config = existing(paths)?;
-    let port = match config.as_ref().map(|config| config.listen.port) {
-        Some(ListenPort::One(port)) => port.to_string(),
-        Some(ListenPort::Any) | None => "any".to_owned(),
-    };
+    let port = config
+        .as_ref()
+        .and_then(|config| config.listen.ports.first());
+    let port = port.map_or_else(|| "any".to_owned(), |port| port.to_string());
     if options.json {
         return print_json(&json!({ "public_key": public.to_string(), "port": port }));
     }

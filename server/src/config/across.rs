@@ -9,7 +9,7 @@ use spa_findings::redact::quote;
 use spa_findings::{Finding, Severity, Slips, Source, location, nearest};
 use spa_proto::{Protocol, Timestamp};
 
-use super::checked::{ClientKey, ListenPort};
+use super::checked::ClientKey;
 use super::client_file::ClientFile;
 use super::lengths::Lengths;
 use super::names::{ClientName, ServiceName};
@@ -197,17 +197,17 @@ fn knock_port_hidden(
     server: &ServerFile,
     name: &Spotted<String>,
 ) -> Option<Finding> {
-    let ListenPort::One(port) = server.listen.port else {
-        return None;
-    };
-    let service = server.services.get(name.value.as_str())?;
-    let same = service
-        .ports
-        .iter()
-        .any(|hidden| hidden.protocol == Protocol::Udp && hidden.port == port);
-    if !same {
+    let ports = &server.listen.ports;
+    if ports.is_any() {
+        // Then a hidden port cannot but be among them: its packets are judged and
+        // counted like any other's, and the firewall keeps it hidden all the same.
         return None;
     }
+    let service = server.services.get(name.value.as_str())?;
+    let mut hidden = service.ports.iter();
+    let same =
+        hidden.find(|one| one.protocol == Protocol::Udp && ports.contains(one.port.get()))?;
+    let port = same.port;
     let span = server
         .listen_port
         .clone()

@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +13,7 @@ use spa_keys::ClientPublic;
 use spa_proto::{Service, Timestamp};
 
 use super::{ClientName, Lengths, Network, ServiceName};
+use crate::ports::Ports;
 
 /// `spad.toml` and `clients.d/`, valid by construction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,23 +52,14 @@ pub struct ServiceDefinition {
 /// `[listen]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
-    /// The UDP port of knocks.
-    pub port: ListenPort,
+    /// The ports of knocks.
+    pub ports: Ports,
     /// Interfaces packets may arrive at; `None` means all, also those that appear later.
     pub interfaces: Option<Vec<String>>,
     /// Threads that look at packets: 1 to 16.
     pub threads: usize,
     /// The server's name or address as clients reach it; only printed for them.
     pub address: Option<String>,
-}
-
-/// Which UDP ports are looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ListenPort {
-    /// This one.
-    One(NonZeroU16),
-    /// Every one.
-    Any,
 }
 
 /// `[grants]`.

@@ -15,6 +15,7 @@ mod last_good;
 mod lengths;
 mod names;
 mod network;
+mod port_list;
 mod readers;
 mod secret_scan;
 mod server_file;
@@ -30,8 +31,8 @@ use spa_proto::Timestamp;
 
 pub use across::Occasion;
 pub use checked::{
-    AlwaysAllow, Answer, ClientConfig, ClientKey, Config, GrantLimits, Guard, Listen, ListenPort,
-    Log, OnStateError, Packets, Rate, ServiceDefinition,
+    AlwaysAllow, Answer, ClientConfig, ClientKey, Config, GrantLimits, Guard, Listen, Log,
+    OnStateError, Packets, Rate, ServiceDefinition,
 };
 pub use files::{Files, client, client_names, client_path, each_client};
 pub use last_good::{Texts, Usable, for_firewall, load_or_last_good, load_texts};

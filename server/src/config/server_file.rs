@@ -10,13 +10,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::checked::{
-    Answer, GrantLimits, Guard, Listen, ListenPort, Log, OnStateError, Packets, Rate,
-    ServiceDefinition,
+    Answer, GrantLimits, Guard, Listen, Log, OnStateError, Packets, Rate, ServiceDefinition,
 };
 use super::names::ServiceName;
+use super::port_list;
 use super::service_table;
 use super::values;
 use super::written::{Page, Spotted, Table, parse};
+use crate::ports::Ports;
 use spa_findings::redact::quote;
 
 /// A day, in seconds.
@@ -83,7 +84,7 @@ pub(super) fn read(page: &Page<'_>) -> Option<ServerFile> {
 fn listen(table: Option<Table<'_>>) -> (Listen, Option<Range<usize>>) {
     let default = NonZeroU16::MIN.saturating_add(62_200);
     let mut listen = Listen {
-        port: ListenPort::One(default),
+        ports: Ports::one(default),
         interfaces: None,
         threads: 1,
         address: None,
@@ -94,20 +95,7 @@ fn listen(table: Option<Table<'_>>) -> (Listen, Option<Range<usize>>) {
     let mut place = None;
     if let Some(value) = table.get("port") {
         place = Some(value.span());
-        let digits = |text: &str| text.parse::<NonZeroU16>().is_ok();
-        if value.raw().as_str().is_some_and(digits) {
-            value.found(
-                value
-                    .error("a port is a number")
-                    .help("write it without quotes"),
-            );
-        } else if value.raw().is_str() {
-            if value.word(&[("any", ())]).is_some() {
-                listen.port = ListenPort::Any;
-            }
-        } else if let Some(port) = values::port(value) {
-            listen.port = ListenPort::One(port);
-        }
+        listen.ports = port_list::read(value).unwrap_or(listen.ports);
     }
     if let Some(value) = table.get("interfaces")
         && let Some(items) = value.list("[\"eth0\"]")

@@ -75,7 +75,7 @@ impl Replies {
     /// Whether this waits for a restart: the packet sockets are open, their filters locked.
     pub(super) fn is_elsewhere(&self, listen: &Listen) -> bool {
         // The address is only printed.
-        self.listen.port != listen.port
+        self.listen.ports != listen.ports
             || self.listen.interfaces != listen.interfaces
             || self.listen.threads != listen.threads
     }

@@ -7,7 +7,7 @@ use tracing::{error, info, warn};
 
 use crate::audit::Event;
 use crate::clock::{self, Now};
-use crate::config::{ClientName, ListenPort};
+use crate::config::ClientName;
 use crate::control::message::Status;
 use crate::control::{Request, Response};
 use crate::engine::Listing;
@@ -125,10 +125,7 @@ impl EngineLoop {
                 .boot
                 .saturating_since(self.replies.started.boot)
                 .as_secs(),
-            port: match self.replies.listen.port {
-                ListenPort::One(port) => port.to_string(),
-                ListenPort::Any => "any".to_owned(),
-            },
+            port: self.replies.listen.ports.to_string(),
             hidden: self.replies.hidden(&config),
             shown,
             on_trial: standing(|standing| matches!(standing, Standing::OnTrial(_))),

@@ -3,7 +3,8 @@
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::num::NonZeroU16;
 
-use spad::capture::CaptureOptions;
+use spad::capture::{CaptureOptions, Carriers};
+use spad::ports::Ports;
 
 use crate::own_network::{PORT, end_mark, in_own_network, open, open_with, receive, wait, waiting};
 
@@ -66,7 +67,7 @@ fn other_ports_lengths_and_protocols_end_in_the_kernel() {
 fn without_a_port_every_port_is_looked_at() {
     in_own_network(|| {
         let mut capture = open_with(CaptureOptions {
-            port: None,
+            carriers: Carriers::udp(Ports::any()),
             interfaces: None,
             ring_frames: 1,
         });
@@ -84,7 +85,7 @@ fn without_a_port_every_port_is_looked_at() {
 fn a_full_ring_counts_what_it_drops_and_goes_on_when_emptied() {
     in_own_network(|| {
         let options = CaptureOptions {
-            port: NonZeroU16::new(PORT),
+            carriers: Carriers::udp(Ports::one(NonZeroU16::new(PORT).unwrap())),
             interfaces: None,
             // Two blocks, with a rest at the end of each that holds no frame.
             ring_frames: 186,

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 
-use spad::capture::{CaptureOptions, filter};
+use spad::capture::{CaptureOptions, Carriers, filter};
+use spad::ports::Ports;
 
 use crate::craft::{CUSTOMER_TAG, IPV4, IPV6, SERVICE_TAG, packet, tagged};
 use crate::interpreter::{Beside, run};
@@ -169,13 +170,14 @@ fn the_kernel_passes_exactly_the_frames_that_the_interpreter_passes_and_none_pan
         cable();
         let mut wire = Wire::of("near");
         let mut numbers = Numbers(0x2545_f491_4f6c_dd1d);
-        for port in [NonZeroU16::new(PORT), None] {
+        for ports in [Ports::one(NonZeroU16::new(PORT).unwrap()), Ports::any()] {
+            let carriers = Carriers::udp(ports);
+            let program = filter::program(&carriers);
             let mut capture = open_with(CaptureOptions {
-                port,
+                carriers,
                 interfaces: None,
                 ring_frames: 2048,
             });
-            let program = filter::program(port);
             let mut expected = 0;
             for number in 0..4000 {
                 let [sent, shown] = odd(&mut numbers);

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use pnet::datalink::{self, Channel, DataLinkSender};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use spad::capture::{Capture, CaptureOptions, FrameFault};
+use spad::capture::{Capture, CaptureOptions, Carriers, FrameFault};
+use spad::ports::Ports;
 
 pub(crate) const PORT: u16 = 62_201;
 const INSIDE: &str = "SPAD_TEST_INSIDE_OWN_NETWORK";
@@ -109,7 +110,7 @@ impl Wire {
 
 pub(crate) fn open() -> Capture {
     open_with(CaptureOptions {
-        port: NonZeroU16::new(PORT),
+        carriers: Carriers::udp(Ports::one(NonZeroU16::new(PORT).unwrap())),
         interfaces: None,
         ring_frames: 2048,
     })

@@ -6,14 +6,15 @@ use std::num::NonZeroU16;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use spad::capture::{Capture, CaptureOptions, filter};
+use spad::capture::{Capture, CaptureOptions, Carriers, filter};
+use spad::ports::Ports;
 use spad::sys::packet::{attach_filter, detach_filter};
 
 use crate::own_network::{PORT, in_own_network, waiting};
 
 fn open_group(ring_frames: u32) -> Vec<Capture> {
     let options = CaptureOptions {
-        port: NonZeroU16::new(PORT),
+        carriers: Carriers::udp(Ports::one(NonZeroU16::new(PORT).unwrap())),
         interfaces: None,
         ring_frames,
     };
@@ -128,7 +129,9 @@ fn nobody_can_take_off_or_widen_the_filter_of_any_of_them() {
         for ring in open_group(64) {
             let refused = detach_filter(ring.as_fd()).unwrap_err();
             assert_eq!(refused.raw_os_error(), Some(libc::EPERM));
-            let refused = attach_filter(ring.as_fd(), &filter::program(None)).unwrap_err();
+            let refused =
+                attach_filter(ring.as_fd(), &filter::program(&Carriers::udp(Ports::any())))
+                    .unwrap_err();
             assert_eq!(refused.raw_os_error(), Some(libc::EPERM));
         }
     });

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use spa_keys::{HeadKeys, ServerSecret};
-use spad::capture::{Capture, CaptureOptions, Intake};
+use spad::capture::{Capture, CaptureOptions, Carriers, Intake};
 use spad::clients::Heads;
+use spad::ports::Ports;
 use spad::verdict::Reason;
 
 use crate::own_network::{PORT, in_own_network, ip};
@@ -20,7 +21,7 @@ const QUEUE: u64 = 1024;
 /// A started intake, and the head's keys whose datagrams it lets pass.
 fn start(interfaces: Option<&str>) -> (Intake, HeadKeys) {
     let options = CaptureOptions {
-        port: NonZeroU16::new(PORT),
+        carriers: Carriers::udp(Ports::one(NonZeroU16::new(PORT).unwrap())),
         interfaces: interfaces.map(|name| vec![name.to_owned()]),
         ring_frames: 2048,
     };

@@ -5,7 +5,8 @@ use std::num::NonZeroU16;
 use std::os::fd::AsFd;
 use std::process::Command;
 
-use spad::capture::{CaptureError, CaptureOptions, FrameFault, filter};
+use spad::capture::{CaptureError, CaptureOptions, Carriers, FrameFault, filter};
+use spad::ports::Ports;
 use spad::sys::packet::{attach_filter, detach_filter};
 
 use crate::craft::packet;
@@ -23,7 +24,11 @@ fn nobody_can_take_off_or_widen_the_filter_of_an_open_capture() {
         let capture = open();
         let refused = detach_filter(capture.as_fd()).unwrap_err();
         assert_eq!(refused.raw_os_error(), Some(libc::EPERM));
-        let refused = attach_filter(capture.as_fd(), &filter::program(None)).unwrap_err();
+        let refused = attach_filter(
+            capture.as_fd(),
+            &filter::program(&Carriers::udp(Ports::any())),
+        )
+        .unwrap_err();
         assert_eq!(refused.raw_os_error(), Some(libc::EPERM));
     });
 }
@@ -51,7 +56,7 @@ fn an_interface_that_appears_after_the_start_is_seen_and_one_that_goes_does_no_h
 fn of_named_interfaces_only_those_are_judged_though_they_appear_later_or_get_renamed() {
     in_own_network(|| {
         let mut capture = open_with(CaptureOptions {
-            port: NonZeroU16::new(PORT),
+            carriers: Carriers::udp(Ports::one(NonZeroU16::new(PORT).unwrap())),
             interfaces: Some(vec!["wan".to_owned(), "far".to_owned()]),
             ring_frames: 64,
         });
@@ -78,7 +83,7 @@ fn an_open_capture_goes_on_without_any_privilege() {
         cable();
         let mut wire = Wire::of("near");
         let mut capture = open_with(CaptureOptions {
-            port: NonZeroU16::new(PORT),
+            carriers: Carriers::udp(Ports::one(NonZeroU16::new(PORT).unwrap())),
             interfaces: Some(vec!["far".to_owned()]),
             ring_frames: 64,
         });
@@ -95,7 +100,7 @@ fn an_open_capture_goes_on_without_any_privilege() {
 fn without_the_capability_the_error_names_it_and_the_mend() {
     const ASKED: &str = "SPAD_TEST_WITHOUT_CAPABILITY";
     let options = CaptureOptions {
-        port: None,
+        carriers: Carriers::udp(Ports::any()),
         interfaces: None,
         ring_frames: 64,
     };
@@ -128,7 +133,7 @@ fn without_the_capability_the_error_names_it_and_the_mend() {
 fn a_ring_of_no_frames_or_too_many_is_refused_with_the_range() {
     for ring_frames in [0, 65_537, u32::MAX] {
         let options = CaptureOptions {
-            port: None,
+            carriers: Carriers::udp(Ports::any()),
             interfaces: None,
             ring_frames,
         };

@@ -13,11 +13,12 @@ use spad::capture::Datagram;
 use spad::clients::{ClientSecrets, Clients};
 use spad::clock::{BootTime, Now};
 use spad::config::{
-    Answer as Stranger, ClientConfig, ClientKey, Config, GrantLimits, Guard, Lengths, Listen,
-    ListenPort, Log, OnStateError, Packets, Rate, ServiceDefinition,
+    Answer as Stranger, ClientConfig, ClientKey, Config, GrantLimits, Guard, Lengths, Listen, Log,
+    OnStateError, Packets, Rate, ServiceDefinition,
 };
 use spad::engine::{Effect, Engine, Judged};
 use spad::firewall::{Answer, Change, Element, FirewallRefusal, KernelElement, Step};
+use spad::ports::Ports;
 use spad::replay::{Horizon, JournalRecord, ReplayCache};
 use spad::verdict::{Reason, Verdict};
 
@@ -173,7 +174,7 @@ pub(crate) fn config() -> Config {
         .collect(),
         hide: vec!["ssh".parse().unwrap(), "web".parse().unwrap()],
         listen: Listen {
-            port: ListenPort::One(NonZeroU16::new(62201).unwrap()),
+            ports: Ports::one(NonZeroU16::new(62201).unwrap()),
             interfaces: None,
             threads: 1,
             address: None,

@@ -1,7 +1,7 @@
 //! Who reaches a hidden port without a grant: nobody, whichever way he tries.
 
 use std::io::Write as _;
-use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
 
 use spad::firewall::Step;
 
@@ -305,6 +305,21 @@ in_a_world! {
 
     fn what_strangers_send_and_is_dropped_leaves_no_entry_in_connection_tracking() {
         leaves_no_entry("trial = \"0s\"\nanswer = \"drop\"");
+    }
+
+    fn where_strangers_get_nothing_each_knock_port_of_a_list_is_silent_and_no_other_is() {
+        let world = World::new(HIDE, "trial = \"0s\"\nanswer = \"drop\"");
+        world.listen_at("[7, \"40000-40010\"]");
+        let mut wire = Wire::of(&world);
+        let _writer = world.writer();
+        let silent = |port: &u16| *port == 7 || (40_000..=40_010).contains(port);
+        for port in [6, 7, 8, 39_999, 40_000, 40_005, 40_010, 40_011] {
+            for (from, to) in [(IpAddr::V4(CLIENT4), IpAddr::V4(SERVER4)), (CLIENT6.into(), SERVER6.into())] {
+                let knock = crate::wire::udp(from, to, (4000 + port % 100, port));
+                let answers = wire.ask(&knock);
+                assert_eq!(answers.is_empty(), silent(&port), "{port} {to}");
+            }
+        }
     }
 
     fn the_hosts_own_traffic_from_the_knock_port_keeps_its_answers() {

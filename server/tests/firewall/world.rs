@@ -151,6 +151,13 @@ impl World {
         std::fs::write(self.paths.configuration(), text).unwrap();
     }
 
+    /// Looks for packets there instead of at 62201.
+    pub(crate) fn listen_at(&self, port: &str) {
+        let file = self.paths.configuration();
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(file, text.replace("62201", port)).unwrap();
+    }
+
     /// Runs this in a thread that is in the client's namespace.
     pub(crate) fn in_client<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         let namespace = std::fs::File::open(format!("/proc/{}/ns/net", self.client.id())).unwrap();

@@ -26,7 +26,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use spa_tests::lab::Lab;
 use spa_tests::settings::{CHAT, KNOCK};
 use spa_tests::{attacker, wait};
-use spad::capture::{Capture, CaptureOptions};
+use spad::capture::{Capture, CaptureOptions, Carriers};
+use spad::ports::Ports;
 
 use crate::knocking::Server;
 use crate::pin::{SERVER, pin};
@@ -82,7 +83,7 @@ impl Server for Floor {
 
 fn serve(over: &AtomicBool) {
     let mut capture = Capture::open(&CaptureOptions {
-        port: std::num::NonZeroU16::new(KNOCK),
+        carriers: Carriers::udp(Ports::one(KNOCK.try_into().expect("a port"))),
         interfaces: None,
         ring_frames: 8192,
     })

@@ -1,6 +1,7 @@
 //! `spad client add`: checks everything as if the file stood there, then writes it,
 //! then tells the running daemon.
 
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 use spa_keys::file::{Owner, Problem, Writing, read_secret_file, write_secret_file_with};
@@ -10,9 +11,7 @@ use crate::cli::outcome::{note, print};
 use crate::cli::owners::Owners;
 use crate::cli::place::{self, Existing};
 use crate::cli::{Failure, Options, Run, key, live};
-use crate::config::{
-    self, ClientKey, ClientName, Config, ListenPort, Occasion, ServiceName, client_path,
-};
+use crate::config::{self, ClientKey, ClientName, Config, Occasion, ServiceName, client_path};
 use crate::paths::Paths;
 
 #[derive(Debug, clap::Args)]
@@ -256,11 +255,8 @@ fn report(
     server: &ServerPublic,
 ) -> Run {
     let address = config.listen.address.as_deref();
-    let port = match config.listen.port {
-        ListenPort::One(port) => port.get(),
-        // Any will do; this one needs no explanation.
-        ListenPort::Any => 62_201,
-    };
+    // Where any will do, this one needs no explanation.
+    let port = config.listen.ports.first().map_or(62_201, NonZeroU16::get);
     if options.json {
         let services: serde_json::Map<_, _> = named_ports(allow, config)
             .map(|(name, ports)| (name.to_string(), ports.into()))

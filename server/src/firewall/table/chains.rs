@@ -3,7 +3,7 @@
 //! Pure. Why each rule stands where it stands was tried in real kernels;
 //! `server/tests/firewall.rs` tries it again.
 
-use std::num::NonZeroU16;
+use std::ops::RangeInclusive;
 
 use nftables::types::NfHook;
 
@@ -12,7 +12,7 @@ use super::words::{
     Word, accept, add_to, arrived_at, came_from, counter, delete_from, drop, for_this_host,
     from_hidden, goto, has_no_checksum, has_no_flow_label, has_whole_header, header_words,
     in_network4, in_network6, in_set, is_ipv6, is_no_first_segment, is_reset, jump,
-    port_unreachable, protocol, reset, set_flow_label, state, udp_port,
+    port_unreachable, protocol, reset, set_flow_label, state, udp_ports,
 };
 use super::{Allowed, ChainOf};
 use crate::config::{AlwaysAllow, Answer, Lengths};
@@ -33,7 +33,7 @@ type Rule = Vec<Word>;
 pub(super) fn all(
     allowed: Allowed<'_>,
     answer: Answer,
-    knock: Option<NonZeroU16>,
+    knock: &[RangeInclusive<u16>],
     flow_labels: Option<u32>,
     lengths: &Lengths,
 ) -> Vec<ChainOf> {
@@ -197,11 +197,11 @@ fn always_allowed(allowed: Allowed<'_>) -> Vec<Rule> {
 }
 
 /// Before NAT, as the packets came.
-fn guard(allowed: Allowed<'_>, knock: Option<NonZeroU16>) -> Vec<Rule> {
+fn guard(allowed: Allowed<'_>, knock: &[RangeInclusive<u16>]) -> Vec<Rule> {
     let mut rules = always_allowed(allowed);
-    if let Some(port) = knock {
+    for ports in knock {
         rules.push(vec![
-            udp_port(port),
+            udp_ports(ports),
             state(OF_STRANGERS),
             for_this_host(),
             goto("strangers"),

@@ -27,7 +27,7 @@ use spa_proto::Service;
 
 use super::element::Element;
 use super::message::Standing;
-use crate::config::{AlwaysAllow, Answer, Config, ListenPort};
+use crate::config::{AlwaysAllow, Answer, Config};
 
 pub use sets::{SET_SIZE, SetMake, SetName};
 
@@ -81,10 +81,13 @@ impl Table {
             Answer::AsClosed => surroundings.flow_label_seed,
             Answer::Drop => None,
         };
-        let knock = match (config.listen.port, guard.answer) {
-            (ListenPort::One(port), Answer::Drop) => Some(port),
-            // Nothing listens on it, so it is closed: nobody answers like the kernel itself.
-            (ListenPort::One(_), Answer::AsClosed) | (ListenPort::Any, _) => None,
+        let ports = &config.listen.ports;
+        let knock = match guard.answer {
+            // Every port would be silent, those of services that are not hidden too.
+            Answer::Drop if ports.is_any() => &[],
+            Answer::Drop => ports.ranges(),
+            // Nothing listens on them, so they are closed: nobody answers like the kernel itself.
+            Answer::AsClosed => &[],
         };
         Self {
             chains: chains::all(

@@ -6,11 +6,11 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::num::NonZeroU16;
+use std::ops::RangeInclusive;
 
 use nftables::expr::{
     BinaryOperation, CT, Expression, Fib, FibFlag, FibResult, JHash, Meta, MetaKey,
-    NamedExpression, Payload, PayloadBase, PayloadField, PayloadRaw, Prefix,
+    NamedExpression, Payload, PayloadBase, PayloadField, PayloadRaw, Prefix, Range,
 };
 use nftables::stmt::{
     Accept, Drop, JumpTarget, Mangle, Match, Operator, Reject, RejectType, Set, SetOp, Statement,
@@ -260,14 +260,18 @@ pub(super) fn protocol(name: &'static str) -> Word {
     )
 }
 
-/// The packet is UDP to this port.
-pub(super) fn udp_port(port: NonZeroU16) -> Word {
-    Word::compare(
-        payload("udp", "dport"),
-        Operator::EQ,
-        Expression::Number(u32::from(port.get())),
-        format!("udp dport {port}"),
-    )
+/// The packet is UDP to one of these ports.
+pub(super) fn udp_ports(ports: &RangeInclusive<u16>) -> Word {
+    let (from, to) = (ports.start(), ports.end());
+    let [low, high] = [from, to].map(|end| Expression::Number(u32::from(*end)));
+    let (right, text) = if from == to {
+        (low, format!("udp dport {from}"))
+    } else {
+        let range = Range { range: [low, high] };
+        let text = format!("udp dport {from}-{to}");
+        (Expression::Range(Box::new(range)), text)
+    };
+    Word::compare(payload("udp", "dport"), Operator::EQ, right, text)
 }
 
 /// The packet is TCP and not the first of a connection.
