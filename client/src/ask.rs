@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use spa_proto::Addresses;
 
+use crate::carrier::Carrier;
 use crate::clock;
 use crate::knock::{Knocker, Want};
 use crate::outcome::{Delivery, End, Outcome};
@@ -19,6 +20,8 @@ use crate::target::Ask;
 pub struct Wish {
     /// The addresses to state; none: this machine's own.
     pub given: Addresses,
+    /// What carries the packets; none: as the host's configuration says.
+    pub via: Option<Carrier>,
     /// The families to use.
     pub family: Family,
     /// What to do after the first packet.
@@ -68,6 +71,7 @@ impl<'a> Asking<'a> {
         let mut outcome = Outcome {
             host: ask.name.to_string(),
             port: ask.host.port.get(),
+            via: wish.via.unwrap_or(ask.host.via),
             end: End::Sent,
             deliveries: Vec::new(),
             services: Vec::new(),
@@ -149,6 +153,7 @@ impl<'a> Asking<'a> {
             servers,
             want: self.want,
             given: self.given,
+            via: self.outcome.via,
         }
     }
 
@@ -165,7 +170,7 @@ impl<'a> Asking<'a> {
 /// was reached once stays so: a later failure may be the way changing.
 fn note(outcome: &mut Outcome, sent: Vec<Sent>, tell: Tell<'_>) {
     for sent in sent {
-        tell(&report::packet(&outcome.host, &sent));
+        tell(&report::packet(&outcome.host, outcome.via, &sent));
         let known = outcome
             .deliveries
             .iter_mut()

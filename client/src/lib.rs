@@ -16,6 +16,10 @@ pub mod resolve;
 
 pub mod stated;
 
+pub mod carrier;
+
+mod carry;
+
 pub mod send;
 
 pub mod schedule;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use spa_proto::{Addresses, Service};
 
+use crate::carrier::Carrier;
 use crate::exit::Exit;
 use crate::probe::{Answered, Met};
 
@@ -15,6 +16,8 @@ pub struct Outcome {
     pub host: String,
     /// The port its server looks for packets at.
     pub port: u16,
+    /// What carries the packets.
+    pub via: Carrier,
     /// How it ended.
     pub end: End,
     /// Each address and what was sent to it.

@@ -1,11 +1,13 @@
 //! Facts → one plain line, and the same facts as JSON. Pure.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use spa_proto::Addresses;
 
+use crate::carrier::Carrier;
 use crate::outcome::{Delivery, End, Outcome, State};
 use crate::probe::Met;
 use crate::send::Sent;
@@ -22,12 +24,12 @@ pub fn span(span: Duration) -> String {
 
 /// One packet, for `-v`.
 #[must_use]
-pub fn packet(host: &str, sent: &Sent) -> String {
-    let (address, port) = (sent.server.ip(), sent.server.port());
+pub fn packet(host: &str, via: Carrier, sent: &Sent) -> String {
+    let way = way(via, sent.server);
     let stated = stated(sent.stated);
     match &sent.result {
-        Ok(bytes) => format!("{host}: {bytes} bytes to {address} port {port}, {stated}"),
-        Err(error) => format!("{host}: nothing to {address} port {port}: {error}"),
+        Ok(bytes) => format!("{host}: {bytes} bytes to {way}, {stated}"),
+        Err(error) => format!("{host}: nothing to {way}: {error}"),
     }
 }
 
@@ -59,7 +61,9 @@ pub fn text(outcome: &Outcome) -> String {
     match &outcome.end {
         End::NoRoute(why) => format!("{host}: {why}"),
         End::Rehearsed => {
-            let each: Vec<_> = reached(outcome).map(delivery).collect();
+            let each: Vec<_> = reached(outcome)
+                .map(|to| delivery(outcome.via, to))
+                .collect();
             format!("{host}: would send a packet {}", each.join(", "))
         }
         End::Sent => format!("{host}: sent to {}, did not wait", addresses(outcome)),
@@ -90,9 +94,18 @@ fn reached(outcome: &Outcome) -> impl Iterator<Item = &Delivery> {
     outcome.deliveries.iter().filter(|to| to.error.is_none())
 }
 
-fn delivery(to: &Delivery) -> String {
-    let (address, port) = (to.server.ip(), to.server.port());
-    format!("to {address} port {port}, {}", stated(to.stated))
+fn delivery(via: Carrier, to: &Delivery) -> String {
+    format!("to {}, {}", way(via, to.server), stated(to.stated))
+}
+
+/// Where a packet goes, and by what unless that is UDP.
+fn way(via: Carrier, server: SocketAddr) -> String {
+    let address = server.ip();
+    match via {
+        Carrier::Udp => format!("{address} port {}", server.port()),
+        Carrier::Icmp => format!("{address} in an echo request"),
+        Carrier::Tcp(port) => format!("{address} TCP port {port}"),
+    }
 }
 
 fn addresses(outcome: &Outcome) -> String {
@@ -155,10 +168,16 @@ fn advice(outcome: &Outcome) -> String {
     let port = outcome.port;
     let mut out =
         String::from("  check: is this machine's clock right (compare `date -u` here and there)?");
-    let _ = write!(
-        out,
-        "\n  check: does UDP port {port} reach the server, and is it the server's `[listen] port`?"
-    );
+    let _ = match outcome.via {
+        Carrier::Udp => write!(
+            out,
+            "\n  check: does UDP port {port} reach the server, and is it the server's `[listen] port`?"
+        ),
+        via => write!(
+            out,
+            "\n  check: has the server's `[listen] carriers` \"{via}\", and does it reach the server?"
+        ),
+    };
     out.push_str("\n  check: does the server know this machine's key (`spa key show`), allow this service, and have the key given here (`spad key show`)?");
     let stated = reached(outcome).any(|to| !to.stated.is_empty());
     if stated {
@@ -206,6 +225,7 @@ pub fn json(outcome: &Outcome) -> Value {
         .collect();
     json!({
         "host": outcome.host,
+        "via": outcome.via.to_string(),
         "result": result,
         "exit": outcome.exit().code(),
         "error": error,

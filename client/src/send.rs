@@ -1,4 +1,4 @@
-//! [IO] One datagram to each of a server's addresses, each with a nonce and time
+//! [IO] One packet to each of a server's addresses, each with a nonce and time
 //! of its own. Never waits for an answer: there is none.
 
 use std::io;
@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use spa_proto::Addresses;
 
+use crate::carrier::Carrier;
+use crate::carry::carry;
 use crate::clock;
 use crate::knock::{self, Knocker, Want};
 use crate::stated::Own;
@@ -20,6 +22,8 @@ pub struct Round<'a> {
     pub want: &'a Want,
     /// The command line's addresses; none: this machine's own, where global.
     pub given: Addresses,
+    /// What carries them.
+    pub via: Carrier,
 }
 
 /// One packet on its way, or why it is not.
@@ -61,7 +65,8 @@ impl Round<'_> {
                     let datagram =
                         self.knocker
                             .datagram(&request, clock::wall(), &knock::randomness()?)?;
-                    Ok(socket.send(&datagram)?)
+                    carry(self.via, &socket, server, &datagram)?;
+                    Ok(datagram.len())
                 }),
             })
             .collect()

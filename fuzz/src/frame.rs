@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use spad::capture::{Datagram, FrameFault, frame};
+use spad::capture::{Carrier, Datagram, FrameFault, frame};
 
 const INTERFACE: u32 = 7;
 
@@ -34,57 +34,85 @@ pub fn run(data: &[u8]) {
     );
 }
 
-/// The payload is a part of the frame, right behind a UDP header that says so.
+/// The payload is a part of the frame, right behind a header that says so.
 fn lies_in(bytes: &[u8], datagram: &Datagram<'_>) {
     let payload = datagram.payload();
     assert!((160..=512).contains(&payload.len()), "{}", payload.len());
     let start = payload.as_ptr().addr() - bytes.as_ptr().addr();
     assert!(start + payload.len() <= bytes.len(), "beyond the frame");
-    let mut header = Vec::new();
-    header.extend(datagram.source().port().to_be_bytes());
-    header.extend(datagram.destination().port().to_be_bytes());
-    header.extend(length(payload.len() + 8));
-    assert_eq!(bytes[start - 8..start - 2], header, "another UDP header");
+    let begins = header(datagram);
     let addresses = [datagram.source(), datagram.destination()]
         .map(octets)
         .concat();
-    let ip = &bytes[..start - 8];
-    if datagram.source().is_ipv6() {
-        assert!(ip.ends_with(&addresses), "other IPv6 addresses");
-    } else {
-        let mut ends = (ip.len().saturating_sub(60)..=ip.len() - 20).step_by(4);
-        assert!(
-            ends.any(|at| ip[at + 12..at + 20] == addresses),
-            "other IPv4 addresses"
-        );
-    }
+    // A TCP header may have options, and these may look like another header.
+    let (mut lengths, said) = match datagram.carrier() {
+        Carrier::Udp => ((8..=8).step_by(4), 6),
+        Carrier::Icmp => ((8..=8).step_by(4), 2),
+        Carrier::Tcp => ((20..=60).step_by(4), 4),
+    };
+    let is_whole = |length: usize| {
+        let Some((ip, header)) = bytes[..start].split_at_checked(start.wrapping_sub(length)) else {
+            return false;
+        };
+        let is_header = header.starts_with(&begins[..said])
+            && (datagram.carrier() != Carrier::Tcp || usize::from(header[12] >> 4) * 4 == length);
+        is_header
+            && if datagram.source().is_ipv6() {
+                ip.ends_with(&addresses)
+            } else {
+                let mut ends =
+                    (ip.len().saturating_sub(60)..=ip.len().saturating_sub(20)).step_by(4);
+                ends.any(|at| ip.get(at + 12..at + 20) == Some(&addresses))
+            }
+    };
+    assert!(lengths.any(is_whole), "other headers");
 }
 
 /// The datagram in headers without options, tags, padding or checksums.
 fn plain_headers(datagram: &Datagram<'_>) -> (u16, Vec<u8>) {
     let payload = datagram.payload();
     let (source, destination) = (datagram.source(), datagram.destination());
-    let udp = length(payload.len() + 8);
+    let begins = header(datagram);
+    let inner = begins.len() + payload.len();
+    let protocol = match (datagram.carrier(), source.is_ipv4()) {
+        (Carrier::Udp, _) => 17,
+        (Carrier::Tcp, _) => 6,
+        (Carrier::Icmp, true) => 1,
+        (Carrier::Icmp, false) => 58,
+    };
     let mut bytes = Vec::new();
     let ethertype = if source.is_ipv4() {
         bytes.extend([0x45, 0]);
-        bytes.extend(length(payload.len() + 28));
-        bytes.extend([0, 0, 0, 0, 64, 17, 0, 0]);
+        bytes.extend(length(inner + 20));
+        bytes.extend([0, 0, 0, 0, 64, protocol, 0, 0]);
         0x0800
     } else {
         bytes.extend([0x60, 0, 0, 0]);
-        bytes.extend(udp);
-        bytes.extend([17, 64]);
+        bytes.extend(length(inner));
+        bytes.extend([protocol, 64]);
         0x86dd
     };
     bytes.extend(octets(source));
     bytes.extend(octets(destination));
-    bytes.extend(source.port().to_be_bytes());
-    bytes.extend(destination.port().to_be_bytes());
-    bytes.extend(udp);
-    bytes.extend([0, 0]);
+    bytes.extend(begins);
     bytes.extend(payload);
     (ethertype, bytes)
+}
+
+/// The carrier's header, without options and checksum.
+fn header(datagram: &Datagram<'_>) -> Vec<u8> {
+    let (source, destination) = (datagram.source(), datagram.destination());
+    let ports = [source.port(), destination.port()].map(u16::to_be_bytes);
+    let ports = ports.concat();
+    match datagram.carrier() {
+        Carrier::Udp => {
+            let length = length(datagram.payload().len() + 8);
+            [&ports[..], &length, &[0, 0]].concat()
+        }
+        Carrier::Icmp if source.is_ipv4() => vec![8, 0, 0, 0, 0, 0, 0, 0],
+        Carrier::Icmp => vec![128, 0, 0, 0, 0, 0, 0, 0],
+        Carrier::Tcp => [&ports[..], &[0; 8], &[0x50, 0], &[0; 6]].concat(),
+    }
 }
 
 fn octets(address: SocketAddr) -> Vec<u8> {

@@ -73,7 +73,7 @@ macro_rules! reasons {
 
 reasons! {
     // What the capture could not read, and what is not authentic.
-    Frame, "frame", Counted, "The frame holds no whole UDP datagram to this host.";
+    Frame, "frame", Counted, "The frame holds no whole datagram of ours to this host.";
     Length, "length", Counted, "Shorter than 160 or longer than 512 bytes.";
     HeadTag, "head_tag", Counted, "The head's tag is wrong: no client of this server made it.";
     UnknownKey, "unknown_key", Counted, "The head is right, but no client has this key id.";

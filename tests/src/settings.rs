@@ -34,6 +34,8 @@ pub struct Settings {
     pub trial: &'static str,
     /// `listen.port`, as written.
     pub port: &'static str,
+    /// `listen.carriers`, if any.
+    pub carriers: Option<&'static [&'static str]>,
     /// `listen.interfaces`, if any.
     pub interfaces: Option<&'static [&'static str]>,
     /// `listen.threads`, if any.
@@ -55,6 +57,7 @@ impl Default for Settings {
             always_allow: &["lo"],
             trial: "10m",
             port: "62201",
+            carriers: None,
             interfaces: None,
             threads: None,
             hide: &["ssh", "web", "chat"],
@@ -79,6 +82,10 @@ impl Settings {
             .interfaces
             .map(|names| format!("interfaces = {names:?}\n"))
             .unwrap_or_default();
+        let carriers = self
+            .carriers
+            .map(|carriers| format!("carriers = {carriers:?}\n"))
+            .unwrap_or_default();
         let threads = self
             .threads
             .map(|threads| format!("threads = {threads}\n"))
@@ -93,7 +100,7 @@ chat = "udp/{CHAT}"
 
 [listen]
 port = {port}
-{interfaces}{threads}
+{carriers}{interfaces}{threads}
 [grants]
 ttl = "{ttl}"
 max_ttl = "{max_ttl}"

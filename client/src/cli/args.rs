@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use super::deferred::Deferred;
 use super::knock::KnockOptions;
 use super::say::Failure;
+use crate::carrier::Carrier;
 use crate::resolve::Family;
 use crate::span;
 
@@ -133,7 +134,7 @@ pub(super) struct RequestOptions {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  spa open gw\n  spa open gw:ssh web:tcp/443 --ttl 60s\n  spa open gw --for 203.0.113.5 --no-wait\n  spa open gw:ssh --once\n\nWaiting means connecting to TCP ports and closing at once, which services may log.\nUDP ports cannot be probed.\n\"open\" may also be an earlier grant to this address that still runs."
+    after_help = "Examples:\n  spa open gw\n  spa open gw:ssh web:tcp/443 --ttl 60s\n  spa open gw --for 203.0.113.5 --no-wait\n  spa open gw:ssh --once\n  spa open gw --via tcp:443\n\nWaiting means connecting to TCP ports and closing at once, which services may log.\nUDP ports cannot be probed.\n\"open\" may also be an earlier grant to this address that still runs."
 )]
 pub(super) struct OpenOptions {
     #[command(flatten)]
@@ -148,10 +149,20 @@ pub(super) struct OpenOptions {
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = span::parse_wait)]
     pub(super) timeout: Duration,
     #[command(flatten)]
-    pub(super) families: Families,
+    pub(super) way: Way,
     /// Say what would be sent, send nothing
     #[arg(long)]
     pub(super) dry_run: bool,
+}
+
+// How packets get to a host.
+#[derive(Debug, Args)]
+pub(super) struct Way {
+    /// What carries the packet: udp, icmp (an echo request) or tcp:PORT, a connection to a port that is open there, such as tcp:443; the server must look there, see `carriers` in its [listen] [default: as the host's `via` says, else udp]
+    #[arg(long, value_name = "CARRIER")]
+    pub(super) via: Option<Carrier>,
+    #[command(flatten)]
+    pub(super) families: Families,
 }
 
 // Which of a host's addresses are used.
@@ -202,7 +213,7 @@ pub(super) struct CloseOptions {
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = span::parse_wait)]
     pub(super) timeout: Duration,
     #[command(flatten)]
-    pub(super) families: Families,
+    pub(super) way: Way,
     /// Say what would be sent, send nothing
     #[arg(long)]
     pub(super) dry_run: bool,
@@ -224,7 +235,7 @@ pub(super) struct DialOptions {
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = span::parse_wait)]
     pub(super) timeout: Duration,
     #[command(flatten)]
-    pub(super) families: Families,
+    pub(super) way: Way,
 }
 
 #[derive(Debug, Args)]
@@ -288,7 +299,7 @@ pub(super) struct ExecOptions {
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = span::parse_wait)]
     pub(super) timeout: Duration,
     #[command(flatten)]
-    pub(super) families: Families,
+    pub(super) way: Way,
 }
 
 #[derive(Debug, Args)]
@@ -302,7 +313,7 @@ pub(super) struct RunOptions {
     #[arg(value_name = "COMMAND")]
     pub(super) name: String,
     #[command(flatten)]
-    pub(super) families: Families,
+    pub(super) way: Way,
     /// Say what would be sent, send nothing
     #[arg(long)]
     pub(super) dry_run: bool,

@@ -21,7 +21,8 @@ pub(super) fn run(options: &ExecOptions, directory: &Path, say: &Say) -> Result<
     let asks = with_keys(directory, asks)?;
     let wish = Wish {
         given,
-        family: options.families.family(),
+        via: options.way.via,
+        family: options.way.families.family(),
         patience: Patience::Wait(options.timeout),
     };
     let tell = |line: &str| say.detail(line);

@@ -19,7 +19,8 @@ pub(super) fn run(options: &OpenOptions, directory: &Path, say: &Say) -> Result<
     let asks = with_keys(directory, asks)?;
     let wish = Wish {
         given,
-        family: options.families.family(),
+        via: options.way.via,
+        family: options.way.families.family(),
         patience: match (options.dry_run, options.no_wait || options.once) {
             (true, _) => Patience::Rehearse,
             (false, true) => Patience::None,

@@ -33,7 +33,7 @@ pub(super) fn run(options: &ProxyOptions, directory: &Path, say: &Say) -> Result
     };
     let config = file::load(directory).map_err(Failure::local)?;
     let asks = checked(&config, &[format!("{}:{service}", options.host)])?;
-    let family = how.families.family();
+    let family = how.way.families.family();
     for (ask, knocker) in with_keys(directory, asks)? {
         // ssh turns capital letters into small ones.
         let is_own_name = options.address.eq_ignore_ascii_case(ask.name.as_str());
@@ -51,6 +51,7 @@ pub(super) fn run(options: &ProxyOptions, directory: &Path, say: &Say) -> Result
         };
         let wish = Wish {
             given,
+            via: how.way.via,
             family,
             patience: Patience::Wait(how.timeout),
         };

@@ -26,7 +26,8 @@ pub(super) fn run(options: &RunOptions, directory: &Path, say: &Say) -> Result<E
     let asks = with_keys(directory, asks)?;
     let wish = Wish {
         given: Addresses::NONE,
-        family: options.families.family(),
+        via: options.way.via,
+        family: options.way.families.family(),
         patience: if options.dry_run {
             Patience::Rehearse
         } else {

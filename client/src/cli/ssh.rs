@@ -57,7 +57,8 @@ fn dialled(options: &DialOptions) -> Vec<String> {
         words.push(format!("--for={address}"));
     }
     words.push(format!("--timeout={}ms", options.timeout.as_millis()));
-    words.extend(options.families.option().map(str::to_owned));
+    words.extend(options.way.via.map(|via| format!("--via={via}")));
+    words.extend(options.way.families.option().map(str::to_owned));
     words
 }
 

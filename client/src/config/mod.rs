@@ -11,6 +11,7 @@ use std::fmt;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 
+use crate::carrier::Carrier;
 use spa_keys::ServerPublic;
 use spa_proto::Service;
 
@@ -49,6 +50,8 @@ pub struct Host {
     pub address: String,
     /// Where its server looks for packets (UDP).
     pub port: NonZeroU16,
+    /// What carries packets to it, where the command line says nothing else.
+    pub via: Carrier,
     /// The server's public key.
     pub key: ServerPublic,
     /// What is asked for where the command line names no service; empty: the

@@ -13,12 +13,15 @@ use spa_proto::limits::MAX_SERVICES;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::carrier::{Carrier, NoCarrier};
+
 use super::{Config, Credential, Host, HostName, words};
 
 /// The keys of a host.
-pub const HOST_KEYS: [&str; 7] = [
+pub const HOST_KEYS: [&str; 8] = [
     "address",
     "port",
+    "via",
     "key",
     "default",
     "services",
@@ -112,6 +115,7 @@ impl Reader<'_> {
         let (psk, shared) = (get("psk_file"), get("shared_key_file"));
         let address = get("address").and_then(|value| self.address(value));
         let port = get("port").and_then(|value| self.port(value));
+        let via = get("via").map_or(Some(Carrier::Udp), |value| self.via(value));
         let key = get("key").and_then(|value| self.key(value));
         if let (Some(_), Some(shared)) = (psk, shared) {
             let message = "a shared key and a pre-shared key exclude each other";
@@ -131,6 +135,7 @@ impl Reader<'_> {
         Some(Host {
             address: address?,
             port: port?,
+            via: via?,
             key: key?,
             default: default.unwrap_or_default(),
             services,
@@ -226,6 +231,17 @@ impl Reader<'_> {
             );
         }
         port
+    }
+
+    fn via(&mut self, value: &Value<'_>) -> Option<Carrier> {
+        let text = self.string(value, "\"udp\", \"icmp\" or \"tcp:443\"")?;
+        let via = text.parse();
+        if let Err(error) = via {
+            let message = format!("`{}` carries no packets", redact::message(text));
+            let finding = self.source.error(value.span(), message);
+            self.find(finding.help(NoCarrier::to_string(&error)));
+        }
+        via.ok()
     }
 
     fn key(&mut self, value: &Value<'_>) -> Option<ServerPublic> {

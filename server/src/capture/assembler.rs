@@ -39,6 +39,12 @@ pub(super) const LOAD_WORD: u16 = 0x20;
 pub(super) const LOAD_HALF: u16 = 0x28;
 pub(super) const LOAD_BYTE: u16 = 0x30;
 pub(super) const LOAD_HALF_INDEXED: u16 = 0x48;
+pub(super) const LOAD_BYTE_INDEXED: u16 = 0x50;
+pub(super) const MASK: u16 = 0x54;
+pub(super) const SHIFT_RIGHT: u16 = 0x74;
+pub(super) const ADD_INDEX: u16 = 0x0c;
+pub(super) const SUBTRACT_INDEX: u16 = 0x1c;
+pub(super) const TO_INDEX: u16 = 0x07;
 pub(super) const INDEX_BY_IPV4_HEADER: u16 = 0xb1;
 pub(super) const GO: u16 = 0x05;
 pub(super) const JUMP_EQUAL: u16 = 0x15;
@@ -100,6 +106,32 @@ impl Assembler {
     /// Accumulator = the 2 bytes at index register + this offset.
     pub(super) fn load_half_indexed(&mut self, offset: u32) {
         self.put(LOAD_HALF_INDEXED, 0, 0, offset);
+    }
+
+    /// Accumulator = the byte at index register + this offset.
+    pub(super) fn load_byte_indexed(&mut self, offset: u32) {
+        self.put(LOAD_BYTE_INDEXED, 0, 0, offset);
+    }
+
+    /// Accumulator = its bits that the mask has, shifted right so far.
+    pub(super) fn bits(&mut self, mask: u32, shift: u32) {
+        self.put(MASK, 0, 0, mask);
+        self.put(SHIFT_RIGHT, 0, 0, shift);
+    }
+
+    /// Accumulator = accumulator + index register.
+    pub(super) fn add_index(&mut self) {
+        self.put(ADD_INDEX, 0, 0, 0);
+    }
+
+    /// Accumulator = accumulator - index register; below zero it begins again from the top.
+    pub(super) fn subtract_index(&mut self) {
+        self.put(SUBTRACT_INDEX, 0, 0, 0);
+    }
+
+    /// Index register = accumulator.
+    pub(super) fn index_by_accumulator(&mut self) {
+        self.put(TO_INDEX, 0, 0, 0);
     }
 
     /// Index register = length of the IPv4 header that begins at this offset.

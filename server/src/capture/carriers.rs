@@ -1,20 +1,40 @@
-//! What carries packets (pure).
+//! What carries packets (pure): UDP, and where configured ICMP echo requests and TCP.
+
+use std::fmt;
 
 use super::{Datagram, FrameFault};
 use crate::ports::Ports;
+
+/// What carried a packet here. docs/protocol.md §5.4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// A UDP datagram.
+    Udp,
+    /// An ICMP or ICMPv6 echo request.
+    Icmp,
+    /// A TCP segment, of a connection or none.
+    Tcp,
+}
 
 /// Where packets are looked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Carriers {
     /// UDP to these ports.
     pub udp: Ports,
+    /// Echo requests.
+    pub icmp: bool,
+    /// TCP segments to these ports.
+    pub tcp: Ports,
 }
 
 impl Carriers {
     /// UDP to these ports and nothing else.
     #[must_use]
-    pub const fn udp(ports: Ports) -> Self {
-        Self { udp: ports }
+    pub fn udp(ports: Ports) -> Self {
+        Self {
+            udp: ports,
+            ..Self::default()
+        }
     }
 
     /// Lets pass what came where packets are looked for. The kernel's filter did so
@@ -23,7 +43,33 @@ impl Carriers {
     /// # Errors
     /// [`FrameFault::Elsewhere`].
     pub fn admit<'a>(&self, datagram: Datagram<'a>) -> Result<Datagram<'a>, FrameFault> {
-        let looked_at = self.udp.contains(datagram.destination().port());
+        let port = datagram.destination().port();
+        let looked_at = match datagram.carrier() {
+            Carrier::Udp => self.udp.contains(port),
+            Carrier::Icmp => self.icmp,
+            Carrier::Tcp => self.tcp.contains(port),
+        };
         looked_at.then_some(datagram).ok_or(FrameFault::Elsewhere)
+    }
+}
+
+/// `udp, icmp, tcp:443`, without UDP's ports: they have a line of their own.
+impl fmt::Display for Carriers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let udp = (!self.udp.is_empty()).then(|| "udp".to_owned());
+        let icmp = self.icmp.then(|| "icmp".to_owned());
+        let tcp = (!self.tcp.is_empty()).then(|| format!("tcp:{}", self.tcp));
+        let all: Vec<String> = udp.into_iter().chain(icmp).chain(tcp).collect();
+        f.write_str(&all.join(", "))
+    }
+}
+
+impl fmt::Display for Carrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Udp => "udp",
+            Self::Icmp => "icmp",
+            Self::Tcp => "tcp",
+        })
     }
 }

@@ -3,7 +3,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use pnet::packet::ip::IpNextHeaderProtocols::Udp;
+use pnet::packet::ip::IpNextHeaderProtocol;
+use pnet::packet::ip::IpNextHeaderProtocols::{Icmp, Icmpv6, Tcp, Udp};
 use pnet::packet::ipv4::MutableIpv4Packet;
 use pnet::packet::ipv6::MutableIpv6Packet;
 use pnet::packet::udp::MutableUdpPacket;
@@ -22,19 +23,61 @@ pub(crate) fn packet(
     payload: &[u8],
 ) -> (u16, Vec<u8>) {
     let udp = udp(source.port(), destination.port(), payload);
-    let length = u16::try_from(udp.len()).unwrap();
-    match (source.ip(), destination.ip()) {
+    behind_ip(source.ip(), destination.ip(), options, Udp, &udp)
+}
+
+/// The same in a TCP segment, whose header has this many bytes of options, a multiple of 4.
+pub(crate) fn segment(
+    source: SocketAddr,
+    destination: SocketAddr,
+    options: usize,
+    payload: &[u8],
+) -> (u16, Vec<u8>) {
+    let mut bytes = vec![0; 20 + options];
+    bytes[0..2].copy_from_slice(&source.port().to_be_bytes());
+    bytes[2..4].copy_from_slice(&destination.port().to_be_bytes());
+    bytes[12] = u8::try_from(5 + options / 4).unwrap() << 4;
+    bytes[13] = 0x18;
+    bytes.extend_from_slice(payload);
+    behind_ip(source.ip(), destination.ip(), &[], Tcp, &bytes)
+}
+
+/// The same in an echo request.
+pub(crate) fn echo_request(
+    source: IpAddr,
+    destination: IpAddr,
+    options: &[u8],
+    payload: &[u8],
+) -> (u16, Vec<u8>) {
+    let (kind, protocol) = if source.is_ipv4() {
+        (8, Icmp)
+    } else {
+        (128, Icmpv6)
+    };
+    let bytes = [&[kind, 0, 0, 0, 1, 2, 3, 4], payload].concat();
+    behind_ip(source, destination, options, protocol, &bytes)
+}
+
+fn behind_ip(
+    source: IpAddr,
+    destination: IpAddr,
+    options: &[u8],
+    protocol: IpNextHeaderProtocol,
+    inner: &[u8],
+) -> (u16, Vec<u8>) {
+    let length = u16::try_from(inner.len()).unwrap();
+    match (source, destination) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
             let header = 20 + options.len();
-            let mut bytes = vec![0; header + udp.len()];
+            let mut bytes = vec![0; header + inner.len()];
             bytes[20..header].copy_from_slice(options);
-            bytes[header..].copy_from_slice(&udp);
+            bytes[header..].copy_from_slice(inner);
             let mut ip = MutableIpv4Packet::new(&mut bytes).unwrap();
             ip.set_version(4);
             ip.set_header_length(u8::try_from(header / 4).unwrap());
             ip.set_total_length(u16::try_from(header).unwrap() + length);
             ip.set_ttl(64);
-            ip.set_next_level_protocol(Udp);
+            ip.set_next_level_protocol(protocol);
             ip.set_source(from);
             ip.set_destination(to);
             ip.set_checksum(pnet::packet::ipv4::checksum(&ip.to_immutable()));
@@ -42,11 +85,11 @@ pub(crate) fn packet(
         }
         (IpAddr::V6(from), IpAddr::V6(to)) => {
             let mut bytes = vec![0; 40];
-            bytes.extend_from_slice(&udp);
+            bytes.extend_from_slice(inner);
             let mut ip = MutableIpv6Packet::new(&mut bytes).unwrap();
             ip.set_version(6);
             ip.set_payload_length(length);
-            ip.set_next_header(Udp);
+            ip.set_next_header(protocol);
             ip.set_hop_limit(64);
             ip.set_source(from);
             ip.set_destination(to);

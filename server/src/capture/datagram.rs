@@ -1,16 +1,18 @@
-//! What the stage `frame` gives to the engine: one UDP datagram, still
+//! What the stage `frame` gives to the engine: one datagram, mostly UDP, still
 //! believed in nothing.
 //!
 //! Holds addresses and bytes only; never reads a socket or a clock.
 
 use std::net::SocketAddr;
 
+use super::Carrier;
 use super::frame::MAX_PAYLOAD;
 
-/// One UDP datagram of 160 to 512 bytes, borrowed from the frame it came in.
+/// One payload of 160 to 512 bytes, borrowed from the frame it came in.
 /// Only [`super::frame::parse`] makes one, and [`Kept`] lends it again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Datagram<'a> {
+    carrier: Carrier,
     source: SocketAddr,
     destination: SocketAddr,
     interface: u32,
@@ -19,12 +21,14 @@ pub struct Datagram<'a> {
 
 impl<'a> Datagram<'a> {
     pub(super) const fn new(
+        carrier: Carrier,
         source: SocketAddr,
         destination: SocketAddr,
         interface: u32,
         payload: &'a [u8],
     ) -> Self {
         Self {
+            carrier,
             source,
             destination,
             interface,
@@ -32,7 +36,7 @@ impl<'a> Datagram<'a> {
         }
     }
 
-    /// A datagram that no frame carried, for tests of the later stages.
+    /// A UDP datagram that no frame carried, for tests of the later stages.
     #[doc(hidden)]
     #[must_use]
     pub const fn assume(
@@ -41,10 +45,16 @@ impl<'a> Datagram<'a> {
         interface: u32,
         payload: &'a [u8],
     ) -> Self {
-        Self::new(source, destination, interface, payload)
+        Self::new(Carrier::Udp, source, destination, interface, payload)
     }
 
-    /// Where the packet says it came from. Port 0 is possible.
+    /// What carried it.
+    #[must_use]
+    pub const fn carrier(&self) -> Carrier {
+        self.carrier
+    }
+
+    /// Where the packet says it came from. Port 0 is possible; ICMP has no other.
     #[must_use]
     pub const fn source(&self) -> SocketAddr {
         self.source
@@ -62,7 +72,7 @@ impl<'a> Datagram<'a> {
         self.interface
     }
 
-    /// The UDP payload, 160 to 512 bytes.
+    /// The payload, 160 to 512 bytes.
     #[must_use]
     pub const fn payload(&self) -> &'a [u8] {
         self.payload
@@ -72,6 +82,7 @@ impl<'a> Datagram<'a> {
 /// A datagram taken out of its frame, to be judged by another thread.
 #[derive(Debug)]
 pub(super) struct Kept {
+    carrier: Carrier,
     source: SocketAddr,
     destination: SocketAddr,
     interface: u32,
@@ -86,6 +97,7 @@ impl Kept {
             *to = *from;
         }
         Self {
+            carrier: datagram.carrier,
             source: datagram.source,
             destination: datagram.destination,
             interface: datagram.interface,
@@ -96,6 +108,7 @@ impl Kept {
 
     pub(super) fn lend(&self) -> Datagram<'_> {
         Datagram {
+            carrier: self.carrier,
             source: self.source,
             destination: self.destination,
             interface: self.interface,
@@ -114,7 +127,7 @@ mod tests {
         for length in [160, 333, 512] {
             let [source, destination] =
                 ["192.0.2.7:40000", "[2001:db8::1]:62201"].map(|it| it.parse().unwrap());
-            let datagram = Datagram::new(source, destination, 7, &bytes[..length]);
+            let datagram = Datagram::new(Carrier::Tcp, source, destination, 7, &bytes[..length]);
             assert_eq!(Kept::of(&datagram).lend(), datagram);
         }
     }

@@ -6,7 +6,7 @@
 pub enum FrameFault {
     /// It came in by an interface that the configuration does not name.
     OtherInterface,
-    /// It came to a port that the configuration does not name.
+    /// It came by a carrier, or to a port, that the configuration does not name.
     Elsewhere,
     /// More than two VLAN tags stand in the data.
     VlanTags,
@@ -26,15 +26,19 @@ pub enum FrameFault {
     Fragment,
     /// IPv6 with any other extension header.
     ExtensionHeader,
-    /// IP carrying something else than UDP.
+    /// IP carrying something else than UDP, ICMP and TCP.
     Protocol,
     /// The IP length has no room for the headers it promises.
     IpLength,
     /// The UDP length is below 8, or reaches beyond the IP payload.
     UdpLength,
-    /// The UDP payload is below 160 bytes.
+    /// ICMP, and no echo request.
+    IcmpType,
+    /// The TCP header says it is shorter than 20 bytes, or reaches beyond the IP payload.
+    TcpHeader,
+    /// The payload is below 160 bytes.
     TooShort,
-    /// The UDP payload is above 512 bytes.
+    /// The payload is above 512 bytes.
     TooLong,
     /// The source is no single host's address: unspecified, multicast, broadcast or IPv4-mapped.
     Source,
@@ -42,7 +46,7 @@ pub enum FrameFault {
 
 impl FrameFault {
     /// Every fault there is, for tables of counters.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::OtherInterface,
         Self::Elsewhere,
         Self::VlanTags,
@@ -57,6 +61,8 @@ impl FrameFault {
         Self::Protocol,
         Self::IpLength,
         Self::UdpLength,
+        Self::IcmpType,
+        Self::TcpHeader,
         Self::TooShort,
         Self::TooLong,
         Self::Source,
@@ -80,6 +86,8 @@ impl FrameFault {
             Self::Protocol => "protocol",
             Self::IpLength => "ip_length",
             Self::UdpLength => "udp_length",
+            Self::IcmpType => "icmp_type",
+            Self::TcpHeader => "tcp_header",
             Self::TooShort => "too_short",
             Self::TooLong => "too_long",
             Self::Source => "source",

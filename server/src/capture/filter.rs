@@ -2,8 +2,8 @@
 //!
 //! The program lets pass what may be a packet of ours and nothing else, so that
 //! other traffic costs next to nothing: received by this host, IPv4 or IPv6 with
-//! UDP, no fragment, no IPv6 extension header, one of the destination ports that are
-//! configured, a UDP length that 160 to 512 bytes of payload have, all this also
+//! a carrier and to a port that are configured, no fragment, no IPv6 extension header,
+//! lengths that 160 to 512 bytes of payload have, all this also
 //! behind one or two VLAN tags left in the data. What it lets pass is judged
 //! again by [`super::frame`]: the filter spares work, it decides nothing.
 //!
@@ -16,12 +16,14 @@
 use super::Carriers;
 pub use super::assembler::Instruction;
 use super::assembler::{Assembler, Jump, Label};
-use super::frame::{IPV6_HEADER, MAX_IPV4_HEADER, MAX_PAYLOAD, MIN_PAYLOAD, UDP_HEADER};
+use super::frame::{IPV6_HEADER, MAX_PAYLOAD, MIN_PAYLOAD};
+use super::payload::{ECHO_HEADER, ECHO4, ECHO6, MAX_TCP_HEADER, MIN_TCP_HEADER, UDP_HEADER};
 use super::tags::{MAX_TAGS, TAG};
 use crate::ports::Ports;
 
-/// Bytes of a frame that are kept: the longest headers and the longest payload.
-pub const KEEP: u32 = number(MAX_TAGS * TAG + MAX_IPV4_HEADER + UDP_HEADER + MAX_PAYLOAD);
+/// Bytes of a frame that are kept: the longest headers and the longest payload. Where
+/// IPv4 and TCP both have options, these may have 60 bytes together; more is cut, and refused.
+pub const KEEP: u32 = number(MAX_TAGS * TAG + IPV6_HEADER + MAX_TCP_HEADER + MAX_PAYLOAD);
 
 /// The packet's type, as `sll_pkttype`: `SKF_AD_OFF + SKF_AD_PKTTYPE`.
 pub(super) const PACKET_TYPE: u32 = ancillary(libc::SKF_AD_PKTTYPE);
@@ -33,6 +35,9 @@ const IPV6: u32 = 0x86dd;
 const CUSTOMER_TAG: u32 = 0x8100;
 const SERVICE_TAG: u32 = 0x88a8;
 const UDP: u32 = 17;
+const TCP: u32 = 6;
+const ICMP: u32 = 1;
+const ICMPV6: u32 = 58;
 
 /// The program that lets pass what these may carry.
 #[must_use]
@@ -78,30 +83,105 @@ fn ipv4_at(asm: &mut Assembler, base: u32, carriers: &Carriers, pass: Label, dro
     asm.load_byte(base);
     asm.unless(Jump::AtLeast, 0x45, drop);
     asm.when(Jump::Above, 0x4f, drop);
-    asm.load_byte(base + 9);
-    asm.unless(Jump::Equal, UDP, drop);
     // More-fragments flag and offset.
     asm.load_half(base + 6);
     asm.when(Jump::AnyBit, 0x3fff, drop);
-    asm.index_by_ipv4_header(base);
-    asm.load_half_indexed(base + 2);
-    is_one_of(asm, &carriers.udp, drop);
-    asm.load_half_indexed(base + 4);
-    length(asm, pass, drop);
+    asm.load_byte(base + 9);
+    let [udp, icmp, tcp] = by_carrier(asm, carriers, ICMP, drop);
+    if let Some(udp) = udp {
+        asm.place(udp);
+        asm.index_by_ipv4_header(base);
+        asm.load_half_indexed(base + 2);
+        is_one_of(asm, &carriers.udp, drop);
+        asm.load_half_indexed(base + 4);
+        payload_behind(UDP_HEADER, asm, pass, drop);
+    }
+    if let Some(icmp) = icmp {
+        asm.place(icmp);
+        asm.index_by_ipv4_header(base);
+        asm.load_half_indexed(base);
+        asm.unless(Jump::Equal, u32::from(u16::from_be_bytes(ECHO4)), drop);
+        asm.load_half(base + 2);
+        asm.subtract_index();
+        payload_behind(ECHO_HEADER, asm, pass, drop);
+    }
+    if let Some(tcp) = tcp {
+        asm.place(tcp);
+        asm.index_by_ipv4_header(base);
+        asm.load_half_indexed(base + 2);
+        is_one_of(asm, &carriers.tcp, drop);
+        asm.load_byte_indexed(base + 12);
+        tcp_header_length(asm, drop);
+        asm.add_index();
+        asm.index_by_accumulator();
+        asm.load_half(base + 2);
+        asm.subtract_index();
+        payload_behind(0, asm, pass, drop);
+    }
 }
 
-/// An IPv6 header at `base`, UDP directly after it.
+/// An IPv6 header at `base`, the carrier directly after it.
 fn ipv6_at(asm: &mut Assembler, base: u32, carriers: &Carriers, pass: Label, drop: Label) {
-    let udp = base + number(IPV6_HEADER);
+    let inner = base + number(IPV6_HEADER);
     asm.load_byte(base);
     asm.unless(Jump::AtLeast, 0x60, drop);
     asm.when(Jump::Above, 0x6f, drop);
     asm.load_byte(base + 6);
-    asm.unless(Jump::Equal, UDP, drop);
-    asm.load_half(udp + 2);
-    is_one_of(asm, &carriers.udp, drop);
-    asm.load_half(udp + 4);
-    length(asm, pass, drop);
+    let [udp, icmp, tcp] = by_carrier(asm, carriers, ICMPV6, drop);
+    if let Some(udp) = udp {
+        asm.place(udp);
+        asm.load_half(inner + 2);
+        is_one_of(asm, &carriers.udp, drop);
+        asm.load_half(inner + 4);
+        payload_behind(UDP_HEADER, asm, pass, drop);
+    }
+    if let Some(icmp) = icmp {
+        asm.place(icmp);
+        asm.load_half(inner);
+        asm.unless(Jump::Equal, u32::from(u16::from_be_bytes(ECHO6)), drop);
+        asm.load_half(base + 4);
+        payload_behind(ECHO_HEADER, asm, pass, drop);
+    }
+    if let Some(tcp) = tcp {
+        asm.place(tcp);
+        asm.load_half(inner + 2);
+        is_one_of(asm, &carriers.tcp, drop);
+        asm.load_byte(inner + 12);
+        tcp_header_length(asm, drop);
+        asm.index_by_accumulator();
+        asm.load_half(base + 4);
+        asm.subtract_index();
+        payload_behind(0, asm, pass, drop);
+    }
+}
+
+/// Where the protocol in the accumulator is looked at: UDP, this ICMP, TCP. Others are dropped.
+fn by_carrier(
+    asm: &mut Assembler,
+    carriers: &Carriers,
+    icmp: u32,
+    drop: Label,
+) -> [Option<Label>; 3] {
+    let looked_at = [
+        (UDP, !carriers.udp.is_empty()),
+        (icmp, carriers.icmp),
+        (TCP, !carriers.tcp.is_empty()),
+    ];
+    let labels = looked_at.map(|(protocol, is)| {
+        is.then(|| {
+            let label = asm.label();
+            asm.when(Jump::Equal, protocol, label);
+            label
+        })
+    });
+    asm.go(drop);
+    labels
+}
+
+/// The byte in the accumulator has the header's length in words; bytes from here on.
+fn tcp_header_length(asm: &mut Assembler, drop: Label) {
+    asm.bits(0xf0, 2);
+    asm.unless(Jump::AtLeast, number(MIN_TCP_HEADER), drop);
 }
 
 /// The port in the accumulator. The ranges ascend: below one is in none of the rest.
@@ -118,10 +198,10 @@ fn is_one_of(asm: &mut Assembler, ports: &Ports, drop: Label) {
     asm.place(found);
 }
 
-/// The UDP length in the accumulator.
-fn length(asm: &mut Assembler, pass: Label, drop: Label) {
-    asm.unless(Jump::AtLeast, number(UDP_HEADER + MIN_PAYLOAD), drop);
-    asm.when(Jump::Above, number(UDP_HEADER + MAX_PAYLOAD), drop);
+/// The length in the accumulator covers so many bytes of a header, and a packet.
+fn payload_behind(header: usize, asm: &mut Assembler, pass: Label, drop: Label) {
+    asm.unless(Jump::AtLeast, number(header + MIN_PAYLOAD), drop);
+    asm.when(Jump::Above, number(header + MAX_PAYLOAD), drop);
     asm.go(pass);
 }
 

@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 
 use proptest::prelude::*;
 
-use super::craft::{CUSTOMER_TAG, SERVICE_TAG, packet, tagged};
+use super::craft::{CUSTOMER_TAG, SERVICE_TAG, echo_request, packet, segment, tagged};
 use super::filter::{KEEP, program};
 use super::frame::parse;
 use super::interpreter::{Beside, run};
@@ -20,20 +20,28 @@ const HOST: Beside = Beside {
 };
 
 fn passes(port: Option<u16>, packet_type: u8, ethertype: u16, bytes: &[u8]) -> bool {
-    let ports = port.map_or_else(Ports::any, |port| {
-        Ports::one(NonZeroU16::new(port).unwrap())
-    });
-    let program = program(&Carriers::udp(ports));
-    let kept = run(
-        &program,
-        Beside {
-            packet_type,
-            ethertype,
-        },
-        bytes,
-    );
+    let one = |port| Ports::one(NonZeroU16::new(port).unwrap());
+    let ports = port.map_or_else(Ports::any, one);
+    passes_by(&Carriers::udp(ports), packet_type, ethertype, bytes)
+}
+
+fn passes_by(carriers: &Carriers, packet_type: u8, ethertype: u16, bytes: &[u8]) -> bool {
+    let beside = Beside {
+        packet_type,
+        ethertype,
+    };
+    let kept = run(&program(carriers), beside, bytes);
     assert!(kept == 0 || kept == KEEP);
     kept != 0
+}
+
+/// Everything that a configuration may name.
+fn everything() -> Carriers {
+    Carriers {
+        udp: Ports::any(),
+        icmp: true,
+        tcp: Ports::any(),
+    }
 }
 
 fn genuine(v6: bool, port: u16, payload: usize) -> (u16, Vec<u8>) {
@@ -132,15 +140,111 @@ fn only_lengths_of_160_to_512_bytes_pass() {
     }
 }
 
+#[test]
+fn each_carrier_passes_where_it_is_configured_and_nowhere_else_with_the_same_lengths() {
+    let one = |port| Ports::one(NonZeroU16::new(port).unwrap());
+    let only = [
+        Carriers::udp(one(443)),
+        Carriers {
+            icmp: true,
+            ..Carriers::default()
+        },
+        Carriers {
+            tcp: one(443),
+            ..Carriers::default()
+        },
+    ];
+    for v6 in [false, true] {
+        for payload in (0..700).chain([1400]) {
+            let ends = |port: u16| {
+                let ends = if v6 {
+                    [
+                        "[2001:db8::7]:4000".to_owned(),
+                        format!("[2001:db8::1]:{port}"),
+                    ]
+                } else {
+                    ["192.0.2.7:4000".to_owned(), format!("198.51.100.1:{port}")]
+                };
+                ends.map(|end| end.parse::<SocketAddr>().unwrap())
+            };
+            let ([source, destination], data) = (ends(443), vec![1; payload]);
+            let echo = echo_request(source.ip(), destination.ip(), &[], &data);
+            let packets = [
+                packet(source, destination, &[], &data),
+                echo,
+                segment(source, destination, payload % 11 * 4, &data),
+            ];
+            let right = (160..=512).contains(&payload);
+            for (carriers, which) in only.iter().zip(0..) {
+                for (packet, carried_by) in packets.iter().zip(0..) {
+                    let (ethertype, bytes) = packet;
+                    let passed = passes_by(carriers, 0, *ethertype, bytes);
+                    assert_eq!(passed, right && which == carried_by, "{which} {carried_by}");
+                    let looked_at = parse(*ethertype, 1, bytes)
+                        .and_then(|datagram| carriers.admit(datagram))
+                        .is_ok();
+                    assert_eq!(looked_at, passed);
+                }
+            }
+            let [source, elsewhere] = ends(444);
+            let (ethertype, bytes) = segment(source, elsewhere, 0, &data);
+            assert!(!passes_by(&only[2], 0, ethertype, &bytes));
+        }
+    }
+}
+
+#[test]
+fn of_icmp_only_echo_requests_pass() {
+    let icmp = Carriers {
+        icmp: true,
+        ..Carriers::default()
+    };
+    for (ends, at, right) in [
+        (["192.0.2.7", "198.51.100.1"], 20, 8),
+        (["2001:db8::7", "2001:db8::1"], 40, 128),
+    ] {
+        let [source, destination] = ends.map(|end| end.parse().unwrap());
+        for (kind, code) in (0..=255).flat_map(|kind| [(kind, 0), (kind, 1)]) {
+            let (ethertype, mut bytes) = echo_request(source, destination, &[], &[1; 200]);
+            (bytes[at], bytes[at + 1]) = (kind, code);
+            let is_request = kind == right && code == 0;
+            assert_eq!(passes_by(&icmp, 0, ethertype, &bytes), is_request);
+            let parsed = parse(ethertype, 1, &bytes);
+            assert_eq!(parsed.is_ok(), is_request);
+            assert!(is_request || parsed == Err(FrameFault::IcmpType));
+        }
+    }
+}
+
+#[test]
+fn the_longest_program_is_one_that_the_kernel_takes() {
+    let end = |port| NonZeroU16::new(port).unwrap();
+    let most = || Ports::of((1..=16).map(|n| (end(n * 100), end(n * 100 + 9))));
+    let carriers = Carriers {
+        udp: most(),
+        icmp: true,
+        tcp: most(),
+    };
+    assert!(program(&carriers).len() <= 4096);
+}
+
 /// Packets near enough to genuine ones to reach every line of filter and `frame`.
 fn near_packets() -> impl Strategy<Value = (u16, Vec<u8>)> {
     let tag = prop_oneof![Just(CUSTOMER_TAG), Just(SERVICE_TAG)];
     let change = (
         0_usize..90,
-        prop_oneof![any::<u8>(), Just(0), Just(17), Just(44), Just(0x45)],
+        prop_oneof![
+            any::<u8>(),
+            Just(0),
+            Just(17),
+            Just(44),
+            Just(0x45),
+            Just(0x50),
+            Just(6)
+        ],
     );
     (
-        any::<bool>(),
+        (any::<bool>(), 0..3_u8),
         prop_oneof![4 => Just(PORT), 1 => any::<u16>()],
         prop_oneof![4 => 150_usize..530, 1 => 0_usize..700],
         proptest::collection::vec(tag, 0..4),
@@ -148,27 +252,50 @@ fn near_packets() -> impl Strategy<Value = (u16, Vec<u8>)> {
         proptest::collection::vec(change, 0..3),
         prop_oneof![9 => Just(None), 1 => (0_usize..700).prop_map(Some)],
     )
-        .prop_map(|(v6, port, payload, tags, options, changes, cut)| {
-            let (ethertype, bytes) = if v6 || options == 0 {
-                genuine(v6, port, payload)
-            } else {
-                let ends = [
-                    SocketAddr::from(([192, 0, 2, 7], 40)),
-                    SocketAddr::from(([10, 0, 0, 1], port)),
-                ];
-                packet(ends[0], ends[1], &vec![1; options * 4], &vec![1; payload])
-            };
-            let (ethertype, mut bytes) = tags
-                .into_iter()
-                .fold((ethertype, bytes), |inner, tag| tagged(tag, inner));
-            for (at, value) in changes {
-                if let Some(byte) = bytes.get_mut(at) {
-                    *byte = value;
+        .prop_map(
+            |((v6, carrier), port, payload, tags, options, changes, cut)| {
+                let ends = if v6 {
+                    [
+                        SocketAddr::from(([0x20; 16], 40)),
+                        SocketAddr::from(([0x20; 16], port)),
+                    ]
+                } else {
+                    [
+                        SocketAddr::from(([192, 0, 2, 7], 40)),
+                        SocketAddr::from(([10, 0, 0, 1], port)),
+                    ]
+                };
+                let (ethertype, bytes) = if carrier == 1 {
+                    segment(ends[0], ends[1], options * 4, &vec![1; payload])
+                } else if carrier == 2 {
+                    let options = if v6 { 0 } else { options * 4 };
+                    echo_request(
+                        ends[0].ip(),
+                        ends[1].ip(),
+                        &vec![1; options],
+                        &vec![1; payload],
+                    )
+                } else if v6 || options == 0 {
+                    genuine(v6, port, payload)
+                } else {
+                    let ends = [
+                        SocketAddr::from(([192, 0, 2, 7], 40)),
+                        SocketAddr::from(([10, 0, 0, 1], port)),
+                    ];
+                    packet(ends[0], ends[1], &vec![1; options * 4], &vec![1; payload])
+                };
+                let (ethertype, mut bytes) = tags
+                    .into_iter()
+                    .fold((ethertype, bytes), |inner, tag| tagged(tag, inner));
+                for (at, value) in changes {
+                    if let Some(byte) = bytes.get_mut(at) {
+                        *byte = value;
+                    }
                 }
-            }
-            bytes.truncate(cut.unwrap_or(usize::MAX));
-            (ethertype, bytes)
-        })
+                bytes.truncate(cut.unwrap_or(usize::MAX));
+                (ethertype, bytes)
+            },
+        )
 }
 
 /// The type that newer kernels give for a frame.
@@ -187,7 +314,7 @@ proptest! {
     fn what_passes_is_refused_later_only_for_what_the_filter_cannot_see(
         (ethertype, bytes) in near_packets(),
     ) {
-        if passes(None, 0, ethertype, &bytes) {
+        if passes_by(&everything(), 0, ethertype, &bytes) {
             let kept = &bytes[..bytes.len().min(KEEP as usize)];
             if let Err(fault) = parse(ethertype, 1, kept) {
                 prop_assert!(matches!(
@@ -205,10 +332,12 @@ proptest! {
     ) {
         let kept = &bytes[..bytes.len().min(KEEP as usize)];
         if let Ok(datagram) = parse(ethertype, 1, &bytes) {
-            prop_assert!(passes(None, 0, ethertype, &bytes));
+            prop_assert!(passes_by(&everything(), 0, ethertype, &bytes));
+            let one = Ports::one(NonZeroU16::new(PORT).unwrap());
+            let carriers = Carriers { udp: one.clone(), icmp: false, tcp: one };
             prop_assert_eq!(
-                passes(Some(PORT), 0, ethertype, &bytes),
-                datagram.destination().port() == PORT
+                passes_by(&carriers, 0, ethertype, &bytes),
+                carriers.admit(datagram).is_ok()
             );
             // A kernel that names the type behind the tags makes no difference.
             prop_assert_eq!(parse(behind_tags(ethertype, &bytes), 1, &bytes), Ok(datagram));

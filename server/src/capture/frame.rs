@@ -1,4 +1,4 @@
-//! Stage `frame` (pure): one captured frame → one UDP datagram, or the reason why not.
+//! Stage `frame` (pure): one captured frame → one datagram, or the reason why not.
 //!
 //! Takes what a packet socket of type SOCK_DGRAM gives: the frame type of its
 //! link, the interface, and the bytes from the network header on. Never
@@ -13,9 +13,9 @@
 //!   a virtual link they are often not yet computed, and the packet is
 //!   authenticated by better means.
 //! - A fragment is refused, IPv4 and IPv6; nothing is ever put together again.
-//! - IPv6 carries UDP directly; any extension header is refused.
-//! - The UDP length decides the payload. It lies within the IP length, which
-//!   lies within the frame; bytes after them, such as Ethernet padding, are ignored.
+//! - UDP, an ICMP echo request or TCP carries the packet; in IPv6 directly: any extension header is refused.
+//! - The UDP length, otherwise the IP length decides the payload. It lies within
+//!   the frame; bytes after it, such as Ethernet padding, are ignored.
 //! - The payload has 160 to 512 bytes (docs/protocol.md §5).
 //! - The source is one host's address. Whether it may be granted anything
 //!   (loopback, link-local) is for the policy to say.
@@ -27,20 +27,17 @@ use pnet::packet::ethernet::EtherTypes;
 use pnet::packet::ip::{IpNextHeaderProtocol, IpNextHeaderProtocols as Next};
 use pnet::packet::ipv4::{Ipv4Flags, Ipv4Packet};
 use pnet::packet::ipv6::Ipv6Packet;
-use pnet::packet::udp::UdpPacket;
 
-use super::{Datagram, FrameFault, tags};
+pub use super::payload::UDP_HEADER;
+use super::payload::{self, ECHO4, ECHO6};
+use super::{Carrier, Datagram, FrameFault, tags};
 
 /// Shortest payload that is looked at, in bytes. docs/protocol.md §5.
 pub const MIN_PAYLOAD: usize = 160;
 /// Longest payload that is looked at, in bytes. docs/protocol.md §5.
 pub const MAX_PAYLOAD: usize = 512;
-/// Bytes of the longest IPv4 header.
-pub const MAX_IPV4_HEADER: usize = 60;
 /// Bytes of an IPv6 header.
 pub const IPV6_HEADER: usize = 40;
-/// Bytes of a UDP header.
-pub const UDP_HEADER: usize = 8;
 
 /// Reads one frame. `ethertype` in host byte order; `bytes` from the network
 /// header on, which is the VLAN tag where one was left in the data.
@@ -56,29 +53,29 @@ pub fn parse(ethertype: u16, interface: u32, bytes: &[u8]) -> Result<Datagram<'_
     } else {
         return Err(FrameFault::EtherType);
     };
-    let udp = udp(packet.payload)?;
+    let carried = match packet.carrier {
+        Carrier::Udp => payload::udp(packet.payload)?,
+        Carrier::Tcp => payload::tcp(packet.payload)?,
+        Carrier::Icmp if packet.source.is_ipv4() => payload::echo(packet.payload, ECHO4)?,
+        Carrier::Icmp => payload::echo(packet.payload, ECHO6)?,
+    };
     if !is_one_host(packet.source) {
         return Err(FrameFault::Source);
     }
     Ok(Datagram::new(
-        SocketAddr::new(packet.source, udp.source),
-        SocketAddr::new(packet.destination, udp.destination),
+        packet.carrier,
+        SocketAddr::new(packet.source, carried.source),
+        SocketAddr::new(packet.destination, carried.destination),
         interface,
-        udp.payload,
+        carried.payload,
     ))
 }
 
 /// What is kept of an IP header; `payload` has the length that the header states.
 struct Packet<'a> {
+    carrier: Carrier,
     source: IpAddr,
     destination: IpAddr,
-    payload: &'a [u8],
-}
-
-/// The ports, and exactly the bytes that the UDP length covers.
-struct Udp<'a> {
-    source: u16,
-    destination: u16,
     payload: &'a [u8],
 }
 
@@ -103,13 +100,14 @@ fn ipv4(bytes: &[u8]) -> Result<Packet<'_>, FrameFault> {
     if more || header.get_fragment_offset() != 0 {
         return Err(FrameFault::Fragment);
     }
-    if header.get_next_level_protocol() != Next::Udp {
-        return Err(FrameFault::Protocol);
-    }
-    if total_length < header_length + UDP_HEADER {
+    // ICMPv6 has no meaning in IPv4.
+    let protocol = Some(header.get_next_level_protocol()).filter(|one| *one != Next::Icmpv6);
+    let carrier = protocol.and_then(Carrier::of).ok_or(FrameFault::Protocol)?;
+    if total_length < header_length + carrier.header() {
         return Err(FrameFault::IpLength);
     }
     Ok(Packet {
+        carrier,
         source: IpAddr::V4(header.get_source()),
         destination: IpAddr::V4(header.get_destination()),
         payload: bytes
@@ -131,17 +129,18 @@ fn ipv6(bytes: &[u8]) -> Result<Packet<'_>, FrameFault> {
     if is_extension(next) {
         return Err(FrameFault::ExtensionHeader);
     }
-    if next != Next::Udp {
-        return Err(FrameFault::Protocol);
-    }
+    // Nor ICMP in IPv6.
+    let protocol = Some(next).filter(|one| *one != Next::Icmp);
+    let carrier = protocol.and_then(Carrier::of).ok_or(FrameFault::Protocol)?;
     let length = usize::from(header.get_payload_length());
     if length == 0 {
         return Err(FrameFault::Jumbo);
     }
-    if length < UDP_HEADER {
+    if length < carrier.header() {
         return Err(FrameFault::IpLength);
     }
     Ok(Packet {
+        carrier,
         source: IpAddr::V6(header.get_source()),
         destination: IpAddr::V6(header.get_destination()),
         payload: bytes
@@ -164,28 +163,6 @@ fn is_extension(next: IpNextHeaderProtocol) -> bool {
             Next::MobilityHeader,
         ]
         .contains(&next)
-}
-
-/// `bytes` is the IP payload, of the length that the IP header states.
-fn udp(bytes: &[u8]) -> Result<Udp<'_>, FrameFault> {
-    let header = UdpPacket::new(bytes).ok_or(FrameFault::Truncated)?;
-    let length = usize::from(header.get_length());
-    if length == 0 {
-        return Err(FrameFault::ZeroLength);
-    }
-    // Refuses a length below the header's, or beyond the bytes.
-    let payload = bytes.get(UDP_HEADER..length).ok_or(FrameFault::UdpLength)?;
-    if payload.len() < MIN_PAYLOAD {
-        return Err(FrameFault::TooShort);
-    }
-    if payload.len() > MAX_PAYLOAD {
-        return Err(FrameFault::TooLong);
-    }
-    Ok(Udp {
-        source: header.get_source(),
-        destination: header.get_destination(),
-        payload,
-    })
 }
 
 fn is_one_host(address: IpAddr) -> bool {

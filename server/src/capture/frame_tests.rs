@@ -155,8 +155,10 @@ fn every_ipv6_extension_header_is_refused() {
 
 #[test]
 fn other_protocols_and_frame_types_are_refused() {
-    assert_eq!(after(V4, |bytes| bytes[9] = 6), FrameFault::Protocol);
-    assert_eq!(after(V6, |bytes| bytes[6] = 58), FrameFault::Protocol);
+    assert_eq!(after(V4, |bytes| bytes[9] = 132), FrameFault::Protocol);
+    assert_eq!(after(V4, |bytes| bytes[9] = 58), FrameFault::Protocol);
+    assert_eq!(after(V6, |bytes| bytes[6] = 132), FrameFault::Protocol);
+    assert_eq!(after(V6, |bytes| bytes[6] = 1), FrameFault::Protocol);
     let (_, bytes) = genuine(V4, &[1; 160]);
     assert_eq!(fault(&(0x0806, bytes.clone())), FrameFault::EtherType);
     assert_eq!(fault(&(IPV6, bytes.clone())), FrameFault::IpVersion);

@@ -55,6 +55,30 @@ fn ended(program: &[Instruction], beside: Beside, bytes: &[u8]) -> Option<u32> {
                 a = load(x + k, 2)?;
                 continue;
             }
+            0x50 => {
+                a = load(x + k, 1)?;
+                continue;
+            }
+            0x54 => {
+                a &= k;
+                continue;
+            }
+            0x74 => {
+                a >>= k;
+                continue;
+            }
+            0x0c => {
+                a = a.wrapping_add(x);
+                continue;
+            }
+            0x1c => {
+                a = a.wrapping_sub(x);
+                continue;
+            }
+            0x07 => {
+                x = a;
+                continue;
+            }
             0xb1 => {
                 x = 4 * (load(k, 1)? & 0xf);
                 continue;

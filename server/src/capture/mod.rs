@@ -25,6 +25,7 @@ pub mod frame;
 mod intake;
 mod interfaces;
 pub mod moderation;
+mod payload;
 mod sieve;
 mod tags;
 
@@ -37,7 +38,7 @@ mod frame_tests;
 #[cfg(test)]
 mod interpreter;
 
-pub use carriers::Carriers;
+pub use carriers::{Carrier, Carriers};
 pub use datagram::Datagram;
 pub use error::CaptureError;
 pub use fault::FrameFault;

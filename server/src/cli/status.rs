@@ -46,6 +46,9 @@ fn text(status: &Status) -> String {
         ),
     );
     line("knock port", &status.port);
+    if status.carriers != "udp" {
+        line("carriers", &status.carriers);
+    }
     let shown = match status.shown.as_slice() {
         [] => String::new(),
         shown => format!(" (everybody can see {})", shown.join(", ")),

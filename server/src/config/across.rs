@@ -160,6 +160,7 @@ pub(super) fn hidden(
             );
         }
         found.extend(knock_port_hidden(source, server, name));
+        found.extend(tcp_carrier_hidden(source, server, name));
         if let (Some(occasion), Some(door)) = (occasion, gathered.doors.get(&name.value)) {
             found.extend(lock_out(source, server, door, name, occasion));
         }
@@ -223,6 +224,32 @@ fn knock_port_hidden(
         finding
             .help("choose another port for [listen]")
             .note("packets for the service would be taken for knocks"),
+    )
+}
+
+/// Who uses a connection to carry a packet cannot connect.
+fn tcp_carrier_hidden(
+    source: &Source,
+    server: &ServerFile,
+    name: &Spotted<String>,
+) -> Option<Finding> {
+    let service = server.services.get(name.value.as_str())?;
+    let is_hidden = |port| {
+        let mut hidden = service.ports.iter();
+        hidden.any(|one| one.protocol == Protocol::Tcp && one.port == port)
+    };
+    let mut carriers = server.listen_tcp.iter();
+    let carrier = carriers.find(|carrier| is_hidden(carrier.value))?;
+    let message = format!(
+        "`spa open --via tcp:{}` cannot connect: the port is hidden, of the service `{}`",
+        carrier.value,
+        quote(&name.value)
+    );
+    let finding = source.warning(carrier.span.clone(), message);
+    Some(
+        finding
+            .help("name a TCP port that everybody may connect to")
+            .note("a segment without a connection is looked at all the same"),
     )
 }
 

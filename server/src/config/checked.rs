@@ -13,6 +13,7 @@ use spa_keys::ClientPublic;
 use spa_proto::{Service, Timestamp};
 
 use super::{ClientName, Lengths, Network, ServiceName};
+use crate::capture::Carriers;
 use crate::ports::Ports;
 
 /// `spad.toml` and `clients.d/`, valid by construction.
@@ -54,6 +55,8 @@ pub struct ServiceDefinition {
 pub struct Listen {
     /// The ports of knocks.
     pub ports: Ports,
+    /// What carries them, UDP to these ports if it does.
+    pub carriers: Carriers,
     /// Interfaces packets may arrive at; `None` means all, also those that appear later.
     pub interfaces: Option<Vec<String>>,
     /// Threads that look at packets: 1 to 16.

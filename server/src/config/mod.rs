@@ -6,6 +6,7 @@
 //! leaves a port open. Nothing in here reads a secret or touches the network.
 
 mod across;
+mod carrier_list;
 mod checked;
 mod checking;
 mod client_file;

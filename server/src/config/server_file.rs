@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::carrier_list;
 use super::checked::{
     Answer, GrantLimits, Guard, Listen, Log, OnStateError, Packets, Rate, ServiceDefinition,
 };
@@ -17,6 +18,7 @@ use super::port_list;
 use super::service_table;
 use super::values;
 use super::written::{Page, Spotted, Table, parse};
+use crate::capture::Carriers;
 use crate::ports::Ports;
 use spa_findings::redact::quote;
 
@@ -34,6 +36,8 @@ pub(super) struct ServerFile {
     pub(super) listen: Listen,
     /// Where the port stands, if it does.
     pub(super) listen_port: Option<Range<usize>>,
+    /// Where each TCP port among the carriers stands.
+    pub(super) listen_tcp: Vec<Spotted<NonZeroU16>>,
     pub(super) grants: GrantLimits,
     pub(super) packets: Packets,
     pub(super) guard: Guard,
@@ -56,7 +60,7 @@ pub(super) fn read(page: &Page<'_>) -> Option<ServerFile> {
         })
         .collect();
     let services = root.table("services");
-    let (listen, listen_port) = listen(root.table("listen"));
+    let (listen, listen_port, listen_tcp) = listen(root.table("listen"));
     let grants = grants(root.table("grants"));
     let packets = packets(root.table("packets"));
     let guard = guard(root.table("guard"));
@@ -74,6 +78,7 @@ pub(super) fn read(page: &Page<'_>) -> Option<ServerFile> {
         hide,
         listen,
         listen_port,
+        listen_tcp,
         grants,
         packets,
         guard,
@@ -81,21 +86,29 @@ pub(super) fn read(page: &Page<'_>) -> Option<ServerFile> {
     })
 }
 
-fn listen(table: Option<Table<'_>>) -> (Listen, Option<Range<usize>>) {
+fn listen(table: Option<Table<'_>>) -> (Listen, Option<Range<usize>>, Vec<Spotted<NonZeroU16>>) {
     let default = NonZeroU16::MIN.saturating_add(62_200);
     let mut listen = Listen {
         ports: Ports::one(default),
+        carriers: Carriers::udp(Ports::one(default)),
         interfaces: None,
         threads: 1,
         address: None,
     };
     let Some(table) = table else {
-        return (listen, None);
+        return (listen, None, Vec::new());
     };
     let mut place = None;
     if let Some(value) = table.get("port") {
         place = Some(value.span());
         listen.ports = port_list::read(value).unwrap_or(listen.ports);
+        listen.carriers = Carriers::udp(listen.ports.clone());
+    }
+    let mut tcp = Vec::new();
+    if let Some(value) = table.get("carriers")
+        && let Some(read) = carrier_list::read(value, &listen.ports)
+    {
+        (listen.carriers, tcp) = read;
     }
     if let Some(value) = table.get("interfaces")
         && let Some(items) = value.list("[\"eth0\"]")
@@ -135,7 +148,7 @@ fn listen(table: Option<Table<'_>>) -> (Listen, Option<Range<usize>>) {
         }
     }
     table.finish();
-    (listen, place)
+    (listen, place, tcp)
 }
 
 fn grants(table: Option<Table<'_>>) -> GrantLimits {

@@ -83,8 +83,10 @@ pub struct Status {
     pub pid: u32,
     /// Seconds since the daemon started.
     pub uptime_s: u64,
-    /// The port on which packets are looked for, or `any`.
+    /// The ports at which packets are looked for, or `any`.
     pub port: String,
+    /// What may carry packets: `udp, icmp, tcp:443`.
+    pub carriers: String,
     /// Services hidden, by name; not those of which every port is in `shown`.
     pub hidden: Vec<String>,
     /// Ports that the configuration hides and that everybody can see all the same, because

@@ -76,6 +76,7 @@ impl Replies {
     pub(super) fn is_elsewhere(&self, listen: &Listen) -> bool {
         // The address is only printed.
         self.listen.ports != listen.ports
+            || self.listen.carriers != listen.carriers
             || self.listen.interfaces != listen.interfaces
             || self.listen.threads != listen.threads
     }

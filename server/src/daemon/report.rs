@@ -126,6 +126,7 @@ impl EngineLoop {
                 .saturating_since(self.replies.started.boot)
                 .as_secs(),
             port: self.replies.listen.ports.to_string(),
+            carriers: self.replies.listen.carriers.to_string(),
             hidden: self.replies.hidden(&config),
             shown,
             on_trial: standing(|standing| matches!(standing, Standing::OnTrial(_))),

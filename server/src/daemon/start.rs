@@ -15,7 +15,7 @@ use spa_keys::file::Owner;
 use tracing::{error, warn};
 
 use crate::audit::{AuditLog, Event};
-use crate::capture::{Capture, CaptureError, CaptureOptions, Carriers, Intake, RING_FRAMES};
+use crate::capture::{Capture, CaptureError, CaptureOptions, Intake, RING_FRAMES};
 use crate::config::{Config, load_or_last_good};
 use crate::control::server::{ListenError, bind};
 use crate::engine::Engine;
@@ -169,7 +169,7 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
     })?;
     let writer = Writer::start(&binary, paths)?;
     let options = CaptureOptions {
-        carriers: Carriers::udp(config.listen.ports.clone()),
+        carriers: config.listen.carriers.clone(),
         interfaces: config.listen.interfaces.clone(),
         ring_frames: RING_FRAMES,
     };

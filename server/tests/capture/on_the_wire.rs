@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 use spad::capture::{CaptureOptions, Carriers, filter};
 use spad::ports::Ports;
 
-use crate::craft::{CUSTOMER_TAG, IPV4, IPV6, SERVICE_TAG, packet, tagged};
+use crate::craft::{CUSTOMER_TAG, IPV4, IPV6, SERVICE_TAG, echo_request, packet, segment, tagged};
 use crate::interpreter::{Beside, run};
 use crate::own_network::{
     FAR, PORT, Seen, Wire, cable, end_mark, in_own_network, ip, open, open_with, receive, waiting,
@@ -135,14 +135,20 @@ fn odd(numbers: &mut Numbers) -> [(u16, Vec<u8>); 2] {
     } else {
         numbers.below(700)
     };
-    let (ethertype, mut bytes) = genuine(ends, &vec![1; length]);
+    let [source, destination] = ends.map(|end| end.parse::<SocketAddr>().unwrap());
+    let payload = vec![1; length];
+    let (ethertype, mut bytes) = match numbers.below(3) {
+        0 => genuine(ends, &payload),
+        1 => segment(source, destination, numbers.below(11) * 4, &payload),
+        _ => echo_request(source.ip(), destination.ip(), &[], &payload),
+    };
     for _ in 0..numbers.below(4) {
         let at = numbers.below(48);
         if let Some(byte) = bytes.get_mut(at) {
             *byte = if numbers.below(2) == 0 {
                 numbers.byte()
             } else {
-                [0, 17, 0x46, 0x60][numbers.below(4)]
+                [0, 17, 0x46, 0x60, 6, 8][numbers.below(6)]
             };
         }
     }
@@ -170,8 +176,10 @@ fn the_kernel_passes_exactly_the_frames_that_the_interpreter_passes_and_none_pan
         cable();
         let mut wire = Wire::of("near");
         let mut numbers = Numbers(0x2545_f491_4f6c_dd1d);
-        for ports in [Ports::one(NonZeroU16::new(PORT).unwrap()), Ports::any()] {
-            let carriers = Carriers::udp(ports);
+        let one = || Ports::one(NonZeroU16::new(PORT).unwrap());
+        let (udp, tcp) = (Ports::any(), Ports::any());
+        let icmp = true;
+        for carriers in [Carriers::udp(one()), Carriers { udp, icmp, tcp }] {
             let program = filter::program(&carriers);
             let mut capture = open_with(CaptureOptions {
                 carriers,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use spa_keys::{ClientSecret, HeadKeys, KeyId, PacketKeys, ServerSecret, SharedKey};
 use spa_proto::{Addresses, Open, Randomness, Request, Services, Timestamp, seal};
 use spad::audit::{AuditEvent, Event};
-use spad::capture::Datagram;
+use spad::capture::{Carriers, Datagram};
 use spad::clients::{ClientSecrets, Clients};
 use spad::clock::{BootTime, Now};
 use spad::config::{
@@ -175,6 +175,7 @@ pub(crate) fn config() -> Config {
         hide: vec!["ssh".parse().unwrap(), "web".parse().unwrap()],
         listen: Listen {
             ports: Ports::one(NonZeroU16::new(62201).unwrap()),
+            carriers: Carriers::udp(Ports::one(NonZeroU16::new(62201).unwrap())),
             interfaces: None,
             threads: 1,
             address: None,
