@@ -102,6 +102,39 @@ fn a_replayed_packet_is_refused_whichever_thread_it_comes_to() {
     assert_eq!(verdicts(&world, 33), only(&[("opened", 1), ("replay", 32)]));
 }
 
+#[test]
+fn genuine_knocks_open_in_the_midst_of_a_flood_of_replayed_packets() {
+    let world = World::with(&several());
+    // Right heads, which the sieves let pass: they share the queue with the genuine ones.
+    let used: Vec<_> = (0..64).map(|_| world.laptop.open(&["tcp/8080"])).collect();
+    send(&world, &used);
+    let _ = verdicts(&world, 64);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _done = Done(&done);
+        for (source, server) in WAYS {
+            let (used, lab, done) = (&used, &world.lab, &done);
+            scope.spawn(move || {
+                let all: Vec<_> = used.iter().cycle().take(2048).map(Vec::as_slice).collect();
+                while !done.load(Ordering::Relaxed) {
+                    attacker::send_all(&lab.client, source, (server, KNOCK).into(), &all);
+                }
+            });
+        }
+        world.spad.wait_counted("replay", 50_000);
+        for _ in 0..20 {
+            let chat = || world.laptop.open(&["udp/9999"]);
+            let before = world.spad.counted("opened");
+            // As `spa` does: another one after a while.
+            wait::soon("a knock opens", || {
+                world.send(&chat());
+                wait::until_after(wait::now(), Duration::from_millis(300));
+                (world.spad.counted("opened") > before).then_some(())
+            });
+        }
+    });
+}
+
 /// Says so however a test ends, or one that fails would never end.
 struct Done<'a>(&'a AtomicBool);
 
