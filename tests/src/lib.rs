@@ -39,5 +39,6 @@ pub mod sshd;
 pub mod tap;
 
 pub mod frame;
+pub mod gateway;
 
 pub mod attacker;

@@ -15,6 +15,7 @@ pub(crate) fn run(options: &Options) -> Run {
     let counts = match result {
         Ok(loaded) => {
             findings.append(loaded.warnings);
+            findings.extend(daemon::forwarding(&loaded.config, &paths.config));
             findings.extend(secrets::check(&paths, &loaded.config));
             Some((loaded.config.services.len(), loaded.config.clients.len()))
         }

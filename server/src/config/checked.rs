@@ -12,6 +12,7 @@ use std::time::Duration;
 use spa_keys::ClientPublic;
 use spa_proto::{Service, Timestamp};
 
+use super::inner::Inner;
 use super::{ClientName, Lengths, Network, ServiceName};
 use crate::capture::Carriers;
 use crate::ports::Ports;
@@ -48,6 +49,8 @@ pub struct ServiceDefinition {
     pub ttl: Option<Duration>,
     /// The longest grant of this service; instead of `[grants] max_ttl`, and may be longer.
     pub max_ttl: Option<Duration>,
+    /// The inner host that its ports lead to, where this machine is a gateway.
+    pub to: Option<Inner>,
 }
 
 /// `[listen]`.

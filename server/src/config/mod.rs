@@ -12,6 +12,7 @@ mod checking;
 mod client_file;
 pub mod edit;
 mod files;
+mod inner;
 mod last_good;
 mod lengths;
 mod names;
@@ -36,6 +37,7 @@ pub use checked::{
     OnStateError, Packets, Rate, ServiceDefinition,
 };
 pub use files::{Files, client, client_names, client_path, each_client};
+pub use inner::{Forward, Inner};
 pub use last_good::{Texts, Usable, for_firewall, load_or_last_good, load_texts};
 pub use lengths::Lengths;
 pub use names::{ClientName, MAX_NAME, NameError, ServiceName};

@@ -9,6 +9,7 @@ use spa_findings::redact::quote;
 use spa_proto::Service;
 
 use super::checked::{GrantLimits, ServiceDefinition};
+use super::inner::{self, Inner};
 use super::names::ServiceName;
 use super::server_file::TTL;
 use super::values::{self, in_words};
@@ -31,7 +32,7 @@ pub(super) fn read(
         let name = values::named(key.value, |message| {
             value.page.source.error(key.span.clone(), message)
         });
-        let (ports, ttl, max_ttl) = definition(value, grants);
+        let (ports, ttl, max_ttl, to) = definition(value, grants);
         for port in &ports {
             if let Some((line, other)) = claimed.get(&port.value) {
                 let finding = value.page.source.error(
@@ -59,6 +60,7 @@ pub(super) fn read(
                         ports,
                         ttl,
                         max_ttl,
+                        to,
                     },
                 );
             }
@@ -68,7 +70,12 @@ pub(super) fn read(
     services
 }
 
-type Written = (Vec<Spotted<Service>>, Option<Duration>, Option<Duration>);
+type Written = (
+    Vec<Spotted<Service>>,
+    Option<Duration>,
+    Option<Duration>,
+    Option<Inner>,
+);
 
 /// One service: "tcp/22", or a table with more.
 fn definition(value: Value<'_>, grants: &GrantLimits) -> Written {
@@ -76,13 +83,18 @@ fn definition(value: Value<'_>, grants: &GrantLimits) -> Written {
         if value.raw().is_array() {
             let help = format!("write {} = {{ ports = [\"tcp/22\"] }}", quote(value.key));
             value.found(value.error("a list of ports stands in a table").help(help));
-            return (Vec::new(), None, None);
+            return (Vec::new(), None, None, None);
         }
-        return (values::service(value).into_iter().collect(), None, None);
+        return (
+            values::service(value).into_iter().collect(),
+            None,
+            None,
+            None,
+        );
     }
     let name = format!("the service `{}`", quote(value.key));
     let Some(table) = value.table(name) else {
-        return (Vec::new(), None, None);
+        return (Vec::new(), None, None, None);
     };
     let ports = match table.get("ports") {
         Some(ports) => port_list(ports),
@@ -122,12 +134,13 @@ fn definition(value: Value<'_>, grants: &GrantLimits) -> Written {
             (None, Some(_)) => {}
         }
     }
-    table.not_offered("to", "`to`, an inner host behind this gateway");
+    let to = inner::read(table.get("to"), table.get("masquerade"), ports.len());
     table.finish();
     (
         ports,
         ttl.map(|ttl| ttl.value),
         max_ttl.map(|ttl| ttl.value),
+        to,
     )
 }
 

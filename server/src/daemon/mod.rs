@@ -14,6 +14,8 @@ mod door;
 
 mod engine_loop;
 
+mod forwarding;
+
 mod log;
 
 mod order;
@@ -30,5 +32,6 @@ mod start;
 
 mod supervisor;
 
+pub(crate) use forwarding::findings as forwarding;
 pub(crate) use readers::readers;
 pub use start::{StartError, run};

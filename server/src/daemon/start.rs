@@ -134,7 +134,9 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
             "the configuration has errors; the last good one is used until they are mended (spad check, spad reload)\n{findings}"
         );
     }
-    for finding in usable.loaded.warnings.to_string().lines() {
+    let mut warnings = usable.loaded.warnings;
+    warnings.extend(super::forwarding(&usable.loaded.config, &paths.config));
+    for finding in warnings.to_string().lines() {
         warn!("{finding}");
     }
     let config = Arc::new(usable.loaded.config);

@@ -219,6 +219,17 @@ fn opened(
             ));
         }
     }
+    // A gateway may lead one family only; a service that leads none of these addresses
+    // is refused, and with it the packet.
+    let leads = |element: &Element| {
+        let inner = config.inner_of(element.service);
+        inner.is_none_or(|inner| inner.leads(element.address))
+    };
+    elements.retain(|(element, _)| leads(element));
+    let led = |service: &Service| elements.iter().any(|(one, _)| one.service == *service);
+    if !services.iter().all(led) {
+        return Err(Reason::NoInnerHost);
+    }
     let limit = usize::try_from(config.grants.max_per_client).unwrap_or(usize::MAX);
     let others = ledger
         .held()

@@ -135,11 +135,18 @@ impl Guard {
     ) -> Result<(), WriterError> {
         let refused = |error: Errno| WriterError::Kernel(error.into());
         let (mut missing, mut alike) = (Vec::new(), true);
-        for set in SetName::ALL {
+        let sets = table.sets();
+        for set in &sets {
+            let set = *set;
             match kernel.netlink.make_of(set).map_err(refused)? {
                 None => missing.push(set),
                 Some(make) => alike &= make == set.make(),
             }
+        }
+        // Chains and sets that it has too many cannot be taken out of it by name alone.
+        for set in SetName::GATEWAY {
+            let make = kernel.netlink.make_of(set).map_err(refused)?;
+            alike &= sets.contains(&set) || make.is_none();
         }
         if alike {
             match nft::load(&table.transaction(&missing)) {
@@ -147,12 +154,12 @@ impl Guard {
                     self.loaders = vec![process];
                     return Ok(());
                 }
-                Err(error) if missing.len() == SetName::ALL.len() => return Err(error.into()),
+                Err(error) if missing.len() == sets.len() => return Err(error.into()),
                 Err(_) => {}
             }
         }
         // A table of another version cannot be changed, only replaced; what it held is put in again.
-        let everything = joined(&removal(), &table.transaction(&SetName::ALL));
+        let everything = joined(&removal(), &table.transaction(&sets));
         self.loaders = vec![nft::load(&everything)?];
         kernel.put_back(now, Once::StillThere).map_err(refused)?;
         Ok(())
@@ -217,6 +224,8 @@ impl Guard {
         }
         self.write(&mut loaded.warnings);
         let standings = self.trials.standings(now);
+        let leads = |port: &Service| self.config.inner_of(*port).is_some();
+        let gateway = loaded.events.iter().any(|event| leads(&event.service));
         for event in &loaded.events {
             let standing = standings.get(&event.service).copied();
             if let Err(error) = settle_port(kernel, event.service, standing) {
@@ -224,6 +233,10 @@ impl Guard {
                     .warnings
                     .push(format!("{}: the kernel said {error}", event.service));
             }
+        }
+        // The inner host's port stands as the one that leads there.
+        if gateway && let Err(error) = self.reload(kernel, now) {
+            loaded.warnings.push(error.to_string());
         }
     }
 

@@ -4,12 +4,12 @@
 //! refusal or nothing out. The engine has checked all this; this is for the day
 //! on which the engine is no longer itself.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use spa_proto::Service;
 
-use crate::config::{Config, Lengths};
+use crate::config::{Config, Inner, Lengths};
 use crate::firewall::{Change, FirewallRefusal, MAX_STEPS, Step};
 
 /// What a change may ask for at most.
@@ -17,6 +17,8 @@ use crate::firewall::{Change, FirewallRefusal, MAX_STEPS, Step};
 pub(super) struct Limits {
     declared: BTreeSet<Service>,
     lengths: Lengths,
+    /// Of those, the ports that lead to an inner host.
+    inner: BTreeMap<Service, Inner>,
     longest: Duration,
 }
 
@@ -26,6 +28,11 @@ impl Limits {
         Self {
             declared: config.declared_ports(),
             lengths: config.lengths.clone(),
+            inner: config
+                .declared_ports()
+                .into_iter()
+                .filter_map(|port| Some((port, config.inner_of(port)?.clone())))
+                .collect(),
             longest: config.longest_ttl().max(config.grants.admin_max_ttl),
         }
     }
@@ -55,6 +62,10 @@ impl Limits {
             if !ruled || !self.declared.contains(&element.service) {
                 return Err(FirewallRefusal::NotDeclared);
             }
+            let inner = self.inner.get(&element.service);
+            if inner.is_some_and(|inner| !inner.leads(element.address)) {
+                return Err(FirewallRefusal::NotDeclared);
+            }
             if *ttl > self.longest {
                 return Err(FirewallRefusal::TooLong);
             }
@@ -75,6 +86,7 @@ mod tests {
         Limits {
             declared: BTreeSet::from(["tcp/22".parse().unwrap()]),
             lengths: Lengths::default(),
+            inner: BTreeMap::new(),
             longest: Duration::from_secs(300),
         }
     }
@@ -136,6 +148,29 @@ mod tests {
         for (address, prefix) in malformed.into_iter().chain([("192.0.2.1", 24)]) {
             assert_eq!(of(address, prefix), Err(FirewallRefusal::Malformed));
         }
+    }
+
+    #[test]
+    fn no_message_opens_a_port_of_a_gateway_to_a_family_that_it_does_not_lead() {
+        let mut limits = limits();
+        let inner = Inner {
+            hosts: vec![([10, 0, 0, 5].into(), None)],
+            masquerade: false,
+        };
+        limits.inner.insert("tcp/22".parse().unwrap(), inner);
+        let check = |address: &str| {
+            let element = Element {
+                address: address.parse().unwrap(),
+                ..element("tcp/22")
+            };
+            let ttl = Duration::from_secs(1);
+            limits.check(&Change {
+                id: ChangeId(1),
+                steps: vec![Step::Put { element, ttl }],
+            })
+        };
+        assert_eq!(check("192.0.2.1"), Ok(()));
+        assert_eq!(check("2001:db8::1"), Err(FirewallRefusal::NotDeclared));
     }
 
     #[test]

@@ -317,6 +317,25 @@ fn requests_that_are_none() {
 }
 
 #[test]
+fn a_service_of_a_gateway_for_a_family_that_it_does_not_lead() {
+    let led = |config: &mut Config| {
+        let ssh = config.services.get_mut("ssh").unwrap();
+        ssh.to = Some(spad::config::Inner {
+            hosts: vec![([10, 0, 0, 5].into(), None)],
+            masquerade: false,
+        });
+    };
+    let six = Some("2001:db8::7");
+    refused(led, &stating(None, six), Reason::NoInnerHost);
+    let mut world = World::with(led);
+    let both = stating(Some(HERE), six);
+    assert_eq!(world.send(laptop, &both), Reason::Opened);
+    let opened = &world.verdicts.last().unwrap().elements;
+    assert_eq!(opened.len(), 1, "the family that it leads");
+    assert_eq!(opened[0].0.address, ip(HERE));
+}
+
+#[test]
 fn a_longer_time_than_the_policy_allows_is_cut_to_it() {
     let mut world = World::with(|config| {
         let laptop = &mut config.clients[1];

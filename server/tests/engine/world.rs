@@ -161,6 +161,7 @@ pub(crate) fn config() -> Config {
         ports: ports.iter().map(|port| port.parse().unwrap()).collect(),
         ttl: ttl.map(seconds),
         max_ttl: max_ttl.map(seconds),
+        to: None,
     };
     Config {
         services: [

@@ -34,6 +34,7 @@ in_a_world! {
             ("", ""),
             ("\"ssh\", \"dns\"", "trial = \"0s\"\nanswer = \"drop\""),
             ("\"ssh\", \"web\"", "trial = \"5m\"\nalways_allow = [\"lo\", \"wg0\", \"10.0.0.0/8\", \"2001:db8::/32\", \"192.0.2.1\"]"),
+            ("\"nas\"", "trial = \"5m\"\nalways_allow = [\"wg0\", \"10.9.0.0/16\"]\n[services.nas]\nports = [\"tcp/2222\"]\nto = [\"10.0.0.5:22\", \"[2001:db8::5]:22\"]\nmasquerade = true"),
         ] {
             let world = World::new(hide, guard);
             let shown = world.spad(&["firewall", "show"]);

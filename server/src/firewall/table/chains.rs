@@ -5,11 +5,11 @@
 
 use std::ops::RangeInclusive;
 
-use nftables::types::NfHook;
+use nftables::types::{NfChainType, NfHook};
 
 use super::sets::SetName;
 use super::words::{
-    Word, accept, add_to, arrived_at, came_from, counter, delete_from, drop, for_this_host,
+    Field, Word, accept, add_to, arrived_at, came_from, counter, delete_from, drop, for_this_host,
     from_hidden, goto, has_no_checksum, has_no_flow_label, has_whole_header, header_words,
     in_network4, in_network6, in_set, is_ipv6, is_no_first_segment, is_reset, jump,
     port_unreachable, protocol, reset, set_flow_label, state, udp_ports,
@@ -23,12 +23,12 @@ const PRIORITY: i32 = -155;
 
 /// After whatever else of the host may move a packet to another port on its way in:
 /// destination NAT, rules that rewrite ports, IPVS.
-const LAST: i32 = 250;
+pub(super) const LAST: i32 = 250;
 
 /// States of packets that belong to no connection of this host.
 const OF_STRANGERS: &[&str] = &["new", "untracked", "invalid"];
 
-type Rule = Vec<Word>;
+pub(super) type Rule = Vec<Word>;
 
 pub(super) fn all(
     allowed: Allowed<'_>,
@@ -57,17 +57,19 @@ pub(super) fn all(
     chains
 }
 
-fn ordinary(name: &'static str, rules: Vec<Rule>) -> ChainOf {
+pub(super) fn ordinary(name: &'static str, rules: Vec<Rule>) -> ChainOf {
     ChainOf {
         name,
+        kind: NfChainType::Filter,
         hook: None,
         rules,
     }
 }
 
-fn base(name: &'static str, hook: NfHook, priority: i32, rules: Vec<Rule>) -> ChainOf {
+pub(super) fn base(name: &'static str, hook: NfHook, priority: i32, rules: Vec<Rule>) -> ChainOf {
     ChainOf {
         name,
+        kind: NfChainType::Filter,
         hook: Some((hook, priority)),
         rules,
     }
@@ -111,12 +113,12 @@ fn trying(lengths: &Lengths) -> Vec<Rule> {
         (
             SetName::Trying4,
             [SetName::Grants4, SetName::Once4, SetName::Flow4],
-            networks4(lengths),
+            networks4(lengths, Field::Port),
         ),
         (
             SetName::Trying6,
             [SetName::Grants6, SetName::Once6, SetName::Flow6],
-            networks6(lengths),
+            networks6(lengths, Field::Port),
         ),
     ] {
         for grant in grants.map(in_set).into_iter().chain(networks) {
@@ -126,15 +128,15 @@ fn trying(lengths: &Lengths) -> Vec<Rule> {
     rules
 }
 
-/// The source lies in a network that was let in: one word for each length.
-fn networks4(lengths: &Lengths) -> Vec<Word> {
+/// The source lies in a network that was let in to this port: one word for each length.
+pub(super) fn networks4(lengths: &Lengths, port: Field) -> Vec<Word> {
     let four = lengths.four.iter();
-    four.map(|length| in_network4(*length)).collect()
+    four.map(|length| in_network4(*length, port)).collect()
 }
 
-fn networks6(lengths: &Lengths) -> Vec<Word> {
+pub(super) fn networks6(lengths: &Lengths, port: Field) -> Vec<Word> {
     let six = lengths.six.iter();
-    six.map(|length| in_network6(*length)).collect()
+    six.map(|length| in_network6(*length, port)).collect()
 }
 
 /// Who may reach a hidden port.
@@ -155,13 +157,13 @@ fn judge(lengths: &Lengths) -> Vec<Rule> {
     for (grants, networks, flow, once) in [
         (
             SetName::Grants4,
-            networks4(lengths),
+            networks4(lengths, Field::Port),
             SetName::Flow4,
             SetName::Once4,
         ),
         (
             SetName::Grants6,
-            networks6(lengths),
+            networks6(lengths, Field::Port),
             SetName::Flow6,
             SetName::Once6,
         ),
@@ -184,7 +186,7 @@ fn judge(lengths: &Lengths) -> Vec<Rule> {
 }
 
 /// By name, not by index: an interface that is missing must not make the table fail.
-fn always_allowed(allowed: Allowed<'_>) -> Vec<Rule> {
+pub(super) fn always_allowed(allowed: Allowed<'_>) -> Vec<Rule> {
     let mut rules = vec![vec![arrived_at("lo"), accept()]];
     for one in allowed {
         match one {

@@ -9,7 +9,11 @@
 
 mod chains;
 
+mod gateway;
+
 pub(crate) mod marks;
+
+mod nat_words;
 
 mod sets;
 
@@ -28,6 +32,8 @@ use spa_proto::Service;
 use super::element::Element;
 use super::message::Standing;
 use crate::config::{AlwaysAllow, Answer, Config};
+
+use gateway::InnerPort;
 
 pub use sets::{SET_SIZE, SetMake, SetName};
 
@@ -48,6 +54,8 @@ pub struct Surroundings {
 pub struct Table {
     chains: Vec<ChainOf>,
     hidden: BTreeMap<Service, Option<Duration>>,
+    /// Hidden ports of inner hosts; none where this machine is no gateway.
+    inner: Option<BTreeMap<InnerPort, Option<Duration>>>,
     /// Connections that are let in as they were there before, each with its source port.
     before: Vec<Element>,
 }
@@ -56,6 +64,7 @@ pub struct Table {
 #[derive(Clone, Debug, PartialEq)]
 struct ChainOf {
     name: &'static str,
+    kind: NfChainType,
     hook: Option<(NfHook, i32)>,
     rules: Vec<Vec<Word>>,
 }
@@ -68,7 +77,7 @@ impl Table {
         standings: &BTreeMap<Service, Standing>,
         surroundings: Surroundings,
     ) -> Self {
-        let hidden = standings
+        let hidden: BTreeMap<Service, Option<Duration>> = standings
             .iter()
             .filter_map(|(service, standing)| match standing {
                 Standing::Hidden => Some((*service, None)),
@@ -89,15 +98,26 @@ impl Table {
             // Nothing listens on them, so they are closed: nobody answers like the kernel itself.
             Answer::AsClosed => &[],
         };
-        Self {
-            chains: chains::all(
+        let mut chains = chains::all(
+            &guard.always_allow,
+            guard.answer,
+            knock,
+            flow_labels,
+            &config.lengths,
+        );
+        let forwards = config.forwards();
+        let inner = (!forwards.is_empty()).then(|| {
+            chains.extend(gateway::chains(
+                &forwards,
                 &guard.always_allow,
-                guard.answer,
-                knock,
-                flow_labels,
                 &config.lengths,
-            ),
+            ));
+            gateway::hidden(&forwards, &hidden)
+        });
+        Self {
+            chains,
             hidden,
+            inner,
             before: Vec::new(),
         }
     }
@@ -108,6 +128,14 @@ impl Table {
     pub(crate) fn letting_live_on(mut self, connections: Vec<Element>) -> Self {
         self.before = connections;
         self
+    }
+
+    /// The sets that the table has.
+    #[must_use]
+    pub fn sets(&self) -> Vec<SetName> {
+        let gateway = self.inner.as_ref().map(|_| SetName::GATEWAY);
+        let gateway = gateway.into_iter().flatten();
+        SetName::ALL.into_iter().chain(gateway).collect()
     }
 
     /// The commands that load the table in one transaction, for `nft -j -f -`.
@@ -151,6 +179,18 @@ impl Table {
                 commands.push(add_elements(set, &elements));
             }
         }
+        for set in self
+            .sets()
+            .iter()
+            .filter(|set| SetName::GATEWAY.contains(set))
+        {
+            let flush = FlushObject::Set(Box::new(set.schema()));
+            commands.push(object(&NfCmd::Flush(flush)));
+            let elements: Vec<Value> = self.inner_of(*set).map(inner_element).collect();
+            if !elements.is_empty() {
+                commands.push(add_elements(*set, &elements));
+            }
+        }
         json!({ "nftables": commands })
     }
 
@@ -164,10 +204,11 @@ impl Table {
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = format!("table inet {TABLE} {{\n");
-        for set in SetName::ALL {
+        for set in self.sets() {
             let elements: Vec<String> = self
                 .elements(set)
                 .map(|(service, rest)| element_text(service, rest))
+                .chain(self.inner_of(set).map(inner_text))
                 .collect();
             text.push_str(&set.text(&elements));
         }
@@ -189,6 +230,18 @@ impl Table {
             })
             .map(|(service, rest)| (*service, *rest))
     }
+
+    /// What is declared in a gateway's set: hidden ports of inner hosts.
+    fn inner_of(&self, set: SetName) -> impl Iterator<Item = (InnerPort, Option<Duration>)> {
+        let four = match set {
+            SetName::Inner4 => Some(true),
+            SetName::Inner6 => Some(false),
+            _ => None,
+        };
+        let all = self.inner.iter().flatten();
+        all.filter(move |((address, _), _)| Some(address.is_ipv4()) == four)
+            .map(|(port, rest)| (*port, *rest))
+    }
 }
 
 impl ChainOf {
@@ -197,7 +250,7 @@ impl ChainOf {
             family: NfFamily::INet,
             table: TABLE.into(),
             name: self.name.into(),
-            _type: self.hook.map(|_| NfChainType::Filter),
+            _type: self.hook.map(|_| self.kind),
             hook: self.hook.map(|(hook, _)| hook),
             prio: self.hook.map(|(_, priority)| priority),
             policy: self.hook.map(|_| NfChainPolicy::Accept),
@@ -209,10 +262,11 @@ impl ChainOf {
         let mut text = format!("\tchain {} {{\n", self.name);
         if let Some((hook, priority)) = self.hook {
             let hook = format!("{hook:?}").to_lowercase();
+            let kind = format!("{:?}", self.kind).to_lowercase();
             // Writing to a string cannot fail.
             let _ = writeln!(
                 text,
-                "\t\ttype filter hook {hook} priority {priority}; policy accept;"
+                "\t\ttype {kind} hook {hook} priority {priority}; policy accept;"
             );
         }
         for rule in &self.rules {
@@ -242,6 +296,15 @@ fn seconds(time: Duration) -> u64 {
 
 fn element((service, rest): (Service, Option<Duration>)) -> Value {
     let key = json!({"concat": [service.protocol.as_str(), service.port.get()]});
+    timed(key, rest)
+}
+
+fn inner_element(((address, port), rest): (InnerPort, Option<Duration>)) -> Value {
+    let key = json!({"concat": [address, port.protocol.as_str(), port.port.get()]});
+    timed(key, rest)
+}
+
+fn timed(key: Value, rest: Option<Duration>) -> Value {
     match rest {
         None => key,
         Some(rest) => json!({"elem": {"val": key, "timeout": seconds(rest)}}),
@@ -270,6 +333,10 @@ fn element_text(service: Service, rest: Option<Duration>) -> String {
     format!("{} . {}{timeout}", service.protocol, service.port)
 }
 
+fn inner_text(((address, port), rest): (InnerPort, Option<Duration>)) -> String {
+    format!("{address} . {}", element_text(port, rest))
+}
+
 /// A value of the crate's schema as JSON. Its types hold only text, numbers and
 /// lists, which always have a JSON form.
 fn object(value: &impl serde::Serialize) -> Value {
@@ -279,5 +346,7 @@ fn object(value: &impl serde::Serialize) -> Value {
 /// The guard's own reading of `always_allow`.
 type Allowed<'a> = &'a [AlwaysAllow];
 
+#[cfg(test)]
+mod gateway_tests;
 #[cfg(test)]
 mod tests;

@@ -62,10 +62,14 @@ pub enum SetName {
     Trying4,
     /// Connections through a grant to a port on trial that have not been answered yet, IPv6.
     Trying6,
+    /// Ports of inner hosts that nobody reaches through this gateway without a grant, IPv4.
+    Inner4,
+    /// Ports of inner hosts that nobody reaches through this gateway without a grant, IPv6.
+    Inner6,
 }
 
 impl SetName {
-    /// Every set.
+    /// Every set of every table; a gateway's has those of [`SetName::GATEWAY`] as well.
     pub const ALL: [Self; 15] = [
         Self::Hidden,
         Self::Trial,
@@ -83,6 +87,9 @@ impl SetName {
         Self::Trying4,
         Self::Trying6,
     ];
+
+    /// The sets that only a gateway's table has.
+    pub const GATEWAY: [Self; 2] = [Self::Inner4, Self::Inner6];
 
     /// Its name in the kernel.
     #[must_use]
@@ -103,13 +110,17 @@ impl SetName {
             Self::Before6 => "before6",
             Self::Trying4 => "trying4",
             Self::Trying6 => "trying6",
+            Self::Inner4 => "inner4",
+            Self::Inner6 => "inner6",
         }
     }
 
     /// Whether its elements hold IPv4 addresses, IPv6 addresses, or none.
     #[must_use]
     pub(super) const fn fields(self) -> &'static [Field] {
-        use Field::{Mark, Port, Protocol, Source4, Source6, SourcePort};
+        use Field::{
+            Destination4, Destination6, Mark, Port, Protocol, Source4, Source6, SourcePort,
+        };
         match self {
             Self::Hidden | Self::Trial | Self::Reached => &[Protocol, Port],
             Self::Grants4 | Self::Net4 | Self::Once4 => &[Source4, Protocol, Port],
@@ -117,13 +128,15 @@ impl SetName {
             Self::Net6 => &[Source6, Mark, Protocol, Port],
             Self::Flow4 | Self::Before4 | Self::Trying4 => &[Source4, SourcePort, Protocol, Port],
             Self::Flow6 | Self::Before6 | Self::Trying6 => &[Source6, SourcePort, Protocol, Port],
+            Self::Inner4 => &[Destination4, Protocol, Port],
+            Self::Inner6 => &[Destination6, Protocol, Port],
         }
     }
 
     /// Seconds that an element lasts which says nothing else.
     const fn timeout(self) -> Option<u32> {
         match self {
-            Self::Hidden | Self::Trial => None,
+            Self::Hidden | Self::Trial | Self::Inner4 | Self::Inner6 => None,
             Self::Reached => Some(86_400),
             Self::Grants4 | Self::Grants6 | Self::Net4 | Self::Net6 | Self::Once4 | Self::Once6 => {
                 Some(30)
@@ -145,6 +158,8 @@ impl SetName {
                 | Self::Net6
                 | Self::Before4
                 | Self::Before6
+                | Self::Inner4
+                | Self::Inner6
         )
     }
 
@@ -152,11 +167,11 @@ impl SetName {
     #[must_use]
     pub fn make(self) -> SetMake {
         let field = |field: &Field| match field {
-            Field::Source4 => (7, 4),
-            Field::Source6 => (8, 16),
+            Field::Source4 | Field::Destination4 => (7, 4),
+            Field::Source6 | Field::Destination6 => (8, 16),
             Field::Mark => (10, 4),
             Field::Protocol => (12, 4),
-            Field::Port | Field::SourcePort => (13, 4),
+            Field::Port | Field::SourcePort | Field::FirstPort => (13, 4),
         };
         let fields = self.fields().iter().map(field);
         let (key_type, key_length) = fields
@@ -201,11 +216,11 @@ impl SetName {
     /// nftables' words for the fields of a key.
     fn types(self) -> Vec<&'static str> {
         let word = |field: &Field| match field {
-            Field::Source4 => "ipv4_addr",
-            Field::Source6 => "ipv6_addr",
+            Field::Source4 | Field::Destination4 => "ipv4_addr",
+            Field::Source6 | Field::Destination6 => "ipv6_addr",
             Field::Mark => "ether_type",
             Field::Protocol => "inet_proto",
-            Field::Port | Field::SourcePort => "inet_service",
+            Field::Port | Field::SourcePort | Field::FirstPort => "inet_service",
         };
         self.fields().iter().map(word).collect()
     }

@@ -4,9 +4,13 @@ use super::*;
 use crate::config::{Guard, Network};
 
 fn config(answer: Answer, allowed: Vec<AlwaysAllow>) -> Config {
+    let text = "hide = [\"ssh\"]\n[services]\nssh = \"tcp/22\"\n[listen]\nport = 62201\n";
+    config_of(text, answer, allowed)
+}
+
+pub(super) fn config_of(text: &str, answer: Answer, allowed: Vec<AlwaysAllow>) -> Config {
     let directory = std::path::Path::new("/nowhere");
     let mut files = crate::config::Files::none(directory);
-    let text = "hide = [\"ssh\"]\n[services]\nssh = \"tcp/22\"\n[listen]\nport = 62201\n";
     files.server = Some(spa_findings::Source::new(
         &directory.join("spad.toml"),
         text.to_owned(),

@@ -18,6 +18,7 @@ use nftables::stmt::{
 use nftables::types::RejectCode;
 use serde_json::{Value, json};
 
+use super::nat_words::first_port;
 use super::sets::SetName;
 use super::{marks, object};
 use crate::config::Network;
@@ -30,14 +31,14 @@ pub(super) struct Word {
 }
 
 impl Word {
-    fn new(statement: &Statement<'_>, text: impl Into<String>) -> Self {
+    pub(super) fn new(statement: &Statement<'_>, text: impl Into<String>) -> Self {
         Self {
             data: object(statement),
             text: text.into(),
         }
     }
 
-    fn compare(
+    pub(super) fn compare(
         left: Expression<'static>,
         op: Operator,
         right: Expression<'_>,
@@ -57,10 +58,14 @@ pub(super) enum Field {
     SourcePort,
     Protocol,
     Port,
+    Destination4,
+    Destination6,
+    /// The port that the connection's first packet was for, before any NAT.
+    FirstPort,
 }
 
 impl Field {
-    fn text(self) -> &'static str {
+    pub(super) fn text(self) -> &'static str {
         match self {
             Self::Source4 => "ip saddr",
             Self::Source6 => "ip6 saddr",
@@ -68,10 +73,13 @@ impl Field {
             Self::SourcePort => "th sport",
             Self::Protocol => "meta l4proto",
             Self::Port => "th dport",
+            Self::Destination4 => "ip daddr",
+            Self::Destination6 => "ip6 daddr",
+            Self::FirstPort => "ct original proto-dst",
         }
     }
 
-    fn expression(self) -> Expression<'static> {
+    pub(super) fn expression(self) -> Expression<'static> {
         match self {
             Self::Source4 => payload("ip", "saddr"),
             Self::Source6 => payload("ip6", "saddr"),
@@ -79,11 +87,14 @@ impl Field {
             Self::SourcePort => payload("th", "sport"),
             Self::Protocol => meta(MetaKey::L4proto),
             Self::Port => payload("th", "dport"),
+            Self::Destination4 => payload("ip", "daddr"),
+            Self::Destination6 => payload("ip6", "daddr"),
+            Self::FirstPort => first_port(),
         }
     }
 }
 
-fn payload(protocol: &'static str, field: &'static str) -> Expression<'static> {
+pub(super) fn payload(protocol: &'static str, field: &'static str) -> Expression<'static> {
     Expression::Named(NamedExpression::Payload(Payload::PayloadField(
         PayloadField {
             protocol: protocol.into(),
@@ -96,7 +107,7 @@ fn meta(key: MetaKey) -> Expression<'static> {
     Expression::Named(NamedExpression::Meta(Meta { key }))
 }
 
-fn ct(key: &'static str) -> Expression<'static> {
+pub(super) fn ct(key: &'static str) -> Expression<'static> {
     Expression::Named(NamedExpression::CT(CT {
         key: key.into(),
         family: None,
@@ -104,11 +115,11 @@ fn ct(key: &'static str) -> Expression<'static> {
     }))
 }
 
-fn string(text: &str) -> Expression<'_> {
+pub(super) fn string(text: &str) -> Expression<'_> {
     Expression::String(Cow::Borrowed(text))
 }
 
-fn key(fields: &[Field]) -> (Expression<'static>, String) {
+pub(super) fn key(fields: &[Field]) -> (Expression<'static>, String) {
     let expressions = fields.iter().map(|field| field.expression()).collect();
     let texts: Vec<&str> = fields.iter().map(|field| field.text()).collect();
     (
@@ -126,17 +137,17 @@ pub(super) fn in_set(set: SetName) -> Word {
 }
 
 /// The packet's source lies in an IPv4 network of this length that is an element of `net4`.
-pub(super) fn in_network4(length: u8) -> Word {
+pub(super) fn in_network4(length: u8, port: Field) -> Word {
     let (mask, text) = masked(Field::Source4, Ipv4Addr::BROADCAST.into(), length);
     let number = Ipv4Addr::from_bits(u32::from(length)).to_string();
     let text = format!("{text} | {number}");
     let marked = BinaryOperation::OR(vec![mask, Expression::String(number.into())]);
     let marked = Expression::BinaryOperation(Box::new(marked));
-    in_networks(SetName::Net4, vec![marked], text)
+    in_networks(SetName::Net4, vec![marked], text, port)
 }
 
 /// The packet's source lies in an IPv6 network of this length that is an element of `net6`.
-pub(super) fn in_network6(length: u8) -> Word {
+pub(super) fn in_network6(length: u8, port: Field) -> Word {
     let all = Ipv6Addr::from_bits(u128::MAX);
     let (mask, text) = masked(Field::Source6, all.into(), length);
     let mark = marks::mark(length);
@@ -144,7 +155,7 @@ pub(super) fn in_network6(length: u8) -> Word {
     let mark = Expression::Number(u32::from(mark));
     let marked = BinaryOperation::AND(Field::Mark.expression(), mark);
     let marked = Expression::BinaryOperation(Box::new(marked));
-    in_networks(SetName::Net6, vec![mask, marked], text)
+    in_networks(SetName::Net6, vec![mask, marked], text, port)
 }
 
 /// The network of this length around the packet's source.
@@ -158,8 +169,8 @@ fn masked(source: Field, all: IpAddr, length: u8) -> (Expression<'static>, Strin
     (Expression::BinaryOperation(Box::new(masked)), text)
 }
 
-fn in_networks(set: SetName, network: Vec<Expression<'static>>, text: String) -> Word {
-    let rest = [Field::Protocol, Field::Port];
+fn in_networks(set: SetName, network: Vec<Expression<'static>>, text: String, port: Field) -> Word {
+    let rest = [Field::Protocol, port];
     let all = network.into_iter().chain(rest.map(Field::expression));
     let left = Expression::Named(NamedExpression::Concat(all.collect()));
     let name = format!("@{}", set.as_str());

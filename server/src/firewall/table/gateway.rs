@@ -1,0 +1,153 @@
+//! The chains of a gateway: who is led to an inner host, and who reaches it at all.
+//!
+//! Pure. The sets of grants are the only thing that changes with a grant: where a
+//! port leads to is declared, so these rules stand still, and a grant is one element
+//! here as everywhere.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use nftables::types::{NfChainType, NfHook};
+use spa_proto::Service;
+
+use super::chains::{LAST, Rule, always_allowed, base, networks4, networks6, ordinary};
+use super::nat_words::{
+    dnat, in_set_by_first_port, led_from, masquerade, sent_to, to_inner, to_port,
+};
+use super::sets::SetName;
+use super::words::{
+    Field, Word, accept, add_to, arrived_at, came_from, delete_from, for_this_host, goto, in_set,
+    is_no_first_segment, protocol, state,
+};
+use super::{Allowed, ChainOf};
+use crate::config::{AlwaysAllow, Forward, Lengths};
+
+/// Before the administrator's own destination NAT: who has a grant is led by it.
+const BEFORE_DNAT: i32 = -105;
+/// Before the administrator's own source NAT.
+const BEFORE_SNAT: i32 = 95;
+
+/// An address and port of an inner host.
+pub(super) type InnerPort = (IpAddr, Service);
+
+/// The ports of inner hosts that nobody reaches without a grant, with the rest of
+/// their trial: the least open of the ports that lead there decides.
+pub(super) fn hidden(
+    forwards: &[Forward],
+    outer: &BTreeMap<Service, Option<Duration>>,
+) -> BTreeMap<InnerPort, Option<Duration>> {
+    let mut hidden: BTreeMap<InnerPort, Option<Duration>> = BTreeMap::new();
+    for one in forwards.iter().filter(|one| one.hidden) {
+        let Some(rest) = outer.get(&one.outer) else {
+            continue;
+        };
+        let longest = hidden.entry((one.address, one.inner)).or_insert(*rest);
+        *longest = match (*longest, *rest) {
+            (Some(one), Some(other)) => Some(one.max(other)),
+            _ => None,
+        };
+    }
+    hidden
+}
+
+/// The chains; declared even where they are empty, like all of ours.
+pub(super) fn chains(
+    forwards: &[Forward],
+    allowed: Allowed<'_>,
+    lengths: &Lengths,
+) -> Vec<ChainOf> {
+    let through = [
+        always_allowed(allowed),
+        vec![
+            vec![sent_to(SetName::Inner4), goto("inside")],
+            vec![sent_to(SetName::Inner6), goto("inside")],
+        ],
+    ]
+    .concat();
+    let lead = vec![vec![for_this_host(), goto("leading")]];
+    let masquerading = forwards.iter().filter(|one| one.masquerade);
+    let masquerading = masquerading
+        .map(|one| [to_inner(one), led_from(one), vec![masquerade()]].concat())
+        .collect();
+    vec![
+        ordinary("leading", leading(forwards, allowed, lengths)),
+        ordinary("inside", inside(forwards, lengths)),
+        nat("lead", NfHook::Prerouting, BEFORE_DNAT, lead),
+        base("through", NfHook::Forward, LAST, through),
+        nat("leave", NfHook::Postrouting, BEFORE_SNAT, masquerading),
+    ]
+}
+
+fn nat(name: &'static str, hook: NfHook, priority: i32, rules: Vec<Rule>) -> ChainOf {
+    let mut chain = base(name, hook, priority, rules);
+    chain.kind = NfChainType::NAT;
+    chain
+}
+
+/// The sets of grants of the inner host's family.
+fn sets(one: &Forward) -> [SetName; 3] {
+    if one.address.is_ipv4() {
+        [SetName::Grants4, SetName::Flow4, SetName::Once4]
+    } else {
+        [SetName::Grants6, SetName::Flow6, SetName::Once6]
+    }
+}
+
+/// The networks of the inner host's family that were let in to this port.
+fn networks(one: &Forward, lengths: &Lengths, port: Field) -> Vec<Word> {
+    if one.address.is_ipv4() {
+        networks4(lengths, port)
+    } else {
+        networks6(lengths, port)
+    }
+}
+
+/// Who is led: whoever has a grant, and whoever never needs one.
+fn leading(forwards: &[Forward], allowed: Allowed<'_>, lengths: &Lengths) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    for one in forwards {
+        let [grants, flow, once] = sets(one);
+        let mut lead = |conditions: Rule| {
+            rules.push([to_port(one.outer), conditions, vec![dnat(one)]].concat());
+        };
+        for allow in allowed {
+            match allow {
+                AlwaysAllow::Interface(name) => lead(vec![arrived_at(name)]),
+                AlwaysAllow::Network(network)
+                    if network.address.is_ipv4() == one.address.is_ipv4() =>
+                {
+                    lead(vec![came_from(network)]);
+                }
+                AlwaysAllow::Network(_) => {}
+            }
+        }
+        lead(vec![in_set(grants)]);
+        lead(vec![in_set(flow)]);
+        for network in networks(one, lengths, Field::Port) {
+            lead(vec![network]);
+        }
+        // `judge` has moved the hole already, where the port is hidden.
+        lead(vec![in_set(once), delete_from(once), add_to(flow)]);
+    }
+    rules
+}
+
+/// Who may reach a hidden port of an inner host, whichever way: those who were led
+/// there by a grant that they still have. A drop of a later chain is not overruled.
+fn inside(forwards: &[Forward], lengths: &Lengths) -> Vec<Rule> {
+    let mut rules = vec![
+        vec![is_no_first_segment(), state(&["established"]), accept()],
+        vec![protocol("udp"), state(&["established"]), accept()],
+        vec![is_no_first_segment(), goto("strangers")],
+    ];
+    for one in forwards.iter().filter(|one| one.hidden) {
+        let [grants, flow, _] = sets(one);
+        let granted = [grants, flow].map(in_set_by_first_port).into_iter();
+        for word in granted.chain(networks(one, lengths, Field::FirstPort)) {
+            rules.push([to_inner(one), led_from(one), vec![word, accept()]].concat());
+        }
+    }
+    rules.push(vec![goto("strangers")]);
+    rules
+}

@@ -1,0 +1,299 @@
+//! A gateway: a grant leads to an inner host, and nothing else does.
+
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use spa_proto::{Open, Request};
+use spa_tests::echo::Echo;
+use spa_tests::gateway::{Gateway, INNER, INNER4, INNER6, OUTER, forwarding};
+use spa_tests::identity::{close, open};
+use spa_tests::lab::{CLIENT4, SERVER4, SERVER6};
+use spa_tests::reach::{self, Reach};
+use spa_tests::settings::Settings;
+use spa_tests::sshd::Sshd;
+use spa_tests::wait;
+
+const TO_BOTH: &str = "ports = [\"tcp/2222\"], to = [\"10.0.0.5:7022\", \"[2001:db8:5::5]:7022\"]";
+
+/// `nas` is hidden beside the usual ones.
+fn hidden(ttl: &'static str) -> Settings {
+    Settings {
+        hide: &["nas", "ssh", "web", "chat"],
+        ..Settings::ttl(ttl)
+    }
+}
+
+/// What the client sees: the outer port over both families, and the inner host's own.
+fn seen(gateway: &Gateway) -> [Reach; 4] {
+    let client = &gateway.world.lab.client;
+    [
+        (IpAddr::from(SERVER4), OUTER),
+        (SERVER6.into(), OUTER),
+        (INNER4.into(), INNER),
+        (INNER6.into(), INNER),
+    ]
+    .map(|(address, port)| reach::tcp(client, address, port))
+}
+
+const NOTHING: [Reach; 4] = [Reach::Refused; 4];
+
+#[test]
+fn a_grant_leads_to_the_inner_host_and_a_stranger_reaches_it_by_no_way() {
+    let gateway = Gateway::new(TO_BOTH, &hidden("30s"), true);
+    let echo = Echo::tcp(&gateway.inner, INNER);
+    assert_eq!(seen(&gateway), NOTHING);
+    assert_eq!(echo.heard(), 0);
+
+    gateway.open();
+    let four = [Reach::Open, Reach::Refused, Reach::Refused, Reach::Refused];
+    assert_eq!(seen(&gateway), four, "over IPv4, at the outer port alone");
+    gateway.open6();
+    let both = [Reach::Open, Reach::Open, Reach::Refused, Reach::Refused];
+    assert_eq!(seen(&gateway), both);
+
+    let stranger = reach::tcp(&gateway.inner, SERVER4.into(), OUTER);
+    assert_ne!(stranger, Reach::Open, "the grant is for one address");
+}
+
+#[test]
+fn a_forwarded_port_that_is_not_hidden_leads_nowhere_without_a_grant() {
+    let gateway = Gateway::new(TO_BOTH, &Settings::ttl("30s"), true);
+    let _echo = Echo::tcp(&gateway.inner, INNER);
+    let shown = [Reach::Refused, Reach::Refused, Reach::Open, Reach::Open];
+    assert_eq!(seen(&gateway), shown, "the route is nobody's secret");
+    gateway.open();
+    gateway.open6();
+    assert_eq!(seen(&gateway), [Reach::Open; 4]);
+}
+
+#[test]
+fn a_connection_lives_on_when_its_grant_has_ended_and_no_other_begins() {
+    let gateway = Gateway::new(TO_BOTH, &hidden("2s"), true);
+    let _echo = Echo::tcp(&gateway.inner, INNER);
+    gateway.open();
+    gateway.open6();
+    let client = &gateway.world.lab.client;
+    let mut kept = [SERVER4.into(), SERVER6.into()].map(|to| reach::connection(client, to, OUTER));
+    wait::soon("both grants end", || {
+        (seen(&gateway) == NOTHING).then_some(())
+    });
+    for connection in &mut kept {
+        assert!(reach::echoes(connection));
+    }
+}
+
+#[test]
+fn with_masquerading_the_inner_host_needs_no_way_back() {
+    let with = |more: &str| {
+        let gateway = Gateway::new(&format!("{TO_BOTH}{more}"), &hidden("30s"), false);
+        let echo = Echo::tcp(&gateway.inner, INNER);
+        gateway.open();
+        gateway.open6();
+        let [four, six, inner4, inner6] = seen(&gateway);
+        assert_eq!([inner4, inner6], [Reach::Refused; 2]);
+        ([four, six], echo.heard())
+    };
+    assert_eq!(with(", masquerade = true"), ([Reach::Open; 2], 2));
+    assert_eq!(with(""), ([Reach::Silent; 2], 0), "no way back without it");
+}
+
+#[test]
+fn a_close_and_a_disabled_client_end_what_leads_to_the_inner_host() {
+    let gateway = Gateway::new(TO_BOTH, &hidden("30s"), true);
+    let _echo = Echo::tcp(&gateway.inner, INNER);
+    gateway.open();
+    assert_eq!(seen(&gateway)[0], Reach::Open);
+    let packet = gateway.visitor.seal(&close(&["tcp/2222"]));
+    gateway.world.send_counted(&packet, "closed");
+    assert_eq!(seen(&gateway), NOTHING);
+    gateway.open();
+    assert_eq!(seen(&gateway)[0], Reach::Open);
+    let _ = gateway
+        .world
+        .spad
+        .cli(&["client", "disable", "visitor"])
+        .ok();
+    assert_eq!(seen(&gateway), NOTHING);
+}
+
+#[test]
+fn a_restart_keeps_what_leads_to_the_inner_host_and_so_does_a_flushed_ruleset() {
+    let mut gateway = Gateway::new(TO_BOTH, &hidden("30s"), true);
+    let _echo = Echo::tcp(&gateway.inner, INNER);
+    gateway.open();
+    gateway.world.spad.stop();
+    assert_eq!(seen(&gateway)[0], Reach::Open, "while stopped");
+    gateway.world.spad.start();
+    assert_eq!(seen(&gateway)[0], Reach::Open);
+    gateway.world.lab.server.nft("flush ruleset\n");
+    let put_back = [Reach::Open, Reach::Refused, Reach::Refused, Reach::Refused];
+    wait::soon("the table is put back", || {
+        (seen(&gateway) == put_back).then_some(())
+    });
+}
+
+#[test]
+fn a_grant_for_one_connection_leads_one_and_no_second() {
+    for settings in [hidden("30s"), Settings::ttl("30s")] {
+        let gateway = Gateway::new(TO_BOTH, &settings, true);
+        let _echo = Echo::tcp(&gateway.inner, INNER);
+        let Request::Open(ordinary) = open(&["tcp/2222"]) else {
+            unreachable!("a request to open");
+        };
+        let once = Request::Open(Open {
+            once: true,
+            ..ordinary
+        });
+        gateway
+            .world
+            .send_counted(&gateway.visitor.seal(&once), "opened");
+        let client = &gateway.world.lab.client;
+        let mut only = reach::connection(client, SERVER4.into(), OUTER);
+        assert!(reach::echoes(&mut only));
+        assert_eq!(reach::tcp(client, SERVER4.into(), OUTER), Reach::Refused);
+        assert!(reach::echoes(&mut only));
+    }
+}
+
+#[test]
+fn udp_is_led_too_and_a_grant_for_one_source_port_leads_that_one_alone() {
+    let nas = "ports = [\"udp/2222\"], to = [\"10.0.0.5:7022\", \"[2001:db8:5::5]:7022\"]";
+    let gateway = Gateway::new(nas, &hidden("30s"), true);
+    // Each at its own address, so that the answers come from there.
+    let _echoes = [IpAddr::from(INNER4), INNER6.into()]
+        .map(|address| Echo::udp_on(&gateway.inner, (address, INNER).into()));
+    let client = &gateway.world.lab.client;
+    let seen = || [SERVER4.into(), SERVER6.into()].map(|to| reach::udp(client, to, OUTER));
+    let Request::Open(ordinary) = open(&["udp/2222"]) else {
+        unreachable!("a request to open");
+    };
+    let port = 40_777;
+    let bound = Request::Open(Open {
+        source_port: NonZeroU16::new(port),
+        ..ordinary
+    });
+    let packet = gateway.visitor.seal(&bound);
+    gateway.world.send_counted(&packet, "opened");
+    assert_eq!(seen(), [Reach::Refused; 2]);
+    let heard = client.enter(|| {
+        let socket = std::net::UdpSocket::bind((CLIENT4, port)).expect("the port");
+        let patience = Some(Duration::from_secs(2));
+        socket.set_read_timeout(patience).expect("a time limit");
+        socket
+            .send_to(b"there?", (SERVER4, OUTER))
+            .expect("a route");
+        socket.recv(&mut [0; 16]).is_ok()
+    });
+    assert!(heard);
+    let packet = gateway.visitor.open(&["udp/2222"]);
+    gateway.world.send_counted(&packet, "opened");
+    gateway.world.send6(&gateway.visitor.open(&["udp/2222"]));
+    gateway.world.spad.wait_counted("opened", 3);
+    assert_eq!(seen(), [Reach::Open; 2]);
+}
+
+#[test]
+fn a_client_of_the_other_family_is_refused_with_the_reason() {
+    let gateway = Gateway::new(
+        "ports = [\"tcp/2222\"], to = \"10.0.0.5:7022\"",
+        &hidden("30s"),
+        true,
+    );
+    let _echo = Echo::tcp(&gateway.inner, INNER);
+    let spad = &gateway.world.spad;
+    gateway.world.send6(&gateway.visitor.open(&["tcp/2222"]));
+    spad.wait_counted("no_inner_host", 1);
+    assert_eq!(seen(&gateway)[..2], [Reach::Refused; 2]);
+    gateway.open();
+    assert_eq!(seen(&gateway)[..2], [Reach::Open, Reach::Refused]);
+}
+
+#[test]
+fn real_ssh_goes_through_to_the_same_port_of_the_inner_host() {
+    let gateway = Gateway::new(
+        "ports = [\"tcp/2222\"], to = [\"10.0.0.5\", \"2001:db8:5::5\"]",
+        &hidden("30s"),
+        true,
+    );
+    let sshd = Sshd::start(&gateway.inner, gateway.world.lab.path(), OUTER);
+    let client = &gateway.world.lab.client;
+    assert!(!sshd.ssh(client, SERVER4.into(), "true").success);
+    gateway.open();
+    gateway.open6();
+    for to in [IpAddr::from(SERVER4), SERVER6.into()] {
+        let said = sshd.ssh(client, to, "ip -br addr show eth0").ok().stdout;
+        assert!(said.contains("10.0.0.5"), "{said}");
+    }
+}
+
+#[test]
+fn a_port_that_the_administrator_forwards_already_is_hidden_and_shown_again_with_its_trial() {
+    let settings = Settings {
+        trial: "3s",
+        ..hidden("30s")
+    };
+    let mut gateway = Gateway::stopped(TO_BOTH, &settings, true);
+    let _echo = Echo::tcp(&gateway.inner, INNER);
+    gateway.world.lab.server.nft(
+        "table ip theirs {
+  chain prerouting { type nat hook prerouting priority dstnat;
+    tcp dport { 2222, 9022 } dnat to 10.0.0.5:7022
+  }
+}
+",
+    );
+    let client = &gateway.world.lab.client;
+    let their_own = || [OUTER, 9022].map(|port| reach::tcp(client, SERVER4.into(), port));
+    assert_eq!(their_own(), [Reach::Open; 2]);
+    gateway.world.spad.start();
+    assert_eq!(their_own(), [Reach::Refused; 2], "by neither port");
+    assert_eq!(seen(&gateway), NOTHING);
+    wait::soon("the trial ends", || {
+        (their_own() == [Reach::Open; 2]).then_some(())
+    });
+    assert_eq!(seen(&gateway)[2..], [Reach::Open; 2], "by the route too");
+    let _ = gateway.world.spad.cli(&["confirm"]).ok();
+    assert_eq!(seen(&gateway), NOTHING);
+    gateway.open();
+    assert_eq!(their_own(), [Reach::Open, Reach::Refused]);
+}
+
+#[test]
+fn a_gateway_that_forwards_nothing_is_told_so_by_check_and_at_the_start() {
+    let gateway = Gateway::new(TO_BOTH, &hidden("30s"), true);
+    let spad = &gateway.world.spad;
+    assert_eq!(spad.cli(&["check"]).ok().stderr, "");
+    forwarding(&gateway.world.lab.server, false);
+    let said = spad.cli(&["check"]).ok().stderr;
+    for key in ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"] {
+        assert!(said.contains(&format!("sysctl -w {key}=1")), "{said}");
+    }
+    spad.reload();
+    let mut gateway = gateway;
+    gateway.world.spad.stop();
+    gateway.world.spad.start();
+    assert!(gateway.world.spad.said().contains("net.ipv4.ip_forward"));
+}
+
+#[test]
+fn a_service_that_leads_inside_no_longer_leaves_no_rule_behind() {
+    let gateway = Gateway::new(TO_BOTH, &hidden("30s"), true);
+    let _echo = Echo::tcp(&gateway.inner, INNER);
+    gateway.open();
+    gateway.world.open(&["tcp/8080"]);
+    gateway.offer("ports = [\"tcp/2222\"]", &hidden("30s"));
+    gateway.world.spad.reload();
+    let table = gateway
+        .world
+        .lab
+        .server
+        .must("nft", &["list", "table", "inet", "spad"]);
+    assert!(
+        !table.contains("nat") && !table.contains("inner"),
+        "{table}"
+    );
+    assert_eq!(gateway.world.tcp(8080), Reach::Open, "other grants stay");
+    let shown = [Reach::Refused, Reach::Refused, Reach::Open, Reach::Open];
+    assert_eq!(seen(&gateway), shown);
+}
