@@ -260,6 +260,53 @@ fn a_port_that_the_administrator_forwards_already_is_hidden_and_shown_again_with
 }
 
 #[test]
+fn a_forwarding_for_an_address_that_this_machine_has_not_is_judged_by_the_grant_too() {
+    let gateway = Gateway::new(TO_BOTH, &hidden("30s"), true);
+    let _echo = Echo::tcp(&gateway.inner, INNER);
+    gateway.world.lab.server.nft(
+        "table ip theirs {
+  chain prerouting { type nat hook prerouting priority dstnat;
+    ip daddr 203.0.113.7 tcp dport 2222 dnat to 10.0.0.5:7022
+  }
+}
+",
+    );
+    let client = &gateway.world.lab.client;
+    client.must("ip", &["route", "add", "203.0.113.7", "via", "192.0.2.1"]);
+    let seen = || reach::tcp(client, [203, 0, 113, 7].into(), OUTER);
+    assert_eq!(seen(), Reach::Refused);
+    gateway.open();
+    assert_eq!(seen(), Reach::Open);
+}
+
+#[test]
+fn whoever_has_a_grant_reaches_other_hosts_through_the_gateway_as_ever() {
+    let gateway = Gateway::new(TO_BOTH, &hidden("30s"), true);
+    let _echo = Echo::tcp(&gateway.inner, INNER);
+    gateway
+        .inner
+        .must("ip", &["addr", "add", "10.0.0.6/24", "dev", "eth0"]);
+    gateway.open();
+    assert_eq!(seen(&gateway)[0], Reach::Open);
+    let client = &gateway.world.lab.client;
+    let other = reach::tcp(client, [10, 0, 0, 6].into(), OUTER);
+    assert_eq!(other, Reach::Refused, "nothing listens there");
+}
+
+#[test]
+fn whoever_never_needs_a_grant_is_led_without_one() {
+    let settings = Settings {
+        always_allow: &["lo", "192.0.2.2", "2001:db8::2"],
+        ..hidden("30s")
+    };
+    let gateway = Gateway::new(TO_BOTH, &settings, true);
+    let _echo = Echo::tcp(&gateway.inner, INNER);
+    assert_eq!(seen(&gateway), [Reach::Open; 4]);
+    let beside = reach::tcp(&gateway.inner, [10, 0, 0, 1].into(), OUTER);
+    assert_eq!(beside, Reach::Refused, "others are not");
+}
+
+#[test]
 fn a_gateway_that_forwards_nothing_is_told_so_by_check_and_at_the_start() {
     let gateway = Gateway::new(TO_BOTH, &hidden("30s"), true);
     let spad = &gateway.world.spad;

@@ -19,6 +19,15 @@ pub(crate) enum Command {
     /// Load the table now, as the boot does
     #[command(after_help = "Example:\n  spad firewall load")]
     Load,
+    /// Print what to paste into your own ruleset
+    #[command(
+        after_help = "Examples:\n  spad firewall snippet\n  spad firewall snippet --iptables\n\nFor nftables with [guard] mode = \"set\": our sets, and a chain that accepts who has a grant.\nFor iptables beside our own table (mode = \"guard\"): rules that allow what that table hides."
+    )]
+    Snippet {
+        /// For iptables and ip6tables in place of nftables
+        #[arg(long)]
+        iptables: bool,
+    },
     /// Take the table away: everything hidden can be reached again
     #[command(after_help = "Example:\n  spad firewall remove")]
     Remove,
@@ -35,7 +44,7 @@ pub(crate) fn run(options: &Options, command: &Command) -> Run {
             print(in_words(&shown))
         }
         Command::Load => {
-            let events = writer::load(&options.paths()).map_err(failure)?;
+            let (place, events) = writer::load(&options.paths()).map_err(failure)?;
             if options.json {
                 let events: Vec<_> = events.iter().map(event_as_json).collect();
                 return print_json(&json!({ "loaded": true, "trials": events }));
@@ -43,15 +52,47 @@ pub(crate) fn run(options: &Options, command: &Command) -> Run {
             for event in &events {
                 note(event_in_words(event));
             }
-            print("the table inet spad stands")
+            if place.is_own() {
+                return print("the table inet spad stands");
+            }
+            print(format_args!(
+                "the sets stand in your table inet {}",
+                place.table()
+            ))
+        }
+        Command::Snippet { iptables } => {
+            match writer::snippet(&options.paths(), *iptables).map_err(failure)? {
+                Some(text) if options.json => print_json(&json!({ "snippet": text })),
+                Some(text) => print(text.trim_end()),
+                None if *iptables => Err(Failure::with_help(
+                    "iptables cannot refer to sets of nftables, where the mode \"set\" keeps them",
+                    "write [guard] mode = \"guard\", and name the services in `hide`: our table then hides them before iptables sees a packet",
+                )),
+                None => Err(Failure::with_help(
+                    "nothing is to be pasted in the mode \"guard\": our own table hides the services, whatever your rules are",
+                    "for iptables: spad firewall snippet --iptables; to have your own ruleset hide them, write [guard] mode = \"set\" and table = \"inet filter\"",
+                )),
+            }
         }
         Command::Remove => {
-            let ports: Vec<String> = writer::remove()?.iter().map(ToString::to_string).collect();
+            let (place, ports) = writer::remove(&options.paths())?;
+            let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
             let runs = UnixStream::connect(options.paths().control_socket()).is_ok();
             if options.json {
                 return print_json(
                     &json!({ "removed": true, "shown": ports, "daemon_runs": runs }),
                 );
+            }
+            if !place.is_own() {
+                if runs {
+                    note(
+                        "the running daemon makes them again within a second: systemctl stop spad",
+                    );
+                }
+                return print(format_args!(
+                    "our sets are gone from your table inet {}, and nobody has a grant",
+                    place.table()
+                ));
             }
             if runs {
                 note("stop the daemon first, then say this again: systemctl stop spad");
@@ -86,6 +127,11 @@ fn in_words(shown: &Shown) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = match &shown.kernel {
+        InKernel::Missing if !shown.place.is_own() => writeln!(
+            text,
+            "# not loaded: nobody has a grant in your table inet {}",
+            shown.place.table()
+        ),
         InKernel::Missing => writeln!(text, "# not loaded: nothing is hidden now"),
         InKernel::Unseen(error) => {
             writeln!(
@@ -105,7 +151,9 @@ fn in_words(shown: &Shown) -> String {
                 .iter()
                 .map(|(set, count)| format!("{set} {count}"))
                 .collect();
-            let ports = if ports.is_empty() {
+            let ports = if !shown.place.is_own() {
+                "what your own rules drop".to_owned()
+            } else if ports.is_empty() {
                 "nothing".to_owned()
             } else {
                 ports.join(", ")

@@ -13,6 +13,7 @@ use spa_keys::ClientPublic;
 use spa_proto::{Service, Timestamp};
 
 use super::inner::Inner;
+use super::mode::Mode;
 use super::{ClientName, Lengths, Network, ServiceName};
 use crate::capture::Carriers;
 use crate::ports::Ports;
@@ -115,6 +116,8 @@ pub enum OnStateError {
 /// `[guard]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Guard {
+    /// Whose rules hide them.
+    pub mode: Mode,
     /// Who never needs a packet.
     pub always_allow: Vec<AlwaysAllow>,
     /// What strangers get at hidden ports; where it is nothing, at the knock port too.

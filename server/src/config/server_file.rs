@@ -13,6 +13,7 @@ use super::carrier_list;
 use super::checked::{
     Answer, GrantLimits, Guard, Listen, Log, OnStateError, Packets, Rate, ServiceDefinition,
 };
+use super::mode::{self, Mode};
 use super::names::ServiceName;
 use super::port_list;
 use super::service_table;
@@ -52,7 +53,7 @@ pub(super) fn read(page: &Page<'_>) -> Option<ServerFile> {
         .get("hide")
         .and_then(|value| value.texts("ssh"))
         .unwrap_or_default();
-    let hide = hide
+    let hide: Vec<_> = hide
         .into_iter()
         .map(|name| Spotted {
             value: name.value.to_owned(),
@@ -64,6 +65,7 @@ pub(super) fn read(page: &Page<'_>) -> Option<ServerFile> {
     let grants = grants(root.table("grants"));
     let packets = packets(root.table("packets"));
     let guard = guard(root.table("guard"));
+    mode::hides(&guard.mode, &hide, page);
     let log = log(root.table("log"));
     root.not_offered("commands", "`[commands]`, commands that clients may run");
     root.finish();
@@ -235,23 +237,13 @@ fn packets(table: Option<Table<'_>>) -> Packets {
 
 fn guard(table: Option<Table<'_>>) -> Guard {
     let mut guard = Guard {
+        mode: Mode::Guard,
         always_allow: vec![super::AlwaysAllow::Interface("lo".to_owned())],
         answer: Answer::AsClosed,
         trial: Duration::from_secs(600),
     };
     let Some(table) = table else { return guard };
-    if let Some(value) = table.get("mode")
-        && value.raw().as_str() == Some("set")
-    {
-        let finding = value.error("this version of spad does not offer the mode \"set\"");
-        value.found(
-            finding
-                .help("write \"guard\"")
-                .note("in the mode \"guard\" spad hides the services by itself"),
-        );
-    } else if let Some(value) = table.get("mode") {
-        value.word(&[("guard", ())]);
-    }
+    guard.mode = mode::read(&table);
     if let Some(items) = table
         .get("always_allow")
         .and_then(|value| value.list("[\"lo\"]"))

@@ -3,7 +3,7 @@
 //!
 //! Everything here is pure except [`link`], the engine's end of the socket to
 //! the privileged process. Only [`crate::writer`] talks to the kernel, and only
-//! about the table `inet spad`.
+//! about the table `inet spad`, or our sets in one of the administrator's.
 
 pub mod element;
 

@@ -11,10 +11,10 @@ use spa_proto::Service;
 
 use super::netlink::{Action, Lasts, Operation};
 use super::trial_file::{self, Kept};
-use super::{WriterError, before, keys, nft};
+use super::{WriterError, before, keys, nft, sets};
 use crate::clock::BootTime;
-use crate::config::Config;
-use crate::firewall::table::{SetName, Surroundings, Table, removal};
+use crate::config::{Config, Mode};
+use crate::firewall::table::{Place, SetName, Surroundings, Table, removal};
 use crate::firewall::trial::{Moment, Trials};
 use crate::firewall::{Standing, TrialEvent, TrialRow};
 
@@ -71,8 +71,16 @@ impl Guard {
         self.trials.rows(now)
     }
 
+    /// What would be loaded, as text.
+    pub(super) fn text(&self, now: BootTime) -> String {
+        match self.config.guard.mode {
+            Mode::Guard => self.table(now).text(),
+            Mode::Set(_) => Place::of(&self.config).declarations(&keys::GRANTS),
+        }
+    }
+
     /// The table as it should stand now.
-    pub(super) fn table(&self, now: BootTime) -> Table {
+    fn table(&self, now: BootTime) -> Table {
         Table::of(&self.config, &self.trials.standings(now), self.surroundings)
     }
 
@@ -94,7 +102,38 @@ impl Guard {
     }
 
     /// Loads the table that `config` asks for; keeps everything as it was where that fails.
+    /// Where another place is asked for, the grants move there.
     pub(super) fn load(
+        &mut self,
+        config: Config,
+        kernel: &mut Kernel,
+        now: BootTime,
+    ) -> Result<Loaded, WriterError> {
+        let to = Place::of(&config);
+        if to == *kernel.netlink.place() {
+            return self.load_here(config, kernel, now);
+        }
+        let from = kernel.netlink.go_to(to);
+        let mut loaded = match self.load_here(config, kernel, now) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                kernel.netlink.go_to(from);
+                return Err(error);
+            }
+        };
+        if let Err(error) = kernel.put_back(now, Once::StillThere) {
+            let warning = format!("what was open could not be moved: the kernel said {error}");
+            loaded.warnings.push(warning);
+        }
+        if !from.is_own()
+            && let Err(error) = sets::empty(&mut kernel.netlink, &from)
+        {
+            loaded.warnings.push(error.to_string());
+        }
+        Ok(loaded)
+    }
+
+    fn load_here(
         &mut self,
         config: Config,
         kernel: &mut Kernel,
@@ -103,10 +142,18 @@ impl Guard {
         let mut trials = self.trials.clone();
         let length = config.guard.trial;
         let events = trials.hide(&config.hidden_ports(), length, self.moment(now));
-        let table = Table::of(&config, &trials.standings(now), self.surroundings);
-        let new = self.newly_hidden(&table, kernel);
-        let table = table.letting_live_on(before::connections(&new));
-        self.load_table(&table, kernel, now)?;
+        match config.guard.mode {
+            Mode::Guard => {
+                let table = Table::of(&config, &trials.standings(now), self.surroundings);
+                let new = self.newly_hidden(&table, kernel);
+                let table = table.letting_live_on(before::connections(&new));
+                self.load_table(&table, kernel, now)?;
+            }
+            Mode::Set(_) => {
+                self.load_sets(kernel)?;
+                sets::leave_guard(&mut kernel.netlink)?;
+            }
+        }
         let mut loaded = Loaded {
             events,
             warnings: Vec::new(),
@@ -119,12 +166,30 @@ impl Guard {
         Ok(loaded)
     }
 
-    /// Loads the same table again, after somebody else touched it.
-    pub(super) fn reload(&mut self, kernel: &mut Kernel, now: BootTime) -> Result<(), WriterError> {
+    /// Makes the sets in the administrator's table that are missing; says whether any was.
+    fn load_sets(&mut self, kernel: &mut Kernel) -> Result<bool, WriterError> {
+        let process = sets::load(&mut kernel.netlink)?;
+        if let Some(process) = process {
+            self.loaders = vec![process];
+        }
+        Ok(process.is_some())
+    }
+
+    /// Loads the same table again, after somebody else touched it; says whether anything
+    /// had to be made.
+    pub(super) fn reload(
+        &mut self,
+        kernel: &mut Kernel,
+        now: BootTime,
+    ) -> Result<bool, WriterError> {
+        if self.config.guard.mode != Mode::Guard {
+            return self.load_sets(kernel);
+        }
         let table = self.table(now);
         let hidden = table.hidden().keys().copied().collect();
         let table = table.letting_live_on(before::connections(&hidden));
-        self.load_table(&table, kernel, now)
+        self.load_table(&table, kernel, now)?;
+        Ok(true)
     }
 
     fn load_table(

@@ -232,22 +232,26 @@ impl Keeper {
     fn someone_touched_it(&self) -> bool {
         let mut own = self.guard.loaders.clone();
         own.push(self.kernel.netlink.port());
-        self.events.others_touched_us(&own, self.mender)
+        let table = self.kernel.netlink.place().table();
+        self.events.others_touched(table, &own, self.mender)
     }
 
     /// Puts the table back, and what it held.
     fn repair(&mut self) -> Result<(), WriterError> {
         let now = boot();
-        let result = self.guard.reload(&mut self.kernel, now).and_then(|()| {
+        let result = self.guard.reload(&mut self.kernel, now).and_then(|made| {
             let put_back = self.kernel.put_back(now, Once::MayBeUsed);
-            put_back.map_err(|error| WriterError::Kernel(error.into()))
+            let grants = put_back.map_err(|error| WriterError::Kernel(error.into()))?;
+            Ok((made, grants))
         });
         let said_before = std::mem::replace(&mut self.broken, result.is_err());
         if result.is_ok() {
             self.mender = self.guard.loaders.last().copied();
         }
         match result {
-            Ok(grants) => self.engine.send(&FromWriter::Restored { grants }),
+            // Somebody changed what is his own in a table of his own.
+            Ok((false, 0)) => Ok(()),
+            Ok((_, grants)) => self.engine.send(&FromWriter::Restored { grants }),
             Err(_) if said_before => Ok(()),
             Err(error) => {
                 let text = error.to_string();

@@ -4,7 +4,8 @@
 //! loads the table `inet spad` or adopts the one that stands, then takes the
 //! closed set of messages of `firewall::message`. It reads the configuration
 //! itself, so no message can widen a limit. It parses nothing that came from the
-//! network, and never touches any table but its own. It ends when its socket
+//! network, and never touches any table but its own; in the mode "set", its own sets
+//! in the table that the configuration names. It ends when its socket
 //! does; the table stays.
 
 mod before;
@@ -18,6 +19,7 @@ mod netlink;
 mod nft;
 mod once;
 mod privileges;
+mod sets;
 mod socket;
 mod trial_file;
 
@@ -30,6 +32,7 @@ use spa_findings::Findings;
 
 use crate::clock;
 use crate::config::{self, Texts, Usable};
+use crate::firewall::table::Place;
 use crate::firewall::{BadMessage, FromWriter};
 use crate::paths::Paths;
 use crate::sys::scheduling;
@@ -44,7 +47,7 @@ use socket::Engine;
 pub use nft::NftError;
 pub(crate) use privileges::reads_as;
 
-pub use once::{InKernel, Shown, load, remove, show};
+pub use once::{InKernel, Shown, load, remove, show, snippet};
 
 /// Why the writer cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +82,24 @@ pub enum WriterError {
     /// The table could not be loaded.
     #[error(transparent)]
     Nft(#[from] NftError),
+    /// A set of our name in a table of the administrator's is made otherwise.
+    #[error(
+        "the set {set} of the table inet {table} is not made as ours is\n  help: take it out of your ruleset, and put in what `spad firewall snippet` prints"
+    )]
+    OtherSet {
+        /// The table.
+        table: String,
+        /// The set.
+        set: String,
+    },
+    /// Rules of the administrator's refer to our sets.
+    #[error(
+        "the sets are empty now, and your rules in the table inet {table} refer to them still\n  help: take what `spad firewall snippet` prints out of your ruleset, load that, and say this again"
+    )]
+    StillUsed {
+        /// The table.
+        table: String,
+    },
     /// The engine sent what is no message.
     #[error(transparent)]
     Message(#[from] BadMessage),
@@ -177,7 +198,8 @@ fn prepare(paths: &Paths) -> Result<Prepared, WriterError> {
     privileges::enter_directory(&paths.guard_state(), identity.as_ref())?;
     privileges::give_away(identity.as_ref())?;
     // A socket that root opened would fail after the step down, so these come here.
-    let kernel = Kernel::new(Netlink::open().map_err(WriterError::Kernel)?);
+    let kernel =
+        Kernel::new(Netlink::open(Place::of(&usable.loaded.config)).map_err(WriterError::Kernel)?);
     let events = Events::open().map_err(WriterError::Kernel)?;
     let (guard, warnings) = Guard::new(usable.loaded.config.clone(), Path::new("."));
     for warning in warnings {

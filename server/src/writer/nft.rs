@@ -44,11 +44,23 @@ pub enum NftError {
     },
 }
 
+/// Loads a text of nftables' own language; gives the number of the process that did.
+///
+/// # Errors
+/// Nothing of it is loaded then.
+pub(super) fn load_text(text: &str) -> Result<u32, NftError> {
+    run(&["-f", "-"], text)
+}
+
 /// Loads these commands; gives the number of the process that did.
 ///
 /// # Errors
 /// Nothing of it is loaded then.
 pub(super) fn load(commands: &Value) -> Result<u32, NftError> {
+    run(&["-j", "-f", "-"], &commands.to_string())
+}
+
+fn run(arguments: &[&str], text: &str) -> Result<u32, NftError> {
     let program = PLACES
         .iter()
         .map(Path::new)
@@ -59,7 +71,7 @@ pub(super) fn load(commands: &Value) -> Result<u32, NftError> {
         reason,
     };
     let mut child = Command::new(program)
-        .args(["-j", "-f", "-"])
+        .args(arguments)
         .env_clear()
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -68,7 +80,7 @@ pub(super) fn load(commands: &Value) -> Result<u32, NftError> {
         .map_err(not_run)?;
     let process = child.id();
     let written = match child.stdin.take() {
-        Some(mut input) => input.write_all(commands.to_string().as_bytes()),
+        Some(mut input) => input.write_all(text.as_bytes()),
         None => Ok(()),
     };
     let output = child.wait_with_output().map_err(not_run)?;

@@ -9,16 +9,18 @@ use spa_proto::Service;
 use super::guard::{self, Guard};
 use super::keys;
 use super::netlink::Netlink;
-use super::{Prepared, WriterError, keeper, prepare, privileges, warn};
+use super::{Prepared, WriterError, keeper, prepare, privileges, sets, warn};
 use crate::clock;
-use crate::config;
-use crate::firewall::table::SetName;
+use crate::config::{self, Mode};
+use crate::firewall::table::{Place, SetName, snippet};
 use crate::firewall::{TrialEvent, TrialRow};
 use crate::paths::Paths;
 
 /// What `spad firewall show` has to show.
 #[derive(Debug)]
 pub struct Shown {
+    /// Where it would be loaded.
+    pub place: Place,
     /// The table that would be loaded.
     pub text: String,
     /// How each hidden port stands by the writer's memory.
@@ -50,22 +52,42 @@ pub enum InKernel {
 pub fn show(paths: &Paths) -> Result<Shown, WriterError> {
     let now = clock::now();
     let (usable, _) = config::for_firewall(paths, now.wall).map_err(WriterError::Configuration)?;
+    let place = Place::of(&usable.loaded.config);
     let (guard, warnings) = Guard::new(usable.loaded.config, &paths.guard_state());
     warnings.iter().for_each(|warning| warn(warning));
     let guard = guard.after_hiding(now.boot);
     Ok(Shown {
-        text: guard.table(now.boot).text(),
+        text: guard.text(now.boot),
         standings: guard.rows(now.boot),
-        kernel: in_kernel(),
+        kernel: in_kernel(&place),
+        place,
     })
 }
 
-fn in_kernel() -> InKernel {
-    let listed = Netlink::open()
+/// What the administrator pastes into his own ruleset.
+///
+/// # Errors
+/// Where the configuration does not load.
+pub fn snippet(paths: &Paths, iptables: bool) -> Result<Option<String>, WriterError> {
+    let now = clock::now().wall;
+    let (usable, _) = config::for_firewall(paths, now).map_err(WriterError::Configuration)?;
+    let config = usable.loaded.config;
+    Ok(match (iptables, &config.guard.mode) {
+        (true, Mode::Guard) => Some(snippet::iptables(&config)),
+        (false, Mode::Set(_)) => Some(snippet::nftables(&config, &keys::GRANTS)),
+        (true, Mode::Set(_)) | (false, Mode::Guard) => None,
+    })
+}
+
+fn in_kernel(place: &Place) -> InKernel {
+    let listed = Netlink::open(place.clone())
         .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
         .and_then(|mut netlink| {
-            let hidden = netlink
-                .list(SetName::Hidden)?
+            let hidden = match place.is_own() {
+                true => netlink.list(SetName::Hidden)?,
+                false => Vec::new(),
+            };
+            let hidden = hidden
                 .into_iter()
                 .filter_map(|(key, rest)| Some((keys::to_service(&key)?, rest)))
                 .collect();
@@ -83,11 +105,11 @@ fn in_kernel() -> InKernel {
 }
 
 /// Loads the table, as the boot does before the network is up; keeps every grant
-/// of one that stands. Gives what happened to trials.
+/// of one that stands. Gives where it stands, and what happened to trials.
 ///
 /// # Errors
 /// Why it was not loaded.
-pub fn load(paths: &Paths) -> Result<Vec<TrialEvent>, WriterError> {
+pub fn load(paths: &Paths) -> Result<(Place, Vec<TrialEvent>), WriterError> {
     let Prepared {
         mut kernel,
         mut guard,
@@ -110,20 +132,31 @@ pub fn load(paths: &Paths) -> Result<Vec<TrialEvent>, WriterError> {
     if usable.instead_of.is_none() {
         keeper::keep(&texts);
     }
-    Ok(report.events)
+    Ok((kernel.netlink.place().clone(), report.events))
 }
 
-/// Takes the table away; gives the ports that anybody can reach now. A daemon
-/// that runs puts it back: stop that first.
+/// Takes the table away, or our sets where they stand in the administrator's; gives
+/// where, and the ports that anybody can reach now. A daemon that runs puts it back:
+/// stop that first. No fault of the configuration keeps our own table.
 ///
 /// # Errors
 /// Why it still stands.
-pub fn remove() -> Result<Vec<Service>, WriterError> {
+pub fn remove(paths: &Paths) -> Result<(Place, Vec<Service>), WriterError> {
     privileges::check()?;
-    let hidden = match in_kernel() {
+    let place = match config::for_firewall(paths, clock::now().wall) {
+        Ok((usable, _)) => Place::of(&usable.loaded.config),
+        Err(_) => Place::own(),
+    };
+    if !place.is_own() {
+        let mut netlink = Netlink::open(place.clone()).map_err(WriterError::Kernel)?;
+        sets::remove(&mut netlink)?;
+        sets::leave_guard(&mut netlink)?;
+        return Ok((place, Vec::new()));
+    }
+    let hidden = match in_kernel(&place) {
         InKernel::Stands { hidden, .. } => hidden.into_keys().collect(),
         InKernel::Missing | InKernel::Unseen(_) => Vec::new(),
     };
     guard::remove()?;
-    Ok(hidden)
+    Ok((place, hidden))
 }

@@ -14,7 +14,7 @@ use spad::clients::{ClientSecrets, Clients};
 use spad::clock::{BootTime, Now};
 use spad::config::{
     Answer as Stranger, ClientConfig, ClientKey, Config, GrantLimits, Guard, Lengths, Listen, Log,
-    OnStateError, Packets, Rate, ServiceDefinition,
+    Mode, OnStateError, Packets, Rate, ServiceDefinition,
 };
 use spad::engine::{Effect, Engine, Judged};
 use spad::firewall::{Answer, Change, Element, FirewallRefusal, KernelElement, Step};
@@ -197,6 +197,7 @@ pub(crate) fn config() -> Config {
             on_state_error: OnStateError::Memory,
         },
         guard: Guard {
+            mode: Mode::Guard,
             always_allow: Vec::new(),
             answer: Stranger::AsClosed,
             trial: seconds(600),

@@ -65,6 +65,18 @@ pub(super) fn chains(
         ],
     ]
     .concat();
+    let mut chains = nat_chains(forwards, allowed, lengths);
+    chains.push(ordinary("inside", inside(forwards, lengths)));
+    chains.push(base("through", NfHook::Forward, LAST, through));
+    chains
+}
+
+/// Those that lead, and change nothing about who reaches what.
+pub(super) fn nat_chains(
+    forwards: &[Forward],
+    allowed: Allowed<'_>,
+    lengths: &Lengths,
+) -> Vec<ChainOf> {
     let lead = vec![vec![for_this_host(), goto("leading")]];
     let masquerading = forwards.iter().filter(|one| one.masquerade);
     let masquerading = masquerading
@@ -72,9 +84,7 @@ pub(super) fn chains(
         .collect();
     vec![
         ordinary("leading", leading(forwards, allowed, lengths)),
-        ordinary("inside", inside(forwards, lengths)),
         nat("lead", NfHook::Prerouting, BEFORE_DNAT, lead),
-        base("through", NfHook::Forward, LAST, through),
         nat("leave", NfHook::Postrouting, BEFORE_SNAT, masquerading),
     ]
 }

@@ -15,7 +15,11 @@ pub(crate) mod marks;
 
 mod nat_words;
 
+mod place;
+
 mod sets;
+
+pub mod snippet;
 
 mod words;
 
@@ -35,6 +39,7 @@ use crate::config::{AlwaysAllow, Answer, Config};
 
 use gateway::InnerPort;
 
+pub use place::Place;
 pub use sets::{SET_SIZE, SetMake, SetName};
 
 use words::Word;
@@ -210,7 +215,7 @@ impl Table {
                 .map(|(service, rest)| element_text(service, rest))
                 .chain(self.inner_of(set).map(inner_text))
                 .collect();
-            text.push_str(&set.text(&elements));
+            text.push_str(&set.text(set.as_str(), &elements));
         }
         for chain in &self.chains {
             text.push_str(&chain.text());

@@ -225,7 +225,8 @@ impl SetName {
         self.fields().iter().map(word).collect()
     }
 
-    pub(super) fn text(self, elements: &[String]) -> String {
+    /// Its declaration by this name, with these elements.
+    pub(super) fn text(self, name: &str, elements: &[String]) -> String {
         let flags = if self.changed_by_rules() {
             "dynamic,timeout"
         } else {
@@ -240,8 +241,7 @@ impl SetName {
             format!("\t\telements = {{ {} }}\n", elements.join(", "))
         };
         format!(
-            "\tset {} {{\n\t\ttype {}\n\t\tsize {SET_SIZE}\n\t\tflags {flags}\n{timeout}{elements}\t}}\n",
-            self.as_str(),
+            "\tset {name} {{\n\t\ttype {}\n\t\tsize {SET_SIZE}\n\t\tflags {flags}\n{timeout}{elements}\t}}\n",
             self.types().join(" . "),
         )
     }

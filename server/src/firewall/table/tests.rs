@@ -1,7 +1,7 @@
 //! The table as data: what it says, and that nothing else was meant.
 
 use super::*;
-use crate::config::{Guard, Network};
+use crate::config::{Guard, Mode, Network};
 
 fn config(answer: Answer, allowed: Vec<AlwaysAllow>) -> Config {
     let text = "hide = [\"ssh\"]\n[services]\nssh = \"tcp/22\"\n[listen]\nport = 62201\n";
@@ -20,6 +20,7 @@ pub(super) fn config_of(text: &str, answer: Answer, allowed: Vec<AlwaysAllow>) -
     let trial = Duration::from_secs(600);
     Config {
         guard: Guard {
+            mode: Mode::Guard,
             always_allow: allowed,
             answer,
             trial,

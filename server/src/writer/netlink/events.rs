@@ -8,7 +8,6 @@ use netlink_sys::{Socket, protocols::NETLINK_NETFILTER};
 
 use super::reading::{Messages, attribute};
 use super::{ANSWERS, DATAGRAM, SUBSYSTEM};
-use crate::firewall::table::TABLE;
 
 /// A socket that hears of every change of any table.
 #[derive(Debug)]
@@ -29,10 +28,15 @@ impl Events {
     }
 
     /// Reads what there is to hear; true where somebody whose socket is not
-    /// `own` touched our table, or where something was missed. What the process `mender`
+    /// `own` touched this table, or where something was missed. What the process `mender`
     /// found, it has put right: a transaction is told before the next one begins, in
     /// several pieces, and the last of them may come when the table is being put back.
-    pub(in crate::writer) fn others_touched_us(&self, own: &[u32], mender: Option<u32>) -> bool {
+    pub(in crate::writer) fn others_touched(
+        &self,
+        table: &str,
+        own: &[u32],
+        mender: Option<u32>,
+    ) -> bool {
         // One who floods us with changes of other tables must not keep us here for ever.
         const MOST: usize = 10_000;
         let (mut touched, mut missed) = (false, false);
@@ -46,7 +50,7 @@ impl Events {
                         if Some(from) == mender {
                             touched = false;
                         } else {
-                            touched |= !own.contains(&from) && is_about_us(&message);
+                            touched |= !own.contains(&from) && is_about(table, &message);
                         }
                     }
                 }
@@ -65,9 +69,9 @@ impl std::os::fd::AsFd for Events {
     }
 }
 
-/// Whether an event is about the table `inet spad`: each but the one that ends a
+/// Whether an event is about this table of the family `inet`: each but the one that ends a
 /// transaction names its table in its first attribute.
-fn is_about_us(message: &NetlinkBuffer<&[u8]>) -> bool {
+fn is_about(table: &str, message: &NetlinkBuffer<&[u8]>) -> bool {
     const END_OF_TRANSACTION: u16 = 15;
     const TABLE_NAME: u16 = 1;
     let kind = message.message_type();
@@ -80,5 +84,5 @@ fn is_about_us(message: &NetlinkBuffer<&[u8]>) -> bool {
     let inet = u8::from(NetfilterProtoFamily::Inet);
     header.first() == Some(&inet)
         && attribute(attributes, TABLE_NAME)
-            .is_some_and(|name| name.strip_suffix(&[0]) == Some(TABLE.as_bytes()))
+            .is_some_and(|name| name.strip_suffix(&[0]) == Some(table.as_bytes()))
 }

@@ -18,7 +18,7 @@ use netlink_packet_netfilter::none::ControlMessage;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 use rustix::io::Errno;
 
-use crate::firewall::table::{SetMake, SetName, TABLE};
+use crate::firewall::table::{Place, SetMake, SetName};
 
 pub(super) use events::Events;
 pub(super) use reading::Listed;
@@ -49,6 +49,8 @@ pub(super) enum Failed {
 #[derive(Debug)]
 pub(super) struct Netlink {
     socket: Socket,
+    /// Where the sets are.
+    place: Place,
     kernel: SocketAddr,
     port: u32,
     sequence: u32,
@@ -58,7 +60,7 @@ pub(super) struct Netlink {
 }
 
 impl Netlink {
-    pub(super) fn open() -> io::Result<Self> {
+    pub(super) fn open(place: Place) -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_NETFILTER)?;
         let port = socket.bind_auto()?.port_number();
         socket.set_cap_ack(true)?;
@@ -66,6 +68,7 @@ impl Netlink {
         let _ = socket.set_rx_buf_sz(ANSWERS);
         Ok(Self {
             socket,
+            place,
             kernel: SocketAddr::new(0, 0),
             port,
             sequence: 0,
@@ -77,6 +80,16 @@ impl Netlink {
     /// The socket's number in events of the kernel.
     pub(super) const fn port(&self) -> u32 {
         self.port
+    }
+
+    /// Where the sets are.
+    pub(super) const fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// From now on the sets are there; gives where they were.
+    pub(super) fn go_to(&mut self, place: Place) -> Place {
+        std::mem::replace(&mut self.place, place)
     }
 
     /// Does all of this, or nothing.
@@ -98,7 +111,10 @@ impl Netlink {
             first.get_or_insert(sequence);
             // The kernel tells of every fault, and of success only where it is asked.
             let acknowledge = if place == last { NLM_F_ACK } else { 0 };
-            append(&mut bytes, operation.message(sequence, acknowledge));
+            append(
+                &mut bytes,
+                operation.message(&self.place, sequence, acknowledge),
+            );
         }
         control(ControlMessage::BatchEnd, self.next(), &mut bytes);
         self.socket
@@ -154,11 +170,23 @@ impl Netlink {
     /// # Errors
     /// What the kernel says.
     pub(super) fn make_of(&mut self, set: SetName) -> Result<Option<SetMake>, Errno> {
+        self.make_in(&self.place.clone(), set)
+    }
+
+    /// The same at another place.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(super) fn make_in(
+        &mut self,
+        place: &Place,
+        set: SetName,
+    ) -> Result<Option<SetMake>, Errno> {
         self.drain();
         let sequence = self.next();
         let attributes = vec![
-            SetAttribute::Table(TABLE.to_owned()),
-            SetAttribute::Name(set.as_str().to_owned()),
+            SetAttribute::Table(place.table().to_owned()),
+            SetAttribute::Name(place.name(set)),
         ];
         let message = NfTablesMessage::GetSet(SetMessage { attributes });
         let mut bytes = Vec::new();
@@ -202,8 +230,8 @@ impl Netlink {
         self.drain();
         let sequence = self.next();
         let attributes = vec![
-            SetElementList::Table(TABLE.to_owned()),
-            SetElementList::Set(set.as_str().to_owned()),
+            SetElementList::Table(self.place.table().to_owned()),
+            SetElementList::Set(self.place.name(set)),
         ];
         let message = NfTablesMessage::GetSetElement(SetElementMessage { attributes });
         let mut bytes = Vec::new();

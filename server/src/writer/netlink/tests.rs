@@ -4,6 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::*;
+use crate::firewall::table::TABLE;
 
 /// A network namespace of this test, removed when dropped.
 struct Namespace(String);
@@ -50,7 +51,7 @@ fn answers_that_are_lost_are_never_taken_for_a_yes() {
         );
         let loaded = Command::new("nft").arg(set).status().unwrap();
         assert!(loaded.success(), "this test needs nft");
-        let mut netlink = Netlink::open().unwrap();
+        let mut netlink = Netlink::open(Place::own()).unwrap();
         netlink.socket.set_rx_buf_sz(1_u32).unwrap();
         let add = |number| operation(number, Action::Add(Lasts::For(Duration::from_secs(60))));
         let delete = |number| operation(number, Action::Delete);

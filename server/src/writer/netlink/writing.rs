@@ -15,7 +15,7 @@ use netlink_packet_netfilter::{
 };
 
 use super::SUBSYSTEM;
-use crate::firewall::table::{SetName, TABLE};
+use crate::firewall::table::{Place, SetName};
 
 /// One element put in or taken out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +44,12 @@ pub(in crate::writer) enum Lasts {
 }
 
 impl Operation {
-    pub(super) fn message(&self, sequence: u32, flags: u16) -> NetlinkMessage<NetfilterMessage> {
+    pub(super) fn message(
+        &self,
+        place: &Place,
+        sequence: u32,
+        flags: u16,
+    ) -> NetlinkMessage<NetfilterMessage> {
         let mut attributes = vec![SetElementAttribute::Key(DataAttribute::Value(
             self.key.clone(),
         ))];
@@ -55,8 +60,8 @@ impl Operation {
         }
         let message = SetElementMessage {
             attributes: vec![
-                SetElementList::Table(TABLE.to_owned()),
-                SetElementList::Set(self.set.as_str().to_owned()),
+                SetElementList::Table(place.table().to_owned()),
+                SetElementList::Set(place.name(self.set)),
                 SetElementList::Elements(vec![ListAttribute::Element(attributes)]),
             ],
         };
