@@ -29,7 +29,7 @@ pub fn run(data: &[u8]) {
         };
         let from = if c & 1 == 0 { HERE } else { THERE };
         let verdict = world.receive(from, &packet);
-        let acts = |class| matches!(class, Class::Opened | Class::Closed);
+        let acts = |class| matches!(class, Class::Opened | Class::Closed | Class::Started);
         if verdict.is_none_or(|reason| acts(reason.class())) {
             assert!(acted.insert(packet.clone()), "a packet acted twice");
         }

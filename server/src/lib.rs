@@ -22,6 +22,8 @@ pub mod firewall;
 
 pub mod writer;
 
+pub mod runner;
+
 pub mod verdict;
 
 pub mod knocking;

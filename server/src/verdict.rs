@@ -19,6 +19,8 @@ pub enum Class {
     Opened,
     /// Authentic, and the sender's grants were withdrawn.
     Closed,
+    /// Authentic, and a declared command was started.
+    Started,
     /// Authentic, and refused: named in the audit.
     Refused,
     /// Not authentic: counted, never named, no line of its own.
@@ -32,6 +34,7 @@ impl Class {
         match self {
             Self::Opened => "opened",
             Self::Closed => "closed",
+            Self::Started => "started",
             Self::Refused => "refused",
             Self::Counted => "counted",
         }
@@ -119,7 +122,8 @@ reasons! {
     Rate, "rate", Refused, "More packets than this client may send.";
     Disabled, "disabled", Refused, "The client is disabled.";
     Expired, "expired", Refused, "The client's time is over.";
-    CommandUnknown, "command_unknown", Refused, "The configuration declares no such command for this client.";
+    CommandUnknown, "command_unknown", Refused, "The configuration declares no such command.";
+    CommandNotAllowed, "command_not_allowed", Refused, "The client's file does not list the command.";
     NotInvited, "not_invited", Refused, "Only an invitation may join.";
     AddressRequired, "address_required", Refused, "The client must state its addresses, and did not.";
     SourceNotAllowed, "source_not_allowed", Refused, "An address to be granted, or one of the network around it, is outside the client's `sources`.";
@@ -137,9 +141,16 @@ reasons! {
     FirewallKernel, "firewall_kernel", Refused, "The kernel refused the change.";
     FirewallGone, "firewall_gone", Refused, "The firewall writer did not answer.";
 
+    // The command runner.
+    CommandRunning, "command_running", Refused, "The command runs for this client already, and may not twice at once.";
+    RunnerBusy, "runner_busy", Refused, "As many commands run already as may at once.";
+    RunnerFailed, "runner_failed", Refused, "The command could not be started: its user or its program is missing; the log says more.";
+    RunnerGone, "runner_gone", Refused, "There is no command runner: the first command or hook of a configuration needs a restart.";
+
     // Done.
     Opened, "opened", Opened, "The kernel lets the sender in.";
     Closed, "closed", Closed, "The sender's grants were withdrawn.";
+    Started, "started", Started, "The declared command was started.";
 }
 
 impl From<RequestError> for Reason {

@@ -18,6 +18,8 @@ pub mod namespace;
 
 pub mod process;
 
+pub mod programs;
+
 pub mod binaries;
 
 pub mod lab;

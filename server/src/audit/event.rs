@@ -6,6 +6,7 @@ use std::time::Duration;
 use spa_keys::KeyId;
 use spa_proto::{Service, Timestamp};
 
+use super::RunLine;
 use crate::config::{ClientName, ServiceName};
 use crate::firewall::Whom;
 use crate::verdict::Reason;
@@ -47,7 +48,9 @@ events! {
     Revoke "revoke" "A grant was withdrawn without its client asking.";
     Refuse "refuse" "An authentic packet was refused.";
     Noise "noise" "What was not authentic, and what clients were refused beyond twenty a second each, counted over the last minute.";
-    Run "run" "A declared command was started.";
+    RunStart "run_start" "A declared command was started.";
+    Run "run" "A declared command ended: how, how long it took, and what it wrote.";
+    Hook "hook" "A hook ended, or could not be run: `command` says which, and the rest is as for `run`.";
     Close "close" "A client withdrew its grant.";
     ClientAdd "client_add" "A client was added.";
     ClientRemove "client_remove" "A client was removed or disabled.";
@@ -93,6 +96,8 @@ pub struct AuditEvent {
     pub counts: Vec<(&'static str, u64)>,
     /// More, from a closed set: static, so that no stranger's byte gets here.
     pub detail: Option<&'static str>,
+    /// A program that was run.
+    pub run: Option<Box<RunLine>>,
 }
 
 impl AuditEvent {
@@ -115,6 +120,7 @@ impl AuditEvent {
             reason: None,
             counts: Vec::new(),
             detail: None,
+            run: None,
         }
     }
 }

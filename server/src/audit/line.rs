@@ -1,7 +1,8 @@
 //! One event as one line of JSON. Pure. The fields are those that
 //! docs/commands name: `v, ts, seq, event, client, key, src, granted_to,
 //! service, proto, port, ttl_s, iface, skew_ms, latency_us, reason`, and
-//! `counts` and `detail` where there is something to say.
+//! `counts` and `detail` where there is something to say; of a program that was
+//! run `command, exit, signal, timed_out, duration_ms, output, output_more`.
 
 use std::net::IpAddr;
 
@@ -9,6 +10,7 @@ use serde::{Serialize, Serializer};
 use spa_proto::Timestamp;
 
 use super::AuditEvent;
+use crate::runner::message::How;
 
 /// The version of the lines' layout.
 pub const VERSION: u32 = 1;
@@ -47,6 +49,20 @@ struct Line<'a> {
     counts: &'a [(&'static str, u64)],
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    command: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exit: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signal: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timed_out: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duration_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_more: Option<u64>,
 }
 
 fn as_map<S: Serializer>(counts: &[(&'static str, u64)], to: S) -> Result<S::Ok, S::Error> {
@@ -57,6 +73,9 @@ fn as_map<S: Serializer>(counts: &[(&'static str, u64)], to: S) -> Result<S::Ok,
 /// daemon, `interface` is the name of the event's interface.
 #[must_use]
 pub fn render(event: &AuditEvent, seq: u64, interface: Option<&str>) -> String {
+    let run = event.run.as_deref();
+    let end = run.and_then(|run| run.end);
+    let how = end.map(|(how, _)| how);
     let line = Line {
         v: VERSION,
         ts: time(event.at),
@@ -78,6 +97,19 @@ pub fn render(event: &AuditEvent, seq: u64, interface: Option<&str>) -> String {
         reason: event.reason.map(crate::verdict::Reason::as_str),
         counts: &event.counts,
         detail: event.detail,
+        command: run.map(|run| run.what.as_str()),
+        exit: how.and_then(|how| match how {
+            How::Exited(code) => Some(code),
+            How::Signal(_) | How::TimedOut => None,
+        }),
+        signal: how.and_then(|how| match how {
+            How::Signal(signal) => Some(signal),
+            How::Exited(_) | How::TimedOut => None,
+        }),
+        timed_out: how.filter(|how| *how == How::TimedOut).map(|_| true),
+        duration_ms: end.map(|(_, took)| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
+        output: run.filter(|_| end.is_some()).map(|run| run.output.as_str()),
+        output_more: run.map(|run| run.unheard).filter(|more| *more > 0),
     };
     // Strings, numbers and addresses always serialise; an empty line would be seen.
     let mut text = serde_json::to_string(&line).unwrap_or_default();
@@ -86,7 +118,7 @@ pub fn render(event: &AuditEvent, seq: u64, interface: Option<&str>) -> String {
 }
 
 /// RFC 3339, UTC, microseconds. A time that has no date is shown as the last that has.
-fn time(at: Timestamp) -> String {
+pub(crate) fn time(at: Timestamp) -> String {
     let micros = i64::try_from(at.as_micros()).unwrap_or(i64::MAX);
     let time = jiff::Timestamp::from_microsecond(micros).unwrap_or(jiff::Timestamp::MAX);
     format!("{time:.6}")

@@ -11,5 +11,10 @@ pub mod line;
 
 pub mod file;
 
+pub mod run;
+
 pub use event::{AuditEvent, Event};
 pub use file::AuditLog;
+pub use line::render;
+pub(crate) use line::time;
+pub use run::RunLine;

@@ -16,6 +16,7 @@ pub(crate) fn run(options: &Options) -> Run {
         Ok(loaded) => {
             findings.append(loaded.warnings);
             findings.extend(daemon::forwarding(&loaded.config, &paths.config));
+            findings.append(config::check_programs(&paths.config));
             findings.extend(secrets::check(&paths, &loaded.config));
             Some((loaded.config.services.len(), loaded.config.clients.len()))
         }

@@ -8,6 +8,7 @@
 mod ask;
 mod check;
 mod client;
+mod command_runner;
 mod completions;
 mod confirm;
 mod firewall;
@@ -137,6 +138,9 @@ enum Command {
         after_help = "Example:\n  spad rules --sequence 8881,7777,9991 --open tcp/22 --within 15s --for 30s > knocking.nft\n  nft -f knocking.nft\n\nWhoever sees the knocks go by can send them again. A single packet of spa cannot be sent again."
     )]
     Rules(rules::Arguments),
+    /// The process that executes declared commands; started by `spad run` alone
+    #[command(name = "command-runner", hide = true)]
+    Runner(command_runner::Arguments),
     /// Print completions for a shell
     #[command(
         after_help = "Example:\n  spad completions bash > /usr/share/bash-completion/completions/spad"
@@ -195,6 +199,7 @@ fn dispatch(line: &Line) -> Run {
         Command::Firewall(command) => firewall::run(options, command),
         Command::FirewallWriter(arguments) => firewall_writer::run(options, arguments),
         Command::Rules(arguments) => rules::run(options, arguments),
+        Command::Runner(arguments) => command_runner::run(options, arguments),
         Command::Completions(arguments) => completions::run(arguments),
         Command::Man(arguments) => man::run(arguments),
     }

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use spa_findings::redact::quote;
 use spa_findings::{Finding, Severity, Slips, Source, location, nearest};
-use spa_proto::{Protocol, Timestamp};
+use spa_proto::{CommandName, Protocol, Timestamp};
 
 use super::checked::ClientKey;
 use super::client_file::ClientFile;
 use super::lengths::Lengths;
 use super::names::{ClientName, ServiceName};
+use super::programs;
 use super::server_file::ServerFile;
 use super::written::Spotted;
 
@@ -88,6 +89,12 @@ impl Gathered {
             let allow = client.allow.iter();
             found.extend(allow.filter_map(|name| unknown(client.source, server, name)));
             found.extend(too_many(server, client));
+            let commands = client.commands.iter();
+            found.extend(
+                commands.filter_map(|name| {
+                    programs::unknown(client.source, &server.command_names, name)
+                }),
+            );
         }
         found
     }
@@ -319,6 +326,15 @@ fn too_many(server: &ServerFile, client: &ClientFile<'_>) -> Option<Finding> {
             "a knock that names no service will be refused; name services in it, or allow fewer",
         ),
     )
+}
+
+/// Which commands of a list exist, each once.
+pub(super) fn resolve_commands(server: &ServerFile, names: &[Spotted<String>]) -> Vec<CommandName> {
+    let names = names.iter().filter_map(|name| name.value.parse().ok());
+    let known: BTreeSet<CommandName> = names
+        .filter(|name| server.commands.contains_key(name))
+        .collect();
+    known.into_iter().collect()
 }
 
 /// Which services of a list exist: those that the checked configuration names.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use spa_keys::ClientPublic;
-use spa_proto::{Service, Timestamp};
+use spa_proto::{CommandName, Service, Timestamp};
 
 use super::inner::Inner;
 use super::mode::Mode;
@@ -37,6 +37,10 @@ pub struct Config {
     pub log: Log,
     /// The lengths of networks that clients and the administrator may let in.
     pub lengths: Lengths,
+    /// What clients may have run.
+    pub commands: BTreeMap<CommandName, CommandDefinition>,
+    /// What is run when grants begin and end.
+    pub hooks: Hooks,
     /// The clients, in the order of their names; disabled and expired ones too.
     pub clients: Vec<ClientConfig>,
 }
@@ -151,6 +155,37 @@ pub struct Log {
     pub audit: PathBuf,
 }
 
+/// A program that is run as it stands: no shell, no PATH.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// The absolute path, and the arguments: 1 to 64.
+    pub argv: Vec<String>,
+    /// As whom.
+    pub user: String,
+    /// That this is root is meant so.
+    pub as_root: bool,
+    /// When it is ended: 1 s to 24 h.
+    pub timeout: Duration,
+}
+
+/// One command of `[commands]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandDefinition {
+    /// What is run.
+    pub program: Program,
+    /// One client may have it run several times at once.
+    pub parallel: bool,
+}
+
+/// `[hooks]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hooks {
+    /// Run when a grant begins or is renewed.
+    pub open: Option<Program>,
+    /// Run when a grant has ended.
+    pub close: Option<Program>,
+}
+
 /// One file of `clients.d/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientConfig {
@@ -177,6 +212,8 @@ pub struct ClientConfig {
     pub max_ttl: Option<Duration>,
     /// Instead of `[packets] require_address`.
     pub require_address: Option<bool>,
+    /// Which commands it may have run.
+    pub commands: Vec<CommandName>,
     /// For people.
     pub note: Option<String>,
 }
@@ -191,6 +228,12 @@ pub enum ClientKey {
 }
 
 impl Config {
+    /// Whether there is anything for a command runner to do.
+    #[must_use]
+    pub fn needs_runner(&self) -> bool {
+        !self.commands.is_empty() || self.hooks != Hooks::default()
+    }
+
     /// The ports that nobody reaches without a grant.
     #[must_use]
     pub fn hidden_ports(&self) -> BTreeSet<Service> {

@@ -64,6 +64,7 @@ impl<'s> Checking<'s> {
         self.found
             .extend(self.gathered.client(server, &client, self.now));
         let allow = across::resolve(server?, &client.allow);
+        let commands = across::resolve_commands(server?, &client.commands);
         Some(ClientConfig {
             name: client.name,
             keys: client.keys.into_iter().map(|key| key.value).collect(),
@@ -76,6 +77,7 @@ impl<'s> Checking<'s> {
             enabled: client.enabled,
             max_ttl: client.max_ttl,
             require_address: client.require_address,
+            commands,
             note: client.note,
         })
     }
@@ -134,5 +136,7 @@ fn config(server: ServerFile, lengths: Lengths) -> Config {
         packets: server.packets,
         guard: server.guard,
         log: server.log,
+        commands: server.commands,
+        hooks: server.hooks,
     }
 }

@@ -34,6 +34,7 @@ pub(super) struct ClientFile<'s> {
     pub(super) enabled: bool,
     pub(super) max_ttl: Option<Duration>,
     pub(super) require_address: Option<bool>,
+    pub(super) commands: Vec<Spotted<String>>,
     pub(super) note: Option<String>,
 }
 
@@ -81,12 +82,21 @@ pub(super) fn read<'s>(page: &Page<'s>, name: &ClientName) -> Option<ClientFile<
         require_address: table
             .get("require_address")
             .and_then(|value| value.boolean()),
+        commands: table
+            .get("commands")
+            .and_then(|value| value.texts("backup"))
+            .unwrap_or_default()
+            .into_iter()
+            .map(|name| Spotted {
+                value: name.value.to_owned(),
+                span: name.span,
+            })
+            .collect(),
         note: table
             .get("note")
             .and_then(|value| value.text("Anna's laptop"))
             .map(str::to_owned),
     };
-    table.not_offered("commands", "commands that clients may run");
     table.finish();
     Some(client)
 }

@@ -19,11 +19,13 @@ mod mode;
 mod names;
 mod network;
 mod port_list;
+mod programs;
 mod readers;
 mod secret_scan;
 mod server_file;
 mod service_table;
 mod survey;
+mod users;
 mod values;
 mod written;
 
@@ -34,8 +36,8 @@ use spa_proto::Timestamp;
 
 pub use across::Occasion;
 pub use checked::{
-    AlwaysAllow, Answer, ClientConfig, ClientKey, Config, GrantLimits, Guard, Listen, Log,
-    OnStateError, Packets, Rate, ServiceDefinition,
+    AlwaysAllow, Answer, ClientConfig, ClientKey, CommandDefinition, Config, GrantLimits, Guard,
+    Hooks, Listen, Log, OnStateError, Packets, Program, Rate, ServiceDefinition,
 };
 pub use files::{Files, client, client_names, client_path, each_client};
 pub use inner::{Forward, Inner};
@@ -46,6 +48,7 @@ pub use names::{ClientName, MAX_NAME, NameError, ServiceName};
 pub use network::{Network, NetworkError};
 pub use readers::Readers;
 pub use survey::{Surveyed, survey};
+pub use users::check_programs;
 
 use checking::Checking;
 

@@ -11,17 +11,20 @@ use std::time::Duration;
 
 use super::carrier_list;
 use super::checked::{
-    Answer, GrantLimits, Guard, Listen, Log, OnStateError, Packets, Rate, ServiceDefinition,
+    Answer, CommandDefinition, GrantLimits, Guard, Hooks, Listen, Log, OnStateError, Packets, Rate,
+    ServiceDefinition,
 };
 use super::mode::{self, Mode};
 use super::names::ServiceName;
 use super::port_list;
+use super::programs;
 use super::service_table;
 use super::values;
 use super::written::{Page, Spotted, Table, parse};
 use crate::capture::Carriers;
 use crate::ports::Ports;
 use spa_findings::redact::quote;
+use spa_proto::CommandName;
 
 /// A day, in seconds.
 const DAY: u64 = 86_400;
@@ -43,6 +46,10 @@ pub(super) struct ServerFile {
     pub(super) packets: Packets,
     pub(super) guard: Guard,
     pub(super) log: Log,
+    /// Every name in `[commands]`, also of those with a fault, and where it stands.
+    pub(super) command_names: BTreeMap<String, Range<usize>>,
+    pub(super) commands: BTreeMap<CommandName, CommandDefinition>,
+    pub(super) hooks: Hooks,
 }
 
 /// Reads the file; `None` if its syntax is broken.
@@ -67,7 +74,8 @@ pub(super) fn read(page: &Page<'_>) -> Option<ServerFile> {
     let guard = guard(root.table("guard"));
     mode::hides(&guard.mode, &hide, page);
     let log = log(root.table("log"));
-    root.not_offered("commands", "`[commands]`, commands that clients may run");
+    let (command_names, commands) = programs::commands(root.table("commands"));
+    let hooks = programs::hooks(root.table("hooks"));
     root.finish();
     let names = services.iter().flat_map(Table::entries);
     let names = names
@@ -85,6 +93,9 @@ pub(super) fn read(page: &Page<'_>) -> Option<ServerFile> {
         packets,
         guard,
         log,
+        command_names,
+        commands,
+        hooks,
     })
 }
 

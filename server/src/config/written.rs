@@ -177,20 +177,6 @@ impl<'a> Table<'a> {
         })
     }
 
-    /// A finding for a key that belongs to a later version; an ignored limit would be a hole.
-    pub(super) fn not_offered(&self, key: &'static str, what: &str) {
-        if self.get(key).is_some()
-            && let Some((name, _)) = self.table.get_key_value(key)
-        {
-            let finding = self.page.source.error(
-                name.span(),
-                format!("this version of spad does not offer {what}"),
-            );
-            self.page
-                .found(finding.help(format!("take `{key}` out")).note(IGNORED));
-        }
-    }
-
     /// Reports every key that nobody asked for. To be called last.
     pub(super) fn finish(self) {
         let known = self.known.borrow();

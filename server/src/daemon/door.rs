@@ -16,6 +16,7 @@ use crate::engine::{Effect, Engine};
 use crate::firewall::link::LinkError;
 use crate::firewall::{Answer, Change, ToWriter, Writer};
 use crate::replay::State;
+use crate::runner::link::{Runner, RunnerLinkError};
 use crate::verdict::Reason;
 
 /// Changes that may wait while the firewall writer is behind; more are refused.
@@ -27,7 +28,11 @@ pub(super) struct Door {
     pub(super) state: State,
     pub(super) writer: Writer,
     pub(super) audit: AuditLog,
-    effects: Vec<Effect>,
+    /// None where the configuration of the start declared nothing to run.
+    pub(super) runner: Option<Runner>,
+    /// The runner has ended, and so must this process.
+    pub(super) runner_broken: Option<RunnerLinkError>,
+    pub(super) effects: Vec<Effect>,
     waiting: VecDeque<ToWriter>,
     /// The writer has ended, and so must this process.
     pub(super) broken: Option<LinkError>,
@@ -35,12 +40,20 @@ pub(super) struct Door {
 }
 
 impl Door {
-    pub(super) fn new(engine: Engine, state: State, writer: Writer, audit: AuditLog) -> Self {
+    pub(super) fn new(
+        engine: Engine,
+        state: State,
+        writer: Writer,
+        runner: Option<Runner>,
+        audit: AuditLog,
+    ) -> Self {
         Self {
             engine,
             state,
             writer,
             audit,
+            runner,
+            runner_broken: None,
             effects: Vec::new(),
             waiting: VecDeque::new(),
             broken: None,
@@ -97,6 +110,7 @@ impl Door {
                         self.engine
                             .abandon(change.id, reason, now, &mut self.effects);
                     }
+                    Effect::Run(message) => self.ask_runner(message, recorded, now),
                     Effect::Audit(event) => self.audit.write(*event),
                 }
             }

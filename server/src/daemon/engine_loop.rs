@@ -6,6 +6,7 @@
 //! and one wait hears everything else. Without traffic it wakes only when
 //! something is due.
 
+use std::os::fd::AsFd;
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::clock::{self, BootTime, Now};
 use crate::firewall::link::LinkError;
 use crate::firewall::{FromWriter, KernelElement, ToWriter};
 use crate::replay::Holder;
+use crate::runner::link::Runner;
 use crate::sys::scheduling;
 
 use super::alarm::{ClockSet, Deadline};
@@ -44,6 +46,7 @@ pub(super) enum Ended {
 /// Who has something for the engine's thread.
 struct Called {
     by_writer: bool,
+    by_runner: bool,
     by_orders: bool,
 }
 
@@ -136,6 +139,10 @@ impl EngineLoop {
                 let how = how.map_or_else(String::new, |how| format!(" ({how})"));
                 return Ended::Failed(format!("{error}{how}"));
             }
+            if let Some(error) = self.door.runner_broken.take() {
+                self.finish();
+                return Ended::Failed(error.to_string());
+            }
             let called = match self.wait(came) {
                 Ok(called) => called,
                 Err(error) => {
@@ -143,6 +150,9 @@ impl EngineLoop {
                     return Ended::Failed(format!("cannot wait for packets: {error}"));
                 }
             };
+            if called.by_runner {
+                self.hear_runner();
+            }
             if called.by_writer {
                 self.hear_writer();
             }
@@ -247,8 +257,19 @@ impl EngineLoop {
         } else {
             PollFlags::IN
         };
+        let runner = self.door.runner.as_ref();
+        let behind = runner.is_some_and(Runner::is_behind);
         let mut ready = [
             PollFd::new(&self.door.writer, writer),
+            // Where there is none, another stands in its place.
+            PollFd::from_borrowed_fd(
+                runner.map_or(self.inbox.as_fd(), AsFd::as_fd),
+                if behind {
+                    PollFlags::IN | PollFlags::OUT
+                } else {
+                    PollFlags::IN
+                },
+            ),
             PollFd::new(&self.inbox, PollFlags::IN),
             PollFd::new(&self.deadline, PollFlags::IN),
             PollFd::new(&self.clock_set, PollFlags::IN),
@@ -268,7 +289,7 @@ impl EngineLoop {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let [by_writer, by_orders, deadline, clock_set, _] =
+        let [by_writer, by_runner, by_orders, deadline, clock_set, _] =
             ready.map(|one| !one.revents().is_empty());
         if deadline {
             self.deadline.heard();
@@ -278,6 +299,7 @@ impl EngineLoop {
         }
         Ok(Called {
             by_writer,
+            by_runner,
             by_orders,
         })
     }
@@ -295,6 +317,10 @@ impl EngineLoop {
         } = self;
         // Its threads end first.
         drop(intake);
+        if let Some(runner) = door.runner.take() {
+            let now = clock::now();
+            runner.stop(|message| door.heard_runner(message, now));
+        }
         door.tell(Event::Stop);
         let Door {
             state,

@@ -8,6 +8,8 @@
 
 mod alarm;
 
+mod commands;
+
 mod configuration;
 
 mod door;

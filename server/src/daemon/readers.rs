@@ -1,9 +1,10 @@
-//! [IO] Who reads the configuration at a reload: the engine, then the firewall writer.
+//! [IO] Who reads the configuration at a reload: the engine, the command runner, then
+//! the firewall writer.
 
 use crate::config::Readers;
-use crate::{sandbox, sys, writer};
+use crate::{runner, sandbox, sys, writer};
 
-/// Both, as root starts them; nobody where this process is not root and stays who it is.
+/// All of them, as root starts them; nobody where this process is not root and stays who it is.
 pub(crate) fn readers() -> Readers {
     if !rustix::process::geteuid().is_root() {
         return Readers::default();
@@ -12,7 +13,11 @@ pub(crate) fn readers() -> Readers {
     let engine = sandbox::engine_identity().ok();
     let engine = engine.map(|identity| (identity.uid, vec![identity.gid]));
     Readers {
-        users: engine.into_iter().chain(writer::reads_as()).collect(),
+        users: engine
+            .into_iter()
+            .chain(writer::reads_as())
+            .chain(runner::reads_as())
+            .collect(),
         group: sys::users::group("spad")
             .ok()
             .flatten()

@@ -24,6 +24,8 @@ pub(super) struct Taking {
 /// What the engine's thread has promised.
 pub(super) struct Replies {
     pub(super) started: Now,
+    /// Configurations that the command runner reads.
+    pub(super) preparing: VecDeque<Taking>,
     pub(super) taking: VecDeque<Taking>,
     pub(super) confirming: VecDeque<oneshot::Sender<Response>>,
     /// What is told once this change, and all before it, are answered.
@@ -46,6 +48,7 @@ impl Replies {
     pub(super) fn new(started: Now, listen: Listen) -> Self {
         Self {
             started,
+            preparing: VecDeque::new(),
             taking: VecDeque::new(),
             confirming: VecDeque::new(),
             closing: VecDeque::new(),

@@ -15,6 +15,7 @@ use crate::firewall::message::{Standing, TrialChange, TrialEvent};
 use crate::firewall::{FromWriter, ToWriter};
 use crate::sys;
 
+use super::commands::NEEDS_RESTART;
 use super::configuration::Prepared;
 use super::engine_loop::EngineLoop;
 use super::order::Order;
@@ -37,8 +38,7 @@ impl EngineLoop {
                 });
             }
             Order::Take(prepared, answer) => {
-                self.replies.taking.push_back(Taking { prepared, answer });
-                self.door.send(ToWriter::Reload);
+                self.take(Taking { prepared, answer });
             }
             Order::Answer(Request::Confirm, answer) => {
                 self.replies.confirming.push_back(answer);
@@ -105,6 +105,9 @@ impl EngineLoop {
         if self.replies.is_elsewhere(&config.listen) {
             warnings
                 .push("a change of [listen] needs a restart: systemctl restart spad".to_owned());
+        }
+        if config.needs_runner() && door.runner.is_none() {
+            warnings.push(NEEDS_RESTART.to_owned());
         }
         let shown = standing(|standing| matches!(standing, Standing::Shown));
         if !shown.is_empty() {
@@ -330,6 +333,9 @@ impl EngineLoop {
                 for port in self.replies.began.drain(..) {
                     message.push_str(&port);
                 }
+                if let Some(needs) = self.runner_takes() {
+                    message.push_str(&format!("warning: {needs}\n"));
+                }
                 if listen {
                     message.push_str(
                         "warning: a change of [listen] needs a restart: systemctl restart spad\n",
@@ -338,10 +344,7 @@ impl EngineLoop {
                 Response::Done { message }
             }
             Err(why) => {
-                self.replies.refused = true;
-                self.replies.began.clear();
-                self.door.tell(Event::ReloadFailed);
-                error!("the new configuration was refused by the firewall writer: {why}");
+                self.reload_refused("the firewall writer", &why);
                 Response::Failed {
                     message: format!("the running configuration stays: {why}"),
                 }
@@ -349,6 +352,14 @@ impl EngineLoop {
         };
         // Whoever asked may have gone.
         let _gone = answer.send(response);
+    }
+
+    /// `who` would not take it.
+    pub(super) fn reload_refused(&mut self, who: &str, why: &str) {
+        self.replies.refused = true;
+        self.replies.began.clear();
+        self.door.tell(Event::ReloadFailed);
+        error!("the new configuration was refused by {who}: {why}");
     }
 
     fn confirmed(&mut self, result: Result<u32, String>) {

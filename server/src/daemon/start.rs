@@ -23,6 +23,7 @@ use crate::firewall::Writer;
 use crate::firewall::link::LinkError;
 use crate::paths::Paths;
 use crate::replay::{Opened, State, StateError};
+use crate::runner::link::{Runner, RunnerLinkError};
 use crate::sandbox::{self, Confinement, Identity, SandboxError, Visible};
 use crate::{clock, sys};
 
@@ -51,6 +52,9 @@ pub enum StartError {
     /// The firewall writer.
     #[error(transparent)]
     Firewall(#[from] LinkError),
+    /// The command runner.
+    #[error(transparent)]
+    Runner(#[from] RunnerLinkError),
     /// The packet sockets.
     #[error(transparent)]
     Capture(#[from] CaptureError),
@@ -170,6 +174,10 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
         source,
     })?;
     let writer = Writer::start(&binary, paths)?;
+    let runner = match config.needs_runner() {
+        true => Some(Runner::start(&binary, paths)?),
+        false => None,
+    };
     let options = CaptureOptions {
         carriers: config.listen.carriers.clone(),
         interfaces: config.listen.interfaces.clone(),
@@ -204,7 +212,7 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
     // The engine holds it, until a reload gives it another: a large one is not kept beside that.
     drop(config);
     let engine = Engine::new(clients, cache, horizon);
-    let mut door = Door::new(engine, state, writer, audit);
+    let mut door = Door::new(engine, state, writer, runner, audit);
     door.tell(Event::Start);
     let failed = |step| move |source| StartError::System { step, source };
     let (orders, inbox) = super::order::queue().map_err(failed("make an event descriptor"))?;

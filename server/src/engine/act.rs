@@ -62,6 +62,7 @@ impl Engine {
         match permit {
             Permit::Open(permit) => self.open(permit, arrival, effects),
             Permit::Close(permit) => self.close(&permit, arrival, effects),
+            Permit::Run(permit) => self.run(permit, arrival, effects),
         }
     }
 
@@ -190,7 +191,7 @@ impl Engine {
     }
 
     /// The verdict on an authentic packet: counted, told, given back.
-    fn conclude(
+    pub(super) fn conclude(
         &mut self,
         arrival: &Arrival,
         reason: Reason,
@@ -208,9 +209,9 @@ impl Engine {
         }
     }
 
-    /// Packets whose verdict the firewall writer has yet to decide.
+    /// Packets whose verdict the firewall writer, or the command runner, has yet to decide.
     #[must_use]
     pub fn pending(&self) -> usize {
-        self.waiting.len()
+        self.waiting.len().saturating_add(self.runs_pending())
     }
 }

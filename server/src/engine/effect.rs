@@ -10,6 +10,7 @@ use crate::config::ClientName;
 use crate::firewall::{Change, ChangeId, Element, Whom};
 use crate::grants::Owner;
 use crate::replay::JournalRecord;
+use crate::runner::message::{RunId, ToRunner};
 use crate::verdict::Verdict;
 
 /// One thing to be done. What is recorded is recorded before the firewall changes:
@@ -22,6 +23,9 @@ pub enum Effect {
     /// Send this to the firewall writer; its answer comes back by
     /// [`super::Engine::firewall_answered`].
     Firewall(Change),
+    /// Send this to the command runner; what it says comes back by
+    /// [`super::Engine::run_started`] and its like.
+    Run(ToRunner),
     /// Write this audit line.
     Audit(Box<AuditEvent>),
 }
@@ -33,6 +37,8 @@ pub enum Judged {
     Verdict(Verdict),
     /// What the firewall writer answers to this change.
     Pending(ChangeId),
+    /// What the command runner says to this run.
+    Running(RunId),
 }
 
 /// A list of what is open that grows a portion at a time, while packets come and go.

@@ -14,6 +14,8 @@ mod act;
 
 mod effect;
 
+mod run;
+
 mod tell;
 
 mod upkeep;
@@ -34,6 +36,7 @@ use crate::firewall::{ChangeId, Element};
 use crate::grants::Grants;
 use crate::policy::{self, Ledger, Permit, Rates, permit, timely};
 use crate::replay::{Horizon, JournalRecord, ReplayCache, Seen};
+use crate::runner::message::RunId;
 use crate::screen::{self, LateNames, Outcome, WhyLate, screen};
 use crate::verdict::{Counters, Reason, Verdict};
 
@@ -53,6 +56,9 @@ pub struct Engine {
     rates: Rates,
     grants: Grants,
     waiting: BTreeMap<ChangeId, act::Waiting>,
+    /// Commands that are asked for, or under way.
+    runs: BTreeMap<RunId, run::Running>,
+    last_run: u64,
     counters: Counters,
     /// What the noise was when it was last told.
     told: Counters,
@@ -107,6 +113,8 @@ impl Engine {
             horizon,
             grants: Grants::default(),
             waiting: BTreeMap::new(),
+            runs: BTreeMap::new(),
+            last_run: 0,
             counters: Counters::default(),
             told: Counters::default(),
             lines: Rates::for_clients(clients_count),
@@ -117,7 +125,7 @@ impl Engine {
     }
 
     /// Judges one datagram. Exactly one verdict comes of it, now or with the
-    /// firewall writer's answer.
+    /// firewall writer's answer, or the command runner's.
     pub fn packet(
         &mut self,
         datagram: &Datagram<'_>,

@@ -35,7 +35,7 @@ impl Engine {
         line.event = match reason.class() {
             Class::Opened => Event::Grant,
             Class::Closed => Event::Close,
-            Class::Refused | Class::Counted => return vec![line],
+            Class::Started | Class::Refused | Class::Counted => return vec![line],
         };
         line.latency = Some(now.boot.saturating_since(arrival.at.boot));
         if elements.is_empty() {

@@ -178,7 +178,7 @@ impl AsFd for Writer {
 }
 
 /// Two ends of a socket that keeps messages apart.
-fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let (ours, theirs) = socketpair(
         AddressFamily::UNIX,
         SocketType::SEQPACKET,

@@ -29,7 +29,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use spa_keys::KeyId;
-use spa_proto::{Addresses, Open, Request, Service, Services, Timestamp, usable_address};
+use spa_proto::{
+    Addresses, CommandName, Open, Request, Service, Services, Timestamp, usable_address,
+};
 
 use crate::clients::Clients;
 use crate::clock::Now;
@@ -66,6 +68,22 @@ pub enum Permit {
     Open(OpenPermit),
     /// These of its elements, no longer.
     Close(ClosePermit),
+    /// This command, once.
+    Run(RunPermit),
+}
+
+/// A command to be run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunPermit {
+    command: CommandName,
+}
+
+impl RunPermit {
+    /// Which, by value.
+    #[must_use]
+    pub fn into_command(self) -> CommandName {
+        self.command
+    }
 }
 
 /// Elements to be opened.
@@ -165,7 +183,7 @@ pub fn permit(
         return Err(Reason::Expired);
     }
     match timely.request() {
-        Request::Run { .. } => Err(Reason::CommandUnknown),
+        Request::Run { command } => run(command, client, against.clients.config()),
         Request::Join { .. } => Err(Reason::NotInvited),
         Request::Open(open) => {
             let elements = opened(open, timely.timestamp(), client, against, ledger)?;
@@ -247,6 +265,17 @@ fn opened(
         return Err(Reason::OlderThanClose);
     }
     Ok(elements)
+}
+
+fn run(command: &CommandName, client: &ClientConfig, config: &Config) -> Result<Permit, Reason> {
+    if !config.commands.contains_key(command) {
+        return Err(Reason::CommandUnknown);
+    }
+    if !client.commands.contains(command) {
+        return Err(Reason::CommandNotAllowed);
+    }
+    let command = command.clone();
+    Ok(Permit::Run(RunPermit { command }))
 }
 
 /// The addresses to be granted, each usable and in the client's `sources`.

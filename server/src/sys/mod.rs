@@ -3,6 +3,7 @@
 //!
 //! One file a matter. Nothing here decides anything; every block says why it is sound.
 
+pub mod child;
 pub mod memory;
 pub mod packet;
 pub mod process;

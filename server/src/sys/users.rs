@@ -4,9 +4,10 @@
 //! May open files and sockets of the name service: ask before any sandbox stands.
 #![expect(unsafe_code, reason = "the C library's look-ups take raw buffers")]
 
-use std::ffi::{CStr, CString, c_char, c_int};
+use std::ffi::{CStr, CString, OsString, c_char, c_int};
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStringExt as _;
 use std::ptr;
 
 /// A user of this machine.
@@ -16,6 +17,21 @@ pub struct User {
     pub uid: u32,
     /// The number of its own group.
     pub gid: u32,
+}
+
+/// A user, as programs are run for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Its name.
+    pub name: String,
+    /// Its number.
+    pub uid: u32,
+    /// The number of its own group.
+    pub gid: u32,
+    /// Every group that it is in, its own too.
+    pub groups: Vec<u32>,
+    /// Its home directory.
+    pub home: OsString,
 }
 
 /// A group of this machine.
@@ -47,6 +63,60 @@ pub fn user(name: &str) -> io::Result<Option<User>> {
     )
 }
 
+/// Looks up a user with its groups and its home; `None` where there is none of this name.
+///
+/// # Errors
+/// As [`user`].
+pub fn account(name: &str) -> io::Result<Option<Account>> {
+    let found = look_up(
+        name,
+        |name, entry: *mut libc::passwd, buffer, length, found| {
+            // SAFETY: as in `user`.
+            unsafe { libc::getpwnam_r(name.as_ptr(), entry, buffer, length, found) }
+        },
+        |entry| {
+            // SAFETY: the C library made it point to a C string in the buffer, which is alive
+            // while this runs; it is copied.
+            let home = unsafe { CStr::from_ptr(entry.pw_dir) };
+            let home = OsString::from_vec(home.to_bytes().to_vec());
+            (entry.pw_uid, entry.pw_gid, home)
+        },
+    )?;
+    let Some((uid, gid, home)) = found else {
+        return Ok(None);
+    };
+    let groups = groups_of(name, gid)?;
+    let name = name.to_owned();
+    Ok(Some(Account {
+        name,
+        uid,
+        gid,
+        groups,
+        home,
+    }))
+}
+
+fn groups_of(name: &str, gid: u32) -> io::Result<Vec<u32>> {
+    let name = CString::new(name).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let mut groups = vec![0; 64];
+    loop {
+        let room = c_int::try_from(groups.len()).unwrap_or(c_int::MAX);
+        let mut count = room;
+        // SAFETY: a C string, and room for `count` numbers; the call writes no more.
+        let found =
+            unsafe { libc::getgrouplist(name.as_ptr(), gid, groups.as_mut_ptr(), &raw mut count) };
+        let count = usize::try_from(count).unwrap_or(0);
+        if found >= 0 {
+            groups.truncate(count);
+            return Ok(groups);
+        }
+        if groups.len() >= MAX_BUFFER {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        groups.resize(groups.len().saturating_mul(2).max(count), 0);
+    }
+}
+
 /// Looks up a group; `None` where there is none of this name.
 ///
 /// # Errors
@@ -62,8 +132,8 @@ pub fn group(name: &str) -> io::Result<Option<Group>> {
     )
 }
 
-/// Calls one of the `get…nam_r` functions with a growing buffer. `take` copies
-/// numbers only, so nothing of the buffer outlives it.
+/// Calls one of the `get…nam_r` functions with a growing buffer. `take` copies,
+/// so nothing of the buffer outlives it.
 fn look_up<Entry, Taken>(
     name: &str,
     call: impl Fn(&CStr, *mut Entry, *mut c_char, usize, *mut *mut Entry) -> c_int,
@@ -105,5 +175,10 @@ mod tests {
         assert_eq!(user("no-such-user-here").unwrap(), None);
         assert_eq!(group("no-such-group-here").unwrap(), None);
         assert!(user("a\0b").is_err());
+        let root = account("root").unwrap().unwrap();
+        assert_eq!((root.uid, root.gid), (0, 0));
+        assert!(root.groups.contains(&0));
+        assert_eq!(root.home, "/root");
+        assert_eq!(account("no-such-user-here").unwrap(), None);
     }
 }

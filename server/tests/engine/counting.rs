@@ -102,7 +102,7 @@ proptest! {
             }
             if let Some(packet) = packet {
                 let verdict = world.receive(HERE, &packet);
-                let acted = verdict.is_none_or(|reason| matches!(reason.class(), Class::Opened | Class::Closed));
+                let acted = verdict.is_none_or(|reason| matches!(reason.class(), Class::Opened | Class::Closed | Class::Started));
                 if acted {
                     prop_assert!(used.insert(packet.clone()), "acted twice");
                 }

@@ -7,6 +7,7 @@
 )]
 
 mod clock;
+mod commands;
 mod counting;
 mod kernel;
 mod many;

@@ -13,13 +13,14 @@ use spad::capture::{Carriers, Datagram};
 use spad::clients::{ClientSecrets, Clients};
 use spad::clock::{BootTime, Now};
 use spad::config::{
-    Answer as Stranger, ClientConfig, ClientKey, Config, GrantLimits, Guard, Lengths, Listen, Log,
-    Mode, OnStateError, Packets, Rate, ServiceDefinition,
+    Answer as Stranger, ClientConfig, ClientKey, Config, GrantLimits, Guard, Hooks, Lengths,
+    Listen, Log, Mode, OnStateError, Packets, Rate, ServiceDefinition,
 };
 use spad::engine::{Effect, Engine, Judged};
 use spad::firewall::{Answer, Change, Element, FirewallRefusal, KernelElement, Step};
 use spad::ports::Ports;
 use spad::replay::{Horizon, JournalRecord, ReplayCache};
+use spad::runner::message::ToRunner;
 use spad::verdict::{Reason, Verdict};
 
 pub(crate) const SERVER: [u8; 32] = [1; 32];
@@ -150,6 +151,8 @@ pub(crate) struct World {
     /// True: changes wait in `unanswered`.
     pub(crate) hold: bool,
     pub(crate) unanswered: Vec<Change>,
+    /// What the command runner was asked.
+    pub(crate) asked: Vec<ToRunner>,
     pub(crate) packets: u64,
     nonce: u64,
 }
@@ -206,6 +209,8 @@ pub(crate) fn config() -> Config {
             audit: "/dev/null".into(),
         },
         lengths: Lengths::default(),
+        commands: BTreeMap::new(),
+        hooks: Hooks::default(),
         clients: vec![
             client(
                 "desk",
@@ -235,6 +240,7 @@ pub(crate) fn client(name: &str, key: ClientKey, allow: &[&str]) -> ClientConfig
         enabled: true,
         max_ttl: None,
         require_address: None,
+        commands: Vec::new(),
         note: None,
     }
 }
@@ -310,6 +316,7 @@ impl World {
             verdicts: Vec::new(),
             hold: false,
             unanswered: Vec::new(),
+            asked: Vec::new(),
             packets: 0,
             nonce: 0,
         };
@@ -383,6 +390,7 @@ impl World {
             match effect {
                 Effect::Record(record) => self.journal.push(record),
                 Effect::Audit(event) => self.audit.push(*event),
+                Effect::Run(message) => self.asked.push(message),
                 Effect::Firewall(change) if self.hold => self.unanswered.push(change),
                 Effect::Firewall(change) => self.answer(&change),
             }

@@ -1,0 +1,17 @@
+//! `spad command-runner`: the process that executes programs, started by `spad run`.
+
+use std::os::fd::AsFd as _;
+
+use super::{Options, Run};
+use crate::runner;
+
+/// What it takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {}
+
+/// Runs it on standard input, which is the engine's socket.
+pub(crate) fn run(options: &Options, _arguments: &Arguments) -> Run {
+    let socket = std::io::stdin().as_fd().try_clone_to_owned()?;
+    runner::run(socket, &options.paths())?;
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! [IO] What the engine's thread and the command runner have to do with each other.
+
+use tracing::warn;
+
+use crate::clock::{self, Now};
+use crate::control::Response;
+use crate::firewall::ToWriter;
+use crate::runner::message::{FromRunner, ToRunner};
+use crate::verdict::Reason;
+
+use super::door::Door;
+use super::engine_loop::EngineLoop;
+use super::replies::Taking;
+
+impl Door {
+    /// Asks the runner; where it is not there, or what comes before could not be
+    /// recorded, nothing is run.
+    pub(super) fn ask_runner(&mut self, message: ToRunner, recorded: bool, now: Now) {
+        let why = match (&mut self.runner, recorded) {
+            (_, false) => Reason::StateUnwritable,
+            (None, true) => Reason::RunnerGone,
+            (Some(runner), true) => {
+                if let Err(error) = runner.send(message) {
+                    self.runner_broken = Some(error);
+                }
+                return;
+            }
+        };
+        if let ToRunner::Run(run) = message {
+            self.engine
+                .run_abandoned(run.id, why, now, &mut self.effects);
+        }
+    }
+
+    fn tell_runner(&mut self, message: ToRunner) {
+        if let Some(runner) = &mut self.runner
+            && let Err(error) = runner.send(message)
+        {
+            self.runner_broken = Some(error);
+        }
+    }
+
+    /// One message of the runner that is the engine's alone.
+    pub(super) fn heard_runner(&mut self, message: FromRunner, now: Now) {
+        self.with_engine(now, |engine, effects| match message {
+            FromRunner::Started(id) => drop(engine.run_started(id, now, effects)),
+            FromRunner::Refused(id, why) => drop(engine.run_refused(id, why, now, effects)),
+            FromRunner::Ended(ended) => engine.run_ended(ended, now, effects),
+            FromRunner::Ready | FromRunner::Failed(_) | FromRunner::Prepared(_) => {}
+        });
+    }
+}
+
+impl EngineLoop {
+    /// Everything that the runner has to say.
+    pub(super) fn hear_runner(&mut self) {
+        loop {
+            let Some(runner) = &mut self.door.runner else {
+                return;
+            };
+            let heard = runner.flush().and_then(|()| runner.receive());
+            match heard {
+                Ok(Some(FromRunner::Prepared(result))) => self.runner_prepared(result),
+                Ok(Some(message)) => self.door.heard_runner(message, clock::now()),
+                Ok(None) => return,
+                Err(error) => {
+                    self.door.runner_broken = Some(error);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// A new configuration: the runner reads it first, the firewall writer takes it then.
+    pub(super) fn take(&mut self, taking: Taking) {
+        if self.door.runner.is_some() {
+            self.replies.preparing.push_back(taking);
+            self.door.tell_runner(ToRunner::Prepare);
+        } else {
+            self.replies.taking.push_back(taking);
+            self.door.send(ToWriter::Reload);
+        }
+    }
+
+    fn runner_prepared(&mut self, result: Result<(), String>) {
+        let Some(taking) = self.replies.preparing.pop_front() else {
+            return;
+        };
+        match result {
+            Ok(()) => {
+                self.replies.taking.push_back(taking);
+                self.door.send(ToWriter::Reload);
+            }
+            Err(why) => {
+                self.reload_refused("the command runner", &why);
+                let message = format!("the running configuration stays: {why}");
+                // Whoever asked may have gone.
+                let _gone = taking.answer.send(Response::Failed { message });
+            }
+        }
+    }
+
+    /// The firewall writer and the engine use it: so does the runner. Says what a first
+    /// command needs.
+    pub(super) fn runner_takes(&mut self) -> Option<&'static str> {
+        self.door.tell_runner(ToRunner::Use);
+        let needed = self.door.engine.clients().config().needs_runner();
+        (needed && self.door.runner.is_none()).then(|| {
+            warn!("{NEEDS_RESTART}");
+            NEEDS_RESTART
+        })
+    }
+}
+
+/// The runner's process was not started with privileges that nobody has any more.
+pub(super) const NEEDS_RESTART: &str =
+    "the first command or hook of a configuration needs a restart: systemctl restart spad";

@@ -1,0 +1,319 @@
+//! The layout of the messages between engine and command runner.
+//!
+//! Pure: values to bytes and back. Integers are big-endian, times are
+//! microseconds in 8 bytes. Whatever is too short, too long, out of range or
+//! not in its one canonical form is refused; no bytes make it panic.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU16;
+use std::str::FromStr;
+use std::time::Duration;
+
+use spa_keys::KeyId;
+use spa_proto::{Protocol, Service, Timestamp};
+
+use super::message::{
+    Ended, FromRunner, HookEvent, How, MAX_OUTPUT, MAX_TEXT, RunCommand, RunHook, RunId,
+    RunRefusal, ToRunner,
+};
+
+#[cfg(test)]
+#[path = "codec_tests.rs"]
+mod tests;
+
+/// The bytes do not have the layout of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a message of the command runner ({0})")]
+pub struct BadMessage(&'static str);
+
+type Decoded<T> = Result<T, BadMessage>;
+
+/// Words and their numbers, each way.
+const EVENTS: [(HookEvent, u8); 3] = [
+    (HookEvent::Open, 1),
+    (HookEvent::Renew, 2),
+    (HookEvent::Close, 3),
+];
+const REFUSALS: [(RunRefusal, u8); 5] = [
+    (RunRefusal::Unknown, 1),
+    (RunRefusal::NotAllowed, 2),
+    (RunRefusal::Running, 3),
+    (RunRefusal::Busy, 4),
+    (RunRefusal::Failed, 5),
+];
+const PROTOCOLS: [(Protocol, u8); 3] = [
+    (Protocol::Tcp, 6),
+    (Protocol::Udp, 17),
+    (Protocol::Sctp, 132),
+];
+
+impl ToRunner {
+    /// The message as bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        match self {
+            Self::Run(run) => {
+                out.push(1);
+                out.extend(run.id.0.to_be_bytes());
+                put_name(&mut out, run.command.as_str());
+                put_name(&mut out, run.client.as_str());
+                out.extend(run.key.to_bytes());
+                put_address(&mut out, run.source);
+            }
+            Self::Hook(hook) => {
+                out.push(2);
+                out.extend(hook.id.0.to_be_bytes());
+                out.push(number(&EVENTS, hook.event));
+                put_name(
+                    &mut out,
+                    hook.client.as_ref().map_or("", |name| name.as_str()),
+                );
+                out.extend(hook.key.to_bytes());
+                put_address(&mut out, hook.address);
+                put_name(
+                    &mut out,
+                    hook.service.as_ref().map_or("", |name| name.as_str()),
+                );
+                out.push(number(&PROTOCOLS, hook.port.protocol));
+                out.extend(hook.port.port.get().to_be_bytes());
+                let source_port = hook.source_port.map_or(0, NonZeroU16::get);
+                out.extend(source_port.to_be_bytes());
+                put_duration(&mut out, hook.ttl);
+                out.extend(hook.at.as_micros().to_be_bytes());
+            }
+            Self::Prepare => out.push(3),
+            Self::Use => out.push(4),
+            Self::Stop => out.push(5),
+        }
+        out
+    }
+
+    /// Reads one message.
+    ///
+    /// # Errors
+    /// Where the bytes do not have the layout.
+    pub fn decode(bytes: &[u8]) -> Decoded<Self> {
+        let mut reader = Reader(bytes);
+        let message = match reader.byte()? {
+            1 => Self::Run(RunCommand {
+                id: RunId(reader.number()?),
+                command: reader.name()?.ok_or(BadMessage("no command"))?,
+                client: reader.name()?.ok_or(BadMessage("no client"))?,
+                key: KeyId::from_bytes(reader.take()?),
+                source: reader.address()?,
+            }),
+            2 => Self::Hook(RunHook {
+                id: RunId(reader.number()?),
+                event: reader.word(&EVENTS)?,
+                client: reader.name()?,
+                key: KeyId::from_bytes(reader.take()?),
+                address: reader.address()?,
+                service: reader.name()?,
+                port: Service {
+                    protocol: reader.word(&PROTOCOLS)?,
+                    port: reader.port()?.ok_or(BadMessage("port 0"))?,
+                },
+                source_port: reader.port()?,
+                ttl: Duration::from_micros(reader.number()?),
+                at: Timestamp::from_micros(reader.number()?),
+            }),
+            3 => Self::Prepare,
+            4 => Self::Use,
+            5 => Self::Stop,
+            _ => return Err(BadMessage("unknown kind")),
+        };
+        reader.end()?;
+        Ok(message)
+    }
+}
+
+impl FromRunner {
+    /// The message as bytes, at most [`super::message::MAX_MESSAGE`]; longer texts are cut.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        match self {
+            Self::Ready => out.push(1),
+            Self::Failed(text) => {
+                out.push(2);
+                out.extend(cut(text));
+            }
+            Self::Started(id) => {
+                out.push(3);
+                out.extend(id.0.to_be_bytes());
+            }
+            Self::Refused(id, refusal) => {
+                out.push(4);
+                out.extend(id.0.to_be_bytes());
+                out.push(number(&REFUSALS, *refusal));
+            }
+            Self::Ended(ended) => {
+                out.push(5);
+                out.extend(ended.id.0.to_be_bytes());
+                out.extend(match ended.how {
+                    How::Exited(code) => [1, code],
+                    How::Signal(signal) => [2, signal],
+                    How::TimedOut => [3, 0],
+                });
+                put_duration(&mut out, ended.took);
+                out.extend(ended.unheard.to_be_bytes());
+                out.extend(ended.output.iter().take(MAX_OUTPUT));
+            }
+            Self::Prepared(result) => {
+                out.extend([6, u8::from(result.is_err())]);
+                out.extend(cut(result.as_ref().err().map_or("", String::as_str)));
+            }
+        }
+        out
+    }
+
+    /// Reads one message.
+    ///
+    /// # Errors
+    /// Where the bytes do not have the layout.
+    pub fn decode(bytes: &[u8]) -> Decoded<Self> {
+        let mut reader = Reader(bytes);
+        let message = match reader.byte()? {
+            1 => Self::Ready,
+            2 => Self::Failed(reader.text()?),
+            3 => Self::Started(RunId(reader.number()?)),
+            4 => Self::Refused(RunId(reader.number()?), reader.word(&REFUSALS)?),
+            5 => Self::Ended(Ended {
+                id: RunId(reader.number()?),
+                how: match reader.take()? {
+                    [1, code] => How::Exited(code),
+                    [2, signal] => How::Signal(signal),
+                    [3, 0] => How::TimedOut,
+                    _ => return Err(BadMessage("unknown end")),
+                },
+                took: Duration::from_micros(reader.number()?),
+                unheard: reader.number()?,
+                output: reader.rest(MAX_OUTPUT)?.to_vec(),
+            }),
+            6 => Self::Prepared(match (reader.byte()?, reader.text()?) {
+                (0, text) if text.is_empty() => Ok(()),
+                (1, text) => Err(text),
+                _ => return Err(BadMessage("neither done nor refused")),
+            }),
+            _ => return Err(BadMessage("unknown kind")),
+        };
+        reader.end()?;
+        Ok(message)
+    }
+}
+
+fn number<T: PartialEq>(table: &[(T, u8)], value: T) -> u8 {
+    let found = table.iter().find(|(known, _)| *known == value);
+    // Every value has its line; 0 is refused by who reads it.
+    found.map_or(0, |(_, number)| *number)
+}
+
+fn put_name(out: &mut Vec<u8>, name: &str) {
+    // At most 64 bytes: the types see to it.
+    out.push(u8::try_from(name.len()).unwrap_or(0));
+    out.extend(name.as_bytes());
+}
+
+fn put_address(out: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => {
+            out.push(4);
+            out.extend(address.octets());
+        }
+        IpAddr::V6(address) => {
+            out.push(6);
+            out.extend(address.octets());
+        }
+    }
+}
+
+fn put_duration(out: &mut Vec<u8>, time: Duration) {
+    let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    out.extend(micros.to_be_bytes());
+}
+
+/// As much of a text as goes into a message.
+fn cut(text: &str) -> impl Iterator<Item = u8> + '_ {
+    let mut end = text.len().min(MAX_TEXT);
+    while !text.is_char_boundary(end) {
+        end = end.saturating_sub(1);
+    }
+    text.bytes().take(end)
+}
+
+/// What is left of a message.
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn take<const N: usize>(&mut self) -> Decoded<[u8; N]> {
+        let (taken, rest) = self
+            .0
+            .split_first_chunk()
+            .ok_or(BadMessage("it ends within a field"))?;
+        self.0 = rest;
+        Ok(*taken)
+    }
+
+    fn byte(&mut self) -> Decoded<u8> {
+        let [byte] = self.take()?;
+        Ok(byte)
+    }
+
+    fn number(&mut self) -> Decoded<u64> {
+        self.take().map(u64::from_be_bytes)
+    }
+
+    fn word<T: Copy>(&mut self, table: &[(T, u8)]) -> Decoded<T> {
+        let number = self.byte()?;
+        let found = table.iter().find(|(_, known)| *known == number);
+        found
+            .map(|(value, _)| *value)
+            .ok_or(BadMessage("unknown word"))
+    }
+
+    fn name<T: FromStr>(&mut self) -> Decoded<Option<T>> {
+        let length = usize::from(self.byte()?);
+        if length == 0 {
+            return Ok(None);
+        }
+        let bytes = self.0.get(..length);
+        let text = bytes.and_then(|bytes| str::from_utf8(bytes).ok());
+        let name = text.and_then(|text| text.parse().ok());
+        self.0 = self.0.get(length..).unwrap_or(&[]);
+        name.map(Some).ok_or(BadMessage("not a name"))
+    }
+
+    fn address(&mut self) -> Decoded<IpAddr> {
+        match self.byte()? {
+            4 => Ok(Ipv4Addr::from(self.take::<4>()?).into()),
+            6 => Ok(Ipv6Addr::from(self.take::<16>()?).into()),
+            _ => Err(BadMessage("unknown family")),
+        }
+    }
+
+    fn port(&mut self) -> Decoded<Option<NonZeroU16>> {
+        Ok(NonZeroU16::new(u16::from_be_bytes(self.take()?)))
+    }
+
+    fn rest(&mut self, most: usize) -> Decoded<&[u8]> {
+        if self.0.len() > most {
+            return Err(BadMessage("too long"));
+        }
+        Ok(std::mem::take(&mut self.0))
+    }
+
+    fn text(&mut self) -> Decoded<String> {
+        let bytes = self.rest(MAX_TEXT)?;
+        let text = str::from_utf8(bytes).map_err(|_| BadMessage("not a text"))?;
+        Ok(text.to_owned())
+    }
+
+    fn end(&self) -> Decoded<()> {
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(BadMessage("something follows it"))
+        }
+    }
+}

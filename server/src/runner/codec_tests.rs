@@ -1,0 +1,137 @@
+use super::*;
+use crate::runner::message::MAX_MESSAGE;
+
+fn to_runner() -> Vec<ToRunner> {
+    let run = RunCommand {
+        id: RunId(7),
+        command: "backup".parse().unwrap(),
+        client: "anna".parse().unwrap(),
+        key: KeyId::from_bytes([3; 8]),
+        source: "192.0.2.1".parse().unwrap(),
+    };
+    let hook = RunHook {
+        id: RunId(u64::MAX),
+        event: HookEvent::Renew,
+        client: Some("anna".parse().unwrap()),
+        key: KeyId::from_bytes([3; 8]),
+        address: "2001:db8::1".parse().unwrap(),
+        service: Some("ssh".parse().unwrap()),
+        port: "tcp/22".parse().unwrap(),
+        source_port: NonZeroU16::new(4242),
+        ttl: Duration::from_secs(30),
+        at: Timestamp::from_micros(1),
+    };
+    let gone = RunHook {
+        event: HookEvent::Close,
+        client: None,
+        service: None,
+        source_port: None,
+        ..hook.clone()
+    };
+    vec![
+        ToRunner::Run(run),
+        ToRunner::Hook(hook),
+        ToRunner::Hook(gone),
+        ToRunner::Prepare,
+        ToRunner::Use,
+        ToRunner::Stop,
+    ]
+}
+
+fn from_runner() -> Vec<FromRunner> {
+    let ended = |how| {
+        FromRunner::Ended(Ended {
+            id: RunId(1),
+            how,
+            took: Duration::from_millis(5),
+            output: b"\0\xff\n".to_vec(),
+            unheard: 9,
+        })
+    };
+    vec![
+        FromRunner::Ready,
+        FromRunner::Failed("why".to_owned()),
+        FromRunner::Started(RunId(3)),
+        FromRunner::Refused(RunId(3), RunRefusal::Busy),
+        ended(How::Exited(255)),
+        ended(How::Signal(9)),
+        ended(How::TimedOut),
+        FromRunner::Prepared(Ok(())),
+        FromRunner::Prepared(Err("no".to_owned())),
+    ]
+}
+
+#[test]
+fn what_is_said_is_what_is_heard() {
+    for message in to_runner() {
+        assert_eq!(ToRunner::decode(&message.encode()), Ok(message));
+    }
+    for message in from_runner() {
+        assert_eq!(FromRunner::decode(&message.encode()), Ok(message));
+    }
+}
+
+#[test]
+fn a_message_that_is_cut_or_continued_is_refused_but_for_its_last_text() {
+    for bytes in to_runner().iter().map(ToRunner::encode) {
+        for length in 0..bytes.len() {
+            assert!(ToRunner::decode(&bytes[..length]).is_err(), "{bytes:?}");
+        }
+        assert!(ToRunner::decode(&[&bytes[..], &[0]].concat()).is_err());
+    }
+}
+
+#[test]
+fn no_bytes_name_what_is_no_name() {
+    let message = &to_runner()[0];
+    for evil in ["../sh", "BACKUP", "back p", "-backu", "bac\nup"] {
+        let mut bytes = message.encode();
+        bytes[10..16].copy_from_slice(
+            &evil
+                .as_bytes()
+                .iter()
+                .copied()
+                .chain([b'x'; 6])
+                .take(6)
+                .collect::<Vec<_>>(),
+        );
+        assert!(ToRunner::decode(&bytes).is_err(), "{evil}");
+    }
+}
+
+#[test]
+fn the_longest_message_fits_and_a_longer_text_is_cut() {
+    let ended = Ended {
+        id: RunId(1),
+        how: How::TimedOut,
+        took: Duration::MAX,
+        output: vec![b'x'; MAX_OUTPUT + 1],
+        unheard: u64::MAX,
+    };
+    let bytes = FromRunner::Ended(ended).encode();
+    assert!(bytes.len() <= MAX_MESSAGE);
+    assert!(FromRunner::decode(&bytes).is_ok());
+    let long = FromRunner::Failed("é".repeat(MAX_TEXT)).encode();
+    assert!(long.len() <= MAX_MESSAGE);
+    assert!(FromRunner::decode(&long).is_ok());
+}
+
+#[test]
+fn no_bytes_make_it_panic() {
+    let mut seed = 1_u32;
+    for _ in 0..20_000 {
+        let mut bytes = [0_u8; 40];
+        for byte in &mut bytes {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            *byte = (seed >> 24) as u8;
+        }
+        bytes[0] %= 7;
+        let length = (seed >> 8) as usize % 41;
+        if let Ok(message) = ToRunner::decode(&bytes[..length]) {
+            assert_eq!(message.encode(), bytes[..length]);
+        }
+        if let Ok(message) = FromRunner::decode(&bytes[..length]) {
+            assert_eq!(message.encode(), bytes[..length]);
+        }
+    }
+}

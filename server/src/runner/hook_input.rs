@@ -1,0 +1,39 @@
+//! What a hook reads on its standard input: one JSON object on one line; pure.
+
+use serde::Serialize;
+
+use super::message::RunHook;
+
+#[derive(Serialize)]
+struct Input<'a> {
+    event: &'a str,
+    client: Option<&'a str>,
+    key: String,
+    address: std::net::IpAddr,
+    service: Option<&'a str>,
+    proto: &'a str,
+    port: u16,
+    source_port: Option<u16>,
+    ttl_s: u64,
+    time: String,
+}
+
+/// The line, its end included; far less than a pipe holds.
+pub(super) fn of(hook: &RunHook) -> String {
+    let input = Input {
+        event: hook.event.as_str(),
+        client: hook.client.as_ref().map(|name| name.as_str()),
+        key: hook.key.to_string(),
+        address: hook.address,
+        service: hook.service.as_ref().map(|name| name.as_str()),
+        proto: hook.port.protocol.as_str(),
+        port: hook.port.port.get(),
+        source_port: hook.source_port.map(std::num::NonZeroU16::get),
+        ttl_s: hook.ttl.as_secs(),
+        time: crate::audit::time(hook.at),
+    };
+    // Texts and numbers always serialise.
+    let mut line = serde_json::to_string(&input).unwrap_or_default();
+    line.push('\n');
+    line
+}

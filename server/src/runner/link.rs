@@ -1,0 +1,190 @@
+//! [IO] The engine's end of the socket to the command runner.
+//!
+//! Starts the runner by executing the same binary, which needs root, so this comes
+//! before the engine gives up its privileges. Never blocks afterwards, except in
+//! [`Runner::stop`].
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+
+use super::codec::BadMessage;
+use super::message::{FromRunner, MAX_MESSAGE, ToRunner};
+use crate::firewall::link::pair;
+use crate::paths::Paths;
+
+/// The hidden subcommand that the runner is started as; its socket is standard input.
+pub const SUBCOMMAND: &str = "command-runner";
+
+/// How long it may take to read a large configuration.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long it may take to end what runs, and itself.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// What is wrong with the way to the runner.
+#[derive(Debug, thiserror::Error)]
+pub enum RunnerLinkError {
+    /// It could not be started, or gave up.
+    #[error("the command runner did not start: {0}")]
+    NotStarted(String),
+    /// Its end of the socket is closed.
+    #[error("the command runner has ended")]
+    Ended,
+    /// It sent what is no message.
+    #[error(transparent)]
+    Message(#[from] BadMessage),
+    /// The kernel refused a call on the socket.
+    #[error("the socket to the command runner: {0}")]
+    Socket(io::Error),
+}
+
+/// The running runner, and what waits until it has room. The engine asks for few runs at
+/// once, so this stays short.
+#[derive(Debug)]
+pub struct Runner {
+    socket: OwnedFd,
+    child: Child,
+    buffer: Vec<u8>,
+    waiting: VecDeque<ToRunner>,
+}
+
+impl Runner {
+    /// Executes `binary` as the runner and waits until it serves.
+    ///
+    /// # Errors
+    /// Why it could not be started, in its own words where it had any.
+    pub fn start(binary: &Path, paths: &Paths) -> Result<Self, RunnerLinkError> {
+        let not_started = |error: io::Error| RunnerLinkError::NotStarted(error.to_string());
+        let (socket, theirs) = pair().map_err(not_started)?;
+        let child = Command::new(binary)
+            .arg(SUBCOMMAND)
+            .arg("--config")
+            .arg(&paths.config)
+            .arg("--state")
+            .arg(&paths.state)
+            .arg("--run")
+            .arg(&paths.run)
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .spawn()
+            .map_err(|error| {
+                let binary = binary.display();
+                RunnerLinkError::NotStarted(format!("cannot execute {binary}: {error}"))
+            })?;
+        let mut runner = Self {
+            socket,
+            child,
+            buffer: vec![0; MAX_MESSAGE],
+            waiting: VecDeque::new(),
+        };
+        if !runner.wait(PATIENCE)? {
+            let _ = runner.child.kill();
+            let text = format!("no word from it for {} seconds", PATIENCE.as_secs());
+            return Err(RunnerLinkError::NotStarted(text));
+        }
+        match runner.receive() {
+            Ok(Some(FromRunner::Ready)) => Ok(runner),
+            Ok(Some(FromRunner::Failed(text))) => Err(RunnerLinkError::NotStarted(text)),
+            Err(RunnerLinkError::Ended) => {
+                Err(RunnerLinkError::NotStarted(match runner.child.wait() {
+                    Ok(status) => format!("it ended at once ({status})"),
+                    Err(error) => error.to_string(),
+                }))
+            }
+            Ok(_) => Err(RunnerLinkError::NotStarted(
+                "it spoke out of turn".to_owned(),
+            )),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends, in order; what does not go now goes when the runner has room.
+    ///
+    /// # Errors
+    /// The runner has ended, or the socket failed.
+    pub fn send(&mut self, message: ToRunner) -> Result<(), RunnerLinkError> {
+        self.waiting.push_back(message);
+        self.flush()
+    }
+
+    /// Sends what waits, as far as there is room.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub fn flush(&mut self) -> Result<(), RunnerLinkError> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        while let Some(message) = self.waiting.front() {
+            let bytes = message.encode();
+            match rustix::io::retry_on_intr(|| send(&self.socket, &bytes, flags)) {
+                Ok(_) => drop(self.waiting.pop_front()),
+                Err(Errno::AGAIN) => return Ok(()),
+                Err(Errno::PIPE | Errno::CONNRESET) => return Err(RunnerLinkError::Ended),
+                Err(error) => return Err(RunnerLinkError::Socket(error.into())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether messages wait for the runner to have room.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Takes the next message, if one is there; never blocks.
+    ///
+    /// # Errors
+    /// [`RunnerLinkError::Ended`] where the runner has ended: the engine ends too.
+    pub fn receive(&mut self) -> Result<Option<FromRunner>, RunnerLinkError> {
+        let flags = RecvFlags::DONTWAIT;
+        let received =
+            rustix::io::retry_on_intr(|| recv(&self.socket, self.buffer.as_mut_slice(), flags));
+        match received {
+            // No message is empty, so this is the end of the socket.
+            Ok((_, 0)) | Err(Errno::CONNRESET) => Err(RunnerLinkError::Ended),
+            Ok((length, _)) => {
+                let bytes = self.buffer.get(..length).unwrap_or(&[]);
+                Ok(Some(FromRunner::decode(bytes)?))
+            }
+            Err(Errno::AGAIN) => Ok(None),
+            Err(error) => Err(RunnerLinkError::Socket(error.into())),
+        }
+    }
+
+    fn wait(&self, patience: Duration) -> Result<bool, RunnerLinkError> {
+        let timeout = Timespec::try_from(patience).ok();
+        let mut ready = [PollFd::new(&self.socket, PollFlags::IN)];
+        rustix::io::retry_on_intr(|| poll(&mut ready, timeout.as_ref()))
+            .map(|count| count > 0)
+            .map_err(|error| RunnerLinkError::Socket(error.into()))
+    }
+
+    /// Asks the runner to end, with everything that it runs, and waits for it; what it
+    /// still says goes to `heard`.
+    pub fn stop(mut self, mut heard: impl FnMut(FromRunner)) -> Option<ExitStatus> {
+        let _ = self.send(ToRunner::Stop);
+        while self.wait(FAREWELL).unwrap_or(false) {
+            match self.receive() {
+                Ok(Some(message)) => heard(message),
+                Ok(None) => {}
+                Err(_) => return self.child.wait().ok(),
+            }
+        }
+        let _ = self.child.kill();
+        self.child.wait().ok()
+    }
+}
+
+impl AsFd for Runner {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}

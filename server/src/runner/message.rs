@@ -1,0 +1,173 @@
+//! What the engine and the command runner say to each other.
+//!
+//! Pure, and a closed set. A message names a declared command or hook and tells the
+//! facts of its environment; it never says what is executed, nor as whom.
+
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use spa_keys::KeyId;
+use spa_proto::{CommandName, Service, Timestamp};
+
+use crate::config::{ClientName, ServiceName};
+use crate::verdict::Reason;
+
+/// The longest message, in bytes: that of an end, with its output.
+pub const MAX_MESSAGE: usize = MAX_OUTPUT + 256;
+/// What is kept of a program's output, in bytes; the rest is counted.
+pub const MAX_OUTPUT: usize = 64 * 1024;
+/// The longest text, in bytes.
+pub const MAX_TEXT: usize = 32 * 1024;
+
+/// Which run of a command or hook; the engine counts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RunId(pub u64);
+
+/// Run a command for a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunCommand {
+    /// Which run.
+    pub id: RunId,
+    /// What.
+    pub command: CommandName,
+    /// For whom.
+    pub client: ClientName,
+    /// By which of its keys.
+    pub key: KeyId,
+    /// Where the packet came from.
+    pub source: IpAddr,
+}
+
+/// What a hook is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HookEvent {
+    /// A grant began.
+    Open,
+    /// A grant that a hook was told of got another end.
+    Renew,
+    /// A grant that a hook was told of is over.
+    Close,
+}
+
+impl HookEvent {
+    /// `open`, `renew` or `close`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Renew => "renew",
+            Self::Close => "close",
+        }
+    }
+}
+
+/// Run a hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunHook {
+    /// Which run.
+    pub id: RunId,
+    /// What happened.
+    pub event: HookEvent,
+    /// Whose grant; none where the client is gone from the configuration.
+    pub client: Option<ClientName>,
+    /// By which of its keys.
+    pub key: KeyId,
+    /// Who is let in.
+    pub address: IpAddr,
+    /// To what, by name; none where it is declared no longer.
+    pub service: Option<ServiceName>,
+    /// To what.
+    pub port: Service,
+    /// From which source port alone.
+    pub source_port: Option<NonZeroU16>,
+    /// For how long; zero for a close.
+    pub ttl: Duration,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// From the engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToRunner {
+    /// Run this command.
+    Run(RunCommand),
+    /// Run this hook.
+    Hook(RunHook),
+    /// Read the configuration anew, and say whether it could be used.
+    Prepare,
+    /// Use what was read last.
+    Use,
+    /// End.
+    Stop,
+}
+
+/// Why something was not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunRefusal {
+    /// The runner's configuration declares no such command or hook.
+    Unknown,
+    /// By the runner's reading the client may not have it run.
+    NotAllowed,
+    /// It runs for this client already.
+    Running,
+    /// As much runs already as may at once.
+    Busy,
+    /// The user or the program is missing, or the system refused.
+    Failed,
+}
+
+impl From<RunRefusal> for Reason {
+    fn from(refusal: RunRefusal) -> Self {
+        match refusal {
+            RunRefusal::Unknown => Self::CommandUnknown,
+            RunRefusal::NotAllowed => Self::CommandNotAllowed,
+            RunRefusal::Running => Self::CommandRunning,
+            RunRefusal::Busy => Self::RunnerBusy,
+            RunRefusal::Failed => Self::RunnerFailed,
+        }
+    }
+}
+
+/// How a program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// By itself, with this code.
+    Exited(u8),
+    /// By this signal.
+    Signal(u8),
+    /// It took longer than it may, and was ended.
+    TimedOut,
+}
+
+/// The end of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Which run.
+    pub id: RunId,
+    /// How.
+    pub how: How,
+    /// How long it took.
+    pub took: Duration,
+    /// What it wrote, at most [`MAX_OUTPUT`].
+    pub output: Vec<u8>,
+    /// How much more it wrote, in bytes.
+    pub unheard: u64,
+}
+
+/// From the runner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FromRunner {
+    /// It serves.
+    Ready,
+    /// It cannot start, and ends.
+    Failed(String),
+    /// This runs.
+    Started(RunId),
+    /// This does not run, and never did.
+    Refused(RunId, RunRefusal),
+    /// This ran.
+    Ended(Ended),
+    /// Whether the configuration that it read can be used.
+    Prepared(Result<(), String>),
+}

@@ -1,0 +1,107 @@
+//! The command runner: the one process that executes programs.
+//!
+//! Started by the engine as root, only where the configuration declares commands or
+//! hooks. It becomes `spad-run` with CAP_SETUID, CAP_SETGID and CAP_KILL alone, and
+//! takes the closed set of messages of [`message`]: names and facts. What is executed,
+//! as whom, for how long and for which client it reads from the configuration itself.
+//! It parses nothing that came from the network. It ends when its socket does, and
+//! with it everything that it runs.
+
+mod codec;
+mod hook_input;
+mod job;
+mod keeper;
+pub mod link;
+pub mod message;
+mod privileges;
+mod rights;
+mod socket;
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use spa_findings::Findings;
+
+use crate::clock;
+use crate::config;
+use crate::paths::Paths;
+
+use keeper::Keeper;
+use message::FromRunner;
+use rights::Rights;
+use socket::Engine;
+
+pub use codec::BadMessage;
+pub(crate) use privileges::reads_as;
+
+/// Why the runner cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunnerError {
+    /// The kernel would not let it.
+    #[error(
+        "running commands as their users needs CAP_SETUID and CAP_SETGID\n  help: start spad as root"
+    )]
+    NoCapability,
+    /// Nobody to become.
+    #[error(
+        "there is neither a user `spad-run` nor `nobody`\n  help: adduser --system --group --no-create-home spad-run"
+    )]
+    NoUser,
+    /// The kernel refused a step down.
+    #[error("cannot {step}: {reason}\n  help: start spad as root, from systemd or a root shell")]
+    Refused {
+        /// What was tried.
+        step: &'static str,
+        /// What the kernel said.
+        reason: String,
+    },
+    /// The configuration does not load, and there is no last good one.
+    #[error("{0}")]
+    Configuration(Findings),
+    /// The engine sent what is no message.
+    #[error(transparent)]
+    Message(#[from] BadMessage),
+    /// The socket to the engine failed.
+    #[error("the socket to the engine: {0}")]
+    Socket(io::Error),
+}
+
+/// Runs the runner on its end of the engine's socket, until that ends.
+///
+/// # Errors
+/// Why it could not start or had to end; the engine was told, where it could be.
+pub fn run(socket: OwnedFd, paths: &Paths) -> Result<(), RunnerError> {
+    let engine = Engine::new(socket);
+    match prepare(paths) {
+        Ok((rights, configuration)) => {
+            engine.send(&FromRunner::Ready)?;
+            Keeper::new(engine, rights, configuration).run()
+        }
+        Err(error) => {
+            engine.send(&FromRunner::Failed(error.to_string()))?;
+            Err(error)
+        }
+    }
+}
+
+/// Reads what only root may read, and steps down.
+fn prepare(paths: &Paths) -> Result<(Rights, std::path::PathBuf), RunnerError> {
+    let configuration = std::path::absolute(&paths.config).map_err(RunnerError::Socket)?;
+    let usable =
+        config::load_or_last_good(paths, clock::now().wall).map_err(RunnerError::Configuration)?;
+    let rights = Rights::of(&usable.loaded.config);
+    drop(usable);
+    // Whatever is wrong with one command must not keep the door shut.
+    for line in config::check_programs(&configuration).to_string().lines() {
+        warn(line);
+    }
+    privileges::give_away()?;
+    Ok((rights, configuration))
+}
+
+/// Says something to whoever reads this process's standard error: the journal, or a terminal.
+fn warn(text: &str) {
+    use std::io::Write as _;
+    // Nobody is left to tell where that fails.
+    let _ = writeln!(io::stderr().lock(), "spad command-runner: {text}");
+}

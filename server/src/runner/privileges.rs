@@ -1,0 +1,65 @@
+//! [IO] What the runner keeps: the user `spad-run`, and what it takes to become the
+//! users of commands and to end what runs as them. A failed step ends the start.
+
+use std::collections::HashSet;
+
+use caps::{CapSet, Capability};
+
+use super::RunnerError;
+use crate::sys;
+
+fn refused<E: std::fmt::Display>(step: &'static str) -> impl Fn(E) -> RunnerError {
+    move |reason| RunnerError::Refused {
+        step,
+        reason: reason.to_string(),
+    }
+}
+
+/// The user to become, and the group that may read the configuration.
+fn identity() -> Option<(sys::users::User, Vec<u32>, bool)> {
+    let readers = sys::users::group("spad").ok().flatten();
+    let readers = readers.iter().map(|group| group.gid).collect();
+    let known = |name| sys::users::user(name).ok().flatten();
+    let own = known("spad-run").map(|user| (user, false));
+    let (user, stand_in) = own.or_else(|| known("nobody").map(|user| (user, true)))?;
+    Some((user, readers, stand_in))
+}
+
+/// The runner's user and groups, by number, where it can be told.
+pub(crate) fn reads_as() -> Option<(u32, Vec<u32>)> {
+    let (user, readers, _) = identity()?;
+    Some((user.uid, [user.gid].into_iter().chain(readers).collect()))
+}
+
+/// Gives away everything but what it needs, for good.
+pub(super) fn give_away() -> Result<(), RunnerError> {
+    let keep = HashSet::from([
+        Capability::CAP_SETUID,
+        Capability::CAP_SETGID,
+        // A program of another user is ended by a signal.
+        Capability::CAP_KILL,
+    ]);
+    let held = caps::read(None, CapSet::Permitted).unwrap_or_default();
+    if !keep.is_subset(&held) {
+        return Err(RunnerError::NoCapability);
+    }
+    let (user, readers, stand_in) = identity().ok_or(RunnerError::NoUser)?;
+    if stand_in {
+        super::warn("there is no user `spad-run`, so the command runner runs as `nobody`");
+    }
+    rustix::process::chdir("/").map_err(refused("work in the root directory"))?;
+    rustix::thread::set_keep_capabilities(true).map_err(refused("keep CAP_SETUID"))?;
+    sys::process::become_user(user.uid, user.gid, &readers)
+        .map_err(refused("become the runner's user"))?;
+    let nothing = HashSet::new();
+    for (set, kept) in [
+        (CapSet::Effective, &keep),
+        (CapSet::Inheritable, &nothing),
+        (CapSet::Ambient, &nothing),
+        (CapSet::Permitted, &keep),
+    ] {
+        caps::set(None, set, kept).map_err(refused("keep CAP_SETUID, CAP_SETGID and CAP_KILL"))?;
+    }
+    sys::process::no_new_privileges().map_err(refused("refuse new privileges"))?;
+    sys::process::undumpable().map_err(refused("forbid core dumps"))
+}

@@ -1,0 +1,67 @@
+//! What a server runs: scripts of the test, declared in its configuration.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use serde_json::Value;
+use spa_proto::Request;
+
+use crate::wait;
+use crate::world::World;
+
+/// A request to run this command.
+#[must_use]
+pub fn run(name: &str) -> Request {
+    let command = name.parse().expect("a command's name");
+    Request::Run { command }
+}
+
+impl World {
+    /// Makes a shell script that everybody may execute.
+    #[track_caller]
+    pub fn script(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.lab.path().join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("a script");
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&path, mode).expect("its mode");
+        path
+    }
+
+    /// Adds text to a file of the server's configuration.
+    #[track_caller]
+    pub fn append(&self, file: &str, text: &str) {
+        let path = self.spad.config().join(file);
+        let before = std::fs::read_to_string(&path).expect("a file of the configuration");
+        std::fs::write(&path, format!("{before}\n{text}\n")).expect("the same");
+    }
+
+    /// Puts one text in the place of another in a file of the server's configuration.
+    #[track_caller]
+    pub fn replace(&self, file: &str, from: &str, to: &str) {
+        let path = self.spad.config().join(file);
+        let before = std::fs::read_to_string(&path).expect("a file of the configuration");
+        assert!(before.contains(from), "{before}");
+        std::fs::write(&path, before.replace(from, to)).expect("the same");
+    }
+
+    /// Waits for so many audit lines of this event; gives the last of them.
+    #[track_caller]
+    pub fn audited(&self, event: &str, count: usize) -> Value {
+        wait::soon(event, || {
+            let lines = self.spad.audit().into_iter();
+            let mut lines = lines.filter(|line| line.get("event").is_some_and(|is| is == event));
+            lines.nth(count.saturating_sub(1))
+        })
+    }
+
+    /// A process at the server's machine whose command line contains this, arguments
+    /// parted by spaces.
+    #[must_use]
+    pub fn process_with(&self, text: &str) -> Option<i32> {
+        let mut ids = self.lab.server.processes().into_iter();
+        ids.find(|id| {
+            let line = std::fs::read_to_string(format!("/proc/{id}/cmdline"));
+            line.is_ok_and(|line| line.replace('\0', " ").contains(text))
+        })
+    }
+}
