@@ -27,6 +27,30 @@ impl World {
         path
     }
 
+    /// Makes a script that writes down who it is, which must be the user `daemon`, and what
+    /// it reads.
+    #[track_caller]
+    pub fn recorder(&self, name: &str) -> PathBuf {
+        let told = self.lab.path().join("told");
+        std::fs::create_dir(&told).expect("a directory");
+        let everybody = std::fs::Permissions::from_mode(0o777);
+        std::fs::set_permissions(&told, everybody).expect("its mode");
+        let text = format!("echo \"$(id -un) $(cat)\" >> {}/lines", told.display());
+        self.script(name, &text)
+    }
+
+    /// What the recorder was told so far.
+    #[must_use]
+    #[track_caller]
+    pub fn told(&self) -> Vec<Value> {
+        let lines = std::fs::read_to_string(self.lab.path().join("told/lines"));
+        let line = |line: &str| {
+            let json = line.strip_prefix("daemon ").expect("the user's name first");
+            serde_json::from_str(json).expect("a line of JSON")
+        };
+        lines.unwrap_or_default().lines().map(line).collect()
+    }
+
     /// Adds text to a file of the server's configuration.
     #[track_caller]
     pub fn append(&self, file: &str, text: &str) {

@@ -16,7 +16,9 @@ impl Door {
     /// Asks the runner; where it is not there, or what comes before could not be
     /// recorded, nothing is run.
     pub(super) fn ask_runner(&mut self, message: ToRunner, recorded: bool, now: Now) {
-        let why = match (&mut self.runner, recorded) {
+        // The kernel has changed already, so its hook runs in any case.
+        let may_run = recorded || matches!(message, ToRunner::Hook(_));
+        let why = match (&mut self.runner, may_run) {
             (_, false) => Reason::StateUnwritable,
             (None, true) => Reason::RunnerGone,
             (Some(runner), true) => {
@@ -26,9 +28,11 @@ impl Door {
                 return;
             }
         };
-        if let ToRunner::Run(run) = message {
-            self.engine
-                .run_abandoned(run.id, why, now, &mut self.effects);
+        let effects = &mut self.effects;
+        match message {
+            ToRunner::Run(run) => drop(self.engine.run_abandoned(run.id, why, now, effects)),
+            ToRunner::Hook(hook) => self.engine.hook_refused(hook.id, why, now, effects),
+            ToRunner::Prepare | ToRunner::Use | ToRunner::Stop => {}
         }
     }
 
@@ -44,7 +48,13 @@ impl Door {
     pub(super) fn heard_runner(&mut self, message: FromRunner, now: Now) {
         self.with_engine(now, |engine, effects| match message {
             FromRunner::Started(id) => drop(engine.run_started(id, now, effects)),
-            FromRunner::Refused(id, why) => drop(engine.run_refused(id, why, now, effects)),
+            FromRunner::Refused(id, why) => {
+                engine.run_refused(id, why, now, effects);
+                engine.hook_refused(id, why.into(), now, effects);
+            }
+            FromRunner::Ended(ended) if engine.is_hook(ended.id) => {
+                engine.hook_ended(ended, now, effects);
+            }
             FromRunner::Ended(ended) => engine.run_ended(ended, now, effects),
             FromRunner::Ready | FromRunner::Failed(_) | FromRunner::Prepared(_) => {}
         });

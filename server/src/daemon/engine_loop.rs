@@ -18,7 +18,7 @@ use crate::capture::{Intake, moderation};
 use crate::clock::{self, BootTime, Now};
 use crate::firewall::link::LinkError;
 use crate::firewall::{FromWriter, KernelElement, ToWriter};
-use crate::replay::Holder;
+use crate::replay::{Holder, HolderKey};
 use crate::runner::link::Runner;
 use crate::sys::scheduling;
 
@@ -86,7 +86,11 @@ impl EngineLoop {
     }
 
     /// Takes over the grants that the kernel holds from an earlier life.
-    pub(super) fn adopt(&mut self, holders: Vec<Holder>) -> Result<(), LinkError> {
+    pub(super) fn adopt(
+        &mut self,
+        holders: Vec<Holder>,
+        owed: Vec<HolderKey>,
+    ) -> Result<(), LinkError> {
         let mut kernel: Vec<KernelElement> = Vec::new();
         self.door.writer.send(&ToWriter::List)?;
         loop {
@@ -111,7 +115,8 @@ impl EngineLoop {
             info!("adopted {} open grants", kernel.len());
         }
         self.door.with_engine(now, |engine, effects| {
-            engine.adopt(&kernel, holders, now, effects)
+            engine.adopt(&kernel, holders, now, effects);
+            engine.owe_hooks(owed, now, effects);
         });
         self.door.send(ToWriter::Trials);
         Ok(())

@@ -223,9 +223,9 @@ impl EngineLoop {
         };
         let skew = self.door.engine.clients().config().packets.max_skew;
         for id in ids {
-            let holders = self.door.engine.holders();
+            let kept: Vec<_> = self.door.engine.kept().collect();
             let (cache, _) = self.door.engine.never_twice();
-            if let Err(error) = self.door.state.reset_client(id, now, cache, holders, skew) {
+            if let Err(error) = self.door.state.reset_client(id, now, cache, kept, skew) {
                 return Response::Failed {
                     message: format!("it holds until the next start only: {error}"),
                 };
@@ -244,13 +244,9 @@ impl EngineLoop {
 
     fn reset_replay(&mut self, now: Now) -> Response {
         let skew = self.door.engine.clients().config().packets.max_skew;
-        let holders = self.door.engine.holders();
+        let kept: Vec<_> = self.door.engine.kept().collect();
         let (cache, horizon) = self.door.engine.never_twice();
-        match self
-            .door
-            .state
-            .reset_all(now, cache, horizon, holders, skew)
-        {
+        match self.door.state.reset_all(now, cache, horizon, kept, skew) {
             Ok(()) => {
                 warn!("every floor was lowered by an administrator");
                 Response::Done {

@@ -208,6 +208,7 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
         cache,
         horizon,
         holders,
+        owed,
     } = opened;
     // The engine holds it, until a reload gives it another: a large one is not kept beside that.
     drop(config);
@@ -221,7 +222,7 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
     let mut engine =
         EngineLoop::new(intake, door, inbox, clock::now()).map_err(failed("make a timer"))?;
     engine.replies.last_good = usable.instead_of.is_some();
-    engine.adopt(holders)?;
+    engine.adopt(holders, owed)?;
     // Nothing is lost any more: from here on the kernel keeps packets until they are
     // looked at. Without systemd there is nobody to notify.
     let _nobody = sd_notify::notify(&[sd_notify::NotifyState::Ready]);

@@ -12,7 +12,7 @@ use crate::clients::Clients;
 use crate::clock::Now;
 use crate::config::ClientName;
 use crate::firewall::{Answer, ChangeId, Element};
-use crate::grants::{Holding, Owner, key_of};
+use crate::grants::{Holding, Owner};
 use crate::policy::{ClosePermit, OpenPermit, Permit};
 use crate::replay::JournalRecord;
 use crate::verdict::{Reason, Verdict};
@@ -123,10 +123,10 @@ impl Engine {
         let changes = self.grants.withdraw(holders, now.boot);
         let last = changes.last().map(|change| change.id);
         effects.extend(changes.into_iter().map(Effect::Firewall));
-        let gone = holders
-            .iter()
-            .filter_map(|(owner, element)| key_of(*owner, element));
-        effects.extend(gone.map(|key| Effect::Record(JournalRecord::HolderGone(key))));
+        for (owner, element) in holders {
+            self.strike(*owner, element, effects);
+        }
+        self.run_hooks(now, effects);
         last
     }
 
@@ -179,6 +179,7 @@ impl Engine {
         let granted = self.grants.answered(id, refused.is_none(), now.boot);
         let holders = granted.iter().filter_map(Holding::holder);
         effects.extend(holders.map(|holder| Effect::Record(JournalRecord::Holder(holder))));
+        self.tell_hooks(&granted, now, effects);
 
         let waiting = self.waiting.remove(&id)?;
         let reason = refused.unwrap_or(waiting.reason);

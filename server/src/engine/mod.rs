@@ -14,6 +14,8 @@ mod act;
 
 mod effect;
 
+mod hooks;
+
 mod run;
 
 mod tell;
@@ -59,6 +61,7 @@ pub struct Engine {
     /// Commands that are asked for, or under way.
     runs: BTreeMap<RunId, run::Running>,
     last_run: u64,
+    hooks: hooks::Hooks,
     counters: Counters,
     /// What the noise was when it was last told.
     told: Counters,
@@ -115,6 +118,7 @@ impl Engine {
             waiting: BTreeMap::new(),
             runs: BTreeMap::new(),
             last_run: 0,
+            hooks: hooks::Hooks::default(),
             counters: Counters::default(),
             told: Counters::default(),
             lines: Rates::for_clients(clients_count),

@@ -8,7 +8,7 @@ use crate::clients::Clients;
 use crate::clock::{BootTime, Now};
 use crate::config::ClientName;
 use crate::firewall::{ChangeId, Element, KernelElement};
-use crate::grants::{Holding, Owner, key_of};
+use crate::grants::{Holding, Owner};
 use crate::policy::Rates;
 use crate::replay::{Holder, Horizon, JournalRecord, ReplayCache};
 use crate::screen::LateNames;
@@ -31,9 +31,9 @@ impl Engine {
         for (owner, element) in &ticked.expired {
             let line = self.about(Event::Expire, *owner, element, now);
             effects.push(Effect::Audit(Box::new(line)));
-            let gone = key_of(*owner, element).map(JournalRecord::HolderGone);
-            effects.extend(gone.map(Effect::Record));
+            self.strike(*owner, element, effects);
         }
+        self.run_hooks(now, effects);
         if self.minute_due().is_some_and(|due| due > now.boot) {
             return;
         }
@@ -229,10 +229,15 @@ impl Engine {
         self.grants.holders().collect()
     }
 
+    /// What the journal keeps besides the cache.
+    pub fn kept(&self) -> impl Iterator<Item = JournalRecord> + '_ {
+        let holders = self.grants.holders().map(JournalRecord::Holder);
+        holders.chain(self.hooks.owed().map(JournalRecord::HookOwed))
+    }
+
     /// Everything that the journal must hold, for its compaction.
     pub fn records(&self) -> impl Iterator<Item = JournalRecord> + '_ {
-        let holders = self.grants.holders().map(JournalRecord::Holder);
-        self.replay.records().chain(holders)
+        self.replay.records().chain(self.kept())
     }
 
     /// The clients, with the configuration they are from.

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use super::entry::Held;
+use super::entry::{Entry, Held};
 use super::mending::differs;
 use super::{Grants, Holding, Owner};
 use crate::clock::BootTime;
@@ -162,6 +162,26 @@ impl HolderKey {
             source_port: self.source_port,
             once: self.once,
         }
+    }
+}
+
+impl Grants {
+    /// Whether this client holds it.
+    #[must_use]
+    pub fn is_held(&self, key: &HolderKey) -> bool {
+        let owner = Owner::Client(key.id);
+        let entry = self.elements.get(&key.element());
+        entry.is_some_and(|entry| entry.held.iter().any(|held| held.owner == owner))
+    }
+
+    /// Whether this client holds it no longer, and the kernel neither but for others.
+    #[must_use]
+    pub fn is_over(&self, key: &HolderKey, now: BootTime) -> bool {
+        let closed = |entry: &Entry| {
+            let kernel = !entry.held.is_empty() || entry.kernel.is_none_or(|ends| ends <= now);
+            entry.in_flight == 0 && kernel
+        };
+        !self.is_held(key) && self.elements.get(&key.element()).is_none_or(closed)
     }
 }
 

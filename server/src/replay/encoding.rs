@@ -90,6 +90,8 @@ fn kind(entry: &Entry) -> u8 {
         Entry::Record(JournalRecord::LastClose { .. }) => 19,
         Entry::Record(JournalRecord::Holder(_)) => 22,
         Entry::Record(JournalRecord::HolderGone(_)) => 23,
+        Entry::Record(JournalRecord::HookOwed(_)) => 24,
+        Entry::Record(JournalRecord::HookDone(_)) => 25,
     }
 }
 
@@ -122,7 +124,9 @@ fn put_record(writer: &mut Writer, record: &JournalRecord) {
             writer.holder(&holder.key);
             writer.put(&holder.ends.as_micros().to_be_bytes());
         }
-        JournalRecord::HolderGone(key) => writer.holder(key),
+        JournalRecord::HolderGone(key)
+        | JournalRecord::HookOwed(key)
+        | JournalRecord::HookDone(key) => writer.holder(key),
     }
 }
 
@@ -187,6 +191,8 @@ fn parse(bytes: &[u8; RECORD]) -> Option<(u32, Entry)> {
             ends: BootTime::from_micros(u64::from_be_bytes(reader.take()?)),
         })),
         23 => Entry::Record(JournalRecord::HolderGone(reader.holder()?)),
+        24 => Entry::Record(JournalRecord::HookOwed(reader.holder()?)),
+        25 => Entry::Record(JournalRecord::HookDone(reader.holder()?)),
         _ => return None,
     };
     Some((generation, entry))

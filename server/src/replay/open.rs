@@ -4,7 +4,7 @@
 //! decide whether the journal can be trusted; raise floors; write the journal
 //! anew, durably; raise the horizon, durably; wipe the clean mark, durably.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -39,6 +39,8 @@ pub struct Opened<D = Directory> {
     pub horizon: Horizon,
     /// Who held which grant, if this is still the same boot.
     pub holders: Vec<Holder>,
+    /// Grants whose close hook is owed, from whatever boot.
+    pub owed: Vec<HolderKey>,
 }
 
 impl State {
@@ -143,7 +145,8 @@ pub(super) fn create_on<D: Disk>(
         Bounds::default(),
     )?;
     opened.cache.raise_all(floor);
-    opened.state.rewrite(&opened.cache, opened.holders)?;
+    let kept = kept(opened.holders, opened.owed);
+    opened.state.rewrite(&opened.cache, kept)?;
     opened.state.clean_stop().map_err(fail)?;
     Ok(())
 }
@@ -223,6 +226,7 @@ pub(super) fn start<D: Disk>(
         cache,
         horizon,
         holders,
+        owed: owed(&evidence.reading),
     };
     opened.bring_to_disk(now, skew, &evidence)?;
     let ahead = opened.horizon.ahead_of(now.wall);
@@ -246,7 +250,8 @@ impl<D: Disk> Opened<D> {
             .iter()
             .copied()
             .filter(|holder| holder.ends > now.boot);
-        if let Err(StateError::NotWritten(error)) = state.rewrite(&self.cache, holders) {
+        let kept = kept(holders, self.owed.iter().copied());
+        if let Err(StateError::NotWritten(error)) = state.rewrite(&self.cache, kept) {
             state.go_on_in_memory(error)?;
         }
         state.tick(now, skew, &mut self.horizon)?;
@@ -294,6 +299,32 @@ fn holders(reading: &Reading) -> Vec<Holder> {
         .into_iter()
         .map(|(key, ends)| Holder { key, ends })
         .collect()
+}
+
+/// Whose close hook was owed at the end of the journal.
+fn owed(reading: &Reading) -> Vec<HolderKey> {
+    let mut owed = BTreeSet::new();
+    for record in &reading.records {
+        match record {
+            JournalRecord::HookOwed(key) => {
+                owed.insert(*key);
+            }
+            JournalRecord::HookDone(key) => {
+                owed.remove(key);
+            }
+            _ => {}
+        }
+    }
+    owed.into_iter().collect()
+}
+
+/// What a journal keeps besides the cache.
+fn kept(
+    holders: impl IntoIterator<Item = Holder>,
+    owed: impl IntoIterator<Item = HolderKey>,
+) -> impl Iterator<Item = JournalRecord> {
+    let holders = holders.into_iter().map(JournalRecord::Holder);
+    holders.chain(owed.into_iter().map(JournalRecord::HookOwed))
 }
 
 fn events(ruling: &Ruling, reading: &Reading) -> Vec<StateEvent> {

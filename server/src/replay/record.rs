@@ -57,6 +57,11 @@ pub enum JournalRecord {
     Holder(Holder),
     /// It holds it no longer.
     HolderGone(HolderKey),
+    /// Hooks are told of this grant: the close hook is owed, whatever happens. Unlike a
+    /// holder it counts in every later boot.
+    HookOwed(HolderKey),
+    /// The close hook was told.
+    HookDone(HolderKey),
 }
 
 /// Who holds which grant until when; true only within one boot.

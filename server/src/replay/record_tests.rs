@@ -61,6 +61,8 @@ pub(super) fn record() -> impl Strategy<Value = JournalRecord> {
             ends: BootTime::from_micros(ends)
         })),
         holder().prop_map(JournalRecord::HolderGone),
+        holder().prop_map(JournalRecord::HookOwed),
+        holder().prop_map(JournalRecord::HookDone),
     ]
 }
 

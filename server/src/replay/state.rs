@@ -20,7 +20,7 @@ use super::horizon::{Horizon, Move};
 use super::journal::Journal;
 use super::machine::Lock;
 use super::open::wipe_if_written;
-use super::record::{Entry, Holder, JournalRecord};
+use super::record::{Entry, JournalRecord};
 use super::slots::HorizonSlots;
 use crate::clock::Now;
 use crate::config::OnStateError;
@@ -93,7 +93,7 @@ impl<D: Disk> State<D> {
     }
 
     /// When the journal is nearly full, or the disk failed before: writes it anew
-    /// from `records`, all that is still true (the cache's and the holders'). To be
+    /// from `records`, all that is still true (the cache's and what the engine keeps besides). To be
     /// called after every batch of packets.
     pub fn compact_if_needed<I>(&mut self, records: impl FnOnce() -> I)
     where
@@ -128,11 +128,11 @@ impl<D: Disk> State<D> {
         id: KeyId,
         now: Now,
         cache: &mut ReplayCache,
-        holders: impl IntoIterator<Item = Holder>,
+        kept: impl IntoIterator<Item = JournalRecord>,
         skew: Duration,
     ) -> Result<Timestamp, StateError> {
         let floor = cache.reset_client(id, now.wall, skew);
-        self.rewrite(cache, holders)?;
+        self.rewrite(cache, kept)?;
         Ok(floor)
     }
 
@@ -147,7 +147,7 @@ impl<D: Disk> State<D> {
         now: Now,
         cache: &mut ReplayCache,
         horizon: &mut Horizon,
-        holders: impl IntoIterator<Item = Holder>,
+        kept: impl IntoIterator<Item = JournalRecord>,
         skew: Duration,
     ) -> Result<(), StateError> {
         cache.reset_all(now.wall, skew);
@@ -157,7 +157,7 @@ impl<D: Disk> State<D> {
             cache.raise_all(ahead);
             *horizon = Horizon::at_start(ahead);
         }
-        self.rewrite(cache, holders)?;
+        self.rewrite(cache, kept)?;
         self.tick(now, skew, horizon)
     }
 
@@ -192,15 +192,13 @@ impl<D: Disk> State<D> {
         self.in_memory
     }
 
-    /// The journal anew, durably.
+    /// The journal anew, durably: the cache, and `kept` besides.
     pub(super) fn rewrite(
         &mut self,
         cache: &ReplayCache,
-        holders: impl IntoIterator<Item = Holder>,
+        kept: impl IntoIterator<Item = JournalRecord>,
     ) -> Result<(), StateError> {
-        let records = cache
-            .records()
-            .chain(holders.into_iter().map(JournalRecord::Holder));
+        let records = cache.records().chain(kept);
         let header = self.header();
         self.journal
             .compact(&mut self.disk, header, records, true)

@@ -12,6 +12,8 @@ use std::time::Duration;
 use spa_keys::KeyId;
 use spa_proto::{Protocol, Service, Timestamp};
 
+use crate::firewall::Whom;
+
 use super::message::{
     Ended, FromRunner, HookEvent, How, MAX_OUTPUT, MAX_TEXT, RunCommand, RunHook, RunId,
     RunRefusal, ToRunner,
@@ -70,7 +72,8 @@ impl ToRunner {
                     hook.client.as_ref().map_or("", |name| name.as_str()),
                 );
                 out.extend(hook.key.to_bytes());
-                put_address(&mut out, hook.address);
+                put_address(&mut out, hook.whom.address);
+                out.push(hook.whom.prefix.unwrap_or(0));
                 put_name(
                     &mut out,
                     hook.service.as_ref().map_or("", |name| name.as_str()),
@@ -79,6 +82,7 @@ impl ToRunner {
                 out.extend(hook.port.port.get().to_be_bytes());
                 let source_port = hook.source_port.map_or(0, NonZeroU16::get);
                 out.extend(source_port.to_be_bytes());
+                out.push(u8::from(hook.once));
                 put_duration(&mut out, hook.ttl);
                 out.extend(hook.at.as_micros().to_be_bytes());
             }
@@ -108,13 +112,14 @@ impl ToRunner {
                 event: reader.word(&EVENTS)?,
                 client: reader.name()?,
                 key: KeyId::from_bytes(reader.take()?),
-                address: reader.address()?,
+                whom: reader.whom()?,
                 service: reader.name()?,
                 port: Service {
                     protocol: reader.word(&PROTOCOLS)?,
                     port: reader.port()?.ok_or(BadMessage("port 0"))?,
                 },
                 source_port: reader.port()?,
+                once: reader.word(&[(false, 0), (true, 1)])?,
                 ttl: Duration::from_micros(reader.number()?),
                 at: Timestamp::from_micros(reader.number()?),
             }),
@@ -289,6 +294,19 @@ impl Reader<'_> {
             4 => Ok(Ipv4Addr::from(self.take::<4>()?).into()),
             6 => Ok(Ipv6Addr::from(self.take::<16>()?).into()),
             _ => Err(BadMessage("unknown family")),
+        }
+    }
+
+    fn whom(&mut self) -> Decoded<Whom> {
+        let address = self.address()?;
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        match self.byte()? {
+            0 => Ok(address.into()),
+            prefix if prefix <= longest => {
+                let prefix = Some(prefix);
+                Ok(Whom { address, prefix })
+            }
+            _ => Err(BadMessage("no network is so small")),
         }
     }
 

@@ -14,10 +14,14 @@ fn to_runner() -> Vec<ToRunner> {
         event: HookEvent::Renew,
         client: Some("anna".parse().unwrap()),
         key: KeyId::from_bytes([3; 8]),
-        address: "2001:db8::1".parse().unwrap(),
+        whom: Whom {
+            address: "2001:db8::".parse().unwrap(),
+            prefix: Some(64),
+        },
         service: Some("ssh".parse().unwrap()),
         port: "tcp/22".parse().unwrap(),
         source_port: NonZeroU16::new(4242),
+        once: true,
         ttl: Duration::from_secs(30),
         at: Timestamp::from_micros(1),
     };
@@ -26,6 +30,8 @@ fn to_runner() -> Vec<ToRunner> {
         client: None,
         service: None,
         source_port: None,
+        whom: "192.0.2.1".parse::<IpAddr>().unwrap().into(),
+        once: false,
         ..hook.clone()
     };
     vec![

@@ -11,6 +11,7 @@ use spa_keys::KeyId;
 use spa_proto::{CommandName, Service, Timestamp};
 
 use crate::config::{ClientName, ServiceName};
+use crate::firewall::Whom;
 use crate::verdict::Reason;
 
 /// The longest message, in bytes: that of an end, with its output.
@@ -74,13 +75,15 @@ pub struct RunHook {
     /// By which of its keys.
     pub key: KeyId,
     /// Who is let in.
-    pub address: IpAddr,
+    pub whom: Whom,
     /// To what, by name; none where it is declared no longer.
     pub service: Option<ServiceName>,
     /// To what.
     pub port: Service,
     /// From which source port alone.
     pub source_port: Option<NonZeroU16>,
+    /// For one connection only.
+    pub once: bool,
     /// For how long; zero for a close.
     pub ttl: Duration,
     /// When.

@@ -9,6 +9,7 @@
 mod clock;
 mod commands;
 mod counting;
+mod hooks;
 mod kernel;
 mod many;
 mod neighbours;

@@ -90,7 +90,10 @@ impl ReplayCache {
             } => {
                 self.note_close(*id, *service, *timestamp, unwritten);
             }
-            JournalRecord::Holder(_) | JournalRecord::HolderGone(_) => {}
+            JournalRecord::Holder(_)
+            | JournalRecord::HolderGone(_)
+            | JournalRecord::HookOwed(_)
+            | JournalRecord::HookDone(_) => {}
         }
     }
 
