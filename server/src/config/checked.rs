@@ -252,6 +252,12 @@ impl Config {
             .collect()
     }
 
+    /// The longest time that any grant may last, an administrator's too.
+    #[must_use]
+    pub fn longest_of_all(&self) -> Duration {
+        self.longest_ttl().max(self.grants.admin_max_ttl)
+    }
+
     /// The longest time that a packet's grant may last, whatever the service.
     #[must_use]
     pub fn longest_ttl(&self) -> Duration {

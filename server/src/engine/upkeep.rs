@@ -67,7 +67,8 @@ impl Engine {
     }
 
     /// New clients and a new configuration (they hold it). Grants of clients that are
-    /// gone or disabled, or may no longer open the service, are withdrawn at once.
+    /// gone or disabled, or may no longer open the service, are withdrawn at once; longer ones than it
+    /// allows are cut.
     /// Every client's rate starts anew. Gives the old clients: to forget a hundred
     /// thousand takes longer than a packet should wait.
     #[must_use]
@@ -78,6 +79,10 @@ impl Engine {
         let old = std::mem::replace(&mut self.clients, clients);
         let held: Vec<_> = self.grants.owners().collect();
         self.revoke(held, Some(&old), now, effects);
+        let longest = self.clients.config().longest_of_all();
+        let cut = self.grants.cut(longest, now.boot);
+        let holders = cut.iter().filter_map(Holding::holder);
+        effects.extend(holders.map(|holder| Effect::Record(JournalRecord::Holder(holder))));
         old
     }
 

@@ -19,6 +19,8 @@
 
 mod adopt;
 
+mod cut;
+
 mod entry;
 
 mod mending;

@@ -33,7 +33,7 @@ impl Limits {
                 .into_iter()
                 .filter_map(|port| Some((port, config.inner_of(port)?.clone())))
                 .collect(),
-            longest: config.longest_ttl().max(config.grants.admin_max_ttl),
+            longest: config.longest_of_all(),
         }
     }
 

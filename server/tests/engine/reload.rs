@@ -1,6 +1,7 @@
 //! Removing, disabling and narrowing act at once.
 
 use spad::audit::Event;
+use spad::replay::JournalRecord;
 use spad::verdict::Reason;
 
 use crate::world::*;
@@ -106,4 +107,76 @@ fn two_clients_with_one_key_are_refused_by_name() {
     let error =
         spad::clients::Clients::build(config.into(), vec![server], secrets, [0; 8]).unwrap_err();
     assert!(error.to_string().contains("desk and laptop"), "{error}");
+}
+
+/// The longest time of all from now on, for the writer too.
+fn lower(world: &mut World, longest: u64) {
+    world.reload(|config| {
+        config.grants.max_ttl = seconds(longest);
+        config.grants.admin_max_ttl = seconds(longest);
+        for service in config.services.values_mut() {
+            service.max_ttl = None;
+        }
+    });
+    world.kernel.longest = Some(seconds(longest));
+}
+
+#[test]
+fn a_grant_longer_than_a_reload_allows_is_cut_and_does_not_refuse_others_at_its_address() {
+    let mut world = World::new();
+    world.send(laptop, &open_for(&["tcp/8080"], 300));
+    world.pass(seconds(1));
+    lower(&mut world, 60);
+    assert_eq!(
+        world.send(desk, &open_for(&["tcp/8080"], 30)),
+        Reason::Opened
+    );
+    let rows = world.engine.grants(world.now);
+    assert!(rows.iter().all(|row| row.remaining <= seconds(60)));
+    world.pass(seconds(59));
+    assert!(
+        world.is_open(HERE, "tcp/8080"),
+        "the laptop's time is not over"
+    );
+    world.pass(seconds(2));
+    assert!(world.kernel.open().is_empty() && world.engine.holders().is_empty());
+}
+
+#[test]
+fn a_cut_grant_ends_in_the_kernel_though_nobody_knocks_and_the_journal_knows_when() {
+    let mut world = World::new();
+    world.send(laptop, &open_for(&["tcp/8080", "tcp/22"], 300));
+    world.pass(seconds(1));
+    lower(&mut world, 60);
+    let end = world.now.boot.saturating_add(seconds(60));
+    let cut = world
+        .journal
+        .iter()
+        .rev()
+        .take(2)
+        .all(|record| matches!(record, JournalRecord::Holder(holder) if holder.ends == end));
+    assert!(cut, "{:?}", world.journal);
+    world.pass(seconds(1));
+    assert!(
+        world
+            .kernel
+            .listed()
+            .iter()
+            .all(|one| one.remaining <= seconds(60))
+    );
+    world.pass(seconds(60));
+    assert!(world.kernel.open().is_empty());
+}
+
+#[test]
+fn a_reload_with_the_same_or_longer_maxima_cuts_nothing() {
+    let mut world = World::new();
+    world.send(laptop, &open_for(&["tcp/8080"], 300));
+    let (before, records) = (world.kernel.transactions, world.journal.len());
+    world.reload(|config| config.grants.max_ttl = seconds(600));
+    world.pass(seconds(2));
+    assert_eq!(world.kernel.transactions, before);
+    assert_eq!(world.journal.len(), records);
+    world.pass(seconds(297));
+    assert!(world.is_open(HERE, "tcp/8080"));
 }

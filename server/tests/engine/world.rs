@@ -76,6 +76,8 @@ pub(crate) struct Kernel {
     pub(crate) awake: Duration,
     pub(crate) elements: BTreeMap<Element, Duration>,
     pub(crate) refuse: Option<FirewallRefusal>,
+    /// Longer grants are refused, as by the writer.
+    pub(crate) longest: Option<Duration>,
     pub(crate) transactions: usize,
 }
 
@@ -95,6 +97,16 @@ impl Kernel {
             return Answer {
                 id: change.id,
                 result: Err(refusal),
+            };
+        }
+        let too_long = |step: &Step| match step {
+            Step::Put { ttl, .. } => self.longest.is_some_and(|longest| *ttl > longest),
+            Step::Remove { .. } => false,
+        };
+        if change.steps.iter().any(too_long) {
+            return Answer {
+                id: change.id,
+                result: Err(FirewallRefusal::TooLong),
             };
         }
         for step in &change.steps {
