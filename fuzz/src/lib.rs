@@ -21,6 +21,7 @@ pub mod journal;
 pub mod key_text;
 pub mod message;
 pub mod open;
+pub mod recording;
 pub mod request;
 #[path = "../../server/tests/engine/world.rs"]
 #[expect(dead_code, reason = "the stories in server/tests/engine use the rest")]
@@ -40,5 +41,6 @@ pub const TARGETS: &[(&str, Run)] = &[
     ("key_text", key_text::run),
     ("message", message::run),
     ("open", open::run),
+    ("recording", recording::run),
     ("request", request::run),
 ];

@@ -44,6 +44,8 @@ pub mod daemon;
 
 pub mod audit;
 
+pub mod explain;
+
 pub mod sandbox;
 
 pub mod sys;

@@ -11,6 +11,7 @@ mod client;
 mod command_runner;
 mod completions;
 mod confirm;
+mod explain;
 mod firewall;
 mod firewall_writer;
 mod grants;
@@ -127,6 +128,11 @@ enum Command {
     /// The memory of used packets
     #[command(subcommand, after_help = "Example:\n  spad replay reset --yes")]
     Replay(replay::Command),
+    /// Judge the packets of a recording, stage by stage, and change nothing
+    #[command(
+        after_help = "Example:\n  tcpdump -i any -w knocks.pcap udp port 62201\n  spad explain knocks.pcap\n\nJudged at the time of its recording, with the configuration, keys and record of used packets as they are now. Interface and horizon are not judged."
+    )]
+    Explain(explain::Arguments),
     /// The firewall's table
     #[command(subcommand, after_help = "Example:\n  spad firewall show")]
     Firewall(firewall::Command),
@@ -196,6 +202,7 @@ fn dispatch(line: &Line) -> Run {
         Command::Reload(arguments) => reload::run(options, arguments),
         Command::Confirm(arguments) => confirm::run(options, arguments),
         Command::Replay(command) => replay::run(options, command),
+        Command::Explain(arguments) => explain::run(options, arguments),
         Command::Firewall(command) => firewall::run(options, command),
         Command::FirewallWriter(arguments) => firewall_writer::run(options, arguments),
         Command::Rules(arguments) => rules::run(options, arguments),

@@ -14,9 +14,9 @@ use crate::paths::Paths;
 
 /// A configuration that is ready to be used.
 #[derive(Debug)]
-pub(super) struct Prepared {
+pub(crate) struct Prepared {
     pub(super) config: Arc<Config>,
-    pub(super) clients: Clients,
+    pub(crate) clients: Clients,
     /// What to tell whoever asked for it.
     pub(super) warnings: String,
     /// When the files began to be read: what was ordered since may not be in them.
@@ -54,7 +54,7 @@ pub enum PrepareError {
 ///
 /// # Errors
 /// A key file that is missing, open to others or no key; two clients with one key.
-pub(super) fn prepare(
+pub(crate) fn prepare(
     paths: &Paths,
     config: Arc<Config>,
     owner: Owner,

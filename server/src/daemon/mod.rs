@@ -34,6 +34,7 @@ mod start;
 
 mod supervisor;
 
+pub(crate) use configuration::{PrepareError, prepare};
 pub(crate) use forwarding::findings as forwarding;
 pub(crate) use readers::readers;
 pub use start::{StartError, run};

@@ -26,7 +26,7 @@ pub enum FileName {
 
 /// No file is read that is longer, in bytes: who made it so wants the memory of
 /// whoever reads it. A full journal of a million packets has an eighth of it.
-const LONGEST: u64 = 1 << 30;
+pub(super) const LONGEST: u64 = 1 << 30;
 
 /// All of them.
 pub const FILES: [FileName; 5] = [

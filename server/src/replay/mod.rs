@@ -31,6 +31,8 @@ pub mod state;
 
 mod open;
 
+mod peek;
+
 #[cfg(test)]
 mod horizon_tests;
 
@@ -44,5 +46,6 @@ pub use cache::{Bounds, Recorder, ReplayCache, Seen, Sighting};
 pub use error::{StateError, StateEvent};
 pub use horizon::{BeyondHorizon, Horizon};
 pub use open::Opened;
+pub use peek::peek;
 pub use record::{Holder, HolderKey, JournalRecord};
 pub use state::State;

@@ -1,0 +1,313 @@
+//! `spad explain FILE`: how each packet of a recording would end here.
+//!
+//! Reads the configuration, the keys and the record of used packets; changes nothing,
+//! asks no daemon, shows no secret.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use spa_findings::redact;
+use spa_keys::file::{Owner, Problem};
+use spa_proto::Timestamp;
+
+use super::outcome::{note, print, print_json, warn};
+use super::owners::Owners;
+use super::{Failure, Options, Run};
+use crate::capture::Datagram;
+use crate::clients::Clients;
+use crate::config::{self, Config, Occasion};
+use crate::daemon::{PrepareError, prepare};
+use crate::explain::judge::{Ending, Judge, Outside, datagram};
+use crate::explain::recording::{Recorded, each};
+use crate::paths::Paths;
+use crate::replay::{ReplayCache, peek};
+use crate::verdict::{Class, Reason};
+
+/// What it takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The recording, pcap or pcapng: what `tcpdump -w` or Wireshark writes
+    file: PathBuf,
+    /// As if no packet had been used before this recording
+    #[arg(long)]
+    as_new: bool,
+    /// Also the packets that are not looked at at all, each with the reason
+    #[arg(long)]
+    all: bool,
+}
+
+/// Runs it.
+pub(crate) fn run(options: &Options, arguments: &Arguments) -> Run {
+    let paths = options.paths();
+    let name = redact::line(&arguments.file.display().to_string(), false);
+    let opened =
+        File::open(&arguments.file).map_err(|error| Failure::Failed(format!("{name}: {error}")))?;
+    let loaded = config::load_for(&paths.config, Occasion::Start, crate::clock::now().wall);
+    let config = match loaded {
+        Ok(loaded) => Arc::new(loaded.config),
+        Err(findings) => {
+            note(&findings);
+            return Err(Failure::Said);
+        }
+    };
+    let new = Judge::new(clients(&paths, &config)?, ReplayCache::default());
+    let used = if arguments.as_new {
+        None
+    } else {
+        used_packets(&paths)
+            .map(|used| Ok::<_, Failure>(Judge::new(clients(&paths, &config)?, used)))
+            .transpose()?
+    };
+    let mut report = Report {
+        json: options.json,
+        all: arguments.all,
+        config,
+        used,
+        new,
+        outside: BTreeMap::new(),
+        packets: 0,
+        said: Ok(()),
+    };
+    let end = each(opened, |recorded| report.packet(&recorded));
+    report.said?;
+    if !options.json {
+        note(summary(report.packets, &report.outside));
+    }
+    end.map_err(|error| {
+        let help = "what was read before it is told above";
+        Failure::with_help(format_args!("{name}: {error}"), help)
+    })
+}
+
+/// The record of used packets, if it can be read; says so if not.
+fn used_packets(paths: &Paths) -> Option<ReplayCache> {
+    peek(&paths.state)
+        .map_err(|error| {
+            warn(format_args!(
+                "the record of used packets cannot be read, so none counts as used: {}: {error}",
+                paths.state.display()
+            ));
+        })
+        .ok()
+}
+
+fn clients(paths: &Paths, config: &Arc<Config>) -> Result<Clients, Failure> {
+    let owner = Owners::find()
+        .engine
+        .map_or(Owner::Me, |(uid, _)| Owner::Also(uid));
+    let now = crate::clock::now().boot;
+    let prepared = prepare(paths, Arc::clone(config), owner, String::new(), now);
+    prepared
+        .map(|prepared| prepared.clients)
+        .map_err(|error| match &error {
+            PrepareError::File(file) if is_forbidden(&file.problem) => Failure::with_help(
+                format_args!("{error}"),
+                "run this as root: only the keys tell whose packets these are",
+            ),
+            _ => error.into(),
+        })
+}
+
+fn is_forbidden(problem: &Problem) -> bool {
+    matches!(problem, Problem::System(error) if error.kind() == io::ErrorKind::PermissionDenied)
+}
+
+/// What is told, and by whom it is judged.
+struct Report {
+    json: bool,
+    all: bool,
+    config: Arc<Config>,
+    /// Who knows which packets were used; none where nobody is to.
+    used: Option<Judge>,
+    /// Who knows of none before this recording.
+    new: Judge,
+    /// How many were not looked at, by reason.
+    outside: BTreeMap<&'static str, u64>,
+    packets: u64,
+    said: Run,
+}
+
+impl Report {
+    fn packet(&mut self, recorded: &Recorded<'_>) {
+        self.packets = self.packets.saturating_add(1);
+        if self.said.is_err() {
+            return;
+        }
+        let carriers = &self.config.listen.carriers;
+        let looked_at = datagram(carriers, recorded.link, recorded.bytes);
+        let (datagram, at) = match (looked_at, recorded.at) {
+            (Ok(datagram), Some(at)) => (datagram, at),
+            (looked_at, _) => {
+                let (word, why) = looked_at.map_or_else(told_outside, |_| {
+                    (
+                        "no_time",
+                        "the recording does not say when it came".to_owned(),
+                    )
+                });
+                let count = self.outside.entry(word).or_default();
+                *count = count.saturating_add(1);
+                if self.all {
+                    self.said = self.tell_outside(recorded, word, &why);
+                }
+                return;
+            }
+        };
+        let new = self.new.judge(&datagram, at);
+        let ending = match &mut self.used {
+            Some(used) => used.judge(&datagram, at),
+            None => new.clone(),
+        };
+        // Where only the record of used packets stands between them.
+        let new = Some(new).filter(|new| new.reason != ending.reason);
+        self.said = self.tell(recorded, &datagram, at, &ending, new.as_ref());
+    }
+
+    fn tell_outside(&self, recorded: &Recorded<'_>, word: &str, why: &str) -> Run {
+        let length = recorded.bytes.len();
+        if self.json {
+            return print_json(&json!({
+                "number": recorded.number,
+                "at": recorded.at.map(time),
+                "frame_bytes": length,
+                "reason": Reason::Frame.as_str(),
+                "fault": word,
+            }));
+        }
+        let at = recorded.at.map_or_else(|| "no time".to_owned(), time);
+        print(format_args!(
+            "#{}  {at}  a frame of {length} bytes\n    {}: {why}",
+            recorded.number,
+            Reason::Frame.as_str(),
+        ))
+    }
+
+    fn tell(
+        &self,
+        recorded: &Recorded<'_>,
+        datagram: &Datagram<'_>,
+        at: Timestamp,
+        ending: &Ending,
+        new: Option<&Ending>,
+    ) -> Run {
+        let (source, destination) = (datagram.source(), datagram.destination());
+        let length = datagram.payload().len();
+        if self.json {
+            let mut object = ending_json(ending);
+            if let Value::Object(object) = &mut object {
+                object.insert("number".to_owned(), recorded.number.into());
+                object.insert("at".to_owned(), time(at).into());
+                object.insert("carrier".to_owned(), datagram.carrier().to_string().into());
+                object.insert("source".to_owned(), source.to_string().into());
+                object.insert("destination".to_owned(), destination.to_string().into());
+                object.insert("bytes".to_owned(), length.into());
+                object.insert("as_new".to_owned(), new.map_or(Value::Null, ending_json));
+            }
+            return print_json(&object);
+        }
+        let mut text = format!(
+            "#{}  {}  {source} → {destination} {}, {length} bytes\n    {}",
+            recorded.number,
+            time(at),
+            datagram.carrier(),
+            ending_text(ending)
+        );
+        if let Some(new) = new {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "\n    as new: {}", ending_text(new));
+        }
+        print(text)
+    }
+}
+
+fn told_outside(outside: Outside) -> (&'static str, String) {
+    match outside {
+        Outside::Frame(fault) => (fault.reason(), fault.reason().to_owned()),
+        Outside::Link(fault) => ("link", fault.to_string()),
+    }
+}
+
+/// RFC 3339.
+fn time(at: Timestamp) -> String {
+    let micros = i64::try_from(at.as_micros()).ok();
+    let instant = micros.and_then(|micros| jiff::Timestamp::from_microsecond(micros).ok());
+    instant.map_or_else(|| "a time that cannot be".to_owned(), |at| at.to_string())
+}
+
+fn ending_text(ending: &Ending) -> String {
+    let reason = ending.reason;
+    let would = match reason.class() {
+        Class::Opened | Class::Closed | Class::Started => "would end as ",
+        Class::Refused | Class::Counted => "",
+    };
+    let mut text = format!("{would}{}: {}", reason.as_str(), reason.explanation());
+    let Some(client) = &ending.client else {
+        return text;
+    };
+    // Writing to a string cannot fail.
+    let _ = write!(text, "\n    client {client}");
+    if let Some(skew) = ending.skew_ms {
+        let way = if skew < 0 { "behind" } else { "ahead" };
+        let _ = write!(text, ", its clock {} ms {way}", skew.unsigned_abs());
+    }
+    if let Some(command) = &ending.command {
+        let _ = write!(text, "\n    runs {command}");
+    }
+    for (element, ttl) in &ending.elements {
+        let _ = write!(text, "\n    {} for {}", element.service, element.whom());
+        if let Some(port) = element.source_port {
+            let _ = write!(text, ", from port {port} alone");
+        }
+        if element.once {
+            text.push_str(", once");
+        }
+        if !ttl.is_zero() {
+            let _ = write!(text, ", {} s", ttl.as_secs());
+        }
+    }
+    text
+}
+
+fn ending_json(ending: &Ending) -> Value {
+    let elements: Vec<Value> = ending
+        .elements
+        .iter()
+        .map(|(element, ttl)| {
+            json!({
+                "address": element.whom().to_string(),
+                "service": element.service.to_string(),
+                "source_port": element.source_port,
+                "once": element.once,
+                "ttl_s": ttl.as_secs(),
+            })
+        })
+        .collect();
+    json!({
+        "reason": ending.reason.as_str(),
+        "explanation": ending.reason.explanation(),
+        "client": ending.client.as_ref().map(ToString::to_string),
+        "skew_ms": ending.skew_ms,
+        "elements": elements,
+        "command": ending.command,
+    })
+}
+
+fn summary(packets: u64, outside: &BTreeMap<&'static str, u64>) -> String {
+    let not: u64 = outside
+        .values()
+        .fold(0, |sum, count| sum.saturating_add(*count));
+    let mut text = format!("{packets} recorded; {not} of them not looked at");
+    let each: Vec<String> = outside
+        .iter()
+        .map(|(word, count)| format!("{word} {count}"))
+        .collect();
+    if !each.is_empty() {
+        let _ = write!(text, " ({}; each with --all)", each.join(", "));
+    }
+    text.push_str("; nothing was changed");
+    text
+}

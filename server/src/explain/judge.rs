@@ -1,0 +1,166 @@
+//! A recorded frame → how it would have ended (pure).
+//!
+//! The stages are those of the daemon: `frame`, then an [`Engine`], whose effects are
+//! looked at and dropped. What others do is assumed: the kernel takes every change, the
+//! command runner runs every command.
+
+use std::time::Duration;
+
+use spa_proto::Timestamp;
+
+use super::link::{LinkFault, network};
+use crate::capture::{Carriers, Datagram, FrameFault, frame};
+use crate::clients::Clients;
+use crate::clock::{BootTime, Now};
+use crate::config::ClientName;
+use crate::engine::{Effect, Engine, Judged};
+use crate::firewall::{Answer, Element};
+use crate::replay::horizon::Move;
+use crate::replay::{Horizon, ReplayCache};
+use crate::runner::message::{Ended, How, RunId, ToRunner};
+use crate::verdict::{Reason, Verdict};
+
+/// Why a frame holds no datagram for the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outside {
+    /// Its link layer.
+    Link(LinkFault),
+    /// The stage `frame`.
+    Frame(FrameFault),
+}
+
+/// How a packet would have ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// The stage at which it ended.
+    pub reason: Reason,
+    /// Whose it was; none for a packet that is not authentic.
+    pub client: Option<ClientName>,
+    /// The client's clock minus the recording machine's, in milliseconds; where known.
+    pub skew_ms: Option<i64>,
+    /// What it would have opened or closed.
+    pub elements: Vec<(Element, Duration)>,
+    /// The command that it would have run.
+    pub command: Option<String>,
+}
+
+/// The stage `frame` for a recorded frame.
+///
+/// # Errors
+/// Why there is no datagram for this server in it.
+pub fn datagram<'a>(
+    carriers: &Carriers,
+    link: i32,
+    bytes: &'a [u8],
+) -> Result<Datagram<'a>, Outside> {
+    let (ethertype, bytes) = network(link, bytes).map_err(Outside::Link)?;
+    // Which interface it came in by is not recorded.
+    let datagram = frame::parse(ethertype, 0, bytes);
+    datagram
+        .and_then(|datagram| carriers.admit(datagram))
+        .map_err(Outside::Frame)
+}
+
+/// An engine that nobody obeys.
+pub struct Judge(Engine);
+
+impl Judge {
+    /// One that knows these clients and what this record of used packets says.
+    #[must_use]
+    pub fn new(clients: Clients, used: ReplayCache) -> Self {
+        let horizon = Horizon::at_start(Timestamp::default());
+        Self(Engine::new(clients, used, horizon))
+    }
+
+    /// Judges a datagram at the time of its recording. It is used up for those after it.
+    pub fn judge(&mut self, datagram: &Datagram<'_>, at: Timestamp) -> Ending {
+        let Self(engine) = self;
+        let now = Now {
+            wall: at,
+            boot: BootTime::from_micros(at.as_micros()),
+        };
+        let skew = engine.clients().config().packets.max_skew;
+        let (_, horizon) = engine.never_twice();
+        // Nobody knows where it was then: it is put where a running server has it.
+        if let Some(Move::Raise(to) | Move::Lower(to)) = horizon.plan(now, skew) {
+            horizon.put_in_force(to);
+            horizon.moved(now, skew);
+        }
+        let mut effects = Vec::new();
+        engine.tick(now, &mut effects);
+        agree(engine, &mut effects, now);
+        effects.clear();
+
+        let judged = engine.packet(datagram, now, &mut effects);
+        let answered = agree(engine, &mut effects, now);
+        let verdict = match judged {
+            Judged::Verdict(verdict) => Some(verdict),
+            Judged::Pending(_) | Judged::Running(_) => answered,
+        };
+        let skew_ms = effects.iter().find_map(|effect| match effect {
+            Effect::Audit(line) => line.skew_ms,
+            _ => None,
+        });
+        let command = effects.iter().find_map(|effect| match effect {
+            Effect::Run(ToRunner::Run(run)) => Some(run.command.to_string()),
+            _ => None,
+        });
+        match verdict {
+            Some(verdict) => Ending {
+                reason: verdict.reason,
+                client: verdict.client,
+                skew_ms,
+                elements: verdict.elements,
+                command,
+            },
+            None => Ending {
+                reason: Reason::FirewallGone,
+                client: None,
+                skew_ms,
+                elements: Vec::new(),
+                command,
+            },
+        }
+    }
+}
+
+/// Says to the engine that the kernel took each change, and the command runner ran what it was
+/// asked for; gives the verdict that waited for one.
+fn agree(engine: &mut Engine, effects: &mut Vec<Effect>, now: Now) -> Option<Verdict> {
+    let mut verdict = None;
+    let mut next = 0;
+    // What the engine wants because of an answer comes behind what it wanted before.
+    while let Some(effect) = effects.get(next) {
+        next = next.saturating_add(1);
+        match effect {
+            Effect::Firewall(change) => {
+                let answer = Answer {
+                    id: change.id,
+                    result: Ok(()),
+                };
+                verdict = engine.firewall_answered(answer, now, effects).or(verdict);
+            }
+            Effect::Run(ToRunner::Run(run)) => {
+                let id = run.id;
+                verdict = engine.run_started(id, now, effects).or(verdict);
+                engine.run_ended(ran(id), now, effects);
+            }
+            Effect::Run(ToRunner::Hook(hook)) => {
+                let id = hook.id;
+                engine.hook_ended(ran(id), now, effects);
+            }
+            Effect::Run(_) | Effect::Record(_) | Effect::Audit(_) => {}
+        }
+    }
+    verdict
+}
+
+const fn ran(id: RunId) -> Ended {
+    Ended {
+        id,
+        how: How::Exited(0),
+        took: Duration::ZERO,
+        output: Vec::new(),
+        unheard: 0,
+    }
+}

@@ -1,0 +1,39 @@
+//! `[IO]` The record of used packets, read beside whoever keeps it; nothing is written.
+//!
+//! It is what the journal says, without what a start makes of it: after an unclean end
+//! a server refuses older packets that this lets pass.
+
+use std::fs::OpenOptions;
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use super::cache::{Bounds, ReplayCache};
+use super::disk::{FileName, LONGEST};
+use super::reading::read;
+
+/// What the journal in this state directory says.
+///
+/// # Errors
+/// A file that cannot be read; one that is missing is empty.
+pub fn peek(state: &Path) -> io::Result<ReplayCache> {
+    let bytes = |file: FileName| whole(&state.join(file.as_str()));
+    let reading = read(&bytes(FileName::JournalA)?, &bytes(FileName::JournalB)?);
+    let mut cache = ReplayCache::new(Bounds::default());
+    for record in &reading.records {
+        cache.restore(record);
+    }
+    Ok(cache)
+}
+
+fn whole(path: &Path) -> io::Result<Vec<u8>> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(libc::O_NOFOLLOW);
+    let file = match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        opened => opened?,
+    };
+    let mut bytes = Vec::new();
+    file.take(LONGEST).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
