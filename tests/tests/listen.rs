@@ -79,6 +79,33 @@ fn the_line_for_the_client_and_init_name_the_first_port_of_a_list() {
 }
 
 #[test]
+fn an_interface_that_is_not_there_yet_is_told_everywhere_and_looked_at_once_it_comes() {
+    for threads in [None, Some(2)] {
+        let world = World::with(&Settings {
+            interfaces: Some(&["eth0", "wan7"]),
+            threads,
+            ..Settings::default()
+        });
+        let told = "`wan7` in [listen] interfaces is no interface of this machine";
+        let check = world.spad.cli(&["check"]).ok();
+        assert!(check.stderr.contains(told), "{}", check.stderr);
+        assert!(check.stderr.contains("help: "), "{}", check.stderr);
+        let status = || world.spad.status().to_string();
+        assert!(status().contains(told), "{}", status());
+        assert!(world.spad.said().contains(told), "{}", world.spad.said());
+        assert!(!status().contains("eth0"), "{}", status());
+        open_at(&world, false, 62_201);
+        let _ = world.lab.server.must(
+            "ip",
+            &[
+                "link", "add", "wan7", "type", "veth", "peer", "name", "wan8",
+            ],
+        );
+        assert!(!status().contains("wan7"), "{}", status());
+    }
+}
+
+#[test]
 fn with_any_a_packet_opens_at_every_port_and_a_hidden_udp_service_stays_hidden() {
     let world = World::with(&Settings {
         port: "\"any\"",

@@ -144,6 +144,15 @@ impl Intake {
         }
     }
 
+    /// See [`super::absent`].
+    #[must_use]
+    pub fn absent(&self, names: Option<&[String]>) -> Option<String> {
+        match &self.0 {
+            Kind::Ring(capture) => super::absent(names, capture.as_fd()),
+            Kind::Sieves(sieves) => super::absent(names, sieves.sockets.first()?.as_fd()),
+        }
+    }
+
     /// Counts since the start, of all rings together.
     pub fn statistics(&mut self) -> Statistics {
         let sieves = match &mut self.0 {

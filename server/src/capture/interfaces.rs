@@ -5,6 +5,9 @@
 //! daemon says so. Never does the look-up itself.
 
 use std::collections::HashMap;
+use std::os::fd::BorrowedFd;
+
+use rustix::net::netdevice::name_to_index;
 
 /// Indices remembered at once; a host with more looks some of them up again.
 const MAX_KNOWN: usize = 1024;
@@ -51,9 +54,46 @@ impl Interfaces {
     }
 }
 
+/// What to say of configured interfaces that this machine does not have now: any socket
+/// of its network knows. They may be meant to come later, so it is no error.
+#[must_use]
+pub fn absent(names: Option<&[String]>, socket: BorrowedFd<'_>) -> Option<String> {
+    let names = names.unwrap_or_default().iter();
+    let absent: Vec<String> = names
+        .filter(|name| name_to_index(socket, name) == Err(rustix::io::Errno::NODEV))
+        .map(|name| format!("`{name}`"))
+        .collect();
+    let (is, it) = match absent.as_slice() {
+        [] => return None,
+        [_] => ("is no interface", "it appears"),
+        _ => ("are no interfaces", "they appear"),
+    };
+    Some(format!(
+        "{} in [listen] interfaces {is} of this machine: packets are looked for there once {it}",
+        absent.join(", ")
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_interface_that_is_not_there_is_told_and_one_that_is_there_is_not() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let told = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+            absent(Some(&names), std::os::fd::AsFd::as_fd(&socket))
+        };
+        assert_eq!(told(&["lo"]), None);
+        assert_eq!(absent(None, std::os::fd::AsFd::as_fd(&socket)), None);
+        assert!(
+            told(&["lo", "wan7"])
+                .unwrap()
+                .starts_with("`wan7` in [listen] interfaces is no ")
+        );
+        assert!(told(&["wan7", "x"]).unwrap().starts_with("`wan7`, `x` in "));
+    }
 
     #[test]
     fn without_names_every_interface_is_judged() {

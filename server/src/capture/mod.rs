@@ -43,6 +43,7 @@ pub use datagram::Datagram;
 pub use error::CaptureError;
 pub use fault::FrameFault;
 pub use intake::Intake;
+pub use interfaces::absent;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};

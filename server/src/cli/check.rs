@@ -1,11 +1,15 @@
 //! `spad check`: everything that is wrong with the configuration.
 
+use std::os::fd::AsFd as _;
+
 use serde_json::json;
 use spa_findings::{Finding, Findings, Severity, redact};
 
 use super::{Failure, Options, Run, outcome, secrets};
-use crate::config::{self, Occasion};
+use crate::capture::absent;
+use crate::config::{self, Config, Occasion};
 use crate::daemon;
+use crate::paths::Paths;
 
 pub(crate) fn run(options: &Options) -> Run {
     let paths = options.paths();
@@ -18,6 +22,7 @@ pub(crate) fn run(options: &Options) -> Run {
             findings.extend(daemon::forwarding(&loaded.config, &paths.config));
             findings.append(config::check_programs(&paths.config));
             findings.extend(secrets::check(&paths, &loaded.config));
+            findings.extend(interfaces(&paths, &loaded.config));
             Some((loaded.config.services.len(), loaded.config.clients.len()))
         }
         Err(wrong) => {
@@ -51,6 +56,19 @@ pub(crate) fn run(options: &Options) -> Run {
             Err(Failure::Said)
         }
     }
+}
+
+/// Interfaces that this machine does not have; as for keys, nothing is said where
+/// another machine's configuration is checked.
+fn interfaces(paths: &Paths, config: &Config) -> Option<Finding> {
+    if !paths.state.is_dir() {
+        return None;
+    }
+    let kind = rustix::net::SocketType::DGRAM;
+    let socket = rustix::net::socket(rustix::net::AddressFamily::UNIX, kind, None).ok()?;
+    let told = absent(config.listen.interfaces.as_deref(), socket.as_fd())?;
+    let finding = Finding::error(&paths.configuration(), told).with(Severity::Warning);
+    Some(finding.help("write a name as `ip link` shows it, if it is not to come later"))
 }
 
 /// The findings as data; texts are the same as those printed.

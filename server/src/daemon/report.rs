@@ -109,6 +109,8 @@ impl EngineLoop {
         if config.needs_runner() && door.runner.is_none() {
             warnings.push(NEEDS_RESTART.to_owned());
         }
+        let interfaces = self.replies.listen.interfaces.as_deref();
+        warnings.extend(self.intake.absent(interfaces));
         let shown = standing(|standing| matches!(standing, Standing::Shown));
         if !shown.is_empty() {
             warnings.push(format!(

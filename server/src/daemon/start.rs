@@ -6,6 +6,7 @@
 //! byte of a stranger read.
 
 use std::fs::{DirBuilder, Permissions};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, lchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use spa_keys::file::Owner;
 use tracing::{error, warn};
 
 use crate::audit::{AuditLog, Event};
-use crate::capture::{Capture, CaptureError, CaptureOptions, Intake, RING_FRAMES};
+use crate::capture::{Capture, CaptureError, CaptureOptions, Intake, RING_FRAMES, absent};
 use crate::config::{Config, load_or_last_good};
 use crate::control::server::{ListenError, bind};
 use crate::engine::Engine;
@@ -187,6 +188,12 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
         1 => vec![Capture::open(&options)?],
         threads => Capture::open_group(&options, threads)?,
     };
+    if let Some(warning) = captures
+        .first()
+        .and_then(|capture| absent(config.listen.interfaces.as_deref(), capture.as_fd()))
+    {
+        warn!("{warning}");
+    }
     let group = sys::users::group("spad-admin")
         .ok()
         .flatten()
