@@ -324,6 +324,7 @@ impl EngineLoop {
         drop(intake);
         if let Some(runner) = door.runner.take() {
             let now = clock::now();
+            door.engine.stop_hooks();
             runner.stop(|message| door.heard_runner(message, now));
         }
         door.tell(Event::Stop);

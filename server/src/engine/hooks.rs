@@ -16,7 +16,7 @@ use crate::config::ClientName;
 use crate::firewall::{Element, Whom};
 use crate::grants::{Holding, Owner, key_of};
 use crate::replay::{HolderKey, JournalRecord};
-use crate::runner::message::{Ended, HookEvent, RunHook, RunId, ToRunner};
+use crate::runner::message::{Ended, HookEvent, How, RunHook, RunId, ToRunner};
 use crate::verdict::Reason;
 
 /// Hooks at once, at most; fewer than the runner takes.
@@ -32,6 +32,8 @@ pub(super) struct Hooks {
     /// What is to be told something, in the order in which it happened.
     queue: VecDeque<HolderKey>,
     running: BTreeMap<RunId, HolderKey>,
+    /// The daemon stops: what is owed is for its next start.
+    stopping: bool,
 }
 
 /// What is known of one grant.
@@ -118,8 +120,16 @@ impl Engine {
         self.run_hooks(now, effects);
     }
 
+    /// The daemon stops: no hook runs any more, and one that the stop ends is owed still.
+    pub fn stop_hooks(&mut self) {
+        self.hooks.stopping = true;
+    }
+
     /// Runs what is due, as far as there is room.
     pub(super) fn run_hooks(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if self.hooks.stopping {
+            return;
+        }
         for _ in 0..self.hooks.queue.len().min(PORTION) {
             if self.hooks.running.len() >= AT_ONCE {
                 return;
@@ -202,6 +212,9 @@ impl Engine {
     /// A hook ran.
     pub fn hook_ended(&mut self, ended: Ended, now: Now, effects: &mut Vec<Effect>) {
         let id = ended.id;
+        if self.hooks.stopping && ended.how == How::TimedOut {
+            return;
+        }
         self.hook_over(id, |event| RunLine::ended(event, ended), None, now, effects);
     }
 

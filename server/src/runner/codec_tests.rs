@@ -1,3 +1,5 @@
+//! Messages of the command runner, there and back, and whatever else the bytes may be.
+
 use super::*;
 use crate::runner::message::MAX_MESSAGE;
 

@@ -215,6 +215,37 @@ fn a_close_hook_that_is_owed_from_an_earlier_life_runs_once_the_grant_is_over() 
 }
 
 #[test]
+fn a_close_hook_that_the_stop_of_the_daemon_ends_is_owed_still() {
+    let mut world = World::with(with_hooks);
+    for from in [HERE, THERE] {
+        let packet = world.seal(laptop, &ssh());
+        assert_eq!(world.receive(from, &packet), Some(Reason::Opened));
+        world.hook_runs(HookEvent::Open);
+    }
+    world.pass(seconds(33));
+    let asked = std::mem::take(&mut world.asked);
+    assert_eq!(asked.len(), 2);
+    world.engine.stop_hooks();
+    let mut effects = Vec::new();
+    for (asked, how) in asked.into_iter().zip([How::TimedOut, How::Exited(0)]) {
+        let ToRunner::Hook(hook) = asked else {
+            panic!("no hook: {asked:?}");
+        };
+        let ended = Ended {
+            id: hook.id,
+            how,
+            took: seconds(1),
+            output: Vec::new(),
+            unheard: 0,
+        };
+        world.engine.hook_ended(ended, world.now, &mut effects);
+    }
+    world.obey(effects);
+    assert_eq!(world.owed().len(), 1, "the one that ran is done");
+    assert_eq!(world.asked, []);
+}
+
+#[test]
 fn a_failing_hook_is_told_and_changes_nothing_else() {
     let mut world = World::with(with_hooks);
     assert_eq!(world.send(laptop, &ssh()), Reason::Opened);
