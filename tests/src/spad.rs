@@ -23,6 +23,8 @@ pub struct Spad {
     /// Files that stand in the place of the machine's own, for its processes alone.
     disguises: BTreeMap<&'static str, PathBuf>,
     starts: u32,
+    /// What its starts stand behind.
+    wrapper: Vec<String>,
 }
 
 impl Spad {
@@ -35,6 +37,7 @@ impl Spad {
             process: None,
             disguises: BTreeMap::new(),
             starts: 0,
+            wrapper: Vec::new(),
         };
         std::fs::create_dir_all(&spad.directory).expect("the server's directory");
         spad.cli(&["init", "--port", &KNOCK.to_string()]).ok();
@@ -129,6 +132,11 @@ impl Spad {
         );
     }
 
+    /// From its next start on this command, which executes what follows it, stands before it.
+    pub fn start_behind(&mut self, wrapper: &[&str]) {
+        self.wrapper = wrapper.iter().map(ToString::to_string).collect();
+    }
+
     fn disguise(&mut self, place: &'static str, name: &str, content: &str) {
         let file = self.directory.join(name);
         std::fs::write(&file, content).expect("a file in another's place");
@@ -170,7 +178,7 @@ impl Spad {
             }
             command.arg("--");
         }
-        command.arg(binaries::spad());
+        command.args(&self.wrapper).arg(binaries::spad());
         self.complete(&mut command, &["run"]);
         command
     }

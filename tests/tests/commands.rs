@@ -125,9 +125,12 @@ fn a_first_command_needs_a_restart_and_says_so() {
 }
 
 #[test]
-fn the_runner_keeps_three_capabilities_and_its_end_ends_the_engine() {
+fn the_runner_keeps_three_capabilities_and_its_end_ends_the_engine_and_what_it_ran() {
     let mut world = world();
+    world.replace("spad.toml", "timeout = \"1s\"", "timeout = \"1h\"");
     world.spad.start();
+    world.send_counted(&world.laptop.seal(&run("slow")), "started");
+    let sleeps = wait::soon("the command runs", || world.process_with("sleep 600"));
     let runner = world.process_with(" command-runner ").expect("the runner");
     let status = std::fs::read_to_string(format!("/proc/{runner}/status")).expect("its status");
     // CAP_KILL, CAP_SETGID, CAP_SETUID.
@@ -142,6 +145,9 @@ fn the_runner_keeps_three_capabilities_and_its_end_ends_the_engine() {
     assert!(!status.success());
     let said = world.spad.said();
     assert!(said.contains("the command runner has ended"), "{said}");
+    wait::soon("the command ends too", || {
+        (world.process_with("sleep 600") != Some(sleeps)).then_some(())
+    });
 }
 
 #[test]

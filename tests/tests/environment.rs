@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use spa_tests::lab::SERVER4;
 use spa_tests::process::{Finished, run};
+use spa_tests::programs::run as run_request;
 use spa_tests::reach::Reach;
 use spa_tests::settings::{Settings, WEB};
 use spa_tests::spad::Spad;
@@ -242,4 +243,25 @@ fn the_unit_of_the_boot_leaves_the_capabilities_that_hiding_takes() {
         .command("nft")
         .args(["list", "table", "inet", "spad"]));
     assert!(listed.stdout.contains("hidden"), "{}", listed.stderr);
+}
+
+#[test]
+fn the_unit_of_the_daemon_leaves_the_capabilities_that_grants_and_commands_take() {
+    let mut world = World::stopped(&Settings::default());
+    let who = world.script("who", "id -un; trap '' TERM; while :; do sleep 1; done");
+    let commands =
+        format!("[commands]\nwho = {{ argv = [{who:?}], user = \"daemon\", timeout = \"1s\" }}");
+    world.append("spad.toml", &commands);
+    world.append("clients.d/laptop.toml", "commands = [\"who\"]");
+    let left = capabilities_of("spad.service");
+    world
+        .spad
+        .start_behind(&["setpriv", "--bounding-set", &left, "--no-new-privs"]);
+    world.spad.start();
+    world.open(&["tcp/8080"]);
+    assert_eq!(world.tcp(WEB), Reach::Open);
+    world.send_counted(&world.laptop.seal(&run_request("who")), "started");
+    let ended = world.audited("run", 1);
+    assert_eq!(ended["output"], "daemon\n", "{ended}");
+    assert_eq!(ended["timed_out"], true, "another user's program is ended");
 }

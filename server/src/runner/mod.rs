@@ -39,7 +39,7 @@ pub(crate) use privileges::reads_as;
 pub enum RunnerError {
     /// The kernel would not let it.
     #[error(
-        "running commands as their users needs CAP_SETUID and CAP_SETGID\n  help: start spad as root"
+        "running commands as their users needs CAP_SETUID, CAP_SETGID and CAP_KILL\n  help: start spad as root, or add what is missing to CapabilityBoundingSet= of its unit"
     )]
     NoCapability,
     /// Nobody to become.
