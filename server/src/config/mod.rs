@@ -49,6 +49,7 @@ pub use network::{Network, NetworkError};
 pub use readers::Readers;
 pub use survey::{Surveyed, survey};
 pub use users::check_programs;
+pub(crate) use users::others_may_write;
 
 use checking::Checking;
 

@@ -42,6 +42,12 @@ pub fn check_programs(directory: &Path) -> Findings {
     findings
 }
 
+/// Whether somebody besides its owner, and root's group, may change the file.
+pub(crate) fn others_may_write(status: &std::fs::Metadata) -> bool {
+    let by_group = status.mode() & 0o020 != 0 && status.gid() != 0;
+    status.mode() & 0o002 != 0 || by_group
+}
+
 fn unknown_user(value: Value<'_>, as_root: bool) -> Option<Finding> {
     let name = value.raw().as_str()?;
     let shown = quote(name);
@@ -82,8 +88,7 @@ fn missing_program(argv: Value<'_>) -> Option<Finding> {
         let finding = argv.warning("there is no program of this path that can be executed");
         return Some(finding.help("install it, make it executable, or mend the path"));
     };
-    let by_group = status.mode() & 0o020 != 0 && status.gid() != 0;
-    if status.mode() & 0o002 != 0 || by_group {
+    if others_may_write(&status) {
         let shown = spa_findings::redact::line(&path.display().to_string(), false);
         let finding = argv.error("others than its owner may write to this program");
         return Some(

@@ -16,6 +16,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use super::message::{Ended, How, MAX_OUTPUT, RunId};
 use super::rights::Ready;
 use crate::clock::BootTime;
+use crate::config::others_may_write;
 use crate::sys;
 
 #[cfg(test)]
@@ -61,6 +62,10 @@ impl Job {
         let account = account.ok_or_else(|| io::Error::other("there is no such user"))?;
         let mut arguments = ready.program.argv.iter();
         let program = arguments.next().ok_or(io::ErrorKind::InvalidInput)?;
+        // Who can change it would decide what packets run.
+        if others_may_write(&std::fs::metadata(program)?) {
+            return Err(io::Error::other("others than its owner may write to it"));
+        }
         let (output, writer) = io::pipe()?;
         rustix::io::ioctl_fionbio(&output, true)?;
         let mut command = Command::new(program);

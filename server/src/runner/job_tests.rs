@@ -189,3 +189,21 @@ fn a_missing_program_or_user_starts_nothing() {
     nobody.account = None;
     assert!(Job::start(RunId(1), &nobody, &[], "", boot()).is_err());
 }
+
+#[test]
+fn a_program_that_others_may_write_to_is_not_started() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    let everybody = |mode| std::fs::Permissions::from_mode(mode);
+    std::fs::set_permissions(directory.path(), everybody(0o755)).unwrap();
+    let script = directory.path().join("script");
+    std::fs::write(&script, "#!/bin/sh\n").unwrap();
+    let mut own = ready("", Duration::from_secs(20));
+    own.program.argv = vec![script.to_str().unwrap().to_owned()];
+    for (mode, starts) in [(0o755, true), (0o757, false), (0o777, false)] {
+        std::fs::set_permissions(&script, everybody(mode)).unwrap();
+        let job = Job::start(RunId(1), &own, &[], "", boot());
+        assert_eq!(job.is_ok(), starts, "{mode:o}");
+        job.ok().map(attend);
+    }
+}
