@@ -2,7 +2,7 @@
 //! ProxyUseFdpass takes it, or its bytes both ways.
 
 use std::fs::File;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
@@ -51,23 +51,38 @@ pub fn relay(socket: OwnedFd) -> io::Result<()> {
     let mut up = socket.try_clone()?;
     let upwards = thread::spawn(move || {
         // Where this side is gone, nothing more will come, and that is its end.
-        let carried = io::copy(&mut stdin, &mut up);
+        let carried = carry(&mut stdin, &mut up);
         let _ = up.shutdown(Shutdown::Write);
         carried
     });
     let mut down = socket.try_clone()?;
     let mut stdout = File::from(dup(io::stdout())?);
-    let carried = io::copy(&mut down, &mut stdout);
+    let carried = carry(&mut down, &mut stdout);
     // Its reader sees the end only when the last descriptor is closed.
     drop(stdout);
     dup2_stdout(File::open("/dev/null")?)?;
     if carried.is_err() {
         // Nobody reads, or the connection broke: stdin may never end.
         let _ = socket.shutdown(Shutdown::Both);
-        return carried.map(|_| ());
+        return carried;
     }
     match upwards.join() {
-        Ok(carried) => carried.map(|_| ()),
+        Ok(carried) => carried,
         Err(_) => Err(io::Error::other("a part of this program failed")),
+    }
+}
+
+/// Carries bytes until `from` ends. Not `io::copy`, which splices in the kernel:
+/// from a pipe to a socket, what came last could wait there for more (ssh hung).
+fn carry(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
+    let mut bytes = vec![0; 64 << 10];
+    loop {
+        let length = match from.read(&mut bytes) {
+            Ok(0) => return Ok(()),
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        to.write_all(bytes.get(..length).unwrap_or_default())?;
     }
 }

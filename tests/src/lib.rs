@@ -38,6 +38,8 @@ pub mod world;
 
 pub mod sshd;
 
+pub mod client;
+
 pub mod tap;
 
 pub mod frame;

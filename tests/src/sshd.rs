@@ -66,7 +66,8 @@ impl Sshd {
     }
 
     /// The options with which `ssh` gets in.
-    fn options(&self) -> Vec<String> {
+    #[must_use]
+    pub fn options(&self) -> Vec<String> {
         let directory = self.directory.display();
         let mut options = vec![
             "-p".to_owned(),
