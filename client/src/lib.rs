@@ -16,6 +16,8 @@ pub mod resolve;
 
 pub mod stated;
 
+pub mod stun;
+
 pub mod carrier;
 
 mod carry;

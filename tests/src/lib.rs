@@ -40,6 +40,8 @@ pub mod sshd;
 
 pub mod client;
 
+pub mod stun;
+
 pub mod tap;
 
 pub mod frame;

@@ -2,13 +2,13 @@
 //! taken as plain text and checked later, so that no message repeats them.
 
 use std::ffi::OsString;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
 use super::deferred::Deferred;
+use super::given::For;
 use super::knock::KnockOptions;
 use super::say::Failure;
 use crate::carrier::Carrier;
@@ -127,14 +127,14 @@ pub(super) struct RequestOptions {
     /// How long new connections are let in, such as 60s; the server may cut it [default: as the server says]
     #[arg(long, value_name = "TIME", value_parser = span::parse_seconds)]
     pub(super) ttl: Option<u32>,
-    /// Open for this address, once IPv4 and once IPv6 [default: the address this machine is seen under]
-    #[arg(long = "for", value_name = "ADDR")]
-    pub(super) addresses: Vec<IpAddr>,
+    /// Open for this address, once IPv4 and once IPv6, or as a STUN server sees this machine [default: as the server sees it]
+    #[arg(long = "for", value_name = "ADDR|stun:HOST[:PORT]")]
+    pub(super) addresses: Vec<For>,
 }
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  spa open gw\n  spa open gw:ssh web:tcp/443 --ttl 60s\n  spa open gw --for 203.0.113.5 --no-wait\n  spa open gw:ssh --once\n  spa open gw --via tcp:443\n\nWaiting means connecting to TCP ports and closing at once, which services may log.\nUDP ports cannot be probed.\n\"open\" may also be an earlier grant to this address that still runs."
+    after_help = "Examples:\n  spa open gw\n  spa open gw:ssh web:tcp/443 --ttl 60s\n  spa open gw --for 203.0.113.5 --no-wait\n  spa open gw:ssh --once\n  spa open gw --for stun:stun.example.org\n  spa open gw --via tcp:443\n\nWaiting means connecting to TCP ports and closing at once, which services may log.\nUDP ports cannot be probed.\n\"open\" may also be an earlier grant to this address that still runs."
 )]
 pub(super) struct OpenOptions {
     #[command(flatten)]
@@ -203,9 +203,9 @@ pub(super) struct CloseOptions {
     /// Hosts, each with the services to close; without: all that this machine has open there
     #[arg(value_name = "HOST[:SERVICE]", required = true)]
     pub(super) targets: Vec<String>,
-    /// Close for this address, once IPv4 and once IPv6 [default: the address this machine is seen under]
-    #[arg(long = "for", value_name = "ADDR")]
-    pub(super) addresses: Vec<IpAddr>,
+    /// Close for this address, once IPv4 and once IPv6, or as a STUN server sees this machine [default: as the server sees it]
+    #[arg(long = "for", value_name = "ADDR|stun:HOST[:PORT]")]
+    pub(super) addresses: Vec<For>,
     /// Do not wait for the services to be closed
     #[arg(long, conflicts_with = "timeout")]
     pub(super) no_wait: bool,
@@ -228,9 +228,9 @@ pub(super) struct DialOptions {
     /// How long new connections are let in, such as 60s; the server may cut it [default: as the server says]
     #[arg(long, value_name = "TIME", value_parser = span::parse_seconds)]
     pub(super) ttl: Option<u32>,
-    /// Open for this address, once IPv4 and once IPv6 [default: the address this machine is seen under]
-    #[arg(long = "for", value_name = "ADDR")]
-    pub(super) addresses: Vec<IpAddr>,
+    /// Open for this address, once IPv4 and once IPv6, or as a STUN server sees this machine [default: as the server sees it]
+    #[arg(long = "for", value_name = "ADDR|stun:HOST[:PORT]")]
+    pub(super) addresses: Vec<For>,
     /// How long to try
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = span::parse_wait)]
     pub(super) timeout: Duration,
@@ -292,9 +292,9 @@ pub(super) struct ExecOptions {
     /// How long new connections are let in, such as 60s; the server may cut it [default: as the server says]
     #[arg(long, value_name = "TIME", value_parser = span::parse_seconds)]
     pub(super) ttl: Option<u32>,
-    /// Open for this address, once IPv4 and once IPv6 [default: the address this machine is seen under]
-    #[arg(long = "for", value_name = "ADDR")]
-    pub(super) addresses: Vec<IpAddr>,
+    /// Open for this address, once IPv4 and once IPv6, or as a STUN server sees this machine [default: as the server sees it]
+    #[arg(long = "for", value_name = "ADDR|stun:HOST[:PORT]")]
+    pub(super) addresses: Vec<For>,
     /// How long to wait for an answer
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = span::parse_wait)]
     pub(super) timeout: Duration,
@@ -377,6 +377,9 @@ pub(super) struct AddOptions {
     /// A name for a service's ports, such as ssh=tcp/22; repeatable
     #[arg(long = "service", value_name = "NAME=PORTS")]
     pub(super) services: Vec<String>,
+    /// Its server demands that packets state an address: refuse one learned by STUN
+    #[arg(long)]
+    pub(super) require_address: bool,
     /// A file with a pre-shared key, which stays where it is
     #[arg(long, value_name = "FILE", conflicts_with = "shared_key_file")]
     pub(super) psk_file: Option<PathBuf>,

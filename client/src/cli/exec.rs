@@ -6,23 +6,29 @@ use std::process::Command;
 
 use super::args::ExecOptions;
 use super::asking::{all, checked, with_keys};
+use super::given;
 use super::say::{Failure, Say};
 use crate::ask::{Patience, Wish};
 use crate::config::file;
 use crate::exit::Exit;
 use crate::knock::{Admits, Want};
 use crate::open::open;
-use crate::stated;
 
 pub(super) fn run(options: &ExecOptions, directory: &Path, say: &Say) -> Result<Exit, Failure> {
-    let given = stated::given(&options.addresses).map_err(Failure::usage)?;
     let config = file::load(directory).map_err(Failure::local)?;
     let asks = checked(&config, std::slice::from_ref(&options.target))?;
     let asks = with_keys(directory, asks)?;
+    let family = options.way.families.family();
+    let given = given::learned(
+        &options.addresses,
+        asks.iter().map(|(ask, _)| ask),
+        family,
+        say,
+    )?;
     let wish = Wish {
         given,
         via: options.way.via,
-        family: options.way.families.family(),
+        family,
         patience: Patience::Wait(options.timeout),
     };
     let tell = |line: &str| say.detail(line);

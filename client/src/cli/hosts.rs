@@ -41,6 +41,7 @@ pub(super) fn list(directory: &Path, say: &Say) -> Result<Exit, Failure> {
                 let ports = ports.iter().map(|port| json!(port.to_string())).collect();
                 (name.clone(), serde_json::Value::Array(ports))
             }).collect::<serde_json::Map<_, _>>(),
+            "require_address": host.require_address,
             "shared_key": matches!(host.credential, Credential::SharedKey { .. }),
         }));
     }
@@ -116,6 +117,7 @@ pub(super) fn add(options: &AddOptions, directory: &Path, say: &Say) -> Result<E
             .as_deref()
             .map(absolute)
             .transpose()?,
+        require_address: options.require_address,
     };
     file::change(directory, |path, text| edit::add(path, text, &name, &host)).map_err(failure)?;
     say.note(&format!("added {name}; `spa {name}` opens it"));

@@ -8,6 +8,7 @@ mod completions;
 mod deferred;
 mod exec;
 mod first_word;
+mod given;
 mod hosts;
 mod key;
 mod knock;

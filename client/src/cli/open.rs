@@ -4,23 +4,33 @@ use std::path::Path;
 
 use super::args::OpenOptions;
 use super::asking::{all, checked, with_keys};
+use super::given;
 use super::say::{Failure, Say};
 use crate::ask::{Patience, Wish};
 use crate::config::file;
 use crate::exit::Exit;
 use crate::knock::{Admits, Want};
 use crate::open::open;
-use crate::stated;
 
 pub(super) fn run(options: &OpenOptions, directory: &Path, say: &Say) -> Result<Exit, Failure> {
-    let given = stated::given(&options.request.addresses).map_err(Failure::usage)?;
     let config = file::load(directory).map_err(Failure::local)?;
     let asks = checked(&config, &options.request.targets)?;
     let asks = with_keys(directory, asks)?;
+    let family = options.way.families.family();
+    let given = if options.dry_run {
+        given::written_alone(&options.request.addresses, "--dry-run")?
+    } else {
+        given::learned(
+            &options.request.addresses,
+            asks.iter().map(|(ask, _)| ask),
+            family,
+            say,
+        )?
+    };
     let wish = Wish {
         given,
         via: options.way.via,
-        family: options.way.families.family(),
+        family,
         patience: match (options.dry_run, options.no_wait || options.once) {
             (true, _) => Patience::Rehearse,
             (false, true) => Patience::None,

@@ -8,15 +8,15 @@ use serde_json::json;
 
 use super::args::PacketOptions;
 use super::asking::{checked, with_keys};
+use super::given;
 use super::say::{Failure, Say, stdout};
 use crate::clock;
 use crate::config::file;
 use crate::exit::Exit;
 use crate::knock::{self, Admits, Want};
-use crate::stated;
 
 pub(super) fn run(options: &PacketOptions, directory: &Path, say: &Say) -> Result<Exit, Failure> {
-    let given = stated::given(&options.request.addresses).map_err(Failure::usage)?;
+    let given = given::written_alone(&options.request.addresses, "`spa packet`")?;
     let as_text = options.hex || say.is_json();
     if !as_text && std::io::stdout().is_terminal() {
         return Err(Failure::usage(

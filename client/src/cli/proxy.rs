@@ -8,6 +8,7 @@ use spa_proto::{Protocol, Service};
 
 use super::args::ProxyOptions;
 use super::asking::{checked, with_keys};
+use super::given;
 use super::say::{Failure, Say};
 use crate::ask::{Patience, Wish};
 use crate::config::file;
@@ -16,7 +17,6 @@ use crate::exit::Exit;
 use crate::handover;
 use crate::report;
 use crate::resolve::resolve;
-use crate::stated;
 
 pub(super) fn run(options: &ProxyOptions, directory: &Path, say: &Say) -> Result<Exit, Failure> {
     if say.is_json() {
@@ -25,7 +25,6 @@ pub(super) fn run(options: &ProxyOptions, directory: &Path, say: &Say) -> Result
         ));
     }
     let how = &options.dial;
-    let given = stated::given(&how.addresses).map_err(Failure::usage)?;
     let port = NonZeroU16::new(options.port).ok_or_else(|| Failure::usage("port 0 is none"))?;
     let service = Service {
         protocol: Protocol::Tcp,
@@ -34,7 +33,9 @@ pub(super) fn run(options: &ProxyOptions, directory: &Path, say: &Say) -> Result
     let config = file::load(directory).map_err(Failure::local)?;
     let asks = checked(&config, &[format!("{}:{service}", options.host)])?;
     let family = how.way.families.family();
-    for (ask, knocker) in with_keys(directory, asks)? {
+    let asks = with_keys(directory, asks)?;
+    let given = given::learned(&how.addresses, asks.iter().map(|(ask, _)| ask), family, say)?;
+    for (ask, knocker) in asks {
         // ssh turns capital letters into small ones.
         let is_own_name = options.address.eq_ignore_ascii_case(ask.name.as_str());
         let address = if is_own_name {

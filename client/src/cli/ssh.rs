@@ -7,13 +7,13 @@ use std::process::Command;
 
 use super::args::{DialOptions, SshOptions};
 use super::asking::checked;
+use super::given;
 use super::say::Failure;
 use crate::config::file;
 use crate::exit::Exit;
-use crate::stated;
 
 pub(super) fn run(options: &SshOptions, directory: &Path) -> Result<Exit, Failure> {
-    stated::given(&options.dial.addresses).map_err(Failure::usage)?;
+    given::written(&options.dial.addresses)?;
     let (user, name) = match options.host.rsplit_once('@') {
         Some((user, name)) => (user, name),
         None => ("", options.host.as_str()),

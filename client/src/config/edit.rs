@@ -28,6 +28,8 @@ pub struct NewHost {
     pub psk_file: Option<String>,
     /// `shared_key_file`.
     pub shared_key_file: Option<String>,
+    /// `require_address`.
+    pub require_address: bool,
 }
 
 /// Why the configuration was not changed.
@@ -141,6 +143,9 @@ fn block(name: &HostName, host: &NewHost) -> String {
             table.insert(key, value(file));
         }
     }
+    if host.require_address {
+        table.insert("require_address", value(true));
+    }
     let mut hosts = Table::new();
     hosts.set_implicit(true);
     hosts.insert(name.as_str(), Item::Table(table));
@@ -235,6 +240,7 @@ mod tests {
             ],
             psk_file: Some("/a \"b\"/c".into()),
             shared_key_file: None,
+            require_address: true,
         }
     }
 

@@ -61,6 +61,9 @@ pub struct Host {
     pub services: BTreeMap<String, Vec<Service>>,
     /// With what packets to it are sealed.
     pub credential: Credential,
+    /// Whether its server demands that packets state an address. Then one learned by
+    /// STUN is refused: it is not this machine that states it.
+    pub require_address: bool,
 }
 
 /// With what packets to a host are sealed.

@@ -18,7 +18,7 @@ use crate::carrier::{Carrier, NoCarrier};
 use super::{Config, Credential, Host, HostName, words};
 
 /// The keys of a host.
-pub const HOST_KEYS: [&str; 8] = [
+pub const HOST_KEYS: [&str; 9] = [
     "address",
     "port",
     "via",
@@ -27,6 +27,7 @@ pub const HOST_KEYS: [&str; 8] = [
     "services",
     "psk_file",
     "shared_key_file",
+    "require_address",
 ];
 
 /// Reads the text of the file `path`; relative paths in it start at its directory.
@@ -125,6 +126,7 @@ impl Reader<'_> {
                     .help("remove one of the two"),
             );
         }
+        let require_address = get("require_address").map(|value| self.boolean(value));
         let pre_shared_key_file = psk.and_then(|value| self.path(value));
         let credential = match shared.and_then(|value| self.path(value)) {
             Some(file) => Credential::SharedKey { file },
@@ -140,6 +142,7 @@ impl Reader<'_> {
             default: default.unwrap_or_default(),
             services,
             credential,
+            require_address: require_address.unwrap_or_default(),
         })
     }
 
@@ -258,6 +261,13 @@ impl Reader<'_> {
                 None
             }
         }
+    }
+
+    fn boolean(&mut self, value: &Value<'_>) -> bool {
+        value.get_ref().as_bool().unwrap_or_else(|| {
+            self.kind(value, "true or false, without quotes");
+            false
+        })
     }
 
     fn path(&mut self, value: &Value<'_>) -> Option<PathBuf> {

@@ -10,3 +10,4 @@ mod opening;
 mod packets;
 mod running;
 mod secrets;
+mod stun;
