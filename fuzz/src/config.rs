@@ -80,7 +80,7 @@ fn judge(config: &Config, occasion: Occasion) {
         assert!(!client.keys.is_empty());
         assert!(client.allow.iter().all(known));
         for key in &client.keys {
-            if let ClientKey::Public(key) = key {
+            if let ClientKey::Public(key) = &key.key {
                 assert!(keys.insert(*key.as_bytes()), "two clients have one key");
             }
         }

@@ -122,6 +122,8 @@ reasons! {
     Rate, "rate", Refused, "More packets than this client may send.";
     Disabled, "disabled", Refused, "The client is disabled.";
     Expired, "expired", Refused, "The client's time is over.";
+    KeyExpired, "key_expired", Refused, "The time of this key of the client is over; another of its keys may be good.";
+    OutsideHours, "outside_hours", Refused, "Outside the client's `hours`, or those of one of its groups; only closing is allowed then.";
     CommandUnknown, "command_unknown", Refused, "The configuration declares no such command.";
     CommandNotAllowed, "command_not_allowed", Refused, "The client's file does not list the command.";
     NotInvited, "not_invited", Refused, "Only an invitation may join.";

@@ -12,7 +12,7 @@ use spa_keys::{KeyError, PreSharedKey, ServerSecret, SharedKey, Zeroizing};
 
 use super::owners::Owners;
 use crate::clients::{ClientSecrets, Clients};
-use crate::config::{ClientConfig, ClientKey, Config};
+use crate::config::{ClientConfig, Config};
 use crate::paths::Paths;
 
 /// What is wrong with the keys. Nothing, where this machine has no state directory: a
@@ -41,7 +41,7 @@ pub(super) fn check(paths: &Paths, config: &Config) -> Vec<Finding> {
                 .client_keys()
                 .join(format!("{}.{ending}", client.name))
         };
-        if client.keys.contains(&ClientKey::Shared) {
+        if client.has_shared_key() {
             match of_client(client, &path("shared"), "shared key", SharedKey::from_text) {
                 Ok(key) => drop(secrets.shared.insert(client.name.clone(), key)),
                 Err(finding) => found.push(finding),

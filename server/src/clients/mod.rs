@@ -20,7 +20,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use spa_keys::{KeyId, PacketKeys, PreSharedKey, ServerSecret, SharedKey};
-use spa_proto::Service;
+use spa_proto::{Service, Timestamp};
 
 use crate::config::{ClientConfig, ClientKey, ClientName, Config, ServiceName};
 
@@ -122,7 +122,7 @@ impl Clients {
             }
             for (place, key) in client.keys.iter().enumerate() {
                 let place = u8::try_from(place).unwrap_or(u8::MAX);
-                clients.add(index, client, place, key)?;
+                clients.add(index, client, place, &key.key)?;
             }
         }
         clients.starts.push(clients.next_place());
@@ -250,6 +250,19 @@ impl Clients {
         entries.map(|entry| entry.id).collect()
     }
 
+    /// From when on packets of the key with this id are refused.
+    #[must_use]
+    pub fn key_until(&self, id: KeyId) -> Option<Timestamp> {
+        let index = self.find(id)?;
+        let entry = self.entries.get(usize::try_from(index.entry).ok()?)?;
+        let client = self.client(self.client_of(index)?)?;
+        let place = match entry.secret {
+            Secret::Pair(place) => usize::from(place),
+            Secret::Shared => 0,
+        };
+        client.keys.get(place)?.until
+    }
+
     /// Whether the client may send packets at all, but for its expiry.
     #[must_use]
     pub fn is_enabled(&self, client: usize) -> bool {
@@ -321,7 +334,7 @@ fn compute(
             Some(PacketKeys::of_shared(&server.public(), shared))
         }
         Secret::Pair(place) => {
-            let ClientKey::Public(public) = client.keys.get(usize::from(*place))? else {
+            let ClientKey::Public(public) = &client.keys.get(usize::from(*place))?.key else {
                 return None;
             };
             let pair = server.pair_with(public).ok()?;

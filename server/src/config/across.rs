@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use spa_findings::redact::quote;
 use spa_findings::{Finding, Severity, Slips, Source, location, nearest};
-use spa_proto::{CommandName, Protocol, Timestamp};
+use spa_proto::{CommandName, Protocol};
 
 use super::checked::ClientKey;
 use super::client_file::ClientFile;
+use super::groups::{self, Effective};
 use super::lengths::Lengths;
 use super::names::{ClientName, ServiceName};
 use super::programs;
@@ -72,13 +73,13 @@ impl Gathered {
         &mut self,
         server: Option<&ServerFile>,
         client: &ClientFile<'_>,
-        now: Timestamp,
+        effective: &Effective,
+        active: bool,
     ) -> Vec<Finding> {
         let mut found = self.keys_held_twice(client);
         self.lengths.four.extend(client.ipv4_prefix);
         self.lengths.six.extend(client.ipv6_prefix);
-        let active = client.enabled && client.expires.is_none_or(|expires| now < expires);
-        for allow in &client.allow {
+        for allow in &effective.allow {
             if let Some(door) = self.doors.get_mut(&allow.value) {
                 door.active |= active;
                 door.first
@@ -86,10 +87,11 @@ impl Gathered {
             }
         }
         if let Some(server) = server {
-            let allow = client.allow.iter();
+            found.extend(groups::unknown(client, &server.groups));
+            let allow = client.rules.allow.iter().flatten();
             found.extend(allow.filter_map(|name| unknown(client.source, server, name)));
-            found.extend(too_many(server, client));
-            let commands = client.commands.iter();
+            found.extend(too_many(server, client, effective));
+            let commands = client.rules.commands.iter().flatten();
             found.extend(
                 commands.filter_map(|name| {
                     programs::unknown(client.source, &server.command_names, name)
@@ -103,7 +105,7 @@ impl Gathered {
     fn keys_held_twice(&mut self, client: &ClientFile<'_>) -> Vec<Finding> {
         let mut found = Vec::new();
         for key in &client.keys {
-            let ClientKey::Public(public) = &key.value else {
+            let ClientKey::Public(public) = &key.value.key else {
                 continue;
             };
             let (line, column) = client.source.position(key.span.start);
@@ -283,9 +285,11 @@ fn lock_out(
     let finding = match &door.first {
         Some((client, true)) => finding
             .help(format!(
-                "give `{client}` a later `expires`, or add another client"
+                "give `{client}` a later `expires` or a new key, or add another client"
             ))
-            .note(format!("`{client}` was allowed to, and is expired")),
+            .note(format!(
+                "`{client}` was allowed to, and it or its key is expired"
+            )),
         Some((client, false)) => finding
             .help(format!("spad client enable {client}"))
             .note(format!("`{client}` was allowed to, and is disabled")),
@@ -299,28 +303,32 @@ fn lock_out(
 }
 
 /// A client whose plain knock asks for more than it gets.
-fn too_many(server: &ServerFile, client: &ClientFile<'_>) -> Option<Finding> {
-    let names: BTreeSet<&str> = client
-        .allow
-        .iter()
-        .map(|name| name.value.as_str())
-        .collect();
-    let services = names.iter().filter_map(|name| server.services.get(*name));
+fn too_many(
+    server: &ServerFile,
+    client: &ClientFile<'_>,
+    effective: &Effective,
+) -> Option<Finding> {
+    let names = effective.allow.iter().map(|name| name.value.as_str());
+    let services = names.filter_map(|name| server.services.get(name));
     let ports: usize = services.map(|service| service.ports.len()).sum();
-    let most = usize::try_from(server.grants.max_per_client).unwrap_or(usize::MAX);
-    let first = client.allow.first()?;
-    let last = client.allow.last()?;
+    let most = effective.max_grants.unwrap_or(server.grants.max_per_client);
     let limit = if ports > 16 {
         "a packet can name 16".to_owned()
-    } else if ports > most {
-        format!("`[grants] max_per_client` is {most}")
+    } else if ports > usize::try_from(most).unwrap_or(usize::MAX) {
+        match effective.max_grants {
+            Some(_) => format!("its `max_grants` is {most}"),
+            None => format!("`[grants] max_per_client` is {most}"),
+        }
     } else {
         return None;
     };
+    let own = client.rules.allow.iter().flatten();
+    let mut named = own.chain(&client.groups).map(|name| name.span.clone());
+    let first = named.next()?;
+    let last = named.rfind(|span| span.start > first.start);
+    let span = first.start..last.map_or(first.end, |last| last.end.max(first.end));
     let message = format!("this client may open {ports} ports, and {limit}");
-    let finding = client
-        .source
-        .warning(first.span.start..last.span.end, message);
+    let finding = client.source.warning(span, message);
     Some(
         finding.help(
             "a knock that names no service will be refused; name services in it, or allow fewer",
@@ -335,6 +343,24 @@ pub(super) fn resolve_commands(server: &ServerFile, names: &[Spotted<String>]) -
         .filter(|name| server.commands.contains_key(name))
         .collect();
     known.into_iter().collect()
+}
+
+/// What is wrong with groups, now that every client is known: services that there are not,
+/// and, where every client could be read, groups without one.
+pub(super) fn of_groups(
+    source: &Source,
+    server: &ServerFile,
+    used: Option<&BTreeSet<String>>,
+) -> Vec<Finding> {
+    let groups = server.groups.values();
+    let allowed = groups.flat_map(|group| group.rules.allow.iter().flatten());
+    let unknown = allowed.filter_map(|name| unknown(source, server, name));
+    let run = server.groups.values();
+    let run = run.flat_map(|group| group.rules.commands.iter().flatten());
+    let run = run.filter_map(|name| programs::unknown(source, &server.command_names, name));
+    let unknown = unknown.chain(run);
+    let unused = used.map(|used| groups::unused(source, &server.groups, used));
+    unknown.chain(unused.into_iter().flatten()).collect()
 }
 
 /// Which services of a list exist: those that the checked configuration names.

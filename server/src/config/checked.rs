@@ -14,7 +14,7 @@ use spa_proto::{CommandName, Service, Timestamp};
 
 use super::inner::Inner;
 use super::mode::Mode;
-use super::{ClientName, Lengths, Network, ServiceName};
+use super::{ClientName, Hours, Lengths, Network, ServiceName};
 use crate::capture::Carriers;
 use crate::ports::Ports;
 
@@ -192,30 +192,57 @@ pub struct ClientConfig {
     /// The file's name without `.toml`.
     pub name: ClientName,
     /// 1 to 8 public keys, or the one word that it is a shared key.
-    pub keys: Vec<ClientKey>,
+    pub keys: Vec<AcceptedKey>,
     /// Whether a pre-shared key is mixed in: the secret is `STATE/keys/NAME.psk`.
     pub pre_shared_key: bool,
     /// What it may open; also what it gets when it names nothing. Clients that may open
     /// the same share one list.
     pub allow: Arc<[ServiceName]>,
-    /// Where its granted addresses must lie; empty means anywhere.
-    pub sources: Vec<Network>,
+    /// Where its granted addresses must lie: in each of these lists. Empty means anywhere.
+    pub sources: Vec<Arc<[Network]>>,
     /// Its IPv4 grants are for the network of this length; in [`crate::firewall::element::PREFIXES4`].
     pub ipv4_prefix: Option<u8>,
     /// Its IPv6 grants are for the network of this length; in [`crate::firewall::element::PREFIXES6`].
     pub ipv6_prefix: Option<u8>,
+    /// When it may open: within each of these. Empty means always.
+    pub hours: Vec<Arc<Hours>>,
     /// From when on it is refused.
     pub expires: Option<Timestamp>,
     /// A disabled client stays known and is refused.
     pub enabled: bool,
     /// A cap on this client's grants below the other limits, never above them.
     pub max_ttl: Option<Duration>,
+    /// Elements that it may hold, instead of `[grants] max_per_client`.
+    pub max_grants: Option<u32>,
     /// Instead of `[packets] require_address`.
     pub require_address: Option<bool>,
     /// Which commands it may have run.
     pub commands: Vec<CommandName>,
     /// For people.
     pub note: Option<String>,
+}
+
+/// A key, and how long it is good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AcceptedKey {
+    /// The key.
+    pub key: ClientKey,
+    /// From when on its packets are refused.
+    pub until: Option<Timestamp>,
+}
+
+impl From<ClientKey> for AcceptedKey {
+    fn from(key: ClientKey) -> Self {
+        Self { key, until: None }
+    }
+}
+
+impl AcceptedKey {
+    /// Whether packets of this key are accepted at `now`.
+    #[must_use]
+    pub fn is_valid(&self, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
 }
 
 /// How a client proves itself.
@@ -277,9 +304,31 @@ impl ClientConfig {
         }
     }
 
-    /// Whether it may open anything at `now`: enabled and not expired.
+    /// Whether it may send packets at `now`: enabled, not expired, with a key that is good.
     #[must_use]
     pub fn is_active(&self, now: Timestamp) -> bool {
-        self.enabled && self.expires.is_none_or(|expires| now < expires)
+        self.enabled
+            && self.expires.is_none_or(|expires| now < expires)
+            && self.keys.iter().any(|key| key.is_valid(now))
+    }
+
+    /// Whether this address may be granted to it.
+    #[must_use]
+    pub fn admits(&self, address: IpAddr) -> bool {
+        let holds = |list: &Arc<[Network]>| list.iter().any(|network| network.contains(address));
+        self.sources.iter().all(holds)
+    }
+
+    /// Whether every address of this network may be granted to it.
+    #[must_use]
+    pub fn admits_all(&self, network: &Network) -> bool {
+        let holds = |list: &Arc<[Network]>| list.iter().any(|source| source.holds(network));
+        self.sources.iter().all(holds)
+    }
+
+    /// Whether it proves itself with a shared key.
+    #[must_use]
+    pub fn has_shared_key(&self) -> bool {
+        self.keys.iter().any(|key| key.key == ClientKey::Shared)
     }
 }

@@ -3,19 +3,22 @@
 //! Pure. A client's text is not needed any more once it was checked, so a hundred
 //! thousand files never stand in memory together.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
+use jiff::tz::TimeZone;
 use spa_findings::{Finding, Findings, Source};
 use spa_proto::Timestamp;
 
 use super::across::{self, Gathered, Occasion};
-use super::checked::{ClientConfig, Config};
-use super::client_file;
+use super::checked::{AcceptedKey, ClientConfig, Config};
+use super::client_file::{self, ClientFile};
+use super::groups::{Effective, Groups};
 use super::lengths::Lengths;
 use super::names::ClientName;
 use super::secret_scan;
 use super::server_file::{self, ServerFile};
-use super::written::Page;
+use super::written::{Page, Spotted};
 
 /// What is known so far.
 pub(super) struct Checking<'s> {
@@ -23,6 +26,8 @@ pub(super) struct Checking<'s> {
     /// None where its syntax is broken, or it is not there.
     server: Option<ServerFile>,
     gathered: Gathered,
+    /// Groups that clients name.
+    used: BTreeSet<String>,
     /// Every client file could be understood.
     understood: bool,
     found: Findings,
@@ -43,6 +48,7 @@ impl<'s> Checking<'s> {
             source,
             gathered: Gathered::about(server.as_ref()),
             server,
+            used: BTreeSet::new(),
             understood: true,
             found,
             now,
@@ -60,26 +66,39 @@ impl<'s> Checking<'s> {
             self.understood = false;
             return None;
         };
+        self.found.extend(keys_past(&client, self.now));
+        let names = client.groups.iter().map(|name| name.value.clone());
+        self.used.extend(names);
+        let none = Groups::new();
+        let (groups, zone) = match &self.server {
+            Some(server) => (&server.groups, server.time_zone.clone()),
+            None => (&none, TimeZone::UTC),
+        };
+        let effective = Effective::of(&client, groups, &zone);
         let server = self.server.as_ref();
-        self.found
-            .extend(self.gathered.client(server, &client, self.now));
-        let allow = across::resolve(server?, &client.allow);
-        let commands = across::resolve_commands(server?, &client.commands);
-        Some(ClientConfig {
-            name: client.name,
-            keys: client.keys.into_iter().map(|key| key.value).collect(),
+        let allow = server.map(|server| across::resolve(server, &effective.allow));
+        let commands = server.map(|server| across::resolve_commands(server, &effective.commands));
+        let config = ClientConfig {
+            name: client.name.clone(),
+            keys: client.keys.iter().map(|key| key.value.clone()).collect(),
             pre_shared_key: client.pre_shared_key,
-            allow: self.gathered.list(allow),
-            sources: client.sources,
+            allow: self.gathered.list(allow.unwrap_or_default()),
+            sources: effective.sources.clone(),
             ipv4_prefix: client.ipv4_prefix,
             ipv6_prefix: client.ipv6_prefix,
-            expires: client.expires,
+            hours: effective.hours.clone(),
+            expires: effective.expires,
             enabled: client.enabled,
-            max_ttl: client.max_ttl,
-            require_address: client.require_address,
-            commands,
-            note: client.note,
-        })
+            max_ttl: effective.max_ttl,
+            max_grants: effective.max_grants,
+            require_address: effective.require_address,
+            commands: commands.unwrap_or_default(),
+            note: client.rules.note.clone(),
+        };
+        let active = config.is_active(self.now);
+        self.found
+            .extend(self.gathered.client(server, &client, &effective, active));
+        server.map(|_| config)
     }
 
     /// The end: the configuration without its clients if all of it is faultless, and
@@ -97,7 +116,10 @@ impl<'s> Checking<'s> {
         if let (Some(source), Some(server)) = (self.source, &self.server) {
             // What a file that is broken, or could not be read, says about services is not
             // known, so nothing is said about it.
-            let occasion = (self.understood && all_read).then_some(occasion);
+            let all_known = self.understood && all_read;
+            let used = all_known.then_some(&self.used);
+            findings.extend(across::of_groups(source, server, used));
+            let occasion = all_known.then_some(occasion);
             findings.extend(across::hidden(source, server, &self.gathered, occasion));
         } else if is_missing {
             findings.push(Finding::error(
@@ -113,6 +135,17 @@ impl<'s> Checking<'s> {
             _ => Err(findings),
         }
     }
+}
+
+/// Keys whose time is over.
+fn keys_past(client: &ClientFile<'_>, now: Timestamp) -> Vec<Finding> {
+    let past = client.keys.iter().filter(|key| !key.value.is_valid(now));
+    let finding = |key: &Spotted<AcceptedKey>| {
+        let message = "the time of this key is over: its packets are refused";
+        let finding = client.source.warning(key.span.clone(), message);
+        finding.help("take the key out, or give it a later `until`")
+    };
+    past.map(finding).collect()
 }
 
 /// The order of files and places, whoever found it first: `spad.toml` first, for

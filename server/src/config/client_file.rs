@@ -3,16 +3,14 @@
 //! Pure. A key of another kind is named as such and never shown.
 
 use std::ops::RangeInclusive;
-use std::time::Duration;
 
 use spa_findings::{Finding, Source};
 use spa_keys::{ClientPublic, KeyError};
-use spa_proto::Timestamp;
 
-use super::checked::ClientKey;
+use super::checked::{AcceptedKey, ClientKey};
 use super::names::ClientName;
 use super::network::Network;
-use super::server_file::TTL;
+use super::rules::{self, Rules};
 use super::values;
 use super::written::{Page, Spotted, Table, Value, parse};
 use crate::firewall::element::{PREFIXES4, PREFIXES6};
@@ -24,18 +22,13 @@ const MAX_KEYS: usize = 8;
 pub(super) struct ClientFile<'s> {
     pub(super) source: &'s Source,
     pub(super) name: ClientName,
-    pub(super) keys: Vec<Spotted<ClientKey>>,
+    pub(super) keys: Vec<Spotted<AcceptedKey>>,
     pub(super) pre_shared_key: bool,
-    pub(super) allow: Vec<Spotted<String>>,
-    pub(super) sources: Vec<Network>,
+    pub(super) groups: Vec<Spotted<String>>,
+    pub(super) rules: Rules,
     pub(super) ipv4_prefix: Option<u8>,
     pub(super) ipv6_prefix: Option<u8>,
-    pub(super) expires: Option<Timestamp>,
     pub(super) enabled: bool,
-    pub(super) max_ttl: Option<Duration>,
-    pub(super) require_address: Option<bool>,
-    pub(super) commands: Vec<Spotted<String>>,
-    pub(super) note: Option<String>,
 }
 
 /// Reads the file; `None` if its syntax is broken.
@@ -43,74 +36,31 @@ pub(super) fn read<'s>(page: &Page<'s>, name: &ClientName) -> Option<ClientFile<
     let tree = parse(page)?;
     let table = page.root(&tree);
     let (keys, pre_shared_key) = keys(page, &table);
-    let allow = match table.get("allow") {
-        Some(value) => value.texts("ssh").unwrap_or_default(),
-        None => {
-            let finding = Finding::error(page.source.path(), "a client needs what it may open");
-            page.found(finding.help("write allow = [\"ssh\"]"));
-            Vec::new()
-        }
-    };
-    let allow = allow
-        .into_iter()
-        .map(|name| Spotted {
-            value: name.value.to_owned(),
-            span: name.span,
-        })
-        .collect();
-    let sources = sources(&table);
-    let (fours, sixes): (Vec<Network>, Vec<Network>) = sources
-        .iter()
-        .partition(|network| network.address.is_ipv4());
+    let groups = table.get("groups");
+    let groups = groups.map(|value| rules::names(value, "staff"));
+    let rules = rules::read(&table);
+    if rules.allow.is_none() && groups.is_none() {
+        let finding = Finding::error(page.source.path(), "a client needs what it may open");
+        page.found(finding.help("write allow = [\"ssh\"], or groups = [\"NAME\"] of spad.toml"));
+    }
+    let sources = rules.sources.iter().flat_map(|list| list.iter());
+    let (fours, sixes): (Vec<Network>, Vec<Network>) =
+        sources.partition(|network| network.address.is_ipv4());
     let client = ClientFile {
         source: page.source,
         name: name.clone(),
         keys,
         pre_shared_key,
-        allow,
-        sources,
+        groups: groups.unwrap_or_default(),
+        rules,
         ipv4_prefix: prefix(&table, "ipv4_prefix", PREFIXES4, &fours),
         ipv6_prefix: prefix(&table, "ipv6_prefix", PREFIXES6, &sixes),
-        expires: table.get("expires").and_then(values::instant),
         enabled: table
             .get("enabled")
             .is_none_or(|value| value.boolean().unwrap_or(false)),
-        max_ttl: table
-            .get("max_ttl")
-            .and_then(|value| values::time(value, TTL))
-            .map(|time| time.value),
-        require_address: table
-            .get("require_address")
-            .and_then(|value| value.boolean()),
-        commands: table
-            .get("commands")
-            .and_then(|value| value.texts("backup"))
-            .unwrap_or_default()
-            .into_iter()
-            .map(|name| Spotted {
-                value: name.value.to_owned(),
-                span: name.span,
-            })
-            .collect(),
-        note: table
-            .get("note")
-            .and_then(|value| value.text("Anna's laptop"))
-            .map(str::to_owned),
     };
     table.finish();
     Some(client)
-}
-
-fn sources(table: &Table<'_>) -> Vec<Network> {
-    let Some(value) = table.get("sources") else {
-        return Vec::new();
-    };
-    let items = value.list("[\"192.0.2.0/24\"]").unwrap_or_default();
-    if items.is_empty() && value.raw().is_array() {
-        let finding = value.error("an empty list of sources can be read both ways");
-        value.found(finding.help("take `sources` out: then any source will do; to stop the client, write enabled = false"));
-    }
-    items.into_iter().filter_map(values::network).collect()
 }
 
 /// The length of the networks that are let in, of one family; with the sources of that family,
@@ -141,7 +91,7 @@ fn prefix(
 }
 
 /// The keys, and whether a pre-shared key is mixed in.
-fn keys(page: &Page<'_>, table: &Table<'_>) -> (Vec<Spotted<ClientKey>>, bool) {
+fn keys(page: &Page<'_>, table: &Table<'_>) -> (Vec<Spotted<AcceptedKey>>, bool) {
     let key = table.get("key");
     let shared_value = table.get("shared_key");
     let shared = shared_value.is_some_and(|value| value.boolean().unwrap_or(false));
@@ -165,9 +115,9 @@ fn keys(page: &Page<'_>, table: &Table<'_>) -> (Vec<Spotted<ClientKey>>, bool) {
                         .help("take the oldest out"),
                 );
             }
-            keys.extend(items.into_iter().filter_map(public_key));
+            keys.extend(items.into_iter().filter_map(accepted_key));
         }
-        Some(value) => keys.extend(public_key(value)),
+        Some(value) => keys.extend(accepted_key(value)),
         None => {}
     }
     if let (true, Some(value)) = (shared, shared_value) {
@@ -184,7 +134,7 @@ fn keys(page: &Page<'_>, table: &Table<'_>) -> (Vec<Spotted<ClientKey>>, bool) {
                     .note("the shared key is one already"),
             );
         }
-        keys.push(value.spot(ClientKey::Shared));
+        keys.push(value.spot(ClientKey::Shared.into()));
     } else if key.is_none() && shared_value.is_none_or(|value| value.raw().as_bool() == Some(false))
     {
         let finding = Finding::error(page.source.path(), "a client needs a key");
@@ -196,10 +146,32 @@ fn keys(page: &Page<'_>, table: &Table<'_>) -> (Vec<Spotted<ClientKey>>, bool) {
     (keys, pre_shared)
 }
 
-fn public_key(value: Value<'_>) -> Option<Spotted<ClientKey>> {
+/// A key, or a table of one with its end: `{ key = "spa-pub-…", until = … }`.
+fn accepted_key(value: Value<'_>) -> Option<Spotted<AcceptedKey>> {
+    if !value.is_table() {
+        let key = public_key(value)?;
+        return Some(value.spot(key.into()));
+    }
+    let table = value.table("a key".to_owned())?;
+    let key = table.get("key");
+    let until = table.get("until").and_then(values::instant);
+    table.finish();
+    let Some(key) = key else {
+        let finding = value.error("the key itself is missing");
+        value.found(finding.help("write { key = \"spa-pub-…\", until = 2027-01-31T18:00:00Z }"));
+        return None;
+    };
+    let accepted = AcceptedKey {
+        key: public_key(key)?,
+        until,
+    };
+    Some(key.spot(accepted))
+}
+
+fn public_key(value: Value<'_>) -> Option<ClientKey> {
     let text = value.text("spa-pub-…")?;
     let error = match text.parse::<ClientPublic>() {
-        Ok(key) => return Some(value.spot(ClientKey::Public(key))),
+        Ok(key) => return Some(ClientKey::Public(key)),
         Err(error) => error,
     };
     const SHOW: &str =

@@ -12,6 +12,8 @@ mod checking;
 mod client_file;
 pub mod edit;
 mod files;
+mod groups;
+mod hours;
 mod inner;
 mod last_good;
 mod lengths;
@@ -21,6 +23,7 @@ mod network;
 mod port_list;
 mod programs;
 mod readers;
+mod rules;
 mod secret_scan;
 mod server_file;
 mod service_table;
@@ -28,6 +31,7 @@ mod survey;
 mod users;
 mod values;
 mod written;
+mod zone;
 
 use std::path::Path;
 
@@ -36,10 +40,12 @@ use spa_proto::Timestamp;
 
 pub use across::Occasion;
 pub use checked::{
-    AlwaysAllow, Answer, ClientConfig, ClientKey, CommandDefinition, Config, GrantLimits, Guard,
-    Hooks, Listen, Log, OnStateError, Packets, Program, Rate, ServiceDefinition,
+    AcceptedKey, AlwaysAllow, Answer, ClientConfig, ClientKey, CommandDefinition, Config,
+    GrantLimits, Guard, Hooks, Listen, Log, OnStateError, Packets, Program, Rate,
+    ServiceDefinition,
 };
 pub use files::{Files, client, client_names, client_path, each_client};
+pub use hours::{Hours, HoursError, Week};
 pub use inner::{Forward, Inner};
 pub use last_good::{Texts, Usable, for_firewall, load_or_last_good, load_texts};
 pub use lengths::Lengths;

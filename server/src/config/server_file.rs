@@ -14,6 +14,7 @@ use super::checked::{
     Answer, CommandDefinition, GrantLimits, Guard, Hooks, Listen, Log, OnStateError, Packets, Rate,
     ServiceDefinition,
 };
+use super::groups::{self, Groups};
 use super::mode::{self, Mode};
 use super::names::ServiceName;
 use super::port_list;
@@ -21,8 +22,10 @@ use super::programs;
 use super::service_table;
 use super::values;
 use super::written::{Page, Spotted, Table, parse};
+use super::zone;
 use crate::capture::Carriers;
 use crate::ports::Ports;
+use jiff::tz::TimeZone;
 use spa_findings::redact::quote;
 use spa_proto::CommandName;
 
@@ -50,6 +53,8 @@ pub(super) struct ServerFile {
     pub(super) command_names: BTreeMap<String, Range<usize>>,
     pub(super) commands: BTreeMap<CommandName, CommandDefinition>,
     pub(super) hooks: Hooks,
+    pub(super) time_zone: TimeZone,
+    pub(super) groups: Groups,
 }
 
 /// Reads the file; `None` if its syntax is broken.
@@ -76,6 +81,8 @@ pub(super) fn read(page: &Page<'_>) -> Option<ServerFile> {
     let log = log(root.table("log"));
     let (command_names, commands) = programs::commands(root.table("commands"));
     let hooks = programs::hooks(root.table("hooks"));
+    let time_zone = zone::read(root.table("policy"));
+    let groups = groups::read(root.table("groups"), &time_zone);
     root.finish();
     let names = services.iter().flat_map(Table::entries);
     let names = names
@@ -95,7 +102,9 @@ pub(super) fn read(page: &Page<'_>) -> Option<ServerFile> {
         log,
         command_names,
         commands,
+        groups,
         hooks,
+        time_zone,
     })
 }
 

@@ -63,21 +63,31 @@ pub fn survey(name: &ClientName, source: &Source) -> Surveyed {
     let Some(client) = read else { return surveyed };
     surveyed
         .keys
-        .extend(client.keys.iter().map(|key| match &key.value {
+        .extend(client.keys.iter().map(|key| match &key.value.key {
             ClientKey::Public(key) => key.to_string(),
             ClientKey::Shared => "shared key".to_owned(),
         }));
     surveyed.pre_shared_key = client.pre_shared_key;
-    surveyed
-        .allow
-        .extend(client.allow.iter().map(|name| quote(&name.value)));
-    surveyed
-        .sources
-        .extend(client.sources.iter().map(ToString::to_string));
-    surveyed.expires = client.expires;
+    surveyed.allow.extend(
+        client
+            .rules
+            .allow
+            .iter()
+            .flatten()
+            .map(|name| quote(&name.value)),
+    );
+    surveyed.sources.extend(
+        client
+            .rules
+            .sources
+            .iter()
+            .flat_map(|list| list.iter())
+            .map(ToString::to_string),
+    );
+    surveyed.expires = client.rules.expires;
     surveyed.enabled = client.enabled;
-    surveyed.max_ttl_s = client.max_ttl.map(|time| time.as_secs());
-    surveyed.require_address = client.require_address;
-    surveyed.note = client.note.map(|note| quote(&note));
+    surveyed.max_ttl_s = client.rules.max_ttl.map(|time| time.as_secs());
+    surveyed.require_address = client.rules.require_address;
+    surveyed.note = client.rules.note.map(|note| quote(&note));
     surveyed
 }

@@ -131,6 +131,10 @@ pub(super) fn service(value: Value<'_>) -> Option<Spotted<Service>> {
     let finding = if !["tcp", "udp", "sctp"].contains(&protocol) {
         let finding = finding.help("write the protocol first: \"tcp/22\"");
         finding.note("the protocols are tcp, udp and sctp")
+    } else if port.contains(['-', ':']) {
+        finding
+            .help("write each port by itself: ports = [\"tcp/8000\", \"tcp/8001\"]")
+            .note("each port is let in by itself, and a packet can name 16")
     } else if port.bytes().all(|b| b == b'0') && !port.is_empty() {
         finding.help("port 0 is not a port; write a number from 1 to 65535")
     } else {

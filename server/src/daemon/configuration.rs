@@ -9,7 +9,7 @@ use spa_keys::{KeyError, PreSharedKey, ServerSecret, SharedKey, random_bytes};
 
 use crate::clients::{ClientSecrets, Clients, ClientsError};
 use crate::clock::BootTime;
-use crate::config::{ClientKey, Config};
+use crate::config::Config;
 use crate::paths::Paths;
 
 /// A configuration that is ready to be used.
@@ -71,7 +71,7 @@ pub(crate) fn prepare(
     let mut secrets = ClientSecrets::default();
     for client in &config.clients {
         let file = |kind: &str| paths.client_keys().join(format!("{}.{kind}", client.name));
-        if client.keys.contains(&ClientKey::Shared) {
+        if client.has_shared_key() {
             let shared = read_key(&file("shared"), owner, SharedKey::from_text)?;
             secrets.shared.insert(client.name.clone(), shared);
         }

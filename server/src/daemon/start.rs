@@ -247,7 +247,13 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
 fn visible(paths: &Paths, config: &Config) -> Visible {
     Visible {
         // The state for the keys at a reload: what it writes there it has open already.
-        read: vec![paths.config.clone(), paths.state.clone()],
+        // And the rules of time zones, for `[policy] time_zone`.
+        read: vec![
+            paths.config.clone(),
+            paths.state.clone(),
+            "/usr/share/zoneinfo".into(),
+            "/etc/zoneinfo".into(),
+        ],
         write: config
             .log
             .audit

@@ -8,7 +8,8 @@
 //! - No service named: every port of every service in the client's `allow`.
 //! - Time: what was asked for, or the service's `ttl`, or `[grants] ttl`; never
 //!   more than the service's `max_ttl` (or else `[grants] max_ttl`), nor than the
-//!   client's `max_ttl`: longer is cut, not refused.
+//!   client's `max_ttl`: longer is cut, not refused. Nor beyond the end of the
+//!   client's `hours`, its `expires` and its key's `until`, but at least a second.
 //! - No address stated: the packet's source, which must be usable like a stated
 //!   one. So loopback and link-local sources are refused: the first never needs
 //!   a grant, the second would admit a like-named host on every link.
@@ -21,6 +22,7 @@
 mod rate;
 
 mod timely;
+mod when;
 
 pub use rate::Rates;
 pub use timely::{Timely, timely};
@@ -176,17 +178,14 @@ pub fn permit(
     if !against.clients.is_enabled(against.client) {
         return Err(Reason::Disabled);
     }
-    if client
-        .expires
-        .is_some_and(|expires| against.now.wall >= expires)
-    {
-        return Err(Reason::Expired);
-    }
+    let key_until = against.clients.key_until(timely.key_id());
+    let limit = when::left(client, key_until, timely.request(), against.now)?;
     match timely.request() {
         Request::Run { command } => run(command, client, against.clients.config()),
         Request::Join { .. } => Err(Reason::NotInvited),
         Request::Open(open) => {
             let elements = opened(open, timely.timestamp(), client, against, ledger)?;
+            let elements = when::cut(elements, limit);
             let id = timely.key_id();
             Ok(Permit::Open(OpenPermit { id, elements }))
         }
@@ -248,7 +247,8 @@ fn opened(
     if !services.iter().all(led) {
         return Err(Reason::NoInnerHost);
     }
-    let limit = usize::try_from(config.grants.max_per_client).unwrap_or(usize::MAX);
+    let limit = client.max_grants.unwrap_or(config.grants.max_per_client);
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let others = ledger
         .held()
         .filter(|held| elements.iter().all(|(new, _)| new != held))
@@ -299,13 +299,7 @@ fn granted_addresses(
     if !addresses.iter().all(|address| usable_address(*address)) {
         return Err(Reason::UnusableAddress);
     }
-    let admitted = |address: &IpAddr| {
-        client
-            .sources
-            .iter()
-            .any(|network| network.contains(*address))
-    };
-    if !client.sources.is_empty() && !addresses.iter().all(admitted) {
+    if !addresses.iter().all(|address| client.admits(*address)) {
         return Err(Reason::SourceNotAllowed);
     }
     Ok(addresses)
@@ -319,8 +313,7 @@ fn around(address: IpAddr, client: &ClientConfig, exact: bool) -> Result<Whom, R
     let Some(network) = network else {
         return Ok(address.into());
     };
-    let allowed = client.sources.iter().any(|source| source.holds(&network));
-    if !client.sources.is_empty() && !allowed {
+    if !client.admits_all(&network) {
         return Err(Reason::SourceNotAllowed);
     }
     Ok(Whom {

@@ -16,5 +16,6 @@ mod neighbours;
 mod networks;
 mod reasons;
 mod reload;
+mod rules;
 mod story;
 mod world;

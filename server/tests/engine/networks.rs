@@ -114,9 +114,8 @@ fn every_address_of_the_network_must_lie_in_the_clients_sources() {
     let mut world = World::with(|config| {
         wide(config);
         for client in &mut config.clients {
-            client.sources = ["192.0.2.0/25", "2001:db8:1::/48"]
-                .map(|network| network.parse().unwrap())
-                .to_vec();
+            let list = ["192.0.2.0/25", "2001:db8:1::/48"];
+            client.sources = vec![list.map(|network| network.parse().unwrap()).into()];
         }
     });
     assert_eq!(open_from(&mut world, HERE), Reason::SourceNotAllowed);

@@ -138,8 +138,9 @@ fn a_source_that_nothing_can_be_granted_to() {
 
 #[test]
 fn an_address_outside_the_clients_sources() {
-    let only =
-        |config: &mut Config| config.clients[1].sources = vec!["192.0.2.0/24".parse().unwrap()];
+    let only = |config: &mut Config| {
+        config.clients[1].sources = vec![["192.0.2.0/24".parse().unwrap()].into()]
+    };
     refused_from(THERE, only, &ssh(), Reason::SourceNotAllowed);
     refused(
         only,
@@ -341,7 +342,7 @@ fn a_longer_time_than_the_policy_allows_is_cut_to_it() {
         let laptop = &mut config.clients[1];
         laptop.allow = client(
             "laptop",
-            laptop.keys[0].clone(),
+            laptop.keys[0].key.clone(),
             &["ssh", "web", "chat", "admin"],
         )
         .allow;

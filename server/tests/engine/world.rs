@@ -242,15 +242,17 @@ pub(crate) fn config() -> Config {
 pub(crate) fn client(name: &str, key: ClientKey, allow: &[&str]) -> ClientConfig {
     ClientConfig {
         name: name.parse().unwrap(),
-        keys: vec![key],
+        keys: vec![key.into()],
         pre_shared_key: false,
         allow: allow.iter().map(|name| name.parse().unwrap()).collect(),
         sources: Vec::new(),
         ipv4_prefix: None,
         ipv6_prefix: None,
+        hours: Vec::new(),
         expires: None,
         enabled: true,
         max_ttl: None,
+        max_grants: None,
         require_address: None,
         commands: Vec::new(),
         note: None,

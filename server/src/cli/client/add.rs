@@ -187,7 +187,7 @@ fn unshared(
         .map_or(Owner::Me, |(uid, _)| Owner::Also(uid));
     for client in config.clients.iter().filter(|client| client.name != *name) {
         for key in &client.keys {
-            let other = match key {
+            let other = match &key.key {
                 ClientKey::Public(public) => KeyId::of_client(server, public),
                 ClientKey::Shared => {
                     let text = read_secret_file(

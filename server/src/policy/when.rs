@@ -1,0 +1,56 @@
+//! When a client may send packets, and when what it opens must be closed; pure.
+
+use std::time::Duration;
+
+use spa_proto::{Request, Timestamp};
+
+use crate::clock::Now;
+use crate::config::ClientConfig;
+use crate::firewall::Element;
+use crate::verdict::Reason;
+
+/// What is opened lasts so long at least: shorter than that no packet is a use.
+const SHORTEST: Duration = Duration::from_secs(1);
+
+/// How much longer the client may use what it opens; none: no end of its own.
+///
+/// # Errors
+/// [`Reason::Expired`], [`Reason::KeyExpired`], [`Reason::OutsideHours`].
+pub(super) fn left(
+    client: &ClientConfig,
+    key_until: Option<Timestamp>,
+    request: &Request,
+    now: Now,
+) -> Result<Option<Duration>, Reason> {
+    let expires = until(client.expires, now).ok_or(Reason::Expired)?;
+    let key = until(key_until, now).ok_or(Reason::KeyExpired)?;
+    let mut left = expires.min(key);
+    // Who leaves late must still be able to close the door.
+    if !matches!(request, Request::Close { .. }) {
+        for hours in &client.hours {
+            left = left.min(hours.left(now.wall).ok_or(Reason::OutsideHours)?);
+        }
+    }
+    Ok((left < Duration::MAX).then_some(left))
+}
+
+/// How long until then; none where it is past. What has no end is far off.
+fn until(end: Option<Timestamp>, now: Now) -> Option<Duration> {
+    match end {
+        None => Some(Duration::MAX),
+        Some(end) => (now.wall < end).then(|| end.abs_diff(now.wall)),
+    }
+}
+
+/// The same elements, none for longer than `limit`.
+pub(super) fn cut(
+    mut elements: Vec<(Element, Duration)>,
+    limit: Option<Duration>,
+) -> Vec<(Element, Duration)> {
+    if let Some(limit) = limit {
+        for (_, ttl) in &mut elements {
+            *ttl = (*ttl).min(limit.max(SHORTEST));
+        }
+    }
+    elements
+}
