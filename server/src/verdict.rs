@@ -141,6 +141,8 @@ reasons! {
     FirewallNotDeclared, "firewall_not_declared", Refused, "The firewall writer's configuration declares no such service, or no networks of this length.";
     FirewallLimit, "firewall_limit", Refused, "The firewall writer's limits do not admit the change.";
     FirewallKernel, "firewall_kernel", Refused, "The kernel refused the change.";
+    FirewallCommand, "firewall_command", Refused, "A program of `[firewall]` failed or took too long; the log has what it said.";
+    FirewallUnsupported, "firewall_unsupported", Refused, "The programs of `[firewall]` cannot open for one connection or one source port alone.";
     FirewallGone, "firewall_gone", Refused, "The firewall writer did not answer.";
 
     // The command runner.
@@ -216,6 +218,8 @@ impl From<FirewallRefusal> for Reason {
                 Self::FirewallLimit
             }
             FirewallRefusal::Kernel(_) => Self::FirewallKernel,
+            FirewallRefusal::Command => Self::FirewallCommand,
+            FirewallRefusal::Unsupported => Self::FirewallUnsupported,
         }
     }
 }

@@ -44,7 +44,12 @@ pub(crate) fn run(options: &Options, command: &Command) -> Run {
             print(in_words(&shown))
         }
         Command::Load => {
-            let (place, events) = writer::load(&options.paths()).map_err(failure)?;
+            let Some((place, events)) = writer::load(&options.paths()).map_err(failure)? else {
+                note(
+                    "no table is loaded in the mode \"command\"; spad run runs the programs of [firewall]",
+                );
+                return Ok(());
+            };
             if options.json {
                 let events: Vec<_> = events.iter().map(event_as_json).collect();
                 return print_json(&json!({ "loaded": true, "trials": events }));

@@ -14,7 +14,7 @@ use spa_proto::{CommandName, Service, Timestamp};
 
 use super::inner::Inner;
 use super::mode::Mode;
-use super::{ClientName, Hours, Lengths, Network, ServiceName};
+use super::{ClientName, External, Hours, Lengths, Network, ServiceName};
 use crate::capture::Carriers;
 use crate::ports::Ports;
 
@@ -33,6 +33,8 @@ pub struct Config {
     pub packets: Packets,
     /// How services are hidden.
     pub guard: Guard,
+    /// The firewall where nftables is not; with it nothing is hidden by us.
+    pub external: Option<External>,
     /// Where is logged.
     pub log: Log,
     /// The lengths of networks that clients and the administrator may let in.

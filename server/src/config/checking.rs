@@ -168,6 +168,7 @@ fn config(server: ServerFile, lengths: Lengths) -> Config {
         grants: server.grants,
         packets: server.packets,
         guard: server.guard,
+        external: server.external,
         log: server.log,
         commands: server.commands,
         hooks: server.hooks,

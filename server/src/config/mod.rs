@@ -11,6 +11,7 @@ mod checked;
 mod checking;
 mod client_file;
 pub mod edit;
+mod external;
 mod files;
 mod groups;
 mod hours;
@@ -44,6 +45,7 @@ pub use checked::{
     GrantLimits, Guard, Hooks, Listen, Log, OnStateError, Packets, Program, Rate,
     ServiceDefinition,
 };
+pub use external::{External, Template};
 pub use files::{Files, client, client_names, client_path, each_client};
 pub use hours::{Hours, HoursError, Week};
 pub use inner::{Forward, Inner};

@@ -10,7 +10,7 @@ use super::written::{Page, Spotted, Table, Value};
 /// Whose rules hide the services.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Ours, in the table `inet spad`.
+    /// Ours, in the table `inet spad`; or nobody's here, where `[firewall]` names programs.
     Guard,
     /// The administrator's, in this table of the family `inet`; our sets stand in it.
     Set(String),
@@ -22,7 +22,8 @@ const HOW_WE_HIDE: [&str; 3] = ["always_allow", "answer", "trial"];
 /// Reads both keys of `[guard]`.
 pub(super) fn read(guard: &Table<'_>) -> Mode {
     let (mode, table) = (guard.get("mode"), guard.get("table"));
-    let word = mode.and_then(|value| value.word(&[("guard", false), ("set", true)]));
+    let word =
+        mode.and_then(|value| value.word(&[("guard", false), ("set", true), ("command", false)]));
     match (mode, word, table) {
         (Some(mode), Some(true), None) => {
             mode.found(

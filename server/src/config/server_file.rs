@@ -14,6 +14,7 @@ use super::checked::{
     Answer, CommandDefinition, GrantLimits, Guard, Hooks, Listen, Log, OnStateError, Packets, Rate,
     ServiceDefinition,
 };
+use super::external::{self, External};
 use super::groups::{self, Groups};
 use super::mode::{self, Mode};
 use super::names::ServiceName;
@@ -55,14 +56,15 @@ pub(super) struct ServerFile {
     pub(super) hooks: Hooks,
     pub(super) time_zone: TimeZone,
     pub(super) groups: Groups,
+    pub(super) external: Option<External>,
 }
 
 /// Reads the file; `None` if its syntax is broken.
 pub(super) fn read(page: &Page<'_>) -> Option<ServerFile> {
     let tree = parse(page)?;
     let root = page.root(&tree);
-    let hide = root
-        .get("hide")
+    let hide_value = root.get("hide");
+    let hide = hide_value
         .and_then(|value| value.texts("ssh"))
         .unwrap_or_default();
     let hide: Vec<_> = hide
@@ -78,6 +80,8 @@ pub(super) fn read(page: &Page<'_>) -> Option<ServerFile> {
     let packets = packets(root.table("packets"));
     let guard = guard(root.table("guard"));
     mode::hides(&guard.mode, &hide, page);
+    let mode = root.table("guard").and_then(|table| table.get("mode"));
+    let external = external::read(root.get("firewall"), mode, hide_value);
     let log = log(root.table("log"));
     let (command_names, commands) = programs::commands(root.table("commands"));
     let hooks = programs::hooks(root.table("hooks"));
@@ -103,6 +107,7 @@ pub(super) fn read(page: &Page<'_>) -> Option<ServerFile> {
         command_names,
         commands,
         groups,
+        external,
         hooks,
         time_zone,
     })

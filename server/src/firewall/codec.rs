@@ -279,6 +279,8 @@ fn put_answer(out: &mut Vec<u8>, result: Result<(), FirewallRefusal>) {
         Err(FirewallRefusal::TooShort) => (5, 0),
         Err(FirewallRefusal::Malformed) => (6, 0),
         Err(FirewallRefusal::Kernel(code)) => (7, code),
+        Err(FirewallRefusal::Command) => (8, 0),
+        Err(FirewallRefusal::Unsupported) => (9, 0),
     };
     out.push(kind);
     out.extend(code.to_be_bytes());
@@ -406,6 +408,8 @@ impl<'a> Reader<'a> {
             (5, 0) => Err(FirewallRefusal::TooShort),
             (6, 0) => Err(FirewallRefusal::Malformed),
             (7, code) => Err(FirewallRefusal::Kernel(code)),
+            (8, 0) => Err(FirewallRefusal::Command),
+            (9, 0) => Err(FirewallRefusal::Unsupported),
             _ => return Err(BadMessage("unknown answer")),
         })
     }

@@ -99,6 +99,10 @@ pub enum FirewallRefusal {
     Malformed,
     /// The kernel said this `errno`.
     Kernel(i32),
+    /// The external firewall's program did not do it.
+    Command,
+    /// The external firewall cannot let in this and nothing more.
+    Unsupported,
 }
 
 impl FirewallRefusal {
@@ -113,6 +117,8 @@ impl FirewallRefusal {
             Self::TooShort => "too_short",
             Self::Malformed => "malformed",
             Self::Kernel(_) => "kernel",
+            Self::Command => "command",
+            Self::Unsupported => "unsupported",
         }
     }
 }
@@ -132,6 +138,10 @@ impl std::fmt::Display for FirewallRefusal {
             Self::Malformed => {
                 f.write_str("a change without steps, with too many, or with one element twice")
             }
+            Self::Command => f.write_str("the program of [firewall] failed"),
+            Self::Unsupported => f.write_str(
+                "the programs of [firewall] cannot open for one connection or source port alone",
+            ),
             Self::Kernel(code) => {
                 write!(
                     f,

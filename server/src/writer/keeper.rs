@@ -217,6 +217,9 @@ impl Keeper {
             Ok(loaded) => loaded,
             Err(findings) => return Ok(Err(findings.to_string())),
         };
+        if loaded.config.external.is_some() {
+            return Ok(Err(super::command::needs_a_restart()));
+        }
         let limits = Limits::of(&loaded.config);
         match self.guard.load(loaded.config, &mut self.kernel, now.boot) {
             Ok(report) => {

@@ -37,6 +37,11 @@ impl Limits {
         }
     }
 
+    /// The longest that anything may be open.
+    pub(super) const fn longest(&self) -> Duration {
+        self.longest
+    }
+
     /// Whether the change may be made.
     ///
     /// # Errors

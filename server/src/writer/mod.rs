@@ -9,6 +9,7 @@
 //! does; the table stays.
 
 mod before;
+mod command;
 mod guard;
 mod held;
 mod keeper;
@@ -60,6 +61,11 @@ pub enum WriterError {
         "there is neither a user `spad-fw` nor `nobody`\n  help: adduser --system --group --no-create-home spad-fw"
     )]
     NoUser,
+    /// Nobody of the name that the configuration gives.
+    #[error(
+        "there is no user `{0}`, as [firewall] user says\n  help: adduser --system --group --no-create-home {0}"
+    )]
+    NoSuchUser(String),
     /// The kernel refused a step down.
     #[error("cannot {step}: {reason}\n  help: start spad as root, from systemd or a root shell")]
     Refused {
@@ -119,7 +125,14 @@ pub fn run(socket: OwnedFd, paths: &Paths) -> Result<(), WriterError> {
     let engine = Engine::new(socket);
     // Costs time where it fails, nothing else; the engine says so for both.
     let _ = scheduling::prefer_short_slices();
-    match start(engine, paths) {
+    let started = match step_down(paths) {
+        Ok(stepped) => match stepped.usable.loaded.config.external.clone() {
+            Some(external) => return command::run(engine, stepped, external),
+            None => start(engine, stepped),
+        },
+        Err(error) => Err((engine, error)),
+    };
+    match started {
         Ok(mut keeper) => keeper.run(),
         Err((engine, error)) => {
             engine.send(&FromWriter::Failed(error.to_string()))?;
@@ -128,9 +141,9 @@ pub fn run(socket: OwnedFd, paths: &Paths) -> Result<(), WriterError> {
     }
 }
 
-/// Steps down, loads the table, says that it stands.
-fn start(engine: Engine, paths: &Paths) -> Result<Keeper, (Engine, WriterError)> {
-    let prepared = match prepare(paths) {
+/// Loads the table, says that it stands.
+fn start(engine: Engine, stepped: SteppedDown) -> Result<Keeper, (Engine, WriterError)> {
+    let prepared = match prepare(stepped) {
         Ok(prepared) => prepared,
         Err(error) => return Err((engine, error)),
     };
@@ -185,18 +198,48 @@ struct Prepared {
     configuration: PathBuf,
 }
 
+/// What was read as root, by a process that is root no more.
+struct SteppedDown {
+    usable: Usable,
+    texts: Texts,
+    configuration: PathBuf,
+}
+
 /// Reads what only root may read, and steps down.
-fn prepare(paths: &Paths) -> Result<Prepared, WriterError> {
+fn step_down(paths: &Paths) -> Result<SteppedDown, WriterError> {
     privileges::check()?;
-    let identity = privileges::identity()?;
-    if identity.as_ref().is_some_and(|identity| identity.stand_in) {
-        warn("there is no user `spad-fw`, so the firewall writer runs as `nobody`");
-    }
     let configuration = std::path::absolute(&paths.config).map_err(WriterError::Socket)?;
     let (usable, texts) =
         config::for_firewall(paths, clock::now().wall).map_err(WriterError::Configuration)?;
+    let external = usable.loaded.config.external.as_ref();
+    let user = external.and_then(|external| external.user.as_deref());
+    let identity = privileges::identity(user)?;
+    if identity.as_ref().is_some_and(|identity| identity.stand_in) {
+        warn("there is no user `spad-fw`, so the firewall writer runs as `nobody`");
+    }
     privileges::enter_directory(&paths.guard_state(), identity.as_ref())?;
-    privileges::give_away(identity.as_ref())?;
+    let net_admin = external.is_none_or(|external| external.keep_net_admin);
+    privileges::give_away(identity.as_ref(), net_admin)?;
+    Ok(SteppedDown {
+        usable,
+        texts,
+        configuration,
+    })
+}
+
+/// Opens what a process that has stepped down needs for the kernel's firewall.
+fn prepare(stepped: SteppedDown) -> Result<Prepared, WriterError> {
+    let SteppedDown {
+        usable,
+        texts,
+        configuration,
+    } = stepped;
+    let left = command::left_over();
+    if left > 0 {
+        warn(&format!(
+            "the programs of an earlier [firewall] have {left} openings still to close: start spad once with them, or close them by hand and remove command.json from the directory of the firewall writer"
+        ));
+    }
     // A socket that root opened would fail after the step down, so these come here.
     let kernel =
         Kernel::new(Netlink::open(Place::of(&usable.loaded.config)).map_err(WriterError::Kernel)?);

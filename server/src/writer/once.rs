@@ -9,7 +9,7 @@ use spa_proto::Service;
 use super::guard::{self, Guard};
 use super::keys;
 use super::netlink::Netlink;
-use super::{Prepared, WriterError, keeper, prepare, privileges, sets, warn};
+use super::{Prepared, WriterError, keeper, prepare, privileges, sets, step_down, warn};
 use crate::clock;
 use crate::config::{self, Mode};
 use crate::firewall::table::{Place, SetName, snippet};
@@ -53,11 +53,16 @@ pub fn show(paths: &Paths) -> Result<Shown, WriterError> {
     let now = clock::now();
     let (usable, _) = config::for_firewall(paths, now.wall).map_err(WriterError::Configuration)?;
     let place = Place::of(&usable.loaded.config);
+    let is_ours = usable.loaded.config.external.is_none();
     let (guard, warnings) = Guard::new(usable.loaded.config, &paths.guard_state());
     warnings.iter().for_each(|warning| warn(warning));
     let guard = guard.after_hiding(now.boot);
     Ok(Shown {
-        text: guard.text(now.boot),
+        text: match is_ours {
+            true => guard.text(now.boot),
+            false => "# the mode is \"command\": no table, the programs of [firewall] are run\n"
+                .to_owned(),
+        },
         standings: guard.rows(now.boot),
         kernel: in_kernel(&place),
         place,
@@ -105,18 +110,22 @@ fn in_kernel(place: &Place) -> InKernel {
 }
 
 /// Loads the table, as the boot does before the network is up; keeps every grant
-/// of one that stands. Gives where it stands, and what happened to trials.
+/// of one that stands. Gives where it stands, and what happened to trials; none where the
+/// mode is "command", which has no table.
 ///
 /// # Errors
 /// Why it was not loaded.
-pub fn load(paths: &Paths) -> Result<(Place, Vec<TrialEvent>), WriterError> {
+pub fn load(paths: &Paths) -> Result<Option<(Place, Vec<TrialEvent>)>, WriterError> {
     let Prepared {
         mut kernel,
         mut guard,
         usable,
         texts,
         ..
-    } = prepare(paths)?;
+    } = match step_down(paths)? {
+        stepped if stepped.usable.loaded.config.external.is_some() => return Ok(None),
+        stepped => prepare(stepped)?,
+    };
     if let Some(findings) = &usable.instead_of {
         warn(&format!(
             "the configuration does not load, so the last good one is used\n{findings}"
@@ -132,7 +141,7 @@ pub fn load(paths: &Paths) -> Result<(Place, Vec<TrialEvent>), WriterError> {
     if usable.instead_of.is_none() {
         keeper::keep(&texts);
     }
-    Ok((kernel.netlink.place().clone(), report.events))
+    Ok(Some((kernel.netlink.place().clone(), report.events)))
 }
 
 /// Takes the table away, or our sets where they stand in the administrator's; gives

@@ -41,12 +41,19 @@ pub(super) fn check() -> Result<(), WriterError> {
 }
 
 /// The user to become; none where this process is not root and stays who it is.
-pub(super) fn identity() -> Result<Option<Identity>, WriterError> {
+///
+/// `asked` is whose name the configuration gives, in place of `spad-fw`.
+pub(super) fn identity(asked: Option<&str>) -> Result<Option<Identity>, WriterError> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);
     }
     let readers = sys::users::group("spad").ok().flatten();
-    for (name, stand_in) in [("spad-fw", false), ("nobody", true)] {
+    let usual = [("spad-fw", false), ("nobody", true)];
+    let asked = asked.map(|name| [(name, false)]);
+    let names = asked
+        .as_ref()
+        .map_or(usual.as_slice(), |name| name.as_slice());
+    for (name, stand_in) in names.iter().copied() {
         if let Ok(Some(user)) = sys::users::user(name) {
             return Ok(Some(Identity {
                 uid: user.uid,
@@ -56,12 +63,15 @@ pub(super) fn identity() -> Result<Option<Identity>, WriterError> {
             }));
         }
     }
-    Err(WriterError::NoUser)
+    Err(match names {
+        [(name, _)] => WriterError::NoSuchUser((*name).to_owned()),
+        _ => WriterError::NoUser,
+    })
 }
 
 /// The writer's user and groups, by number, where it can be told.
 pub(crate) fn reads_as() -> Option<(u32, Vec<u32>)> {
-    let identity = identity().ok().flatten()?;
+    let identity = identity(None).ok().flatten()?;
     let groups = [identity.gid].into_iter().chain(identity.readers);
     Some((identity.uid, groups.collect()))
 }
@@ -90,8 +100,13 @@ pub(super) fn enter_directory(
         .map_err(|error| failed(error.into()))?;
     let owner = open.metadata().map_err(failed)?.uid();
     if let Some(identity) = identity {
-        let nobody = sys::users::user("nobody").ok().flatten();
-        let known = [Some(0), Some(identity.uid), nobody.map(|user| user.uid)];
+        let named = |name| sys::users::user(name).ok().flatten().map(|user| user.uid);
+        let known = [
+            Some(0),
+            Some(identity.uid),
+            named("spad-fw"),
+            named("nobody"),
+        ];
         if !known.contains(&Some(owner)) {
             return Err(failed(std::io::Error::other(format!(
                 "it belongs to the user number {owner}, who is not the firewall writer; look why, then remove it"
@@ -123,9 +138,12 @@ fn give(directory: &std::fs::File, identity: &Identity) -> rustix::io::Result<()
     Ok(())
 }
 
-/// Gives away everything but CAP_NET_ADMIN, for good.
-pub(super) fn give_away(identity: Option<&Identity>) -> Result<(), WriterError> {
-    let keep = HashSet::from([Capability::CAP_NET_ADMIN]);
+/// Gives away everything but CAP_NET_ADMIN, and that too unless `net_admin`, for good.
+pub(super) fn give_away(identity: Option<&Identity>, net_admin: bool) -> Result<(), WriterError> {
+    let keep: HashSet<_> = net_admin
+        .then_some(Capability::CAP_NET_ADMIN)
+        .into_iter()
+        .collect();
     if let Some(identity) = identity {
         rustix::thread::set_keep_capabilities(true).map_err(refused("keep CAP_NET_ADMIN"))?;
         sys::process::become_user(identity.uid, identity.gid, &identity.readers)

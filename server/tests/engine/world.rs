@@ -211,6 +211,7 @@ pub(crate) fn config() -> Config {
             require_address: false,
             on_state_error: OnStateError::Memory,
         },
+        external: None,
         guard: Guard {
             mode: Mode::Guard,
             always_allow: Vec::new(),

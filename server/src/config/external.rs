@@ -1,0 +1,299 @@
+//! `[firewall]`: programs that open and close where nftables is not the firewall.
+//!
+//! Pure. A program and its arguments, never a line for a shell: whatever stands in
+//! an argument reaches the program as it is, and a placeholder is a whole argument.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use spa_findings::redact::quote;
+use spa_findings::{Finding, Slips, nearest};
+
+use super::values;
+use super::written::Value;
+use crate::firewall::Element;
+
+/// The most arguments, the program included.
+const MAX_ARGUMENTS: usize = 64;
+
+/// The firewall that is not ours, and how it is spoken to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct External {
+    /// What lets one address in at one port.
+    pub open: Template,
+    /// What ends that.
+    pub close: Template,
+    /// As whom both run; none: as the firewall writer.
+    pub user: Option<String>,
+    /// Whether they keep CAP_NET_ADMIN.
+    pub keep_net_admin: bool,
+    /// How long each may take: 1 s to 60 s.
+    pub time_limit: Duration,
+}
+
+/// A program and its arguments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    path: PathBuf,
+    arguments: Vec<Argument>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Argument {
+    Text(String),
+    Of(Placeholder),
+}
+
+/// What an argument may stand for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Placeholder {
+    Address,
+    Family,
+    Protocol,
+    Port,
+    SourcePort,
+    Ttl,
+}
+
+const PLACEHOLDERS: [(&str, Placeholder); 6] = [
+    ("{address}", Placeholder::Address),
+    ("{family}", Placeholder::Family),
+    ("{protocol}", Placeholder::Protocol),
+    ("{port}", Placeholder::Port),
+    ("{source_port}", Placeholder::SourcePort),
+    ("{ttl_s}", Placeholder::Ttl),
+];
+
+impl Template {
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+
+    /// Its arguments for this element, open for so long; zero where it is closed.
+    #[must_use]
+    pub fn arguments(&self, element: &Element, ttl: Duration) -> Vec<String> {
+        let of = |argument: &Argument| match argument {
+            Argument::Text(text) => text.clone(),
+            Argument::Of(Placeholder::Address) => match element.prefix {
+                Some(prefix) => format!("{}/{prefix}", element.address),
+                None => element.address.to_string(),
+            },
+            Argument::Of(Placeholder::Family) => {
+                let family = if element.address.is_ipv4() {
+                    "inet"
+                } else {
+                    "inet6"
+                };
+                family.to_owned()
+            }
+            Argument::Of(Placeholder::Protocol) => element.service.protocol.as_str().to_owned(),
+            Argument::Of(Placeholder::Port) => element.service.port.to_string(),
+            Argument::Of(Placeholder::SourcePort) => match element.source_port {
+                Some(port) => port.to_string(),
+                None => "any".to_owned(),
+            },
+            // Rounded up: who times it as well must not close before we do.
+            Argument::Of(Placeholder::Ttl) => ttl.as_millis().div_ceil(1000).to_string(),
+        };
+        self.arguments.iter().map(of).collect()
+    }
+
+    fn names(&self, placeholder: Placeholder) -> bool {
+        self.arguments.contains(&Argument::Of(placeholder))
+    }
+}
+
+impl External {
+    /// Whether this firewall can let the element in and nothing more than it.
+    #[must_use]
+    pub fn can_open(&self, element: &Element) -> bool {
+        let told = |placeholder| self.open.names(placeholder) && self.close.names(placeholder);
+        !element.once && (element.source_port.is_none() || told(Placeholder::SourcePort))
+    }
+
+    /// Whether it is told how long, and so must be told again when that changes.
+    #[must_use]
+    pub fn is_told_the_time(&self) -> bool {
+        self.open.names(Placeholder::Ttl)
+    }
+}
+
+/// Reads `[firewall]`, which belongs to the mode "command" and to no other.
+pub(super) fn read(
+    firewall: Option<Value<'_>>,
+    mode: Option<Value<'_>>,
+    hide: Option<Value<'_>>,
+) -> Option<External> {
+    let mode = mode.filter(|mode| mode.raw().as_str() == Some("command"));
+    match (firewall, mode) {
+        (None, None) => None,
+        (Some(firewall), None) => {
+            let finding = firewall.error("these programs would never be run");
+            firewall.found(
+                finding.help("write mode = \"command\" under [guard], or take [firewall] out"),
+            );
+            None
+        }
+        (None, Some(mode)) => {
+            let finding = mode.error("the mode \"command\" needs the programs that open and close");
+            mode.found(finding.help(HELP));
+            None
+        }
+        (Some(firewall), Some(_)) => {
+            if let Some(hide) =
+                hide.filter(|hide| hide.raw().as_array().is_some_and(|all| !all.is_empty()))
+            {
+                let finding = hide.warning("nothing is hidden in the mode \"command\"");
+                hide.found(
+                    finding
+                        .help("let your firewall drop what nobody opened, and take `hide` out")
+                        .note("spad only runs your programs then, and has no table of its own"),
+                );
+            }
+            of_table(firewall)
+        }
+    }
+}
+
+const HELP: &str = "write under [firewall]: open = { argv = [\"/usr/local/sbin/fw-open\", \"{address}\", \"{protocol}\", \"{port}\"] }, and close in the same way";
+
+fn of_table(value: Value<'_>) -> Option<External> {
+    let table = value.table("`[firewall]`".to_owned())?;
+    let programs = ["open", "close"].map(|name| {
+        let Some(program) = table.get(name) else {
+            let finding = value.error(format!("the program that is to {name} is missing"));
+            value.found(finding.help(HELP));
+            return None;
+        };
+        program_of(program, name)
+    });
+    let user = table.get("user").and_then(user);
+    let keep_net_admin = table
+        .get("keep_net_admin")
+        .and_then(|value| value.boolean());
+    let limit = table
+        .get("time_limit")
+        .and_then(|value| values::time(value, 1..=60));
+    table.finish();
+    let [open, close] = programs;
+    Some(External {
+        open: open?,
+        close: close?,
+        user,
+        keep_net_admin: keep_net_admin.unwrap_or(false),
+        time_limit: limit.map_or(Duration::from_secs(10), |limit| limit.value),
+    })
+}
+
+fn user(value: Value<'_>) -> Option<String> {
+    let name = value.text("spad-pf")?;
+    let right = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    if name == "root" {
+        let finding = value.error("these programs do not run as root");
+        value.found(
+            finding
+                .help("make a user for them that may do just this: adduser --system spad-pf")
+                .note("keep_net_admin = true lets that user change this machine's own firewall"),
+        );
+        return None;
+    }
+    if name.is_empty() || name.len() > 32 || !name.chars().all(right) || name.starts_with('-') {
+        let finding = value.error(format!("`{}` is not the name of a user", quote(name)));
+        value.found(finding.help("write a name as `getent passwd` shows it"));
+        return None;
+    }
+    Some(name.to_owned())
+}
+
+fn program_of(value: Value<'_>, name: &str) -> Option<Template> {
+    let table = value.table(format!("`{name}`"))?;
+    let argv = table.get("argv");
+    table.finish();
+    let Some(argv) = argv else {
+        value.found(
+            value
+                .error("the program and its arguments are missing")
+                .help(HELP),
+        );
+        return None;
+    };
+    if argv.raw().is_str() {
+        let finding = argv.error("a program and its arguments are a list");
+        argv.found(finding.help("write each argument by itself: argv = [\"/usr/local/sbin/fw-open\", \"{address}\"]").note("nothing here goes through a shell"));
+        return None;
+    }
+    let items = argv.list("[\"/usr/local/sbin/fw-open\", \"{address}\"]")?;
+    let mut words = items
+        .iter()
+        .map(|item| Some((*item, item.text("{address}")?)));
+    let words: Vec<(Value<'_>, &str)> = words.by_ref().collect::<Option<_>>()?;
+    let Some(((first, path), rest)) = words.split_first() else {
+        argv.found(argv.error("there is no program").help(HELP));
+        return None;
+    };
+    if !path.starts_with('/') || path.ends_with('/') || path.contains('\0') {
+        let finding = first.error("this is not the whole path of a program");
+        first.found(finding.help("write it from the root on: \"/usr/local/sbin/fw-open\""));
+        return None;
+    }
+    if words.len() > MAX_ARGUMENTS {
+        let finding = argv.error(format!("more than {MAX_ARGUMENTS} arguments"));
+        argv.found(finding.help("let a program of yours say the rest"));
+        return None;
+    }
+    let mut arguments = Vec::new();
+    for (item, text) in rest {
+        match argument(text, name) {
+            Ok(argument) => arguments.push(argument),
+            Err(wrong) => {
+                item.found(wrong(*item));
+                return None;
+            }
+        }
+    }
+    let program = Template {
+        path: PathBuf::from(path),
+        arguments,
+    };
+    if !program.names(Placeholder::Address) {
+        let finding = argv.error(format!(
+            "the program that is to {name} is not told for whom"
+        ));
+        argv.found(finding.help("give it the argument \"{address}\""));
+        return None;
+    }
+    Some(program)
+}
+
+/// One argument; or what is wrong with it.
+fn argument<'t>(
+    text: &'t str,
+    name: &'t str,
+) -> Result<Argument, impl FnOnce(Value<'_>) -> Finding + 't> {
+    let known = PLACEHOLDERS
+        .iter()
+        .filter(move |(_, what)| name == "open" || *what != Placeholder::Ttl);
+    let placeholder = known.clone().find(|(word, _)| *word == text);
+    if let Some((_, what)) = placeholder {
+        return Ok(Argument::Of(*what));
+    }
+    if !text.contains(['{', '}', '\0']) {
+        return Ok(Argument::Text(text.to_owned()));
+    }
+    Err(move |item: Value<'_>| {
+        let words: Vec<&str> = known.map(|(word, _)| *word).collect();
+        let whole = text.starts_with('{') && text.ends_with('}') && !text.contains('\0');
+        let message = if whole {
+            format!("there is no placeholder `{}` here", quote(text))
+        } else {
+            "a placeholder is a whole argument".to_owned()
+        };
+        let finding = item.error(message);
+        match nearest(text, words.iter().copied(), Slips::LettersAndOrder).filter(|_| whole) {
+            Some(meant) => finding.help(format!("did you mean `{meant}`?")),
+            None => finding.help(format!("there is: {}", words.join(", "))),
+        }
+    })
+}

@@ -1,0 +1,165 @@
+//! [IO] The writer in the mode "command": programs open and close, and we keep the time.
+//!
+//! No table of ours, no netlink. Messages in, programs run, answers out, the same
+//! messages as in the other modes: the engine need not know. What is open ends with
+//! this process, for nobody would close it later; what could not be closed then is
+//! closed at the next start.
+
+mod ledger;
+mod program;
+mod state_file;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::limits::Limits;
+use super::socket::{Came, Engine};
+use super::{SteppedDown, WriterError, keeper};
+use crate::clock;
+use crate::config::{self, External, Occasion};
+use crate::firewall::message::MAX_LISTED;
+use crate::firewall::{Answer, Change, FromWriter, ToWriter};
+
+use ledger::Ledger;
+use program::Runner;
+use state_file::StateFile;
+
+/// Everything the writer has in this mode.
+pub(super) struct Commander {
+    engine: Engine,
+    ledger: Ledger<Runner, StateFile>,
+    limits: Limits,
+    external: External,
+    configuration: std::path::PathBuf,
+}
+
+/// Works until the engine ends or says so.
+pub(super) fn run(
+    engine: Engine,
+    stepped: SteppedDown,
+    external: External,
+) -> Result<(), WriterError> {
+    let limits = Limits::of(&stepped.usable.loaded.config);
+    let now = clock::now();
+    let runner = Runner::new(external.time_limit);
+    let ledger = Ledger::new(
+        external.clone(),
+        runner,
+        StateFile::here(),
+        limits.longest(),
+        now,
+    );
+    if stepped.usable.instead_of.is_none() {
+        keeper::keep(&stepped.texts);
+    }
+    let mut commander = Commander {
+        engine,
+        ledger,
+        limits,
+        external,
+        configuration: stepped.configuration,
+    };
+    commander.engine.send(&FromWriter::Ready)?;
+    let ended = commander.work();
+    commander.ledger.close_all(clock::now());
+    ended
+}
+
+/// What programs may have left open that nobody closes in another mode; for a warning.
+pub(super) fn left_over() -> usize {
+    StateFile::here().count()
+}
+
+impl Commander {
+    fn work(&mut self) -> Result<(), WriterError> {
+        loop {
+            self.ledger.close_due(clock::now());
+            self.wait()?;
+            loop {
+                match self.engine.receive()? {
+                    Came::End | Came::Message(ToWriter::Stop) => return Ok(()),
+                    Came::Nothing => break,
+                    Came::Message(message) => self.obey(message)?,
+                }
+                // A long row of messages must not keep anything open.
+                self.ledger.close_due(clock::now());
+            }
+        }
+    }
+
+    /// Waits for a message, or until something must be closed.
+    fn wait(&self) -> Result<(), WriterError> {
+        let due = self.ledger.next_due();
+        let timeout = due.map(|due| due.saturating_since(clock::now().boot));
+        // A moment more: the end must be past when it is looked at.
+        let timeout = timeout.map(|left| left.saturating_add(std::time::Duration::from_millis(1)));
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        let mut ready = [PollFd::new(&self.engine, PollFlags::IN)];
+        match poll(&mut ready, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(WriterError::Socket(error.into())),
+        }
+    }
+
+    fn obey(&mut self, message: ToWriter) -> Result<(), WriterError> {
+        match message {
+            ToWriter::Change(change) => self.change(&change),
+            ToWriter::List => self.list(),
+            ToWriter::Reload => {
+                let result = self.reload();
+                self.engine.send(&FromWriter::Reloaded(result))
+            }
+            // Nothing is hidden, so nothing is on trial.
+            ToWriter::Confirm => self.engine.send(&FromWriter::Confirmed(Ok(0))),
+            ToWriter::Trials => self.engine.send(&FromWriter::Trials(Vec::new())),
+            // The caller ends the loop.
+            ToWriter::Stop => Ok(()),
+        }
+    }
+
+    fn change(&mut self, change: &Change) -> Result<(), WriterError> {
+        if self.engine.has_ended() {
+            return Ok(());
+        }
+        let result = self.limits.check(change);
+        let result = result.and_then(|()| self.ledger.change(&change.steps, clock::now()));
+        let id = change.id;
+        self.engine.send(&FromWriter::Answer(Answer { id, result }))
+    }
+
+    fn list(&self) -> Result<(), WriterError> {
+        let elements = self.ledger.list(clock::now().boot);
+        let mut pages = elements.chunks(MAX_LISTED).peekable();
+        if pages.peek().is_none() {
+            let (elements, last) = (Vec::new(), true);
+            return self.engine.send(&FromWriter::Listed { elements, last });
+        }
+        while let Some(page) = pages.next() {
+            let (elements, last) = (page.to_vec(), pages.peek().is_none());
+            self.engine.send(&FromWriter::Listed { elements, last })?;
+        }
+        Ok(())
+    }
+
+    /// Reads the configuration anew; the error leaves everything as it was.
+    fn reload(&mut self) -> Result<(), String> {
+        let now = clock::now();
+        let loaded = config::load_texts(&self.configuration, Occasion::Change, now.wall);
+        let (loaded, texts) = loaded.map_err(|findings| findings.to_string())?;
+        let external = loaded.config.external.clone().ok_or_else(needs_a_restart)?;
+        let who = |external: &External| (external.user.clone(), external.keep_net_admin);
+        if who(&external) != who(&self.external) {
+            return Err("another `user` or `keep_net_admin` of [firewall] needs a restart\n  help: systemctl restart spad".to_owned());
+        }
+        self.limits = Limits::of(&loaded.config);
+        self.ledger
+            .take(external.clone(), Runner::new(external.time_limit));
+        self.external = external;
+        keeper::keep(&texts);
+        Ok(())
+    }
+}
+
+/// The kernel's firewall and another one are different processes.
+pub(super) fn needs_a_restart() -> String {
+    "a change of [guard] mode to or from \"command\" needs a restart\n  help: systemctl restart spad".to_owned()
+}

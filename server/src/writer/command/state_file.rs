@@ -1,0 +1,161 @@
+//! [IO] The file of what is open, in the directory that the writer works in.
+//!
+//! Written whole or not at all. Each end stands there by both clocks: within one boot
+//! the one that never steps counts, after another boot the wall's.
+
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{Mode, OFlags};
+use serde::{Deserialize, Serialize};
+use spa_proto::Timestamp;
+
+use super::ledger::Store;
+use crate::clock::{BootTime, Now};
+use crate::firewall::Element;
+
+const NAME: &str = "command.json";
+/// The longest file that is read, in bytes; 100,000 elements fit.
+const LONGEST: u64 = 32 << 20;
+
+/// The file.
+#[derive(Debug)]
+pub(super) struct StateFile {
+    directory: PathBuf,
+    boot: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    version: u32,
+    boot: String,
+    open: Vec<Row>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    address: std::net::IpAddr,
+    prefix: Option<u8>,
+    service: String,
+    source_port: Option<std::num::NonZeroU16>,
+    /// Microseconds since the boot, and since 1970.
+    ends_boot: u64,
+    ends_wall: u64,
+}
+
+impl StateFile {
+    /// In the directory that this process works in.
+    pub(super) fn here() -> Self {
+        let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        Self::of(Path::new("."), id.unwrap_or_default().trim())
+    }
+
+    fn of(directory: &Path, boot: &str) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            boot: boot.to_owned(),
+        }
+    }
+
+    /// How many elements the file names.
+    pub(super) fn count(&self) -> usize {
+        match self.kept() {
+            Ok(Some(kept)) => kept.open.len(),
+            Ok(None) | Err(_) => 0,
+        }
+    }
+
+    /// None where there is no file.
+    fn kept(&self) -> io::Result<Option<Kept>> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match rustix::fs::open(self.directory.join(NAME), flags, Mode::empty()) {
+            Err(rustix::io::Errno::NOENT) => return Ok(None),
+            file => std::fs::File::from(file?),
+        };
+        let mut text = String::new();
+        file.take(LONGEST).read_to_string(&mut text)?;
+        let kept: Kept = serde_json::from_str(&text)?;
+        if kept.version != 1 {
+            return Err(io::Error::other("it is of another version"));
+        }
+        Ok(Some(kept))
+    }
+}
+
+impl Store for StateFile {
+    fn read(&mut self, longest: Duration, now: Now) -> Vec<(Element, BootTime)> {
+        let kept = match self.kept() {
+            Ok(Some(kept)) => kept,
+            Ok(None) => return Vec::new(),
+            Err(error) => {
+                let path = self.directory.join(NAME);
+                let aside = path.with_extension("damaged");
+                let _ = std::fs::rename(&path, &aside);
+                super::super::warn(&format!(
+                    "the file of what [firewall] has open is damaged ({error}) and was renamed to command.damaged: look at your firewall whether it lets in anybody that it should not"
+                ));
+                return Vec::new();
+            }
+        };
+        let same_boot = !self.boot.is_empty() && kept.boot == self.boot;
+        let rows = kept.open.into_iter();
+        rows.filter_map(|row| {
+            let element = Element {
+                address: row.address,
+                prefix: row.prefix,
+                service: row.service.parse().ok()?,
+                source_port: row.source_port,
+                once: false,
+            };
+            let ends = if same_boot {
+                BootTime::from_micros(row.ends_boot)
+            } else {
+                let ends = Timestamp::from_micros(row.ends_wall);
+                let left = (ends > now.wall).then(|| ends.abs_diff(now.wall));
+                now.boot.saturating_add(left.unwrap_or_default())
+            };
+            // Longer than anything may last: a clock was wrong, then or now.
+            let is_wrong = ends.saturating_since(now.boot) > longest;
+            Some((element, if is_wrong { now.boot } else { ends }))
+        })
+        .collect()
+    }
+
+    fn write(&mut self, open: &[(Element, BootTime)], now: Now) -> io::Result<()> {
+        let row = |(element, ends): &(Element, BootTime)| Row {
+            address: element.address,
+            prefix: element.prefix,
+            service: element.service.to_string(),
+            source_port: element.source_port,
+            ends_boot: ends.as_micros(),
+            ends_wall: now
+                .wall
+                .saturating_add(ends.saturating_since(now.boot))
+                .as_micros(),
+        };
+        let kept = Kept {
+            version: 1,
+            boot: self.boot.clone(),
+            open: open.iter().map(row).collect(),
+        };
+        let new = self.directory.join("command.new");
+        match std::fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::open(&new, flags, Mode::RUSR | Mode::WUSR)?;
+        let mut file = std::fs::File::from(file);
+        file.write_all(&serde_json::to_vec(&kept)?)?;
+        file.sync_all()?;
+        std::fs::rename(&new, self.directory.join(NAME))?;
+        std::fs::File::open(&self.directory)?.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests;
