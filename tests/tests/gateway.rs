@@ -4,10 +4,10 @@ use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use spa_proto::{Open, Request};
+use spa_proto::{Addresses, Open, Request};
 use spa_tests::echo::Echo;
 use spa_tests::gateway::{Gateway, INNER, INNER4, INNER6, OUTER, forwarding};
-use spa_tests::identity::{close, open};
+use spa_tests::identity::{close, open, open_stating};
 use spa_tests::lab::{CLIENT4, SERVER4, SERVER6};
 use spa_tests::reach::{self, Reach};
 use spa_tests::settings::Settings;
@@ -304,6 +304,21 @@ fn whoever_never_needs_a_grant_is_led_without_one() {
     assert_eq!(seen(&gateway), [Reach::Open; 4]);
     let beside = reach::tcp(&gateway.inner, [10, 0, 0, 1].into(), OUTER);
     assert_eq!(beside, Reach::Refused, "others are not");
+}
+
+#[test]
+fn a_grant_for_a_network_leads_all_of_it() {
+    let gateway = Gateway::new(TO_BOTH, &hidden("30s"), true);
+    let _echo = Echo::tcp(&gateway.inner, INNER);
+    let networks = "ipv4_prefix = 24\nipv6_prefix = 64";
+    let roaming = gateway.world.client("roaming", "nas", networks);
+    let stating = Addresses::new(Some([192, 0, 2, 99].into()), "2001:db8::99".parse().ok());
+    let request = open_stating(&["tcp/2222"], stating.expect("addresses"));
+    gateway
+        .world
+        .send_counted(&roaming.seal(&request), "opened");
+    let both = [Reach::Open, Reach::Open, Reach::Refused, Reach::Refused];
+    assert_eq!(seen(&gateway), both, "a neighbour of the stated addresses");
 }
 
 #[test]

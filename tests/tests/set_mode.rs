@@ -4,10 +4,10 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use spa_proto::{Open, Request};
+use spa_proto::{Addresses, Open, Request};
 use spa_tests::echo::Echo;
 use spa_tests::gateway::{Gateway, INNER};
-use spa_tests::identity::{close, open};
+use spa_tests::identity::{Identity, close, open, open_stating};
 use spa_tests::lab::{SERVER4, SERVER6};
 use spa_tests::process::run_with_input;
 use spa_tests::reach::{self, Reach};
@@ -129,6 +129,25 @@ fn a_grant_for_one_connection_and_one_for_a_source_port_hold_there_too() {
         socket.recv(&mut [0; 16]).is_ok()
     });
     assert!(heard);
+}
+
+#[test]
+fn a_grant_for_a_network_holds_there_too() {
+    let settings = settings("30s");
+    let mut world = World::stopped(&settings);
+    in_set_mode(&world, &settings);
+    let roaming = Identity::new(&world.server_public);
+    world.add("roaming", &roaming, "web");
+    let file = world.spad.config().join("clients.d/roaming.toml");
+    let text = std::fs::read_to_string(&file).expect("the client's file");
+    let text = format!("ipv4_prefix = 24\nipv6_prefix = 64\n{text}");
+    std::fs::write(&file, text).expect("the client's file");
+    world.lab.server.nft(&ruleset(&world));
+    world.spad.start();
+    let stating = Addresses::new(Some([192, 0, 2, 99].into()), "2001:db8::99".parse().ok());
+    let request = open_stating(&["tcp/8080"], stating.expect("addresses"));
+    world.send_counted(&roaming.seal(&request), "opened");
+    assert_eq!([world.tcp(WEB), world.tcp6(WEB)], [Reach::Open; 2]);
 }
 
 #[test]

@@ -21,7 +21,7 @@ pub(crate) enum Command {
     Load,
     /// Print what to paste into your own ruleset
     #[command(
-        after_help = "Examples:\n  spad firewall snippet\n  spad firewall snippet --iptables\n\nFor nftables with [guard] mode = \"set\": our sets, and a chain that accepts who has a grant.\nFor iptables beside our own table (mode = \"guard\"): rules that allow what that table hides."
+        after_help = "Example:\n  spad firewall snippet\n  spad firewall snippet --iptables\n\nFor nftables with [guard] mode = \"set\": our sets, and a chain that accepts who has a grant.\nFor iptables beside our own table (mode = \"guard\"): rules that allow what that table hides."
     )]
     Snippet {
         /// For iptables and ip6tables in place of nftables

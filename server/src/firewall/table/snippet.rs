@@ -130,3 +130,55 @@ pub fn iptables(config: &Config) -> String {
     );
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::config_of;
+    use super::*;
+    use crate::config::Answer;
+
+    #[test]
+    fn the_snippet_declares_every_set_that_its_rules_refer_to_by_our_name_for_it() {
+        let text = "[services]\nssh = \"tcp/22\"\nnas = { ports = [\"tcp/2222\"], to = \"10.0.0.5:22\", masquerade = true }\n";
+        let mut config = config_of(text, Answer::Drop, Vec::new());
+        config.guard.mode = crate::config::Mode::Set("filter".to_owned());
+        let sets = [
+            SetName::Grants4,
+            SetName::Grants6,
+            SetName::Net4,
+            SetName::Net6,
+            SetName::Once4,
+            SetName::Once6,
+            SetName::Flow4,
+            SetName::Flow6,
+        ];
+        let text = nftables(&config, &sets);
+        let referred: BTreeSet<&str> = text
+            .split('@')
+            .skip(1)
+            .filter_map(|rest| rest.split_whitespace().next())
+            .collect();
+        let declared: BTreeSet<&str> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("\tset ")?.strip_suffix(" {"))
+            .collect();
+        assert_eq!(referred, declared, "\n{text}");
+        assert!(declared.iter().all(|name| name.starts_with("spad_")));
+        assert!(text.contains("dnat ip to 10.0.0.5:22") && text.contains("masquerade"));
+        assert!(!text.contains("drop"), "what drops is not ours");
+    }
+
+    #[test]
+    fn iptables_is_told_of_every_hidden_port_for_both_families_and_of_no_other() {
+        let text = "hide = [\"ssh\", \"nas\"]\n[services]\nssh = \"tcp/22\"\nweb = \"tcp/80\"\n\
+            nas = { ports = [\"tcp/2222\"], to = \"10.0.0.5:22\" }\n";
+        let text = iptables(&config_of(text, Answer::Drop, Vec::new()));
+        for program in ["iptables", "ip6tables"] {
+            let rule = format!("\n{program} -w -I INPUT -p tcp --dport 22 -j ACCEPT\n");
+            assert!(text.contains(&rule), "{text}");
+            let rule = format!("\n{program} -w -I FORWARD -m conntrack --ctstate ESTABLISHED,DNAT");
+            assert!(text.contains(&rule), "{text}");
+        }
+        assert!(!text.contains("--dport 80") && !text.contains("--dport 2222"));
+    }
+}
