@@ -85,3 +85,92 @@ impl Rights {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{Files, Occasion, check};
+    use crate::runner::message::RunId;
+
+    const SERVER: &str = r#"
+[services]
+ssh = "tcp/22"
+[commands]
+backup = { argv = ["/bin/true"], user = "daemon" }
+other = { argv = ["/bin/true"], user = "no-such-user-here", parallel = true }
+[hooks]
+close = { argv = ["/bin/true"], user = "daemon" }
+"#;
+
+    fn rights() -> Rights {
+        let directory = Path::new("/etc/spad");
+        let mut files = Files::none(directory);
+        let path = directory.join("spad.toml");
+        files.server = Some(spa_findings::Source::new(&path, SERVER.to_owned()));
+        for (name, byte, more) in [
+            ("anna", 1, "commands = [\"backup\", \"other\"]"),
+            ("bert", 2, ""),
+            ("carl", 3, "commands = [\"backup\"]\nenabled = false"),
+            (
+                "dora",
+                4,
+                "commands = [\"backup\"]\nexpires = 1970-01-01T00:00:01Z",
+            ),
+        ] {
+            let key = spa_keys::ClientSecret::from_bytes([byte; 32]).public();
+            let text = format!("key = \"{key}\"\nallow = [\"ssh\"]\n{more}\n");
+            files.put_client(name.parse().unwrap(), text);
+        }
+        let loaded = check(&files, Occasion::Start, Timestamp::from_micros(0));
+        Rights::of(&loaded.unwrap().config)
+    }
+
+    fn ask(rights: &Rights, client: &str, command: &str) -> Result<bool, RunRefusal> {
+        let run = RunCommand {
+            id: RunId(1),
+            command: command.parse().unwrap(),
+            client: client.parse().unwrap(),
+            key: spa_keys::KeyId::from_bytes([0; 8]),
+            source: [192, 0, 2, 1].into(),
+        };
+        let found = rights.command(&run, Timestamp::from_micros(1_000_000));
+        found.map(|(_, parallel)| parallel)
+    }
+
+    #[test]
+    fn no_message_runs_a_command_that_is_not_declared_or_that_its_client_does_not_list() {
+        let rights = rights();
+        assert_eq!(ask(&rights, "anna", "backup"), Ok(false));
+        assert_eq!(ask(&rights, "anna", "other"), Ok(true));
+        let not_allowed = Err(RunRefusal::NotAllowed);
+        assert_eq!(ask(&rights, "anna", "sh"), Err(RunRefusal::Unknown));
+        assert_eq!(ask(&rights, "bert", "backup"), not_allowed, "not listed");
+        assert_eq!(ask(&rights, "carl", "backup"), not_allowed, "disabled");
+        assert_eq!(ask(&rights, "dora", "backup"), not_allowed, "expired");
+        assert_eq!(ask(&rights, "dora", "other"), not_allowed);
+        assert_eq!(ask(&rights, "nobody", "backup"), not_allowed);
+    }
+
+    #[test]
+    fn a_hook_that_is_not_declared_and_a_user_that_does_not_exist_run_nothing() {
+        let rights = rights();
+        assert!(rights.hook(HookEvent::Open).is_none());
+        assert!(rights.hook(HookEvent::Renew).is_none());
+        assert!(rights.hook(HookEvent::Close).is_some());
+        let other = &rights.commands[&"other".parse().unwrap()].0;
+        assert_eq!(other.account, None);
+    }
+
+    #[test]
+    fn root_by_another_name_is_root() {
+        let program = Program {
+            argv: vec!["/bin/true".to_owned()],
+            user: "root".to_owned(),
+            as_root: false,
+            timeout: std::time::Duration::from_secs(1),
+        };
+        assert_eq!(Ready::of(&program).account, None);
+    }
+}
