@@ -111,7 +111,8 @@ close = { argv = ["/bin/true"], user = "daemon" }
         files.server = Some(spa_findings::Source::new(&path, SERVER.to_owned()));
         for (name, byte, more) in [
             ("anna", 1, "commands = [\"backup\", \"other\"]"),
-            ("bert", 2, ""),
+            ("bert", 2, "commands = [\"other\"]"),
+            ("emma", 5, ""),
             ("carl", 3, "commands = [\"backup\"]\nenabled = false"),
             (
                 "dora",
@@ -146,7 +147,9 @@ close = { argv = ["/bin/true"], user = "daemon" }
         assert_eq!(ask(&rights, "anna", "other"), Ok(true));
         let not_allowed = Err(RunRefusal::NotAllowed);
         assert_eq!(ask(&rights, "anna", "sh"), Err(RunRefusal::Unknown));
+        assert_eq!(ask(&rights, "bert", "other"), Ok(true));
         assert_eq!(ask(&rights, "bert", "backup"), not_allowed, "not listed");
+        assert_eq!(ask(&rights, "emma", "backup"), not_allowed, "lists none");
         assert_eq!(ask(&rights, "carl", "backup"), not_allowed, "disabled");
         assert_eq!(ask(&rights, "dora", "backup"), not_allowed, "expired");
         assert_eq!(ask(&rights, "dora", "other"), not_allowed);
