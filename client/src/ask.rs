@@ -46,6 +46,7 @@ pub type Tell<'a> = &'a (dyn Fn(&str) + Sync);
 pub struct Asking<'a> {
     knocker: &'a Knocker,
     want: &'a Want,
+    must_state: bool,
     given: Addresses,
     servers: Vec<SocketAddr>,
     tell: Tell<'a>,
@@ -87,6 +88,7 @@ impl<'a> Asking<'a> {
         let mut asking = Self {
             knocker,
             want,
+            must_state: ask.host.require_address && matches!(want, Want::Open { .. }),
             given: wish.given,
             servers,
             tell,
@@ -152,6 +154,7 @@ impl<'a> Asking<'a> {
             knocker: self.knocker,
             servers,
             want: self.want,
+            must_state: self.must_state,
             given: self.given,
             via: self.outcome.via,
         }

@@ -20,6 +20,8 @@ pub struct Round<'a> {
     pub servers: &'a [SocketAddr],
     /// What is asked for.
     pub want: &'a Want,
+    /// Whether the server refuses packets that state no address.
+    pub must_state: bool,
     /// The command line's addresses; none: this machine's own, where global.
     pub given: Addresses,
     /// What carries them.
@@ -46,6 +48,11 @@ pub enum SendError {
     /// No packet could be made.
     #[error(transparent)]
     Seal(#[from] spa_proto::SealError),
+    /// The server would refuse it, and this machine has nothing to state.
+    #[error(
+        "its server demands that a packet states its address, and this machine has no global one toward it; say `--for ADDR`"
+    )]
+    NothingToState,
     /// No randomness.
     #[error(transparent)]
     Key(#[from] spa_keys::KeyError),
@@ -60,7 +67,7 @@ impl Round<'_> {
             .map(|(server, stated, socket)| Sent {
                 server,
                 stated,
-                result: socket.map_err(SendError::from).and_then(|socket| {
+                result: socket.and_then(|socket| {
                     let request = self.want.stating(stated);
                     let datagram =
                         self.knocker
@@ -80,7 +87,7 @@ impl Round<'_> {
             .map(|(server, stated, socket)| Sent {
                 server,
                 stated,
-                result: socket.map(|_| 0).map_err(SendError::from),
+                result: socket.map(|_| 0),
             })
             .collect()
     }
@@ -88,7 +95,7 @@ impl Round<'_> {
     /// A socket to each address and what its packet states. The sockets are new
     /// each time: an earlier packet's ICMP error cannot fail this one, the way
     /// may have changed, and no source port links two packets.
-    fn routes(&self) -> Vec<(SocketAddr, Addresses, io::Result<UdpSocket>)> {
+    fn routes(&self) -> Vec<(SocketAddr, Addresses, Result<UdpSocket, SendError>)> {
         let mut own = Own::default();
         let mut routes = Vec::new();
         for server in self.servers {
@@ -105,10 +112,15 @@ impl Round<'_> {
                     (server, Addresses::NONE, Ok(socket))
                 }
                 Ok((socket, source)) if self.given.is_empty() => {
-                    (server, own.stated_from(source), Ok(socket))
+                    let stated = own.stated_from(source);
+                    if self.must_state && stated.is_empty() {
+                        (server, stated, Err(SendError::NothingToState))
+                    } else {
+                        (server, stated, Ok(socket))
+                    }
                 }
                 Ok((socket, _)) => (server, self.given, Ok(socket)),
-                Err(error) => (server, self.given, Err(error)),
+                Err(error) => (server, self.given, Err(error.into())),
             })
             .collect()
     }

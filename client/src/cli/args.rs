@@ -377,7 +377,7 @@ pub(super) struct AddOptions {
     /// A name for a service's ports, such as ssh=tcp/22; repeatable
     #[arg(long = "service", value_name = "NAME=PORTS")]
     pub(super) services: Vec<String>,
-    /// Its server demands that packets state an address: refuse one learned by STUN
+    /// Its server demands that packets state an address: send none without, nor with one learned by STUN
     #[arg(long)]
     pub(super) require_address: bool,
     /// A file with a pre-shared key, which stays where it is

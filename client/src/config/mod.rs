@@ -61,8 +61,8 @@ pub struct Host {
     pub services: BTreeMap<String, Vec<Service>>,
     /// With what packets to it are sealed.
     pub credential: Credential,
-    /// Whether its server demands that packets state an address. Then one learned by
-    /// STUN is refused: it is not this machine that states it.
+    /// Whether its server demands that packets state an address. Then none is sent
+    /// that does not, nor one learned by STUN: it is not this machine that states it.
     pub require_address: bool,
 }
 

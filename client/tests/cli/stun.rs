@@ -119,6 +119,24 @@ fn a_host_that_demands_a_stated_address_is_sent_none_that_was_learned() {
 }
 
 #[test]
+fn a_host_that_demands_a_stated_address_is_sent_nothing_that_states_none() {
+    let client = Client::with_host("require_address = true");
+    let run = client.spa(["open", "gw"]);
+    assert_eq!(run.code, 7, "{run:?}");
+    assert!(run.stderr.contains("say `--for ADDR`"), "{run:?}");
+    assert!(client.received().is_empty());
+    assert_eq!(client.spa(["close", "gw", "--no-wait"]).code, 0);
+    assert_eq!(
+        client.received().len(),
+        1,
+        "whoever closes need not state any"
+    );
+    let words = ["open", "gw", "--no-wait", "--for", "203.0.113.9"];
+    assert_eq!(client.spa(words).code, 0);
+    states(&client, "203.0.113.9");
+}
+
+#[test]
 fn what_sends_nothing_asks_no_server() {
     let client = Client::with_host("");
     let stun = socket("127.0.0.1:0");
