@@ -87,19 +87,26 @@ struct Sender {
 struct Stopped {
     reason: Reason,
     sender: Option<Sender>,
+    /// What it asked for in vain.
+    asked: Option<Service>,
 }
 
 impl<R: Into<Reason>> From<R> for Stopped {
     fn from(reason: R) -> Self {
-        let (reason, sender) = (reason.into(), None);
-        Self { reason, sender }
+        Self {
+            reason: reason.into(),
+            sender: None,
+            asked: None,
+        }
     }
 }
 
 impl Sender {
     fn stopped(self, reason: impl Into<Reason>) -> Stopped {
-        let (reason, sender) = (reason.into(), Some(self));
-        Stopped { reason, sender }
+        Stopped {
+            sender: Some(self),
+            ..Stopped::from(reason)
+        }
     }
 }
 
@@ -237,10 +244,14 @@ impl Engine {
             replay: &self.replay,
             ids: &ids,
         };
+        let asked = policy::not_allowed(&timely, &against);
         let permit = permit(timely, &against, rates, &ledger);
         permit
             .map(|permit| (permit, sender))
-            .map_err(|reason| sender.stopped(reason))
+            .map_err(|reason| Stopped {
+                asked: asked.filter(|_| reason == Reason::ServiceNotAllowed),
+                ..sender.stopped(reason)
+            })
     }
 
     /// Counts a frame that held no datagram for us: its verdict.
@@ -268,7 +279,11 @@ impl Engine {
         };
         let arrival = act::Arrival::of(&self.clients, datagram, now, sender);
         if self.lines.admit(sender.client, LINES, now.boot) {
-            let line = self.refusal(&arrival, stopped.reason, now);
+            let mut line = self.refusal(&arrival, stopped.reason, now);
+            line.port = stopped.asked;
+            line.service = stopped
+                .asked
+                .and_then(|asked| self.clients.service_at(asked).cloned());
             effects.push(Effect::Audit(Box::new(line)));
         } else {
             self.untold.count(stopped.reason);

@@ -206,6 +206,20 @@ pub fn permit(
     }
 }
 
+/// The first service asked for by name that the client may not open, for the audit.
+pub(crate) fn not_allowed(timely: &Timely, against: &Against<'_>) -> Option<Service> {
+    let services = match timely.request() {
+        Request::Open(open) => &open.services,
+        Request::Close { services, .. } => services,
+        Request::Run { .. } | Request::Join { .. } => return None,
+    };
+    let client = against.clients.client(against.client)?;
+    let mut asked = services.as_slice().iter();
+    asked
+        .find(|service| !against.clients.may_open(client, **service))
+        .copied()
+}
+
 fn opened(
     open: &Open,
     timestamp: Timestamp,

@@ -155,3 +155,24 @@ fn what_a_group_gives_no_longer_is_closed_at_reload_and_hours_close_nothing() {
     assert!(!world.is_open(HERE, "tcp/22") && world.is_open(HERE, "tcp/8080"));
     assert_eq!(world.audited(Event::Revoke).len(), 1);
 }
+
+#[test]
+fn a_refusal_names_the_service_that_was_asked_for_in_vain() {
+    let mut world = World::new();
+    let request = open_for(&["tcp/22", "tcp/8080"], 0);
+    assert_eq!(world.send(desk, &request), Reason::ServiceNotAllowed);
+    assert_eq!(
+        world.send(desk, &open_for(&["tcp/23"], 0)),
+        Reason::ServiceNotAllowed
+    );
+    let lines = world.audited(Event::Refuse);
+    let told = |line: &spad::audit::AuditEvent| {
+        let service = line.service.as_ref().map(|name| name.as_str().to_owned());
+        (line.port.unwrap().to_string(), service)
+    };
+    assert_eq!(
+        told(lines[0]),
+        ("tcp/22".to_owned(), Some("ssh".to_owned()))
+    );
+    assert_eq!(told(lines[1]), ("tcp/23".to_owned(), None));
+}

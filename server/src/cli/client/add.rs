@@ -32,7 +32,7 @@ pub(crate) struct Arguments {
     #[arg(long, required = true, value_name = "SERVICE", value_delimiter = ',')]
     allow: Vec<ServiceName>,
     /// From when on it is refused, such as 2027-01-31T18:00:00Z
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = super::instant)]
     expires: Option<jiff::Timestamp>,
     /// For people
     #[arg(long)]

@@ -56,6 +56,14 @@ pub(crate) fn run(options: &Options, command: &Command) -> Run {
     }
 }
 
+/// An instant on the command line, always with its offset.
+fn instant(text: &str) -> Result<jiff::Timestamp, String> {
+    text.parse().map_err(|_| {
+        "write date, time and offset, for example 2027-01-31T18:00:00Z or 2027-01-31T18:00:00+01:00"
+            .to_owned()
+    })
+}
+
 /// What the configuration is like now; its errors are for others to stop at.
 fn look(paths: &Paths) -> Findings {
     match config::load(&paths.config) {
