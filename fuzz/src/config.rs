@@ -8,7 +8,7 @@ use std::path::Path;
 use spa_findings::{Findings, Source};
 use spa_keys::Kind;
 use spa_proto::Timestamp;
-use spad::config::{ClientKey, ClientName, Config, Files, Occasion, check, edit, survey};
+use spad::config::{ClientKey, ClientName, Config, Files, Occasion, Surveyor, check, edit};
 
 /// 2026, so that clients may have expired.
 const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
@@ -36,7 +36,7 @@ pub fn run(data: &[u8]) {
         let surveyed = files
             .clients
             .iter()
-            .map(|(name, source)| survey(name, source));
+            .map(|(name, source)| Surveyor::default().survey(name, source));
         let shown = format!("{findings}{:?}", surveyed.collect::<Vec<_>>());
         assert!(shown.chars().all(|c| c == '\n' || !c.is_control()));
         keep_secrets(text, &shown);

@@ -55,7 +55,7 @@ pub use mode::Mode;
 pub use names::{ClientName, MAX_NAME, NameError, ServiceName};
 pub use network::{Network, NetworkError};
 pub use readers::Readers;
-pub use survey::{Surveyed, survey};
+pub use survey::{Surveyed, Surveyor};
 pub use users::check_programs;
 pub(crate) use users::others_may_write;
 

@@ -1,15 +1,20 @@
 //! A client as far as its file can be understood, for lists of them.
 //!
-//! Pure. Works whatever state the files are in; nothing is judged by it, and
+//! Pure, but that it reads `spad.toml` for the groups. Works whatever state the files are in; nothing is judged by it, and
 //! texts from files that may hold anything are made fit to be shown.
 
+use std::path::Path;
+
+use jiff::tz::TimeZone;
 use spa_findings::redact::quote;
 use spa_findings::{Severity, Source};
 use spa_proto::Timestamp;
 
-use super::checked::ClientKey;
+use super::checked::{AcceptedKey, ClientKey};
+use super::groups::{self, Effective, Groups};
 use super::names::ClientName;
-use super::{client_file, written};
+use super::written::{self, Spotted};
+use super::{client_file, files, server_file};
 
 /// What is known of one client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,74 +25,126 @@ pub struct Surveyed {
     pub faulty: bool,
     /// Its keys: the public ones whole, a shared one as those words.
     pub keys: Vec<String>,
+    /// From when on each of them is refused.
+    pub keys_until: Vec<Option<Timestamp>>,
     /// Whether a pre-shared key is mixed in.
     pub pre_shared_key: bool,
-    /// What it may open, as written.
+    /// The groups that it names.
+    pub groups: Vec<String>,
+    /// What it or one of its groups may open, as written.
     pub allow: Vec<String>,
-    /// Where it may be; empty means anywhere.
-    pub sources: Vec<String>,
+    /// Where it may be: in each of these lists; empty means anywhere.
+    pub sources: Vec<Vec<String>>,
+    /// When it may open: within each of these; empty means always.
+    pub hours: Vec<String>,
     /// From when on it is refused.
     pub expires: Option<Timestamp>,
     /// False for a disabled one.
     pub enabled: bool,
     /// Its longest grant, in seconds.
     pub max_ttl_s: Option<u64>,
+    /// How much it may hold open.
+    pub max_grants: Option<u32>,
     /// Whether it must state its address.
     pub require_address: Option<bool>,
     /// For people.
     pub note: Option<String>,
 }
 
-/// One client file that can be read.
-#[must_use]
-pub fn survey(name: &ClientName, source: &Source) -> Surveyed {
-    let page = written::Page::new(source);
-    let read = client_file::read(&page, name);
-    let faulty = page
-        .into_findings()
-        .iter()
-        .any(|finding| finding.severity == Severity::Error);
-    let mut surveyed = Surveyed {
-        name: name.clone(),
-        faulty: faulty || read.is_none(),
-        keys: Vec::new(),
-        pre_shared_key: false,
-        allow: Vec::new(),
-        sources: Vec::new(),
-        expires: None,
-        enabled: true,
-        max_ttl_s: None,
-        require_address: None,
-        note: None,
-    };
-    let Some(client) = read else { return surveyed };
-    surveyed
-        .keys
-        .extend(client.keys.iter().map(|key| match &key.value.key {
-            ClientKey::Public(key) => key.to_string(),
-            ClientKey::Shared => "shared key".to_owned(),
-        }));
-    surveyed.pre_shared_key = client.pre_shared_key;
-    surveyed.allow.extend(
-        client
-            .rules
-            .allow
-            .iter()
-            .flatten()
-            .map(|name| quote(&name.value)),
-    );
-    surveyed.sources.extend(
-        client
-            .rules
-            .sources
-            .iter()
-            .flat_map(|list| list.iter())
-            .map(ToString::to_string),
-    );
-    surveyed.expires = client.rules.expires;
-    surveyed.enabled = client.enabled;
-    surveyed.max_ttl_s = client.rules.max_ttl.map(|time| time.as_secs());
-    surveyed.require_address = client.rules.require_address;
-    surveyed.note = client.rules.note.map(|note| quote(&note));
-    surveyed
+/// Reads client files one after the other, with the groups of `spad.toml`.
+#[derive(Default)]
+pub struct Surveyor {
+    groups: Groups,
+    zone: Option<TimeZone>,
+}
+
+impl Surveyor {
+    /// With the groups of this directory's `spad.toml`; with none where that cannot be read.
+    #[must_use]
+    pub fn of(directory: &Path) -> Self {
+        let Ok(Ok(source)) = files::server(directory) else {
+            return Self::default();
+        };
+        let page = written::Page::new(&source);
+        match server_file::read(&page) {
+            Some(server) => Self {
+                groups: server.groups,
+                zone: Some(server.time_zone),
+            },
+            None => Self::default(),
+        }
+    }
+
+    /// One client file that can be read: what holds for the client.
+    #[must_use]
+    pub fn survey(&self, name: &ClientName, source: &Source) -> Surveyed {
+        let page = written::Page::new(source);
+        let read = client_file::read(&page, name);
+        let unknown = read
+            .as_ref()
+            .map(|client| groups::unknown(client, &self.groups));
+        let findings = page.into_findings().into_iter();
+        let faulty = findings
+            .chain(unknown.into_iter().flatten())
+            .any(|finding| finding.severity == Severity::Error);
+        let Some(client) = read else {
+            return Surveyed::broken(name);
+        };
+        let zone = self.zone.clone().unwrap_or(TimeZone::UTC);
+        let all = Effective::of(&client, &self.groups, &zone);
+        let texts = |names: &[Spotted<String>]| -> Vec<String> {
+            names.iter().map(|name| quote(&name.value)).collect()
+        };
+        let sources = all.sources.iter();
+        let note = client.rules.note.as_deref();
+        Surveyed {
+            name: name.clone(),
+            faulty,
+            keys: client.keys.iter().map(|key| in_words(&key.value)).collect(),
+            keys_until: client.keys.iter().map(|key| key.value.until).collect(),
+            pre_shared_key: client.pre_shared_key,
+            groups: texts(&client.groups),
+            allow: texts(&all.allow),
+            sources: sources
+                .map(|list| list.iter().map(ToString::to_string).collect())
+                .collect(),
+            hours: all.hours.iter().map(|hours| quote(&hours.text())).collect(),
+            expires: all.expires,
+            enabled: client.enabled,
+            max_ttl_s: all.max_ttl.map(|time| time.as_secs()),
+            max_grants: all.max_grants,
+            require_address: all.require_address,
+            note: note.map(quote),
+        }
+    }
+}
+
+impl Surveyed {
+    /// Of a file that says nothing.
+    fn broken(name: &ClientName) -> Self {
+        Self {
+            name: name.clone(),
+            faulty: true,
+            keys: Vec::new(),
+            keys_until: Vec::new(),
+            pre_shared_key: false,
+            groups: Vec::new(),
+            allow: Vec::new(),
+            sources: Vec::new(),
+            hours: Vec::new(),
+            expires: None,
+            enabled: true,
+            max_ttl_s: None,
+            max_grants: None,
+            require_address: None,
+            note: None,
+        }
+    }
+}
+
+fn in_words(key: &AcceptedKey) -> String {
+    match &key.key {
+        ClientKey::Public(key) => key.to_string(),
+        ClientKey::Shared => "shared key".to_owned(),
+    }
 }

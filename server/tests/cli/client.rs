@@ -256,3 +256,54 @@ fn check_finds_two_clients_with_one_shared_key() {
     }
     server.run(&["check"]).is(1).says("have the same key");
 }
+
+#[test]
+fn client_show_prints_what_holds_with_its_groups_and_list_its_note() {
+    let server = Server::new();
+    server.configure(
+        "[policy]\n",
+        "[groups.staff]\nallow = [\"ssh\"]\nhours = [\"mon-fri 08:00-18:00\"]\nmax_ttl = \"1m\"\nmax_grants = 2\n[policy]\n",
+    );
+    let text = format!(
+        "key = [{{ key = \"{}\", until = 2099-01-01T00:00:00Z }}, \"{}\"]\ngroups = [\"staff\"]\nmax_ttl = \"2m\"\nnote = \"since May\"\n",
+        public(1),
+        public(2)
+    );
+    fs::write(server.client("anna"), text).unwrap();
+    let shown = server.run(&["client", "show", "anna"]).is(0);
+    let shown = shown.says(" until 2099-01-01T00:00:00Z\n");
+    for row in [
+        "groups          staff",
+        "allow           ssh",
+        "hours           mon-fri 08:00-18:00 (UTC)",
+    ] {
+        assert!(shown.out.contains(row), "{}", shown.out);
+    }
+    let shown = shown.says("max_ttl         60s").says("max_grants      2");
+    drop(shown.says("note            since May"));
+    server
+        .run(&["client", "list"])
+        .is(0)
+        .says("ssh  # since May");
+}
+
+#[test]
+fn an_expiry_without_time_and_offset_is_answered_with_an_example() {
+    let server = Server::new();
+    let key = public(1);
+    let add = [
+        "client",
+        "add",
+        "anna",
+        "--key",
+        &key,
+        "--allow",
+        "ssh",
+        "--expires",
+        "2027-01-31",
+    ];
+    server
+        .run(&add)
+        .is(2)
+        .says("for example 2027-01-31T18:00:00Z");
+}

@@ -5,19 +5,21 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use spa_keys::{ClientPublic, KeyId};
+use spa_proto::Timestamp;
 
 use crate::cli::outcome::{finished, note, print, print_json};
 use crate::cli::{Failure, Options, Run, key};
-use crate::config::{self, ClientName, Surveyed, survey};
+use crate::config::{self, ClientName, Surveyed, Surveyor};
 
 pub(super) fn list(options: &Options) -> Run {
     let directory = &options.paths().config;
     let mut out = BufWriter::new(std::io::stdout().lock());
     let mut rows = Rows::new(options.json, directory);
     let mut faulty = false;
+    let surveyor = Surveyor::of(directory);
     let mut written = rows.begin(&mut out);
     let findings = config::each_client(directory, None, |name, source| {
-        let client = survey(name, source);
+        let client = surveyor.survey(name, source);
         faulty |= client.faulty;
         if written.is_ok() {
             written = rows.row(&client, &mut out);
@@ -76,7 +78,9 @@ impl Rows {
         }
         let (name, state) = (client.name.as_str(), state(client));
         let (width, allow) = (self.width, client.allow.join(", "));
-        writeln!(out, "{name:width$}  {state:8}  {allow}")
+        let note = client.note.as_deref().unwrap_or_default();
+        let gap = if note.is_empty() { "" } else { "  # " };
+        writeln!(out, "{name:width$}  {state:8}  {allow}{gap}{note}")
     }
 
     fn end(&self, out: &mut impl Write) -> io::Result<()> {
@@ -91,7 +95,7 @@ pub(super) fn show(options: &Options, name: &ClientName) -> Run {
     let paths = options.paths();
     let source = config::client(&paths.config, name);
     let source = source.ok_or_else(|| super::unknown(&paths, name))?;
-    let client = &survey(name, &source);
+    let client = &Surveyor::of(&paths.config).survey(name, &source);
     // Key ids stand in the audit lines; without the server's key they cannot be computed.
     let ids: Vec<String> = match key::public(&paths) {
         Ok(server) => {
@@ -116,8 +120,9 @@ pub(super) fn show(options: &Options, name: &ClientName) -> Run {
         };
         row("name", client.name.to_string())?;
         row("state", state(client).to_owned())?;
-        for key in &client.keys {
-            row("key", key.clone())?;
+        for (key, until) in client.keys.iter().zip(&client.keys_until) {
+            let until = instant(*until).map(|until| format!(" until {until}"));
+            row("key", format!("{key}{}", until.unwrap_or_default()))?;
         }
         row("key id", ids.join(", "))?;
         row(
@@ -128,9 +133,15 @@ pub(super) fn show(options: &Options, name: &ClientName) -> Run {
                 String::new()
             },
         )?;
+        row("groups", client.groups.join(", "))?;
         row("allow", client.allow.join(", "))?;
-        row("sources", client.sources.join(", "))?;
-        row("expires", expires(client).unwrap_or_default())?;
+        for list in &client.sources {
+            row("sources", list.join(", "))?;
+        }
+        for hours in &client.hours {
+            row("hours", hours.clone())?;
+        }
+        row("expires", instant(client.expires).unwrap_or_default())?;
         row(
             "max_ttl",
             client
@@ -138,6 +149,8 @@ pub(super) fn show(options: &Options, name: &ClientName) -> Run {
                 .map(|seconds| format!("{seconds}s"))
                 .unwrap_or_default(),
         )?;
+        let most = client.max_grants.map(|most| most.to_string());
+        row("max_grants", most.unwrap_or_default())?;
         row(
             "require_address",
             client
@@ -167,8 +180,8 @@ fn state(client: &Surveyed) -> &'static str {
     }
 }
 
-fn expires(client: &Surveyed) -> Option<String> {
-    let micros = i64::try_from(client.expires?.as_micros()).ok()?;
+fn instant(at: Option<Timestamp>) -> Option<String> {
+    let micros = i64::try_from(at?.as_micros()).ok()?;
     jiff::Timestamp::from_microsecond(micros)
         .ok()
         .map(|at| at.to_string())
@@ -183,7 +196,11 @@ fn as_json(client: &Surveyed, ids: &[String]) -> Value {
         "pre_shared_key": client.pre_shared_key,
         "allow": client.allow,
         "sources": client.sources,
-        "expires": expires(client),
+        "groups": client.groups,
+        "hours": client.hours,
+        "expires": instant(client.expires),
+        "keys_until": client.keys_until.iter().map(|until| instant(*until)).collect::<Vec<_>>(),
+        "max_grants": client.max_grants,
         "max_ttl_s": client.max_ttl_s,
         "require_address": client.require_address,
         "note": client.note,
