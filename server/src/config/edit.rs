@@ -2,6 +2,7 @@
 //!
 //! Pure: text in, text out. Whatever does not come out as meant is not given.
 
+use spa_keys::ClientPublic;
 use toml::de::{DeTable, DeValue};
 
 /// The file with `enabled = false`; `None` if that cannot be written into it for sure.
@@ -56,6 +57,48 @@ pub fn is_enabled(text: &str) -> Option<bool> {
         None => Some(true),
         Some(value) => value.get_ref().as_bool(),
     }
+}
+
+/// A key, and from when on its packets are refused.
+pub type Dated = (ClientPublic, Option<jiff::Timestamp>);
+
+/// The client's public keys; `None` where they are not understood, or it has a shared key.
+#[must_use]
+pub fn keys(text: &str) -> Option<Vec<Dated>> {
+    let table = DeTable::parse(text).ok()?;
+    match table.get_ref().get("key")?.get_ref() {
+        DeValue::Array(items) => items.iter().map(|item| dated(item.get_ref())).collect(),
+        one => Some(vec![dated(one)?]),
+    }
+}
+
+fn dated(value: &DeValue<'_>) -> Option<Dated> {
+    if let DeValue::Table(table) = value {
+        let key = table.get("key")?.get_ref().as_str()?.parse().ok()?;
+        let until = match table.get("until").map(|until| until.get_ref()) {
+            None => None,
+            Some(DeValue::Datetime(until)) => Some(until.to_string().parse().ok()?),
+            Some(until) => Some(until.as_str()?.parse().ok()?),
+        };
+        return Some((key, until));
+    }
+    Some((value.as_str()?.parse().ok()?, None))
+}
+
+/// The file with these keys, a line each; `None` if that cannot be written into it for sure.
+#[must_use]
+pub fn with_keys(text: &str, new: &[Dated]) -> Option<String> {
+    let span = DeTable::parse(text).ok()?.get_ref().get("key")?.span();
+    let line = |(key, until): &Dated| match until {
+        Some(until) => format!("  {{ key = \"{key}\", until = {until} }},\n"),
+        None => format!("  \"{key}\",\n"),
+    };
+    let written = match new {
+        [(key, None)] => format!("\"{key}\""),
+        _ => format!("[\n{}]", new.iter().map(line).collect::<String>()),
+    };
+    let edited = replaced(text, span, &written)?;
+    (keys(&edited).as_deref() == Some(new)).then_some(edited)
 }
 
 enum Place {

@@ -307,3 +307,42 @@ fn an_expiry_without_time_and_offset_is_answered_with_an_example() {
         .is(2)
         .says("for example 2027-01-31T18:00:00Z");
 }
+
+#[test]
+fn a_key_is_changed_with_a_time_of_grace_and_its_inverse_takes_it_out_again() {
+    let server = Server::new();
+    server.add("anna", 1).is(0);
+    let before = fs::read_to_string(server.client("anna")).unwrap();
+    let (old, new) = (public(1), public(2));
+    let until = "2099-01-01T00:00:00Z";
+    let add = ["client", "key", "anna", "--add", &new, "--old-until", until];
+    server.run(&add).is(0);
+    let text = fs::read_to_string(server.client("anna")).unwrap();
+    assert!(
+        text.contains(&format!("{{ key = \"{old}\", until = {until} }}")),
+        "{text}"
+    );
+    server.run(&["check"]).is(0);
+    server.run(&add).is(1).says("stands here twice");
+    server
+        .run(&["client", "key", "anna", "--remove", &public(3)])
+        .is(1)
+        .says("does not have");
+    server
+        .run(&["client", "key", "anna", "--remove", &new])
+        .is(0);
+    server
+        .run(&["client", "key", "anna", "--remove", &old])
+        .is(1)
+        .says("only key");
+    server.run(&["client", "key", "anna", "--add", &new]).is(0);
+    server
+        .run(&["client", "key", "anna", "--remove", &old])
+        .is(0);
+    let after = fs::read_to_string(server.client("anna")).unwrap();
+    assert_eq!(after, before.replace(&old, &new));
+    server
+        .run(&["client", "key", "bert", "--remove", &old])
+        .is(1)
+        .says("no client");
+}

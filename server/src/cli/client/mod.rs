@@ -1,6 +1,7 @@
 //! `spad client`: who may open what. One file a command; every add has an exact inverse.
 
 mod add;
+mod keys;
 mod list;
 mod remove;
 mod reset;
@@ -24,6 +25,11 @@ pub(crate) enum Command {
     /// Show one client
     #[command(after_help = "Example:\n  spad client show anna")]
     Show(Name),
+    /// Change a client's key: add the new one, and later take out the old one
+    #[command(
+        after_help = "Example:\n  spad client key anna --add spa-pub-… --old-until 2027-01-31T18:00:00Z"
+    )]
+    Key(keys::Arguments),
     /// Refuse a client from now on, and keep its file
     #[command(after_help = "Example:\n  spad client disable anna")]
     Disable(Name),
@@ -49,6 +55,7 @@ pub(crate) fn run(options: &Options, command: &Command) -> Run {
         Command::Add(arguments) => add::run(options, arguments),
         Command::List => list::list(options),
         Command::Show(name) => list::show(options, &name.name),
+        Command::Key(arguments) => keys::run(options, arguments),
         Command::Disable(name) => switch::disable(options, &name.name),
         Command::Enable(name) => switch::enable(options, &name.name),
         Command::Reset(arguments) => reset::run(options, arguments),
