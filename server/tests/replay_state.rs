@@ -385,7 +385,7 @@ fn holders_and_last_closes_are_there_after_a_restart_within_the_boot() {
         port: NonZeroU16::new(22).unwrap(),
     };
     let key = |host| HolderKey {
-        id: ALICE,
+        id: Some(ALICE),
         address: Ipv4Addr::new(192, 0, 2, host).into(),
         prefix: None,
         service,

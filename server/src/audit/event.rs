@@ -43,9 +43,9 @@ events! {
     Stop "stop" "The daemon ended.";
     Reload "reload" "A new configuration is in force.";
     ReloadFailed "reload_failed" "A new configuration was refused; the old one stays.";
-    Grant "grant" "The kernel lets a client in.";
+    Grant "grant" "The kernel lets a client in; or, with `uid`, whom an administrator granted by hand.";
     Expire "expire" "A grant's time is over.";
-    Revoke "revoke" "A grant was withdrawn without its client asking.";
+    Revoke "revoke" "A grant was withdrawn without its client asking; `uid` says which user did by hand.";
     Refuse "refuse" "An authentic packet was refused.";
     Noise "noise" "What was not authentic, and what clients were refused beyond twenty a second each, counted over the last minute.";
     RunStart "run_start" "A declared command was started.";
@@ -72,6 +72,8 @@ pub struct AuditEvent {
     pub at: Timestamp,
     /// Which client.
     pub client: Option<ClientName>,
+    /// The user of this host who asked for it by hand.
+    pub uid: Option<u32>,
     /// Which of its keys.
     pub key: Option<KeyId>,
     /// Where the packet came from.
@@ -108,6 +110,7 @@ impl AuditEvent {
             event,
             at,
             client: None,
+            uid: None,
             key: None,
             source: None,
             granted_to: None,

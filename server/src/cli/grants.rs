@@ -37,10 +37,11 @@ fn table(grants: &[Grant]) -> String {
             None => whom.to_string(),
         };
         [
-            grant
-                .client
-                .clone()
-                .unwrap_or_else(|| "(unknown)".to_owned()),
+            match &grant.client {
+                Some(client) => client.clone(),
+                None if grant.by_hand => "(administrator)".to_owned(),
+                None => "(unknown)".to_owned(),
+            },
             address,
             grant.service.clone(),
             format!("{} s", grant.remaining_s),
@@ -70,6 +71,7 @@ mod tests {
         let grants = [
             Grant {
                 client: Some("laptop".to_owned()),
+                by_hand: false,
                 address: [192, 0, 2, 7].into(),
                 prefix: None,
                 service: "tcp/22".to_owned(),
@@ -78,6 +80,7 @@ mod tests {
             },
             Grant {
                 client: None,
+                by_hand: false,
                 address: [192, 0, 2, 0].into(),
                 prefix: Some(24),
                 service: "udp/51820".to_owned(),

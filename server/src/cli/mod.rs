@@ -14,6 +14,7 @@ mod confirm;
 mod explain;
 mod firewall;
 mod firewall_writer;
+mod grant;
 mod grants;
 mod init;
 mod key;
@@ -24,6 +25,7 @@ mod owners;
 mod place;
 mod reload;
 mod replay;
+mod revoke;
 mod rules;
 mod run;
 mod secrets;
@@ -119,6 +121,16 @@ enum Command {
     /// Who has what open, from where, for how long
     #[command(after_help = "Example:\n  spad grants")]
     Grants(grants::Arguments),
+    /// Let an address or network in by hand, for a while
+    #[command(
+        after_help = "Example:\n  spad grant ssh --from 192.0.2.7 --ttl 30m\n\n`spad revoke ssh --from 192.0.2.7` ends it before its time."
+    )]
+    Grant(grant::Arguments),
+    /// Close now what a client, or an address, has open
+    #[command(
+        after_help = "Example:\n  spad revoke anna --cut\n  spad revoke ssh --from 192.0.2.7 --cut\n\nThe client may knock again: `spad client disable` keeps it out. Without --cut established\nconnections live on. --cut ends all connections from the addresses to the services, whoever\nmade them; of a client, those addresses that it was granted since the daemon started."
+    )]
+    Revoke(revoke::Arguments),
     /// Let the running daemon take the configuration as it is now
     #[command(after_help = "Example:\n  spad check && spad reload")]
     Reload(reload::Arguments),
@@ -199,6 +211,8 @@ fn dispatch(line: &Line) -> Run {
         Command::Client(command) => client::run(options, command),
         Command::Status(arguments) => status::run(options, arguments),
         Command::Grants(arguments) => grants::run(options, arguments),
+        Command::Grant(arguments) => grant::run(options, arguments),
+        Command::Revoke(arguments) => revoke::run(options, arguments),
         Command::Reload(arguments) => reload::run(options, arguments),
         Command::Confirm(arguments) => confirm::run(options, arguments),
         Command::Replay(command) => replay::run(options, command),

@@ -28,6 +28,31 @@ pub enum Request {
         /// The client's name.
         client: String,
     },
+    /// Let these addresses and networks reach this service.
+    Grant {
+        /// The service's name, or one port as `tcp/22`.
+        service: String,
+        /// Addresses and networks.
+        from: Vec<String>,
+        /// For so many seconds.
+        ttl_s: u64,
+    },
+    /// Close what this client has open; it may knock again.
+    Revoke {
+        /// The client's name.
+        client: String,
+        /// End established connections too.
+        cut: bool,
+    },
+    /// Close what is open of this service for these, whoever holds it.
+    RevokeFrom {
+        /// The service's name, or one port as `tcp/22`.
+        service: String,
+        /// Addresses and networks.
+        from: Vec<String>,
+        /// End established connections too.
+        cut: bool,
+    },
     /// Lower this client's floor and forget its recorded packets.
     ResetClient {
         /// The client's name.
@@ -117,8 +142,11 @@ pub struct Status {
 /// One holder of one open element.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
-    /// The client's name; none for an adopted element of an unknown holder.
+    /// The client's name; none for an administrator, or an adopted element of an unknown holder.
     pub client: Option<String>,
+    /// An administrator granted it by hand.
+    #[serde(default)]
+    pub by_hand: bool,
     /// The address that may connect; of a network, the first.
     pub address: IpAddr,
     /// The network's length, where a network may connect.

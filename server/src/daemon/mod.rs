@@ -8,6 +8,8 @@
 
 mod alarm;
 
+mod by_hand;
+
 mod commands;
 
 mod configuration;

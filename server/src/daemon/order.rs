@@ -18,6 +18,8 @@ pub(super) enum Order {
     /// Answer this; never [`Request::Reload`], which comes as [`Order::Take`], nor
     /// [`Request::Grants`], which comes as [`Order::List`].
     Answer(Request, oneshot::Sender<Response>),
+    /// Grant or revoke by hand, for the user with this number.
+    ByHand(Request, u32, oneshot::Sender<Response>),
     /// List what is open, a portion at a time.
     List(oneshot::Sender<Listing>),
     /// Use this configuration, once the firewall writer uses it too.

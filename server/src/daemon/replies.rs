@@ -12,6 +12,7 @@ use crate::engine::Listing;
 use crate::firewall::ChangeId;
 use crate::firewall::message::{Standing, TrialRow};
 
+use super::by_hand::{Cutting, Granting};
 use super::configuration::Prepared;
 use super::overtaken::Overtaken;
 
@@ -30,6 +31,8 @@ pub(super) struct Replies {
     pub(super) confirming: VecDeque<oneshot::Sender<Response>>,
     /// What is told once this change, and all before it, are answered.
     pub(super) closing: VecDeque<(Option<ChangeId>, Response, oneshot::Sender<Response>)>,
+    pub(super) granting: Vec<Granting>,
+    pub(super) cutting: VecDeque<Cutting>,
     /// Lists of what is open that are not whole yet.
     pub(super) listing: VecDeque<(Listing, oneshot::Sender<Listing>)>,
     pub(super) trials: Vec<TrialRow>,
@@ -52,6 +55,8 @@ impl Replies {
             taking: VecDeque::new(),
             confirming: VecDeque::new(),
             closing: VecDeque::new(),
+            granting: Vec::new(),
+            cutting: VecDeque::new(),
             listing: VecDeque::new(),
             trials: Vec::new(),
             last_good: false,

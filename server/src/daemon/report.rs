@@ -50,6 +50,7 @@ impl EngineLoop {
                 self.replies.closing.push_back((last, response, answer));
                 self.tell_closed();
             }
+            Order::ByHand(request, uid, answer) => self.by_hand(&request, uid, answer),
             Order::List(answer) => {
                 let listing = Listing::default();
                 self.replies.listing.push_back((listing, answer));
@@ -69,11 +70,15 @@ impl EngineLoop {
             Request::Status => Response::Status(Box::new(self.status(now))),
             Request::ResetClient { client } => self.reset_client(client, now),
             Request::ResetReplay => self.reset_replay(now),
-            Request::Grants | Request::Reload | Request::Confirm | Request::Disable { .. } => {
-                Response::Failed {
-                    message: "asked in the wrong place".to_owned(),
-                }
-            }
+            Request::Grants
+            | Request::Reload
+            | Request::Confirm
+            | Request::Disable { .. }
+            | Request::Grant { .. }
+            | Request::Revoke { .. }
+            | Request::RevokeFrom { .. } => Response::Failed {
+                message: "asked in the wrong place".to_owned(),
+            },
         }
     }
 }
@@ -170,7 +175,7 @@ impl EngineLoop {
 
     /// Answers who closes something, once the firewall writer has answered all that was sent
     /// to it by then: its answers come in order.
-    fn tell_closed(&mut self) {
+    pub(super) fn tell_closed(&mut self) {
         while let Some((last, response, answer)) = self.replies.closing.pop_front() {
             if last.is_some_and(|last| self.door.engine.is_unanswered(last)) {
                 self.replies.closing.push_front((last, response, answer));
@@ -269,9 +274,11 @@ impl EngineLoop {
             FromWriter::Answer(answer) => {
                 self.door.answered(answer, now);
                 self.tell_closed();
+                self.tell_granted();
             }
             FromWriter::Reloaded(result) => self.reloaded(result, now),
             FromWriter::Confirmed(result) => self.confirmed(result),
+            FromWriter::Cut(result) => self.was_cut(result),
             FromWriter::Restored { grants } => {
                 warn!(
                     "somebody changed our table in the firewall; it was put back, with {grants} grants"

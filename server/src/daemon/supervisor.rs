@@ -92,6 +92,9 @@ fn obey(paths: &Paths, readers: &Readers, orders: &Orders, ask: Ask) {
             orders.give(Order::List(list));
             tokio::spawn(show(listed, answer));
         }
+        request @ (Request::Grant { .. } | Request::Revoke { .. } | Request::RevokeFrom { .. }) => {
+            orders.give(Order::ByHand(request, uid, answer));
+        }
         request => orders.give(Order::Answer(request, answer)),
     }
 }
@@ -103,6 +106,7 @@ async fn show(listed: oneshot::Receiver<Listing>, answer: oneshot::Sender<Respon
     let rows = listing.into_rows().into_iter();
     let grants = rows.map(|row| Grant {
         client: row.client.map(|name| name.to_string()),
+        by_hand: row.by_hand,
         address: row.whom.address,
         prefix: row.whom.prefix,
         service: row.service.to_string(),

@@ -180,6 +180,8 @@ impl Engine {
         let holders = granted.iter().filter_map(Holding::holder);
         effects.extend(holders.map(|holder| Effect::Record(JournalRecord::Holder(holder))));
         self.tell_hooks(&granted, now, effects);
+        self.remember(&granted);
+        self.settle_by_hand(id, refused, now, effects);
 
         let waiting = self.waiting.remove(&id)?;
         let reason = refused.unwrap_or(waiting.reason);

@@ -62,8 +62,11 @@ impl Listing {
 /// One holder of one open element, for `spad grants`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GrantRow {
-    /// Who holds it; none where nobody knows (adopted without a holder).
+    /// Which client holds it; none where an administrator does, or nobody knows who (adopted
+    /// without a holder).
     pub client: Option<ClientName>,
+    /// An administrator granted it by hand.
+    pub by_hand: bool,
     /// Who is let in.
     pub whom: Whom,
     /// To what.

@@ -79,7 +79,7 @@ impl Engine {
         let hooks = &self.clients.config().hooks;
         if hooks.open.is_some() || hooks.close.is_some() {
             for holder in granted.iter().filter_map(Holding::holder) {
-                let client = self.clients.client_with(holder.key.id);
+                let client = holder.key.id.and_then(|id| self.clients.client_with(id));
                 let client = client.map(|(_, client)| client.name.clone());
                 if !self.hooks.grants.contains_key(&holder.key) {
                     effects.push(Effect::Record(JournalRecord::HookOwed(holder.key)));
@@ -106,7 +106,7 @@ impl Engine {
     /// earlier life. What has ended since is told now.
     pub fn owe_hooks(&mut self, owed: Vec<HolderKey>, now: Now, effects: &mut Vec<Effect>) {
         for key in owed {
-            let client = self.clients.client_with(key.id);
+            let client = key.id.and_then(|id| self.clients.client_with(id));
             let told = Told {
                 client: client.map(|(_, client)| client.name.clone()),
                 open: true,
@@ -242,7 +242,7 @@ impl Engine {
         };
         let mut said = AuditEvent::new(Event::Hook, now.wall);
         said.client = told.client.clone();
-        said.key = Some(key.id);
+        said.key = key.id;
         said.granted_to = Some(key.address.into());
         said.port = Some(key.service);
         said.service = self.clients.service_at(key.service).cloned();

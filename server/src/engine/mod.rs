@@ -12,6 +12,8 @@
 
 mod act;
 
+mod by_hand;
+
 mod effect;
 
 mod hooks;
@@ -22,6 +24,7 @@ mod tell;
 
 mod upkeep;
 
+pub use by_hand::Revoked;
 pub use effect::{Effect, GrantRow, Judged, Listing};
 
 use std::collections::BTreeMap;
@@ -62,6 +65,7 @@ pub struct Engine {
     runs: BTreeMap<RunId, run::Running>,
     last_run: u64,
     hooks: hooks::Hooks,
+    hands: by_hand::Hands,
     counters: Counters,
     /// What the noise was when it was last told.
     told: Counters,
@@ -126,6 +130,7 @@ impl Engine {
             runs: BTreeMap::new(),
             last_run: 0,
             hooks: hooks::Hooks::default(),
+            hands: by_hand::Hands::default(),
             counters: Counters::default(),
             told: Counters::default(),
             lines: Rates::for_clients(clients_count),

@@ -59,6 +59,9 @@ impl Engine {
         now: Now,
     ) -> AuditEvent {
         let mut line = AuditEvent::new(event, now.wall);
+        if owner == Owner::Administrator {
+            line.detail = Some("by hand");
+        }
         if let Owner::Client(id) = owner {
             line.key = Some(id);
             line.client = self

@@ -138,8 +138,17 @@ impl Engine {
     }
 
     fn may_hold(&self, owner: Owner, element: &Element) -> bool {
-        let Owner::Client(id) = owner else {
-            return true;
+        let id = match owner {
+            Owner::Client(id) => id,
+            Owner::Unknown => return true,
+            Owner::Administrator => {
+                let lengths = &self.clients.config().lengths;
+                let lengths = lengths.like(element.address);
+                let as_wide = element
+                    .prefix
+                    .is_none_or(|prefix| lengths.contains(&prefix));
+                return as_wide && self.clients.service_at(element.service).is_some();
+            }
         };
         self.clients.client_with(id).is_some_and(|(index, client)| {
             let as_wide = client.prefix_around(element.address) == element.prefix;
@@ -205,7 +214,7 @@ impl Engine {
             Some((owner, client)) if *owner == holding.owner => client.clone(),
             _ => {
                 let client = match holding.owner {
-                    Owner::Unknown => None,
+                    Owner::Unknown | Owner::Administrator => None,
                     Owner::Client(id) => self.clients.client_with(id),
                 };
                 let client = client.map(|(_, client)| client.name.clone());
@@ -215,6 +224,7 @@ impl Engine {
         };
         GrantRow {
             client,
+            by_hand: holding.owner == Owner::Administrator,
             whom: holding.element.whom(),
             service: holding.element.service,
             source_port: holding.element.source_port,

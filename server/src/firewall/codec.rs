@@ -12,9 +12,10 @@ use spa_proto::{Protocol, Service};
 
 use super::element::{Change, ChangeId, Element, KernelElement, MAX_STEPS, Step};
 use super::message::{
-    Answer, FirewallRefusal, FromWriter, MAX_LISTED, MAX_TEXT, Standing, ToWriter, TrialChange,
-    TrialEvent, TrialRow,
+    Answer, Cut, FirewallRefusal, FromWriter, MAX_CUT, MAX_LISTED, MAX_TEXT, Standing, ToWriter,
+    TrialChange, TrialEvent, TrialRow,
 };
+use crate::config::Network;
 
 /// The bytes do not have the layout of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,6 +54,15 @@ impl ToWriter {
             Self::Confirm => out.push(4),
             Self::Trials => out.push(5),
             Self::Stop => out.push(6),
+            Self::Cut(cuts) => {
+                out.push(7);
+                put_length(&mut out, cuts.len());
+                for cut in cuts {
+                    put_address(&mut out, cut.network.address);
+                    out.push(cut.network.prefix);
+                    put_service(&mut out, cut.service);
+                }
+            }
         }
         out
     }
@@ -78,6 +88,14 @@ impl ToWriter {
             4 => Self::Confirm,
             5 => Self::Trials,
             6 => Self::Stop,
+            7 => {
+                let count = reader.length(MAX_CUT)?;
+                let mut cuts = Vec::with_capacity(count);
+                for _ in 0..count {
+                    cuts.push(reader.cut()?);
+                }
+                Self::Cut(cuts)
+            }
             _ => return Err(BadMessage("unknown kind")),
         };
         reader.end()?;
@@ -149,8 +167,11 @@ impl FromWriter {
             }
             Self::Confirmed(result) => {
                 out.push(10);
-                out.extend(result.as_ref().copied().unwrap_or(0).to_be_bytes());
-                put_text(&mut out, result.as_ref().err().map_or("", String::as_str));
+                put_count(&mut out, result);
+            }
+            Self::Cut(result) => {
+                out.push(11);
+                put_count(&mut out, result);
             }
         }
         out
@@ -210,15 +231,8 @@ impl FromWriter {
                 }
                 Self::Trials(rows)
             }
-            10 => {
-                let count = reader.short_number()?;
-                let text = reader.text()?;
-                Self::Confirmed(match (count, text.is_empty()) {
-                    (count, true) => Ok(count),
-                    (0, false) => Err(text),
-                    _ => return Err(BadMessage("a number and an error")),
-                })
-            }
+            10 => Self::Confirmed(reader.count()?),
+            11 => Self::Cut(reader.count()?),
             _ => return Err(BadMessage("unknown kind")),
         };
         reader.end()?;
@@ -241,8 +255,13 @@ fn put_service(out: &mut Vec<u8>, service: Service) {
     out.extend(service.port.get().to_be_bytes());
 }
 
-fn put_element(out: &mut Vec<u8>, element: &Element) {
-    match element.address {
+fn put_count(out: &mut Vec<u8>, result: &Result<u32, String>) {
+    out.extend(result.as_ref().copied().unwrap_or(0).to_be_bytes());
+    put_text(out, result.as_ref().err().map_or("", String::as_str));
+}
+
+fn put_address(out: &mut Vec<u8>, address: IpAddr) {
+    match address {
         IpAddr::V4(address) => {
             out.push(4);
             out.extend([0; 12]);
@@ -253,6 +272,10 @@ fn put_element(out: &mut Vec<u8>, element: &Element) {
             out.extend(address.octets());
         }
     }
+}
+
+fn put_element(out: &mut Vec<u8>, element: &Element) {
+    put_address(out, element.address);
     put_service(out, element.service);
     out.extend(element.source_port.map_or(0, NonZeroU16::get).to_be_bytes());
     out.push(u8::from(element.once));
@@ -338,17 +361,41 @@ impl<'a> Reader<'a> {
         Ok(Service { protocol, port })
     }
 
-    fn element(&mut self) -> Decoded<Element> {
-        let address = match self.byte()? {
+    fn address(&mut self) -> Decoded<IpAddr> {
+        match self.byte()? {
             4 => {
                 if self.chunk()? != [0; 12] {
                     return Err(BadMessage("padding"));
                 }
-                IpAddr::V4(Ipv4Addr::from(self.chunk::<4>()?))
+                Ok(IpAddr::V4(Ipv4Addr::from(self.chunk::<4>()?)))
             }
-            6 => IpAddr::V6(Ipv6Addr::from(self.chunk::<16>()?)),
-            _ => return Err(BadMessage("unknown family")),
-        };
+            6 => Ok(IpAddr::V6(Ipv6Addr::from(self.chunk::<16>()?))),
+            _ => Err(BadMessage("unknown family")),
+        }
+    }
+
+    fn cut(&mut self) -> Decoded<Cut> {
+        let address = self.address()?;
+        let network = Network::around(address, self.byte()?);
+        let network = network.filter(|network| network.address == address);
+        Ok(Cut {
+            network: network.ok_or(BadMessage("not a network"))?,
+            service: self.service()?,
+        })
+    }
+
+    fn count(&mut self) -> Decoded<Result<u32, String>> {
+        let count = self.short_number()?;
+        let text = self.text()?;
+        match (count, text.is_empty()) {
+            (count, true) => Ok(Ok(count)),
+            (0, false) => Ok(Err(text)),
+            _ => Err(BadMessage("a number and an error")),
+        }
+    }
+
+    fn element(&mut self) -> Decoded<Element> {
+        let address = self.address()?;
         let element = Element {
             address,
             service: self.service()?,

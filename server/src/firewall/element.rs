@@ -94,6 +94,17 @@ pub struct Whom {
     pub prefix: Option<u8>,
 }
 
+impl Whom {
+    /// As a network, of one address where it is one.
+    #[must_use]
+    pub fn network(&self) -> Network {
+        let Self { address, prefix } = *self;
+        let single = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = prefix.unwrap_or(single);
+        Network { address, prefix }
+    }
+}
+
 impl From<IpAddr> for Whom {
     fn from(address: IpAddr) -> Self {
         let prefix = None;

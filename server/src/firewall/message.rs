@@ -10,12 +10,16 @@ use std::time::Duration;
 use spa_proto::Service;
 
 use super::element::{Change, ChangeId, KernelElement};
+use crate::config::Network;
 
 /// The longest message either way, in bytes.
 pub const MAX_MESSAGE: usize = 65_536;
 
 /// The most elements that one [`FromWriter::Listed`] carries.
 pub const MAX_LISTED: usize = 1024;
+
+/// The most that one [`ToWriter::Cut`] carries.
+pub const MAX_CUT: usize = 1024;
 
 /// The longest text of an error, in bytes; longer ones are cut.
 pub const MAX_TEXT: usize = 8192;
@@ -33,6 +37,9 @@ pub enum ToWriter {
     /// The administrator reached what is on trial: hide it for good; answered
     /// by [`FromWriter::Confirmed`].
     Confirm,
+    /// End established connections, at most [`MAX_CUT`] kinds of them; answered by
+    /// [`FromWriter::Cut`].
+    Cut(Vec<Cut>),
     /// Tell how each hidden port stands; answered by [`FromWriter::Trials`].
     Trials,
     /// End. The table stays.
@@ -69,8 +76,19 @@ pub enum FromWriter {
     Trial(TrialEvent),
     /// How each hidden port stands.
     Trials(Vec<TrialRow>),
+    /// How many connections `Cut` ended, or why some may live on.
+    Cut(Result<u32, String>),
     /// How many trials `Confirm` ended, or why it could not be written down.
     Confirmed(Result<u32, String>),
+}
+
+/// Connections that are to end: from these addresses to this port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cut {
+    /// Who.
+    pub network: Network,
+    /// To what.
+    pub service: Service,
 }
 
 /// What became of a change.

@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use spa_keys::KeyId;
-
 use super::entry::Held;
 use super::mending::differs;
 use super::{Grants, Owner};
@@ -23,10 +21,10 @@ impl Grants {
     ) -> Vec<HolderKey> {
         let begun = self.next_id();
         // A later record of one holder replaces an earlier one.
-        let mut by_element: HashMap<Element, BTreeMap<KeyId, Holder>> = HashMap::new();
+        let mut by_element: HashMap<Element, BTreeMap<Owner, Holder>> = HashMap::new();
         for holder in holders {
             let holders = by_element.entry(holder.key.element()).or_default();
-            holders.insert(holder.key.id, holder);
+            holders.insert(holder.key.owner(), holder);
         }
         let mut taken: BTreeSet<HolderKey> = BTreeSet::new();
         for KernelElement { element, remaining } in kernel {
@@ -37,7 +35,7 @@ impl Grants {
             let known = known.into_iter().flat_map(BTreeMap::values);
             for holder in known.filter(|holder| holder.ends > now) {
                 taken.insert(holder.key);
-                let owner = Owner::Client(holder.key.id);
+                let owner = holder.key.owner();
                 entry
                     .held
                     .push(adopted(owner, begun, holder.ends.min(until)));

@@ -11,6 +11,8 @@ use crate::firewall::{ChangeId, Element};
 pub enum Owner {
     /// A client, by one of its keys.
     Client(KeyId),
+    /// Whoever administers the server, by hand.
+    Administrator,
     /// Nobody knows: the kernel held it when the daemon started. It runs out.
     Unknown,
 }

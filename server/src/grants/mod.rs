@@ -39,7 +39,7 @@ use spa_keys::KeyId;
 use crate::clock::BootTime;
 use crate::firewall::element::MAX_STEPS;
 use crate::firewall::{Change, ChangeId, Element, Step};
-use crate::policy::OpenPermit;
+use crate::policy::{ByHand, OpenPermit};
 use entry::{Entry, Held};
 use mending::{Mending, SLACK};
 
@@ -88,13 +88,21 @@ impl Grants {
     /// Opens what the permit says, renews what its holder holds already. The
     /// holder counts as such when the change is answered well.
     pub fn open(&mut self, permit: &OpenPermit, now: BootTime) -> Change {
+        self.put(Owner::Client(permit.key_id()), permit.elements(), now)
+    }
+
+    /// The same for an administrator.
+    pub fn open_by_hand(&mut self, hand: &ByHand, now: BootTime) -> Change {
+        self.put(Owner::Administrator, hand.elements(), now)
+    }
+
+    fn put(&mut self, owner: Owner, elements: &[(Element, Duration)], now: BootTime) -> Change {
         let id = self.next_id();
-        let owner = Owner::Client(permit.key_id());
         if self.elements.is_empty() {
             self.last_tick = Some(now);
         }
         let (mut wanted, mut opens) = (Vec::new(), Vec::new());
-        for (element, ttl) in permit.elements() {
+        for (element, ttl) in elements {
             let ends = now.saturating_add(*ttl);
             let entry = self.elements.entry(*element).or_default();
             match entry.of(owner) {

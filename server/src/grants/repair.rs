@@ -153,6 +153,10 @@ impl Grants {
 }
 
 impl HolderKey {
+    pub(super) fn owner(&self) -> Owner {
+        self.id.map_or(Owner::Administrator, Owner::Client)
+    }
+
     /// What is held.
     pub(super) const fn element(&self) -> Element {
         Element {
@@ -166,15 +170,15 @@ impl HolderKey {
 }
 
 impl Grants {
-    /// Whether this client holds it.
+    /// Whether this holder has it.
     #[must_use]
     pub fn is_held(&self, key: &HolderKey) -> bool {
-        let owner = Owner::Client(key.id);
+        let owner = key.owner();
         let entry = self.elements.get(&key.element());
         entry.is_some_and(|entry| entry.held.iter().any(|held| held.owner == owner))
     }
 
-    /// Whether this client holds it no longer, and the kernel neither but for others.
+    /// Whether this holder has it no longer, and the kernel neither but for others.
     #[must_use]
     pub fn is_over(&self, key: &HolderKey, now: BootTime) -> bool {
         let closed = |entry: &Entry| {
@@ -185,20 +189,22 @@ impl Grants {
     }
 }
 
-/// The journal's name of a holder of an element; only clients have one.
+/// The journal's name of a holder of an element; who is unknown has none.
 #[must_use]
 pub fn key_of(owner: Owner, element: &Element) -> Option<HolderKey> {
-    match owner {
-        Owner::Unknown => None,
-        Owner::Client(id) => Some(HolderKey {
-            id,
-            address: element.address,
-            prefix: element.prefix,
-            service: element.service,
-            source_port: element.source_port,
-            once: element.once,
-        }),
-    }
+    let id = match owner {
+        Owner::Unknown => return None,
+        Owner::Administrator => None,
+        Owner::Client(id) => Some(id),
+    };
+    Some(HolderKey {
+        id,
+        address: element.address,
+        prefix: element.prefix,
+        service: element.service,
+        source_port: element.source_port,
+        once: element.once,
+    })
 }
 
 impl Holding {

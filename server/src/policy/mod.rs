@@ -19,11 +19,14 @@
 //! - A close withdraws what this client holds for the addresses stated, or for the
 //!   source, the networks around them too; a service that it neither may open nor holds is refused.
 
+mod by_hand;
+
 mod rate;
 
 mod timely;
 mod when;
 
+pub use by_hand::{ByHand, by_hand, networks, ports};
 pub use rate::Rates;
 pub use timely::{Timely, timely};
 

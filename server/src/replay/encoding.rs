@@ -29,6 +29,10 @@ pub const RECORD: usize = 64;
 /// Where the check value starts.
 const CHECK: usize = 60;
 
+/// Flags of a holder: its grant is for one connection; it is the administrator.
+const ONCE: u8 = 1;
+const BY_HAND: u8 = 2;
+
 /// Where the fields start.
 const FIELDS: usize = 8;
 
@@ -233,7 +237,7 @@ impl Writer {
     }
 
     fn holder(&mut self, key: &HolderKey) {
-        self.put(&key.id.to_bytes());
+        self.put(&key.id.map_or([0; 8], KeyId::to_bytes));
         match key.address {
             IpAddr::V4(address) => {
                 self.put(&[4]);
@@ -247,7 +251,9 @@ impl Writer {
         }
         self.service(key.service);
         self.put(&key.source_port.map_or(0, NonZeroU16::get).to_be_bytes());
-        self.put(&[key.prefix.unwrap_or(0), u8::from(key.once)]);
+        let by_hand = if key.id.is_none() { BY_HAND } else { 0 };
+        let once = if key.once { ONCE } else { 0 };
+        self.put(&[key.prefix.unwrap_or(0), by_hand | once]);
     }
 
     fn finish(mut self) -> [u8; RECORD] {
@@ -300,14 +306,14 @@ impl Reader<'_> {
         };
         let service = self.service()?;
         let source_port = NonZeroU16::new(u16::from_be_bytes(self.take()?));
-        let [prefix, once] = self.take()?;
+        let [prefix, flags] = self.take()?;
         Some(HolderKey {
-            id,
+            id: Some(id).filter(|_| flags & BY_HAND == 0),
             address,
             prefix: Some(prefix).filter(|prefix| *prefix != 0),
             service,
             source_port,
-            once: once != 0,
+            once: flags & ONCE != 0,
         })
     }
 }

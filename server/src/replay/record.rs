@@ -73,11 +73,11 @@ pub struct Holder {
     pub ends: BootTime,
 }
 
-/// One grant of one client.
+/// One grant of one holder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HolderKey {
-    /// The client.
-    pub id: KeyId,
+    /// The client; none is the administrator.
+    pub id: Option<KeyId>,
     /// From where it may connect; of a network, the first address.
     pub address: IpAddr,
     /// The network's length; none is the one address.

@@ -31,7 +31,13 @@ fn service() -> impl Strategy<Value = Service> {
 
 fn holder() -> impl Strategy<Value = HolderKey> {
     let rest = (any::<u8>(), any::<bool>());
-    let all = (id(), any::<IpAddr>(), service(), any::<u16>(), rest);
+    let all = (
+        prop::option::of(id()),
+        any::<IpAddr>(),
+        service(),
+        any::<u16>(),
+        rest,
+    );
     all.prop_map(|(id, address, service, port, (prefix, once))| HolderKey {
         id,
         address,

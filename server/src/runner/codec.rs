@@ -71,7 +71,8 @@ impl ToRunner {
                     &mut out,
                     hook.client.as_ref().map_or("", |name| name.as_str()),
                 );
-                out.extend(hook.key.to_bytes());
+                out.push(u8::from(hook.key.is_some()));
+                out.extend(hook.key.map_or([0; 8], KeyId::to_bytes));
                 put_address(&mut out, hook.whom.address);
                 out.push(hook.whom.prefix.unwrap_or(0));
                 put_name(
@@ -111,7 +112,7 @@ impl ToRunner {
                 id: RunId(reader.number()?),
                 event: reader.word(&EVENTS)?,
                 client: reader.name()?,
-                key: KeyId::from_bytes(reader.take()?),
+                key: reader.key()?,
                 whom: reader.whom()?,
                 service: reader.name()?,
                 port: Service {
@@ -258,6 +259,14 @@ impl Reader<'_> {
             .ok_or(BadMessage("it ends within a field"))?;
         self.0 = rest;
         Ok(*taken)
+    }
+
+    fn key(&mut self) -> Decoded<Option<KeyId>> {
+        match (self.byte()?, self.take()?) {
+            (0, [0, 0, 0, 0, 0, 0, 0, 0]) => Ok(None),
+            (1, bytes) => Ok(Some(KeyId::from_bytes(bytes))),
+            _ => Err(BadMessage("neither a key nor none")),
+        }
     }
 
     fn byte(&mut self) -> Decoded<u8> {

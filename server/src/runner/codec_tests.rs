@@ -15,7 +15,7 @@ fn to_runner() -> Vec<ToRunner> {
         id: RunId(u64::MAX),
         event: HookEvent::Renew,
         client: Some("anna".parse().unwrap()),
-        key: KeyId::from_bytes([3; 8]),
+        key: Some(KeyId::from_bytes([3; 8])),
         whom: Whom {
             address: "2001:db8::".parse().unwrap(),
             prefix: Some(64),

@@ -72,8 +72,8 @@ pub struct RunHook {
     pub event: HookEvent,
     /// Whose grant; none where the client is gone from the configuration.
     pub client: Option<ClientName>,
-    /// By which of its keys.
-    pub key: KeyId,
+    /// By which of its keys; none where an administrator granted it by hand.
+    pub key: Option<KeyId>,
     /// Who is let in.
     pub whom: Whom,
     /// To what, by name; none where it is declared no longer.

@@ -66,6 +66,11 @@ impl Guard {
         (guard, warnings)
     }
 
+    /// Whether our sets stand in a table of the administrator's, without rules of ours.
+    pub(super) fn is_anothers(&self) -> bool {
+        self.config.guard.mode != Mode::Guard
+    }
+
     /// How each hidden port stands.
     pub(super) fn rows(&self, now: BootTime) -> Vec<TrialRow> {
         self.trials.rows(now)
@@ -182,7 +187,7 @@ impl Guard {
         kernel: &mut Kernel,
         now: BootTime,
     ) -> Result<bool, WriterError> {
-        if self.config.guard.mode != Mode::Guard {
+        if self.is_anothers() {
             return self.load_sets(kernel);
         }
         let table = self.table(now);

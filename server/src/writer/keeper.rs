@@ -15,7 +15,7 @@ use super::netlink::Events;
 use super::socket::{Came, Engine};
 use crate::clock::{self, BootTime};
 use crate::config::{self, Occasion, Texts};
-use crate::firewall::message::MAX_LISTED;
+use crate::firewall::message::{Cut, MAX_LISTED};
 use crate::firewall::{Answer, Change, FirewallRefusal, FromWriter, KernelElement, Step, ToWriter};
 
 /// How often a running trial is looked at, and a failed repair tried again.
@@ -121,6 +121,10 @@ impl Keeper {
                 self.report(report)?;
                 self.engine.send(&FromWriter::Confirmed(result))
             }
+            ToWriter::Cut(cuts) => {
+                let result = self.cut(&cuts);
+                self.engine.send(&FromWriter::Cut(result))
+            }
             ToWriter::Trials => {
                 let mut rows = self.guard.rows(boot());
                 rows.truncate(MAX_LISTED);
@@ -129,6 +133,19 @@ impl Keeper {
             // The caller ends the loop.
             ToWriter::Stop => Ok(()),
         }
+    }
+
+    /// Ends connections to services that the configuration declares.
+    fn cut(&mut self, cuts: &[Cut]) -> Result<u32, String> {
+        if self.guard.is_anothers() {
+            return Err("in the mode \"set\" no rule of ours keeps a connection cut\n  help: end it by your own rules, or by ending its process; what was open is closed".to_owned());
+        }
+        let declared = |cut: &Cut| self.limits.declares(cut.service);
+        if let Some(cut) = cuts.iter().find(|cut| !declared(cut)) {
+            return Err(format!("no service has the port {}", cut.service));
+        }
+        super::cut::cut(&mut self.kernel, cuts, boot())
+            .map_err(|error| format!("the kernel said: {error}\n  help: say it again"))
     }
 
     /// Makes changes, each whole or not at all, and answers each in its turn.

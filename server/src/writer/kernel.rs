@@ -71,6 +71,11 @@ impl<S: Sets> Kernel<S> {
         }
     }
 
+    /// Whether we asked for this element and it has not ended.
+    pub(super) fn has(&self, element: &Element, now: BootTime) -> bool {
+        self.held.has(element, now)
+    }
+
     /// Makes a change: all of it or nothing.
     ///
     /// # Errors

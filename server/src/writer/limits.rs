@@ -42,6 +42,11 @@ impl Limits {
         self.longest
     }
 
+    /// Whether some service has this port.
+    pub(super) fn declares(&self, port: Service) -> bool {
+        self.declared.contains(&port)
+    }
+
     /// Whether the change may be made.
     ///
     /// # Errors

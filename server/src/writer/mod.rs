@@ -10,6 +10,7 @@
 
 mod before;
 mod command;
+mod cut;
 mod guard;
 mod held;
 mod keeper;

@@ -6,6 +6,7 @@
     reason = "the whole crate is tests; clippy.toml exempts only #[test] functions themselves"
 )]
 
+mod by_hand;
 mod clock;
 mod commands;
 mod counting;

@@ -1,7 +1,6 @@
 //! The messages as bytes: round trips, and whatever is no message.
 
 use super::*;
-use crate::config::Network;
 use crate::firewall::message::MAX_MESSAGE;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -49,6 +48,15 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+fn cut() -> impl Strategy<Value = Cut> {
+    let address = any::<IpAddr>();
+    (address, 0..=128_u8, service()).prop_map(|(address, prefix, service)| {
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let network = Network::around(address, prefix.min(most)).unwrap();
+        Cut { network, service }
+    })
+}
+
 fn to_writer() -> impl Strategy<Value = ToWriter> {
     prop_oneof![
         (any::<u64>(), vec(step(), 0..=MAX_STEPS)).prop_map(|(id, steps)| ToWriter::Change(
@@ -57,6 +65,7 @@ fn to_writer() -> impl Strategy<Value = ToWriter> {
                 steps
             }
         )),
+        vec(cut(), 0..50).prop_map(ToWriter::Cut),
         prop::sample::select(vec![
             ToWriter::List,
             ToWriter::Reload,
@@ -118,6 +127,8 @@ fn from_writer() -> impl Strategy<Value = FromWriter> {
         vec(row, 0..50).prop_map(FromWriter::Trials),
         any::<u32>().prop_map(|count| FromWriter::Confirmed(Ok(count))),
         ".{1,40}".prop_map(|text| FromWriter::Confirmed(Err(text))),
+        any::<u32>().prop_map(|count| FromWriter::Cut(Ok(count))),
+        ".{1,40}".prop_map(|text| FromWriter::Cut(Err(text))),
     ]
 }
 

@@ -40,7 +40,8 @@ pub(super) fn all(
     let mut chains = vec![
         ordinary("strangers", strangers(answer)),
         ordinary("trying", trying(lengths)),
-        ordinary("judge", judge(lengths)),
+        ordinary("granted", granted(lengths)),
+        ordinary("judge", judge()),
         base("guard", NfHook::Prerouting, PRIORITY, guard(allowed, knock)),
         base("second", NfHook::Input, LAST, second(allowed)),
         // Declared even where it is empty: a table loaded over another must not keep its rules.
@@ -140,9 +141,18 @@ pub(super) fn networks6(lengths: &Lengths, port: Field) -> Vec<Word> {
 }
 
 /// Who may reach a hidden port.
-fn judge(lengths: &Lengths) -> Vec<Rule> {
-    let mut rules = vec![
-        vec![in_set(SetName::Trial), jump("trying")],
+fn judge() -> Vec<Rule> {
+    let mut rules = vec![vec![in_set(SetName::Trial), jump("trying")]];
+    // Whatever connection tracking makes of what goes on of a connection that was cut. Its
+    // reset passes, so that the service learns of the end too. UDP has no first segment: a
+    // grant lets its client begin anew.
+    for cut in [SetName::Cut4, SetName::Cut6] {
+        let goes_on = || vec![is_no_first_segment(), in_set(cut)];
+        rules.push([goes_on(), vec![is_reset(), accept()]].concat());
+        rules.push([goes_on(), vec![goto("strangers")]].concat());
+        rules.push(vec![protocol("udp"), in_set(cut), goto("granted")]);
+    }
+    rules.extend([
         // Never `related`: a helper of connection tracking would let strangers in.
         // Never a first segment: on the ports of a connection that only connection tracking
         // still knows it would begin another, long after the grant has ended.
@@ -153,31 +163,40 @@ fn judge(lengths: &Lengths) -> Vec<Rule> {
         vec![is_no_first_segment(), in_set(SetName::Before6), accept()],
         // A stray segment must not use up a grant for one connection.
         vec![is_no_first_segment(), goto("strangers")],
-    ];
-    for (grants, networks, flow, once) in [
+        vec![goto("granted")],
+    ]);
+    rules
+}
+
+/// Who begins a connection: through a grant. One that was cut may so begin anew.
+fn granted(lengths: &Lengths) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    for (grants, networks, flow, once, cut) in [
         (
             SetName::Grants4,
             networks4(lengths, Field::Port),
             SetName::Flow4,
             SetName::Once4,
+            SetName::Cut4,
         ),
         (
             SetName::Grants6,
             networks6(lengths, Field::Port),
             SetName::Flow6,
             SetName::Once6,
+            SetName::Cut6,
         ),
     ] {
-        rules.push(vec![in_set(grants), accept()]);
-        rules.push(vec![in_set(flow), accept()]);
-        for network in networks {
-            rules.push(vec![network, accept()]);
+        let admitting = [in_set(grants), in_set(flow)];
+        for word in admitting.into_iter().chain(networks) {
+            rules.push(vec![word, delete_from(cut), accept()]);
         }
         // The hole moves to the 4-tuple, so that a first segment that was lost may come again.
         rules.push(vec![
             in_set(once),
             delete_from(once),
             add_to(flow),
+            delete_from(cut),
             accept(),
         ]);
     }

@@ -54,6 +54,10 @@ pub enum SetName {
     Flow4,
     /// Grants for one source port, given so or used up by it, IPv6.
     Flow6,
+    /// Connections that an administrator cut, IPv4.
+    Cut4,
+    /// Connections that an administrator cut, IPv6.
+    Cut6,
     /// Connections that were there before their port was hidden, IPv4.
     Before4,
     /// Connections that were there before their port was hidden, IPv6.
@@ -70,7 +74,7 @@ pub enum SetName {
 
 impl SetName {
     /// Every set of every table; a gateway's has those of [`SetName::GATEWAY`] as well.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Hidden,
         Self::Trial,
         Self::Reached,
@@ -82,6 +86,8 @@ impl SetName {
         Self::Once6,
         Self::Flow4,
         Self::Flow6,
+        Self::Cut4,
+        Self::Cut6,
         Self::Before4,
         Self::Before6,
         Self::Trying4,
@@ -106,6 +112,8 @@ impl SetName {
             Self::Once6 => "once6",
             Self::Flow4 => "flow4",
             Self::Flow6 => "flow6",
+            Self::Cut4 => "cut4",
+            Self::Cut6 => "cut6",
             Self::Before4 => "before4",
             Self::Before6 => "before6",
             Self::Trying4 => "trying4",
@@ -126,8 +134,12 @@ impl SetName {
             Self::Grants4 | Self::Net4 | Self::Once4 => &[Source4, Protocol, Port],
             Self::Grants6 | Self::Once6 => &[Source6, Protocol, Port],
             Self::Net6 => &[Source6, Mark, Protocol, Port],
-            Self::Flow4 | Self::Before4 | Self::Trying4 => &[Source4, SourcePort, Protocol, Port],
-            Self::Flow6 | Self::Before6 | Self::Trying6 => &[Source6, SourcePort, Protocol, Port],
+            Self::Flow4 | Self::Cut4 | Self::Before4 | Self::Trying4 => {
+                &[Source4, SourcePort, Protocol, Port]
+            }
+            Self::Flow6 | Self::Cut6 | Self::Before6 | Self::Trying6 => {
+                &[Source6, SourcePort, Protocol, Port]
+            }
             Self::Inner4 => &[Destination4, Protocol, Port],
             Self::Inner6 => &[Destination6, Protocol, Port],
         }
@@ -137,7 +149,7 @@ impl SetName {
     const fn timeout(self) -> Option<u32> {
         match self {
             Self::Hidden | Self::Trial | Self::Inner4 | Self::Inner6 => None,
-            Self::Reached => Some(86_400),
+            Self::Reached | Self::Cut4 | Self::Cut6 => Some(86_400),
             Self::Grants4 | Self::Grants6 | Self::Net4 | Self::Net6 | Self::Once4 | Self::Once6 => {
                 Some(30)
             }

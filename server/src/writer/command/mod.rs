@@ -108,6 +108,9 @@ impl Commander {
                 let result = self.reload();
                 self.engine.send(&FromWriter::Reloaded(result))
             }
+            ToWriter::Cut(_) => self.engine.send(&FromWriter::Cut(Err(
+                "connections are the other firewall's to cut\n  help: end them there; what was open is closed".to_owned(),
+            ))),
             // Nothing is hidden, so nothing is on trial.
             ToWriter::Confirm => self.engine.send(&FromWriter::Confirmed(Ok(0))),
             ToWriter::Trials => self.engine.send(&FromWriter::Trials(Vec::new())),

@@ -4,6 +4,7 @@
 //! all. The kernel has answered by the time the datagram is sent, so nothing
 //! here waits. Knows nothing of grants.
 
+mod conntrack;
 mod events;
 mod reading;
 mod writing;
@@ -20,6 +21,7 @@ use rustix::io::Errno;
 
 use crate::firewall::table::{Place, SetMake, SetName};
 
+pub(super) use conntrack::Connection;
 pub(super) use events::Events;
 pub(super) use reading::Listed;
 pub(super) use writing::{Action, Lasts, Operation};

@@ -1,0 +1,32 @@
+//! `spad revoke`: closes now what is open, for a client or for an address.
+
+use super::live::do_in_daemon;
+use super::{Options, Run};
+use crate::control::Request;
+
+/// What it takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The client whose grants are closed; with --from the service, by its name or as tcp/22
+    #[arg(value_name = "NAME|SERVICE")]
+    what: String,
+    /// Close what is open of the service for these, whoever holds it
+    #[arg(long, num_args = 1.., value_name = "ADDR[/PREFIX]")]
+    from: Vec<String>,
+    /// End established connections too: all from these addresses to these services
+    #[arg(long)]
+    cut: bool,
+}
+
+/// Runs it.
+pub(crate) fn run(options: &Options, arguments: &Arguments) -> Run {
+    let (what, cut) = (arguments.what.clone(), arguments.cut);
+    let request = if arguments.from.is_empty() {
+        Request::Revoke { client: what, cut }
+    } else {
+        let from = arguments.from.clone();
+        let service = what;
+        Request::RevokeFrom { service, from, cut }
+    };
+    do_in_daemon(options, &request)
+}

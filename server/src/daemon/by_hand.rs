@@ -1,0 +1,218 @@
+//! What an administrator grants and revokes while the daemon runs.
+//!
+//! Nobody is told of success before the kernel answered: a grant waits for its own change,
+//! a revocation for every one that was sent before, a cut for the writer's word.
+
+use tokio::sync::oneshot;
+use tracing::{info, warn};
+
+use crate::clock;
+use crate::config::ClientName;
+use crate::control::{Request, Response};
+use crate::engine::Revoked;
+use crate::firewall::message::MAX_CUT;
+use crate::firewall::{ChangeId, ToWriter};
+use crate::policy;
+
+use super::engine_loop::EngineLoop;
+
+/// A grant by hand that waits for the kernel.
+pub(super) struct Granting {
+    id: ChangeId,
+    message: String,
+    answer: oneshot::Sender<Response>,
+}
+
+/// Connections that are being cut.
+pub(super) struct Cutting {
+    /// Answers of the writer that are still to come.
+    left: usize,
+    cut: u32,
+    why_not: Option<String>,
+    message: String,
+    answer: oneshot::Sender<Response>,
+}
+
+impl EngineLoop {
+    /// Does what this user of the host asks for.
+    pub(super) fn by_hand(
+        &mut self,
+        request: &Request,
+        uid: u32,
+        answer: oneshot::Sender<Response>,
+    ) {
+        let done = match request {
+            Request::Grant {
+                service,
+                from,
+                ttl_s,
+            } => match self.grant(service, from, *ttl_s, uid) {
+                Ok((id, message)) => {
+                    self.replies.granting.push(Granting {
+                        id,
+                        message,
+                        answer,
+                    });
+                    return self.tell_granted();
+                }
+                Err(why) => Err(why),
+            },
+            Request::Revoke { client, cut } => {
+                let revoked = self.revoke_client(client, uid);
+                revoked.map(|revoked| (revoked, *cut))
+            }
+            Request::RevokeFrom { service, from, cut } => {
+                let revoked = self.revoke_from(service, from, uid);
+                revoked.map(|revoked| (revoked, *cut))
+            }
+            _ => Err("asked in the wrong place".to_owned()),
+        };
+        match done {
+            Ok((revoked, cut)) => self.tell_revoked(&revoked, cut, answer),
+            Err(message) => {
+                // Whoever asked may have gone.
+                let _gone = answer.send(Response::Failed { message });
+            }
+        }
+    }
+
+    fn grant(
+        &mut self,
+        service: &str,
+        from: &[String],
+        ttl_s: u64,
+        uid: u32,
+    ) -> Result<(ChangeId, String), String> {
+        let now = clock::now();
+        let config = self.door.engine.clients().config();
+        let ttl = std::time::Duration::from_secs(ttl_s);
+        let hand = policy::by_hand(config, service, from, ttl)?;
+        let whom: Vec<String> = from.iter().map(ToString::to_string).collect();
+        let message = format!("{service} is open for {ttl_s} s to {}", whom.join(", "));
+        let id = self.door.with_engine(now, |engine, effects| {
+            engine.grant_by_hand(hand, uid, now, effects)
+        });
+        Ok((id, message))
+    }
+
+    fn revoke_client(&mut self, client: &str, uid: u32) -> Result<Revoked, String> {
+        let now = clock::now();
+        let name = client.parse::<ClientName>().ok();
+        let revoked = name.and_then(|name| {
+            self.door.with_engine(now, |engine, effects| {
+                engine.revoke_client(&name, uid, now, effects)
+            })
+        });
+        revoked.ok_or_else(|| {
+            format!(
+                "the running daemon does not know {client}\n  help: spad client list; what is open of a service for an address: spad revoke SERVICE --from ADDR"
+            )
+        })
+    }
+
+    fn revoke_from(&mut self, service: &str, from: &[String], uid: u32) -> Result<Revoked, String> {
+        let now = clock::now();
+        let config = self.door.engine.clients().config();
+        let ports = policy::ports(config, service)?;
+        let networks = policy::networks(from)?;
+        Ok(self.door.with_engine(now, |engine, effects| {
+            engine.revoke_from(&ports, &networks, uid, now, effects)
+        }))
+    }
+
+    fn tell_revoked(&mut self, revoked: &Revoked, cut: bool, answer: oneshot::Sender<Response>) {
+        let message = match revoked.grants {
+            1 => "1 grant closed".to_owned(),
+            grants => format!("{grants} grants closed"),
+        };
+        let places: Vec<_> = revoked.places.iter().copied().collect();
+        if !cut || places.is_empty() {
+            let last = self.door.engine.last_unanswered();
+            let message = if cut {
+                format!("{message}, and no address is known from which to cut connections")
+            } else {
+                message
+            };
+            let response = Response::Done { message };
+            self.replies.closing.push_back((last, response, answer));
+            return self.tell_closed();
+        }
+        let chunks = places.chunks(MAX_CUT);
+        self.replies.cutting.push_back(Cutting {
+            left: chunks.len(),
+            cut: 0,
+            why_not: None,
+            message,
+            answer,
+        });
+        for chunk in chunks {
+            self.door.send(ToWriter::Cut(chunk.to_vec()));
+        }
+    }
+
+    /// Answers whose grant the kernel took, or did not.
+    pub(super) fn tell_granted(&mut self) {
+        let waiting = std::mem::take(&mut self.replies.granting);
+        for granting in waiting {
+            let response = match self.door.engine.outcome_by_hand(granting.id) {
+                None => {
+                    self.replies.granting.push(granting);
+                    continue;
+                }
+                Some(Ok(())) => {
+                    info!("{}", granting.message);
+                    Response::Done {
+                        message: granting.message,
+                    }
+                }
+                Some(Err(reason)) => Response::Failed {
+                    message: format!("nothing was opened: {}", reason.explanation()),
+                },
+            };
+            // Whoever asked may have gone.
+            let _gone = granting.answer.send(response);
+        }
+    }
+
+    /// What became of a cut.
+    pub(super) fn was_cut(&mut self, result: Result<u32, String>) {
+        let Some(cutting) = self.replies.cutting.front_mut() else {
+            return;
+        };
+        match result {
+            Ok(count) => cutting.cut = cutting.cut.saturating_add(count),
+            Err(why) => cutting.why_not = Some(why),
+        }
+        cutting.left = cutting.left.saturating_sub(1);
+        if cutting.left > 0 {
+            return;
+        }
+        let Some(done) = self.replies.cutting.pop_front() else {
+            return;
+        };
+        let Cutting {
+            cut,
+            message,
+            why_not,
+            answer,
+            ..
+        } = done;
+        let connections = if cut == 1 {
+            "connection"
+        } else {
+            "connections"
+        };
+        let message = format!("{message}, {cut} {connections} cut");
+        let response = match why_not {
+            None => Response::Done { message },
+            Some(why) => {
+                warn!("connections were not cut: {why}");
+                Response::Failed {
+                    message: format!("{message}, and others may live on: {why}"),
+                }
+            }
+        };
+        // Whoever asked may have gone.
+        let _gone = answer.send(response);
+    }
+}

@@ -1,0 +1,265 @@
+//! Connections that connection tracking knows: listed, and ended.
+//!
+//! Takes who reaches which port; gives what was found. The attributes are those of
+//! `nfnetlink_conntrack.h`; no bytes of the kernel's panic.
+
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+
+use rustix::io::Errno;
+use spa_proto::{Protocol, Service};
+
+use super::reading::{MESSAGE_DONE, Messages, attribute, error_code};
+use super::{Netlink, errno};
+
+/// The subsystem, and what it is asked for.
+const SUBSYSTEM: u16 = 1 << 8;
+const NEW: u16 = SUBSYSTEM;
+const GET: u16 = SUBSYSTEM | 1;
+const DELETE: u16 = SUBSYSTEM | 2;
+
+const REQUEST: u16 = 1;
+const ACKNOWLEDGE: u16 = 4;
+const DUMP: u16 = 0x300;
+const NESTED: u16 = 0x8000;
+
+const TUPLE_ORIGINAL: u16 = 1;
+const TUPLE_REPLY: u16 = 2;
+const ID: u16 = 12;
+const ZONE: u16 = 18;
+
+/// A connection, as it is found and ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::writer) struct Connection {
+    family: u8,
+    /// What names it to the kernel: kind and value of each attribute.
+    name: Vec<(u16, Vec<u8>)>,
+    original: Tuple,
+    reply: Tuple,
+}
+
+/// One direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Tuple {
+    from: IpAddr,
+    to: IpAddr,
+    protocol: Protocol,
+    source: u16,
+    destination: u16,
+}
+
+impl Connection {
+    /// The other end's address and port, where this host's end is this port: by the way
+    /// the packets came, after a destination NAT, or in the other direction, as the
+    /// kernel has it that saw an answer first.
+    pub(in crate::writer) fn peer(&self, service: Service) -> Option<(IpAddr, NonZeroU16)> {
+        if self.original.protocol != service.protocol {
+            return None;
+        }
+        let port = service.port.get();
+        let (address, peer) = if self.original.destination == port || self.reply.source == port {
+            (self.original.from, self.original.source)
+        } else if self.original.source == port {
+            (self.original.to, self.original.destination)
+        } else {
+            return None;
+        };
+        Some((address, NonZeroU16::new(peer)?))
+    }
+}
+
+impl Netlink {
+    /// Every connection of both families that has ports.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(in crate::writer) fn connections(&mut self) -> Result<Vec<Connection>, Errno> {
+        let mut all = Vec::new();
+        for family in [libc::AF_INET, libc::AF_INET6] {
+            let family = u8::try_from(family).unwrap_or(0);
+            self.connections_of(family, &mut all)?;
+        }
+        Ok(all)
+    }
+
+    fn connections_of(&mut self, family: u8, all: &mut Vec<Connection>) -> Result<(), Errno> {
+        self.drain();
+        let sequence = self.next();
+        self.send_plain(&message(GET, DUMP, sequence, family, &[]))?;
+        loop {
+            self.receive(0).map_err(|error| errno(&error))?;
+            for message in Messages(&self.buffer) {
+                if message.sequence_number() != sequence {
+                    continue;
+                }
+                match (message.message_type(), error_code(&message)) {
+                    (MESSAGE_DONE, _) | (_, Some(0)) => return Ok(()),
+                    (_, Some(code)) => {
+                        return Err(Errno::from_raw_os_error(code.saturating_neg()));
+                    }
+                    (NEW, None) => all.extend(connection(family, message.payload())),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Lets connection tracking forget this one; true where it knew it still.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(in crate::writer) fn forget(&mut self, connection: &Connection) -> Result<bool, Errno> {
+        self.drain();
+        let sequence = self.next();
+        let family = connection.family;
+        self.send_plain(&message(
+            DELETE,
+            ACKNOWLEDGE,
+            sequence,
+            family,
+            &connection.name,
+        ))?;
+        loop {
+            self.receive(0).map_err(|error| errno(&error))?;
+            for message in Messages(&self.buffer) {
+                if message.sequence_number() != sequence {
+                    continue;
+                }
+                match error_code(&message).map(i32::saturating_neg) {
+                    None => {}
+                    Some(0) => return Ok(true),
+                    Some(code) if code == Errno::NOENT.raw_os_error() => return Ok(false),
+                    Some(code) => return Err(Errno::from_raw_os_error(code)),
+                }
+            }
+        }
+    }
+
+    fn send_plain(&mut self, bytes: &[u8]) -> Result<(), Errno> {
+        let sent = self.socket.send_to(bytes, &self.kernel, 0);
+        sent.map(|_| ()).map_err(|error| errno(&error))
+    }
+}
+
+/// A message: netlink's header, netfilter's, attributes.
+fn message(
+    kind: u16,
+    flags: u16,
+    sequence: u32,
+    family: u8,
+    attributes: &[(u16, Vec<u8>)],
+) -> Vec<u8> {
+    let mut body = vec![family, 0, 0, 0];
+    for (kind, value) in attributes {
+        let length = u16::try_from(value.len().saturating_add(4)).unwrap_or(u16::MAX);
+        body.extend(length.to_ne_bytes());
+        body.extend(kind.to_ne_bytes());
+        body.extend(value);
+        body.resize(body.len().next_multiple_of(4), 0);
+    }
+    let length = u32::try_from(body.len().saturating_add(16)).unwrap_or(u32::MAX);
+    let mut bytes = length.to_ne_bytes().to_vec();
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend((REQUEST | flags).to_ne_bytes());
+    bytes.extend(sequence.to_ne_bytes());
+    bytes.extend([0; 4]);
+    bytes.extend(body);
+    bytes
+}
+
+/// The connection that the kernel describes here; none where it has no ports.
+fn connection(family: u8, payload: &[u8]) -> Option<Connection> {
+    let attributes = payload.get(4..)?;
+    let original = attribute(attributes, TUPLE_ORIGINAL)?;
+    let reply = attribute(attributes, TUPLE_REPLY)?;
+    let mut name = vec![(TUPLE_ORIGINAL | NESTED, original.to_vec())];
+    for kind in [ID, ZONE] {
+        let value = attribute(attributes, kind);
+        name.extend(value.map(|value| (kind, value.to_vec())));
+    }
+    Some(Connection {
+        family,
+        name,
+        original: tuple(original)?,
+        reply: tuple(reply)?,
+    })
+}
+
+fn tuple(attributes: &[u8]) -> Option<Tuple> {
+    const ADDRESSES: u16 = 1;
+    const PROTOCOL: u16 = 2;
+    let addresses = attribute(attributes, ADDRESSES)?;
+    let four = |kind| <[u8; 4]>::try_from(attribute(addresses, kind)?).ok();
+    let six = |kind| <[u8; 16]>::try_from(attribute(addresses, kind)?).ok();
+    let (from, to): (IpAddr, IpAddr) = match (four(1), four(2)) {
+        (Some(from), Some(to)) => (from.into(), to.into()),
+        _ => (six(3)?.into(), six(4)?.into()),
+    };
+    let protocol = attribute(attributes, PROTOCOL)?;
+    let port = |kind| {
+        let port = <[u8; 2]>::try_from(attribute(protocol, kind)?).ok()?;
+        Some(u16::from_be_bytes(port))
+    };
+    let [number] = <[u8; 1]>::try_from(attribute(protocol, 1)?).ok()?;
+    Some(Tuple {
+        from,
+        to,
+        protocol: Protocol::from_number(number)?,
+        source: port(2)?,
+        destination: port(3)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn tuple_of(from: u8, to: u8, source: u16, destination: u16) -> Tuple {
+        Tuple {
+            from: [192, 0, 2, from].into(),
+            to: [192, 0, 2, to].into(),
+            protocol: Protocol::Tcp,
+            source,
+            destination,
+        }
+    }
+
+    #[test]
+    fn the_peer_is_found_whichever_end_the_kernel_saw_first() {
+        let ssh: Service = "tcp/22".parse().unwrap();
+        let found = |original, reply| {
+            let (family, name) = (2, Vec::new());
+            let connection = Connection {
+                family,
+                name,
+                original,
+                reply,
+            };
+            let peer = connection.peer(ssh);
+            peer.map(|(address, port)| (address.to_string(), port.get()))
+        };
+        let client = Some(("192.0.2.2".to_owned(), 4000));
+        assert_eq!(
+            found(tuple_of(2, 1, 4000, 22), tuple_of(1, 2, 22, 4000)),
+            client
+        );
+        assert_eq!(
+            found(tuple_of(1, 2, 22, 4000), tuple_of(2, 1, 4000, 22)),
+            client
+        );
+        let moved = found(tuple_of(2, 1, 4000, 2222), tuple_of(1, 2, 22, 4000));
+        assert_eq!(moved, client, "another port that leads to it");
+        assert_eq!(
+            found(tuple_of(2, 1, 4000, 23), tuple_of(1, 2, 23, 4000)),
+            None
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = connection(2, &bytes);
+        }
+    }
+}
