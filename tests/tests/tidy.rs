@@ -268,40 +268,33 @@ fn every_section_cited_in_code_exists_in_the_specification() {
 }
 
 #[test]
-fn past_bugs_name_tests_that_exist() {
-    let text = std::fs::read_to_string(top().join("docs/past-bugs.md")).expect("docs/past-bugs.md");
+fn the_tables_of_past_bugs_and_of_the_comparison_name_tests_that_exist() {
     let mut names = BTreeSet::new();
     for (_, text) in sources(&MEMBERS) {
         for line in text.lines() {
-            if let Some(name) = line
-                .trim_start()
-                .strip_prefix("fn ")
-                .and_then(|rest| rest.split('(').next())
-            {
+            let name = line.trim_start().strip_prefix("fn ");
+            if let Some(name) = name.and_then(|rest| rest.split('(').next()) {
                 names.insert(name.to_owned());
             }
         }
     }
-    let rows: Vec<&str> = text
-        .lines()
-        .filter(|line| line.starts_with("| ") && !line.contains("---"))
-        .skip(1)
-        .collect();
-    assert!(rows.len() > 5, "the rows were not found");
-    for row in rows {
-        let last = row
-            .trim_end_matches([' ', '|'])
-            .rsplit('|')
-            .next()
-            .unwrap_or_default();
-        let tests: Vec<&str> = last.split('`').skip(1).step_by(2).collect();
-        assert!(!tests.is_empty(), "no test in {row}");
-        for test in tests {
-            let name = test.rsplit("::").next().unwrap_or(test);
-            assert!(
-                names.contains(name),
-                "docs/past-bugs.md names {test}, which does not exist"
-            );
+    for document in ["docs/past-bugs.md", "docs/comparison.md"] {
+        let text = std::fs::read_to_string(top().join(document)).expect(document);
+        let rows = text.lines().filter(|line| line.starts_with("| "));
+        let rows: Vec<&str> = rows.filter(|line| !line.contains("---")).skip(1).collect();
+        assert!(rows.len() > 5, "{document}: the rows were not found");
+        for row in rows {
+            let last = row.trim_end_matches([' ', '|']).rsplit('|').next();
+            let tests = last.unwrap_or_default().split('`').skip(1).step_by(2);
+            let tests: Vec<&str> = tests.collect();
+            assert!(!tests.is_empty(), "{document}: no test in {row}");
+            for test in tests {
+                let name = test.rsplit("::").next().unwrap_or(test);
+                assert!(
+                    names.contains(name),
+                    "{document} names {test}, which does not exist"
+                );
+            }
         }
     }
 }

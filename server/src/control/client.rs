@@ -153,7 +153,7 @@ mod tests {
             !grants[0].client.as_ref().unwrap().contains('\u{1b}'),
             "{grants:?}"
         );
-        let status = r#"{"response":"status","version":"","pid":1,"uptime_s":1,"port":"","hidden":[],"shown":[],"on_trial":[],"clients":1,"open_grants":0,"capture_threads":1,"captured":0,"capture_dropped":0,"audit_dropped":0,"verdicts":{"\u001b[2J":1},"replay_entries":0,"warnings":[]}"#;
+        let status = r#"{"response":"status","version":"","pid":1,"uptime_s":1,"port":"","carriers":"","hidden":[],"shown":[],"on_trial":[],"clients":1,"open_grants":0,"capture_threads":1,"captured":0,"capture_dropped":0,"audit_dropped":0,"verdicts":{"\u001b[2J":1},"replay_entries":0,"warnings":[]}"#;
         let Ok(Response::Status(status)) = read(status) else {
             panic!("it is an answer");
         };

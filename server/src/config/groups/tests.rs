@@ -1,3 +1,5 @@
+//! What a client and its groups say together, by whole configurations.
+
 use std::path::Path;
 
 use super::super::{ClientConfig, Files, Occasion, check};

@@ -1,3 +1,5 @@
+//! Weeks, nights and the days on which clocks change.
+
 use proptest::prelude::*;
 
 use super::*;

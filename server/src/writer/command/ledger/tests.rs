@@ -1,3 +1,5 @@
+//! What is open and must be closed, with programs that do as they are told, or do not.
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;

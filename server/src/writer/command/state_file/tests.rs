@@ -1,3 +1,5 @@
+//! What the file says after a crash, a boot or a stranger's hand.
+
 use super::*;
 
 const LONGEST_GRANT: Duration = Duration::from_secs(300);
