@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use spa_tests::binaries;
+use spa_tests::process::run_with_input;
 use spa_tests::reach::Reach;
 use spa_tests::settings::{CHAT, Settings, WEB};
 use spa_tests::wait;
@@ -281,4 +282,57 @@ fn a_change_of_the_mode_needs_a_restart_and_says_so() {
         "{}",
         reloaded.stderr
     );
+}
+
+#[test]
+fn ipset_and_iptables_with_the_printed_lines_open_and_close_though_everything_is_killed() {
+    let mut world = World::stopped(&Settings {
+        ttl: "3s",
+        hide: &[],
+        ..Settings::default()
+    });
+    let snippet = world
+        .spad
+        .cli(&["firewall", "snippet", "--ipset"])
+        .ok()
+        .stdout;
+    let lines = snippet.lines().filter_map(|line| line.strip_prefix("#   "));
+    let settings: Vec<&str> = lines.collect();
+    let (guard, firewall) = settings.split_at(2);
+    let file = world.spad.config().join("spad.toml");
+    let text = std::fs::read_to_string(&file).expect("spad.toml");
+    let text = text.replace("[guard]", &guard.join("\n"));
+    std::fs::write(&file, format!("{text}\n{}\n", firewall.join("\n"))).expect("spad.toml");
+    let dropping = "for program in iptables ip6tables; do $program -w -P INPUT DROP; done
+ip6tables -w -A INPUT -p ipv6-icmp -j ACCEPT\n";
+    let server = &world.lab.server;
+    run_with_input(
+        server.command("sh").args(["-e"]),
+        &format!("{dropping}{snippet}"),
+    )
+    .ok();
+    world.spad.start();
+    let ports = |world: &World| {
+        [
+            world.tcp(WEB),
+            world.udp(CHAT),
+            world.tcp6(WEB),
+            world.udp6(CHAT),
+        ]
+    };
+    assert_eq!(ports(&world), [Reach::Silent; 4]);
+    world.open(&["tcp/8080", "udp/9999"]);
+    world.send6(&world.laptop.open(&["tcp/8080", "udp/9999"]));
+    world.spad.wait_counted("opened", 2);
+    assert_eq!(ports(&world), [Reach::Open; 4]);
+    let outside = Outside {
+        world,
+        directory: tempfile_in_reach(),
+    };
+    let mut outside = outside;
+    outside.kill_both();
+    let world = &outside.world;
+    wait::soon("the kernel closes by itself", || {
+        (ports(world) == [Reach::Silent; 4]).then_some(())
+    });
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::outcome::{note, print, print_json};
 use super::{Failure, Options, Run};
 use crate::firewall::{Standing, TrialChange, TrialEvent, TrialRow};
-use crate::writer::{self, InKernel, Shown, WriterError};
+use crate::writer::{self, Dialect, InKernel, Shown, WriterError};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -21,12 +21,15 @@ pub(crate) enum Command {
     Load,
     /// Print what to paste into your own ruleset
     #[command(
-        after_help = "Example:\n  spad firewall snippet\n  spad firewall snippet --iptables\n\nFor nftables with [guard] mode = \"set\": our sets, and a chain that accepts who has a grant.\nFor iptables beside our own table (mode = \"guard\"): rules that allow what that table hides."
+        after_help = "Example:\n  spad firewall snippet\n  spad firewall snippet --iptables | sh\n\nFor nftables with [guard] mode = \"set\": our sets, and a chain that accepts who has a grant.\nFor iptables beside our own table (mode = \"guard\"): rules that allow what that table hides.\nFor iptables with ipset: its sets, rules that accept who is in them, and the lines of spad.toml\nthat let spad fill them (mode = \"command\")."
     )]
     Snippet {
-        /// For iptables and ip6tables in place of nftables
-        #[arg(long)]
+        /// For iptables and ip6tables beside our own table
+        #[arg(long, conflicts_with = "ipset")]
         iptables: bool,
+        /// For iptables and ip6tables with sets of ipset, without our own table
+        #[arg(long)]
+        ipset: bool,
     },
     /// Take the table away: everything hidden can be reached again
     #[command(after_help = "Example:\n  spad firewall remove")]
@@ -65,8 +68,13 @@ pub(crate) fn run(options: &Options, command: &Command) -> Run {
                 place.table()
             ))
         }
-        Command::Snippet { iptables } => {
-            match writer::snippet(&options.paths(), *iptables).map_err(failure)? {
+        Command::Snippet { iptables, ipset } => {
+            let dialect = match (iptables, ipset) {
+                (_, true) => Dialect::Ipset,
+                (true, false) => Dialect::Iptables,
+                (false, false) => Dialect::Nftables,
+            };
+            match writer::snippet(&options.paths(), dialect).map_err(failure)? {
                 Some(text) if options.json => print_json(&json!({ "snippet": text })),
                 Some(text) => print(text.trim_end()),
                 None if *iptables => Err(Failure::with_help(

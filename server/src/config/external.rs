@@ -1,7 +1,7 @@
 //! `[firewall]`: programs that open and close where nftables is not the firewall.
 //!
 //! Pure. A program and its arguments, never a line for a shell: whatever stands in
-//! an argument reaches the program as it is, and a placeholder is a whole argument.
+//! an argument reaches the program as it is; what takes a placeholder's place has no space.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -35,11 +35,12 @@ pub struct External {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
     path: PathBuf,
-    arguments: Vec<Argument>,
+    arguments: Vec<Vec<Piece>>,
 }
 
+/// A piece of an argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Argument {
+enum Piece {
     Text(String),
     Of(Placeholder),
 }
@@ -74,34 +75,41 @@ impl Template {
     /// Its arguments for this element, open for so long; zero where it is closed.
     #[must_use]
     pub fn arguments(&self, element: &Element, ttl: Duration) -> Vec<String> {
-        let of = |argument: &Argument| match argument {
-            Argument::Text(text) => text.clone(),
-            Argument::Of(Placeholder::Address) => match element.prefix {
+        let of = |piece: &Piece| match piece {
+            Piece::Text(text) => text.clone(),
+            Piece::Of(placeholder) => placeholder.of(element, ttl),
+        };
+        let argument = |pieces: &Vec<Piece>| pieces.iter().map(of).collect();
+        self.arguments.iter().map(argument).collect()
+    }
+
+    fn names(&self, placeholder: Placeholder) -> bool {
+        let pieces = self.arguments.iter().flatten();
+        pieces
+            .into_iter()
+            .any(|piece| *piece == Piece::Of(placeholder))
+    }
+}
+
+impl Placeholder {
+    /// What takes its place.
+    fn of(self, element: &Element, ttl: Duration) -> String {
+        match self {
+            Self::Address => match element.prefix {
                 Some(prefix) => format!("{}/{prefix}", element.address),
                 None => element.address.to_string(),
             },
-            Argument::Of(Placeholder::Family) => {
-                let family = if element.address.is_ipv4() {
-                    "inet"
-                } else {
-                    "inet6"
-                };
-                family.to_owned()
-            }
-            Argument::Of(Placeholder::Protocol) => element.service.protocol.as_str().to_owned(),
-            Argument::Of(Placeholder::Port) => element.service.port.to_string(),
-            Argument::Of(Placeholder::SourcePort) => match element.source_port {
+            Self::Family if element.address.is_ipv4() => "inet".to_owned(),
+            Self::Family => "inet6".to_owned(),
+            Self::Protocol => element.service.protocol.as_str().to_owned(),
+            Self::Port => element.service.port.to_string(),
+            Self::SourcePort => match element.source_port {
                 Some(port) => port.to_string(),
                 None => "any".to_owned(),
             },
             // Rounded up: who times it as well must not close before we do.
-            Argument::Of(Placeholder::Ttl) => ttl.as_millis().div_ceil(1000).to_string(),
-        };
-        self.arguments.iter().map(of).collect()
-    }
-
-    fn names(&self, placeholder: Placeholder) -> bool {
-        self.arguments.contains(&Argument::Of(placeholder))
+            Self::Ttl => ttl.as_millis().div_ceil(1000).to_string(),
+        }
     }
 }
 
@@ -271,27 +279,43 @@ fn program_of(value: Value<'_>, name: &str) -> Option<Template> {
 fn argument<'t>(
     text: &'t str,
     name: &'t str,
-) -> Result<Argument, impl FnOnce(Value<'_>) -> Finding + 't> {
+) -> Result<Vec<Piece>, impl FnOnce(Value<'_>) -> Finding + 't> {
     let known = PLACEHOLDERS
         .iter()
         .filter(move |(_, what)| name == "open" || *what != Placeholder::Ttl);
-    let placeholder = known.clone().find(|(word, _)| *word == text);
-    if let Some((_, what)) = placeholder {
-        return Ok(Argument::Of(*what));
-    }
-    if !text.contains(['{', '}', '\0']) {
-        return Ok(Argument::Text(text.to_owned()));
-    }
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    let wrong = loop {
+        let Some(start) = rest.find(['{', '}', '\0']) else {
+            if !rest.is_empty() || pieces.is_empty() {
+                pieces.push(Piece::Text(rest.to_owned()));
+            }
+            return Ok(pieces);
+        };
+        let (before, from) = rest.split_at(start);
+        if !before.is_empty() {
+            pieces.push(Piece::Text(before.to_owned()));
+        }
+        let end = from.find('}').filter(|_| from.starts_with('{'));
+        let Some((word, after)) = end.and_then(|end| from.split_at_checked(end.saturating_add(1)))
+        else {
+            break None;
+        };
+        match known.clone().find(|(known, _)| *known == word) {
+            Some((_, what)) => pieces.push(Piece::Of(*what)),
+            None => break Some(word),
+        }
+        rest = after;
+    };
     Err(move |item: Value<'_>| {
         let words: Vec<&str> = known.map(|(word, _)| *word).collect();
-        let whole = text.starts_with('{') && text.ends_with('}') && !text.contains('\0');
-        let message = if whole {
-            format!("there is no placeholder `{}` here", quote(text))
-        } else {
-            "a placeholder is a whole argument".to_owned()
-        };
-        let finding = item.error(message);
-        match nearest(text, words.iter().copied(), Slips::LettersAndOrder).filter(|_| whole) {
+        let finding = item.error(match wrong {
+            Some(word) => format!("there is no placeholder `{}` here", quote(word)),
+            None => "this brace, or what is in it, belongs to no placeholder".to_owned(),
+        });
+        let near =
+            wrong.and_then(|word| nearest(word, words.iter().copied(), Slips::LettersAndOrder));
+        match near {
             Some(meant) => finding.help(format!("did you mean `{meant}`?")),
             None => finding.help(format!("there is: {}", words.join(", "))),
         }

@@ -49,7 +49,7 @@ use socket::Engine;
 pub use nft::NftError;
 pub(crate) use privileges::reads_as;
 
-pub use once::{InKernel, Shown, load, remove, show, snippet};
+pub use once::{Dialect, InKernel, Shown, load, remove, show, snippet};
 
 /// Why the writer cannot go on.
 #[derive(Debug, thiserror::Error)]

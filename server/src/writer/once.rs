@@ -73,15 +73,27 @@ pub fn show(paths: &Paths) -> Result<Shown, WriterError> {
 ///
 /// # Errors
 /// Where the configuration does not load.
-pub fn snippet(paths: &Paths, iptables: bool) -> Result<Option<String>, WriterError> {
+pub fn snippet(paths: &Paths, dialect: Dialect) -> Result<Option<String>, WriterError> {
     let now = clock::now().wall;
     let (usable, _) = config::for_firewall(paths, now).map_err(WriterError::Configuration)?;
     let config = usable.loaded.config;
-    Ok(match (iptables, &config.guard.mode) {
-        (true, Mode::Guard) => Some(snippet::iptables(&config)),
-        (false, Mode::Set(_)) => Some(snippet::nftables(&config, &keys::GRANTS)),
-        (true, Mode::Set(_)) | (false, Mode::Guard) => None,
+    Ok(match (dialect, &config.guard.mode) {
+        (Dialect::Iptables, Mode::Guard) => Some(snippet::iptables(&config)),
+        (Dialect::Nftables, Mode::Set(_)) => Some(snippet::nftables(&config, &keys::GRANTS)),
+        (Dialect::Ipset, _) => Some(snippet::ipset(&config)),
+        (Dialect::Iptables, Mode::Set(_)) | (Dialect::Nftables, Mode::Guard) => None,
     })
+}
+
+/// For whose rules a snippet is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// Rules of nftables that refer to our sets.
+    Nftables,
+    /// Rules of iptables beside our own table.
+    Iptables,
+    /// Rules of iptables that refer to sets of ipset.
+    Ipset,
 }
 
 fn in_kernel(place: &Place) -> InKernel {

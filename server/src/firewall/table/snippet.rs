@@ -1,7 +1,8 @@
 //! What an administrator pastes into his own ruleset.
 //!
 //! Pure. For nftables: our sets, and a chain that accepts who is in them. For iptables,
-//! which cannot refer to sets of nftables: the ports that our table hides before its rules.
+//! which cannot refer to sets of nftables: the ports that our table hides before its rules,
+//! or sets of ipset.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -128,6 +129,31 @@ pub fn iptables(config: &Config) -> String {
         "iptables -w -I INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT\n\
          ip6tables -w -I INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT"
     );
+    text
+}
+
+/// For iptables and ip6tables with sets of ipset, which the mode "command" fills.
+#[must_use]
+pub fn ipset(config: &Config) -> String {
+    let longest = config.longest_of_all().as_secs();
+    let mut text =
+        "# For iptables and ip6tables with sets of ipset: spad runs ipset, the kernel keeps the\n\
+         # time as well. Your own rules must drop: iptables -P INPUT DROP. In spad.toml:\n\
+         #   [guard]\n\
+         #   mode = \"command\"\n\
+         #   [firewall]\n\
+         #   open  = { argv = [\"/usr/sbin/ipset\", \"-exist\", \"add\", \"spad-{family}\", \"{address},{protocol}:{port}\", \"timeout\", \"{ttl_s}\"] }\n\
+         #   close = { argv = [\"/usr/sbin/ipset\", \"-exist\", \"del\", \"spad-{family}\", \"{address},{protocol}:{port}\"] }\n\
+         #   keep_net_admin = true\n"
+            .to_owned();
+    for (family, program) in [("inet", "iptables"), ("inet6", "ip6tables")] {
+        let _ = writeln!(
+            text,
+            "ipset -exist create spad-{family} hash:net,port family {family} timeout {longest}\n\
+             {program} -w -I INPUT -m set --match-set spad-{family} src,dst -j ACCEPT\n\
+             {program} -w -I INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT"
+        );
+    }
     text
 }
 
