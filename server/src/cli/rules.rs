@@ -1,11 +1,12 @@
 //! `spad rules`: port knocking in pure firewall rules.
 
+use std::time::Duration;
+
 use serde_json::json;
 use spa_proto::Service;
 
 use super::outcome::{note, print, print_json};
-use super::span::{self, Span};
-use super::{Failure, Options, Run};
+use super::{Failure, Options, Run, span};
 use crate::knocking::Sequence;
 use crate::knocking::rules::{Loader, Recipe, iptables, nftables, try_out};
 
@@ -20,10 +21,10 @@ pub(crate) struct Arguments {
     open: Vec<Service>,
     /// The time from the first knock to the last
     #[arg(long, value_name = "TIME", default_value = "15s", value_parser = span::parse)]
-    within: Span,
+    within: Duration,
     /// How long new connections are let in; established ones live on
     #[arg(long = "for", value_name = "TIME", default_value = "30s", value_parser = span::parse)]
-    open_for: Span,
+    open_for: Duration,
     /// For iptables-restore and ip6tables-restore instead of nft
     #[arg(long)]
     iptables: bool,
@@ -37,8 +38,8 @@ pub(crate) fn run(options: &Options, arguments: &Arguments) -> Run {
     let recipe = Recipe {
         sequence: arguments.sequence.clone(),
         open: arguments.open.clone(),
-        within: arguments.within.0,
-        open_for: arguments.open_for.0,
+        within: arguments.within,
+        open_for: arguments.open_for,
     };
     recipe.check().map_err(Failure::from)?;
     let (rules, loader) = if arguments.iptables {
