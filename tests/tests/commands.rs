@@ -1,6 +1,7 @@
 //! Declared commands: run for those who may, as their user, and told with their output.
 
 use serde_json::Value;
+use spa_tests::lab::SERVER4;
 use spa_tests::programs::run;
 use spa_tests::reach::Reach;
 use spa_tests::settings::{Settings, WEB};
@@ -167,4 +168,51 @@ fn a_running_command_ends_with_the_daemon() {
 fn without_commands_there_is_no_runner() {
     let world = World::new();
     assert_eq!(world.process_with(" command-runner "), None);
+}
+
+#[test]
+fn spa_run_runs_a_command_once_as_its_declared_user() {
+    let mut world = world();
+    world.spad.start();
+    world.enrol_spa(SERVER4.into());
+    let asked = world.spa(&["run", "gw", "who", "--json"]);
+    // Sent; whether it ran, no server says.
+    assert_eq!(asked.code, Some(3), "{asked:?}");
+    assert_eq!(asked.json()["exit"], 3, "{asked:?}");
+    let ended = world.audited("run", 1);
+    assert_eq!(ended["client"], "laptop", "{ended}");
+    assert_eq!(ended["command"], "who", "{ended}");
+    let said = "daemon laptop 192.0.2.2 who a b\n\"}\n";
+    assert_eq!(ended["output"], said, "{ended}");
+
+    // One packet, sent once: a second one would have run it again.
+    let again = world.spa(&["run", "gw", "other"]);
+    assert_eq!(again.code, Some(3), "{again:?}");
+    world.spad.wait_counted("command_not_allowed", 1);
+    let runs = |event: &str| {
+        let lines = world.spad.audit().into_iter();
+        lines.filter(|line| line["event"] == event).count()
+    };
+    assert_eq!((runs("run_start"), runs("run")), (1, 1));
+    assert_eq!(world.spad.verdicts().values().sum::<u64>(), 2);
+}
+
+#[test]
+fn spa_run_sends_nothing_for_a_name_that_is_none_or_a_rehearsal() {
+    let mut world = world();
+    world.spad.start();
+    world.enrol_spa(SERVER4.into());
+    for (arguments, code) in [
+        (&["run", "gw", "who;id"][..], 2),
+        (&["run", "gw:ssh", "who"][..], 2),
+        (&["run", "elsewhere", "who"][..], 6),
+        (&["run", "gw", "who", "--dry-run"][..], 0),
+    ] {
+        let asked = world.spa(arguments);
+        assert_eq!(asked.code, Some(code), "{arguments:?}: {asked:?}");
+    }
+    // What comes after them is the first packet that the server sees.
+    assert_eq!(world.spa(&["run", "gw", "who"]).code, Some(3));
+    let _ = world.audited("run", 1);
+    assert_eq!(world.spad.verdicts().values().sum::<u64>(), 1);
 }
