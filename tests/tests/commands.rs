@@ -113,6 +113,30 @@ fn a_user_or_program_that_is_missing_at_the_start_keeps_no_door_shut() {
 }
 
 #[test]
+fn no_command_runs_as_a_user_of_the_daemon() {
+    // Of these users, those that this machine has not are stood in for by `nobody`.
+    let own = ["spad", "spad-fw", "spad-run"];
+    let users = std::fs::read_to_string("/etc/passwd").expect("the users");
+    let known = |name: &&str| {
+        users
+            .lines()
+            .any(|line| line.starts_with(&format!("{name}:")))
+    };
+    let user = own.into_iter().find(known).unwrap_or("nobody");
+    let mut world = world();
+    world.replace("spad.toml", "\"daemon\"", &format!("\"{user}\""));
+    let found = world.spad.cli(&["check"]);
+    assert_eq!(found.code, Some(1), "{found:?}");
+    let text = format!("processes of spad run as `{user}` here");
+    assert!(found.stderr.contains(&text), "{found:?}");
+    // A start keeps no door shut for it, and runs it not.
+    world.spad.start();
+    world.send_counted(&world.laptop.seal(&run("who")), "runner_failed");
+    world.open(&["tcp/8080"]);
+    assert_eq!(world.tcp(WEB), Reach::Open);
+}
+
+#[test]
 fn a_first_command_needs_a_restart_and_says_so() {
     let world = World::new();
     let who = world.script("who", "exit 0");

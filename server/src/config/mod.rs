@@ -57,6 +57,7 @@ pub use network::{Network, NetworkError};
 pub use readers::Readers;
 pub use survey::{Surveyed, Surveyor};
 pub use users::check_programs;
+pub(crate) use users::is_the_daemons;
 pub(crate) use users::others_may_write;
 
 use checking::Checking;

@@ -48,6 +48,17 @@ pub(crate) fn others_may_write(status: &std::fs::Metadata) -> bool {
     status.mode() & 0o002 != 0 || by_group
 }
 
+/// Whether a process of the daemon runs as this user: `nobody` too, where it stands in
+/// for one that is missing. What runs as such a user may read the server's key, or end
+/// the daemon.
+pub(crate) fn is_the_daemons(uid: u32) -> bool {
+    let known = |name| sys::users::user(name).ok().flatten();
+    ["spad", "spad-fw", "spad-run"]
+        .into_iter()
+        .filter_map(|name| known(name).or_else(|| known("nobody")))
+        .any(|user| user.uid == uid)
+}
+
 fn unknown_user(value: Value<'_>, as_root: bool) -> Option<Finding> {
     let name = value.raw().as_str()?;
     let shown = quote(name);
@@ -56,6 +67,12 @@ fn unknown_user(value: Value<'_>, as_root: bool) -> Option<Finding> {
             value
                 .error(format!("`{shown}` is root by another name"))
                 .help("name an ordinary user"),
+        ),
+        Ok(Some(user)) if is_the_daemons(user.uid) => Some(
+            value
+                .error(format!("processes of spad run as `{shown}` here"))
+                .help("name a user of its own: adduser --system --group --no-create-home backup")
+                .note("it could read the server's key, and end the daemon"),
         ),
         Ok(Some(_)) => None,
         // What has another finding already.

@@ -59,7 +59,8 @@ impl Job {
         now: BootTime,
     ) -> io::Result<Self> {
         let account = ready.account.as_ref();
-        let account = account.ok_or_else(|| io::Error::other("there is no such user"))?;
+        let account = account
+            .ok_or_else(|| io::Error::other("there is no such user, or none that it may run as"))?;
         let mut arguments = ready.program.argv.iter();
         let program = arguments.next().ok_or(io::ErrorKind::InvalidInput)?;
         // Who can change it would decide what packets run.

@@ -9,22 +9,26 @@ use std::collections::BTreeMap;
 use spa_proto::{CommandName, Timestamp};
 
 use super::message::{HookEvent, RunCommand, RunRefusal};
-use crate::config::{ClientName, Config, Program};
+use crate::config::{ClientName, Config, Program, is_the_daemons};
 use crate::sys::users::{Account, account};
 
 /// A program that can be run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ready {
     pub(super) program: Program,
-    /// None where there is no such user, or it is root and that was not said.
+    /// None where there is no such user, or it is the daemon's own, or root and that was not said.
     pub(super) account: Option<Account>,
 }
 
 impl Ready {
     fn of(program: &Program) -> Self {
         let account = account(&program.user).ok().flatten();
+        let may = |account: &Account| match account.uid {
+            0 => program.as_root,
+            uid => !is_the_daemons(uid),
+        };
         Self {
-            account: account.filter(|account| account.uid != 0 || program.as_root),
+            account: account.filter(may),
             program: program.clone(),
         }
     }
