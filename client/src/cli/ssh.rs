@@ -35,7 +35,7 @@ pub(super) fn run(options: &SshOptions, directory: &Path) -> Result<Exit, Failur
     let words: Vec<_> = words.iter().map(|word| quoted(word)).collect();
     let error = Command::new("ssh")
         .arg("-o")
-        .arg(format!("ProxyCommand={} %h %p", words.join(" ")))
+        .arg(format!("ProxyCommand={} '%h' %p", words.join(" ")))
         .args(["-o", "ProxyUseFdpass=yes", &options.host])
         .args(&options.args)
         .exec();

@@ -65,11 +65,18 @@ impl Hooks {
         }
     }
 
-    fn is_over(&mut self, key: HolderKey) {
-        if let Some(told) = self.grants.get_mut(&key) {
+    /// The grant is over. One that no hook was told of is forgotten at once, so that no
+    /// client fills the queue with what nobody is to hear.
+    fn is_over(&mut self, key: HolderKey) -> Option<JournalRecord> {
+        let told = self.grants.get_mut(&key)?;
+        if told.open {
             told.over = true;
             self.queue(key);
+            return None;
         }
+        self.queue.retain(|queued| *queued != key);
+        self.grants.remove(&key);
+        Some(JournalRecord::HookDone(key))
     }
 }
 
@@ -97,7 +104,8 @@ impl Engine {
     /// A holder was taken away: the journal says so, and its close hook is due.
     pub(super) fn strike(&mut self, owner: Owner, element: &Element, effects: &mut Vec<Effect>) {
         if let Some(key) = key_of(owner, element) {
-            self.hooks.is_over(key);
+            let done = self.hooks.is_over(key);
+            effects.extend(done.map(Effect::Record));
             effects.push(Effect::Record(JournalRecord::HolderGone(key)));
         }
     }
@@ -114,7 +122,8 @@ impl Engine {
             };
             self.hooks.grants.insert(key, told);
             if !self.grants.is_held(&key) {
-                self.hooks.is_over(key);
+                let done = self.hooks.is_over(key);
+                effects.extend(done.map(Effect::Record));
             }
         }
         self.run_hooks(now, effects);
@@ -160,7 +169,7 @@ impl Engine {
             if !self.grants.is_over(&key, now.boot) {
                 return false;
             }
-            if !told.open || hooks.close.is_none() {
+            if hooks.close.is_none() {
                 self.hooks.grants.remove(&key);
                 effects.push(Effect::Record(JournalRecord::HookDone(key)));
                 return true;

@@ -184,7 +184,7 @@ pub fn permit(
     let key_until = against.clients.key_until(timely.key_id());
     let limit = when::left(client, key_until, timely.request(), against.now)?;
     match timely.request() {
-        Request::Run { command } => run(command, client, against.clients.config()),
+        Request::Run { command } => run(command, client, against),
         Request::Join { .. } => Err(Reason::NotInvited),
         Request::Open(open) => {
             let elements = opened(open, timely.timestamp(), client, against, ledger)?;
@@ -284,12 +284,20 @@ fn opened(
     Ok(elements)
 }
 
-fn run(command: &CommandName, client: &ClientConfig, config: &Config) -> Result<Permit, Reason> {
-    if !config.commands.contains_key(command) {
+/// Nothing is granted to an address, so the packet's own must lie in the client's `sources`.
+fn run(
+    command: &CommandName,
+    client: &ClientConfig,
+    against: &Against<'_>,
+) -> Result<Permit, Reason> {
+    if !against.clients.config().commands.contains_key(command) {
         return Err(Reason::CommandUnknown);
     }
     if !client.commands.contains(command) {
         return Err(Reason::CommandNotAllowed);
+    }
+    if !client.admits(against.source) {
+        return Err(Reason::SourceNotAllowed);
     }
     let command = command.clone();
     Ok(Permit::Run(RunPermit { command }))

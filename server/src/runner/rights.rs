@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use spa_proto::{CommandName, Timestamp};
 
 use super::message::{HookEvent, RunCommand, RunRefusal};
-use crate::config::{ClientName, Config, Program, is_the_daemons};
+use crate::config::{ClientConfig, ClientName, Config, Program, is_the_daemons};
 use crate::sys::users::{Account, account};
 
 /// A program that can be run.
@@ -40,7 +40,8 @@ pub(super) struct Rights {
     commands: BTreeMap<CommandName, (Ready, bool)>,
     open: Option<Ready>,
     close: Option<Ready>,
-    clients: BTreeMap<ClientName, (Vec<CommandName>, Option<Timestamp>)>,
+    /// Those that are enabled and list a command.
+    clients: BTreeMap<ClientName, ClientConfig>,
 }
 
 impl Rights {
@@ -52,10 +53,7 @@ impl Rights {
         });
         let clients = config.clients.iter();
         let clients = clients.filter(|client| client.enabled && !client.commands.is_empty());
-        let clients = clients.map(|client| {
-            let may = (client.commands.clone(), client.expires);
-            (client.name.clone(), may)
-        });
+        let clients = clients.map(|client| (client.name.clone(), client.clone()));
         Self {
             commands: commands.collect(),
             open: config.hooks.open.as_ref().map(Ready::of),
@@ -71,11 +69,14 @@ impl Rights {
         now: Timestamp,
     ) -> Result<(&Ready, bool), RunRefusal> {
         let (ready, parallel) = self.commands.get(&run.command).ok_or(RunRefusal::Unknown)?;
-        let (may, expires) = self
-            .clients
-            .get(&run.client)
-            .ok_or(RunRefusal::NotAllowed)?;
-        if !may.contains(&run.command) || expires.is_some_and(|expires| now >= expires) {
+        let client = self.clients.get(&run.client);
+        let may = client.is_some_and(|client| {
+            client.commands.contains(&run.command)
+                && client.is_active(now)
+                && client.hours.iter().all(|hours| hours.left(now).is_some())
+                && client.admits(run.source)
+        });
+        if !may {
             return Err(RunRefusal::NotAllowed);
         }
         Ok((ready, *parallel))

@@ -164,3 +164,19 @@ fn runs_that_nobody_answers_are_bounded() {
     assert_eq!(last, Some(Reason::RunnerBusy));
     assert_eq!(world.asked.len(), 64);
 }
+
+#[test]
+fn a_command_runs_only_for_a_packet_from_the_clients_sources() {
+    let mut world = World::with(|config| {
+        with_backup(config);
+        let laptop = config.clients.iter_mut();
+        for client in laptop.filter(|client| client.name.as_str() == "laptop") {
+            client.sources = vec![vec!["198.51.100.0/24".parse().unwrap()].into()];
+        }
+    });
+    assert_eq!(world.send(laptop, &run("backup")), Reason::SourceNotAllowed);
+    assert_eq!(world.asked, []);
+    let packet = world.seal(laptop, &run("backup"));
+    assert_eq!(world.receive("198.51.100.7", &packet), None);
+    world.started();
+}

@@ -305,3 +305,28 @@ fn without_hooks_nothing_is_owed_and_nobody_asked() {
     };
     assert!(!world.journal.iter().any(hook));
 }
+
+#[test]
+fn a_grant_that_ends_before_any_hook_heard_of_it_leaves_nothing_behind() {
+    let mut world = World::with(with_hooks);
+    let from = |world: &mut World, address: &str, request: &spa_proto::Request| {
+        let packet = world.seal(laptop, request);
+        world.receive(address, &packet).unwrap()
+    };
+    // Four hooks that hang take all the places there are.
+    for place in 1..=4 {
+        let address = format!("192.0.2.{place}");
+        assert_eq!(from(&mut world, &address, &ssh()), Reason::Opened);
+        world.pass(seconds(1));
+    }
+    assert_eq!((world.asked.len(), world.owed().len()), (4, 4));
+    for place in 10..60 {
+        let address = format!("192.0.2.{place}");
+        assert_eq!(from(&mut world, &address, &ssh()), Reason::Opened);
+        assert_eq!(world.owed().len(), 5);
+        assert_eq!(from(&mut world, &address, &close(&[])), Reason::Closed);
+        assert_eq!(world.owed().len(), 4, "nobody heard of it");
+        world.pass(seconds(1));
+    }
+    assert_eq!(world.asked.len(), 4);
+}
