@@ -9,6 +9,7 @@ use spa_tests::echo::Echo;
 use spa_tests::gateway::{Gateway, INNER, INNER4, INNER6, OUTER, forwarding};
 use spa_tests::identity::{close, open, open_stating};
 use spa_tests::lab::{CLIENT4, SERVER4, SERVER6};
+use spa_tests::process::Process;
 use spa_tests::reach::{self, Reach};
 use spa_tests::settings::Settings;
 use spa_tests::sshd::Sshd;
@@ -362,4 +363,112 @@ fn a_service_that_leads_inside_no_longer_leaves_no_rule_behind() {
     assert_eq!(gateway.world.tcp(8080), Reach::Open, "other grants stay");
     let shown = [Reach::Refused, Reach::Refused, Reach::Open, Reach::Open];
     assert_eq!(seen(&gateway), shown);
+}
+
+/// A session with the inner host, which goes on talking.
+fn session(gateway: &Gateway, sshd: &Sshd, to: IpAddr) -> Process {
+    let mut command = gateway.world.lab.client.command("ssh");
+    // The first port counts.
+    command.args(["-F", "/dev/null", "-p", &OUTER.to_string()]);
+    command.args(["-o", "ServerAliveInterval=1"]);
+    command.args(sshd.options()).arg(format!("root@{to}"));
+    command.arg("while echo tick; do sleep 0.1; done");
+    let output = gateway.world.lab.path().join("session");
+    let mut session = Process::start(&mut command, &output);
+    wait::soon("the session talks", || {
+        assert!(session.ended().is_none(), "{}", session.said());
+        session.said().contains("tick").then_some(())
+    });
+    session
+}
+
+const TO_SAME_PORT: &str =
+    "ports = [\"tcp/2222\"], to = [\"10.0.0.5\", \"2001:db8:5::5\"], masquerade = ";
+
+#[test]
+fn a_cut_ends_a_session_through_the_gateway_at_both_ends() {
+    for (masquerade, settings) in [
+        ("false", hidden("2s")),
+        ("true", hidden("2s")),
+        ("false", Settings::ttl("2s")),
+    ] {
+        let gateway = Gateway::new(&format!("{TO_SAME_PORT}{masquerade}"), &settings, true);
+        let sshd = Sshd::start(&gateway.inner, gateway.world.lab.path(), OUTER);
+        for to in [IpAddr::from(SERVER4), SERVER6.into()] {
+            gateway.open();
+            gateway.open6();
+            let mut session = session(&gateway, &sshd, to);
+            let said = gateway.world.spad.cli(&["revoke", "visitor", "--cut"]).ok();
+            assert!(said.stdout.contains("1 connection cut"), "{}", said.stdout);
+            wait::soon("the session dies", || session.ended());
+            wait::soon("the inner host's end dies too", || {
+                let left = gateway.inner.must("ss", &["-Htn", "state", "established"]);
+                (!left.contains(":2222 ")).then_some(())
+            });
+        }
+    }
+}
+
+#[test]
+fn what_was_cut_does_not_go_on_by_the_route_to_the_inner_host() {
+    let nas = "ports = [\"udp/2222\"], to = [\"10.0.0.5:7022\", \"[2001:db8:5::5]:7022\"]";
+    let patience = Some(Duration::from_secs(3));
+    let bound = |namespace: &spa_tests::namespace::Namespace, at: (IpAddr, u16)| {
+        let socket = namespace.enter(|| std::net::UdpSocket::bind(at));
+        let socket = socket.expect("a socket");
+        socket.set_read_timeout(patience).expect("a time limit");
+        socket
+    };
+    let heard = |socket: &std::net::UdpSocket| {
+        let mut bytes = [0; 16];
+        let (length, from) = socket.recv_from(&mut bytes).ok()?;
+        Some((bytes[..length].to_vec(), from))
+    };
+    for (to, inner, any) in [
+        (SERVER4.into(), INNER4.into(), [0; 4].into()),
+        (SERVER6.into(), INNER6.into(), [0_u16; 8].into()),
+    ] {
+        let gateway = Gateway::new(nas, &hidden("30s"), true);
+        let service = bound(&gateway.inner, (inner, INNER));
+        let client = bound(&gateway.world.lab.client, (any, 0));
+        let packet = gateway.visitor.open(&["udp/2222"]);
+        let before = gateway.world.spad.counted("opened");
+        if inner.is_ipv4() {
+            gateway.world.send(&packet);
+        } else {
+            gateway.world.send6(&packet);
+        }
+        gateway.world.spad.wait_counted("opened", before + 1);
+        client.send_to(b"begin", (to, OUTER)).expect("a route");
+        let (_, peer) = heard(&service).expect("the grant leads it");
+        service.send_to(b"answer", peer).expect("a route");
+        assert_eq!(
+            heard(&client),
+            Some((b"answer".to_vec(), (to, OUTER).into()))
+        );
+        let said = gateway.world.spad.cli(&["revoke", "visitor", "--cut"]).ok();
+        assert!(said.stdout.contains("1 connection cut"), "{}", said.stdout);
+        // The service does not know yet, and what it says makes the kernel know a
+        // connection again.
+        service.send_to(b"more", peer).expect("a route");
+        let _ = heard(&client);
+        for at in [(to, OUTER), (inner, INNER)] {
+            client.send_to(b"still here", at).expect("a route");
+        }
+        assert_eq!(heard(&service), None, "{inner}");
+
+        // The next knock begins anew, from the same port too.
+        let packet = gateway.visitor.open(&["udp/2222"]);
+        let before = gateway.world.spad.counted("opened");
+        if inner.is_ipv4() {
+            gateway.world.send(&packet);
+        } else {
+            gateway.world.send6(&packet);
+        }
+        gateway.world.spad.wait_counted("opened", before + 1);
+        client.send_to(b"again", (to, OUTER)).expect("a route");
+        assert!(heard(&service).is_some(), "{inner}");
+        client.send_to(b"and again", (to, OUTER)).expect("a route");
+        assert!(heard(&service).is_some(), "{inner}");
+    }
 }

@@ -33,15 +33,18 @@ pub(super) fn cut(kernel: &mut Kernel, cuts: &[Cut], now: BootTime) -> Result<u3
     take_flows(kernel, cuts, now)?;
     let mut ended: u32 = 0;
     for _ in 0..ROUNDS {
-        let mut found = Vec::new();
+        let (mut found, mut elements) = (Vec::new(), BTreeSet::new());
         for connection in kernel.netlink.connections()? {
-            found.extend(meant(&connection, cuts).map(|element| (element, connection)));
+            let meant = meant(&connection, cuts);
+            if !meant.is_empty() {
+                elements.extend(meant);
+                found.push(connection);
+            }
         }
-        let elements: BTreeSet<Element> = found.iter().map(|(element, _)| *element).collect();
         let operations: Vec<Operation> = elements.iter().flat_map(keep_cut).collect();
         kernel.in_pages(&operations)?;
         let mut any = false;
-        for (_, connection) in &found {
+        for connection in &found {
             if kernel.netlink.forget(connection)? {
                 ended = ended.saturating_add(1);
                 any = true;
@@ -54,9 +57,10 @@ pub(super) fn cut(kernel: &mut Kernel, cuts: &[Cut], now: BootTime) -> Result<u3
     Ok(ended)
 }
 
-/// The connection as the guard names it, where it is one of these.
-fn meant(connection: &Connection, cuts: &[Cut]) -> Option<Element> {
-    cuts.iter().find_map(|cut| {
+/// The connection as the guard names it, where it is one of these; as the inner host's
+/// port too, where it is led there.
+fn meant(connection: &Connection, cuts: &[Cut]) -> Vec<Element> {
+    let meant = cuts.iter().find_map(|cut| {
         let (address, port) = connection.peer(cut.service)?;
         cut.network.contains(address).then_some(Element {
             address,
@@ -65,7 +69,13 @@ fn meant(connection: &Connection, cuts: &[Cut]) -> Option<Element> {
             once: false,
             prefix: None,
         })
-    })
+    });
+    let Some(outer) = meant else {
+        return Vec::new();
+    };
+    let inner = connection.inner(outer.service);
+    let inner = inner.map(|service| Element { service, ..outer });
+    [outer].into_iter().chain(inner).collect()
 }
 
 fn keep_cut(element: &Element) -> [Operation; 2] {

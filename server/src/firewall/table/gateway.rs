@@ -18,7 +18,7 @@ use super::nat_words::{
 use super::sets::SetName;
 use super::words::{
     Field, Word, accept, add_to, arrived_at, came_from, delete_from, for_this_host, goto, in_set,
-    is_no_first_segment, protocol, state,
+    is_no_first_segment, is_reset, protocol, state,
 };
 use super::{Allowed, ChainOf};
 use crate::config::{AlwaysAllow, Forward, Lengths};
@@ -66,7 +66,8 @@ pub(super) fn chains(
     ]
     .concat();
     let mut chains = nat_chains(forwards, allowed, lengths);
-    chains.push(ordinary("inside", inside(forwards, lengths)));
+    chains.push(ordinary("led", led(forwards, lengths)));
+    chains.push(ordinary("inside", inside()));
     chains.push(base("through", NfHook::Forward, LAST, through));
     chains
 }
@@ -145,17 +146,39 @@ fn leading(forwards: &[Forward], allowed: Allowed<'_>, lengths: &Lengths) -> Vec
 
 /// Who may reach a hidden port of an inner host, whichever way: those who were led
 /// there by a grant that they still have. A drop of a later chain is not overruled.
-fn inside(forwards: &[Forward], lengths: &Lengths) -> Vec<Rule> {
-    let mut rules = vec![
+fn inside() -> Vec<Rule> {
+    let mut rules = Vec::new();
+    // What was cut does not go on by a route to the inner host either, where that still
+    // talks and connection tracking so knows the connection again; as in `judge`.
+    for cut in [SetName::Cut4, SetName::Cut6] {
+        let goes_on = || vec![is_no_first_segment(), in_set(cut)];
+        rules.push([goes_on(), vec![is_reset(), accept()]].concat());
+        rules.push([goes_on(), vec![goto("strangers")]].concat());
+        rules.push(vec![protocol("udp"), in_set(cut), goto("led")]);
+    }
+    rules.extend([
         vec![is_no_first_segment(), state(&["established"]), accept()],
         vec![protocol("udp"), state(&["established"]), accept()],
         vec![is_no_first_segment(), goto("strangers")],
-    ];
+        vec![goto("led")],
+    ]);
+    rules
+}
+
+/// Who was led there by a grant; one that was cut may so begin anew.
+fn led(forwards: &[Forward], lengths: &Lengths) -> Vec<Rule> {
+    let mut rules = Vec::new();
     for one in forwards.iter().filter(|one| one.hidden) {
         let [grants, flow, _] = sets(one);
+        let cut = if one.address.is_ipv4() {
+            SetName::Cut4
+        } else {
+            SetName::Cut6
+        };
         let granted = [grants, flow].map(in_set_by_first_port).into_iter();
         for word in granted.chain(networks(one, lengths, Field::FirstPort)) {
-            rules.push([to_inner(one), led_from(one), vec![word, accept()]].concat());
+            let admitted = vec![word, delete_from(cut), accept()];
+            rules.push([to_inner(one), led_from(one), admitted].concat());
         }
     }
     rules.push(vec![goto("strangers")]);

@@ -66,6 +66,15 @@ impl Connection {
         };
         Some((address, NonZeroU16::new(peer)?))
     }
+
+    /// The port of an inner host that a gateway leads this service's connection to, where
+    /// it is another.
+    pub(in crate::writer) fn inner(&self, service: Service) -> Option<Service> {
+        let port = NonZeroU16::new(self.reply.source)?;
+        let led = self.original.destination == service.port.get() && port != service.port;
+        let protocol = service.protocol;
+        led.then_some(Service { protocol, port })
+    }
 }
 
 impl Netlink {
@@ -248,6 +257,17 @@ mod tests {
             found(tuple_of(1, 2, 22, 4000), tuple_of(2, 1, 4000, 22)),
             client
         );
+        let outer: Service = "tcp/2222".parse().unwrap();
+        let (original, reply) = (tuple_of(2, 1, 4000, 2222), tuple_of(5, 2, 22, 4000));
+        let (family, name) = (2, Vec::new());
+        let led = Connection {
+            family,
+            name,
+            original,
+            reply,
+        };
+        assert_eq!(led.inner(outer), Some(ssh));
+        assert_eq!(led.inner(ssh), None);
         let moved = found(tuple_of(2, 1, 4000, 2222), tuple_of(1, 2, 22, 4000));
         assert_eq!(moved, client, "another port that leads to it");
         assert_eq!(
