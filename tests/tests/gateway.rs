@@ -472,3 +472,17 @@ fn what_was_cut_does_not_go_on_by_the_route_to_the_inner_host() {
         assert!(heard(&service).is_some(), "{inner}");
     }
 }
+
+#[test]
+fn whom_a_reload_no_longer_leads_inside_does_not_reach_the_gateways_own_port() {
+    let gateway = Gateway::new(TO_BOTH, &hidden("30s"), true);
+    let _echo = Echo::tcp(&gateway.inner, INNER);
+    let own = Echo::tcp(&gateway.world.lab.server, OUTER);
+    gateway.open();
+    gateway.open6();
+    let four = "ports = [\"tcp/2222\"], to = \"10.0.0.5:7022\"";
+    gateway.offer(four, &hidden("30s"));
+    gateway.world.spad.reload();
+    assert_eq!(seen(&gateway)[..2], [Reach::Open, Reach::Refused]);
+    assert_eq!(own.heard(), 0);
+}

@@ -138,6 +138,11 @@ impl Engine {
     }
 
     fn may_hold(&self, owner: Owner, element: &Element) -> bool {
+        // Whom a gateway no longer leads would reach its own port instead.
+        let inner = self.clients.config().inner_of(element.service);
+        if inner.is_some_and(|inner| !inner.leads(element.address)) {
+            return false;
+        }
         let id = match owner {
             Owner::Client(id) => id,
             Owner::Unknown => return true,
