@@ -45,6 +45,9 @@ pub(super) trait Store {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Entry {
     ends: BootTime,
+    /// A program said that it is open. Of what an earlier process kept nobody knows: that
+    /// may have ended before its program did, and another boot may have emptied the firewall.
+    sure: bool,
     /// It must be closed: when that is tried next, after how many failures.
     closing: Option<(BootTime, u32)>,
 }
@@ -74,6 +77,7 @@ impl<P: Programs, S: Store> Ledger<P, S> {
                 element,
                 Entry {
                     ends,
+                    sure: false,
                     closing: None,
                 },
             )
@@ -158,6 +162,8 @@ impl<P: Programs, S: Store> Ledger<P, S> {
                 *element,
                 Entry {
                     ends,
+                    // Whatever fails puts back what was before.
+                    sure: true,
                     closing: None,
                 },
             );
@@ -165,7 +171,8 @@ impl<P: Programs, S: Store> Ledger<P, S> {
         // First the file: whatever comes now, the next start knows what to close.
         let mut done = self.write(now);
         for ((element, ttl), before) in puts.iter().zip(&before) {
-            let told = before.is_some() && !self.external.is_told_the_time();
+            let open = before.is_some_and(|before| before.sure);
+            let told = open && !self.external.is_told_the_time();
             if done && !told {
                 done = self.run_open(element, *ttl, now);
             }

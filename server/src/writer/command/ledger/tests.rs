@@ -274,6 +274,19 @@ fn what_was_open_when_everything_was_killed_is_closed_at_its_time_by_the_next_st
 }
 
 #[test]
+fn what_an_earlier_process_kept_is_opened_anew_when_it_is_asked_for_again() {
+    let mut world = World::new();
+    world.put(&[1], 60).unwrap();
+    // Killed before its program had done it, or the firewall began anew with the machine.
+    world.outside.borrow_mut().lets_in.clear();
+    world.restart();
+    world.put(&[1], 60).unwrap();
+    assert_eq!(world.open(), [1]);
+    world.put(&[1], 60).unwrap();
+    assert_eq!(world.runs("/open"), 2, "once is enough then");
+}
+
+#[test]
 fn a_close_that_failed_is_tried_again_by_the_next_start() {
     let mut world = World::new();
     assert_eq!(world.put(&[1], 60), Ok(()));
