@@ -254,6 +254,24 @@ fn a_close_that_fails_is_tried_again_until_it_succeeds() {
 }
 
 #[test]
+fn what_the_firewall_would_not_close_is_not_called_closed() {
+    let outside = Outside::new("60s");
+    let world = &outside.world;
+    world.open(&["tcp/8080"]);
+    outside.fail("close");
+    for withdraw in [&["revoke", "laptop"][..], &["client", "disable", "laptop"]] {
+        let said = world.spad.cli(withdraw);
+        assert_eq!(world.tcp(WEB), Reach::Open);
+        assert!(
+            !said.success && said.stderr.contains("STILL OPEN"),
+            "{withdraw:?}: {said:?}"
+        );
+    }
+    outside.mend("close");
+    world.wait_closed(WEB);
+}
+
+#[test]
 fn the_end_of_spad_closes_what_nobody_would_close_later() {
     let mut outside = Outside::new("60s");
     outside.world.open(&["tcp/8080"]);

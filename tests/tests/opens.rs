@@ -99,6 +99,31 @@ fn a_grant_for_one_connection_admits_one_and_a_stray_segment_does_not_use_it_up(
 }
 
 #[test]
+fn a_grant_for_one_connection_that_was_used_leaves_no_hole_when_it_is_withdrawn() {
+    for withdraw in [&["client", "disable", "laptop"][..], &["revoke", "laptop"]] {
+        let world = World::with(&Settings::ttl("20s"));
+        let once = match open(&["tcp/8080"]) {
+            Request::Open(open) => Request::Open(Open { once: true, ..open }),
+            other => other,
+        };
+        world.send_counted(&world.laptop.seal(&once), "opened");
+        let _used = reach::connection(&world.lab.client, SERVER4.into(), WEB);
+        let flows = || {
+            world
+                .lab
+                .server
+                .must("nft", &["list", "set", "inet", "spad", "flow4"])
+        };
+        assert!(
+            flows().contains("elements"),
+            "its source port may come again"
+        );
+        world.spad.cli(withdraw).ok();
+        assert!(!flows().contains("elements"), "{withdraw:?}: {}", flows());
+    }
+}
+
+#[test]
 fn a_grant_for_one_source_port_admits_that_port_alone() {
     let world = World::with(&Settings::ttl("20s"));
     let port = 40_777;

@@ -1,6 +1,7 @@
 //! What happened, as a value. Pure.
 
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use spa_keys::KeyId;
@@ -84,6 +85,10 @@ pub struct AuditEvent {
     pub service: Option<ServiceName>,
     /// To what.
     pub port: Option<Service>,
+    /// From this source port alone.
+    pub source_port: Option<NonZeroU16>,
+    /// For one connection.
+    pub once: bool,
     /// For how long.
     pub ttl: Option<Duration>,
     /// Index of the interface that the packet came in by.
@@ -116,6 +121,8 @@ impl AuditEvent {
             granted_to: None,
             service: None,
             port: None,
+            source_port: None,
+            once: false,
             ttl: None,
             interface: None,
             skew_ms: None,

@@ -1,7 +1,7 @@
 //! One event as one line of JSON. Pure. The fields are those that
 //! docs/commands name: `v, ts, seq, event, client, key, src, granted_to,
 //! service, proto, port, ttl_s, iface, skew_ms, latency_us, reason`, and
-//! `uid` (who asked by hand), `counts` and `detail` where there is something to say; of a program that was
+//! `uid` (who asked by hand), `source_port` and `once` (what a grant is bound to), `counts` and `detail` where there is something to say; of a program that was
 //! run `command, exit, signal, timed_out, duration_ms, output, output_more`.
 
 use std::net::IpAddr;
@@ -37,6 +37,10 @@ struct Line<'a> {
     proto: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source_port: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    once: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ttl_s: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -91,6 +95,8 @@ pub fn render(event: &AuditEvent, seq: u64, interface: Option<&str>) -> String {
         service: event.service.as_ref().map(|name| name.as_str()),
         proto: event.port.map(|port| port.protocol.as_str()),
         port: event.port.map(|port| port.port.get()),
+        source_port: event.source_port.map(std::num::NonZeroU16::get),
+        once: event.once.then_some(true),
         ttl_s: event.ttl.map(|ttl| ttl.as_secs()),
         iface: interface,
         skew_ms: event.skew_ms,

@@ -3,11 +3,13 @@
 //! Pure. A program and its arguments, never a line for a shell: whatever stands in
 //! an argument reaches the program as it is; what takes a placeholder's place has no space.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use spa_findings::redact::quote;
 use spa_findings::{Finding, Slips, nearest};
+use spa_proto::Service;
 
 use super::values;
 use super::written::Value;
@@ -133,6 +135,7 @@ pub(super) fn read(
     firewall: Option<Value<'_>>,
     mode: Option<Value<'_>>,
     hide: Option<Value<'_>>,
+    ports: &BTreeSet<Service>,
 ) -> Option<External> {
     let mode = mode.filter(|mode| mode.raw().as_str() == Some("command"));
     match (firewall, mode) {
@@ -160,14 +163,14 @@ pub(super) fn read(
                         .note("spad only runs your programs then, and has no table of its own"),
                 );
             }
-            of_table(firewall)
+            of_table(firewall, ports)
         }
     }
 }
 
 const HELP: &str = "write under [firewall]: open = { argv = [\"/usr/local/sbin/fw-open\", \"{address}\", \"{protocol}\", \"{port}\"] }, and close in the same way";
 
-fn of_table(value: Value<'_>) -> Option<External> {
+fn of_table(value: Value<'_>, ports: &BTreeSet<Service>) -> Option<External> {
     let table = value.table("`[firewall]`".to_owned())?;
     let programs = ["open", "close"].map(|name| {
         let Some(program) = table.get(name) else {
@@ -175,7 +178,7 @@ fn of_table(value: Value<'_>) -> Option<External> {
             value.found(finding.help(HELP));
             return None;
         };
-        program_of(program, name)
+        program_of(program, name, ports)
     });
     let user = table.get("user").and_then(user);
     let keep_net_admin = table
@@ -215,7 +218,7 @@ fn user(value: Value<'_>) -> Option<String> {
     Some(name.to_owned())
 }
 
-fn program_of(value: Value<'_>, name: &str) -> Option<Template> {
+fn program_of(value: Value<'_>, name: &str, ports: &BTreeSet<Service>) -> Option<Template> {
     let table = value.table(format!("`{name}`"))?;
     let argv = table.get("argv");
     table.finish();
@@ -271,6 +274,24 @@ fn program_of(value: Value<'_>, name: &str) -> Option<Template> {
         ));
         argv.found(finding.help("give it the argument \"{address}\""));
         return None;
+    }
+    let protocols: BTreeSet<&str> = ports.iter().map(|port| port.protocol.as_str()).collect();
+    let needed = [
+        (Placeholder::Port, "{port}", ports.len()),
+        (Placeholder::Protocol, "{protocol}", protocols.len()),
+    ];
+    for (placeholder, word, several) in needed {
+        if several > 1 && !program.names(placeholder) {
+            let finding = argv.error(format!(
+                "the program that is to {name} is not told to what, and there are several"
+            ));
+            argv.found(
+                finding
+                    .help(format!("give it the argument \"{word}\""))
+                    .note("a grant of one service would open or close the others too"),
+            );
+            return None;
+        }
     }
     Some(program)
 }

@@ -81,18 +81,23 @@ pub(super) fn read(page: &Page<'_>) -> Option<ServerFile> {
     let guard = guard(root.table("guard"));
     mode::hides(&guard.mode, &hide, page);
     let mode = root.table("guard").and_then(|table| table.get("mode"));
-    let external = external::read(root.get("firewall"), mode, hide_value);
     let log = log(root.table("log"));
     let (command_names, commands) = programs::commands(root.table("commands"));
     let hooks = programs::hooks(root.table("hooks"));
     let time_zone = zone::read(root.table("policy"));
     let groups = groups::read(root.table("groups"), &time_zone);
+    let firewall = root.get("firewall");
     root.finish();
     let names = services.iter().flat_map(Table::entries);
     let names = names
         .map(|(name, _)| (name.value.to_owned(), name.span))
         .collect();
     let services = service_table::read(services, &grants);
+    let ports = services
+        .values()
+        .flat_map(|service| &service.ports)
+        .copied();
+    let external = external::read(firewall, mode, hide_value, &ports.collect());
     Some(ServerFile {
         names,
         services,

@@ -204,7 +204,7 @@ impl EngineLoop {
         };
         let message = format!("{message}, {cut} {connections} cut");
         let response = match why_not {
-            None => Response::Done { message },
+            None => self.unless_still_open(Response::Done { message }),
             Some(why) => {
                 warn!("connections were not cut: {why}");
                 Response::Failed {

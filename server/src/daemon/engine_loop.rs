@@ -71,7 +71,7 @@ impl EngineLoop {
         inbox: Inbox,
         started: Now,
     ) -> std::io::Result<Self> {
-        let listen = door.engine.clients().config().listen.clone();
+        let config = door.engine.clients().config().clone();
         Ok(Self {
             intake,
             door,
@@ -79,7 +79,7 @@ impl EngineLoop {
             deadline: Deadline::new()?,
             clock_set: ClockSet::new()?,
             next_upkeep: started.boot,
-            replies: Replies::new(started, listen),
+            replies: Replies::new(started, &config),
             dropped_said: 0,
             warming: true,
         })

@@ -1,6 +1,7 @@
 //! Answers that wait for the firewall writer's word, and what it said of trials.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 
 use spa_proto::Service;
 use tokio::sync::oneshot;
@@ -42,13 +43,15 @@ pub(super) struct Replies {
     pub(super) refused: bool,
     /// What packets are looked for at, from the start to the end.
     pub(super) listen: Listen,
+    /// Where audit lines go, from the start to the end.
+    pub(super) audit: PathBuf,
     /// Trials that began since they were last told to somebody who reloads.
     pub(super) began: Vec<String>,
     pub(super) overtaken: Overtaken,
 }
 
 impl Replies {
-    pub(super) fn new(started: Now, listen: Listen) -> Self {
+    pub(super) fn new(started: Now, config: &Config) -> Self {
         Self {
             started,
             preparing: VecDeque::new(),
@@ -61,7 +64,8 @@ impl Replies {
             trials: Vec::new(),
             last_good: false,
             refused: false,
-            listen,
+            listen: config.listen.clone(),
+            audit: config.log.audit.clone(),
             began: Vec::new(),
             overtaken: Overtaken::default(),
         }
@@ -80,12 +84,23 @@ impl Replies {
         hidden.map(ToString::to_string).collect()
     }
 
-    /// Whether this waits for a restart: the packet sockets are open, their filters locked.
-    pub(super) fn is_elsewhere(&self, listen: &Listen) -> bool {
+    /// What of this waits for a restart: the packet sockets are open, their filters
+    /// locked, and so is the audit file.
+    pub(super) fn waits_for_restart<'s>(
+        &self,
+        config: &Config,
+    ) -> impl Iterator<Item = &'s str> + use<'s> {
+        let listen = &config.listen;
         // The address is only printed.
-        self.listen.ports != listen.ports
+        let elsewhere = self.listen.ports != listen.ports
             || self.listen.carriers != listen.carriers
             || self.listen.interfaces != listen.interfaces
-            || self.listen.threads != listen.threads
+            || self.listen.threads != listen.threads;
+        let audit = self.audit != config.log.audit;
+        let elsewhere =
+            elsewhere.then_some("a change of [listen] needs a restart: systemctl restart spad");
+        let audit =
+            audit.then_some("a change of [log] audit needs a restart: systemctl restart spad");
+        elsewhere.into_iter().chain(audit)
     }
 }

@@ -107,10 +107,7 @@ impl EngineLoop {
                 "the last reload was refused, and the configuration before it is used: `spad check`, then `spad reload`".to_owned(),
             );
         }
-        if self.replies.is_elsewhere(&config.listen) {
-            warnings
-                .push("a change of [listen] needs a restart: systemctl restart spad".to_owned());
-        }
+        warnings.extend(self.replies.waits_for_restart(&config).map(str::to_owned));
         if config.needs_runner() && door.runner.is_none() {
             warnings.push(NEEDS_RESTART.to_owned());
         }
@@ -181,8 +178,22 @@ impl EngineLoop {
                 self.replies.closing.push_front((last, response, answer));
                 return;
             }
+            let response = self.unless_still_open(response);
             // Whoever asked may have gone.
             let _gone = answer.send(response);
+        }
+    }
+
+    /// Nothing is called closed that the firewall would not close.
+    pub(super) fn unless_still_open(&self, response: Response) -> Response {
+        let open = self.door.engine.still_open(clock::now());
+        match response {
+            Response::Done { message } if open > 0 => Response::Failed {
+                message: format!(
+                    "{message}; but the firewall refused to close {open} of them, STILL OPEN, which is tried again each second\n  help: the log says why: journalctl -u spad"
+                ),
+            },
+            response => response,
         }
     }
 
@@ -305,7 +316,7 @@ impl EngineLoop {
         };
         let response = match result {
             Ok(()) => {
-                let listen = self.replies.is_elsewhere(&prepared.config.listen);
+                let waiting: Vec<_> = self.replies.waits_for_restart(&prepared.config).collect();
                 let Prepared {
                     clients,
                     warnings,
@@ -341,10 +352,8 @@ impl EngineLoop {
                 if let Some(needs) = self.runner_takes() {
                     message.push_str(&format!("warning: {needs}\n"));
                 }
-                if listen {
-                    message.push_str(
-                        "warning: a change of [listen] needs a restart: systemctl restart spad\n",
-                    );
+                for waiting in waiting {
+                    message.push_str(&format!("warning: {waiting}\n"));
                 }
                 Response::Done { message }
             }

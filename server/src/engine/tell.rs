@@ -76,6 +76,8 @@ impl Engine {
     fn describe(&self, line: &mut AuditEvent, element: &Element) {
         line.granted_to = Some(element.whom());
         line.port = Some(element.service);
+        line.source_port = element.source_port;
+        line.once = element.once;
         line.service = self.clients.service_at(element.service).cloned();
     }
 

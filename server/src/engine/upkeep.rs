@@ -159,6 +159,7 @@ impl Engine {
             let as_wide = client.prefix_around(element.address) == element.prefix;
             self.clients.is_enabled(index)
                 && self.clients.may_open(client, element.service)
+                && client.admits(element.address)
                 && (element.prefix.is_none() || as_wide)
         })
     }
@@ -173,6 +174,13 @@ impl Engine {
     #[must_use]
     pub const fn open_grants(&self) -> usize {
         self.grants.granted()
+    }
+
+    /// How many elements should be closed, and the firewall refused to close them; that is
+    /// tried again each second.
+    #[must_use]
+    pub fn still_open(&self, now: Now) -> usize {
+        self.grants.still_open(now.boot)
     }
 
     /// The last change that the firewall writer has not answered.

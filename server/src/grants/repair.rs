@@ -178,6 +178,16 @@ impl Grants {
         entry.is_some_and(|entry| entry.held.iter().any(|held| held.owner == owner))
     }
 
+    /// How many elements the kernel was asked to take away and would not.
+    #[must_use]
+    pub fn still_open(&self, now: BootTime) -> usize {
+        let open = |entry: &&Entry| {
+            let kernel = entry.kernel.is_some_and(|ends| ends > now);
+            entry.held.is_empty() && entry.in_flight == 0 && kernel
+        };
+        self.elements.values().filter(open).count()
+    }
+
     /// Whether this holder has it no longer, and the kernel neither but for others.
     #[must_use]
     pub fn is_over(&self, key: &HolderKey, now: BootTime) -> bool {

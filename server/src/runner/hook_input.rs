@@ -31,7 +31,8 @@ pub(super) fn of(hook: &RunHook) -> String {
         port: hook.port.port.get(),
         source_port: hook.source_port.map(std::num::NonZeroU16::get),
         once: hook.once,
-        ttl_s: hook.ttl.as_secs(),
+        // Rounded up: zero would be for ever where a hook hands it on.
+        ttl_s: u64::try_from(hook.ttl.as_millis().div_ceil(1000)).unwrap_or(u64::MAX),
         time: crate::audit::time(hook.at),
     };
     // Texts and numbers always serialise.

@@ -97,7 +97,7 @@ impl<S: Sets> Kernel<S> {
             match self.transaction(&flat) {
                 Ok(()) => {
                     self.remember(steps, now);
-                    return Ok(());
+                    return self.forget_used(steps, now);
                 }
                 Err(Failed::Whole(error)) => return Err(refusal(error)),
                 Err(Failed::Unknown) => return self.read_back(steps, now),
@@ -105,6 +105,34 @@ impl<S: Sets> Kernel<S> {
             }
         }
         Err(FirewallRefusal::Kernel(Errno::BUSY.raw_os_error()))
+    }
+
+    /// A grant for one connection that is taken away may have been used: what the rules
+    /// then put in for its source port goes as well, or it would admit others from there.
+    fn forget_used(&mut self, steps: &[Step], now: BootTime) -> Result<(), FirewallRefusal> {
+        let removed = |step: &Step| match step {
+            Step::Remove { element } if element.once => Some((element.address, element.service)),
+            _ => None,
+        };
+        let removed: Vec<_> = steps.iter().filter_map(removed).collect();
+        if removed.is_empty() {
+            return Ok(());
+        }
+        let mut operations = Vec::new();
+        for set in [SetName::Flow4, SetName::Flow6] {
+            for (key, _) in self.netlink.list(set).map_err(refusal)? {
+                let used = keys::to_element(set, &key).filter(|element| {
+                    removed.contains(&(element.address, element.service))
+                        && !self.held.has(element, now)
+                });
+                operations.extend(used.map(|_| Operation {
+                    set,
+                    key,
+                    action: Action::Delete,
+                }));
+            }
+        }
+        self.in_pages(&operations).map_err(refusal)
     }
 
     /// The transaction, again where the kernel was too busy for it: nothing was done then.

@@ -153,7 +153,8 @@ impl SetName {
             Self::Grants4 | Self::Grants6 | Self::Net4 | Self::Net6 | Self::Once4 | Self::Once6 => {
                 Some(30)
             }
-            Self::Flow4 | Self::Flow6 => Some(60),
+            // As long as a first segment is sent again; then nothing new from there.
+            Self::Flow4 | Self::Flow6 => Some(10),
             Self::Before4 | Self::Before6 | Self::Trying4 | Self::Trying6 => Some(30),
         }
     }
