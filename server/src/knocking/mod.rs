@@ -7,4 +7,13 @@ pub mod rules;
 
 pub mod sequence;
 
+mod demands;
+
+mod flags;
+
+mod tracker;
+
+pub use demands::Demands;
+pub use flags::{NotFlags, TcpFlags};
 pub use sequence::{Knock, NotASequence, Sequence};
+pub use tracker::{Door, Hit, Tracker, WITHIN};

@@ -1,0 +1,93 @@
+//! What doors ask to be heard: which segments and datagrams the kernel's filter passes. Pure.
+
+use spa_proto::Protocol;
+
+use super::tracker::{Door, Hit};
+use super::{Knock, TcpFlags};
+use crate::ports::Ports;
+
+/// What all doors together must hear. By default nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Demands {
+    /// First TCP segments to these ports.
+    pub tcp: Ports,
+    /// With these flags.
+    pub flags: TcpFlags,
+    /// UDP datagrams to these ports.
+    pub udp: Ports,
+}
+
+impl Demands {
+    /// What these doors must hear; a strict one hears knocks at every port.
+    #[must_use]
+    pub fn of(doors: &[&Door]) -> Self {
+        let flags = doors.iter().map(|door| door.flags);
+        Self {
+            tcp: ports(doors, Protocol::Tcp),
+            flags: flags.reduce(TcpFlags::loosest).unwrap_or_default(),
+            udp: ports(doors, Protocol::Udp),
+        }
+    }
+
+    /// Whether nothing is to be heard.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.tcp.is_empty() && self.udp.is_empty()
+    }
+
+    /// Whether this is to be heard.
+    #[must_use]
+    pub fn admits(&self, hit: &Hit) -> bool {
+        let port = hit.knock.port.get();
+        match hit.knock.protocol {
+            Protocol::Udp => self.udp.contains(port),
+            _ => self.tcp.contains(port) && self.flags.admits(hit.flags),
+        }
+    }
+}
+
+fn ports(doors: &[&Door], protocol: Protocol) -> Ports {
+    let mut hearing = doors.iter().filter(|door| door.hears(protocol));
+    if hearing.any(|door| door.strict) {
+        return Ports::any();
+    }
+    let knocks = doors.iter().flat_map(|door| door.sequence.knocks());
+    let ports = knocks.filter(|knock| knock.protocol == protocol);
+    Ports::of(ports.map(|Knock { port, .. }| (*port, *port)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn demands(doors: &[(&str, bool)]) -> Demands {
+        let doors: Vec<Door> = doors
+            .iter()
+            .map(|(sequence, strict)| Door {
+                strict: *strict,
+                ..Door::new(sequence.parse().unwrap())
+            })
+            .collect();
+        Demands::of(&doors.iter().collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn without_a_door_nothing_is_heard() {
+        assert!(Demands::of(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_strict_door_hears_every_port_and_udp_only_where_it_has_some() {
+        let tcp = demands(&[("7000,8000", true)]);
+        assert!(tcp.tcp.is_any() && tcp.udp.is_empty());
+        let both = demands(&[("7000:udp,8000:udp", true)]);
+        assert!(both.tcp.is_any() && both.udp.is_any());
+    }
+
+    #[test]
+    fn other_doors_hear_their_own_ports() {
+        let demands = demands(&[("7000,8000:udp,7000", false), ("9000,1", false)]);
+        assert_eq!(demands.tcp.to_string(), "1, 7000, 9000");
+        assert_eq!(demands.udp.to_string(), "8000");
+    }
+}
