@@ -11,6 +11,7 @@ pub fn run(data: &[u8]) {
         udp: Ports::any(),
         icmp: true,
         tcp: Ports::any(),
+        ..Carriers::default()
     };
     let mut last = 0;
     let mut bytes = 0;

@@ -15,7 +15,8 @@ use crate::firewall::{Element, FirewallRefusal};
 /// What became of a packet, from the point of view of whoever sent it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
-    /// Authentic, and the kernel let the sender in.
+    /// Authentic (or, at a door of `[[knock]]`, all its knocks in their order), and the
+    /// kernel let the sender in.
     Opened,
     /// Authentic, and the sender's grants were withdrawn.
     Closed,
@@ -85,6 +86,11 @@ reasons! {
     Duplicate, "duplicate", Counted, "The network delivered one packet twice: the same within a second from the same address.";
     Replay, "replay", Counted, "A packet with this nonce was used before.";
     Hmac, "hmac", Counted, "The authentication is wrong: altered, or made with another key.";
+
+    // Knocks at the doors of `[[knock]]`: nothing of them is authentic.
+    Knock, "knock", Counted, "No packet, and a knock that may be heard at a door of `[[knock]]`; it opened nothing.";
+    KnockRefused, "knock_refused", Counted, "The last knock of a sequence, and nothing was asked of the kernel: from an address that no host connects from, too often, or its door holds as many grants as it may.";
+    KnockOpened, "knock_opened", Opened, "The last knock of a sequence, by whomever: the kernel lets its sender in.";
 
     // Authentic, and refused whatever it asks.
     Stale, "stale", Refused, "Older than the allowed skew: the client's clock is behind, or the packet was held back.";

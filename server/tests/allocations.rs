@@ -18,9 +18,10 @@ use std::sync::Arc;
 
 use allocation_counter::measure;
 use spa_keys::{ClientSecret, ServerSecret};
-use spad::capture::frame;
+use spad::capture::{Carriers, Heard, frame};
 use spad::clients::{ClientSecrets, Clients};
-use spad::config::{ClientConfig, ClientKey};
+use spad::config::{ClientConfig, ClientKey, KnockDoor};
+use spad::knocking::{Demands, Door};
 use spad::verdict::{Class, Reason, Verdict};
 
 use world::*;
@@ -150,4 +151,43 @@ fn a_hundred_thousand_clients_fit_in_a_hundred_mebibytes() {
     println!("{each} bytes a client, its keys and its configuration included");
     assert!(each * 100_000 < 100 * 1024 * 1024, "{each} bytes a client");
     assert_eq!(kept.unwrap().len() as u64, CLIENTS);
+}
+
+#[test]
+fn a_knock_that_opens_nothing_allocates_nothing_once_its_sender_is_known() {
+    let mut world = World::with(|config| {
+        config.knock = vec![KnockDoor {
+            name: "side".parse().unwrap(),
+            door: Door::new("7000:udp,8000:udp".parse().unwrap()),
+            open: vec!["ssh".parse().unwrap()],
+            ttl: None,
+        }];
+    });
+    let config = world.engine.clients().config();
+    let knocks = Demands::of(&[&config.knock[0].door]);
+    let carriers = Carriers {
+        knocks,
+        ..Carriers::default()
+    };
+    let frames = [7000, 9999, 7000].map(|port| {
+        let from = SocketAddr::new(ip(THERE), 4000 + port % 7);
+        let to = SocketAddr::new(ip("203.0.113.1"), port);
+        craft::packet(from, to, &[], b"x")
+    });
+    let mut effects = Vec::new();
+    let now = world.now;
+    let mut hear = || {
+        for (ethertype, bytes) in &frames {
+            let Ok(Heard::Knock(hit)) = carriers.hear(*ethertype, 1, bytes) else {
+                panic!("a knock");
+            };
+            world.engine.knock(&hit, now, &mut effects);
+        }
+    };
+    hear();
+    let wrong = measure(|| (0..100).for_each(|_| hear()));
+    // A node of the order of attempts, where one ends and another begins.
+    assert!(wrong.count_total <= 200, "{wrong:?}");
+    assert_eq!(wrong.bytes_current, 0, "{wrong:?}");
+    assert!(effects.is_empty());
 }

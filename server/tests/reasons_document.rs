@@ -14,7 +14,7 @@ const HEAD: &str = "\
 Every packet that passes the kernel's filter ends in exactly one of these. `spad status` counts them; audit lines
 carry them as `reason`. This page is made from the code: `UPDATE_DOCS=1 cargo test -p spad --test reasons_document`.
 
-- **opened**: authentic, and the kernel let the sender in.
+- **opened**: authentic, and the kernel let the sender in; or, for `knock_opened`, all knocks of a sequence came.
 - **closed**: authentic, and the sender's grants were withdrawn.
 - **started**: authentic, and a declared command was started.
 - **refused**: authentic, and refused; one audit line, event `refuse`, names the client.

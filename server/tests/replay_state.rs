@@ -16,7 +16,7 @@ use spad::clock::{BootTime, Now, now};
 use spad::config::OnStateError;
 use spad::paths::Paths;
 use spad::replay::{
-    Holder, HolderKey, JournalRecord, Opened, Seen, Sighting, State, StateError, StateEvent,
+    HeldBy, Holder, HolderKey, JournalRecord, Opened, Seen, Sighting, State, StateError, StateEvent,
 };
 
 const SKEW: Duration = Duration::from_secs(60);
@@ -385,7 +385,7 @@ fn holders_and_last_closes_are_there_after_a_restart_within_the_boot() {
         port: NonZeroU16::new(22).unwrap(),
     };
     let key = |host| HolderKey {
-        id: Some(ALICE),
+        by: HeldBy::Client(ALICE),
         address: Ipv4Addr::new(192, 0, 2, host).into(),
         prefix: None,
         service,

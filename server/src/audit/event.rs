@@ -8,7 +8,7 @@ use spa_keys::KeyId;
 use spa_proto::{Service, Timestamp};
 
 use super::RunLine;
-use crate::config::{ClientName, ServiceName};
+use crate::config::{ClientName, DoorName, ServiceName};
 use crate::firewall::Whom;
 use crate::verdict::Reason;
 
@@ -44,7 +44,7 @@ events! {
     Stop "stop" "The daemon ended.";
     Reload "reload" "A new configuration is in force.";
     ReloadFailed "reload_failed" "A new configuration was refused; the old one stays.";
-    Grant "grant" "The kernel lets a client in; or, with `uid`, whom an administrator granted by hand.";
+    Grant "grant" "The kernel lets a client in; or, with `door`, whoever knocked; or, with `uid`, whom an administrator granted by hand.";
     Expire "expire" "A grant's time is over.";
     Revoke "revoke" "A grant was withdrawn without its client asking; `uid` says which user did by hand.";
     Refuse "refuse" "An authentic packet was refused.";
@@ -73,6 +73,8 @@ pub struct AuditEvent {
     pub at: Timestamp,
     /// Which client.
     pub client: Option<ClientName>,
+    /// Which door of `[[knock]]`.
+    pub door: Option<DoorName>,
     /// The user of this host who asked for it by hand.
     pub uid: Option<u32>,
     /// Which of its keys.
@@ -115,6 +117,7 @@ impl AuditEvent {
             event,
             at,
             client: None,
+            door: None,
             uid: None,
             key: None,
             source: None,

@@ -1,7 +1,8 @@
 //! One event as one line of JSON. Pure. The fields are those that
 //! docs/commands name: `v, ts, seq, event, client, key, src, granted_to,
 //! service, proto, port, ttl_s, iface, skew_ms, latency_us, reason`, and
-//! `uid` (who asked by hand), `source_port` and `once` (what a grant is bound to), `counts` and `detail` where there is something to say; of a program that was
+//! `door` (of a knock), `uid` (who asked by hand), `source_port` and `once` (what a grant is bound to),
+//! `counts` and `detail` where there is something to say; of a program that was
 //! run `command, exit, signal, timed_out, duration_ms, output, output_more`.
 
 use std::net::IpAddr;
@@ -23,6 +24,8 @@ struct Line<'a> {
     event: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     client: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    door: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     uid: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -88,6 +91,7 @@ pub fn render(event: &AuditEvent, seq: u64, interface: Option<&str>) -> String {
         seq,
         event: event.event.as_str(),
         client: event.client.as_ref().map(|name| name.as_str()),
+        door: event.door.as_ref().map(|name| name.as_str()),
         uid: event.uid,
         key: event.key.map(|key| key.to_string()),
         src: event.source,

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::{Datagram, FrameFault};
+use super::{Datagram, FrameFault, Heard, frame, hit};
+use crate::knocking::Demands;
 use crate::ports::Ports;
 
 /// What carried a packet here. docs/protocol.md §5.4.
@@ -25,6 +26,8 @@ pub struct Carriers {
     pub icmp: bool,
     /// TCP segments to these ports.
     pub tcp: Ports,
+    /// What else is heard, for doors of `[[knock]]`.
+    pub knocks: Demands,
 }
 
 impl Carriers {
@@ -34,6 +37,27 @@ impl Carriers {
         Self {
             udp: ports,
             ..Self::default()
+        }
+    }
+
+    /// Reads one frame: a packet, or else a knock that a door asks for, never both.
+    ///
+    /// # Errors
+    /// Why it is no packet of ours.
+    pub fn hear<'a>(
+        &self,
+        ethertype: u16,
+        interface: u32,
+        bytes: &'a [u8],
+    ) -> Result<Heard<'a>, FrameFault> {
+        let datagram = frame::parse(ethertype, interface, bytes);
+        match datagram.and_then(|datagram| self.admit(datagram)) {
+            Ok(datagram) => Ok(Heard::Datagram(datagram)),
+            Err(fault) if self.knocks.is_empty() => Err(fault),
+            Err(fault) => {
+                let hit = hit::parse(ethertype, interface, bytes, &self.knocks);
+                hit.map(Heard::Knock).ok_or(fault)
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 
 use super::Carrier;
 use super::frame::MAX_PAYLOAD;
+use crate::knocking::Hit;
 
 /// One payload of 160 to 512 bytes, borrowed from the frame it came in.
 /// Only [`super::frame::parse`] makes one, and [`Kept`] lends it again.
@@ -76,6 +77,26 @@ impl<'a> Datagram<'a> {
     #[must_use]
     pub const fn payload(&self) -> &'a [u8] {
         self.payload
+    }
+}
+
+/// What was in a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard<'a> {
+    /// What may be a packet of ours.
+    Datagram(Datagram<'a>),
+    /// What may be a knock at a door of `[[knock]]`.
+    Knock(Hit),
+}
+
+impl<'a> Heard<'a> {
+    /// The datagram, if it is one.
+    #[must_use]
+    pub const fn datagram(self) -> Option<Datagram<'a>> {
+        match self {
+            Self::Datagram(datagram) => Some(datagram),
+            Self::Knock(_) => None,
+        }
     }
 }
 

@@ -4,7 +4,8 @@
 //! other traffic costs next to nothing: received by this host, IPv4 or IPv6 with
 //! a carrier and to a port that are configured, no fragment, no IPv6 extension header,
 //! lengths that 160 to 512 bytes of payload have, all this also
-//! behind one or two VLAN tags left in the data. What it lets pass is judged
+//! behind one or two VLAN tags left in the data; and, where doors of `[[knock]]` are
+//! configured, the segments and datagrams of any length that may be knocks. What it lets pass is judged
 //! again by [`super::frame`]: the filter spares work, it decides nothing.
 //!
 //! Offsets count from where the data of a packet socket of type SOCK_DGRAM
@@ -19,6 +20,7 @@ use super::assembler::{Assembler, Jump, Label};
 use super::frame::{IPV6_HEADER, MAX_PAYLOAD, MIN_PAYLOAD};
 use super::payload::{ECHO_HEADER, ECHO4, ECHO6, MAX_TCP_HEADER, MIN_TCP_HEADER, UDP_HEADER};
 use super::tags::{MAX_TAGS, TAG};
+use crate::knocking::TcpFlags;
 use crate::ports::Ports;
 
 /// Bytes of a frame that are kept: the longest headers and the longest payload. Where
@@ -91,10 +93,15 @@ fn ipv4_at(asm: &mut Assembler, base: u32, carriers: &Carriers, pass: Label, dro
     if let Some(udp) = udp {
         asm.place(udp);
         asm.index_by_ipv4_header(base);
+        let no_packet = asm.label();
         asm.load_half_indexed(base + 2);
-        is_one_of(asm, &carriers.udp, drop);
+        is_one_of(asm, &carriers.udp, no_packet);
         asm.load_half_indexed(base + 4);
-        payload_behind(UDP_HEADER, asm, pass, drop);
+        payload_behind(UDP_HEADER, asm, pass, no_packet);
+        asm.place(no_packet);
+        asm.load_half_indexed(base + 2);
+        is_one_of(asm, &carriers.knocks.udp, drop);
+        asm.go(pass);
     }
     if let Some(icmp) = icmp {
         asm.place(icmp);
@@ -108,15 +115,23 @@ fn ipv4_at(asm: &mut Assembler, base: u32, carriers: &Carriers, pass: Label, dro
     if let Some(tcp) = tcp {
         asm.place(tcp);
         asm.index_by_ipv4_header(base);
+        let no_packet = asm.label();
         asm.load_half_indexed(base + 2);
-        is_one_of(asm, &carriers.tcp, drop);
+        is_one_of(asm, &carriers.tcp, no_packet);
         asm.load_byte_indexed(base + 12);
-        tcp_header_length(asm, drop);
+        tcp_header_length(asm, no_packet);
         asm.add_index();
         asm.index_by_accumulator();
         asm.load_half(base + 2);
         asm.subtract_index();
-        payload_behind(0, asm, pass, drop);
+        payload_behind(0, asm, pass, no_packet);
+        asm.place(no_packet);
+        asm.index_by_ipv4_header(base);
+        asm.load_byte_indexed(base + 13);
+        are_flags(asm, carriers.knocks.flags, drop);
+        asm.load_half_indexed(base + 2);
+        is_one_of(asm, &carriers.knocks.tcp, drop);
+        asm.go(pass);
     }
 }
 
@@ -130,10 +145,15 @@ fn ipv6_at(asm: &mut Assembler, base: u32, carriers: &Carriers, pass: Label, dro
     let [udp, icmp, tcp] = by_carrier(asm, carriers, ICMPV6, drop);
     if let Some(udp) = udp {
         asm.place(udp);
+        let no_packet = asm.label();
         asm.load_half(inner + 2);
-        is_one_of(asm, &carriers.udp, drop);
+        is_one_of(asm, &carriers.udp, no_packet);
         asm.load_half(inner + 4);
-        payload_behind(UDP_HEADER, asm, pass, drop);
+        payload_behind(UDP_HEADER, asm, pass, no_packet);
+        asm.place(no_packet);
+        asm.load_half(inner + 2);
+        is_one_of(asm, &carriers.knocks.udp, drop);
+        asm.go(pass);
     }
     if let Some(icmp) = icmp {
         asm.place(icmp);
@@ -144,14 +164,21 @@ fn ipv6_at(asm: &mut Assembler, base: u32, carriers: &Carriers, pass: Label, dro
     }
     if let Some(tcp) = tcp {
         asm.place(tcp);
+        let no_packet = asm.label();
         asm.load_half(inner + 2);
-        is_one_of(asm, &carriers.tcp, drop);
+        is_one_of(asm, &carriers.tcp, no_packet);
         asm.load_byte(inner + 12);
-        tcp_header_length(asm, drop);
+        tcp_header_length(asm, no_packet);
         asm.index_by_accumulator();
         asm.load_half(base + 4);
         asm.subtract_index();
-        payload_behind(0, asm, pass, drop);
+        payload_behind(0, asm, pass, no_packet);
+        asm.place(no_packet);
+        asm.load_byte(inner + 13);
+        are_flags(asm, carriers.knocks.flags, drop);
+        asm.load_half(inner + 2);
+        is_one_of(asm, &carriers.knocks.tcp, drop);
+        asm.go(pass);
     }
 }
 
@@ -163,9 +190,15 @@ fn by_carrier(
     drop: Label,
 ) -> [Option<Label>; 3] {
     let looked_at = [
-        (UDP, !carriers.udp.is_empty()),
+        (
+            UDP,
+            !carriers.udp.is_empty() || !carriers.knocks.udp.is_empty(),
+        ),
         (icmp, carriers.icmp),
-        (TCP, !carriers.tcp.is_empty()),
+        (
+            TCP,
+            !carriers.tcp.is_empty() || !carriers.knocks.tcp.is_empty(),
+        ),
     ];
     let labels = looked_at.map(|(protocol, is)| {
         is.then(|| {
@@ -182,6 +215,12 @@ fn by_carrier(
 fn tcp_header_length(asm: &mut Assembler, drop: Label) {
     asm.bits(0xf0, 2);
     asm.unless(Jump::AtLeast, number(MIN_TCP_HEADER), drop);
+}
+
+/// The flags in the accumulator are those of a knock.
+fn are_flags(asm: &mut Assembler, flags: TcpFlags, drop: Label) {
+    asm.bits(u32::from(flags.mask()), 0);
+    asm.unless(Jump::Equal, u32::from(flags.set()), drop);
 }
 
 /// The port in the accumulator. The ranges ascend: below one is in none of the rest.

@@ -10,7 +10,8 @@ use super::craft::{CUSTOMER_TAG, SERVICE_TAG, echo_request, packet, segment, tag
 use super::filter::{KEEP, program};
 use super::frame::parse;
 use super::interpreter::{Beside, run};
-use super::{Carriers, FrameFault};
+use super::{Carriers, FrameFault, Heard};
+use crate::knocking::Demands;
 use crate::ports::Ports;
 
 const PORT: u16 = 62_201;
@@ -41,6 +42,7 @@ fn everything() -> Carriers {
         udp: Ports::any(),
         icmp: true,
         tcp: Ports::any(),
+        knocks: Demands::default(),
     }
 }
 
@@ -193,6 +195,91 @@ fn each_carrier_passes_where_it_is_configured_and_nowhere_else_with_the_same_len
     }
 }
 
+/// What the filter passes and `frame` reads: both agree.
+fn heard<'a>(carriers: &Carriers, (ethertype, bytes): &'a (u16, Vec<u8>)) -> Option<Heard<'a>> {
+    let passed = passes_by(carriers, 0, *ethertype, bytes);
+    let heard = carriers.hear(*ethertype, 2, bytes.get(..KEEP as usize).unwrap_or(bytes));
+    assert_eq!(passed, heard.is_ok(), "{heard:?}");
+    heard.ok()
+}
+
+/// Doors at these ports.
+fn doors(tcp: Ports, udp: Ports) -> Carriers {
+    Carriers {
+        knocks: Demands {
+            tcp,
+            udp,
+            ..Demands::default()
+        },
+        ..Carriers::udp(Ports::one(NonZeroU16::new(62201).unwrap()))
+    }
+}
+
+#[test]
+fn without_doors_no_knock_passes_and_with_them_only_theirs_and_never_as_a_packet_too() {
+    let one = |port| Ports::one(NonZeroU16::new(port).unwrap());
+    let none = doors(Ports::default(), Ports::default());
+    let some = doors(one(7000), one(8000));
+    let every = doors(Ports::any(), Ports::any());
+    for [source, to] in [
+        ["192.0.2.7", "198.51.100.1"],
+        ["2001:db8::7", "2001:db8::1"],
+    ] {
+        let at = |port| {
+            let ends = [(source, 4000), (to, port)];
+            ends.map(|(host, port)| SocketAddr::new(host.parse().unwrap(), port))
+        };
+        let knock = |heard: Option<Heard<'_>>, port: u16| match heard {
+            Some(Heard::Knock(hit)) => {
+                assert_eq!(
+                    (hit.source, hit.source_port),
+                    (source.parse().unwrap(), 4000)
+                );
+                assert_eq!((hit.destination, hit.interface), (to.parse().unwrap(), 2));
+                hit.knock.port.get() == port
+            }
+            _ => false,
+        };
+        for payload in [0, 1, 200, 1400] {
+            let data = vec![1; payload];
+            for (port, at_some) in [(8000, true), (7000, false), (62201, false)] {
+                let [from, to] = at(port);
+                let datagram = packet(from, to, &[], &data);
+                if port == 62201 && payload == 200 {
+                    for carriers in [&none, &some, &every] {
+                        let heard = heard(carriers, &datagram);
+                        assert!(
+                            heard.and_then(Heard::datagram).is_some(),
+                            "a packet of ours"
+                        );
+                    }
+                    continue;
+                }
+                assert!(heard(&none, &datagram).is_none());
+                assert_eq!(
+                    knock(heard(&some, &datagram), port),
+                    at_some,
+                    "{port} {payload}"
+                );
+                assert!(knock(heard(&every, &datagram), port));
+            }
+            for (port, at_some) in [(7000, true), (8000, false)] {
+                let [from, to] = at(port);
+                for flags in 0..=0xff {
+                    let (ethertype, mut bytes) = segment(from, to, 0, &data);
+                    let place = if from.is_ipv4() { 20 } else { 40 } + 13;
+                    bytes[place] = flags;
+                    let first = flags & 0x12 == 0x02;
+                    let segment = (ethertype, bytes);
+                    assert!(heard(&none, &segment).is_none());
+                    assert_eq!(knock(heard(&some, &segment), port), at_some && first);
+                    assert_eq!(knock(heard(&every, &segment), port), first);
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn of_icmp_only_echo_requests_pass() {
     let icmp = Carriers {
@@ -224,6 +311,11 @@ fn the_longest_program_is_one_that_the_kernel_takes() {
         udp: most(),
         icmp: true,
         tcp: most(),
+        knocks: Demands {
+            tcp: most(),
+            udp: most(),
+            ..Demands::default()
+        },
     };
     assert!(program(&carriers).len() <= 4096);
 }
@@ -334,7 +426,7 @@ proptest! {
         if let Ok(datagram) = parse(ethertype, 1, &bytes) {
             prop_assert!(passes_by(&everything(), 0, ethertype, &bytes));
             let one = Ports::one(NonZeroU16::new(PORT).unwrap());
-            let carriers = Carriers { udp: one.clone(), icmp: false, tcp: one };
+            let carriers = Carriers { udp: one.clone(), tcp: one, ..Carriers::default() };
             prop_assert_eq!(
                 passes_by(&carriers, 0, ethertype, &bytes),
                 carriers.admit(datagram).is_ok()

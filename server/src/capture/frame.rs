@@ -165,7 +165,7 @@ fn is_extension(next: IpNextHeaderProtocol) -> bool {
         .contains(&next)
 }
 
-fn is_one_host(address: IpAddr) -> bool {
+pub(super) fn is_one_host(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => !(v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast()),
         IpAddr::V6(v6) => {

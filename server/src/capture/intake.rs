@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 
 use super::datagram::Kept;
 use super::sieve::{Shared, Sieve};
-use super::{Capture, Datagram, FrameFault, Statistics};
+use super::{Capture, FrameFault, Heard, Statistics};
 use crate::clients::Heads;
 use crate::verdict::Counters;
 
@@ -94,7 +94,7 @@ impl Intake {
     pub fn drain(
         &mut self,
         budget: usize,
-        mut each: impl FnMut(Result<Datagram<'_>, FrameFault>),
+        mut each: impl FnMut(Result<Heard<'_>, FrameFault>),
     ) -> usize {
         let sieves = match &mut self.0 {
             Kind::Ring(capture) => return capture.drain(budget, each),
@@ -103,7 +103,9 @@ impl Intake {
         // What is queued from here on rings again.
         sieves.shared.bell_was_heard();
         let waiting = sieves.queue.try_iter().take(budget);
-        let came = waiting.map(|kept| each(Ok(kept.lend()))).count();
+        let came = waiting
+            .map(|kept| each(Ok(Heard::Datagram(kept.lend()))))
+            .count();
         if came == budget {
             sieves.shared.ring();
         }

@@ -22,6 +22,7 @@ mod error;
 mod fault;
 pub mod filter;
 pub mod frame;
+mod hit;
 mod intake;
 mod interfaces;
 pub mod moderation;
@@ -39,7 +40,7 @@ mod frame_tests;
 mod interpreter;
 
 pub use carriers::{Carrier, Carriers};
-pub use datagram::Datagram;
+pub use datagram::{Datagram, Heard};
 pub use error::CaptureError;
 pub use fault::FrameFault;
 pub use intake::Intake;
@@ -135,7 +136,7 @@ impl Capture {
     pub fn drain(
         &mut self,
         budget: usize,
-        mut each: impl FnMut(Result<Datagram<'_>, FrameFault>),
+        mut each: impl FnMut(Result<Heard<'_>, FrameFault>),
     ) -> usize {
         let Self {
             socket,
@@ -148,8 +149,7 @@ impl Capture {
         for done in 0..budget {
             let frame = ring.next(|frame| {
                 if interfaces.judges(frame.interface, name) {
-                    let datagram = frame::parse(frame.ethertype, frame.interface, frame.bytes);
-                    each(datagram.and_then(|datagram| carriers.admit(datagram)));
+                    each(carriers.hear(frame.ethertype, frame.interface, frame.bytes));
                 } else {
                     each(Err(FrameFault::OtherInterface));
                 }

@@ -16,10 +16,10 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tracing::error;
 
 use super::datagram::Kept;
-use super::{Capture, Datagram, FrameFault, moderation};
+use super::{Capture, FrameFault, Heard, moderation};
 use crate::clients::Heads;
 use crate::sys::scheduling;
-use crate::verdict::Counters;
+use crate::verdict::{Counters, Reason};
 
 /// Frames between two looks at everything else.
 const GULP: usize = 512;
@@ -224,9 +224,11 @@ impl<'a> Sifted<'a> {
         }
     }
 
-    fn sift(&mut self, frame: Result<Datagram<'_>, FrameFault>) {
+    fn sift(&mut self, frame: Result<Heard<'_>, FrameFault>) {
         let datagram = match frame {
-            Ok(datagram) => datagram,
+            Ok(Heard::Datagram(datagram)) => datagram,
+            // Several rings keep no order among knocks, so the configuration has none then.
+            Ok(Heard::Knock(_)) => return self.noise.count(Reason::Knock),
             Err(fault) => return self.noise.count_frame(fault),
         };
         if let Err(fault) = self.heads.identify(datagram.payload()) {

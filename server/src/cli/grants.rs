@@ -37,10 +37,11 @@ fn table(grants: &[Grant]) -> String {
             None => whom.to_string(),
         };
         [
-            match &grant.client {
-                Some(client) => client.clone(),
-                None if grant.by_hand => "(administrator)".to_owned(),
-                None => "(unknown)".to_owned(),
+            match (&grant.client, &grant.door) {
+                (Some(client), _) => client.clone(),
+                (None, Some(door)) => format!("(door {door})"),
+                (None, None) if grant.by_hand => "(administrator)".to_owned(),
+                (None, None) => "(unknown)".to_owned(),
             },
             address,
             grant.service.clone(),
@@ -71,6 +72,7 @@ mod tests {
         let grants = [
             Grant {
                 client: Some("laptop".to_owned()),
+                door: None,
                 by_hand: false,
                 address: [192, 0, 2, 7].into(),
                 prefix: None,
@@ -80,6 +82,7 @@ mod tests {
             },
             Grant {
                 client: None,
+                door: Some("ssh".to_owned()),
                 by_hand: false,
                 address: [192, 0, 2, 0].into(),
                 prefix: Some(24),
@@ -90,9 +93,9 @@ mod tests {
         ];
         assert_eq!(
             table(&grants),
-            "CLIENT     ADDRESS          SERVICE    CLOSES IN\n\
-             laptop     192.0.2.7:40000  tcp/22     12 s\n\
-             (unknown)  192.0.2.0/24     udp/51820  7 s\n"
+            "CLIENT      ADDRESS          SERVICE    CLOSES IN\n\
+             laptop      192.0.2.7:40000  tcp/22     12 s\n\
+             (door ssh)  192.0.2.0/24     udp/51820  7 s\n"
         );
     }
 }

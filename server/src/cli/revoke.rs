@@ -7,7 +7,7 @@ use crate::control::Request;
 /// What it takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// The client whose grants are closed; with --from the service, by its name or as tcp/22
+    /// The client, or the door of [[knock]], whose grants are closed; with --from the service, by its name or as tcp/22
     #[arg(value_name = "NAME|SERVICE")]
     what: String,
     /// Close what is open of the service for these, whoever holds it

@@ -3,6 +3,7 @@
 //! Pure. Takes the files checked by themselves, gives findings.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use spa_findings::redact::quote;
@@ -89,7 +90,7 @@ impl Gathered {
         if let Some(server) = server {
             found.extend(groups::unknown(client, &server.groups));
             let allow = client.rules.allow.iter().flatten();
-            found.extend(allow.filter_map(|name| unknown(client.source, server, name)));
+            found.extend(allow.filter_map(|name| unknown(client.source, &server.names, name)));
             found.extend(too_many(server, client, effective));
             let commands = client.rules.commands.iter().flatten();
             found.extend(
@@ -160,7 +161,7 @@ pub(super) fn hidden(
     let mut found = Vec::new();
     let mut seen = BTreeSet::new();
     for name in &server.hide {
-        found.extend(unknown(source, server, name));
+        found.extend(unknown(source, &server.names, name));
         if !seen.insert(name.value.as_str()) {
             found.push(
                 source
@@ -178,19 +179,23 @@ pub(super) fn hidden(
 }
 
 /// A service that `[services]` does not have.
-fn unknown(source: &Source, server: &ServerFile, name: &Spotted<String>) -> Option<Finding> {
-    if server.names.contains_key(&name.value) {
+pub(super) fn unknown(
+    source: &Source,
+    names: &BTreeMap<String, Range<usize>>,
+    name: &Spotted<String>,
+) -> Option<Finding> {
+    if names.contains_key(&name.value) {
         return None;
     }
     let finding = source.error(
         name.span.clone(),
         format!("there is no service `{}`", quote(&name.value)),
     );
-    let known = || server.names.keys().map(String::as_str);
+    let known = || names.keys().map(String::as_str);
     Some(
         match nearest(&name.value, known(), Slips::LettersAndOrder) {
             Some(meant) => finding.help(format!("did you mean `{}`?", quote(meant))),
-            None if server.names.is_empty() => {
+            None if names.is_empty() => {
                 finding.help("write it under [services] in spad.toml: ssh = \"tcp/22\"")
             }
             None => {
@@ -354,7 +359,7 @@ pub(super) fn of_groups(
 ) -> Vec<Finding> {
     let groups = server.groups.values();
     let allowed = groups.flat_map(|group| group.rules.allow.iter().flatten());
-    let unknown = allowed.filter_map(|name| unknown(source, server, name));
+    let unknown = allowed.filter_map(|name| unknown(source, &server.names, name));
     let run = server.groups.values();
     let run = run.flat_map(|group| group.rules.commands.iter().flatten());
     let run = run.filter_map(|name| programs::unknown(source, &server.command_names, name));

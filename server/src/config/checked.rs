@@ -14,8 +14,9 @@ use spa_proto::{CommandName, Service, Timestamp};
 
 use super::inner::Inner;
 use super::mode::Mode;
-use super::{ClientName, External, Hours, Lengths, Network, ServiceName};
+use super::{ClientName, DoorId, DoorName, External, Hours, Lengths, Network, ServiceName};
 use crate::capture::Carriers;
+use crate::knocking::Door;
 use crate::ports::Ports;
 
 /// `spad.toml` and `clients.d/`, valid by construction.
@@ -43,6 +44,8 @@ pub struct Config {
     pub commands: BTreeMap<CommandName, CommandDefinition>,
     /// What is run when grants begin and end.
     pub hooks: Hooks,
+    /// What sequences of knocks open.
+    pub knock: Vec<KnockDoor>,
     /// The clients, in the order of their names; disabled and expired ones too.
     pub clients: Vec<ClientConfig>,
 }
@@ -188,6 +191,27 @@ pub struct Hooks {
     pub close: Option<Program>,
 }
 
+/// One door of `[[knock]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnockDoor {
+    /// No two have the same.
+    pub name: DoorName,
+    /// What opens it.
+    pub door: Door,
+    /// The services that it opens: 1 to 16 ports, each service once.
+    pub open: Vec<ServiceName>,
+    /// For how long, instead of the services' own times; at most their longest.
+    pub ttl: Option<Duration>,
+}
+
+impl KnockDoor {
+    /// As the journal knows it.
+    #[must_use]
+    pub fn id(&self) -> DoorId {
+        DoorId::of(&self.name)
+    }
+}
+
 /// One file of `clients.d/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientConfig {
@@ -270,6 +294,12 @@ impl Config {
         hidden
             .flat_map(|service| service.ports.iter().copied())
             .collect()
+    }
+
+    /// The door of this id.
+    #[must_use]
+    pub fn door(&self, id: DoorId) -> Option<&KnockDoor> {
+        self.knock.iter().find(|door| door.id() == id)
     }
 
     /// The ports of every service: all that a grant may ever open.

@@ -172,5 +172,6 @@ fn config(server: ServerFile, lengths: Lengths) -> Config {
         log: server.log,
         commands: server.commands,
         hooks: server.hooks,
+        knock: server.knock,
     }
 }

@@ -16,6 +16,7 @@ mod files;
 mod groups;
 mod hours;
 mod inner;
+mod knock_table;
 mod last_good;
 mod lengths;
 mod mode;
@@ -42,7 +43,7 @@ use spa_proto::Timestamp;
 pub use across::Occasion;
 pub use checked::{
     AcceptedKey, AlwaysAllow, Answer, ClientConfig, ClientKey, CommandDefinition, Config,
-    GrantLimits, Guard, Hooks, Listen, Log, OnStateError, Packets, Program, Rate,
+    GrantLimits, Guard, Hooks, KnockDoor, Listen, Log, OnStateError, Packets, Program, Rate,
     ServiceDefinition,
 };
 pub use external::{External, Template};
@@ -52,7 +53,7 @@ pub use inner::{Forward, Inner};
 pub use last_good::{Texts, Usable, for_firewall, load_or_last_good, load_texts};
 pub use lengths::Lengths;
 pub use mode::Mode;
-pub use names::{ClientName, MAX_NAME, NameError, ServiceName};
+pub use names::{ClientName, DoorId, DoorName, MAX_NAME, NameError, ServiceName};
 pub use network::{Network, NetworkError};
 pub use readers::Readers;
 pub use survey::{Surveyed, Surveyor};

@@ -87,9 +87,50 @@ name! {
     ClientName
 }
 
+name! {
+    /// The name of a door of `[[knock]]`.
+    DoorName
+}
+
+/// A door in the journal: made from its name, so that it is the same in every life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DoorId([u8; 8]);
+
+impl DoorId {
+    /// That of the door with this name: its FNV-1a. A name is nobody's secret, and is
+    /// chosen by the administrator alone.
+    #[must_use]
+    pub fn of(name: &DoorName) -> Self {
+        let bytes = name.as_str().bytes();
+        let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        Self(hash.to_be_bytes())
+    }
+
+    /// As the journal keeps it.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 8]) -> Self {
+        Self(bytes)
+    }
+
+    /// For the journal.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; 8] {
+        self.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_doors_id_stays_what_it_was() {
+        let name: DoorName = "foobar".parse().unwrap();
+        let known = 0x8594_4171_f739_67e8_u64;
+        assert_eq!(DoorId::of(&name).to_bytes(), known.to_be_bytes());
+    }
 
     #[test]
     fn a_name_that_could_leave_its_directory_is_no_name() {

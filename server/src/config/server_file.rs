@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use super::carrier_list;
 use super::checked::{
-    Answer, CommandDefinition, GrantLimits, Guard, Hooks, Listen, Log, OnStateError, Packets, Rate,
-    ServiceDefinition,
+    Answer, CommandDefinition, GrantLimits, Guard, Hooks, KnockDoor, Listen, Log, OnStateError,
+    Packets, Rate, ServiceDefinition,
 };
 use super::external::{self, External};
 use super::groups::{self, Groups};
+use super::knock_table;
 use super::mode::{self, Mode};
 use super::names::ServiceName;
 use super::port_list;
@@ -25,6 +26,7 @@ use super::values;
 use super::written::{Page, Spotted, Table, parse};
 use super::zone;
 use crate::capture::Carriers;
+use crate::knocking::{Demands, Door};
 use crate::ports::Ports;
 use jiff::tz::TimeZone;
 use spa_findings::redact::quote;
@@ -54,6 +56,7 @@ pub(super) struct ServerFile {
     pub(super) command_names: BTreeMap<String, Range<usize>>,
     pub(super) commands: BTreeMap<CommandName, CommandDefinition>,
     pub(super) hooks: Hooks,
+    pub(super) knock: Vec<KnockDoor>,
     pub(super) time_zone: TimeZone,
     pub(super) groups: Groups,
     pub(super) external: Option<External>,
@@ -75,7 +78,8 @@ pub(super) fn read(page: &Page<'_>) -> Option<ServerFile> {
         })
         .collect();
     let services = root.table("services");
-    let (listen, listen_port, listen_tcp) = listen(root.table("listen"));
+    let knock = root.get("knock");
+    let (mut listen, listen_port, listen_tcp) = listen(root.table("listen"));
     let grants = grants(root.table("grants"));
     let packets = packets(root.table("packets"));
     let guard = guard(root.table("guard"));
@@ -98,6 +102,16 @@ pub(super) fn read(page: &Page<'_>) -> Option<ServerFile> {
         .flat_map(|service| &service.ports)
         .copied();
     let external = external::read(firewall, mode, hide_value, &ports.collect());
+    let beside = knock_table::Beside {
+        names: &names,
+        services: &services,
+        hide: &hide,
+        grants: &grants,
+        listen: &listen,
+    };
+    let knock = knock_table::read(knock, &beside);
+    let doors: Vec<&Door> = knock.iter().map(|knock| &knock.door).collect();
+    listen.carriers.knocks = Demands::of(&doors);
     Some(ServerFile {
         names,
         services,
@@ -114,6 +128,7 @@ pub(super) fn read(page: &Page<'_>) -> Option<ServerFile> {
         groups,
         external,
         hooks,
+        knock,
         time_zone,
     })
 }

@@ -144,6 +144,9 @@ pub struct Status {
 pub struct Grant {
     /// The client's name; none for an administrator, or an adopted element of an unknown holder.
     pub client: Option<String>,
+    /// The door of `[[knock]]` by which it came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub door: Option<String>,
     /// An administrator granted it by hand.
     #[serde(default)]
     pub by_hand: bool,

@@ -10,7 +10,7 @@ use tracing::{error, warn};
 use spa_proto::Service;
 
 use crate::audit::{AuditEvent, AuditLog, Event};
-use crate::capture::{Datagram, FrameFault};
+use crate::capture::{FrameFault, Heard};
 use crate::clock::{self, Now};
 use crate::engine::{Effect, Engine};
 use crate::firewall::link::LinkError;
@@ -62,9 +62,13 @@ impl Door {
     }
 
     /// One frame, from the ring to its effects.
-    pub(super) fn frame(&mut self, frame: Result<Datagram<'_>, FrameFault>, now: Now) {
+    pub(super) fn frame(&mut self, frame: Result<Heard<'_>, FrameFault>, now: Now) {
         match frame {
-            Ok(datagram) => {
+            Ok(Heard::Knock(hit)) => {
+                self.engine.knock(&hit, now, &mut self.effects);
+                self.obey(now);
+            }
+            Ok(Heard::Datagram(datagram)) => {
                 self.engine.packet(&datagram, now, &mut self.effects);
                 self.obey(now);
             }

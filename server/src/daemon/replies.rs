@@ -98,7 +98,7 @@ impl Replies {
             || self.listen.threads != listen.threads;
         let audit = self.audit != config.log.audit;
         let elsewhere =
-            elsewhere.then_some("a change of [listen] needs a restart: systemctl restart spad");
+            elsewhere.then_some("a change of [listen], or of where [[knock]] hears, needs a restart: systemctl restart spad");
         let audit =
             audit.then_some("a change of [log] audit needs a restart: systemctl restart spad");
         elsewhere.into_iter().chain(audit)

@@ -108,6 +108,11 @@ impl EngineLoop {
             );
         }
         warnings.extend(self.replies.waits_for_restart(&config).map(str::to_owned));
+        if !config.knock.is_empty() {
+            warnings.push(
+                "[[knock]] opens doors by sequences of knocks, which are no secret from whoever sees them go by: give their users a key, `spad client add`".to_owned(),
+            );
+        }
         if config.needs_runner() && door.runner.is_none() {
             warnings.push(NEEDS_RESTART.to_owned());
         }

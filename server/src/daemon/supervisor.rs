@@ -106,6 +106,7 @@ async fn show(listed: oneshot::Receiver<Listing>, answer: oneshot::Sender<Respon
     let rows = listing.into_rows().into_iter();
     let grants = rows.map(|row| Grant {
         client: row.client.map(|name| name.to_string()),
+        door: row.door.map(|name| name.to_string()),
         by_hand: row.by_hand,
         address: row.whom.address,
         prefix: row.whom.prefix,

@@ -182,6 +182,7 @@ impl Engine {
         self.tell_hooks(&granted, now, effects);
         self.remember(&granted);
         self.settle_by_hand(id, refused, now, effects);
+        self.settle_knock(id, refused, now, effects);
 
         let waiting = self.waiting.remove(&id)?;
         let reason = refused.unwrap_or(waiting.reason);
@@ -215,6 +216,7 @@ impl Engine {
     /// Packets whose verdict the firewall writer, or the command runner, has yet to decide.
     #[must_use]
     pub fn pending(&self) -> usize {
-        self.waiting.len().saturating_add(self.runs_pending())
+        let waiting = self.waiting.len().saturating_add(self.doors.pending());
+        waiting.saturating_add(self.runs_pending())
     }
 }

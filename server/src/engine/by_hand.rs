@@ -109,8 +109,8 @@ impl Engine {
         }
     }
 
-    /// Takes every grant of this client away, which may go on knocking. None: no such
-    /// client is known, nor was one with a grant that is remembered.
+    /// Takes every grant of the client, or the door, of this name away, which may be used
+    /// again. None: no such client is known, and no such door.
     pub fn revoke_client(
         &mut self,
         name: &ClientName,
@@ -118,9 +118,16 @@ impl Engine {
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> Option<Revoked> {
-        let client = self.clients.named(name)?;
-        let ids = self.clients.ids_of(client);
-        let owners: Vec<Owner> = ids.into_iter().map(Owner::Client).collect();
+        let client = self.clients.named(name);
+        let ids = client.map(|client| self.clients.ids_of(client));
+        let doors = self.clients.config().knock.iter();
+        let mut doors = doors.filter(|door| door.name.as_str() == name.as_str());
+        let door = doors.next().map(|door| Owner::Door(door.id()));
+        let ids = ids.into_iter().flatten().map(Owner::Client);
+        let owners: Vec<Owner> = ids.chain(door).collect();
+        if client.is_none() && door.is_none() {
+            return None;
+        }
         let held = owners.iter().flat_map(|owner| self.grants.held_of(*owner));
         let held: Vec<_> = held.collect();
         let places = self.hands.places.keys();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use spa_proto::Service;
 
 use crate::audit::AuditEvent;
-use crate::config::ClientName;
+use crate::config::{ClientName, DoorName};
 use crate::firewall::{Change, ChangeId, Element, Whom};
 use crate::grants::Owner;
 use crate::replay::JournalRecord;
@@ -65,6 +65,8 @@ pub struct GrantRow {
     /// Which client holds it; none where an administrator does, or nobody knows who (adopted
     /// without a holder).
     pub client: Option<ClientName>,
+    /// The door of `[[knock]]` by which it came.
+    pub door: Option<DoorName>,
     /// An administrator granted it by hand.
     pub by_hand: bool,
     /// Who is let in.

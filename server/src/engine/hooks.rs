@@ -86,7 +86,11 @@ impl Engine {
         let hooks = &self.clients.config().hooks;
         if hooks.open.is_some() || hooks.close.is_some() {
             for holder in granted.iter().filter_map(Holding::holder) {
-                let client = holder.key.id.and_then(|id| self.clients.client_with(id));
+                let client = holder
+                    .key
+                    .by
+                    .client()
+                    .and_then(|id| self.clients.client_with(id));
                 let client = client.map(|(_, client)| client.name.clone());
                 if !self.hooks.grants.contains_key(&holder.key) {
                     effects.push(Effect::Record(JournalRecord::HookOwed(holder.key)));
@@ -114,7 +118,7 @@ impl Engine {
     /// earlier life. What has ended since is told now.
     pub fn owe_hooks(&mut self, owed: Vec<HolderKey>, now: Now, effects: &mut Vec<Effect>) {
         for key in owed {
-            let client = key.id.and_then(|id| self.clients.client_with(id));
+            let client = key.by.client().and_then(|id| self.clients.client_with(id));
             let told = Told {
                 client: client.map(|(_, client)| client.name.clone()),
                 open: true,
@@ -197,7 +201,7 @@ impl Engine {
             id,
             event,
             client,
-            key: key.id,
+            key: key.by.client(),
             whom: Whom {
                 address: key.address,
                 prefix: key.prefix,
@@ -251,7 +255,7 @@ impl Engine {
         };
         let mut said = AuditEvent::new(Event::Hook, now.wall);
         said.client = told.client.clone();
-        said.key = key.id;
+        said.key = key.by.client();
         said.granted_to = Some(key.address.into());
         said.port = Some(key.service);
         said.service = self.clients.service_at(key.service).cloned();

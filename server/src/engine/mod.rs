@@ -18,6 +18,8 @@ mod effect;
 
 mod hooks;
 
+mod knock;
+
 mod run;
 
 mod tell;
@@ -66,6 +68,7 @@ pub struct Engine {
     last_run: u64,
     hooks: hooks::Hooks,
     hands: by_hand::Hands,
+    doors: knock::Doors,
     counters: Counters,
     /// What the noise was when it was last told.
     told: Counters,
@@ -120,6 +123,7 @@ impl Engine {
     pub fn new(clients: Clients, replay: ReplayCache, horizon: Horizon) -> Self {
         let clients_count = clients.len();
         Self {
+            doors: knock::Doors::of(clients.config()),
             late: LateNames::for_clients(clients_count),
             rates: Rates::for_clients(clients_count),
             clients,

@@ -62,6 +62,9 @@ impl Engine {
         if owner == Owner::Administrator {
             line.detail = Some("by hand");
         }
+        if let Owner::Door(id) = owner {
+            line.door = self.clients.config().door(id).map(|door| door.name.clone());
+        }
         if let Owner::Client(id) = owner {
             line.key = Some(id);
             line.client = self

@@ -77,6 +77,7 @@ impl Engine {
         self.rates = Rates::for_clients(clients.len());
         self.lines = Rates::for_clients(clients.len());
         let old = std::mem::replace(&mut self.clients, clients);
+        self.doors.reload(self.clients.config());
         let held: Vec<_> = self.grants.owners().collect();
         self.revoke(held, Some(&old), now, effects);
         let longest = self.clients.config().longest_of_all();
@@ -132,6 +133,9 @@ impl Engine {
             if let (None, Some(old), Owner::Client(id)) = (&line.client, old, owner) {
                 line.client = old.client_with(*id).map(|(_, client)| client.name.clone());
             }
+            if let (None, Some(old), Owner::Door(id)) = (&line.door, old, owner) {
+                line.door = old.config().door(*id).map(|door| door.name.clone());
+            }
             effects.push(Effect::Audit(Box::new(line)));
         }
         let _ = self.withdraw(&revoked, now, effects);
@@ -146,6 +150,13 @@ impl Engine {
         let id = match owner {
             Owner::Client(id) => id,
             Owner::Unknown => return true,
+            Owner::Door(id) => {
+                let service = self.clients.service_at(element.service);
+                let door = self.clients.config().door(id);
+                return door
+                    .zip(service)
+                    .is_some_and(|(door, service)| door.open.contains(service));
+            }
             Owner::Administrator => {
                 let lengths = &self.clients.config().lengths;
                 let lengths = lengths.like(element.address);
@@ -223,11 +234,15 @@ impl Engine {
         now: Now,
         last: &mut Option<(Owner, Option<ClientName>)>,
     ) -> GrantRow {
+        let door = match holding.owner {
+            Owner::Door(id) => self.clients.config().door(id),
+            Owner::Unknown | Owner::Administrator | Owner::Client(_) => None,
+        };
         let client = match last {
             Some((owner, client)) if *owner == holding.owner => client.clone(),
             _ => {
                 let client = match holding.owner {
-                    Owner::Unknown | Owner::Administrator => None,
+                    Owner::Unknown | Owner::Administrator | Owner::Door(_) => None,
                     Owner::Client(id) => self.clients.client_with(id),
                 };
                 let client = client.map(|(_, client)| client.name.clone());
@@ -237,6 +252,7 @@ impl Engine {
         };
         GrantRow {
             client,
+            door: door.map(|door| door.name.clone()),
             by_hand: holding.owner == Owner::Administrator,
             whom: holding.element.whom(),
             service: holding.element.service,

@@ -4,6 +4,7 @@ use spa_keys::KeyId;
 
 use super::Holding;
 use crate::clock::BootTime;
+use crate::config::DoorId;
 use crate::firewall::{ChangeId, Element};
 
 /// Who holds an element.
@@ -13,6 +14,8 @@ pub enum Owner {
     Client(KeyId),
     /// Whoever administers the server, by hand.
     Administrator,
+    /// Whoever knocked at this door.
+    Door(DoorId),
     /// Nobody knows: the kernel held it when the daemon started. It runs out.
     Unknown,
 }

@@ -39,7 +39,7 @@ use spa_keys::KeyId;
 use crate::clock::BootTime;
 use crate::firewall::element::MAX_STEPS;
 use crate::firewall::{Change, ChangeId, Element, Step};
-use crate::policy::{ByHand, OpenPermit};
+use crate::policy::{ByHand, ByKnock, OpenPermit};
 use entry::{Entry, Held};
 use mending::{Mending, SLACK};
 
@@ -94,6 +94,17 @@ impl Grants {
     /// The same for an administrator.
     pub fn open_by_hand(&mut self, hand: &ByHand, now: BootTime) -> Change {
         self.put(Owner::Administrator, hand.elements(), now)
+    }
+
+    /// The same for whoever knocked at a door.
+    pub fn open_by_knock(&mut self, knocked: &ByKnock, now: BootTime) -> Change {
+        self.put(Owner::Door(knocked.door()), knocked.elements(), now)
+    }
+
+    /// How many elements this one holds, those too that the kernel has not taken yet.
+    #[must_use]
+    pub fn count_of(&self, owner: Owner) -> usize {
+        self.by_owner.get(&owner).map_or(0, BTreeSet::len)
     }
 
     fn put(&mut self, owner: Owner, elements: &[(Element, Duration)], now: BootTime) -> Change {

@@ -14,7 +14,7 @@ use super::mending::differs;
 use super::{Grants, Holding, Owner};
 use crate::clock::BootTime;
 use crate::firewall::{Change, Element};
-use crate::replay::{Holder, HolderKey};
+use crate::replay::{HeldBy, Holder, HolderKey};
 
 /// Ticks are this far apart while anything is open.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -154,7 +154,11 @@ impl Grants {
 
 impl HolderKey {
     pub(super) fn owner(&self) -> Owner {
-        self.id.map_or(Owner::Administrator, Owner::Client)
+        match self.by {
+            HeldBy::Client(id) => Owner::Client(id),
+            HeldBy::Administrator => Owner::Administrator,
+            HeldBy::Door(id) => Owner::Door(id),
+        }
     }
 
     /// What is held.
@@ -202,13 +206,14 @@ impl Grants {
 /// The journal's name of a holder of an element; who is unknown has none.
 #[must_use]
 pub fn key_of(owner: Owner, element: &Element) -> Option<HolderKey> {
-    let id = match owner {
+    let by = match owner {
         Owner::Unknown => return None,
-        Owner::Administrator => None,
-        Owner::Client(id) => Some(id),
+        Owner::Administrator => HeldBy::Administrator,
+        Owner::Client(id) => HeldBy::Client(id),
+        Owner::Door(id) => HeldBy::Door(id),
     };
     Some(HolderKey {
-        id,
+        by,
         address: element.address,
         prefix: element.prefix,
         service: element.service,

@@ -20,6 +20,7 @@
 //!   source, the networks around them too; a service that it neither may open nor holds is refused.
 
 mod by_hand;
+mod by_knock;
 
 mod rate;
 
@@ -27,6 +28,7 @@ mod timely;
 mod when;
 
 pub use by_hand::{ByHand, by_hand, networks, ports};
+pub use by_knock::{ByKnock, by_knock};
 pub use rate::Rates;
 pub use timely::{Timely, timely};
 

@@ -20,8 +20,9 @@ use std::num::NonZeroU16;
 use spa_keys::KeyId;
 use spa_proto::{Protocol, Service, Timestamp};
 
-use super::record::{Entry, Holder, HolderKey, JournalRecord};
+use super::record::{Entry, HeldBy, Holder, HolderKey, JournalRecord};
 use crate::clock::BootTime;
+use crate::config::DoorId;
 
 /// Length of every entry, in bytes.
 pub const RECORD: usize = 64;
@@ -29,9 +30,10 @@ pub const RECORD: usize = 64;
 /// Where the check value starts.
 const CHECK: usize = 60;
 
-/// Flags of a holder: its grant is for one connection; it is the administrator.
+/// Flags of a holder: its grant is for one connection; it is the administrator; it is a door.
 const ONCE: u8 = 1;
 const BY_HAND: u8 = 2;
+const DOOR: u8 = 4;
 
 /// Where the fields start.
 const FIELDS: usize = 8;
@@ -237,7 +239,12 @@ impl Writer {
     }
 
     fn holder(&mut self, key: &HolderKey) {
-        self.put(&key.id.map_or([0; 8], KeyId::to_bytes));
+        let (id, by) = match key.by {
+            HeldBy::Client(id) => (id.to_bytes(), 0),
+            HeldBy::Administrator => ([0; 8], BY_HAND),
+            HeldBy::Door(id) => (id.to_bytes(), DOOR),
+        };
+        self.put(&id);
         match key.address {
             IpAddr::V4(address) => {
                 self.put(&[4]);
@@ -251,9 +258,8 @@ impl Writer {
         }
         self.service(key.service);
         self.put(&key.source_port.map_or(0, NonZeroU16::get).to_be_bytes());
-        let by_hand = if key.id.is_none() { BY_HAND } else { 0 };
         let once = if key.once { ONCE } else { 0 };
-        self.put(&[key.prefix.unwrap_or(0), by_hand | once]);
+        self.put(&[key.prefix.unwrap_or(0), by | once]);
     }
 
     fn finish(mut self) -> [u8; RECORD] {
@@ -293,7 +299,7 @@ impl Reader<'_> {
     }
 
     fn holder(&mut self) -> Option<HolderKey> {
-        let id = self.id()?;
+        let id: [u8; 8] = self.take()?;
         let [family] = self.take()?;
         let octets: [u8; 16] = self.take()?;
         let address = match family {
@@ -308,7 +314,12 @@ impl Reader<'_> {
         let source_port = NonZeroU16::new(u16::from_be_bytes(self.take()?));
         let [prefix, flags] = self.take()?;
         Some(HolderKey {
-            id: Some(id).filter(|_| flags & BY_HAND == 0),
+            by: match flags & (BY_HAND | DOOR) {
+                0 => HeldBy::Client(KeyId::from_bytes(id)),
+                BY_HAND => HeldBy::Administrator,
+                // Both together do not come out of `encode` again.
+                _ => HeldBy::Door(DoorId::from_bytes(id)),
+            },
             address,
             prefix: Some(prefix).filter(|prefix| *prefix != 0),
             service,

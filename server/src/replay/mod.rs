@@ -47,5 +47,5 @@ pub use error::{StateError, StateEvent};
 pub use horizon::{BeyondHorizon, Horizon};
 pub use open::Opened;
 pub use peek::peek;
-pub use record::{Holder, HolderKey, JournalRecord};
+pub use record::{HeldBy, Holder, HolderKey, JournalRecord};
 pub use state::State;

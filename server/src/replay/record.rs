@@ -19,6 +19,7 @@ use spa_keys::KeyId;
 use spa_proto::{Service, Timestamp};
 
 use crate::clock::BootTime;
+use crate::config::DoorId;
 
 /// What the journal keeps for the next start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,11 +74,33 @@ pub struct Holder {
     pub ends: BootTime,
 }
 
+/// Who holds a grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HeldBy {
+    /// A client, by one of its keys.
+    Client(KeyId),
+    /// The administrator, by hand.
+    Administrator,
+    /// Whoever knocked at this door.
+    Door(DoorId),
+}
+
+impl HeldBy {
+    /// The client's key, where it is a client.
+    #[must_use]
+    pub const fn client(self) -> Option<KeyId> {
+        match self {
+            Self::Client(id) => Some(id),
+            Self::Administrator | Self::Door(_) => None,
+        }
+    }
+}
+
 /// One grant of one holder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HolderKey {
-    /// The client; none is the administrator.
-    pub id: Option<KeyId>,
+    /// Who.
+    pub by: HeldBy,
     /// From where it may connect; of a network, the first address.
     pub address: IpAddr,
     /// The network's length; none is the one address.

@@ -9,8 +9,9 @@ use spa_proto::{Protocol, Service, Timestamp};
 
 use super::encoding::{RECORD, Slot, decode, encode};
 use super::reading::{Half, read};
-use super::record::{Entry, Holder, HolderKey, JournalRecord};
+use super::record::{Entry, HeldBy, Holder, HolderKey, JournalRecord};
 use crate::clock::BootTime;
+use crate::config::DoorId;
 
 fn time() -> impl Strategy<Value = Timestamp> {
     any::<u64>().prop_map(Timestamp::from_micros)
@@ -32,14 +33,18 @@ fn service() -> impl Strategy<Value = Service> {
 fn holder() -> impl Strategy<Value = HolderKey> {
     let rest = (any::<u8>(), any::<bool>());
     let all = (
-        prop::option::of(id()),
+        prop_oneof![
+            id().prop_map(HeldBy::Client),
+            Just(HeldBy::Administrator),
+            any::<[u8; 8]>().prop_map(|id| HeldBy::Door(DoorId::from_bytes(id))),
+        ],
         any::<IpAddr>(),
         service(),
         any::<u16>(),
         rest,
     );
-    all.prop_map(|(id, address, service, port, (prefix, once))| HolderKey {
-        id,
+    all.prop_map(|(by, address, service, port, (prefix, once))| HolderKey {
+        by,
         address,
         prefix: Some(prefix).filter(|prefix| *prefix != 0),
         service,

@@ -109,7 +109,9 @@ fn a_full_ring_counts_what_it_drops_and_goes_on_when_emptied() {
             sender.send_to(&[number; 200], ("127.0.0.1", PORT)).unwrap();
             if number % 50 == 49 {
                 let mut first = Vec::new();
-                let done = capture.drain(20, |judged| first.push(judged.unwrap().payload()[0]));
+                let done = capture.drain(20, |judged| {
+                    first.push(judged.unwrap().datagram().unwrap().payload()[0])
+                });
                 assert_eq!(done, 20);
                 assert!(
                     wait(&capture, 0),

@@ -179,7 +179,15 @@ fn the_kernel_passes_exactly_the_frames_that_the_interpreter_passes_and_none_pan
         let one = || Ports::one(NonZeroU16::new(PORT).unwrap());
         let (udp, tcp) = (Ports::any(), Ports::any());
         let icmp = true;
-        for carriers in [Carriers::udp(one()), Carriers { udp, icmp, tcp }] {
+        for carriers in [
+            Carriers::udp(one()),
+            Carriers {
+                udp,
+                icmp,
+                tcp,
+                ..Carriers::default()
+            },
+        ] {
             let program = filter::program(&carriers);
             let mut capture = open_with(CaptureOptions {
                 carriers,

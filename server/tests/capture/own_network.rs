@@ -150,6 +150,7 @@ pub(crate) fn wait(capture: &Capture, milliseconds: i64) -> bool {
 pub(crate) fn waiting(capture: &mut Capture) -> Vec<Seen> {
     let mut seen = Vec::new();
     capture.drain(usize::MAX, |judged| {
+        let judged = judged.map(|heard| heard.datagram().unwrap());
         seen.push(judged.map(|it| (it.source(), it.destination(), it.payload().to_vec())));
     });
     seen

@@ -12,6 +12,7 @@ mod commands;
 mod counting;
 mod hooks;
 mod kernel;
+mod knocking;
 mod many;
 mod neighbours;
 mod networks;

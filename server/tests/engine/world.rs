@@ -224,6 +224,7 @@ pub(crate) fn config() -> Config {
         lengths: Lengths::default(),
         commands: BTreeMap::new(),
         hooks: Hooks::default(),
+        knock: Vec::new(),
         clients: vec![
             client(
                 "desk",

@@ -26,7 +26,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use spa_tests::lab::Lab;
 use spa_tests::settings::{CHAT, KNOCK};
 use spa_tests::{attacker, wait};
-use spad::capture::{Capture, CaptureOptions, Carriers};
+use spad::capture::{Capture, CaptureOptions, Carriers, Heard};
 use spad::ports::Ports;
 
 use crate::knocking::Server;
@@ -92,7 +92,7 @@ fn serve(over: &AtomicBool) {
     while !over.load(Ordering::Relaxed) {
         let mut knocks = Vec::new();
         let came = capture.drain(usize::MAX, |frame| {
-            if let Ok(datagram) = frame
+            if let Some(datagram) = frame.ok().and_then(Heard::datagram)
                 && datagram.payload().starts_with(&MARK)
             {
                 knocks.push(datagram.source().ip());

@@ -1,0 +1,66 @@
+//! What a sequence of knocks may open; pure.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use spa_proto::usable_address;
+
+use crate::config::{Config, DoorId, KnockDoor};
+use crate::firewall::Element;
+
+/// What a door opens for an address. Made by [`by_knock`] only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ByKnock {
+    door: DoorId,
+    elements: Vec<(Element, Duration)>,
+}
+
+impl ByKnock {
+    /// Which door.
+    #[must_use]
+    pub const fn door(&self) -> DoorId {
+        self.door
+    }
+
+    /// What, and for how long. Each element once, at least one.
+    #[must_use]
+    pub fn elements(&self) -> &[(Element, Duration)] {
+        &self.elements
+    }
+}
+
+/// The services of the door, for this address alone; none where no host connects from it,
+/// or where they all lead to inner hosts of the other family.
+#[must_use]
+pub fn by_knock(config: &Config, door: &KnockDoor, source: IpAddr) -> Option<ByKnock> {
+    if !usable_address(source) {
+        return None;
+    }
+    let mut elements = Vec::new();
+    let services = door.open.iter();
+    for service in services.filter_map(|name| config.services.get(name)) {
+        if service
+            .to
+            .as_ref()
+            .is_some_and(|inner| !inner.leads(source))
+        {
+            continue;
+        }
+        let longest = service.max_ttl.unwrap_or(config.grants.max_ttl);
+        let ttl = door.ttl.or(service.ttl).unwrap_or(config.grants.ttl);
+        elements.extend(service.ports.iter().map(|port| {
+            let element = Element {
+                address: source,
+                prefix: None,
+                service: *port,
+                source_port: None,
+                once: false,
+            };
+            (element, ttl.min(longest))
+        }));
+    }
+    (!elements.is_empty()).then(|| ByKnock {
+        door: door.id(),
+        elements,
+    })
+}

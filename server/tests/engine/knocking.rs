@@ -1,0 +1,226 @@
+//! Doors that sequences of knocks open.
+
+use spad::audit::Event;
+use spad::config::{Config, KnockDoor};
+use spad::firewall::FirewallRefusal;
+use spad::knocking::{Door, Hit};
+use spad::replay::JournalRecord;
+use spad::verdict::{Reason, Verdict};
+
+use crate::world::*;
+
+const SSH: &str = "tcp/22";
+const WEB: &str = "tcp/8080";
+const SEQUENCE: [&str; 3] = ["7000", "8000:udp", "9000"];
+
+fn door(config: &mut Config) {
+    config.knock = vec![KnockDoor {
+        name: "side".parse().unwrap(),
+        door: Door::new(SEQUENCE.join(",").parse().unwrap()),
+        open: vec!["ssh".parse().unwrap()],
+        ttl: None,
+    }];
+}
+
+impl World {
+    fn knock(&mut self, from: &str, knocks: &[&str]) {
+        for knock in knocks {
+            let hit = Hit {
+                source: ip(from),
+                source_port: 40_000,
+                destination: ip("203.0.113.1"),
+                knock: knock.parse().unwrap(),
+                flags: 0x02,
+                interface: 2,
+            };
+            let mut effects = Vec::new();
+            self.engine.knock(&hit, self.now, &mut effects);
+            self.obey(effects);
+            // Its one reason is in the counters, which `check` holds against these.
+            self.packets += 1;
+            self.verdicts.push(Verdict {
+                reason: Reason::Knock,
+                client: None,
+                elements: Vec::new(),
+            });
+            self.check();
+        }
+    }
+
+    fn count(&self, reason: Reason) -> u64 {
+        self.engine.counters().get(reason)
+    }
+
+    fn revoke_named(&mut self, name: &str) -> Option<usize> {
+        let mut effects = Vec::new();
+        let name = name.parse().unwrap();
+        let revoked = self.engine.revoke_client(&name, 0, self.now, &mut effects);
+        self.obey(effects);
+        revoked.map(|revoked| revoked.grants)
+    }
+}
+
+#[test]
+fn the_sequence_opens_the_doors_services_for_its_sender_and_its_time() {
+    for from in [HERE, "2001:db8::7"] {
+        let mut world = World::with(door);
+        world.knock(from, &SEQUENCE[..2]);
+        assert!(world.kernel.open().is_empty() && world.audit.is_empty());
+        world.knock(from, &SEQUENCE[2..]);
+        assert_eq!(world.kernel.open(), [element(from, SSH)]);
+        assert_eq!(world.count(Reason::Knock), 2);
+        assert_eq!(world.count(Reason::KnockOpened), 1);
+        let row = &world.engine.grants(world.now)[0];
+        let name = row.door.as_ref().map(|name| name.as_str());
+        assert!(name == Some("side") && row.client.is_none() && !row.by_hand);
+        let line = world.audited(Event::Grant)[0];
+        let name = line.door.as_ref().map(|name| name.as_str());
+        assert_eq!((name, line.source), (Some("side"), Some(ip(from))));
+        assert_eq!((line.ttl, line.interface), (Some(seconds(30)), Some(2)));
+        world.pass(seconds(29));
+        assert!(world.is_open(from, SSH));
+        world.pass(seconds(2));
+        assert!(world.kernel.open().is_empty());
+        let line = world.audited(Event::Expire)[0];
+        assert!(line.door.is_some(), "and the end says whose it was");
+    }
+}
+
+#[test]
+fn without_doors_no_knock_does_anything() {
+    let mut world = World::new();
+    world.knock(HERE, &SEQUENCE);
+    assert_eq!(world.kernel.transactions, 0);
+}
+
+#[test]
+fn wrong_knocks_are_counted_and_leave_nothing_in_journal_or_audit() {
+    let mut world = World::with(door);
+    for _ in 0..1000 {
+        world.knock(HERE, &["7000", "9000", "8000:udp", "1"]);
+    }
+    assert_eq!(world.count(Reason::Knock), 4000);
+    assert!(world.audit.is_empty() && world.journal.is_empty());
+    assert_eq!(world.kernel.transactions, 0);
+}
+
+#[test]
+fn an_address_that_no_host_connects_from_opens_nothing() {
+    let mut world = World::with(door);
+    for from in ["127.0.0.1", "169.254.1.1", "fe80::1", "::1", "64:ff9b::1"] {
+        world.knock(from, &SEQUENCE);
+    }
+    assert_eq!(world.count(Reason::KnockRefused), 5);
+    assert_eq!(world.kernel.transactions, 0);
+}
+
+#[test]
+fn who_knows_a_sequence_cannot_fill_the_sets_in_others_names() {
+    let mut world = World::with(|config| {
+        door(config);
+        config.grants.rate.count = 1000;
+        config.knock[0].ttl = Some(seconds(300));
+    });
+    for number in 0..1100 {
+        if number % 100 == 0 {
+            world.pass(seconds(1));
+        }
+        world.knock(
+            &format!("10.0.{}.{}", number / 250, number % 250 + 1),
+            &SEQUENCE,
+        );
+    }
+    assert_eq!(world.kernel.open().len(), 1024);
+    assert_eq!(world.count(Reason::KnockRefused), 76);
+    assert_eq!(world.send(laptop, &open_for(&[SSH], 30)), Reason::Opened);
+}
+
+#[test]
+fn a_door_opens_no_more_often_than_a_client_may_send() {
+    let mut world = World::with(door);
+    for _ in 0..50 {
+        world.knock(HERE, &SEQUENCE);
+    }
+    assert_eq!(world.count(Reason::KnockOpened), 10);
+    assert_eq!(world.audited(Event::Grant).len(), 10);
+}
+
+#[test]
+fn what_the_kernel_refuses_is_no_success() {
+    let mut world = World::with(door);
+    world.kernel.refuse = Some(FirewallRefusal::SetFull);
+    world.knock(HERE, &SEQUENCE);
+    assert_eq!(world.count(Reason::FirewallSetFull), 1);
+    assert!(world.engine.grants(world.now).is_empty());
+    let line = world.audited(Event::Refuse)[0];
+    assert!(line.door.is_some() && line.client.is_none());
+}
+
+#[test]
+fn a_client_and_a_door_hold_the_same_element_each_for_itself() {
+    let mut world = World::with(door);
+    world.send(laptop, &open_for(&[SSH], 100));
+    world.knock(HERE, &SEQUENCE);
+    assert_eq!(world.revoke_named("side"), Some(1));
+    assert!(world.is_open(HERE, SSH), "the laptop's");
+    world.knock(HERE, &SEQUENCE);
+    assert_eq!(world.revoke_named("laptop"), Some(1));
+    assert!(world.is_open(HERE, SSH), "the door's");
+    assert_eq!(world.revoke_named("side"), Some(1));
+    assert!(world.kernel.open().is_empty());
+    assert!(
+        world
+            .audited(Event::Revoke)
+            .iter()
+            .all(|line| line.uid == Some(0))
+    );
+    assert_eq!(world.revoke_named("nobody"), None);
+}
+
+/// The engine of another life, with what journal and kernel have of this one.
+fn restarted(world: &World, change: impl FnOnce(&mut Config)) -> World {
+    let holders = world.journal.iter().filter_map(|record| match record {
+        JournalRecord::Holder(holder) => Some(*holder),
+        _ => None,
+    });
+    let holders = holders.collect();
+    let mut after = World::with(change);
+    after.kernel.elements = world.kernel.elements.clone();
+    let (listed, now) = (after.kernel.listed(), after.now);
+    let mut effects = Vec::new();
+    after.engine.adopt(&listed, holders, now, &mut effects);
+    after.obey(effects);
+    after
+}
+
+#[test]
+fn a_grant_survives_a_restart_with_its_door_and_goes_where_the_door_is_gone() {
+    let mut world = World::with(door);
+    world.knock(HERE, &SEQUENCE);
+    let after = restarted(&world, door);
+    assert!(after.is_open(HERE, SSH));
+    let rows = after.engine.grants(after.now);
+    assert!(rows.len() == 1 && rows[0].door.is_some(), "{rows:?}");
+    let gone = restarted(&world, |_| {});
+    assert!(gone.kernel.open().is_empty());
+}
+
+fn after_a_reload(change: impl FnOnce(&mut Config)) -> World {
+    let mut world = World::with(door);
+    world.knock(HERE, &SEQUENCE);
+    world.reload(change);
+    world
+}
+
+#[test]
+fn a_reload_that_takes_the_door_or_its_service_away_closes_and_another_leaves_it_open() {
+    let gone = after_a_reload(|config| config.knock.clear());
+    assert!(gone.kernel.open().is_empty());
+    assert!(gone.audited(Event::Revoke)[0].door.is_some());
+    let other = after_a_reload(|config| config.knock[0].open = vec!["web".parse().unwrap()]);
+    assert!(other.kernel.open().is_empty());
+    let mut same = after_a_reload(|config| config.knock[0].open.push("web".parse().unwrap()));
+    assert_eq!(same.kernel.open(), [element(HERE, SSH)]);
+    same.knock(HERE, &SEQUENCE);
+    assert_eq!(same.kernel.open(), [element(HERE, SSH), element(HERE, WEB)]);
+}
