@@ -89,7 +89,7 @@ reasons! {
 
     // Knocks at the doors of `[[knock]]`: nothing of them is authentic.
     Knock, "knock", Counted, "No packet, and a knock that may be heard at a door of `[[knock]]`; it opened nothing.";
-    KnockRefused, "knock_refused", Counted, "The last knock of a sequence, and nothing was asked of the kernel: from an address that no host connects from, too often, or its door holds as many grants as it may.";
+    KnockRefused, "knock_refused", Counted, "The last knock of a sequence, and nothing was asked of the kernel: from an address that no host connects from, too often, or its door holds as many grants as it may, or must hear more than it does until the restart that a reload called for.";
     KnockOpened, "knock_opened", Opened, "The last knock of a sequence, by whomever: the kernel lets its sender in.";
 
     // Authentic, and refused whatever it asks.

@@ -12,7 +12,7 @@ use crate::clock::Now;
 use crate::config::Config;
 use crate::firewall::ChangeId;
 use crate::grants::Owner;
-use crate::knocking::{Hit, Tracker};
+use crate::knocking::{Demands, Hit, Tracker};
 use crate::policy::{ByKnock, Rates, by_knock};
 use crate::verdict::Reason;
 
@@ -24,6 +24,8 @@ const HELD: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Doors {
     tracker: Tracker,
+    /// What is heard, from the start to the end.
+    heard: Demands,
     /// Of each door.
     rates: Rates,
     asked: BTreeMap<ChangeId, Asked>,
@@ -42,6 +44,7 @@ impl Doors {
         let doors = config.knock.iter().map(|knock| knock.door.clone());
         Self {
             tracker: Tracker::new(doors.collect()),
+            heard: config.listen.carriers.knocks.clone(),
             rates: Rates::for_clients(config.knock.len()),
             asked: BTreeMap::new(),
         }
@@ -49,8 +52,9 @@ impl Doors {
 
     /// Of a new configuration: attempts begin anew, answers are still waited for.
     pub(super) fn reload(&mut self, config: &Config) {
-        let asked = std::mem::take(&mut self.asked);
+        let Self { heard, asked, .. } = std::mem::replace(self, Self::of(config));
         *self = Self {
+            heard,
             asked,
             ..Self::of(config)
         };
@@ -88,13 +92,18 @@ impl Engine {
         effects.push(Effect::Firewall(change));
     }
 
-    fn may_open(&mut self, door: usize, hit: &Hit, now: Now) -> Option<ByKnock> {
+    fn may_open(&mut self, place: usize, hit: &Hit, now: Now) -> Option<ByKnock> {
         let config = self.clients.config();
-        let knocked = by_knock(config, config.knock.get(door)?, hit.source)?;
+        let door = config.knock.get(place)?;
+        // A strict door that is deaf to wrong knocks would open to a scan.
+        if !self.doors.heard.cover(&door.door) {
+            return None;
+        }
+        let knocked = by_knock(config, door, hit.source)?;
         let held = self.grants.count_of(Owner::Door(knocked.door()));
         let room = held.saturating_add(knocked.elements().len()) <= HELD;
         let rate = config.grants.rate;
-        (room && self.doors.rates.admit(door, rate, now.boot)).then_some(knocked)
+        (room && self.doors.rates.admit(place, rate, now.boot)).then_some(knocked)
     }
 
     /// Tells of a whole sequence that is answered.

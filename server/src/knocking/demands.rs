@@ -38,6 +38,22 @@ impl Demands {
         self.tcp.is_empty() && self.udp.is_empty()
     }
 
+    /// Whether this door hears all that it must, where these are heard.
+    #[must_use]
+    pub fn cover(&self, door: &Door) -> bool {
+        let own = Self::of(&[door]);
+        let within = |own: &Ports, heard: &Ports| {
+            heard.is_any()
+                || own
+                    .ranges()
+                    .iter()
+                    .all(|range| range.clone().all(|port| heard.contains(port)))
+        };
+        within(&own.tcp, &self.tcp)
+            && within(&own.udp, &self.udp)
+            && self.flags.loosest(own.flags) == self.flags
+    }
+
     /// Whether this is to be heard.
     #[must_use]
     pub fn admits(&self, hit: &Hit) -> bool {
@@ -90,6 +106,26 @@ mod tests {
         assert!(tcp.tcp.is_any() && tcp.udp.is_empty());
         let both = demands(&[("7000:udp,8000:udp", true)]);
         assert!(both.tcp.is_any() && both.udp.is_any());
+    }
+
+    #[test]
+    fn a_door_that_must_hear_more_is_not_covered() {
+        let door = |sequence: &str, strict| Door {
+            strict,
+            ..Door::new(sequence.parse().unwrap())
+        };
+        let some = demands(&[("7000,8000:udp,9000", false)]);
+        assert!(some.cover(&door("9000,7000", false)));
+        assert!(!some.cover(&door("9000,7001", false)) && !some.cover(&door("9000,7000", true)));
+        let every = demands(&[("7000,8000", true)]);
+        assert!(every.cover(&door("1,2", true)) && !every.cover(&door("1,2:udp", true)));
+        let flags = TcpFlags::of(["syn"]).unwrap();
+        let looser = Door {
+            flags,
+            ..door("1,2", true)
+        };
+        assert!(!every.cover(&looser) && Demands::of(&[&looser]).cover(&door("1,2", true)));
+        assert!(!Demands::of(&[]).cover(&door("1,2", false)));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use spad::audit::Event;
 use spad::config::{Config, KnockDoor};
 use spad::firewall::FirewallRefusal;
-use spad::knocking::{Door, Hit};
+use spad::knocking::{Demands, Door, Hit};
 use spad::replay::JournalRecord;
 use spad::verdict::{Reason, Verdict};
 
@@ -20,6 +20,7 @@ fn door(config: &mut Config) {
         open: vec!["ssh".parse().unwrap()],
         ttl: None,
     }];
+    config.listen.carriers.knocks = Demands::of(&[&config.knock[0].door]);
 }
 
 impl World {
@@ -203,6 +204,22 @@ fn a_grant_survives_a_restart_with_its_door_and_goes_where_the_door_is_gone() {
     assert!(rows.len() == 1 && rows[0].door.is_some(), "{rows:?}");
     let gone = restarted(&world, |_| {});
     assert!(gone.kernel.open().is_empty());
+}
+
+#[test]
+fn a_door_that_a_reload_made_strict_opens_nothing_until_it_hears_every_port() {
+    let lax = |config: &mut Config| {
+        door(config);
+        config.knock[0].door.strict = false;
+        config.listen.carriers.knocks = Demands::of(&[&config.knock[0].door]);
+    };
+    let mut world = World::with(lax);
+    world.reload(door);
+    world.knock(HERE, &SEQUENCE);
+    assert_eq!(world.count(Reason::KnockRefused), 1);
+    world.reload(lax);
+    world.knock(HERE, &SEQUENCE);
+    assert_eq!(world.count(Reason::KnockOpened), 1);
 }
 
 fn after_a_reload(change: impl FnOnce(&mut Config)) -> World {
