@@ -154,7 +154,7 @@ fn a_hundred_thousand_clients_fit_in_a_hundred_mebibytes() {
 }
 
 #[test]
-fn a_knock_that_opens_nothing_allocates_nothing_once_its_sender_is_known() {
+fn knocks_that_open_nothing_allocate_no_more_than_once_an_attempt() {
     let mut world = World::with(|config| {
         config.knock = vec![KnockDoor {
             name: "side".parse().unwrap(),
