@@ -1,3 +1,5 @@
+//! Attempts: what a sequence opens, and what ends one.
+
 use super::*;
 
 const HERE: &str = "192.0.2.7";
