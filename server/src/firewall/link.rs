@@ -67,20 +67,7 @@ impl Writer {
     pub fn start(binary: &Path, paths: &Paths) -> Result<Self, LinkError> {
         let not_started = |error: io::Error| LinkError::NotStarted(error.to_string());
         let (socket, theirs) = pair().map_err(not_started)?;
-        let child = Command::new(binary)
-            .arg(SUBCOMMAND)
-            .arg("--config")
-            .arg(&paths.config)
-            .arg("--state")
-            .arg(&paths.state)
-            .arg("--run")
-            .arg(&paths.run)
-            .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null())
-            .spawn()
-            .map_err(|error| {
-                LinkError::NotStarted(format!("cannot execute {}: {error}", binary.display()))
-            })?;
+        let child = execute(binary, SUBCOMMAND, paths, theirs).map_err(LinkError::NotStarted)?;
         let mut writer = Self {
             socket,
             child,
@@ -149,11 +136,7 @@ impl Writer {
     /// # Errors
     /// What the kernel says.
     pub fn wait(&self, patience: Duration) -> Result<bool, LinkError> {
-        let timeout = Timespec::try_from(patience).ok();
-        let mut ready = [PollFd::new(&self.socket, PollFlags::IN)];
-        rustix::io::retry_on_intr(|| poll(&mut ready, timeout.as_ref()))
-            .map(|count| count > 0)
-            .map_err(|error| LinkError::Socket(error.into()))
+        has_word(&self.socket, patience).map_err(LinkError::Socket)
     }
 
     /// Asks the writer to end and waits for it; how it ended, where that is known.
@@ -175,6 +158,36 @@ impl AsFd for Writer {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// Executes `binary` as a process of ours beside the engine, its socket as standard input;
+/// or why not.
+pub(crate) fn execute(
+    binary: &Path,
+    subcommand: &str,
+    paths: &Paths,
+    socket: OwnedFd,
+) -> Result<Child, String> {
+    Command::new(binary)
+        .arg(subcommand)
+        .arg("--config")
+        .arg(&paths.config)
+        .arg("--state")
+        .arg(&paths.state)
+        .arg("--run")
+        .arg(&paths.run)
+        .stdin(Stdio::from(socket))
+        .stdout(Stdio::null())
+        .spawn()
+        .map_err(|error| format!("cannot execute {}: {error}", binary.display()))
+}
+
+/// Whether a message or the end comes within `patience`; blocks until then.
+pub(crate) fn has_word(socket: &OwnedFd, patience: Duration) -> io::Result<bool> {
+    let timeout = Timespec::try_from(patience).ok();
+    let mut ready = [PollFd::new(socket, PollFlags::IN)];
+    let count = rustix::io::retry_on_intr(|| poll(&mut ready, timeout.as_ref()))?;
+    Ok(count > 0)
 }
 
 /// Two ends of a socket that keeps messages apart.

@@ -43,11 +43,6 @@ const REFUSALS: [(RunRefusal, u8); 5] = [
     (RunRefusal::Busy, 4),
     (RunRefusal::Failed, 5),
 ];
-const PROTOCOLS: [(Protocol, u8); 3] = [
-    (Protocol::Tcp, 6),
-    (Protocol::Udp, 17),
-    (Protocol::Sctp, 132),
-];
 
 impl ToRunner {
     /// The message as bytes.
@@ -79,7 +74,7 @@ impl ToRunner {
                     &mut out,
                     hook.service.as_ref().map_or("", |name| name.as_str()),
                 );
-                out.push(number(&PROTOCOLS, hook.port.protocol));
+                out.push(hook.port.protocol.number());
                 out.extend(hook.port.port.get().to_be_bytes());
                 let source_port = hook.source_port.map_or(0, NonZeroU16::get);
                 out.extend(source_port.to_be_bytes());
@@ -116,7 +111,8 @@ impl ToRunner {
                 whom: reader.whom()?,
                 service: reader.name()?,
                 port: Service {
-                    protocol: reader.word(&PROTOCOLS)?,
+                    protocol: Protocol::from_number(reader.byte()?)
+                        .ok_or(BadMessage("unknown protocol"))?,
                     port: reader.port()?.ok_or(BadMessage("port 0"))?,
                 },
                 source_port: reader.port()?,

@@ -8,16 +8,15 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use super::codec::BadMessage;
 use super::message::{FromRunner, MAX_MESSAGE, ToRunner};
-use crate::firewall::link::pair;
+use crate::firewall::link::{execute, has_word, pair};
 use crate::paths::Paths;
 
 /// The hidden subcommand that the runner is started as; its socket is standard input.
@@ -64,21 +63,8 @@ impl Runner {
     pub fn start(binary: &Path, paths: &Paths) -> Result<Self, RunnerLinkError> {
         let not_started = |error: io::Error| RunnerLinkError::NotStarted(error.to_string());
         let (socket, theirs) = pair().map_err(not_started)?;
-        let child = Command::new(binary)
-            .arg(SUBCOMMAND)
-            .arg("--config")
-            .arg(&paths.config)
-            .arg("--state")
-            .arg(&paths.state)
-            .arg("--run")
-            .arg(&paths.run)
-            .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null())
-            .spawn()
-            .map_err(|error| {
-                let binary = binary.display();
-                RunnerLinkError::NotStarted(format!("cannot execute {binary}: {error}"))
-            })?;
+        let child = execute(binary, SUBCOMMAND, paths, theirs);
+        let child = child.map_err(RunnerLinkError::NotStarted)?;
         let mut runner = Self {
             socket,
             child,
@@ -160,11 +146,7 @@ impl Runner {
     }
 
     fn wait(&self, patience: Duration) -> Result<bool, RunnerLinkError> {
-        let timeout = Timespec::try_from(patience).ok();
-        let mut ready = [PollFd::new(&self.socket, PollFlags::IN)];
-        rustix::io::retry_on_intr(|| poll(&mut ready, timeout.as_ref()))
-            .map(|count| count > 0)
-            .map_err(|error| RunnerLinkError::Socket(error.into()))
+        has_word(&self.socket, patience).map_err(RunnerLinkError::Socket)
     }
 
     /// Asks the runner to end, with everything that it runs, and waits for it; what it
