@@ -117,6 +117,17 @@ pub(super) enum Command {
     },
 }
 
+// What a grant is to be like.
+#[derive(Debug, Args)]
+pub(super) struct GrantOptions {
+    /// How long new connections are let in, such as 60s; the server may cut it [default: as the server says]
+    #[arg(long, value_name = "TIME", value_parser = span::parse_seconds)]
+    pub(super) ttl: Option<u32>,
+    /// Open for this address, once IPv4 and once IPv6, or as a STUN server sees this machine [default: as the server sees it]
+    #[arg(long = "for", value_name = "ADDR|stun:HOST[:PORT]")]
+    pub(super) addresses: Vec<For>,
+}
+
 // What is asked for. No doc comment: clap would take it for the description of
 // the commands that have these.
 #[derive(Debug, Args)]
@@ -124,12 +135,8 @@ pub(super) struct RequestOptions {
     /// Hosts, each with the services asked for, by name or port: gw, gw:ssh, gw:tcp/22,udp/53
     #[arg(value_name = "HOST[:SERVICE]", required = true)]
     pub(super) targets: Vec<String>,
-    /// How long new connections are let in, such as 60s; the server may cut it [default: as the server says]
-    #[arg(long, value_name = "TIME", value_parser = span::parse_seconds)]
-    pub(super) ttl: Option<u32>,
-    /// Open for this address, once IPv4 and once IPv6, or as a STUN server sees this machine [default: as the server sees it]
-    #[arg(long = "for", value_name = "ADDR|stun:HOST[:PORT]")]
-    pub(super) addresses: Vec<For>,
+    #[command(flatten)]
+    pub(super) grant: GrantOptions,
 }
 
 #[derive(Debug, Args)]
@@ -225,12 +232,8 @@ pub(super) struct DialOptions {
     /// Ask for this one connection only; without, and without NAT, for its source port only
     #[arg(long)]
     pub(super) once: bool,
-    /// How long new connections are let in, such as 60s; the server may cut it [default: as the server says]
-    #[arg(long, value_name = "TIME", value_parser = span::parse_seconds)]
-    pub(super) ttl: Option<u32>,
-    /// Open for this address, once IPv4 and once IPv6, or as a STUN server sees this machine [default: as the server sees it]
-    #[arg(long = "for", value_name = "ADDR|stun:HOST[:PORT]")]
-    pub(super) addresses: Vec<For>,
+    #[command(flatten)]
+    pub(super) grant: GrantOptions,
     /// How long to try
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = span::parse_wait)]
     pub(super) timeout: Duration,
@@ -289,12 +292,8 @@ pub(super) struct ExecOptions {
         required = true
     )]
     pub(super) command: Vec<OsString>,
-    /// How long new connections are let in, such as 60s; the server may cut it [default: as the server says]
-    #[arg(long, value_name = "TIME", value_parser = span::parse_seconds)]
-    pub(super) ttl: Option<u32>,
-    /// Open for this address, once IPv4 and once IPv6, or as a STUN server sees this machine [default: as the server sees it]
-    #[arg(long = "for", value_name = "ADDR|stun:HOST[:PORT]")]
-    pub(super) addresses: Vec<For>,
+    #[command(flatten)]
+    pub(super) grant: GrantOptions,
     /// How long to wait for an answer
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = span::parse_wait)]
     pub(super) timeout: Duration,

@@ -20,7 +20,7 @@ pub(super) fn run(options: &ExecOptions, directory: &Path, say: &Say) -> Result<
     let asks = with_keys(directory, asks)?;
     let family = options.way.families.family();
     let given = given::learned(
-        &options.addresses,
+        &options.grant.addresses,
         asks.iter().map(|(ask, _)| ask),
         family,
         say,
@@ -35,7 +35,7 @@ pub(super) fn run(options: &ExecOptions, directory: &Path, say: &Say) -> Result<
     let exit = all(&asks, say, |ask, knocker| {
         let want = Want::Open {
             services: ask.services.clone(),
-            ttl: options.ttl.unwrap_or(0),
+            ttl: options.grant.ttl.unwrap_or(0),
             admits: Admits::All,
         };
         open(ask, knocker, &want, &wish, &tell)

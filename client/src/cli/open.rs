@@ -18,10 +18,10 @@ pub(super) fn run(options: &OpenOptions, directory: &Path, say: &Say) -> Result<
     let asks = with_keys(directory, asks)?;
     let family = options.way.families.family();
     let given = if options.dry_run {
-        given::written_alone(&options.request.addresses, "--dry-run")?
+        given::written_alone(&options.request.grant.addresses, "--dry-run")?
     } else {
         given::learned(
-            &options.request.addresses,
+            &options.request.grant.addresses,
             asks.iter().map(|(ask, _)| ask),
             family,
             say,
@@ -37,7 +37,7 @@ pub(super) fn run(options: &OpenOptions, directory: &Path, say: &Say) -> Result<
             (false, false) => Patience::Wait(options.timeout),
         },
     };
-    let ttl = options.request.ttl.unwrap_or(0);
+    let ttl = options.request.grant.ttl.unwrap_or(0);
     let admits = if options.once {
         Admits::Once
     } else {

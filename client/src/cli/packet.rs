@@ -16,7 +16,7 @@ use crate::exit::Exit;
 use crate::knock::{self, Admits, Want};
 
 pub(super) fn run(options: &PacketOptions, directory: &Path, say: &Say) -> Result<Exit, Failure> {
-    let given = given::written_alone(&options.request.addresses, "`spa packet`")?;
+    let given = given::written_alone(&options.request.grant.addresses, "`spa packet`")?;
     let as_text = options.hex || say.is_json();
     if !as_text && std::io::stdout().is_terminal() {
         return Err(Failure::usage(
@@ -29,7 +29,7 @@ pub(super) fn run(options: &PacketOptions, directory: &Path, say: &Say) -> Resul
         return Err(Failure::usage("one packet is for one host; name one"));
     }
     for (ask, knocker) in with_keys(directory, asks)? {
-        let ttl = options.request.ttl.unwrap_or(0);
+        let ttl = options.request.grant.ttl.unwrap_or(0);
         let want = Want::Open {
             services: ask.services.clone(),
             ttl,

@@ -34,7 +34,12 @@ pub(super) fn run(options: &ProxyOptions, directory: &Path, say: &Say) -> Result
     let asks = checked(&config, &[format!("{}:{service}", options.host)])?;
     let family = how.way.families.family();
     let asks = with_keys(directory, asks)?;
-    let given = given::learned(&how.addresses, asks.iter().map(|(ask, _)| ask), family, say)?;
+    let given = given::learned(
+        &how.grant.addresses,
+        asks.iter().map(|(ask, _)| ask),
+        family,
+        say,
+    )?;
     for (ask, knocker) in asks {
         // ssh turns capital letters into small ones.
         let is_own_name = options.address.eq_ignore_ascii_case(ask.name.as_str());
@@ -47,7 +52,7 @@ pub(super) fn run(options: &ProxyOptions, directory: &Path, say: &Say) -> Result
         let to = Dial {
             service,
             servers: &servers,
-            ttl: how.ttl.unwrap_or(0),
+            ttl: how.grant.ttl.unwrap_or(0),
             once: how.once,
         };
         let wish = Wish {

@@ -13,7 +13,7 @@ use crate::config::file;
 use crate::exit::Exit;
 
 pub(super) fn run(options: &SshOptions, directory: &Path) -> Result<Exit, Failure> {
-    given::written(&options.dial.addresses)?;
+    given::written(&options.dial.grant.addresses)?;
     let (user, name) = match options.host.rsplit_once('@') {
         Some((user, name)) => (user, name),
         None => ("", options.host.as_str()),
@@ -50,10 +50,10 @@ fn dialled(options: &DialOptions) -> Vec<String> {
     if options.once {
         words.push("--once".to_owned());
     }
-    if let Some(ttl) = options.ttl {
+    if let Some(ttl) = options.grant.ttl {
         words.push(format!("--ttl={ttl}s"));
     }
-    for address in &options.addresses {
+    for address in &options.grant.addresses {
         words.push(format!("--for={address}"));
     }
     words.push(format!("--timeout={}ms", options.timeout.as_millis()));
