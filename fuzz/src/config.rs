@@ -3,6 +3,7 @@
 //! secret. A line `#### clients.d/NAME.toml` begins another file.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::Path;
 
 use spa_findings::{Findings, Source};
@@ -14,6 +15,8 @@ use spad::config::{ClientKey, ClientName, Config, Files, Occasion, Surveyor, che
 const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
 /// A piece of a key this long tells of it.
 const PIECE: usize = 12;
+/// Characters of a key behind its prefix.
+const LENGTH: usize = 48;
 
 pub fn run(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else {
@@ -106,24 +109,38 @@ fn point_inside(findings: &Findings) {
 
 /// No piece of a whole secret key in the text is shown.
 fn keep_secrets(text: &str, shown: &str) {
-    for kind in Kind::ALL.into_iter().filter(|kind| kind.is_secret()) {
-        for (start, prefix) in text.match_indices(kind.prefix()) {
-            let rest = &text.as_bytes()[start + prefix.len()..];
-            let length = rest
-                .iter()
-                .take_while(|b| b.is_ascii_alphanumeric() || **b == b'-' || **b == b'_')
-                .count();
-            let key = &rest[..length.min(48)];
-            // Shorter ones are talk, and a run of one letter is in every text.
-            let varied = |piece: &[u8]| piece.iter().collect::<BTreeSet<_>>().len() >= PIECE / 2;
-            if key.len() == 48 {
-                for piece in key.windows(PIECE).filter(|piece| varied(piece)) {
-                    let piece = str::from_utf8(piece).unwrap();
-                    assert!(!shown.contains(piece), "a piece of a secret was shown");
-                }
-            }
+    let secrets = secrets(text);
+    // What stands elsewhere too, such as the public key that a torn text put behind the
+    // beginning of a secret one, is none.
+    let mut rest = text.as_bytes().to_vec();
+    for secret in &secrets {
+        rest[secret.clone()].fill(b' ');
+    }
+    let rest = String::from_utf8(rest).unwrap();
+    for piece in secrets
+        .iter()
+        .flat_map(|secret| text[secret.clone()].as_bytes().windows(PIECE))
+    {
+        // Shorter ones are talk, and a run of one letter is in every text.
+        let varied = piece.iter().collect::<BTreeSet<_>>().len() >= PIECE / 2;
+        let piece = str::from_utf8(piece).unwrap();
+        if varied && !rest.contains(piece) {
+            assert!(!shown.contains(piece), "a piece of a secret was shown");
         }
     }
+}
+
+/// Where the whole secret keys are, without their prefixes.
+fn secrets(text: &str) -> Vec<Range<usize>> {
+    let kinds = Kind::ALL.into_iter().filter(|kind| kind.is_secret());
+    let starts = kinds.flat_map(|kind| {
+        let found = text.match_indices(kind.prefix());
+        found.map(|(start, prefix)| start + prefix.len())
+    });
+    let of_key = |b: &&u8| b.is_ascii_alphanumeric() || **b == b'-' || **b == b'_';
+    let whole = starts
+        .filter(|start| text.as_bytes()[*start..].iter().take_while(of_key).count() >= LENGTH);
+    whole.map(|start| start..start + LENGTH).collect()
 }
 
 /// Disabling disables, enabling enables, or neither says that it did.
