@@ -4,7 +4,7 @@
 //! name at another door, changes nothing for anybody else. Its rules:
 //! - It begins with the first knock; all others must come within the door's time from then.
 //! - A knock that was made already changes nothing: networks repeat packets. But the
-//!   first one, from another source port, is somebody who begins anew.
+//!   first one, from a source port that it never came from, is somebody who begins anew.
 //! - Any other knock ends it; at a strict door one at any port, otherwise at the door's.
 //!
 //! Where [`MOST`] attempts are under way, the oldest is forgotten for a new one.
@@ -65,7 +65,9 @@ struct Attempt {
     /// Knocks made: at least one, never all.
     made: usize,
     begun: BootTime,
-    source_port: u16,
+    /// From which the first knock came, and from which the same one came last, where it
+    /// stands in the sequence again.
+    source_ports: [u16; 2],
 }
 
 /// What a knock makes of an attempt.
@@ -95,8 +97,12 @@ impl Attempt {
             return Step::Over;
         }
         let knocks = door.sequence.knocks();
+        let is_first = knocks.first() == Some(&hit.knock);
         if knocks.get(self.made) == Some(&hit.knock) {
             self.made = self.made.saturating_add(1);
+            if is_first {
+                self.source_ports[1] = hit.source_port;
+            }
             return if self.made < knocks.len() {
                 Step::Under
             } else {
@@ -104,7 +110,7 @@ impl Attempt {
             };
         }
         let mut made = knocks.iter().take(self.made);
-        let begins_anew = knocks.first() == Some(&hit.knock) && hit.source_port != self.source_port;
+        let begins_anew = is_first && !self.source_ports.contains(&hit.source_port);
         if made.any(|knock| *knock == hit.knock) && !begins_anew {
             Step::Under
         } else {
@@ -205,7 +211,7 @@ impl Tracker {
                 number: *last,
                 made: 1,
                 begun: now,
-                source_port: hit.source_port,
+                source_ports: [hit.source_port; 2],
             };
             attempts.insert(key, attempt);
         }

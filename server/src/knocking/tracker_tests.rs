@@ -108,6 +108,23 @@ fn a_repeated_or_late_knock_breaks_nothing() {
 }
 
 #[test]
+fn a_first_knock_that_stands_again_may_be_repeated_wherever_it_stands() {
+    let mut hall = Hall::of(&["7000,8000,7000,9000"]);
+    // Each twice, as on a bridge; the third is a connection of its own.
+    for (knock, source_port) in [("7000", 40_000), ("8000", 40_001), ("7000", 40_002)] {
+        let hit = Hit {
+            source_port,
+            ..hit(HERE, knock)
+        };
+        for _ in 0..2 {
+            assert!(hall.hit(&hit).is_empty());
+        }
+    }
+    assert!(hall.hit(&hit(HERE, "7000")).is_empty(), "late");
+    assert_eq!(hall.hit(&hit(HERE, "9000")), [0]);
+}
+
+#[test]
 fn who_begins_anew_has_the_whole_time_again() {
     let mut hall = Hall::of(&["7000,8000,9000"]);
     hall.hit(&hit(HERE, "7000"));
