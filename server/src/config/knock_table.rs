@@ -127,7 +127,7 @@ fn door(value: Value<'_>, table: &Table<'_>, beside: &Beside<'_>) -> Option<Knoc
         None => Some(None),
     };
     let strict = match table.get("strict") {
-        Some(value) => value.boolean(),
+        Some(value) => strict(value, sequence.as_ref()),
         None => Some(true),
     };
     Some(KnockDoor {
@@ -184,6 +184,15 @@ fn sequence_of(value: Value<'_>, beside: &Beside<'_>) -> Option<Sequence> {
         }
     }
     right.then_some(sequence)
+}
+
+fn strict(value: Value<'_>, sequence: Option<&Sequence>) -> Option<bool> {
+    let strict = value.boolean()?;
+    if !strict && sequence.is_some_and(Sequence::lies_on_a_scans_way) {
+        let finding = value.warning("a scan of ports in order opens this door");
+        value.found(finding.help("take `strict = false` out, or mix the ports of the sequence"));
+    }
+    Some(strict)
 }
 
 fn flags(value: Value<'_>) -> Option<TcpFlags> {
