@@ -17,7 +17,7 @@ use super::names::ServiceName;
 use super::server_file::TTL;
 use super::values::{self, in_words};
 use super::written::{Spotted, Table, Value};
-use crate::knocking::{Door, NotFlags, Sequence, TcpFlags, WITHIN};
+use crate::knocking::{Door, NotFlags, Sequence, TcpFlags, WITHIN, opens_too};
 
 /// The most doors: each is asked about each knock.
 const MOST: usize = 32;
@@ -282,7 +282,7 @@ fn ttl(value: Value<'_>, open: &[ServiceName], beside: &Beside<'_>) -> Option<Du
     Some(ttl)
 }
 
-/// Two doors with one name, and sequences of which one holds the other.
+/// Two doors with one name, and sequences of which one opens the other's door.
 fn beside_others(table: &Table<'_>, door: &KnockDoor, others: &[(Value<'_>, KnockDoor)]) {
     for (place, other) in others {
         let line = place.page.source.place(place.span()).line;
@@ -298,10 +298,9 @@ fn beside_others(table: &Table<'_>, door: &KnockDoor, others: &[(Value<'_>, Knoc
         }
         let both = [&door.door, &other.door];
         let apart = matches!(both.map(|door| door.target), [Some(a), Some(b)] if a != b);
-        let [one, two] = both.map(|door| door.sequence.knocks());
-        let holds = |long: &[_], short: &[_]| long.windows(short.len()).any(|part| part == short);
+        let [one, two] = both;
         if !apart
-            && (holds(one, two) || holds(two, one))
+            && (opens_too(one, &two.sequence) || opens_too(two, &one.sequence))
             && let Some(value) = table.get("sequence")
         {
             let finding = value.error(format!(
@@ -310,7 +309,7 @@ fn beside_others(table: &Table<'_>, door: &KnockDoor, others: &[(Value<'_>, Knoc
             ));
             value.found(
                 finding
-                    .help("choose sequences of which neither is a part of the other, or make one door of the two")
+                    .help("choose sequences of which neither has the other's knocks in their order, or make one door of the two")
                     .note(format!("the other is in line {line}")),
             );
         }

@@ -70,7 +70,7 @@ impl Engine {
     /// Hears one knock. It ends in exactly one reason, now or with the firewall writer's
     /// answer.
     pub fn knock(&mut self, hit: &Hit, now: Now, effects: &mut Vec<Effect>) {
-        // No sequence is a part of another's, so one knock completes one at most; were it
+        // No sequence opens the door of another, so one knock completes one at most; were it
         // more, the first is opened.
         let mut completed = None;
         self.doors.tracker.hear(hit, now.boot, |door| {

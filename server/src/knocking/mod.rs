@@ -11,9 +11,12 @@ mod demands;
 
 mod flags;
 
+mod shadow;
+
 mod tracker;
 
 pub use demands::Demands;
 pub use flags::{NotFlags, TcpFlags};
 pub use sequence::{Knock, NotASequence, Sequence};
+pub use shadow::opens_too;
 pub use tracker::{Door, Hit, Tracker, WITHIN};
