@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use spa_findings::redact::quote;
-use spa_proto::Protocol;
+use spa_proto::{Protocol, usable_address};
 
 use super::across;
 use super::checked::{GrantLimits, KnockDoor, Listen, ServiceDefinition};
@@ -222,7 +222,7 @@ fn flags(value: Value<'_>) -> Option<TcpFlags> {
 fn target(value: Value<'_>) -> Option<IpAddr> {
     let text = value.text("192.0.2.1")?;
     let address = text.parse::<IpAddr>().ok();
-    let address = address.filter(|address| !address.is_unspecified() && !address.is_multicast());
+    let address = address.filter(|address| usable_address(*address));
     if address.is_none() {
         let finding = value.error(format!("`{}` is no address of this host", quote(text)));
         value.found(finding.help("write the one address to knock at, or take `target` out"));
