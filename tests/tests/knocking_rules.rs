@@ -272,13 +272,22 @@ fn debians_knock_and_nmap_and_nc_open_it() {
 }
 
 #[test]
-fn the_knocked_ports_say_nothing() {
-    let knocked = Knocked::with(Loader::Nftables, "7000,8000,9000", &[]);
-    for port in [7000, 8000, WEB] {
-        assert_eq!(
-            reach::tcp(&knocked.lab.client, SERVERS[0], port),
-            Reach::Silent
-        );
+fn a_knocked_port_looks_like_every_other_closed_one() {
+    for loader in BOTH {
+        let knocked = Knocked::with(loader, "7000,8000:udp,9000", &[]);
+        let client = &knocked.lab.client;
+        for server in SERVERS {
+            let other = reach::tcp(client, server, 12_345);
+            // In each stage, as a wrong knock, as the next and as the last once more.
+            for port in [9000, 7000, 7000, 9000, 7000] {
+                assert_eq!(reach::tcp(client, server, port), other, "{loader:?} {port}");
+            }
+            let other = reach::udp(client, server, 12_345);
+            assert_eq!(reach::udp(client, server, 8000), other, "{loader:?}");
+            let _ = reach::tcp(client, server, 7000);
+            assert_eq!(reach::udp(client, server, 8000), other, "{loader:?}");
+            assert_eq!(reach::tcp(client, server, WEB), Reach::Silent);
+        }
     }
 }
 
