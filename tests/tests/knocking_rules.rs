@@ -2,7 +2,7 @@
 //! the tools that people have.
 
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use spa_tests::binaries;
@@ -289,6 +289,41 @@ fn a_knocked_port_looks_like_every_other_closed_one() {
             assert_eq!(reach::tcp(client, server, WEB), Reach::Silent);
         }
     }
+}
+
+#[test]
+fn a_trial_that_is_killed_leaves_no_namespace_behind() {
+    let mut command = Command::new(binaries::spad());
+    command.args([
+        "rules",
+        "--sequence",
+        "7000,8000,9000",
+        "--open",
+        "tcp/22",
+        "--check",
+    ]);
+    let silent = command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = silent.spawn().expect("spad");
+    let ours = std::fs::read_link("/proc/self/ns/net").expect("our namespace");
+    wait::soon("a thread of it is in a namespace of its own", || {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", child.id())).ok()?;
+        let mut inside = threads.flatten().map(|thread| thread.path().join("ns/net"));
+        inside
+            .any(|path| std::fs::read_link(path).is_ok_and(|theirs| theirs != ours))
+            .then_some(())
+    });
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+    let named = std::fs::read_dir("/run/netns")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let of_it = format!("-{}", child.id());
+    let left: Vec<_> = named
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| name.ends_with(&of_it))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]
