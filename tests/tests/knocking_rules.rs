@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use spa_tests::binaries;
 use spa_tests::echo::Echo;
-use spa_tests::lab::{Lab, SERVER4, SERVER6, STRANGER4};
+use spa_tests::lab::{LINK, Lab, SERVER4, SERVER6, STRANGER4};
 use spa_tests::process::{run, run_with_input};
 use spa_tests::reach::{self, Reach};
 use spa_tests::settings::WEB;
@@ -222,6 +222,18 @@ fn spa_knock_opens_it_over_both_families() {
         );
         assert!(knocked.is_open(server), "{server}");
     }
+    // The server's link-local address, in the client's zone.
+    let near = knocked
+        .lab
+        .server
+        .must("ip", &["-6", "-o", "addr", "show", "scope", "link"]);
+    let near = near.split_once("inet6 ").expect("a link-local address").1;
+    let near = near.split('/').next().expect("an address");
+    let words = ["knock", &format!("{near}%{LINK}"), "7000", "8000:udp"];
+    run(knocked.lab.client.command(binaries::spa()).args(words)).ok();
+    let set = ["list", "set", "inet", "knocking", "stage2_6"];
+    let came = knocked.lab.server.must("nft", &set);
+    assert!(came.contains("fe80:"), "{came}");
     let address = SERVER4.to_string();
     for wrong in [
         vec!["knock", &address],
