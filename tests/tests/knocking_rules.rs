@@ -12,6 +12,7 @@ use spa_tests::process::{run, run_with_input};
 use spa_tests::reach::{self, Reach};
 use spa_tests::settings::WEB;
 use spa_tests::wait;
+use spad::knocking::rules::{self as tried, Recipe, nftables};
 
 const SERVERS: [IpAddr; 2] = [IpAddr::V4(SERVER4), IpAddr::V6(SERVER6)];
 /// How the rules stand in the host.
@@ -120,6 +121,8 @@ fn a_knock_opens_for_its_own_address_and_family_alone() {
             ],
         );
         assert!(!from.success, "{loader:?}: somebody else");
+        let own = reach::tcp(&knocked.lab.server, [127, 0, 0, 1].into(), WEB);
+        assert_eq!(own, Reach::Open, "{loader:?}: the host itself");
     }
 }
 
@@ -185,6 +188,41 @@ fn knocks_that_take_too_long_open_nothing() {
         );
         knocked.knock(SERVERS[0], &[7000, 8000, 9000]);
         assert!(knocked.is_open(SERVERS[0]), "{loader:?}: in time");
+    }
+}
+
+#[test]
+fn who_knocks_anew_has_the_whole_time_again() {
+    let [one, other] = SERVERS;
+    let times = ["--within", "4s", "--for", "4s"];
+    let later = || wait::until_after(wait::now(), Duration::from_millis(2600));
+    for loader in BOTH {
+        let knocked = Knocked::with(loader, "7000,8000,9000", &times);
+        knocked.knock(one, &[7000, 8000, 9000]);
+        knocked.knock(other, &[7000]);
+        later();
+        knocked.knock(one, &[7000, 8000, 9000]);
+        knocked.knock(other, &[1234, 7000]);
+        later();
+        assert!(knocked.is_open(one), "{loader:?}: to connect");
+        knocked.knock(other, &[8000, 9000]);
+        assert!(knocked.is_open(other), "{loader:?}: to knock");
+    }
+}
+
+#[test]
+fn a_segment_that_begins_no_connection_is_no_wrong_knock() {
+    for loader in BOTH {
+        let knocked = Knocked::with(loader, "7000,8000,9000", &[]);
+        for (server, family) in SERVERS.into_iter().zip(["-4", "-6"]) {
+            knocked.knock(server, &[7000, 8000]);
+            let words = "-Pn -n -sA --max-retries 0 -p 1234".split(' ');
+            let address = server.to_string();
+            let words: Vec<&str> = words.chain([family, &address]).collect();
+            let _ = knocked.lab.client.must("nmap", &words);
+            knocked.knock(server, &[9000]);
+            assert!(knocked.is_open(server), "{loader:?} {server}");
+        }
     }
 }
 
@@ -363,4 +401,35 @@ fn the_rules_are_tried_out_in_a_namespace_before_they_are_printed() {
             said.stderr
         );
     }
+}
+
+#[test]
+fn a_trial_finds_rules_that_do_not_hold() {
+    let recipe = |sequence: &str| Recipe {
+        sequence: sequence.parse().expect("a sequence"),
+        open: vec!["tcp/22".parse().expect("a service")],
+        within: Duration::from_secs(15),
+        open_for: Duration::from_secs(30),
+    };
+    let found = |sequence: &str, rules: &str| {
+        let outcome = tried::try_out(&recipe(sequence), rules, tried::Loader::Nftables);
+        outcome.expect_err("they do not hold").to_string()
+    };
+    let (up, down) = ("7000,8000,9000", "9000,8000,7000");
+    let none = found(up, "table inet knocking {}\n");
+    assert!(none.contains("open before any knock"), "{none}");
+    let others = found(up, &nftables(&recipe(down)));
+    assert!(others.contains("the sequence does not open"), "{others}");
+    // Nothing is forgotten for a wrong knock.
+    let lax = |sequence: &str| {
+        let rules = nftables(&recipe(sequence));
+        let kept = rules
+            .lines()
+            .filter(|line| !line.starts_with("\t\tdelete @"));
+        kept.fold(String::new(), |all, line| all + line + "\n")
+    };
+    let scanned = found(up, &lax(up));
+    assert!(scanned.contains("a scan upwards opens"), "{scanned}");
+    let wrong = found(down, &lax(down));
+    assert!(wrong.contains("a wrong knock in between"), "{wrong}");
 }

@@ -60,7 +60,11 @@ fn the_whole_sequence_opens_and_only_once() {
     assert!(hall.knock(HERE, "7000,8000:udp").is_empty());
     assert_eq!(hall.knock(HERE, "9000"), [0]);
     assert!(hall.knock(HERE, "9000").is_empty());
-    assert!(hall.tracker.is_empty());
+    assert!(hall.tracker.is_empty() && hall.tracker.order.is_empty());
+    assert!(
+        hall.knock(HERE, "7000,8000,9000").is_empty(),
+        "by TCP alone"
+    );
 }
 
 #[test]
