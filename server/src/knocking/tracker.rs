@@ -190,7 +190,10 @@ impl Tracker {
             if step == Some(Step::Under) {
                 continue;
             }
-            if let Some(over) = attempts.remove(&key) {
+            // In a flood nearly nobody has one: one look-up is enough for those.
+            if step.is_some()
+                && let Some(over) = attempts.remove(&key)
+            {
                 order.remove(&over.number);
             }
             if step == Some(Step::Whole) {
