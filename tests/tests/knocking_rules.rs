@@ -1,7 +1,7 @@
 //! Port knocking in pure rules, as `spad rules` prints them, loaded and knocked at with
 //! the tools that people have.
 
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -244,6 +244,35 @@ fn one_hosts_wrong_knocks_do_not_touch_anothers_attempt() {
     }
 }
 
+/// The server's link-local address, in the client's zone.
+fn near(lab: &Lab) -> String {
+    let shown = ["-6", "-o", "addr", "show", "scope", "link"];
+    let shown = lab.server.must("ip", &shown);
+    let address = shown.split_once("inet6 ").unwrap_or_default().1;
+    let address = address.split('/').next().unwrap_or_default();
+    format!("{address}%{LINK}")
+}
+
+#[test]
+fn what_dhcp_answers_over_ipv6_comes_through_the_iptables_rules() {
+    let knocked = Knocked::with(Loader::Iptables, "7000,8000,9000", &[]);
+    let lab = &knocked.lab;
+    let client = lab
+        .server
+        .enter(|| UdpSocket::bind("[::]:546"))
+        .expect("a port");
+    let patience = Some(Duration::from_secs(2));
+    client.set_read_timeout(patience).expect("a time limit");
+    let near = near(lab);
+    lab.client.enter(|| {
+        let server = UdpSocket::bind("[::]:547").expect("a port");
+        server
+            .send_to(b"reply", (near.as_str(), 546))
+            .expect("it is sent");
+    });
+    client.recv_from(&mut [0; 8]).expect("it arrives");
+}
+
 #[test]
 fn spa_knock_opens_it_over_both_families() {
     let knocked = Knocked::with(Loader::Nftables, "7000,8000:udp,9000", &[]);
@@ -260,14 +289,8 @@ fn spa_knock_opens_it_over_both_families() {
         );
         assert!(knocked.is_open(server), "{server}");
     }
-    // The server's link-local address, in the client's zone.
-    let near = knocked
-        .lab
-        .server
-        .must("ip", &["-6", "-o", "addr", "show", "scope", "link"]);
-    let near = near.split_once("inet6 ").expect("a link-local address").1;
-    let near = near.split('/').next().expect("an address");
-    let words = ["knock", &format!("{near}%{LINK}"), "7000", "8000:udp"];
+    let near = near(&knocked.lab);
+    let words = ["knock", &near, "7000", "8000:udp"];
     run(knocked.lab.client.command(binaries::spa()).args(words)).ok();
     let set = ["list", "set", "inet", "knocking", "stage2_6"];
     let came = knocked.lab.server.must("nft", &set);
