@@ -280,8 +280,12 @@ fn the_tables_of_past_bugs_and_of_the_comparison_name_tests_that_exist() {
     }
     for document in ["docs/past-bugs.md", "docs/comparison.md"] {
         let text = std::fs::read_to_string(top().join(document)).expect(document);
-        let rows = text.lines().filter(|line| line.starts_with("| "));
-        let rows: Vec<&str> = rows.filter(|line| !line.contains("---")).skip(1).collect();
+        let next = text.lines().skip(1).chain([""]);
+        let rows = text.lines().zip(next).filter_map(|(row, next)| {
+            // A rule stands below a table's head.
+            (row.starts_with("| ") && !next.starts_with("|---")).then_some(row)
+        });
+        let rows: Vec<&str> = rows.collect();
         assert!(rows.len() > 5, "{document}: the rows were not found");
         for row in rows {
             let last = row.trim_end_matches([' ', '|']).rsplit('|').next();

@@ -1,0 +1,260 @@
+//! A server with Debian's knockd and spad side by side: both hear the very same packets.
+//!
+//! knockd guards [`SHOWN`] with iptables, spad hides [`WEB`]. Knocks are frames made by hand,
+//! so that source, order and number are what the test says. Nothing waits a fixed time for
+//! what was sent: behind it go a datagram for knockd's door `mark` and a packet of `spa`, and
+//! who has heard those has heard what came before.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use pnet::packet::ip::IpNextHeaderProtocols;
+use rustix::process::{Pid, Signal};
+use serde_json::Value;
+use spa_tests::frame::{self, Ends};
+use spa_tests::lab::{CLIENT4, CLIENT6, LINK, Lab, SERVER4, SERVER6, STRANGER4};
+use spa_tests::namespace::Namespace;
+use spa_tests::process::Process;
+use spa_tests::settings::{SHOWN, Settings};
+use spa_tests::tap::inject;
+use spa_tests::wait;
+use spa_tests::world::World;
+
+pub(crate) const CLIENT: IpAddr = IpAddr::V4(CLIENT4);
+pub(crate) const CLIENT_V6: IpAddr = IpAddr::V6(CLIENT6);
+pub(crate) const STRANGER: IpAddr = IpAddr::V4(STRANGER4);
+pub(crate) const SEQUENCE: [u16; 3] = [7000, 8000, 9000];
+/// From where knockd's door `mark` is knocked at, and its port.
+const MARKER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 99));
+const MARK: u16 = 6001;
+/// For what knockd does, which looks at packets now and then, on a busy machine.
+const LONG: Duration = Duration::from_secs(60);
+
+/// What each of the two did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct By<T> {
+    pub(crate) knockd: T,
+    pub(crate) spad: T,
+}
+
+/// The doors of both, as their configurations say it.
+pub(crate) struct Doors {
+    pub(crate) knockd: String,
+    pub(crate) spad: String,
+}
+
+impl Doors {
+    /// A door of each for this sequence, the same in all that both know.
+    pub(crate) fn of(sequence: &str) -> Self {
+        Self::lasting(sequence, 60)
+    }
+
+    /// They close after so many seconds.
+    pub(crate) fn lasting(sequence: &str, seconds: u32) -> Self {
+        Self {
+            knockd: door(&format!("sequence = {sequence}\n\tcmd_timeout = {seconds}")),
+            spad: format!(
+                "[[knock]]\nname = \"side\"\nsequence = \"{sequence}\"\nopen = [\"web\"]\nttl = \"{seconds}s\"\nwithin = \"30s\"\n"
+            ),
+        }
+    }
+}
+
+/// knockd's door `side`, as people write it, with these lines.
+pub(crate) fn door(lines: &str) -> String {
+    let rule = |program: &str, what: &str| {
+        format!("{program} {what} INPUT -s %IP% -p tcp --dport {SHOWN} -j ACCEPT")
+    };
+    format!(
+        "[side]\n\t{lines}\n\tseq_timeout = 30\n\ttcpflags = syn\n\tstart_command = {}\n\tstart_command_6 = {}\n\tstop_command = {}\n\tstop_command_6 = {}\n",
+        rule("iptables", "-I"),
+        rule("ip6tables", "-I"),
+        rule("iptables", "-D"),
+        rule("ip6tables", "-D"),
+    )
+}
+
+/// A running knockd.
+pub(crate) struct Knockd {
+    pub(crate) process: Process,
+    directory: PathBuf,
+}
+
+impl Knockd {
+    /// Starts it; it may end by itself.
+    pub(crate) fn start(lab: &Lab, doors: &str, options: &[&str]) -> Self {
+        let directory = lab.path().to_owned();
+        configure(lab, doors);
+        let output = directory.join("knockd.output");
+        let mut command = lab.server.command("knockd");
+        command.args(["-i", LINK]).args(options).arg("-c");
+        command.env("TZ", "UTC");
+        let process = Process::start(command.arg(directory.join("knockd.conf")), &output);
+        Self { process, directory }
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.join("knockd.log")).unwrap_or_default()
+    }
+
+    /// How often it said this.
+    pub(crate) fn logged(&self, text: &str) -> usize {
+        self.log().matches(text).count()
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_logged(&self, text: &str, times: usize) {
+        wait::within(LONG, text, || (self.logged(text) >= times).then_some(()));
+    }
+
+    /// Its children: each runs one command, or waits for the time of its stop command.
+    pub(crate) fn children(&self) -> Vec<Pid> {
+        let id = self.process.id();
+        let listed = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
+        let listed = listed.unwrap_or_default();
+        let ids = listed.split_whitespace().filter_map(|id| id.parse().ok());
+        ids.filter_map(Pid::from_raw).collect()
+    }
+
+    /// Its resident memory that is not a file's, in kilobytes.
+    pub(crate) fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()));
+        let status = status.expect("knockd runs");
+        let line = status.lines().find(|line| line.starts_with("RssAnon"));
+        let word = line.and_then(|line| line.split_whitespace().nth(1));
+        word.and_then(|word| word.parse().ok()).expect("a number")
+    }
+}
+
+/// Writes knockd.conf with these doors and the door `mark`.
+pub(crate) fn configure(lab: &Lab, doors: &str) {
+    let log = lab.path().join("knockd.log");
+    let text = format!(
+        "[options]\n\tlogfile = {}\n\n{doors}\n[mark]\n\tsequence = {MARK}:udp\n",
+        log.display()
+    );
+    std::fs::write(lab.path().join("knockd.conf"), text).expect("knockd.conf");
+}
+
+/// Sends a signal to a process that the test started.
+pub(crate) fn signal(process: Pid, signal: Signal) {
+    let _ = rustix::process::kill_process(process, signal);
+}
+
+/// The two, and the machines.
+pub(crate) struct Stage {
+    pub(crate) knockd: Knockd,
+    pub(crate) world: World,
+}
+
+impl Stage {
+    /// Both run with these doors.
+    #[track_caller]
+    pub(crate) fn with(doors: &Doors) -> Self {
+        Self::starting(doors, &[])
+    }
+
+    /// knockd has these options.
+    #[track_caller]
+    pub(crate) fn starting(doors: &Doors, options: &[&str]) -> Self {
+        let mut world = World::stopped(&Settings::default());
+        for program in ["iptables", "ip6tables"] {
+            let port = SHOWN.to_string();
+            let rule = ["-A", "INPUT", "-p", "tcp", "--dport", &port, "-j", "DROP"];
+            let _ = world.lab.server.must(program, &rule);
+        }
+        world.append("spad.toml", &doors.spad);
+        let knockd = Knockd::start(&world.lab, &doors.knockd, options);
+        world.spad.start();
+        knockd.wait_logged("listening on", 1);
+        Self { knockd, world }
+    }
+
+    /// The first segment of a connection to each port, in one frame each.
+    pub(crate) fn knock(&self, from: IpAddr, ports: &[u16]) {
+        let to = if from.is_ipv4() {
+            SERVER4.into()
+        } else {
+            SERVER6.into()
+        };
+        self.knock_at(from, to, ports);
+    }
+
+    /// The same at another address of the server.
+    pub(crate) fn knock_at(&self, from: IpAddr, to: IpAddr, ports: &[u16]) {
+        let frame = |(place, port): (usize, &u16)| {
+            let own = 40_000 + u16::try_from(place).expect("few ports");
+            syn(SocketAddr::new(from, own), SocketAddr::new(to, *port))
+        };
+        let frames: Vec<_> = ports.iter().enumerate().map(frame).collect();
+        self.send(&frames);
+    }
+
+    pub(crate) fn send(&self, frames: &[Vec<u8>]) {
+        inject(&self.world.lab.client, frames);
+    }
+
+    /// Waits until both have heard what was sent so far.
+    #[track_caller]
+    pub(crate) fn settle(&self) {
+        self.settle_knockd();
+        self.settle_spad();
+    }
+
+    #[track_caller]
+    pub(crate) fn settle_knockd(&self) {
+        let said = "mark: OPEN SESAME";
+        let before = self.knockd.logged(said);
+        let frame = frame::datagram(Ends::of((MARKER, 40_000), (SERVER4, MARK)), b"x");
+        // Where knockd changes its filter, for a one-time sequence, what comes meanwhile is lost.
+        let mut sent = None;
+        wait::within(LONG, "knockd hears the mark", || {
+            let again = sent.is_none_or(|sent: Instant| sent.elapsed() > Duration::from_secs(2));
+            if again {
+                self.send(std::slice::from_ref(&frame));
+                sent = Some(wait::now());
+            }
+            (self.knockd.logged(said) > before).then_some(())
+        });
+    }
+
+    #[track_caller]
+    pub(crate) fn settle_spad(&self) {
+        let world = &self.world;
+        world.send_counted(&world.laptop.open(&["tcp/22"]), "opened");
+    }
+
+    /// For whom the doors were opened, how often, when all that was sent is heard.
+    #[track_caller]
+    pub(crate) fn opened(&self, address: IpAddr) -> By<usize> {
+        self.settle();
+        let grants = |line: &Value| {
+            let is = |key: &str, value: &str| line.get(key).and_then(Value::as_str) == Some(value);
+            is("event", "grant") && is("door", "side") && is("src", &address.to_string())
+        };
+        let sesame = format!("{address}: side: OPEN SESAME");
+        By {
+            knockd: self.knockd.logged(&sesame),
+            spad: self
+                .world
+                .spad
+                .audit()
+                .iter()
+                .filter(|line| grants(line))
+                .count(),
+        }
+    }
+}
+
+/// A frame with a first segment.
+pub(crate) fn syn(from: SocketAddr, to: SocketAddr) -> Vec<u8> {
+    let ends = Ends::of(from, to);
+    frame::carry(ends, IpNextHeaderProtocols::Tcp.0, &frame::syn(ends))
+}
+
+/// Whether a namespace's client gets in at this port.
+pub(crate) fn is_open(from: &Namespace, server: IpAddr, port: u16) -> bool {
+    use spa_tests::reach::{Reach, tcp};
+    tcp(from, server, port) == Reach::Open
+}
