@@ -1,11 +1,15 @@
 //! Packets of strangers, as many as one processor sends: what comes beside the knocks.
 
 use std::io::IoSlice;
-use std::net::{Ipv4Addr, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
-use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, sendmmsg};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, MultiHeaders, SockFlag, SockProtocol, SockType, SockaddrIn, connect,
+    sendmmsg, socket,
+};
+use spa_tests::frame::{self, Ends};
 use spa_tests::lab::{SERVER4, STRANGER4};
 
 /// Packets of one system call.
@@ -15,6 +19,7 @@ pub(crate) const BATCH: usize = 16;
 #[derive(Clone)]
 pub(crate) struct Flood {
     /// One datagram goes to each of these in turn; several spread it over many ports.
+    /// None: the payloads are whole IP packets.
     pub(crate) ports: Vec<u16>,
     /// The payloads; a multiple of [`BATCH`].
     pub(crate) payloads: Vec<Vec<u8>>,
@@ -25,7 +30,7 @@ pub(crate) struct Flood {
 /// A flood on its way, from an address of its own.
 pub(crate) struct Flooding<'a> {
     flood: &'a Flood,
-    sockets: Vec<UdpSocket>,
+    sockets: Vec<OwnedFd>,
     headers: MultiHeaders<SockaddrIn>,
     turn: usize,
     sent: u64,
@@ -38,11 +43,15 @@ impl<'a> Flooding<'a> {
             let socket = UdpSocket::bind((STRANGER4, 0)).expect("a socket");
             let to: (Ipv4Addr, u16) = (SERVER4, *port);
             socket.connect(to).expect("a way to the server");
-            socket
+            OwnedFd::from(socket)
         };
+        let mut sockets: Vec<OwnedFd> = flood.ports.iter().map(connected).collect();
+        if sockets.is_empty() {
+            sockets.push(for_packets());
+        }
         Self {
             flood,
-            sockets: flood.ports.iter().map(connected).collect(),
+            sockets,
             headers: MultiHeaders::preallocate(BATCH, None),
             turn: 0,
             sent: 0,
@@ -82,4 +91,40 @@ impl<'a> Flooding<'a> {
     pub(crate) fn sent(&self) -> u64 {
         self.sent
     }
+}
+
+/// First segments to many ports where nothing is, from one address.
+pub(crate) fn segments() -> Flood {
+    flood_of(512, |one| (STRANGER4, 20_000 + one * 61))
+}
+
+/// First segments to one port, from an address each that nobody has: of more than a
+/// server remembers.
+pub(crate) fn forged_segments(port: u16) -> Flood {
+    flood_of(65_520, |one| {
+        let [high, low] = one.to_be_bytes();
+        (Ipv4Addr::new(198, 18, high, low), port)
+    })
+}
+
+fn flood_of(packets: u16, segment: impl Fn(u16) -> (Ipv4Addr, u16)) -> Flood {
+    let packet = |one| {
+        let (from, port) = segment(one);
+        let ends = Ends::of((from, 1024 + one % 60_000), (SERVER4, port));
+        frame::ipv4(from, SERVER4, 6, &frame::syn(ends), 0, false)
+    };
+    Flood {
+        ports: Vec::new(),
+        payloads: (0..packets).map(packet).collect(),
+        rate: None,
+    }
+}
+
+/// A socket whose payloads begin with their IP header.
+fn for_packets() -> OwnedFd {
+    let (inet, raw) = (AddressFamily::Inet, SockType::Raw);
+    let socket = socket(inet, raw, SockFlag::empty(), SockProtocol::Raw).expect("a raw socket");
+    let server = SockaddrIn::from(SocketAddrV4::new(SERVER4, 0));
+    connect(socket.as_raw_fd(), &server).expect("a way to the server");
+    socket
 }

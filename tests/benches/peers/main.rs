@@ -2,7 +2,7 @@
 //! the machine's floor, idle and under floods, on one machine in one run.
 //!
 //! `cargo build --release -p spad -p spa && cargo bench -p spa-tests --bench peers`, as
-//! root; words after `--` (idle, flood, rivals, cost) choose parts. Prints tables;
+//! root; words after `--` (idle, flood, doors, rivals, cost) choose parts. Prints tables;
 //! docs/performance.md tells the method. Nothing in CI asserts a time.
 #![expect(
     clippy::print_stdout,
@@ -47,6 +47,9 @@ fn main() {
     }
     if wanted("flood") {
         floods();
+    }
+    if wanted("doors") {
+        doors();
     }
     if wanted("rivals") {
         rivals();
@@ -120,6 +123,34 @@ fn floods() {
         let (samples, rate) = knocking::measure(&one, KNOCKS, Some(&flood), &mut spad);
         row(&format!("spad, {name}"), &samples, rate);
         println!("{:>44}", format!("lost in the ring: {}", spad.lost()));
+    }
+}
+
+/// Packets of spa, while a strict door of `[[knock]]` hears what the flood sends.
+fn doors() {
+    head("packets of spa, beside doors and a flood");
+    let doors = [
+        ("no door", None),
+        ("a strict door", Some("7000,8000,9000")),
+        ("a strict door with UDP", Some("7000,8000:udp,9000")),
+    ];
+    let floods = [
+        ("UDP to other ports", Spad::unrelated()),
+        ("SYN to other ports", flood::segments()),
+        ("forged first knocks", flood::forged_segments(7000)),
+    ];
+    for (name, flood) in &floods {
+        for (door, sequence) in doors {
+            let one = lab(KNOCKS);
+            let mut spad = Spad::start_with_door(&one, sequence);
+            let (samples, rate) = knocking::measure(&one, KNOCKS, Some(flood), &mut spad);
+            row(&format!("{door}, {name}"), &samples, rate);
+            let (heard, lost) = (spad.daemon.counted("knock"), spad.lost());
+            println!(
+                "{:>44}",
+                format!("heard as knocks: {heard}, lost in the ring: {lost}")
+            );
+        }
     }
 }
 

@@ -31,6 +31,15 @@ impl Spad {
 
     /// One client that knocks, and others.
     pub(crate) fn start_with(lab: &Lab, clients: usize) -> Self {
+        Self::start_beside(lab, clients, None)
+    }
+
+    /// One client that knocks by packets, beside a strict door with this sequence.
+    pub(crate) fn start_with_door(lab: &Lab, sequence: Option<&str>) -> Self {
+        Self::start_beside(lab, 1, sequence)
+    }
+
+    fn start_beside(lab: &Lab, clients: usize, sequence: Option<&str>) -> Self {
         let settings = Settings {
             ttl: "60s",
             max_per_client: 1000,
@@ -47,6 +56,14 @@ impl Spad {
         let _ = daemon
             .cli(&["client", "add", "laptop", "--key", &key, "--allow", "chat"])
             .ok();
+        if let Some(sequence) = sequence {
+            let file = daemon.config().join("spad.toml");
+            let text = std::fs::read_to_string(&file).expect("spad.toml");
+            let door = format!(
+                "[[knock]]\nname = \"side\"\nsequence = \"{sequence}\"\nopen = [\"chat\"]\n"
+            );
+            std::fs::write(&file, format!("{text}\n{door}")).expect("spad.toml");
+        }
         for other in 1..clients {
             let public = *Identity::new(&server).public();
             let text = format!("key = \"{public}\"\nallow = [\"chat\"]\n");
