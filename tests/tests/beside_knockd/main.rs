@@ -10,6 +10,7 @@ mod attempts;
 mod closing;
 mod heard;
 mod knock_client;
+mod one_time;
 mod own_faults;
 mod stage;
 mod written;

@@ -105,7 +105,15 @@ impl Knockd {
 
     #[track_caller]
     pub(crate) fn wait_logged(&self, text: &str, times: usize) {
-        wait::within(LONG, text, || (self.logged(text) >= times).then_some(()));
+        let begun = wait::now();
+        while self.logged(text) < times {
+            let (log, said) = (self.log(), self.process.said());
+            assert!(
+                begun.elapsed() < LONG,
+                "{times} times {text:?}:\n{log}\n{said}"
+            );
+            wait::until_after(wait::now(), Duration::from_millis(10));
+        }
     }
 
     /// Its children: each runs one command, or waits for the time of its stop command.
