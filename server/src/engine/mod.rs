@@ -40,7 +40,7 @@ use crate::clients::Clients;
 use crate::clock::{BootTime, Now};
 use crate::config::Rate;
 use crate::firewall::{ChangeId, Element};
-use crate::grants::Grants;
+use crate::grants::{Grants, Owner};
 use crate::policy::{self, Ledger, Permit, Rates, permit, timely};
 use crate::replay::{Horizon, JournalRecord, ReplayCache, Seen};
 use crate::runner::message::RunId;
@@ -315,6 +315,19 @@ struct Books<'a> {
 impl Ledger for Books<'_> {
     fn held(&self) -> impl Iterator<Item = Element> {
         self.grants.held_by(self.ids)
+    }
+
+    fn count(&self) -> usize {
+        match self.ids {
+            [id] => self.grants.count_of(Owner::Client(*id)),
+            // Two keys may hold the same element.
+            _ => self.held().count(),
+        }
+    }
+
+    fn holds(&self, element: &Element) -> bool {
+        let mut owners = self.ids.iter().map(|id| Owner::Client(*id));
+        owners.any(|owner| self.grants.holds(owner, element))
     }
 
     fn last_close(&self, service: Service) -> Option<Timestamp> {

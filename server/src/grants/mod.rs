@@ -107,6 +107,13 @@ impl Grants {
         self.by_owner.get(&owner).map_or(0, BTreeSet::len)
     }
 
+    /// Whether this is one of them.
+    #[must_use]
+    pub fn holds(&self, owner: Owner, element: &Element) -> bool {
+        let held = self.by_owner.get(&owner);
+        held.is_some_and(|held| held.contains(element))
+    }
+
     fn put(&mut self, owner: Owner, elements: &[(Element, Duration)], now: BootTime) -> Change {
         let id = self.next_id();
         if self.elements.is_empty() {

@@ -49,8 +49,12 @@ use crate::verdict::Reason;
 
 /// What the rest of the engine knows of a client that policy asks for.
 pub trait Ledger {
-    /// Which of the elements of this client are open.
+    /// The elements that this client holds, each once.
     fn held(&self) -> impl Iterator<Item = Element>;
+    /// How many they are: asked for each packet, so without listing them where that can be.
+    fn count(&self) -> usize;
+    /// Whether this one is among them.
+    fn holds(&self, element: &Element) -> bool;
     /// When this client last closed the service, by the closing packet's time.
     fn last_close(&self, service: Service) -> Option<Timestamp>;
 }
@@ -268,11 +272,8 @@ fn opened(
     }
     let limit = client.max_grants.unwrap_or(config.grants.max_per_client);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let others = ledger
-        .held()
-        .filter(|held| elements.iter().all(|(new, _)| new != held))
-        .count();
-    if others.saturating_add(elements.len()) > limit || elements.len() > MAX_STEPS {
+    let new = elements.iter().filter(|(one, _)| !ledger.holds(one));
+    if ledger.count().saturating_add(new.count()) > limit || elements.len() > MAX_STEPS {
         return Err(Reason::TooManyGrants);
     }
     let closed_since = |service: &Service| {
