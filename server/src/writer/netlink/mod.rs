@@ -4,6 +4,7 @@
 //! all. The kernel has answered by the time the datagram is sent, so nothing
 //! here waits. Knows nothing of grants.
 
+mod attributes;
 mod conntrack;
 mod events;
 mod reading;
@@ -12,10 +13,6 @@ mod writing;
 use std::io;
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP};
-use netlink_packet_netfilter::nftables::{
-    NfTablesMessage, SetAttribute, SetElementList, SetElementMessage, SetMessage,
-};
-use netlink_packet_netfilter::none::ControlMessage;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 use rustix::io::Errno;
 
@@ -27,7 +24,7 @@ pub(super) use reading::Listed;
 pub(super) use writing::{Action, Lasts, Operation};
 
 use reading::{MESSAGE_DONE, Messages, elements, error_code, make};
-use writing::{append, control, request};
+use writing::{Kind, append, control, names};
 
 /// The subsystem of nftables in `nfnetlink.h`.
 const SUBSYSTEM: u16 = 10;
@@ -105,7 +102,7 @@ impl Netlink {
         self.drain();
         let begin = self.next();
         let mut bytes = Vec::with_capacity(operations.len().saturating_mul(160).saturating_add(64));
-        control(ControlMessage::BatchBegin, begin, &mut bytes);
+        control(&mut bytes, Kind::Begin, begin);
         let last = operations.len().saturating_sub(1);
         let mut first = None;
         for (place, operation) in operations.iter().enumerate() {
@@ -113,12 +110,9 @@ impl Netlink {
             first.get_or_insert(sequence);
             // The kernel tells of every fault, and of success only where it is asked.
             let acknowledge = if place == last { NLM_F_ACK } else { 0 };
-            append(
-                &mut bytes,
-                operation.message(&self.place, sequence, acknowledge),
-            );
+            operation.append(&mut bytes, &self.place, sequence, acknowledge);
         }
-        control(ControlMessage::BatchEnd, self.next(), &mut bytes);
+        control(&mut bytes, Kind::End, self.next());
         self.socket
             .send_to(&bytes, &self.kernel, 0)
             .map_err(|error| Failed::Whole(errno(&error)))?;
@@ -186,13 +180,9 @@ impl Netlink {
     ) -> Result<Option<SetMake>, Errno> {
         self.drain();
         let sequence = self.next();
-        let attributes = vec![
-            SetAttribute::Table(place.table().to_owned()),
-            SetAttribute::Name(place.name(set)),
-        ];
-        let message = NfTablesMessage::GetSet(SetMessage { attributes });
         let mut bytes = Vec::new();
-        append(&mut bytes, request(message.into(), 0, sequence, 0));
+        let which = |bytes: &mut Vec<u8>| names(bytes, place, set);
+        append(&mut bytes, Kind::GetSet, sequence, 0, which);
         let sent = self.socket.send_to(&bytes, &self.kernel, 0);
         sent.map_err(|error| errno(&error))?;
         loop {
@@ -231,15 +221,14 @@ impl Netlink {
         const INTERRUPTED: u16 = 16;
         self.drain();
         let sequence = self.next();
-        let attributes = vec![
-            SetElementList::Table(self.place.table().to_owned()),
-            SetElementList::Set(self.place.name(set)),
-        ];
-        let message = NfTablesMessage::GetSetElement(SetElementMessage { attributes });
         let mut bytes = Vec::new();
+        let which = |bytes: &mut Vec<u8>| names(bytes, &self.place, set);
         append(
             &mut bytes,
-            request(message.into(), 0, sequence, NLM_F_DUMP | NLM_F_ACK),
+            Kind::List,
+            sequence,
+            NLM_F_DUMP | NLM_F_ACK,
+            which,
         );
         let sent = self.socket.send_to(&bytes, &self.kernel, 0);
         sent.map_err(|error| errno(&error))?;

@@ -2,20 +2,31 @@
 
 use std::time::Duration;
 
-use netlink_packet_core::{
-    NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-};
-use netlink_packet_netfilter::nftables::{
-    DataAttribute, ListAttribute, NfTablesMessage, SetElementAttribute, SetElementList,
-    SetElementMessage,
-};
-use netlink_packet_netfilter::none::ControlMessage;
-use netlink_packet_netfilter::{
-    NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
-};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST};
 
 use super::SUBSYSTEM;
+use super::attributes::{nest, put, put_text};
 use crate::firewall::table::{Place, SetName};
+
+/// Bytes of the length that each message begins with.
+const LENGTH: usize = 4;
+
+/// What a message is, with the family and the resource that its kind has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A transaction begins.
+    Begin,
+    /// It is to be made now.
+    End,
+    /// How a set is made.
+    GetSet,
+    /// What is in it.
+    List,
+    /// Put elements in.
+    Add,
+    /// Take them out.
+    Delete,
+}
 
 /// One element put in or taken out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,73 +55,98 @@ pub(in crate::writer) enum Lasts {
 }
 
 impl Operation {
-    pub(super) fn message(
-        &self,
-        place: &Place,
-        sequence: u32,
-        flags: u16,
-    ) -> NetlinkMessage<NetfilterMessage> {
-        let mut attributes = vec![SetElementAttribute::Key(DataAttribute::Value(
-            self.key.clone(),
-        ))];
-        if let Action::Add(Lasts::For(time)) = self.action {
-            let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-            // Zero would mean for ever.
-            attributes.push(SetElementAttribute::Timeout(milliseconds.max(1)));
-        }
-        let message = SetElementMessage {
-            attributes: vec![
-                SetElementList::Table(place.table().to_owned()),
-                SetElementList::Set(place.name(self.set)),
-                SetElementList::Elements(vec![ListAttribute::Element(attributes)]),
-            ],
+    /// Writes the message that asks for it.
+    pub(super) fn append(&self, bytes: &mut Vec<u8>, place: &Place, sequence: u32, flags: u16) {
+        // Of the kernel's nf_tables.h.
+        const ELEMENTS: u16 = 3;
+        const ELEMENT: u16 = 1;
+        const KEY: u16 = 1;
+        const TIMEOUT: u16 = 4;
+        const VALUE: u16 = 1;
+        let (kind, flags) = match self.action {
+            Action::Add(_) => (Kind::Add, flags | NLM_F_CREATE | NLM_F_EXCL),
+            Action::Delete => (Kind::Delete, flags),
         };
-        match self.action {
-            Action::Add(_) => request(
-                NfTablesMessage::NewSetElement(message).into(),
-                0,
-                sequence,
-                flags | NLM_F_CREATE | NLM_F_EXCL,
-            ),
-            Action::Delete => request(
-                NfTablesMessage::DeleteSetElement(message).into(),
-                0,
-                sequence,
-                flags,
-            ),
+        append(bytes, kind, sequence, flags, |bytes| {
+            names(bytes, place, self.set);
+            nest(bytes, ELEMENTS, |bytes| {
+                nest(bytes, ELEMENT, |bytes| {
+                    nest(bytes, KEY, |bytes| put(bytes, VALUE, &self.key));
+                    if let Action::Add(Lasts::For(time)) = self.action {
+                        let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+                        // Zero would mean for ever.
+                        put(bytes, TIMEOUT, &milliseconds.max(1).to_be_bytes());
+                    }
+                });
+            });
+        });
+    }
+}
+
+impl Kind {
+    /// Its type, as nfnetlink.h and nf_tables.h number them.
+    const fn number(self) -> u16 {
+        const NFTABLES: u16 = SUBSYSTEM << 8;
+        match self {
+            Self::Begin => 16,
+            Self::End => 17,
+            Self::GetSet => NFTABLES | 10,
+            Self::Add => NFTABLES | 12,
+            Self::List => NFTABLES | 13,
+            Self::Delete => NFTABLES | 14,
+        }
+    }
+
+    /// The family and the resource that the messages of this kind are about.
+    const fn about(self) -> (u8, u16) {
+        const UNSPECIFIED: u8 = 0;
+        const INET: u8 = 1;
+        match self {
+            Self::Begin | Self::End => (UNSPECIFIED, SUBSYSTEM),
+            _ => (INET, 0),
         }
     }
 }
 
-pub(super) fn control(message: ControlMessage, sequence: u32, bytes: &mut Vec<u8>) {
-    append(bytes, request(message.into(), SUBSYSTEM, sequence, 0));
+/// Writes which set of which table is meant: the first two attributes of all messages here.
+pub(super) fn names(bytes: &mut Vec<u8>, place: &Place, set: SetName) {
+    const TABLE: u16 = 1;
+    const SET: u16 = 2;
+    put_text(bytes, TABLE, place.table());
+    put_text(bytes, SET, &place.name(set));
 }
 
-pub(super) fn request(
-    inner: NetfilterMessageInner,
-    subsystem: u16,
+/// Writes a message without attributes.
+pub(super) fn control(bytes: &mut Vec<u8>, kind: Kind, sequence: u32) {
+    append(bytes, kind, sequence, 0, |_| {});
+}
+
+/// Writes a message with the attributes that `attributes` writes.
+pub(super) fn append(
+    bytes: &mut Vec<u8>,
+    kind: Kind,
     sequence: u32,
     flags: u16,
-) -> NetlinkMessage<NetfilterMessage> {
-    let family = match inner {
-        NetfilterMessageInner::None(_) => NetfilterProtoFamily::Unspec,
-        _ => NetfilterProtoFamily::Inet,
-    };
-    let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST | flags;
-    header.sequence_number = sequence;
-    let netfilter = NetfilterHeader::new(family, 0, subsystem);
-    let payload = NetlinkPayload::from(NetfilterMessage::new(netfilter, inner));
-    let mut message = NetlinkMessage::new(header, payload);
-    message.finalize();
-    message
-}
-
-pub(super) fn append(bytes: &mut Vec<u8>, message: NetlinkMessage<NetfilterMessage>) {
+    attributes: impl FnOnce(&mut Vec<u8>),
+) {
     let start = bytes.len();
-    let end = start.saturating_add(message.buffer_len().next_multiple_of(4));
-    bytes.resize(end, 0);
-    if let Some(room) = bytes.get_mut(start..) {
-        message.serialize(room);
+    bytes.extend([0; LENGTH]);
+    bytes.extend(kind.number().to_ne_bytes());
+    bytes.extend((NLM_F_REQUEST | flags).to_ne_bytes());
+    bytes.extend(sequence.to_ne_bytes());
+    // The kernel sees by itself who sends.
+    bytes.extend([0; 4]);
+    let (family, resource) = kind.about();
+    bytes.extend([family, 0]);
+    bytes.extend(resource.to_be_bytes());
+    attributes(bytes);
+    let length = u32::try_from(bytes.len().saturating_sub(start)).unwrap_or(u32::MAX);
+    let header = bytes.get_mut(start..);
+    if let Some(place) = header.and_then(<[u8]>::first_chunk_mut::<LENGTH>) {
+        *place = length.to_ne_bytes();
     }
 }
+
+#[cfg(test)]
+#[path = "writing_tests.rs"]
+mod tests;
