@@ -24,11 +24,14 @@ pub struct BadMessage(&'static str);
 
 type Decoded<T> = Result<T, BadMessage>;
 
+/// Room for a change of one element, so that a knock's message never grows.
+const USUAL: usize = 64;
+
 impl ToWriter {
     /// The message as bytes, at most [`super::message::MAX_MESSAGE`].
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(USUAL);
         match self {
             Self::Change(change) => {
                 out.push(1);
