@@ -16,12 +16,14 @@ mod files;
 mod groups;
 mod hours;
 mod inner;
+mod knock_shadows;
 mod knock_table;
 mod last_good;
 mod lengths;
 mod mode;
 mod names;
 mod network;
+mod one_time;
 mod port_list;
 mod programs;
 mod readers;
@@ -144,7 +146,7 @@ fn read(
     if let Some(source) = &source {
         server(source);
     }
-    let mut checking = Checking::of(source.as_ref(), now);
+    let mut checking = Checking::of(source.as_ref(), &files::one_time, now);
     findings.append(files::each_client(
         config_directory,
         client,
@@ -162,7 +164,8 @@ fn read(
 ///
 /// All findings, those about the files themselves included, if one of them is an error.
 pub fn check(files: &Files, occasion: Occasion, now: Timestamp) -> Result<Loaded, Findings> {
-    let mut checking = Checking::of(files.server.as_ref(), now);
+    let one_time = |path: &Path| files.one_time(path);
+    let mut checking = Checking::of(files.server.as_ref(), &one_time, now);
     let each = files.clients.iter();
     let clients = each.filter_map(|(name, source)| checking.client(name, source));
     let clients = clients.collect();

@@ -12,7 +12,7 @@ use crate::clock::Now;
 use crate::config::Config;
 use crate::firewall::ChangeId;
 use crate::grants::Owner;
-use crate::knocking::{Demands, Hit, Tracker};
+use crate::knocking::{Demands, Heard, Hit, Tracker};
 use crate::policy::{ByKnock, Rates, by_knock};
 use crate::verdict::Reason;
 
@@ -43,7 +43,8 @@ impl Doors {
     pub(super) fn of(config: &Config) -> Self {
         let doors = config.knock.iter().map(|knock| knock.door.clone());
         Self {
-            tracker: Tracker::new(doors.collect()),
+            // Which are used is not known, so none is taken for unused.
+            tracker: Tracker::new(doors.collect(), |_| true),
             heard: config.listen.carriers.knocks.clone(),
             rates: Rates::for_clients(config.knock.len()),
             asked: BTreeMap::new(),
@@ -70,11 +71,11 @@ impl Engine {
     /// Hears one knock. It ends in exactly one reason, now or with the firewall writer's
     /// answer.
     pub fn knock(&mut self, hit: &Hit, now: Now, effects: &mut Vec<Effect>) {
-        // No sequence is a part of another's, so one knock completes one at most; were it
-        // more, the first is opened.
         let mut completed = None;
-        self.doors.tracker.hear(hit, now.boot, |door| {
-            completed.get_or_insert(door);
+        self.doors.tracker.hear(hit, now.boot, |door, heard| {
+            if let Heard::Whole(_) = heard {
+                completed = Some(door);
+            }
         });
         let Some(door) = completed else {
             return self.counters.count(Reason::Knock);
@@ -100,6 +101,9 @@ impl Engine {
             return None;
         }
         let knocked = by_knock(config, door, hit.source)?;
+        if knocked.elements().is_empty() {
+            return None;
+        }
         let held = self.grants.count_of(Owner::Door(knocked.door()));
         let room = held.saturating_add(knocked.elements().len()) <= HELD;
         let rate = config.grants.rate;

@@ -7,6 +7,8 @@ pub mod rules;
 
 pub mod sequence;
 
+mod sequences;
+
 mod demands;
 
 mod flags;
@@ -16,4 +18,5 @@ mod tracker;
 pub use demands::Demands;
 pub use flags::{NotFlags, TcpFlags};
 pub use sequence::{Knock, NotASequence, Sequence};
-pub use tracker::{Door, Hit, Tracker, WITHIN};
+pub use sequences::{Listed, OneTime, Sequences};
+pub use tracker::{Door, Heard, Hit, Tracker, WITHIN, WhyOver};

@@ -19,6 +19,7 @@ fn door(config: &mut Config) {
         door: Door::new(SEQUENCE.join(",").parse().unwrap()),
         open: vec!["ssh".parse().unwrap()],
         ttl: None,
+        run: None,
     }];
     config.listen.carriers.knocks = Demands::of(&[&config.knock[0].door]);
 }
