@@ -36,7 +36,7 @@ pub(super) fn read(
     let shown = text.replace(|c: char| c.is_ascii_digit(), "*");
     let shown = Source::new(file, shown);
     let at = |place: Place, message: &str| Finding::error(file, message).at(place);
-    let (mut listed, mut found) = (Vec::new(), Vec::new());
+    let (mut listed, mut found, mut more) = (Vec::new(), Vec::new(), 0_usize);
     let mut offset = 0_usize;
     for line in text.split_inclusive('\n') {
         let start = offset;
@@ -47,23 +47,29 @@ pub(super) fn read(
         }
         let indent = line.len().saturating_sub(line.trim_start().len());
         let start = start.saturating_add(indent);
-        let place = shown.place(start..start.saturating_add(written.len()));
+        let place = || shown.place(start..start.saturating_add(written.len()));
         if listed.len() == MOST {
-            let finding = at(place, &format!("a file holds at most {MOST} sequences"));
+            let finding = at(place(), &format!("a file holds at most {MOST} sequences"));
             found.push(finding.help("take out those that are used"));
             break;
         }
-        match written.parse::<Sequence>() {
-            Ok(sequence) => match sequence.knocks().iter().find_map(&misplaced) {
-                Some((message, help)) => found.push(at(place, &message).help(help)),
-                None => listed.push(Listed { sequence, place }),
-            },
-            Err(error) => found.push(no_sequence(&error, written, start, &shown)),
+        let sequence = written.parse::<Sequence>();
+        let misplaced = match &sequence {
+            Ok(sequence) => sequence.knocks().iter().find_map(&misplaced),
+            Err(_) => None,
+        };
+        match (sequence, misplaced) {
+            (Ok(sequence), None) => listed.push(Listed {
+                sequence,
+                place: place(),
+            }),
+            // To find a place reads the file from its beginning.
+            _ if found.len() >= TOLD => more = more.saturating_add(1),
+            (Ok(_), Some((message, help))) => found.push(at(place(), &message).help(help)),
+            (Err(error), _) => found.push(no_sequence(&error, written, start, &shown)),
         }
     }
-    let more = found.len().saturating_sub(TOLD);
     if more > 0 {
-        found.truncate(TOLD);
         let finding = Finding::error(file, format!("{more} more of its lines are wrong"));
         found.push(finding.help("mend those above first, and check it again"));
     }
@@ -176,9 +182,9 @@ mod tests {
         let (right, said) = findings(&many);
         assert_eq!(right, MOST);
         assert!(said.contains("at most 1000"), "{said}");
-        let (right, said) = findings(&"x\n".repeat(100_000));
+        let (right, said) = findings(&"x\n".repeat(32_000));
         assert_eq!(right, 0);
-        assert!(said.contains("99990 more of its lines"), "{said}");
+        assert!(said.contains("31990 more of its lines"), "{said}");
         assert!(said.len() < 10_000);
     }
 }

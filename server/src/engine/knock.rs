@@ -3,16 +3,19 @@
 //! No stage of a packet's way is passed here, for a knock proves nothing: whoever sends
 //! the right ones is let in. So what a door may do is narrow: its own services, for the
 //! address that knocked, so many grants at a time, so many in so long.
+//!
+//! A sequence for one use is used up with its last knock, whatever follows: it was seen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
-use super::{Effect, Engine};
+use super::{Effect, Engine, UsedUp};
 use crate::audit::Event;
 use crate::clock::Now;
-use crate::config::Config;
+use crate::config::{Config, DoorName, KnockDoor};
 use crate::firewall::ChangeId;
 use crate::grants::Owner;
-use crate::knocking::{Demands, Heard, Hit, Tracker};
+use crate::knocking::{Demands, Heard, Hit, Sequence, Tracker};
 use crate::policy::{ByKnock, Rates, by_knock};
 use crate::verdict::Reason;
 
@@ -24,6 +27,9 @@ const HELD: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Doors {
     tracker: Tracker,
+    /// Sequences that no door opens by again; none where that is not known, and then no
+    /// sequence for one use opens.
+    used: Option<HashSet<Sequence>>,
     /// What is heard, from the start to the end.
     heard: Demands,
     /// Of each door.
@@ -40,11 +46,13 @@ struct Asked {
 }
 
 impl Doors {
-    pub(super) fn of(config: &Config) -> Self {
+    pub(super) fn of(config: &Config, used: Option<HashSet<Sequence>>) -> Self {
         let doors = config.knock.iter().map(|knock| knock.door.clone());
+        let is_used =
+            |sequence: &Sequence| used.as_ref().is_none_or(|used| used.contains(sequence));
         Self {
-            // Which are used is not known, so none is taken for unused.
-            tracker: Tracker::new(doors.collect(), |_| true),
+            tracker: Tracker::new(doors.collect(), is_used),
+            used,
             heard: config.listen.carriers.knocks.clone(),
             rates: Rates::for_clients(config.knock.len()),
             asked: BTreeMap::new(),
@@ -53,12 +61,9 @@ impl Doors {
 
     /// Of a new configuration: attempts begin anew, answers are still waited for.
     pub(super) fn reload(&mut self, config: &Config) {
-        let Self { heard, asked, .. } = std::mem::replace(self, Self::of(config));
-        *self = Self {
-            heard,
-            asked,
-            ..Self::of(config)
-        };
+        let new = Self::of(config, self.used.take());
+        let Self { heard, asked, .. } = std::mem::replace(self, new);
+        (self.heard, self.asked) = (heard, asked);
     }
 
     /// Sequences whose verdict the firewall writer has yet to decide.
@@ -68,18 +73,56 @@ impl Doors {
 }
 
 impl Engine {
+    /// At the start: the sequences for one use that are used. Before this none opens.
+    pub fn recall_used(&mut self, used: HashSet<Sequence>) {
+        self.doors.used = Some(used);
+        self.doors.reload(self.clients.config());
+    }
+
+    /// The sequences for one use that are used, if that is known.
+    #[must_use]
+    pub fn used_sequences(&self) -> Option<&HashSet<Sequence>> {
+        self.doors.used.as_ref()
+    }
+
+    /// How many sequences each door has left that opens once by each.
+    pub fn sequences_left(&self) -> impl Iterator<Item = (&DoorName, usize)> {
+        let doors = self.clients.config().knock.iter().enumerate();
+        let doors = doors.filter(|(_, door)| door.door.sequences.one_time().is_some());
+        doors.map(|(place, door)| (&door.name, self.doors.tracker.left(place)))
+    }
+
     /// Hears one knock. It ends in exactly one reason, now or with the firewall writer's
     /// answer.
     pub fn knock(&mut self, hit: &Hit, now: Now, effects: &mut Vec<Effect>) {
-        let mut completed = None;
-        self.doors.tracker.hear(hit, now.boot, |door, heard| {
-            if let Heard::Whole(_) = heard {
-                completed = Some(door);
+        self.knock_and_tell(hit, now, effects, |_, _| {});
+    }
+
+    /// The same; `tell` is told what it was to each door that heard it.
+    pub fn knock_and_tell(
+        &mut self,
+        hit: &Hit,
+        now: Now,
+        effects: &mut Vec<Effect>,
+        mut tell: impl FnMut(&KnockDoor, Heard<'_>),
+    ) {
+        let config = Arc::clone(self.clients.config());
+        let (mut completed, mut used) = (None, None);
+        self.doors.tracker.hear(hit, now.boot, |place, heard| {
+            if let Heard::Whole(sequence) = heard {
+                completed = Some(place);
+                used = sequence.cloned();
+            }
+            if let Some(door) = config.knock.get(place) {
+                tell(door, heard);
             }
         });
         let Some(door) = completed else {
             return self.counters.count(Reason::Knock);
         };
+        if let Some(sequence) = used {
+            effects.extend(self.use_up(door, sequence));
+        }
         let Some(knocked) = self.may_open(door, hit, now) else {
             return self.counters.count(Reason::KnockRefused);
         };
@@ -91,6 +134,17 @@ impl Engine {
         };
         self.doors.asked.insert(change.id, asked);
         effects.push(Effect::Firewall(change));
+    }
+
+    fn use_up(&mut self, place: usize, sequence: Sequence) -> Option<Effect> {
+        let known = self.doors.used.as_mut()?;
+        known.insert(sequence.clone());
+        let door = self.clients.config().knock.get(place)?;
+        Some(Effect::UseUp(UsedUp {
+            door: door.name.clone(),
+            sequence,
+            left: self.doors.tracker.left(place),
+        }))
     }
 
     fn may_open(&mut self, place: usize, hit: &Hit, now: Now) -> Option<ByKnock> {

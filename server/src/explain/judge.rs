@@ -149,7 +149,7 @@ fn agree(engine: &mut Engine, effects: &mut Vec<Effect>, now: Now) -> Option<Ver
                 let id = hook.id;
                 engine.hook_ended(ran(id), now, effects);
             }
-            Effect::Run(_) | Effect::Record(_) | Effect::Audit(_) => {}
+            Effect::Run(_) | Effect::Record(_) | Effect::UseUp(_) | Effect::Audit(_) => {}
         }
     }
     verdict

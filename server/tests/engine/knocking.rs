@@ -25,7 +25,7 @@ fn door(config: &mut Config) {
 }
 
 impl World {
-    fn knock(&mut self, from: &str, knocks: &[&str]) {
+    pub(crate) fn knock(&mut self, from: &str, knocks: &[&str]) {
         for knock in knocks {
             let hit = Hit {
                 source: ip(from),
@@ -49,7 +49,7 @@ impl World {
         }
     }
 
-    fn count(&self, reason: Reason) -> u64 {
+    pub(crate) fn count(&self, reason: Reason) -> u64 {
         self.engine.counters().get(reason)
     }
 
