@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::{Effect, Engine, UsedUp};
-use crate::audit::Event;
+use crate::audit::{AuditEvent, Event};
 use crate::clock::Now;
 use crate::config::{Config, DoorName, KnockDoor};
 use crate::firewall::ChangeId;
@@ -40,9 +40,32 @@ pub(super) struct Doors {
 /// A whole sequence whose verdict the firewall writer decides.
 #[derive(Debug)]
 struct Asked {
-    knocked: ByKnock,
-    hit: Hit,
+    permit: ByKnock,
+    knocked: Knocked,
+}
+
+/// The last knock of a sequence, for its audit lines.
+#[derive(Debug)]
+pub(super) struct Knocked {
+    /// The door's name, also once it is gone from the configuration.
+    pub(super) door: DoorName,
+    pub(super) hit: Hit,
     at: Now,
+}
+
+impl Knocked {
+    /// What came of it; with a reason, where and how soon as well.
+    pub(super) fn line(&self, event: Event, reason: Option<Reason>, now: Now) -> AuditEvent {
+        let mut line = AuditEvent::new(event, now.wall);
+        line.door = Some(self.door.clone());
+        line.source = Some(self.hit.source);
+        line.reason = reason;
+        if reason.is_some() {
+            line.interface = Some(self.hit.interface);
+            line.latency = Some(now.boot.saturating_since(self.at.boot));
+        }
+        line
+    }
 }
 
 impl Doors {
@@ -123,17 +146,27 @@ impl Engine {
         if let Some(sequence) = used {
             effects.extend(self.use_up(door, sequence));
         }
-        let Some(knocked) = self.may_open(door, hit, now) else {
+        let permit = self.may_open(door, hit, now);
+        let Some((permit, door)) = permit.zip(config.knock.get(door)) else {
             return self.counters.count(Reason::KnockRefused);
         };
-        let change = self.grants.open_by_knock(&knocked, now.boot);
-        let asked = Asked {
-            knocked,
+        let knocked = Knocked {
+            door: door.name.clone(),
             hit: *hit,
             at: now,
         };
-        self.doors.asked.insert(change.id, asked);
-        effects.push(Effect::Firewall(change));
+        match permit.run() {
+            Some(command) if permit.elements().is_empty() => {
+                self.counters.count(Reason::KnockRan);
+                self.run_by_knock(command.clone(), knocked, now, effects);
+            }
+            _ => {
+                let change = self.grants.open_by_knock(&permit, now.boot);
+                let asked = Asked { permit, knocked };
+                self.doors.asked.insert(change.id, asked);
+                effects.push(Effect::Firewall(change));
+            }
+        }
     }
 
     fn use_up(&mut self, place: usize, sequence: Sequence) -> Option<Effect> {
@@ -155,9 +188,6 @@ impl Engine {
             return None;
         }
         let knocked = by_knock(config, door, hit.source)?;
-        if knocked.elements().is_empty() {
-            return None;
-        }
         let held = self.grants.count_of(Owner::Door(knocked.door()));
         let room = held.saturating_add(knocked.elements().len()) <= HELD;
         let rate = config.grants.rate;
@@ -172,7 +202,7 @@ impl Engine {
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(Asked { knocked, hit, at }) = self.doors.asked.remove(&id) else {
+        let Some(Asked { permit, knocked }) = self.doors.asked.remove(&id) else {
             return;
         };
         self.counters.count(refused.unwrap_or(Reason::KnockOpened));
@@ -180,14 +210,16 @@ impl Engine {
             Some(_) => Event::Refuse,
             None => Event::Grant,
         };
-        for (element, ttl) in knocked.elements() {
-            let mut line = self.about(event, Owner::Door(knocked.door()), element, now);
-            line.source = Some(hit.source);
-            line.interface = Some(hit.interface);
-            line.reason = Some(refused.unwrap_or(Reason::KnockOpened));
+        for (element, ttl) in permit.elements() {
+            let reason = refused.unwrap_or(Reason::KnockOpened);
+            let mut line = knocked.line(event, Some(reason), now);
+            self.describe(&mut line, element);
             line.ttl = Some(*ttl);
-            line.latency = Some(now.boot.saturating_since(at.boot));
             effects.push(Effect::Audit(Box::new(line)));
+        }
+        // What runs beside it may count on being reached.
+        if let (None, Some(command)) = (refused, permit.run()) {
+            self.run_by_knock(command.clone(), knocked, now, effects);
         }
     }
 }
