@@ -5,7 +5,6 @@
 )]
 
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::time::Duration;
 
 use spa_tests::lab::{SERVER4, SERVER6};
@@ -24,23 +23,8 @@ fn world(lines: &str) -> World {
         "spad.toml",
         "[[knock]]\nname = \"side\"\none_time = \"side\"\nopen = [\"web\"]\n",
     );
-    write(&world, lines);
+    world.sequences("side", lines);
     world
-}
-
-fn write(world: &World, lines: &str) {
-    let file = world.spad.config().join("side");
-    std::fs::write(&file, lines).expect("the file");
-    let mode = std::fs::Permissions::from_mode(0o640);
-    std::fs::set_permissions(&file, mode).expect("its mode");
-    // As `chgrp spad` does.
-    let users = std::fs::read_to_string("/etc/passwd").expect("the users");
-    let of = |name: &str| users.lines().find(|line| line.starts_with(name));
-    let user = of("spad:")
-        .or_else(|| of("nobody:"))
-        .expect("the engine's user");
-    let group = user.split(':').nth(3).and_then(|group| group.parse().ok());
-    chown(&file, None, group).expect("its group");
 }
 
 /// Knocks, waits until all of it was heard, and looks.
@@ -132,7 +116,7 @@ fn a_reload_takes_new_lines_and_tells_of_used_ones_behind_unused_ones() {
     world.spad.start();
     assert!(opens(&world, SERVERS[0], &FIRST));
     world.wait_closed(WEB);
-    write(&world, "7100,8100\n7000,8000,9000\n");
+    world.sequences("side", "7100,8100\n7000,8000,9000\n");
     let said = world.spad.cli(&["reload"]).ok().stdout;
     assert!(said.contains("side:2:1"), "{said}");
     assert!(said.contains("is used already"), "{said}");
@@ -140,7 +124,7 @@ fn a_reload_takes_new_lines_and_tells_of_used_ones_behind_unused_ones() {
     assert!(!opens(&world, SERVERS[0], &FIRST));
     assert!(opens(&world, SERVERS[0], &SECOND));
     // What is wrong changes nothing.
-    write(&world, "7100,8100\n7100\n");
+    world.sequences("side", "7100,8100\n7100\n");
     let refused = world.spad.cli(&["reload"]);
     assert!(!refused.success, "{refused:?}");
     assert!(refused.stderr.contains("side:2:1"), "{refused:?}");

@@ -79,8 +79,13 @@ pub enum Heard<'a> {
     Nothing,
     /// The first knock.
     Begun,
-    /// A right one, so many of which are made now.
-    Further(usize),
+    /// A right one, so many of all of which are made now.
+    Further {
+        /// So many.
+        made: usize,
+        /// Of so many.
+        of: usize,
+    },
     /// One that was made already.
     Repeated,
     /// The last one, of this sequence if that is used up with it.
@@ -131,7 +136,8 @@ impl Attempt {
         if knocks.get(self.made) == Some(&hit.knock) {
             self.made = self.made.saturating_add(1);
             return if self.made < knocks.len() {
-                Step::Under(Heard::Further(self.made))
+                let (made, of) = (self.made, knocks.len());
+                Step::Under(Heard::Further { made, of })
             } else {
                 Step::Whole
             };
