@@ -153,3 +153,37 @@ fn a_damaged_record_of_what_is_used_keeps_the_door_shut_and_says_so() {
     world.open(&["tcp/8080"]);
     assert_eq!(world.tcp(WEB), Reach::Open);
 }
+
+#[test]
+fn where_the_disk_takes_nothing_the_door_stays_shut_and_status_says_so() {
+    let mut world = world("7000,8000,9000\n7100,8100\n");
+    // A full file system of its own, for the record alone.
+    let full = world.lab.path().join("full");
+    let (full, used) = (full.display(), world.spad.state().join("one-time"));
+    let script = format!(
+        "mkdir {full} && mount -t tmpfs -o size=4k none {full} && touch {full}/used {used} && head -c 4096 /dev/zero > {full}/fill && mount --bind {full}/used {used} && exec \"$@\"",
+        used = used.display()
+    );
+    world.spad.start_behind(&["sh", "-c", &script, "full"]);
+    world.spad.start();
+    let engine = world.spad.process().id().to_string();
+    world.lab.client.enter(|| {
+        for port in FIRST {
+            let to = SocketAddr::new(SERVERS[0], port);
+            let _ = TcpStream::connect_timeout(&to, Duration::from_millis(20));
+        }
+    });
+    world.spad.wait_counted("state_unwritable", 1);
+    assert_eq!(world.tcp(WEB), Reach::Refused);
+    let status = world.spad.status()["warnings"].to_string();
+    assert!(status.contains("no sequence for one use opens"), "{status}");
+    let fill = format!("{full}/fill");
+    let _ = world
+        .lab
+        .server
+        .must("nsenter", &["-t", &engine, "-m", "rm", &fill]);
+    assert!(!opens(&world, SERVERS[0], &FIRST), "it was seen");
+    assert!(opens(&world, SERVERS[0], &SECOND));
+    let status = world.spad.status()["warnings"].to_string();
+    assert!(!status.contains("for one use"), "{status}");
+}
