@@ -76,14 +76,14 @@ impl Model {
 }
 
 fn knock() -> impl Strategy<Value = Knock> {
-    (1_u16..6, prop::bool::weighted(0.2)).prop_map(|(port, udp)| Knock {
+    (1_u16..4, prop::bool::weighted(0.1)).prop_map(|(port, udp)| Knock {
         protocol: if udp { Protocol::Udp } else { Protocol::Tcp },
         port: port.try_into().unwrap(),
     })
 }
 
 fn sequence() -> impl Strategy<Value = Sequence> {
-    let knocks = prop::collection::vec(knock(), 2..5);
+    let knocks = prop::collection::vec(knock(), 2..4);
     knocks.prop_filter_map("two in a row", |knocks| Sequence::new(knocks).ok())
 }
 
@@ -113,7 +113,7 @@ fn door() -> impl Strategy<Value = Door> {
 }
 
 fn hit() -> impl Strategy<Value = (Hit, u64)> {
-    (knock(), 1_u8..4, 1_u16..3, 0_u64..3).prop_map(|(knock, from, source_port, after)| {
+    (knock(), 1_u8..3, 1_u16..3, 0_u64..2).prop_map(|(knock, from, source_port, after)| {
         let hit = Hit {
             source: [192, 0, 2, from].into(),
             source_port,
