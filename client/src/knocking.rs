@@ -2,7 +2,7 @@
 //! port, no answer awaited. No secret from whoever sees it.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::num::NonZeroU16;
 use std::str::FromStr;
 
@@ -43,22 +43,24 @@ impl FromStr for Knock {
 }
 
 impl Knock {
-    /// Knocks once.
+    /// Knocks once, at this address, whatever its port.
     ///
     /// # Errors
     /// Nothing could be sent. That nobody is there is none: doors look closed.
-    pub fn send(self, server: IpAddr) -> io::Result<()> {
-        let to = SocketAddr::new(server, self.port.get());
+    pub fn send(self, server: SocketAddr) -> io::Result<()> {
+        // With its zone, where it is a link-local address.
+        let mut to = server;
+        to.set_port(self.port.get());
         if self.udp {
             let any: SocketAddr = match server {
-                IpAddr::V4(_) => ([0; 4], 0).into(),
-                IpAddr::V6(_) => ([0_u16; 8], 0).into(),
+                SocketAddr::V4(_) => ([0; 4], 0).into(),
+                SocketAddr::V6(_) => ([0_u16; 8], 0).into(),
             };
             return UdpSocket::bind(any)?.send_to(&[0], to).map(|_| ());
         }
         let family = match server {
-            IpAddr::V4(_) => AddressFamily::INET,
-            IpAddr::V6(_) => AddressFamily::INET6,
+            SocketAddr::V4(_) => AddressFamily::INET,
+            SocketAddr::V6(_) => AddressFamily::INET6,
         };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket = socket_with(family, SocketType::STREAM, flags, None)?;

@@ -1,17 +1,18 @@
 //! Port knocking in pure rules, as `spad rules` prints them, loaded and knocked at with
 //! the tools that people have.
 
-use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::process::Command;
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use spa_tests::binaries;
 use spa_tests::echo::Echo;
-use spa_tests::lab::{Lab, SERVER4, SERVER6, STRANGER4};
+use spa_tests::lab::{LINK, Lab, SERVER4, SERVER6, STRANGER4};
 use spa_tests::process::{run, run_with_input};
 use spa_tests::reach::{self, Reach};
 use spa_tests::settings::WEB;
 use spa_tests::wait;
+use spad::knocking::rules::{self as tried, Recipe, nftables};
 
 const SERVERS: [IpAddr; 2] = [IpAddr::V4(SERVER4), IpAddr::V6(SERVER6)];
 /// How the rules stand in the host.
@@ -120,6 +121,8 @@ fn a_knock_opens_for_its_own_address_and_family_alone() {
             ],
         );
         assert!(!from.success, "{loader:?}: somebody else");
+        let own = reach::tcp(&knocked.lab.server, [127, 0, 0, 1].into(), WEB);
+        assert_eq!(own, Reach::Open, "{loader:?}: the host itself");
     }
 }
 
@@ -189,6 +192,41 @@ fn knocks_that_take_too_long_open_nothing() {
 }
 
 #[test]
+fn who_knocks_anew_has_the_whole_time_again() {
+    let [one, other] = SERVERS;
+    let times = ["--within", "4s", "--for", "4s"];
+    let later = || wait::until_after(wait::now(), Duration::from_millis(2600));
+    for loader in BOTH {
+        let knocked = Knocked::with(loader, "7000,8000,9000", &times);
+        knocked.knock(one, &[7000, 8000, 9000]);
+        knocked.knock(other, &[7000]);
+        later();
+        knocked.knock(one, &[7000, 8000, 9000]);
+        knocked.knock(other, &[1234, 7000]);
+        later();
+        assert!(knocked.is_open(one), "{loader:?}: to connect");
+        knocked.knock(other, &[8000, 9000]);
+        assert!(knocked.is_open(other), "{loader:?}: to knock");
+    }
+}
+
+#[test]
+fn a_segment_that_begins_no_connection_is_no_wrong_knock() {
+    for loader in BOTH {
+        let knocked = Knocked::with(loader, "7000,8000,9000", &[]);
+        for (server, family) in SERVERS.into_iter().zip(["-4", "-6"]) {
+            knocked.knock(server, &[7000, 8000]);
+            let words = "-Pn -n -sA --max-retries 0 -p 1234".split(' ');
+            let address = server.to_string();
+            let words: Vec<&str> = words.chain([family, &address]).collect();
+            let _ = knocked.lab.client.must("nmap", &words);
+            knocked.knock(server, &[9000]);
+            assert!(knocked.is_open(server), "{loader:?} {server}");
+        }
+    }
+}
+
+#[test]
 fn one_hosts_wrong_knocks_do_not_touch_anothers_attempt() {
     for loader in BOTH {
         let knocked = Knocked::with(loader, "7000,8000,9000", &[]);
@@ -204,6 +242,35 @@ fn one_hosts_wrong_knocks_do_not_touch_anothers_attempt() {
         knocked.knock(SERVERS[0], &[9000]);
         assert!(knocked.is_open(SERVERS[0]), "{loader:?}");
     }
+}
+
+/// The server's link-local address, in the client's zone.
+fn near(lab: &Lab) -> String {
+    let shown = ["-6", "-o", "addr", "show", "scope", "link"];
+    let shown = lab.server.must("ip", &shown);
+    let address = shown.split_once("inet6 ").unwrap_or_default().1;
+    let address = address.split('/').next().unwrap_or_default();
+    format!("{address}%{LINK}")
+}
+
+#[test]
+fn what_dhcp_answers_over_ipv6_comes_through_the_iptables_rules() {
+    let knocked = Knocked::with(Loader::Iptables, "7000,8000,9000", &[]);
+    let lab = &knocked.lab;
+    let client = lab
+        .server
+        .enter(|| UdpSocket::bind("[::]:546"))
+        .expect("a port");
+    let patience = Some(Duration::from_secs(2));
+    client.set_read_timeout(patience).expect("a time limit");
+    let near = near(lab);
+    lab.client.enter(|| {
+        let server = UdpSocket::bind("[::]:547").expect("a port");
+        server
+            .send_to(b"reply", (near.as_str(), 546))
+            .expect("it is sent");
+    });
+    client.recv_from(&mut [0; 8]).expect("it arrives");
 }
 
 #[test]
@@ -222,6 +289,12 @@ fn spa_knock_opens_it_over_both_families() {
         );
         assert!(knocked.is_open(server), "{server}");
     }
+    let near = near(&knocked.lab);
+    let words = ["knock", &near, "7000", "8000:udp"];
+    run(knocked.lab.client.command(binaries::spa()).args(words)).ok();
+    let set = ["list", "set", "inet", "knocking", "stage2_6"];
+    let came = knocked.lab.server.must("nft", &set);
+    assert!(came.contains("fe80:"), "{came}");
     let address = SERVER4.to_string();
     for wrong in [
         vec!["knock", &address],
@@ -272,14 +345,58 @@ fn debians_knock_and_nmap_and_nc_open_it() {
 }
 
 #[test]
-fn the_knocked_ports_say_nothing() {
-    let knocked = Knocked::with(Loader::Nftables, "7000,8000,9000", &[]);
-    for port in [7000, 8000, WEB] {
-        assert_eq!(
-            reach::tcp(&knocked.lab.client, SERVERS[0], port),
-            Reach::Silent
-        );
+fn a_knocked_port_looks_like_every_other_closed_one() {
+    for loader in BOTH {
+        let knocked = Knocked::with(loader, "7000,8000:udp,9000", &[]);
+        let client = &knocked.lab.client;
+        for server in SERVERS {
+            let other = reach::tcp(client, server, 12_345);
+            // In each stage, as a wrong knock, as the next and as the last once more.
+            for port in [9000, 7000, 7000, 9000, 7000] {
+                assert_eq!(reach::tcp(client, server, port), other, "{loader:?} {port}");
+            }
+            let other = reach::udp(client, server, 12_345);
+            assert_eq!(reach::udp(client, server, 8000), other, "{loader:?}");
+            let _ = reach::tcp(client, server, 7000);
+            assert_eq!(reach::udp(client, server, 8000), other, "{loader:?}");
+            assert_eq!(reach::tcp(client, server, WEB), Reach::Silent);
+        }
     }
+}
+
+#[test]
+fn a_trial_that_is_killed_leaves_no_namespace_behind() {
+    let mut command = Command::new(binaries::spad());
+    command.args([
+        "rules",
+        "--sequence",
+        "7000,8000,9000",
+        "--open",
+        "tcp/22",
+        "--check",
+    ]);
+    let silent = command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = silent.spawn().expect("spad");
+    let ours = std::fs::read_link("/proc/self/ns/net").expect("our namespace");
+    wait::soon("a thread of it is in a namespace of its own", || {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", child.id())).ok()?;
+        let mut inside = threads.flatten().map(|thread| thread.path().join("ns/net"));
+        inside
+            .any(|path| std::fs::read_link(path).is_ok_and(|theirs| theirs != ours))
+            .then_some(())
+    });
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+    let named = std::fs::read_dir("/run/netns")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let of_it = format!("-{}", child.id());
+    let left: Vec<_> = named
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| name.ends_with(&of_it))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]
@@ -307,4 +424,35 @@ fn the_rules_are_tried_out_in_a_namespace_before_they_are_printed() {
             said.stderr
         );
     }
+}
+
+#[test]
+fn a_trial_finds_rules_that_do_not_hold() {
+    let recipe = |sequence: &str| Recipe {
+        sequence: sequence.parse().expect("a sequence"),
+        open: vec!["tcp/22".parse().expect("a service")],
+        within: Duration::from_secs(15),
+        open_for: Duration::from_secs(30),
+    };
+    let found = |sequence: &str, rules: &str| {
+        let outcome = tried::try_out(&recipe(sequence), rules, tried::Loader::Nftables);
+        outcome.expect_err("they do not hold").to_string()
+    };
+    let (up, down) = ("7000,8000,9000", "9000,8000,7000");
+    let none = found(up, "table inet knocking {}\n");
+    assert!(none.contains("open before any knock"), "{none}");
+    let others = found(up, &nftables(&recipe(down)));
+    assert!(others.contains("the sequence does not open"), "{others}");
+    // Nothing is forgotten for a wrong knock.
+    let lax = |sequence: &str| {
+        let rules = nftables(&recipe(sequence));
+        let kept = rules
+            .lines()
+            .filter(|line| !line.starts_with("\t\tdelete @"));
+        kept.fold(String::new(), |all, line| all + line + "\n")
+    };
+    let scanned = found(up, &lax(up));
+    assert!(scanned.contains("a scan upwards opens"), "{scanned}");
+    let wrong = found(down, &lax(down));
+    assert!(wrong.contains("a wrong knock in between"), "{wrong}");
 }

@@ -37,26 +37,27 @@ pub(super) fn run(options: &KnockOptions, say: &Say) -> Result<Exit, Failure> {
     let family = options.families.family();
     // All knocks at one address: the server counts them by their source's.
     let servers = resolve(&options.host, NonZeroU16::MIN, family).map_err(Failure::route)?;
-    let Some(server) = servers.first().map(std::net::SocketAddr::ip) else {
+    let Some(server) = servers.first() else {
         return Err(Failure::route("no address"));
     };
+    let address = server.ip();
     for knock in &options.knocks {
         let knock = Knock {
             udp: knock.udp || options.udp,
             ..*knock
         };
         let protocol = if knock.udp { "udp" } else { "tcp" };
-        say.detail(&format!("hitting {protocol} {server}:{}", knock.port));
-        knock.send(server).map_err(|error| {
+        say.detail(&format!("hitting {protocol} {address}:{}", knock.port));
+        knock.send(*server).map_err(|error| {
             Failure::route(format!(
-                "cannot knock at {server}, {protocol} port {}: {error}",
+                "cannot knock at {address}, {protocol} port {}: {error}",
                 knock.port
             ))
         })?;
         thread::sleep(Duration::from_millis(options.delay.into()));
     }
     say.object(
-        || json!({ "exit": Exit::Open.code(), "address": server, "knocks": options.knocks.len() }),
+        || json!({ "exit": Exit::Open.code(), "address": address, "knocks": options.knocks.len() }),
     );
     Ok(Exit::Open)
 }

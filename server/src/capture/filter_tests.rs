@@ -216,6 +216,24 @@ fn doors(tcp: Ports, udp: Ports) -> Carriers {
 }
 
 #[test]
+fn knocks_by_udp_pass_where_no_packet_is_looked_for_there() {
+    let knocks = doors(Ports::default(), Ports::any()).knocks;
+    let alone = Carriers {
+        knocks,
+        ..Carriers::default()
+    };
+    for ends in [
+        ["192.0.2.7:4000", "198.51.100.1:8000"],
+        ["[2001:db8::7]:4000", "[2001:db8::1]:8000"],
+    ] {
+        let [from, to] = ends.map(|end| end.parse().unwrap());
+        let datagram = packet(from, to, &[], &[1]);
+        let heard = heard(&alone, &datagram);
+        assert!(matches!(heard, Some(Heard::Knock(_))));
+    }
+}
+
+#[test]
 fn without_doors_no_knock_passes_and_with_them_only_theirs_and_never_as_a_packet_too() {
     let one = |port| Ports::one(NonZeroU16::new(port).unwrap());
     let none = doors(Ports::default(), Ports::default());

@@ -88,3 +88,49 @@ fn ipv6(bytes: &[u8]) -> Option<Carried<'_>> {
         bytes.get(IPV6_HEADER..)?,
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::Ports;
+
+    /// A segment that could be a knock wherever its header is taken to begin.
+    fn segment() -> Vec<u8> {
+        let header = [0x45, 0, 0, 60, 0, 1, 0x40, 0, 64, 6, 0, 0];
+        let ends = [192, 0, 2, 7, 192, 0, 2, 1];
+        [&header[..], &ends, &[2; 40]].concat()
+    }
+
+    fn heard(ethertype: u16, bytes: &[u8]) -> bool {
+        let demands = Demands {
+            tcp: Ports::any(),
+            ..Demands::default()
+        };
+        parse(ethertype, 2, bytes, &demands).is_some()
+    }
+
+    #[test]
+    fn what_is_no_whole_first_segment_of_one_host_is_no_knock() {
+        let with = |place: usize, byte: u8| {
+            let mut bytes = segment();
+            let _old = bytes.splice(place..=place, [byte]).count();
+            heard(0x0800, &bytes)
+        };
+        assert!(with(0, 0x45) && with(0, 0x46));
+        for (place, byte) in [(0, 0x44), (0, 0x65), (9, 1), (12, 224)] {
+            assert!(!with(place, byte), "{place} {byte}");
+        }
+        for (place, byte) in [(6, 0x20), (6, 0x01), (7, 0x01)] {
+            assert!(!with(place, byte), "a fragment: {place} {byte}");
+        }
+        let six = |first: u8, next: u8| {
+            let header = [first, 0, 0, 0, 0, 20, next, 64];
+            heard(0x86dd, &[&header[..], &[0x20; 32], &[2; 20]].concat())
+        };
+        assert!(six(0x60, 6));
+        assert!(
+            !six(0x40, 6) && !six(0x60, 44) && !six(0x60, 0),
+            "no extension header"
+        );
+    }
+}

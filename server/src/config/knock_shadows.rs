@@ -11,7 +11,7 @@ use spa_findings::{Finding, location};
 use super::checked::KnockDoor;
 use super::one_time::TOLD;
 use super::written::Value;
-use crate::knocking::{Knock, Listed, Sequences};
+use crate::knocking::{Door, Knock, Listed, Sequence, Sequences, opens_too};
 
 /// A door, and where its table and what opens it stand.
 pub(super) struct Placed<'a> {
@@ -44,6 +44,15 @@ pub(super) fn findings(doors: &[Placed<'_>]) -> Vec<Finding> {
             pairs.extend(others.map(|other| (number.min(*other), number.max(*other))));
         }
     }
+    // Beside a door that opens always, knocks that it does not hear count too.
+    let always = entries.iter().enumerate();
+    for (first, one) in always.filter(|(_, one)| one.listed.is_none()) {
+        for (second, two) in entries.iter().enumerate() {
+            if first != second && (one.opens_too(two) || two.opens_too(one)) {
+                pairs.insert((first.min(second), first.max(second)));
+            }
+        }
+    }
     let pairs = pairs.into_iter().filter_map(|(first, second)| {
         let (first, second) = (entries.get(first)?, entries.get(second)?);
         second.beside(first)
@@ -74,6 +83,27 @@ impl<'a> Entry<'a> {
     fn parts(&self) -> impl Iterator<Item = &'a [Knock]> + use<'a> {
         let knocks = self.knocks;
         (2..=knocks.len()).flat_map(move |length| knocks.windows(length))
+    }
+
+    /// Whether who knocks the other opens this one's door too.
+    fn opens_too(&self, other: &Self) -> bool {
+        let mut knocks = other.knocks.iter();
+        if !self
+            .knocks
+            .iter()
+            .all(|knock| knocks.any(|one| one == knock))
+        {
+            return false;
+        }
+        let sequences = [self, other].map(|entry| Sequence::new(entry.knocks.to_vec()).ok());
+        let [Some(own), Some(others)] = sequences else {
+            return false;
+        };
+        let door = Door {
+            sequences: Sequences::Always(own),
+            ..self.placed.door.door.clone()
+        };
+        opens_too(&door, &others)
     }
 
     fn error(&self, message: String) -> Finding {
@@ -117,7 +147,7 @@ impl<'a> Entry<'a> {
                 "who knocks at one of the doors `{}` and `{}` opens both",
                 one.name, two.name
             ));
-            finding.help("choose sequences of which neither is a part of the other, or make one door of the two")
+            finding.help("choose sequences of which neither has the other's knocks in their order, or make one door of the two")
         };
         Some(finding.note(other.place()))
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use spa_findings::redact::quote;
-use spa_proto::{CommandName, Protocol};
+use spa_proto::{CommandName, Protocol, usable_address};
 
 use super::across;
 use super::checked::{CommandDefinition, GrantLimits, KnockDoor, Listen, ServiceDefinition};
@@ -181,7 +181,7 @@ fn door<'a>(
         None => Some(None),
     };
     let strict = match table.get("strict") {
-        Some(value) => value.boolean(),
+        Some(value) => strict(value, sequences.as_ref()),
         None => Some(true),
     };
     let door = KnockDoor {
@@ -318,6 +318,16 @@ fn command(value: Value<'_>, beside: &Beside<'_>) -> Option<CommandName> {
     Some(name.clone())
 }
 
+fn strict(value: Value<'_>, sequences: Option<&Sequences>) -> Option<bool> {
+    let strict = value.boolean()?;
+    let mut all = sequences.into_iter().flat_map(Sequences::iter);
+    if !strict && all.any(Sequence::lies_on_a_scans_way) {
+        let finding = value.warning("a scan of ports in order opens this door");
+        value.found(finding.help("take `strict = false` out, or mix the ports of the sequence"));
+    }
+    Some(strict)
+}
+
 fn flags(value: Value<'_>) -> Option<TcpFlags> {
     let words = value.texts("syn")?;
     let at = |place: usize, message: &str| {
@@ -345,7 +355,7 @@ fn flags(value: Value<'_>) -> Option<TcpFlags> {
 fn target(value: Value<'_>) -> Option<IpAddr> {
     let text = value.text("192.0.2.1")?;
     let address = text.parse::<IpAddr>().ok();
-    let address = address.filter(|address| !address.is_unspecified() && !address.is_multicast());
+    let address = address.filter(|address| usable_address(*address));
     if address.is_none() {
         let finding = value.error(format!("`{}` is no address of this host", quote(text)));
         value.found(finding.help("write the one address to knock at, or take `target` out"));

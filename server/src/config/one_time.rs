@@ -104,6 +104,11 @@ fn no_sequence(error: &NotASequence, written: &str, start: usize, shown: &Source
             let finding = shown.error(whole, message);
             finding.help("put another between them")
         }
+        NotASequence::Neighbours(_) => {
+            let message = "the knocks stand in a row: a scan makes them in this order";
+            let finding = shown.error(whole, message);
+            finding.help("choose ports that lie apart")
+        }
         NotASequence::TooShort | NotASequence::TooLong => {
             let said = error.to_string();
             let (wrong, help) = said.rsplit_once("; ").unwrap_or((&said, "take some out"));
@@ -142,11 +147,11 @@ mod tests {
 
     #[test]
     fn comments_and_empty_lines_and_blanks_are_no_sequences() {
-        let text = "# for anna\n\n  7000,8000:udp\r\n\t9000, 9001 \n#1,2\n3,4";
+        let text = "# for anna\n\n  7000,8000:udp\r\n\t9000, 9100 \n#1,2\n3,40";
         let (list, found) = read(Path::new("side"), text, |_| None);
         let lines = list.listed.iter();
         let lines = lines.map(|one| (one.sequence.to_string(), one.place.line));
-        let right = [("7000,8000:udp", 3), ("9000,9001", 4), ("3,4", 6)];
+        let right = [("7000,8000:udp", 3), ("9000,9100", 4), ("3,40", 6)];
         let right = right.map(|(text, line)| (text.to_owned(), line));
         assert_eq!((lines.collect::<Vec<_>>(), found), (right.to_vec(), vec![]));
     }
@@ -177,7 +182,7 @@ mod tests {
     #[test]
     fn a_file_with_too_many_lines_or_faults_says_so_once() {
         let many: String = (0..1001)
-            .map(|one| format!("{},{}\n", one + 1, one + 2))
+            .map(|one| format!("{},{}\n", one + 1, one + 3000))
             .collect();
         let (right, said) = findings(&many);
         assert_eq!(right, MOST);

@@ -119,14 +119,51 @@ mod tests {
         assert!(some.cover(&door("9000,7000", false)));
         assert!(!some.cover(&door("9000,7001", false)) && !some.cover(&door("9000,7000", true)));
         let every = demands(&[("7000,8000", true)]);
-        assert!(every.cover(&door("1,2", true)) && !every.cover(&door("1,2:udp", true)));
+        assert!(every.cover(&door("1,3", true)) && !every.cover(&door("1,2:udp", true)));
         let flags = TcpFlags::of(["syn"]).unwrap();
         let looser = Door {
             flags,
-            ..door("1,2", true)
+            ..door("1,3", true)
         };
-        assert!(!every.cover(&looser) && Demands::of(&[&looser]).cover(&door("1,2", true)));
-        assert!(!Demands::of(&[]).cover(&door("1,2", false)));
+        assert!(!every.cover(&looser) && Demands::of(&[&looser]).cover(&door("1,3", true)));
+        assert!(!Demands::of(&[]).cover(&door("1,3", false)));
+    }
+
+    #[test]
+    fn what_any_of_the_doors_admits_is_heard_and_nothing_else() {
+        let urgent = Door {
+            flags: TcpFlags::of(["syn", "urg"]).unwrap(),
+            strict: false,
+            ..Door::new("7000,8000:udp".parse().unwrap())
+        };
+        let usual = Door {
+            flags: TcpFlags::default(),
+            ..urgent.clone()
+        };
+        let hit = |knock: &str, flags| Hit {
+            source: [192, 0, 2, 7].into(),
+            source_port: 40_000,
+            destination: [192, 0, 2, 1].into(),
+            knock: knock.parse().unwrap(),
+            flags,
+            interface: 2,
+        };
+        let both = Demands::of(&[&urgent, &usual]);
+        assert!(both.admits(&hit("7000", 0x02)) && both.admits(&hit("7000", 0x32)));
+        let one = Demands::of(&[&urgent]);
+        assert!(one.admits(&hit("7000", 0x22)) && !one.admits(&hit("7000", 0x02)));
+        assert!(!both.admits(&hit("7001", 0x02)) && !both.admits(&hit("8000", 0x02)));
+        assert!(both.admits(&hit("8000:udp", 0)) && !both.admits(&hit("7000:udp", 0)));
+    }
+
+    #[test]
+    fn more_ports_than_the_filter_has_room_for_are_all_ports() {
+        let ports = |count: usize| {
+            let ports = (1..=count).map(|number| (number * 100).to_string());
+            ports.collect::<Vec<_>>().join(",")
+        };
+        assert_eq!(demands(&[(&ports(16), false)]).tcp.ranges().len(), 16);
+        assert!(demands(&[(&ports(17), false)]).tcp.is_any());
     }
 
     #[test]

@@ -13,10 +13,13 @@ mod demands;
 
 mod flags;
 
+mod shadow;
+
 mod tracker;
 
 pub use demands::Demands;
 pub use flags::{NotFlags, TcpFlags};
 pub use sequence::{Knock, NotASequence, Sequence};
 pub use sequences::{Listed, OneTime, Sequences};
+pub use shadow::opens_too;
 pub use tracker::{Door, Heard, Hit, Tracker, WITHIN, WhyOver};

@@ -18,7 +18,7 @@ pub struct Knock {
     pub port: NonZeroU16,
 }
 
-/// Two to [`LONGEST`] knocks, no two alike in a row.
+/// Two to [`LONGEST`] knocks, no two alike in a row, not all of them neighbours in order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Sequence(Vec<Knock>);
 
@@ -41,6 +41,11 @@ pub enum NotASequence {
         "the knock {0} stands twice in a row: a packet that the network repeats would count for both; put another between them"
     )]
     TwiceInARow(Knock),
+    /// Whoever looks at every port in order makes these knocks, with none between them.
+    #[error(
+        "the knocks stand in a row, {0} and its neighbours: a scan makes them in this order; choose ports that lie apart"
+    )]
+    Neighbours(Knock),
 }
 
 impl Sequence {
@@ -56,9 +61,17 @@ impl Sequence {
             return Err(NotASequence::TooLong);
         }
         let twice = knocks.iter().zip(knocks.iter().skip(1));
-        match twice.into_iter().find(|(one, next)| one == next) {
-            Some((one, _)) => Err(NotASequence::TwiceInARow(*one)),
-            None => Ok(Self(knocks)),
+        if let Some((one, _)) = twice.clone().find(|(one, next)| one == next) {
+            return Err(NotASequence::TwiceInARow(*one));
+        }
+        let follows = |one: &Knock, next: &Knock| {
+            one.protocol == next.protocol && one.port.checked_add(1) == Some(next.port)
+        };
+        let up = twice.clone().all(|(one, next)| follows(one, next));
+        let down = twice.clone().all(|(one, next)| follows(next, one));
+        match knocks.first() {
+            Some(first) if up || down => Err(NotASequence::Neighbours(*first)),
+            _ => Ok(Self(knocks)),
         }
     }
 
@@ -66,6 +79,17 @@ impl Sequence {
     #[must_use]
     pub fn knocks(&self) -> &[Knock] {
         &self.0
+    }
+
+    /// Whether a scan upwards or downwards comes by all of them in their order, whatever
+    /// lies between them.
+    #[must_use]
+    pub fn lies_on_a_scans_way(&self) -> bool {
+        let pairs = self.0.iter().zip(self.0.iter().skip(1));
+        let one_protocol = pairs.clone().all(|(a, b)| a.protocol == b.protocol);
+        let up = pairs.clone().all(|(a, b)| a.port < b.port);
+        let down = pairs.clone().all(|(a, b)| a.port > b.port);
+        one_protocol && (up || down)
     }
 
     /// Whether a UDP datagram is among them.
@@ -143,6 +167,14 @@ mod tests {
     }
 
     #[test]
+    fn a_scan_comes_by_ports_in_order_and_not_by_others() {
+        let scanned = |text: &str| text.parse::<Sequence>().unwrap().lies_on_a_scans_way();
+        assert!(scanned("7000,8000,9000") && scanned("9000:udp,1:udp"));
+        assert!(!scanned("7000,9000,8000") && !scanned("9000,7000,8000"));
+        assert!(!scanned("7000,8000:udp,9000"));
+    }
+
+    #[test]
     fn what_is_no_sequence_is_refused_with_its_reason() {
         let refused = |text: &str| text.parse::<Sequence>().unwrap_err();
         for wrong in [
@@ -150,6 +182,7 @@ mod tests {
             "a,b",
             "0,1",
             "+7,8",
+            "07,8",
             "65536,1",
             "7000:sctp,1",
             "7000,,1",
@@ -158,10 +191,17 @@ mod tests {
             assert!(matches!(refused(wrong), NotASequence::Knock(_)), "{wrong}");
         }
         assert_eq!(refused("7000"), NotASequence::TooShort);
-        let many = vec!["1,2"; 17].join(",");
-        assert_eq!(refused(&many), NotASequence::TooLong);
+        let many = vec!["1,2"; LONGEST / 2].join(",");
+        assert!(many.parse::<Sequence>().is_ok());
+        assert_eq!(refused(&format!("{many},1")), NotASequence::TooLong);
         let twice: Knock = "7000".parse().unwrap();
         assert_eq!(refused("8000,7000,7000"), NotASequence::TwiceInARow(twice));
+        for row in ["7000,7001,7002", "65535,65534", "1:udp,2:udp"] {
+            assert!(matches!(refused(row), NotASequence::Neighbours(_)), "{row}");
+        }
+        for apart in ["7000,7001,7000", "7000,7002", "7000,7001,7003", "1,2:udp"] {
+            assert!(apart.parse::<Sequence>().is_ok(), "{apart}");
+        }
         assert!("7000,7000:udp".parse::<Sequence>().is_ok(), "two protocols");
     }
 }

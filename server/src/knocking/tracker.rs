@@ -4,7 +4,7 @@
 //! name at another door, changes nothing for anybody else. Its rules:
 //! - It begins with the first knock; all others must come within the door's time from then.
 //! - A knock that was made already changes nothing: networks repeat packets. But the
-//!   first one, from another source port, is somebody who begins anew.
+//!   first one, from a source port that it never came from, is somebody who begins anew.
 //! - Any other knock ends it; at a strict door one at any port, otherwise at the door's.
 //!
 //! - A sequence for one use is gone with its last knock, and all attempts at its door end.
@@ -67,7 +67,9 @@ struct Attempt {
     /// Knocks made: at least one, never all.
     made: usize,
     begun: BootTime,
-    source_port: u16,
+    /// From which the first knock came, and from which the same one came last, where it
+    /// stands in the sequence again.
+    source_ports: [u16; 2],
 }
 
 /// What a knock is to a door that hears it.
@@ -133,8 +135,12 @@ impl Attempt {
         if now >= self.begun.saturating_add(within) {
             return Step::Over(WhyOver::Late);
         }
+        let is_first = knocks.first() == Some(&hit.knock);
         if knocks.get(self.made) == Some(&hit.knock) {
             self.made = self.made.saturating_add(1);
+            if is_first {
+                self.source_ports[1] = hit.source_port;
+            }
             return if self.made < knocks.len() {
                 let (made, of) = (self.made, knocks.len());
                 Step::Under(Heard::Further { made, of })
@@ -143,7 +149,7 @@ impl Attempt {
             };
         }
         let mut made = knocks.iter().take(self.made);
-        let begins_anew = knocks.first() == Some(&hit.knock) && hit.source_port != self.source_port;
+        let begins_anew = is_first && !self.source_ports.contains(&hit.source_port);
         match made.any(|knock| *knock == hit.knock) {
             true if begins_anew => Step::Over(WhyOver::Anew),
             true => Step::Under(Heard::Repeated),
@@ -260,7 +266,10 @@ impl Tracker {
                 tell(place, heard);
                 continue;
             }
-            if let Some(over) = attempts.remove(&key) {
+            // In a flood nearly nobody has one: one look-up is enough for those.
+            if step.is_some()
+                && let Some(over) = attempts.remove(&key)
+            {
                 order.remove(&over.number);
             }
             match step {
@@ -295,7 +304,7 @@ impl Tracker {
                 number: *last,
                 made: 1,
                 begun: now,
-                source_port: hit.source_port,
+                source_ports: [hit.source_port; 2],
             };
             attempts.insert(key, attempt);
             tell(place, Heard::Begun);

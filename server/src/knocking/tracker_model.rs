@@ -45,8 +45,11 @@ impl Model {
             if due.knocks().get(made.len()) == Some(&hit.knock) {
                 made.push((*hit, now));
             } else if repeated {
-                let (first, _) = made[0];
-                if first.knock == hit.knock && first.source_port != hit.source_port {
+                let is_first = due.knocks()[0] == hit.knock;
+                let known = made
+                    .iter()
+                    .any(|(old, _)| old.knock == hit.knock && old.source_port == hit.source_port);
+                if is_first && !known {
                     *made = vec![(*hit, now)];
                 }
             } else {
@@ -78,7 +81,7 @@ impl Model {
 fn knock() -> impl Strategy<Value = Knock> {
     (1_u16..4, prop::bool::weighted(0.1)).prop_map(|(port, udp)| Knock {
         protocol: if udp { Protocol::Udp } else { Protocol::Tcp },
-        port: port.try_into().unwrap(),
+        port: (port * 10).try_into().unwrap(),
     })
 }
 

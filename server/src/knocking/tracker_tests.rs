@@ -64,7 +64,11 @@ fn the_whole_sequence_opens_and_only_once() {
     assert!(hall.knock(HERE, "7000,8000:udp").is_empty());
     assert_eq!(hall.knock(HERE, "9000"), [0]);
     assert!(hall.knock(HERE, "9000").is_empty());
-    assert!(hall.tracker.is_empty());
+    assert!(hall.tracker.is_empty() && hall.tracker.order.is_empty());
+    assert!(
+        hall.knock(HERE, "7000,8000,9000").is_empty(),
+        "by TCP alone"
+    );
 }
 
 #[test]
@@ -109,6 +113,23 @@ fn a_repeated_or_late_knock_breaks_nothing() {
         assert!(hall.hit(&hit(HERE, knock)).is_empty());
     }
     assert_eq!(hall.hit(&hit(HERE, "9500")), [0]);
+}
+
+#[test]
+fn a_first_knock_that_stands_again_may_be_repeated_wherever_it_stands() {
+    let mut hall = Hall::of(&["7000,8000,7000,9000"]);
+    // Each twice, as on a bridge; the third is a connection of its own.
+    for (knock, source_port) in [("7000", 40_000), ("8000", 40_001), ("7000", 40_002)] {
+        let hit = Hit {
+            source_port,
+            ..hit(HERE, knock)
+        };
+        for _ in 0..2 {
+            assert!(hall.hit(&hit).is_empty());
+        }
+    }
+    assert!(hall.hit(&hit(HERE, "7000")).is_empty(), "late");
+    assert_eq!(hall.hit(&hit(HERE, "9000")), [0]);
 }
 
 #[test]

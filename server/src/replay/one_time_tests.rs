@@ -44,7 +44,7 @@ fn what_was_used_is_known_to_every_later_start() {
         assert_eq!(known(&directory), Some(right.clone()));
     }
     let (mut file, _) = UsedSequences::open(directory.path());
-    file.append(&sequence("5,6"), at(2)).unwrap();
+    file.append(&sequence("5,60"), at(2)).unwrap();
     assert_eq!(known(&directory).unwrap().len(), 4);
 }
 
@@ -58,7 +58,7 @@ fn nothing_is_used_where_nothing_was_and_reading_beside_makes_no_file() {
 /// Whatever the power left of the last record, it counts for nothing, or for all.
 #[test]
 fn a_record_cut_short_is_not_used_and_the_next_one_takes_its_place() {
-    let directory = with(&["7000,8000", "9000,9001"]);
+    let directory = with(&["7000,8000", "9000,9100"]);
     let path = directory.path().join(NAME);
     let bytes = fs::read(&path).unwrap();
     assert_eq!(bytes.len(), 2 * RECORD);
@@ -69,15 +69,15 @@ fn a_record_cut_short_is_not_used_and_the_next_one_takes_its_place() {
             fs::write(&path, torn).unwrap();
             assert_eq!(known(&directory).unwrap(), ["7000,8000"], "{kept} {zeros}");
             let (mut file, _) = UsedSequences::open(directory.path());
-            file.append(&sequence("3,4"), at(2)).unwrap();
-            assert_eq!(known(&directory).unwrap(), ["3,4", "7000,8000"], "{kept}");
+            file.append(&sequence("3,40"), at(2)).unwrap();
+            assert_eq!(known(&directory).unwrap(), ["3,40", "7000,8000"], "{kept}");
         }
     }
 }
 
 #[test]
 fn no_changed_bit_makes_a_used_sequence_unused() {
-    let directory = with(&["7000,8000", "9000,9001", "5,6"]);
+    let directory = with(&["7000,8000", "9000,9100", "5,60"]);
     let path = directory.path().join(NAME);
     let bytes = fs::read(&path).unwrap();
     for bit in 0..bytes.len() * 8 {
@@ -88,13 +88,13 @@ fn no_changed_bit_makes_a_used_sequence_unused() {
         assert_eq!(known, None, "bit {bit}");
         let said = file.problem().unwrap().to_string();
         assert!(said.contains("is damaged"), "{said}");
-        assert!(file.append(&sequence("1,2"), at(2)).is_err());
+        assert!(file.append(&sequence("1,20"), at(2)).is_err());
     }
 }
 
 #[test]
 fn a_record_taken_out_of_the_middle_is_missed_by_nobody_but_the_rest_is_known() {
-    let directory = with(&["7000,8000", "9000,9001"]);
+    let directory = with(&["7000,8000", "9000,9100"]);
     let path = directory.path().join(NAME);
     let mut bytes = fs::read(&path).unwrap();
     bytes[..RECORD].fill(0);
@@ -111,14 +111,14 @@ fn a_disk_that_takes_nothing_is_told_and_told_no_more_once_it_does() {
     let directory = with(&["7000,8000"]);
     let (mut file, _) = UsedSequences::open(directory.path());
     let right = std::mem::replace(&mut file.file, Ok(full));
-    let error = file.append(&sequence("3,4"), at(2)).unwrap_err();
+    let error = file.append(&sequence("3,40"), at(2)).unwrap_err();
     assert!(error.to_string().contains("mend the disk"), "{error}");
     assert_eq!(file.problem(), Some(&error));
     assert_eq!(known(&directory).unwrap(), ["7000,8000"]);
     file.file = right;
-    file.append(&sequence("5,6"), at(2)).unwrap();
+    file.append(&sequence("5,60"), at(2)).unwrap();
     assert_eq!(file.problem(), None);
-    assert_eq!(known(&directory).unwrap(), ["5,6", "7000,8000"]);
+    assert_eq!(known(&directory).unwrap(), ["5,60", "7000,8000"]);
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn a_full_file_takes_no_more_and_a_longer_one_is_not_read() {
     fs::write(&path, one.repeat(MOST)).unwrap();
     let (mut file, known) = UsedSequences::open(directory.path());
     assert_eq!(known.unwrap().len(), 1);
-    let error = file.append(&sequence("3,4"), at(2)).unwrap_err();
+    let error = file.append(&sequence("3,40"), at(2)).unwrap_err();
     assert!(matches!(error, OneTimeError::Full { .. }), "{error}");
     fs::write(&path, one.repeat(MOST + 1)).unwrap();
     assert!(UsedSequences::open(directory.path()).1.is_none());

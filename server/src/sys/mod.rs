@@ -5,6 +5,7 @@
 
 pub mod child;
 pub mod memory;
+pub mod network;
 pub mod packet;
 pub mod process;
 pub mod ring;

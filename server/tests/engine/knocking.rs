@@ -3,7 +3,7 @@
 use spad::audit::Event;
 use spad::config::{Config, KnockDoor};
 use spad::firewall::FirewallRefusal;
-use spad::knocking::{Demands, Door, Hit};
+use spad::knocking::{Demands, Door, Hit, Sequences};
 use spad::replay::JournalRecord;
 use spad::runner::message::{Ended, HookEvent, How, RunBy, RunCommand, RunRefusal, ToRunner};
 use spad::verdict::{Reason, Verdict};
@@ -26,17 +26,21 @@ fn door(config: &mut Config) {
     config.listen.carriers.knocks = Demands::of(&[&config.knock[0].door]);
 }
 
+fn hit(from: &str, knock: &str) -> Hit {
+    Hit {
+        source: ip(from),
+        source_port: 40_000,
+        destination: ip("203.0.113.1"),
+        knock: knock.parse().unwrap(),
+        flags: 0x02,
+        interface: 2,
+    }
+}
+
 impl World {
     pub(crate) fn knock(&mut self, from: &str, knocks: &[&str]) {
         for knock in knocks {
-            let hit = Hit {
-                source: ip(from),
-                source_port: 40_000,
-                destination: ip("203.0.113.1"),
-                knock: knock.parse().unwrap(),
-                flags: 0x02,
-                interface: 2,
-            };
+            let hit = hit(from, knock);
             let mut effects = Vec::new();
             self.engine.knock(&hit, self.now, &mut effects);
             self.obey(effects);
@@ -81,6 +85,8 @@ fn the_sequence_opens_the_doors_services_for_its_sender_and_its_time() {
         let name = line.door.as_ref().map(|name| name.as_str());
         assert_eq!((name, line.source), (Some("side"), Some(ip(from))));
         assert_eq!((line.ttl, line.interface), (Some(seconds(30)), Some(2)));
+        assert_eq!(line.reason, Some(Reason::KnockOpened));
+        assert_eq!(line.latency, Some(seconds(0)));
         world.pass(seconds(29));
         assert!(world.is_open(from, SSH));
         world.pass(seconds(2));
@@ -147,6 +153,92 @@ fn a_door_opens_no_more_often_than_a_client_may_send() {
     }
     assert_eq!(world.count(Reason::KnockOpened), 10);
     assert_eq!(world.audited(Event::Grant).len(), 10);
+}
+
+#[test]
+fn one_doors_knocks_use_up_no_others_rate() {
+    let mut world = World::with(|config| {
+        door(config);
+        let mut other = config.knock[0].clone();
+        other.name = "other".parse().unwrap();
+        other.door.sequences = Sequences::Always("100,200".parse().unwrap());
+        config.knock.push(other);
+    });
+    for _ in 0..50 {
+        world.knock(HERE, &SEQUENCE);
+    }
+    world.knock("192.0.2.8", &["100", "200"]);
+    assert_eq!(world.count(Reason::KnockOpened), 11);
+    assert!(world.is_open("192.0.2.8", SSH));
+}
+
+#[test]
+fn how_long_a_door_opens_is_said_by_it_then_the_service_then_the_grants() {
+    let opened_for = |change: fn(&mut Config)| {
+        let mut world = World::with(|config| {
+            door(config);
+            config.knock[0].open = vec!["admin".parse().unwrap()];
+            change(config);
+        });
+        world.knock(HERE, &SEQUENCE);
+        world.audited(Event::Grant)[0].ttl.unwrap()
+    };
+    fn admin(config: &mut Config) -> &mut spad::config::ServiceDefinition {
+        config.services.get_mut("admin").unwrap()
+    }
+    let door_says = |config: &mut Config| config.knock[0].ttl = Some(seconds(900));
+    assert_eq!(opened_for(door_says), seconds(900));
+    assert_eq!(opened_for(|_| {}), seconds(600));
+    assert_eq!(opened_for(|config| admin(config).ttl = None), seconds(30));
+    let longest = |config: &mut Config| {
+        admin(config).max_ttl = Some(seconds(50));
+        config.knock[0].ttl = Some(seconds(900));
+    };
+    assert_eq!(opened_for(longest), seconds(50));
+    assert_eq!(
+        opened_for(|config| admin(config).max_ttl = None),
+        seconds(300)
+    );
+}
+
+#[test]
+fn a_door_to_an_inner_host_opens_nothing_for_a_family_that_is_not_led() {
+    let mut world = World::with(|config| {
+        door(config);
+        let ssh = config.services.get_mut("ssh").unwrap();
+        ssh.to = Some(spad::config::Inner {
+            hosts: vec![([10, 0, 0, 5].into(), None)],
+            masquerade: false,
+        });
+    });
+    world.knock("2001:db8::7", &SEQUENCE);
+    assert_eq!(world.count(Reason::KnockRefused), 1);
+    assert_eq!(world.kernel.transactions, 0);
+    world.knock(HERE, &SEQUENCE);
+    assert!(world.is_open(HERE, SSH));
+}
+
+#[test]
+fn an_answer_that_a_reload_overtakes_is_told_still() {
+    let mut world = World::with(door);
+    world.hold = true;
+    for knock in SEQUENCE {
+        let mut effects = Vec::new();
+        let now = world.now;
+        world.engine.knock(&hit(HERE, knock), now, &mut effects);
+        world.obey(effects);
+    }
+    assert_eq!(world.engine.pending(), 1);
+    let mut effects = Vec::new();
+    let config = Config::clone(world.engine.clients().config());
+    let now = world.now;
+    let _ = world.engine.reload(clients(config), now, &mut effects);
+    world.obey(effects);
+    assert_eq!(world.engine.pending(), 1);
+    world.answer_all();
+    assert_eq!(world.count(Reason::KnockOpened), 1);
+    assert_eq!(world.engine.pending(), 0);
+    assert_eq!(world.audited(Event::Grant).len(), 1);
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn list(config: &mut Config, name: &str, lists: &[&[&str]]) {
         name: name.parse().unwrap(),
         door: Door {
             sequences: Sequences::OneTime(list),
-            ..Door::new("1,2".parse().unwrap())
+            ..Door::new("1,20".parse().unwrap())
         },
         open: vec!["ssh".parse().unwrap()],
         ttl: None,

@@ -38,6 +38,8 @@ pub fn iptables(recipe: &Recipe) -> String {
 -A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT
 -4 -A INPUT -p icmp -j ACCEPT
 -6 -A INPUT -p ipv6-icmp -j ACCEPT
+# The answers of DHCPv6 belong to no connection that the kernel knows.
+-6 -A INPUT -s fe80::/10 -p udp --dport 546 -j ACCEPT
 # Put the ports here that everybody may reach: -A INPUT -p tcp --dport 443 -j ACCEPT
 -A INPUT -j KNOCKING
 -A INPUT -j DROP

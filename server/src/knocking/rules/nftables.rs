@@ -82,7 +82,8 @@ fn sets(recipe: &Recipe, family: Family, text: &mut String) {
 }
 
 /// What one packet that may be a knock does. Later stages first, so that one packet
-/// goes one stage at most.
+/// goes one stage at most. It is never dropped: a port that is silent where the others
+/// answer would tell that it is knocked at.
 fn knocks(recipe: &Recipe, family: Family, text: &mut String) {
     let Family { source, ending, .. } = family;
     let _ = writeln!(text, "\tchain knocks{ending} {{");
@@ -99,13 +100,13 @@ fn knocks(recipe: &Recipe, family: Family, text: &mut String) {
         } else {
             format!("add @stage{next}_{ending} {{ {source} }}")
         };
-        let _ = writeln!(text, "\t\t{came} {} {then} drop", forget(stage));
+        let _ = writeln!(text, "\t\t{came} {} {then} accept", forget(stage));
     }
     text.push_str("\t\t# The knock made last once more: the network may have repeated it.\n");
     for (stage, knock) in (1..all.len()).zip(all).rev() {
         let _ = writeln!(
             text,
-            "\t\t{} {source} @stage{stage}_{ending} {source} @begun{ending} drop",
+            "\t\t{} {source} @stage{stage}_{ending} {source} @begun{ending} accept",
             matched(*knock)
         );
     }
@@ -117,12 +118,9 @@ fn knocks(recipe: &Recipe, family: Family, text: &mut String) {
     if let Some(first) = all.first() {
         let _ = writeln!(
             text,
-            "\t\t{} add @begun{ending} {{ {source} }} add @stage1_{ending} {{ {source} }} drop",
+            "\t\t{} add @begun{ending} {{ {source} }} add @stage1_{ending} {{ {source} }} accept",
             matched(*first)
         );
-    }
-    for knock in all.iter().skip(1) {
-        let _ = writeln!(text, "\t\t{} drop", matched(*knock));
     }
     text.push_str("\t}\n");
 }

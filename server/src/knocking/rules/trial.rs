@@ -1,8 +1,11 @@
 //! [IO] Tries rules out: two network namespaces of their own, joined by a link, real
-//! packets. Touches nothing of the host's network, and removes what it made.
+//! packets. Touches nothing of the host's network. The namespaces have no names: they
+//! are gone when this process is, however it ends.
 
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -11,6 +14,7 @@ use spa_proto::{Protocol, Service};
 
 use super::Recipe;
 use crate::knocking::Knock;
+use crate::sys::network::move_into_new_network;
 
 const SERVER: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
@@ -198,12 +202,12 @@ struct World {
 
 impl World {
     fn make() -> Result<Self, TrialError> {
-        let (server, client) = (Namespace::make("server")?, Namespace::make("client")?);
+        let (server, client) = (Namespace::make()?, Namespace::make()?);
         let joined = format!(
-            "link add door netns {} type veth peer name door netns {}\n",
-            server.0, client.0
+            "link add door type veth peer name door netns {}\n",
+            server.path()
         );
-        ip(&["-batch", "-"], &joined)?;
+        client.feed("ip", &["-batch", "-"], &joined)?;
         for (namespace, last) in [(&server, 1), (&client, 2)] {
             let addresses = format!(
                 "link set lo up\nlink set door up\naddr add 192.0.2.{last}/24 dev door\naddr add 2001:db8::{last}/64 dev door nodad\n"
@@ -220,47 +224,51 @@ impl World {
     }
 }
 
-/// A namespace with a name, until it is dropped.
-struct Namespace(String);
+/// A namespace, for as long as this is kept.
+struct Namespace(File);
 
 impl Namespace {
-    fn make(role: &str) -> Result<Self, TrialError> {
-        let name = format!("spad-{role}-{}", std::process::id());
-        ip(&["netns", "add", &name], "")?;
-        Ok(Self(name))
+    fn make() -> io::Result<Self> {
+        on_a_thread(|| {
+            move_into_new_network()?;
+            File::open("/proc/thread-self/ns/net").map(Self)
+        })
+    }
+
+    /// Where others find it.
+    fn path(&self) -> String {
+        let (process, file) = (std::process::id(), self.0.as_raw_fd());
+        format!("/proc/{process}/fd/{file}")
     }
 
     /// Does this on a thread inside.
     fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
-        let file = std::fs::File::open(format!("/run/netns/{}", self.0))?;
-        let inside = || {
+        on_a_thread(|| {
             let network = Some(LinkNameSpaceType::Network);
-            move_into_link_name_space(std::os::fd::AsFd::as_fd(&file), network)?;
+            move_into_link_name_space(self.0.as_fd(), network)?;
             Ok(work())
-        };
-        std::thread::scope(|scope| scope.spawn(inside).join())
-            .unwrap_or_else(|_| Err(io::Error::other("a thread of the trial failed")))
+        })
     }
 
+    /// Runs a program inside.
     fn feed(&self, program: &str, arguments: &[&str], input: &str) -> Result<(), TrialError> {
-        let inside = ["netns", "exec", &self.0, program];
-        let all: Vec<&str> = inside.iter().chain(arguments).copied().collect();
-        ip(&all, input)
+        self.enter(|| run(program, arguments, input))?
     }
 }
 
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        // What cannot be removed now can later: `ip netns del`.
-        let _ = ip(&["netns", "del", &self.0], "");
-    }
+/// What a thread does to its own namespace is over when it ends.
+fn on_a_thread<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    std::thread::scope(|scope| scope.spawn(work).join())
+        .unwrap_or_else(|_| Err(io::Error::other("a thread of the trial failed")))
 }
 
-/// Runs `ip`, from the system's own places, with nothing of our environment.
-fn ip(arguments: &[&str], input: &str) -> Result<(), TrialError> {
-    let failed =
-        |why: String| TrialError::Program(format!("`ip {}` failed: {why}", arguments.join(" ")));
-    let child = Command::new("ip")
+/// Runs a program from the system's own places, with nothing of our environment.
+fn run(program: &str, arguments: &[&str], input: &str) -> Result<(), TrialError> {
+    let failed = |why: String| {
+        let words = [&[program][..], arguments].concat();
+        TrialError::Program(format!("`{}` failed: {why}", words.join(" ")))
+    };
+    let child = Command::new(program)
         .args(arguments)
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
