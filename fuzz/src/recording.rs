@@ -1,8 +1,8 @@
 //! Any file as a recording: read to its end or refused with a place inside it, each
 //! frame within a block's length; and what is no packet of ours is said to be none.
 
-use spad::capture::Carriers;
-use spad::explain::judge::datagram;
+use spad::capture::{Carriers, Heard};
+use spad::explain::judge::hear;
 use spad::explain::recording::each;
 use spad::ports::Ports;
 
@@ -19,7 +19,7 @@ pub fn run(data: &[u8]) {
         assert_eq!(recorded.number, last + 1);
         last = recorded.number;
         bytes += recorded.bytes.len();
-        if let Ok(datagram) = datagram(&carriers, recorded.link, recorded.bytes) {
+        if let Ok(Heard::Datagram(datagram)) = hear(&carriers, recorded.link, recorded.bytes) {
             assert!((160..=512).contains(&datagram.payload().len()));
         }
     });

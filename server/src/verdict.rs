@@ -89,13 +89,14 @@ reasons! {
 
     // Knocks at the doors of `[[knock]]`: nothing of them is authentic.
     Knock, "knock", Counted, "No packet, and a knock that may be heard at a door of `[[knock]]`; it opened nothing.";
-    KnockRefused, "knock_refused", Counted, "The last knock of a sequence, and nothing was asked of the kernel: from an address that no host connects from, too often, or its door holds as many grants as it may, or must hear more than it does until the restart that a reload called for.";
+    KnockRefused, "knock_refused", Counted, "The last knock of a sequence, and nothing was asked of the kernel or the command runner: from an address that no host connects from, too often, or its door holds as many grants as it may, or must hear more than it does until the restart that a reload called for.";
+    KnockRan, "knock_ran", Started, "The last knock of a sequence whose door opens nothing: its command was asked for; the audit says what came of it.";
     KnockOpened, "knock_opened", Opened, "The last knock of a sequence, by whomever: the kernel lets its sender in.";
 
     // Authentic, and refused whatever it asks.
     Stale, "stale", Refused, "Older than the allowed skew: the client's clock is behind, or the packet was held back.";
     BelowFloor, "below_floor", Refused, "Not above the client's floor: used before, or older than what the server can remember.";
-    StateUnwritable, "state_unwritable", Refused, "The journal cannot be written, and `on_state_error` is \"refuse\".";
+    StateUnwritable, "state_unwritable", Refused, "The journal cannot be written, and `on_state_error` is \"refuse\"; or, at a door, that its sequence for one use is used.";
     Decryption, "decryption", Refused, "Authentic, yet it does not decrypt: the client is broken.";
 
     // Faults of the request: docs/protocol.md §6.8; the words are those of `spa_proto`.
@@ -152,7 +153,7 @@ reasons! {
     FirewallGone, "firewall_gone", Refused, "The firewall writer did not answer.";
 
     // The command runner.
-    CommandRunning, "command_running", Refused, "The command runs for this client already, and may not twice at once.";
+    CommandRunning, "command_running", Refused, "The command runs for this client, or this door, already, and may not twice at once.";
     RunnerBusy, "runner_busy", Refused, "As many commands run already as may at once.";
     RunnerFailed, "runner_failed", Refused, "The command could not be started: its user or its program is missing; the log says more.";
     RunnerGone, "runner_gone", Refused, "There is no command runner: the first command or hook of a configuration needs a restart.";

@@ -161,6 +161,7 @@ fn knocks_that_open_nothing_allocate_no_more_than_once_an_attempt() {
             door: Door::new("7000:udp,8000:udp".parse().unwrap()),
             open: vec!["ssh".parse().unwrap()],
             ttl: None,
+            run: None,
         }];
     });
     let config = world.engine.clients().config();

@@ -1,7 +1,8 @@
 //! The configuration's fixtures: each file of `config/bad` holds one fault, and what
 //! `spad check` says of it stands beside it; those of `config/good` are accepted.
 //!
-//! A file is spad.toml; a line `#### clients.d/NAME.toml` begins another one.
+//! A file is spad.toml; a line `#### clients.d/NAME.toml` begins another one, `#### NAME 0640`
+//! one with this mode.
 //! `BLESS=1 cargo test -p spad --test config` writes what is said now; read it before committing.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
@@ -21,18 +22,30 @@ fn lay_out(fixture: &str, directory: &Path) {
     let mut text = String::new();
     for line in fixture.split_inclusive('\n') {
         if let Some(next) = line.strip_prefix("#### ") {
-            write(&directory.join(&name), &text);
+            write(directory, &name, &text);
             (name, text) = (next.trim().to_owned(), String::new());
         } else {
             text.push_str(line);
         }
     }
-    write(&directory.join(name), &text);
+    write(directory, &name, &text);
 }
 
-fn write(path: &Path, text: &str) {
-    fs::write(path, text).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+fn write(directory: &Path, name: &str, text: &str) {
+    let (name, mode) = name.split_once(' ').unwrap_or((name, "0644"));
+    let path = directory.join(name);
+    fs::write(&path, text).unwrap();
+    std::os::unix::fs::chown(&path, None, Some(group())).unwrap();
+    let mode = u32::from_str_radix(mode, 8).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// The engine's group.
+fn group() -> u32 {
+    let users = fs::read_to_string("/etc/passwd").unwrap();
+    let of = |name: &str| users.lines().find(|line| line.starts_with(name));
+    let user = of("spad:").or_else(|| of("nobody:")).unwrap();
+    user.split(':').nth(3).unwrap().parse().unwrap()
 }
 
 /// Exit code, and what was said on both outputs, the directory's name replaced.

@@ -16,7 +16,7 @@ carry them as `reason`. This page is made from the code: `UPDATE_DOCS=1 cargo te
 
 - **opened**: authentic, and the kernel let the sender in; or, for `knock_opened`, all knocks of a sequence came.
 - **closed**: authentic, and the sender's grants were withdrawn.
-- **started**: authentic, and a declared command was started.
+- **started**: authentic, and a declared command was started; or, for `knock_ran`, a door's was asked for.
 - **refused**: authentic, and refused; one audit line, event `refuse`, names the client.
 - **counted**: not authentic. Only counted, and summed up once a minute in a line with event `noise`.
 

@@ -59,6 +59,22 @@ impl World {
         std::fs::write(&path, format!("{before}\n{text}\n")).expect("the same");
     }
 
+    /// Writes a file of sequences for one use, which the daemon's group may read.
+    #[track_caller]
+    pub fn sequences(&self, file: &str, lines: &str) {
+        let path = self.spad.config().join(file);
+        std::fs::write(&path, lines).expect("the file");
+        let mode = std::fs::Permissions::from_mode(0o640);
+        std::fs::set_permissions(&path, mode).expect("its mode");
+        // As `chgrp spad` does.
+        let users = std::fs::read_to_string("/etc/passwd").expect("the users");
+        let of = |name: &str| users.lines().find(|line| line.starts_with(name));
+        let user = of("spad:").or_else(|| of("nobody:"));
+        let user = user.expect("the engine's user");
+        let group = user.split(':').nth(3).and_then(|group| group.parse().ok());
+        std::os::unix::fs::chown(&path, None, group).expect("its group");
+    }
+
     /// Puts one text in the place of another in a file of the server's configuration.
     #[track_caller]
     pub fn replace(&self, file: &str, from: &str, to: &str) {

@@ -219,3 +219,79 @@ fn what_is_no_recording_or_may_not_be_read_is_said_with_place_and_mend() {
     assert_eq!(said.code, Some(1));
     assert!(said.stderr.contains("run this as root"), "{}", said.stderr);
 }
+
+#[test]
+fn knocks_are_judged_by_door_and_stage_and_none_is_used_up_by_that() {
+    let mut world = World::stopped(&Settings::default());
+    let doors = "[[knock]]\nname = \"front\"\nsequence = \"7000,8000,9000\"\nopen = [\"web\"]\n[[knock]]\nname = \"side\"\none_time = \"side\"\nopen = [\"ssh\"]\n";
+    world.append("spad.toml", doors);
+    world.sequences("side", "7100,8100\n7200,8200\n");
+    world.spad.start();
+    let tap = Tap::start(&world.lab.server);
+    let ports = [7000, 8000, 1, 7000, 8000, 9000, 7100, 8100, 7100, 8100];
+    world.lab.client.enter(|| {
+        for port in ports {
+            let to = (std::net::IpAddr::V4(spa_tests::lab::SERVER4), port).into();
+            let _ = std::net::TcpStream::connect_timeout(&to, Duration::from_millis(20));
+        }
+    });
+    world.spad.wait_counted("knock_opened", 2);
+    world.spad.wait_counted("knock", 8);
+    let file = record(world.lab.path(), &tap.frames());
+    drop(tap);
+    world.spad.stop();
+    let before = state(&world);
+    let told = |object: &Value, door: &str| {
+        let all = object.get("doors").and_then(Value::as_array);
+        let all = all.into_iter().flatten();
+        let of = all.filter(|one| one.get("door").and_then(Value::as_str) == Some(door));
+        let words: Vec<&str> = of
+            .filter_map(|one| one.get("knock").and_then(Value::as_str))
+            .collect();
+        words.join("; ")
+    };
+    let as_new = explain(&world, &file, &["--as-new"]);
+    let front = [
+        "the first knock",
+        "knock 2 of 3",
+        "an attempt is over: a wrong knock",
+        "the first knock",
+        "knock 2 of 3",
+        "the last knock",
+    ];
+    for (object, words) in as_new.iter().zip(front) {
+        assert_eq!(told(object, "front"), words, "{object}");
+    }
+    let opened = as_new.get(5).expect("the last knock");
+    assert_eq!(reasons(std::slice::from_ref(opened)), ["knock_opened"]);
+    let service = opened.pointer("/elements/0/service");
+    assert_eq!(service.and_then(Value::as_str), Some("tcp/8080"));
+    let used = as_new.get(7).expect("the last knock at the side");
+    assert_eq!(
+        told(used, "side"),
+        "the last knock, and its sequence is used with it"
+    );
+    assert_eq!(
+        reasons(&as_new).len(),
+        8,
+        "the second time it is no knock of a door"
+    );
+
+    // As it is: used, and the next one is due.
+    let now = explain(&world, &file, &[]);
+    let opened = reasons(&now)
+        .iter()
+        .filter(|one| **one == "knock_opened")
+        .count();
+    assert_eq!(opened, 1, "the front door alone: {now:?}");
+    assert!(state(&world) == before, "the state was changed");
+    let file = file.display().to_string();
+    let said = world.spad.cli(&["explain", &file, "--as-new"]).ok().stdout;
+    for part in [
+        "a knock\n    would end as knock_opened",
+        "door front: knock 2 of 3",
+        "tcp/8080 for 192.0.2.2, 2 s",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}

@@ -10,6 +10,7 @@ use crate::capture::absent;
 use crate::config::{self, Config, Occasion};
 use crate::daemon;
 use crate::paths::Paths;
+use crate::replay::peek_used;
 
 pub(crate) fn run(options: &Options) -> Run {
     let paths = options.paths();
@@ -23,6 +24,7 @@ pub(crate) fn run(options: &Options) -> Run {
             findings.append(config::check_programs(&paths.config));
             findings.extend(secrets::check(&paths, &loaded.config));
             findings.extend(interfaces(&paths, &loaded.config));
+            findings.append(sequences(&paths, &loaded.config));
             Some((loaded.config.services.len(), loaded.config.clients.len()))
         }
         Err(wrong) => {
@@ -69,6 +71,24 @@ fn interfaces(paths: &Paths, config: &Config) -> Option<Finding> {
     let told = absent(config.listen.interfaces.as_deref(), socket.as_fd())?;
     let finding = Finding::error(&paths.configuration(), told).with(Severity::Warning);
     Some(finding.help("write a name as `ip link` shows it, if it is not to come later"))
+}
+
+/// Sequences that are used, as far as who asks may know.
+fn sequences(paths: &Paths, config: &Config) -> Findings {
+    let mut lists = config.knock.iter().map(|door| &door.door.sequences);
+    if !lists.any(|sequences| sequences.one_time().is_some()) {
+        return Findings::default();
+    }
+    match peek_used(&paths.state) {
+        Ok(used) => config::used_up(config, &used),
+        Err(error) => {
+            let mut findings = Findings::default();
+            let message = "it cannot be told which sequences for one use are used";
+            let finding = Finding::warning(&paths.state, message);
+            findings.push(finding.help("run this as root").note(error.to_string()));
+            findings
+        }
+    }
 }
 
 /// The findings as data; texts are the same as those printed.

@@ -3,12 +3,15 @@
 //! Reads the configuration, the keys and the record of used packets; changes nothing,
 //! asks no daemon, shows no secret.
 
-use std::collections::BTreeMap;
+mod knock;
+
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use spa_findings::redact;
@@ -18,14 +21,16 @@ use spa_proto::Timestamp;
 use super::outcome::{note, print, print_json, warn};
 use super::owners::Owners;
 use super::{Failure, Options, Run};
-use crate::capture::Datagram;
+use crate::capture::{Datagram, Heard};
 use crate::clients::Clients;
 use crate::config::{self, Config, Occasion};
 use crate::daemon::{PrepareError, prepare};
-use crate::explain::judge::{Ending, Judge, Outside, datagram};
+use crate::explain::judge::{Ending, Judge, Outside, hear};
 use crate::explain::recording::{Recorded, each};
+use crate::firewall::Element;
+use crate::knocking::{Hit, Sequence};
 use crate::paths::Paths;
-use crate::replay::{ReplayCache, peek};
+use crate::replay::{ReplayCache, peek, peek_used};
 use crate::verdict::{Class, Reason};
 
 /// What it takes.
@@ -33,10 +38,11 @@ use crate::verdict::{Class, Reason};
 pub(crate) struct Arguments {
     /// The recording, pcap or pcapng: what `tcpdump -w` or Wireshark writes
     file: PathBuf,
-    /// As if no packet had been used before this recording
+    /// As if no packet, and no sequence for one use, had been used before this recording
     #[arg(long)]
     as_new: bool,
-    /// Also the packets that are not looked at at all, each with the reason
+    /// Also the packets that are not looked at at all, each with the reason, and knocks that are
+    /// part of no attempt
     #[arg(long)]
     all: bool,
 }
@@ -55,12 +61,14 @@ pub(crate) fn run(options: &Options, arguments: &Arguments) -> Run {
             return Err(Failure::Said);
         }
     };
-    let new = Judge::new(clients(&paths, &config)?, ReplayCache::default());
+    let none = Some(HashSet::new());
+    let new = Judge::new(clients(&paths, &config)?, ReplayCache::default(), none);
     let used = if arguments.as_new {
         None
     } else {
+        let sequences = used_sequences(&paths, &config);
         used_packets(&paths)
-            .map(|used| Ok::<_, Failure>(Judge::new(clients(&paths, &config)?, used)))
+            .map(|used| Ok::<_, Failure>(Judge::new(clients(&paths, &config)?, used, sequences)))
             .transpose()?
     };
     let mut report = Report {
@@ -93,6 +101,17 @@ fn used_packets(paths: &Paths) -> Option<ReplayCache> {
                 paths.state.display()
             ));
         })
+        .ok()
+}
+
+/// The record of used sequences, if it can be read; says so if not.
+fn used_sequences(paths: &Paths, config: &Config) -> Option<HashSet<Sequence>> {
+    let mut doors = config.knock.iter();
+    if !doors.any(|door| door.door.sequences.one_time().is_some()) {
+        return Some(HashSet::new());
+    }
+    peek_used(&paths.state)
+        .map_err(|error| warn(format_args!("no sequence for one use opens: {error}")))
         .ok()
 }
 
@@ -139,9 +158,10 @@ impl Report {
             return;
         }
         let carriers = &self.config.listen.carriers;
-        let looked_at = datagram(carriers, recorded.link, recorded.bytes);
+        let looked_at = hear(carriers, recorded.link, recorded.bytes);
         let (datagram, at) = match (looked_at, recorded.at) {
-            (Ok(datagram), Some(at)) => (datagram, at),
+            (Ok(Heard::Datagram(datagram)), Some(at)) => (datagram, at),
+            (Ok(Heard::Knock(hit)), Some(at)) => return self.knock(recorded, &hit, at),
             (looked_at, _) => {
                 let (word, why) = looked_at.map_or_else(told_outside, |_| {
                     (
@@ -149,8 +169,7 @@ impl Report {
                         "the recording does not say when it came".to_owned(),
                     )
                 });
-                let count = self.outside.entry(word).or_default();
-                *count = count.saturating_add(1);
+                self.pass_over(word);
                 if self.all {
                     self.said = self.tell_outside(recorded, word, &why);
                 }
@@ -165,6 +184,32 @@ impl Report {
         // Where only the record of used packets stands between them.
         let new = Some(new).filter(|new| new.reason != ending.reason);
         self.said = self.tell(recorded, &datagram, at, &ending, new.as_ref());
+    }
+
+    fn pass_over(&mut self, word: &'static str) {
+        let count = self.outside.entry(word).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    fn knock(&mut self, recorded: &Recorded<'_>, hit: &Hit, at: Timestamp) {
+        let new = self.new.knock(hit, at);
+        let ending = match &mut self.used {
+            Some(used) => used.knock(hit, at),
+            None => new.clone(),
+        };
+        let new = Some(new).filter(|new| *new != ending);
+        if ending.is_nothing() && new.is_none() {
+            self.pass_over(ending.reason.as_str());
+            if !self.all {
+                return;
+            }
+        }
+        let new = new.as_ref();
+        self.said = if self.json {
+            print_json(&knock::object(recorded, hit, at, &ending, new))
+        } else {
+            print(knock::text(recorded, hit, at, &ending, new))
+        };
     }
 
     fn tell_outside(&self, recorded: &Recorded<'_>, word: &str, why: &str) -> Run {
@@ -239,12 +284,7 @@ fn time(at: Timestamp) -> String {
 }
 
 fn ending_text(ending: &Ending) -> String {
-    let reason = ending.reason;
-    let would = match reason.class() {
-        Class::Opened | Class::Closed | Class::Started => "would end as ",
-        Class::Refused | Class::Counted => "",
-    };
-    let mut text = format!("{would}{}: {}", reason.as_str(), reason.explanation());
+    let mut text = would_end(ending.reason);
     let Some(client) = &ending.client else {
         return text;
     };
@@ -258,33 +298,48 @@ fn ending_text(ending: &Ending) -> String {
         let _ = write!(text, "\n    runs {command}");
     }
     for (element, ttl) in &ending.elements {
-        let _ = write!(text, "\n    {} for {}", element.service, element.whom());
-        if let Some(port) = element.source_port {
-            let _ = write!(text, ", from port {port} alone");
-        }
-        if element.once {
-            text.push_str(", once");
-        }
-        if !ttl.is_zero() {
-            let _ = write!(text, ", {} s", ttl.as_secs());
-        }
+        text.push_str(&element_text(element, *ttl));
     }
     text
+}
+
+fn would_end(reason: Reason) -> String {
+    let would = match reason.class() {
+        Class::Opened | Class::Closed | Class::Started => "would end as ",
+        Class::Refused | Class::Counted => "",
+    };
+    format!("{would}{}: {}", reason.as_str(), reason.explanation())
+}
+
+fn element_text(element: &Element, ttl: Duration) -> String {
+    let mut text = format!("\n    {} for {}", element.service, element.whom());
+    if let Some(port) = element.source_port {
+        let _ = write!(text, ", from port {port} alone");
+    }
+    if element.once {
+        text.push_str(", once");
+    }
+    if !ttl.is_zero() {
+        let _ = write!(text, ", {} s", ttl.as_secs());
+    }
+    text
+}
+
+fn element_json(element: &Element, ttl: Duration) -> Value {
+    json!({
+        "address": element.whom().to_string(),
+        "service": element.service.to_string(),
+        "source_port": element.source_port,
+        "once": element.once,
+        "ttl_s": ttl.as_secs(),
+    })
 }
 
 fn ending_json(ending: &Ending) -> Value {
     let elements: Vec<Value> = ending
         .elements
         .iter()
-        .map(|(element, ttl)| {
-            json!({
-                "address": element.whom().to_string(),
-                "service": element.service.to_string(),
-                "source_port": element.source_port,
-                "once": element.once,
-                "ttl_s": ttl.as_secs(),
-            })
-        })
+        .map(|(element, ttl)| element_json(element, *ttl))
         .collect();
     json!({
         "reason": ending.reason.as_str(),

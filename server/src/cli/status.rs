@@ -71,6 +71,13 @@ fn text(status: &Status) -> String {
         "open",
         &format_args!("{} (spad grants)", counted(status.open_grants, "grant")),
     );
+    for (door, left) in &status.sequences_left {
+        let left = counted(*left, "sequence");
+        line(
+            "door",
+            &format_args!("{door}: {left} left, each for one use"),
+        );
+    }
     line("remembered", &counted(status.replay_entries, "used packet"));
     line(
         "captured",
@@ -108,6 +115,7 @@ mod tests {
         let status = Status {
             warnings: vec!["mend the disk".to_owned()],
             verdicts: [("opened".to_owned(), 3), ("head_tag".to_owned(), 7)].into(),
+            sequences_left: [("side".to_owned(), 1)].into(),
             ..Status::default()
         };
         let text = text(&status);
@@ -118,6 +126,7 @@ mod tests {
             "head_tag",
             "7",
             "hidden      nothing",
+            "door        side: 1 sequence left",
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }

@@ -198,10 +198,13 @@ pub struct KnockDoor {
     pub name: DoorName,
     /// What opens it.
     pub door: Door,
-    /// The services that it opens: 1 to 16 ports, each service once.
+    /// The services that it opens: up to 16 ports, each service once. Not empty, unless
+    /// it runs something.
     pub open: Vec<ServiceName>,
     /// For how long, instead of the services' own times; at most their longest.
     pub ttl: Option<Duration>,
+    /// The command of `commands` that it has run.
+    pub run: Option<CommandName>,
 }
 
 impl KnockDoor {

@@ -16,6 +16,7 @@ use super::client_file::{self, ClientFile};
 use super::groups::{Effective, Groups};
 use super::lengths::Lengths;
 use super::names::ClientName;
+use super::one_time::Reader;
 use super::secret_scan;
 use super::server_file::{self, ServerFile};
 use super::written::{Page, Spotted};
@@ -35,12 +36,12 @@ pub(super) struct Checking<'s> {
 }
 
 impl<'s> Checking<'s> {
-    /// Begins with `spad.toml`, if it could be read.
-    pub(super) fn of(source: Option<&'s Source>, now: Timestamp) -> Self {
+    /// Begins with `spad.toml`, if it could be read, and the files of sequences that it names.
+    pub(super) fn of(source: Option<&'s Source>, one_time: Reader<'_>, now: Timestamp) -> Self {
         let mut found = Findings::default();
         let server = source.and_then(|source| {
             let page = Page::new(source);
-            let server = server_file::read(&page);
+            let server = server_file::read(&page, one_time);
             found.extend(secret_scan::with_secrets(source, page.into_findings()));
             server
         });

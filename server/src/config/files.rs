@@ -20,6 +20,8 @@ use super::values::named;
 
 /// Longest `spad.toml`, in bytes.
 const SERVER_LIMIT: usize = 1 << 20;
+/// Longest file of sequences, in bytes.
+const ONE_TIME_LIMIT: usize = 1 << 16;
 /// Longest client file, in bytes.
 const CLIENT_LIMIT: usize = 1 << 16;
 /// The most client files.
@@ -35,6 +37,8 @@ pub struct Files {
     pub server: Option<Source>,
     /// `clients.d/NAME.toml` by name.
     pub clients: BTreeMap<ClientName, Source>,
+    /// Files of sequences for one use, by path.
+    pub one_time: BTreeMap<PathBuf, String>,
     /// What was wrong with the files themselves.
     pub findings: Findings,
 }
@@ -48,6 +52,7 @@ impl Files {
             directory: directory.to_owned(),
             server: None,
             clients,
+            one_time: BTreeMap::new(),
             findings,
         }
     }
@@ -56,6 +61,11 @@ impl Files {
     pub fn put_client(&mut self, name: ClientName, text: String) {
         let source = Source::new(&client_path(&self.directory, &name), text);
         self.clients.insert(name, source);
+    }
+
+    pub(super) fn one_time(&self, path: &Path) -> Result<String, Finding> {
+        let text = self.one_time.get(path);
+        text.cloned().ok_or_else(|| no_sequences(path))
     }
 }
 
@@ -78,6 +88,43 @@ pub(super) fn server(directory: &Path) -> Result<Result<Source, Finding>, Findin
         OFlags::empty(),
         &mut buffer,
     ))
+}
+
+/// Reads a file of sequences for one use: none but its owner may change it, and of others
+/// at most its group may read it.
+pub(super) fn one_time(path: &Path) -> Result<String, Finding> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let opened = owned_by_us(CWD, directory.as_os_str(), directory, OFlags::DIRECTORY)
+        .and_then(|_ours| owned_by_us(CWD, path.as_os_str(), path, OFlags::NOFOLLOW));
+    let file = opened.map_err(|finding| match path.symlink_metadata() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => no_sequences(path),
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            finding.help("let the daemon's group read it; a directory other than the configuration's is seen from the next start on")
+        }
+        _ => finding,
+    })?;
+    let status = file.metadata().map_err(|error| cannot_read(path, &error))?;
+    if status.mode() & 0o007 != 0 {
+        let message = format!("mode {:04o} lets others read this", status.mode() & 0o7777);
+        let shown = redact::line(&path.display().to_string(), false);
+        let help = format!("chmod o-rwx {shown}, and write new sequences if others could read it");
+        let finding = Finding::error(path, message).help(help);
+        return Err(finding.note("whoever reads it knows how to get in"));
+    }
+    let mut buffer = room(ONE_TIME_LIMIT);
+    let length = read_whole(&file, &mut buffer).map_err(|error| cannot_read(path, &error))?;
+    if length > ONE_TIME_LIMIT {
+        let message = format!("longer than {} KiB", ONE_TIME_LIMIT >> 10);
+        return Err(Finding::error(path, message).help("take out those that are used"));
+    }
+    buffer.truncate(length);
+    String::from_utf8(buffer)
+        .map_err(|_| Finding::error(path, "this is no text").help("write it in UTF-8"))
+}
+
+fn no_sequences(path: &Path) -> Finding {
+    let finding = Finding::error(path, "there is no such file");
+    finding.help("write it, one sequence a line: 8881,7777:udp,9991")
 }
 
 /// Reads one client's file; none if it cannot be read.

@@ -6,18 +6,23 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use spa_findings::redact::quote;
-use spa_proto::{Protocol, usable_address};
+use spa_proto::{CommandName, Protocol, usable_address};
 
 use super::across;
-use super::checked::{GrantLimits, KnockDoor, Listen, ServiceDefinition};
+use super::checked::{CommandDefinition, GrantLimits, KnockDoor, Listen, ServiceDefinition};
+use super::knock_shadows::{self, Placed};
 use super::names::ServiceName;
+use super::one_time::{self, Reader};
+use super::programs;
 use super::server_file::TTL;
 use super::values::{self, in_words};
 use super::written::{Spotted, Table, Value};
-use crate::knocking::{Door, NotFlags, Sequence, TcpFlags, WITHIN, opens_too};
+use crate::knocking::{Door, Knock, NotFlags, OneTime, Sequence, Sequences, TcpFlags, WITHIN};
 
 /// The most doors: each is asked about each knock.
 const MOST: usize = 32;
@@ -35,6 +40,10 @@ pub(super) struct Beside<'a> {
     pub(super) hide: &'a [Spotted<String>],
     pub(super) grants: &'a GrantLimits,
     pub(super) listen: &'a Listen,
+    pub(super) command_names: &'a BTreeMap<String, Range<usize>>,
+    pub(super) commands: &'a BTreeMap<CommandName, CommandDefinition>,
+    /// Reads files of sequences.
+    pub(super) read: Reader<'a>,
 }
 
 /// The doors without a fault; what is wrong with the others is found.
@@ -71,23 +80,28 @@ pub(super) fn read(value: Option<Value<'_>>, beside: &Beside<'_>) -> Vec<KnockDo
         let finding = first.error("several threads cannot hear in which order knocks come");
         first.found(finding.help("take `threads` out of [listen]"));
     }
-    let mut doors: Vec<(Value<'_>, KnockDoor)> = Vec::new();
+    let mut doors: Vec<Placed<'_>> = Vec::new();
     for item in items {
         let Some(table) = item.table("`[[knock]]`".to_owned()) else {
             continue;
         };
-        let door = door(item, &table, beside);
-        if let Some(door) = &door {
-            beside_others(&table, door, &doors);
-        }
+        let door = door(item, &table, beside, &doors);
         table.finish();
-        doors.extend(door.map(|door| (item, door)));
+        doors.extend(door);
     }
-    doors.into_iter().map(|(_, door)| door).collect()
+    for finding in knock_shadows::findings(&doors) {
+        value.found(finding);
+    }
+    doors.into_iter().map(|placed| placed.door).collect()
 }
 
-/// One door by itself.
-fn door(value: Value<'_>, table: &Table<'_>, beside: &Beside<'_>) -> Option<KnockDoor> {
+/// One door; `others` stand before it.
+fn door<'a>(
+    value: Value<'a>,
+    table: &Table<'a>,
+    beside: &Beside<'_>,
+    others: &[Placed<'_>],
+) -> Option<Placed<'a>> {
     let missing = |what: &str, help: &str| {
         value.found(value.error(format!("a door needs its {what}")).help(help));
     };
@@ -100,11 +114,35 @@ fn door(value: Value<'_>, table: &Table<'_>, beside: &Beside<'_>) -> Option<Knoc
         let named = values::named(text, |message| value.error(message));
         named.map_err(|finding| value.found(finding)).ok()
     });
-    let sequence = table.get("sequence");
-    if sequence.is_none() {
-        missing("sequence", &format!("write sequence = \"{SEQUENCE}\""));
+    if let Some(other) = others
+        .iter()
+        .find(|other| Some(&other.door.name) == name.as_ref())
+        && let Some(value) = table.get("name")
+    {
+        let finding = value.error(format!("two doors are called `{}`", other.door.name));
+        let line = line_of(other.table);
+        value.found(
+            finding
+                .help("give each a name of its own")
+                .note(format!("the other is in line {line}")),
+        );
     }
-    let sequence = sequence.and_then(|value| sequence_of(value, beside));
+    let (sequence, file) = (table.get("sequence"), table.get("one_time"));
+    let opened_by = sequence.or(file);
+    let sequences = match (sequence, file) {
+        (None, None) => {
+            let help = format!("write sequence = \"{SEQUENCE}\", or one_time = \"FILE\"");
+            missing("sequence", &help);
+            None
+        }
+        (Some(_), Some(file)) => {
+            let finding = file.error("a door has either one `sequence` or a file `one_time`");
+            file.found(finding.help("take one of the two out"));
+            None
+        }
+        (Some(value), None) => sequence_of(value, beside).map(Sequences::Always),
+        (None, Some(file)) => listed(file, beside, others).map(Sequences::OneTime),
+    };
     let within = match table.get("within") {
         Some(value) => values::time(value, TIME).map(|time| time.value),
         None => Some(WITHIN),
@@ -117,23 +155,39 @@ fn door(value: Value<'_>, table: &Table<'_>, beside: &Beside<'_>) -> Option<Knoc
         Some(value) => target(value).map(Some),
         None => Some(None),
     };
-    let open = table.get("open");
-    if open.is_none() {
-        missing("services", "write open = [\"ssh\"]");
+    let (open, run) = (table.get("open"), table.get("run"));
+    if open.is_none() && run.is_none() {
+        missing(
+            "services",
+            "write open = [\"ssh\"], or run = \"NAME\" of [commands]",
+        );
+        return None;
     }
-    let open = open.and_then(|value| services(value, beside));
-    let ttl = match table.get("ttl") {
+    let ttl_value = table.get("ttl");
+    if let (None, Some(ttl)) = (open, ttl_value) {
+        let finding = ttl.error("this door opens nothing that could end");
+        ttl.found(finding.help("take `ttl` out, or write what it opens: open = [\"ssh\"]"));
+    }
+    let open = match open {
+        Some(value) => services(value, beside),
+        None => Some(Vec::new()),
+    };
+    let run = match run {
+        Some(value) => command(value, beside).map(Some),
+        None => Some(None),
+    };
+    let ttl = match ttl_value {
         Some(value) => ttl(value, open.as_deref().unwrap_or_default(), beside).map(Some),
         None => Some(None),
     };
     let strict = match table.get("strict") {
-        Some(value) => strict(value, sequence.as_ref()),
+        Some(value) => strict(value, sequences.as_ref()),
         None => Some(true),
     };
-    Some(KnockDoor {
+    let door = KnockDoor {
         name: name?,
         door: Door {
-            sequence: sequence?,
+            sequences: sequences?,
             within: within?,
             flags: flags?,
             target: target?,
@@ -141,7 +195,17 @@ fn door(value: Value<'_>, table: &Table<'_>, beside: &Beside<'_>) -> Option<Knoc
         },
         open: open?,
         ttl: ttl?,
+        run: run?,
+    };
+    Some(Placed {
+        door,
+        table: value,
+        sequences: opened_by?,
     })
+}
+
+fn line_of(value: Value<'_>) -> usize {
+    value.page.source.place(value.span()).line
 }
 
 fn sequence_of(value: Value<'_>, beside: &Beside<'_>) -> Option<Sequence> {
@@ -155,40 +219,109 @@ fn sequence_of(value: Value<'_>, beside: &Beside<'_>) -> Option<Sequence> {
         }
     };
     let mut right = true;
-    let mut wrong = |message: String, help: &str| {
+    for (message, help) in sequence
+        .knocks()
+        .iter()
+        .filter_map(|knock| misplaced(knock, beside))
+    {
         right = false;
         value.found(value.error(message).help(help));
-    };
-    for knock in sequence.knocks() {
-        let hidden = beside.hide.iter().find(|name| {
-            let service = beside.services.get(name.value.as_str());
-            let mut ports = service.into_iter().flat_map(|service| &service.ports);
-            ports.any(|port| port.protocol == knock.protocol && port.port == knock.port)
-        });
-        if let Some(service) = hidden {
-            wrong(
-                format!(
-                    "the knock {knock} is at a port of the hidden service `{}`",
-                    quote(&service.value)
-                ),
-                "knock at a port that nothing else uses: whoever tries the service would knock",
-            );
-        }
-        let ports = &beside.listen.ports;
-        let is_ours = knock.protocol == Protocol::Udp && ports.contains(knock.port.get());
-        if is_ours && !ports.is_any() {
-            wrong(
-                format!("the knock {knock} is at the port of [listen]"),
-                "knock at another port: here packets of `spa` are looked for",
-            );
-        }
     }
     right.then_some(sequence)
 }
 
-fn strict(value: Value<'_>, sequence: Option<&Sequence>) -> Option<bool> {
+/// Why this cannot be a knock here, and the mend.
+fn misplaced(knock: &Knock, beside: &Beside<'_>) -> Option<(String, &'static str)> {
+    let hidden = beside.hide.iter().find(|name| {
+        let service = beside.services.get(name.value.as_str());
+        let mut ports = service.into_iter().flat_map(|service| &service.ports);
+        ports.any(|port| port.protocol == knock.protocol && port.port == knock.port)
+    });
+    if let Some(service) = hidden {
+        let service = quote(&service.value);
+        return Some((
+            format!("the knock {knock} is at a port of the hidden service `{service}`"),
+            "knock at a port that nothing else uses: whoever tries the service would knock",
+        ));
+    }
+    let ports = &beside.listen.ports;
+    let is_ours = knock.protocol == Protocol::Udp && ports.contains(knock.port.get());
+    (is_ours && !ports.is_any()).then(|| {
+        (
+            format!("the knock {knock} is at the port of [listen]"),
+            "knock at another port: here packets of `spa` are looked for",
+        )
+    })
+}
+
+/// The sequences of a file, each for one use.
+fn listed(value: Value<'_>, beside: &Beside<'_>, others: &[Placed<'_>]) -> Option<OneTime> {
+    const EXAMPLE: &str = "/etc/spad/one-time/side";
+    let text = value.text(EXAMPLE)?;
+    if text.is_empty() || text.ends_with('/') || text.contains('\0') {
+        let finding = value.error("this is not the path of a file");
+        value.found(finding.help(format!("write, for example, \"{EXAMPLE}\"")));
+        return None;
+    }
+    let directory = value.page.source.path().parent().unwrap_or(Path::new(""));
+    let file = one_time::path(directory, text);
+    let same = others.iter().find(|other| {
+        let list = other.door.door.sequences.one_time();
+        list.is_some_and(|list| list.file == file)
+    });
+    if let Some(other) = same {
+        let finding = value.error("another door has the same file");
+        let line = line_of(other.table);
+        value.found(
+            finding
+                .help("give each door a file of its own: each sequence opens once")
+                .note(format!("the other is in line {line}")),
+        );
+        return None;
+    }
+    let (list, findings) = match (beside.read)(&file) {
+        Ok(text) => one_time::read(&file, &text, |knock| misplaced(knock, beside)),
+        Err(finding) => {
+            let line = line_of(value);
+            let note = format!("`one_time` in line {line} of spad.toml names it");
+            (empty(file), vec![finding.note(note)])
+        }
+    };
+    for finding in findings {
+        value.found(finding);
+    }
+    Some(list)
+}
+
+fn empty(file: PathBuf) -> OneTime {
+    OneTime {
+        file,
+        listed: Arc::default(),
+    }
+}
+
+/// The command that it runs.
+fn command(value: Value<'_>, beside: &Beside<'_>) -> Option<CommandName> {
+    let name = value.spot(value.text("backup")?.to_owned());
+    if let Some(finding) = programs::unknown(value.page.source, beside.command_names, &name) {
+        value.found(finding);
+        return None;
+    }
+    let name = name.value.parse().ok()?;
+    let (name, command) = beside.commands.get_key_value(&name)?;
+    if command.program.as_root {
+        let finding = value.warning("whoever knows the knocks has this run as root");
+        value.found(finding.help(format!(
+            "name an ordinary user for `{name}` under [commands]"
+        )));
+    }
+    Some(name.clone())
+}
+
+fn strict(value: Value<'_>, sequences: Option<&Sequences>) -> Option<bool> {
     let strict = value.boolean()?;
-    if !strict && sequence.is_some_and(Sequence::lies_on_a_scans_way) {
+    let mut all = sequences.into_iter().flat_map(Sequences::iter);
+    if !strict && all.any(Sequence::lies_on_a_scans_way) {
         let finding = value.warning("a scan of ports in order opens this door");
         value.found(finding.help("take `strict = false` out, or mix the ports of the sequence"));
     }
@@ -280,38 +413,4 @@ fn ttl(value: Value<'_>, open: &[ServiceName], beside: &Beside<'_>) -> Option<Du
         return None;
     }
     Some(ttl)
-}
-
-/// Two doors with one name, and sequences of which one opens the other's door.
-fn beside_others(table: &Table<'_>, door: &KnockDoor, others: &[(Value<'_>, KnockDoor)]) {
-    for (place, other) in others {
-        let line = place.page.source.place(place.span()).line;
-        if other.name == door.name
-            && let Some(value) = table.get("name")
-        {
-            let finding = value.error(format!("two doors are called `{}`", door.name));
-            value.found(
-                finding
-                    .help("give each a name of its own")
-                    .note(format!("the other is in line {line}")),
-            );
-        }
-        let both = [&door.door, &other.door];
-        let apart = matches!(both.map(|door| door.target), [Some(a), Some(b)] if a != b);
-        let [one, two] = both;
-        if !apart
-            && (opens_too(one, &two.sequence) || opens_too(two, &one.sequence))
-            && let Some(value) = table.get("sequence")
-        {
-            let finding = value.error(format!(
-                "who knocks at one of the doors `{}` and `{}` opens both",
-                other.name, door.name
-            ));
-            value.found(
-                finding
-                    .help("choose sequences of which neither has the other's knocks in their order, or make one door of the two")
-                    .note(format!("the other is in line {line}")),
-            );
-        }
-    }
 }

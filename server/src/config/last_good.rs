@@ -15,6 +15,8 @@ use spa_findings::{Findings, Source};
 use spa_proto::Timestamp;
 
 use super::checking::Checking;
+use super::files;
+use super::one_time::Reader;
 use super::{ClientName, Config, Loaded, Occasion, client_path};
 use crate::paths::Paths;
 
@@ -168,7 +170,14 @@ fn read(paths: &Paths, now: Timestamp) -> Option<Loaded> {
     let kept: Kept = serde_json::from_slice(&text).ok()?;
     drop(text);
     let server = Source::new(&paths.configuration(), kept.server);
-    let mut checking = Checking::of(Some(&server), now);
+    // Files of sequences are not kept: a door whose file has a fault opens nothing.
+    let by_itself = Checking::of(Some(&server), &files::one_time, now);
+    let by_itself = by_itself.end(&paths.config, Findings::default(), Occasion::Start);
+    let one_time: Reader<'_> = match by_itself {
+        Ok(_) => &files::one_time,
+        Err(_) => &|_| Ok(String::new()),
+    };
+    let mut checking = Checking::of(Some(&server), one_time, now);
     let mut clients = Vec::new();
     for (name, text) in kept.clients {
         let name = name.parse().ok()?;

@@ -16,12 +16,14 @@ mod files;
 mod groups;
 mod hours;
 mod inner;
+mod knock_shadows;
 mod knock_table;
 mod last_good;
 mod lengths;
 mod mode;
 mod names;
 mod network;
+mod one_time;
 mod port_list;
 mod programs;
 mod readers;
@@ -30,6 +32,7 @@ mod secret_scan;
 mod server_file;
 mod service_table;
 mod survey;
+mod used_up;
 mod users;
 mod values;
 mod written;
@@ -57,6 +60,7 @@ pub use names::{ClientName, DoorId, DoorName, MAX_NAME, NameError, ServiceName};
 pub use network::{Network, NetworkError};
 pub use readers::Readers;
 pub use survey::{Surveyed, Surveyor};
+pub use used_up::used_up;
 pub use users::check_programs;
 pub(crate) use users::is_the_daemons;
 pub(crate) use users::others_may_write;
@@ -144,7 +148,7 @@ fn read(
     if let Some(source) = &source {
         server(source);
     }
-    let mut checking = Checking::of(source.as_ref(), now);
+    let mut checking = Checking::of(source.as_ref(), &files::one_time, now);
     findings.append(files::each_client(
         config_directory,
         client,
@@ -162,7 +166,8 @@ fn read(
 ///
 /// All findings, those about the files themselves included, if one of them is an error.
 pub fn check(files: &Files, occasion: Occasion, now: Timestamp) -> Result<Loaded, Findings> {
-    let mut checking = Checking::of(files.server.as_ref(), now);
+    let one_time = |path: &Path| files.one_time(path);
+    let mut checking = Checking::of(files.server.as_ref(), &one_time, now);
     let each = files.clients.iter();
     let clients = each.filter_map(|(name, source)| checking.client(name, source));
     let clients = clients.collect();

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use spa_findings::{Finding, Findings, redact};
 
 use super::files::{client_names, client_path};
+use super::one_time;
 
 /// Who has to read the configuration at a reload.
 #[derive(Clone, Debug, Default)]
@@ -30,9 +31,11 @@ impl Readers {
         let above = above.chain(["spad.toml", "clients.d"].map(|name| directory.join(name)));
         let clients = client_names(directory).into_iter();
         let clients = clients.map(|name| client_path(directory, &name));
-        above
-            .chain(clients)
-            .filter_map(|path| self.closed_file(&path))
+        let secrets = one_time::named(directory).into_iter();
+        let secrets = secrets.filter_map(|path| self.closed_file(&path, true));
+        let open = above.chain(clients);
+        open.filter_map(|path| self.closed_file(&path, false))
+            .chain(secrets)
             .collect()
     }
 
@@ -51,7 +54,8 @@ impl Readers {
         all
     }
 
-    fn closed_file(&self, path: &Path) -> Option<Finding> {
+    /// `secret`: others must not read it.
+    fn closed_file(&self, path: &Path, secret: bool) -> Option<Finding> {
         // What is not there, or is something else, is found where it is read.
         let status = std::fs::metadata(path).ok()?;
         let directory = status.is_dir();
@@ -82,6 +86,10 @@ impl Readers {
         };
         let help = if self.group.is_some_and(in_group) {
             format!("chgrp spad {shown} && chmod g+{letters} {shown}")
+        } else if secret {
+            format!(
+                "make a group that they all are in, as `adduser --system --group spad` does, then: chgrp spad {shown} && chmod 640 {shown}"
+            )
         } else {
             format!("chmod o+{letters} {shown}")
         };

@@ -19,6 +19,7 @@ use super::groups::{self, Groups};
 use super::knock_table;
 use super::mode::{self, Mode};
 use super::names::ServiceName;
+use super::one_time::Reader;
 use super::port_list;
 use super::programs;
 use super::service_table;
@@ -62,8 +63,9 @@ pub(super) struct ServerFile {
     pub(super) external: Option<External>,
 }
 
-/// Reads the file; `None` if its syntax is broken.
-pub(super) fn read(page: &Page<'_>) -> Option<ServerFile> {
+/// Reads the file; `None` if its syntax is broken. `one_time` reads the files of sequences
+/// that it names.
+pub(super) fn read(page: &Page<'_>, one_time: Reader<'_>) -> Option<ServerFile> {
     let tree = parse(page)?;
     let root = page.root(&tree);
     let hide_value = root.get("hide");
@@ -108,6 +110,9 @@ pub(super) fn read(page: &Page<'_>) -> Option<ServerFile> {
         hide: &hide,
         grants: &grants,
         listen: &listen,
+        command_names: &command_names,
+        commands: &commands,
+        read: one_time,
     };
     let knock = knock_table::read(knock, &beside);
     let doors: Vec<&Door> = knock.iter().map(|knock| &knock.door).collect();

@@ -123,6 +123,9 @@ pub struct Status {
     pub clients: usize,
     /// Grants that are open.
     pub open_grants: usize,
+    /// Doors of `[[knock]]` that open once by each of their sequences, and how many are left.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sequences_left: BTreeMap<String, usize>,
     /// Recorded packets in the replay cache.
     pub replay_entries: usize,
     /// Threads that look at packets.

@@ -5,17 +5,19 @@
 
 use std::collections::VecDeque;
 
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
+use spa_findings::Findings;
 use spa_proto::Service;
 
 use crate::audit::{AuditEvent, AuditLog, Event};
 use crate::capture::{FrameFault, Heard};
 use crate::clock::{self, Now};
-use crate::engine::{Effect, Engine};
+use crate::config::used_up;
+use crate::engine::{Effect, Engine, UsedUp};
 use crate::firewall::link::LinkError;
 use crate::firewall::{Answer, Change, ToWriter, Writer};
-use crate::replay::State;
+use crate::replay::{State, UsedSequences};
 use crate::runner::link::{Runner, RunnerLinkError};
 use crate::verdict::Reason;
 
@@ -26,6 +28,7 @@ const MAX_WAITING: usize = 1024;
 pub(super) struct Door {
     pub(super) engine: Engine,
     pub(super) state: State,
+    pub(super) used: UsedSequences,
     pub(super) writer: Writer,
     pub(super) audit: AuditLog,
     /// None where the configuration of the start declared nothing to run.
@@ -43,6 +46,7 @@ impl Door {
     pub(super) fn new(
         engine: Engine,
         state: State,
+        used: UsedSequences,
         writer: Writer,
         runner: Option<Runner>,
         audit: AuditLog,
@@ -50,6 +54,7 @@ impl Door {
         Self {
             engine,
             state,
+            used,
             writer,
             audit,
             runner,
@@ -108,6 +113,7 @@ impl Door {
                             self.say_once(&error);
                         }
                     },
+                    Effect::UseUp(used) => recorded &= self.use_up(&used, now),
                     Effect::Firewall(change) if recorded => self.send_change(change, now),
                     Effect::Firewall(change) => {
                         let reason = Reason::StateUnwritable;
@@ -122,6 +128,26 @@ impl Door {
             std::mem::swap(&mut effects, &mut self.effects);
         }
         self.effects = effects;
+    }
+
+    /// False where that it is used may not survive: then nothing may open by it.
+    fn use_up(&mut self, used: &UsedUp, now: Now) -> bool {
+        let UsedUp {
+            door,
+            sequence,
+            left,
+        } = used;
+        if let Err(error) = self.used.append(sequence, now.wall) {
+            error!("the door {door} stays shut: {error}");
+            return false;
+        }
+        match left {
+            0 => warn!(
+                "the last sequence of the door {door} was used: it opens nothing until new ones stand at the end of its file and `spad reload`"
+            ),
+            left => info!("a sequence of the door {door} was used; {left} left"),
+        }
+        true
     }
 
     fn send_change(&mut self, change: Change, now: Now) {
@@ -164,6 +190,13 @@ impl Door {
         for event in self.state.take_events() {
             warn!("{event}");
         }
+    }
+
+    /// What is odd about lists of sequences of which some are used.
+    pub(super) fn sequences_to_tell(&self) -> Findings {
+        let config = self.engine.clients().config();
+        let used = self.engine.used_sequences();
+        used.map_or_else(Findings::default, |used| used_up(config, used))
     }
 
     fn say_once(&mut self, error: &dyn std::fmt::Display) {

@@ -113,6 +113,10 @@ impl EngineLoop {
                 "[[knock]] opens doors by sequences of knocks, which are no secret from whoever sees them go by: give their users a key, `spad client add`".to_owned(),
             );
         }
+        let for_one_use = engine.sequences_left().next().is_some();
+        if let Some(problem) = door.used.problem().filter(|_| for_one_use) {
+            warnings.push(format!("no sequence for one use opens its door: {problem}"));
+        }
         if config.needs_runner() && door.runner.is_none() {
             warnings.push(NEEDS_RESTART.to_owned());
         }
@@ -144,6 +148,10 @@ impl EngineLoop {
             on_trial: standing(|standing| matches!(standing, Standing::OnTrial(_))),
             clients: config.clients.len(),
             open_grants: engine.open_grants(),
+            sequences_left: engine
+                .sequences_left()
+                .map(|(door, left)| (door.to_string(), left))
+                .collect(),
             capture_threads: self.intake.threads(),
             captured: captured.seen,
             capture_dropped: captured.dropped,
@@ -350,7 +358,8 @@ impl EngineLoop {
                 self.door.audit.reopen();
                 self.door.send(ToWriter::Trials);
                 info!("the new configuration is in use");
-                let mut message = format!("the new configuration is in use\n{warnings}");
+                let sequences = self.door.sequences_to_tell();
+                let mut message = format!("the new configuration is in use\n{warnings}{sequences}");
                 for port in self.replies.began.drain(..) {
                     message.push_str(&port);
                 }

@@ -23,7 +23,7 @@ use crate::engine::Engine;
 use crate::firewall::Writer;
 use crate::firewall::link::LinkError;
 use crate::paths::Paths;
-use crate::replay::{Opened, State, StateError};
+use crate::replay::{Opened, State, StateError, UsedSequences};
 use crate::runner::link::{Runner, RunnerLinkError};
 use crate::sandbox::{self, Confinement, Identity, SandboxError, Visible};
 use crate::{clock, sys};
@@ -162,6 +162,7 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
         config.packets.max_skew,
         config.packets.on_state_error,
     )?;
+    let (used, used_sequences) = UsedSequences::open(&paths.state);
     let clients = prepare(
         paths,
         Arc::clone(&config),
@@ -219,8 +220,18 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
     } = opened;
     // The engine holds it, until a reload gives it another: a large one is not kept beside that.
     drop(config);
-    let engine = Engine::new(clients, cache, horizon);
-    let mut door = Door::new(engine, state, writer, runner, audit);
+    let mut engine = Engine::new(clients, cache, horizon);
+    if let Some(used) = used_sequences {
+        engine.recall_used(used);
+    }
+    let for_one_use = engine.sequences_left().next().is_some();
+    if let Some(problem) = used.problem().filter(|_| for_one_use) {
+        error!("no sequence for one use opens its door: {problem}");
+    }
+    let mut door = Door::new(engine, state, used, writer, runner, audit);
+    for finding in door.sequences_to_tell().to_string().lines() {
+        warn!("{finding}");
+    }
     door.tell(Event::Start);
     let failed = |step| move |source| StartError::System { step, source };
     let (orders, inbox) = super::order::queue().map_err(failed("make an event descriptor"))?;
@@ -245,15 +256,16 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
 }
 
 fn visible(paths: &Paths, config: &Config) -> Visible {
+    // An editor puts another file in a file's place, so the directory is what is seen.
+    let one_time = config.knock.iter();
+    let one_time = one_time.filter_map(|door| door.door.sequences.one_time()?.file.parent());
+    // The state for the keys at a reload: what it writes there it has open already.
+    // And the rules of time zones, for `[policy] time_zone`.
+    let always = [&*paths.config, &*paths.state]
+        .into_iter()
+        .chain([Path::new("/usr/share/zoneinfo"), Path::new("/etc/zoneinfo")]);
     Visible {
-        // The state for the keys at a reload: what it writes there it has open already.
-        // And the rules of time zones, for `[policy] time_zone`.
-        read: vec![
-            paths.config.clone(),
-            paths.state.clone(),
-            "/usr/share/zoneinfo".into(),
-            "/etc/zoneinfo".into(),
-        ],
+        read: always.chain(one_time).map(Path::to_owned).collect(),
         write: config
             .log
             .audit

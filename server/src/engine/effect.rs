@@ -9,6 +9,7 @@ use crate::audit::AuditEvent;
 use crate::config::{ClientName, DoorName};
 use crate::firewall::{Change, ChangeId, Element, Whom};
 use crate::grants::Owner;
+use crate::knocking::Sequence;
 use crate::replay::JournalRecord;
 use crate::runner::message::{RunId, ToRunner};
 use crate::verdict::Verdict;
@@ -20,6 +21,9 @@ use crate::verdict::Verdict;
 pub enum Effect {
     /// Append this to the journal.
     Record(JournalRecord),
+    /// Note that this sequence is used, where it survives the machine. What follows is
+    /// held back as behind a record.
+    UseUp(UsedUp),
     /// Send this to the firewall writer; its answer comes back by
     /// [`super::Engine::firewall_answered`].
     Firewall(Change),
@@ -28,6 +32,17 @@ pub enum Effect {
     Run(ToRunner),
     /// Write this audit line.
     Audit(Box<AuditEvent>),
+}
+
+/// A sequence for one use whose knocks were made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsedUp {
+    /// At which door.
+    pub door: DoorName,
+    /// Which.
+    pub sequence: Sequence,
+    /// How many that door has left.
+    pub left: usize,
 }
 
 /// What became of a packet, now or later.

@@ -12,10 +12,10 @@ use std::collections::{BTreeMap, VecDeque};
 use super::{Effect, Engine};
 use crate::audit::{AuditEvent, Event, RunLine};
 use crate::clock::{BootTime, Now};
-use crate::config::ClientName;
+use crate::config::{ClientName, DoorName};
 use crate::firewall::{Element, Whom};
 use crate::grants::{Holding, Owner, key_of};
-use crate::replay::{HolderKey, JournalRecord};
+use crate::replay::{HeldBy, HolderKey, JournalRecord};
 use crate::runner::message::{Ended, HookEvent, How, RunHook, RunId, ToRunner};
 use crate::verdict::Reason;
 
@@ -41,6 +41,8 @@ pub(super) struct Hooks {
 struct Told {
     /// The client's name, also once it is gone from the configuration.
     client: Option<ClientName>,
+    /// The same of a door's.
+    door: Option<DoorName>,
     /// The open hook was told.
     open: bool,
     /// A new end, to be told.
@@ -92,17 +94,27 @@ impl Engine {
                     .client()
                     .and_then(|id| self.clients.client_with(id));
                 let client = client.map(|(_, client)| client.name.clone());
+                let door = self.door_of(&holder.key);
                 if !self.hooks.grants.contains_key(&holder.key) {
                     effects.push(Effect::Record(JournalRecord::HookOwed(holder.key)));
                 }
                 let told = self.hooks.grants.entry(holder.key).or_default();
                 told.client = client.or(told.client.take());
+                told.door = door.or(told.door.take());
                 told.until = Some(holder.ends);
                 told.over = false;
                 self.hooks.queue(holder.key);
             }
         }
         self.run_hooks(now, effects);
+    }
+
+    fn door_of(&self, key: &HolderKey) -> Option<DoorName> {
+        let HeldBy::Door(id) = key.by else {
+            return None;
+        };
+        let door = self.clients.config().door(id);
+        door.map(|door| door.name.clone())
     }
 
     /// A holder was taken away: the journal says so, and its close hook is due.
@@ -121,6 +133,7 @@ impl Engine {
             let client = key.by.client().and_then(|id| self.clients.client_with(id));
             let told = Told {
                 client: client.map(|(_, client)| client.name.clone()),
+                door: self.door_of(&key),
                 open: true,
                 ..Told::default()
             };
@@ -194,13 +207,14 @@ impl Engine {
             (event, until)
         };
         told.running = Some(event);
-        let client = told.client.clone();
+        let (client, door) = (told.client.clone(), told.door.clone());
         let id = self.next_run();
         self.hooks.running.insert(id, key);
         effects.push(Effect::Run(ToRunner::Hook(RunHook {
             id,
             event,
             client,
+            door,
             key: key.by.client(),
             whom: Whom {
                 address: key.address,
@@ -255,6 +269,7 @@ impl Engine {
         };
         let mut said = AuditEvent::new(Event::Hook, now.wall);
         said.client = told.client.clone();
+        said.door = told.door.clone();
         said.key = key.by.client();
         said.granted_to = Some(key.address.into());
         said.port = Some(key.service);

@@ -27,7 +27,7 @@ mod tell;
 mod upkeep;
 
 pub use by_hand::Revoked;
-pub use effect::{Effect, GrantRow, Judged, Listing};
+pub use effect::{Effect, GrantRow, Judged, Listing, UsedUp};
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -123,7 +123,7 @@ impl Engine {
     pub fn new(clients: Clients, replay: ReplayCache, horizon: Horizon) -> Self {
         let clients_count = clients.len();
         Self {
-            doors: knock::Doors::of(clients.config()),
+            doors: knock::Doors::of(clients.config(), None),
             late: LateNames::for_clients(clients_count),
             rates: Rates::for_clients(clients_count),
             clients,

@@ -6,22 +6,34 @@
 use spa_proto::CommandName;
 
 use super::act::Arrival;
+use super::knock::Knocked;
 use super::{Effect, Engine, Judged};
 use crate::audit::{AuditEvent, Event, RunLine};
 use crate::clock::Now;
 use crate::policy::RunPermit;
-use crate::runner::message::{Ended, RunCommand, RunId, RunRefusal, ToRunner};
+use crate::runner::message::{Ended, RunBy, RunCommand, RunId, RunRefusal, ToRunner};
 use crate::verdict::{Reason, Verdict};
 
 /// Runs that are asked for or under way, at most: more than the runner has at once.
 const MOST: usize = 64;
+/// Of these for doors.
+const OF_DOORS: usize = 16;
 
 /// A run that is asked for, or under way.
 #[derive(Debug)]
 pub(super) struct Running {
-    arrival: Arrival,
+    by: By,
     command: CommandName,
     started: bool,
+}
+
+/// By what it was asked for.
+#[derive(Debug)]
+enum By {
+    /// A packet, whose verdict waits for the start.
+    Packet(Arrival),
+    /// A whole sequence of knocks, which had its own already.
+    Knock(Knocked),
 }
 
 impl Engine {
@@ -46,17 +58,45 @@ impl Engine {
         effects.push(Effect::Run(ToRunner::Run(RunCommand {
             id,
             command: command.clone(),
-            client,
-            key: arrival.sender.id,
+            by: RunBy::Client(client, arrival.sender.id),
             source: arrival.source,
         })));
         let running = Running {
-            arrival,
+            by: By::Packet(arrival),
             command,
             started: false,
         };
         self.runs.insert(id, running);
         Judged::Running(id)
+    }
+
+    /// A door's command. Whatever comes of it is told, and is no verdict.
+    pub(super) fn run_by_knock(
+        &mut self,
+        command: CommandName,
+        knocked: Knocked,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        let runs = self.runs.values();
+        let of_doors = runs.filter(|running| matches!(running.by, By::Knock(_)));
+        if of_doors.count() >= OF_DOORS || self.runs.len() >= MOST {
+            let line = knocked.line(Event::Refuse, Some(Reason::RunnerBusy), now);
+            return effects.push(Effect::Audit(Box::new(line)));
+        }
+        let id = self.next_run();
+        effects.push(Effect::Run(ToRunner::Run(RunCommand {
+            id,
+            command: command.clone(),
+            by: RunBy::Door(knocked.door.clone()),
+            source: knocked.hit.source,
+        })));
+        let running = Running {
+            by: By::Knock(knocked),
+            command,
+            started: false,
+        };
+        self.runs.insert(id, running);
     }
 
     pub(super) fn next_run(&mut self) -> RunId {
@@ -73,8 +113,17 @@ impl Engine {
     ) -> Option<Verdict> {
         let running = self.runs.get_mut(&id).filter(|running| !running.started)?;
         running.started = true;
-        let (arrival, command) = (running.arrival.clone(), running.command.to_string());
+        let command = running.command.to_string();
         let reason = Reason::Started;
+        let arrival = match &running.by {
+            By::Packet(arrival) => arrival.clone(),
+            By::Knock(knocked) => {
+                let mut line = knocked.line(Event::RunStart, Some(reason), now);
+                line.run = Some(Box::new(RunLine::of(command)));
+                effects.push(Effect::Audit(Box::new(line)));
+                return None;
+            }
+        };
         let mut line = self.refusal(&arrival, reason, now);
         line.event = Event::RunStart;
         line.latency = Some(now.boot.saturating_since(arrival.at.boot));
@@ -108,8 +157,14 @@ impl Engine {
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> Option<Verdict> {
-        let running = self.runs.remove(&id)?;
-        Some(self.conclude(&running.arrival, why, Vec::new(), now, effects))
+        match self.runs.remove(&id)?.by {
+            By::Packet(arrival) => Some(self.conclude(&arrival, why, Vec::new(), now, effects)),
+            By::Knock(knocked) => {
+                let line = knocked.line(Event::Refuse, Some(why), now);
+                effects.push(Effect::Audit(Box::new(line)));
+                None
+            }
+        }
     }
 
     /// It is over: told, with what it said.
@@ -117,10 +172,16 @@ impl Engine {
         let Some(running) = self.runs.remove(&ended.id) else {
             return;
         };
-        let mut line = AuditEvent::new(Event::Run, now.wall);
-        line.client = running.arrival.client;
-        line.key = Some(running.arrival.sender.id);
-        line.source = Some(running.arrival.source);
+        let mut line = match running.by {
+            By::Packet(arrival) => {
+                let mut line = AuditEvent::new(Event::Run, now.wall);
+                line.client = arrival.client;
+                line.key = Some(arrival.sender.id);
+                line.source = Some(arrival.source);
+                line
+            }
+            By::Knock(knocked) => knocked.line(Event::Run, None, now),
+        };
         line.run = Some(Box::new(RunLine::ended(running.command.to_string(), ended)));
         effects.push(Effect::Audit(Box::new(line)));
     }
@@ -128,6 +189,8 @@ impl Engine {
     /// Packets whose verdict the runner has yet to decide.
     pub(super) fn runs_pending(&self) -> usize {
         let runs = self.runs.values();
-        runs.filter(|running| !running.started).count()
+        let waiting = runs.filter(|running| !running.started);
+        let packets = waiting.filter(|running| matches!(running.by, By::Packet(_)));
+        packets.count()
     }
 }

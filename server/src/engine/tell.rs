@@ -76,7 +76,7 @@ impl Engine {
         line
     }
 
-    fn describe(&self, line: &mut AuditEvent, element: &Element) {
+    pub(super) fn describe(&self, line: &mut AuditEvent, element: &Element) {
         line.granted_to = Some(element.whom());
         line.port = Some(element.service);
         line.source_port = element.source_port;

@@ -4,17 +4,19 @@
 //! looked at and dropped. What others do is assumed: the kernel takes every change, the
 //! command runner runs every command.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use spa_proto::Timestamp;
 
 use super::link::{LinkFault, network};
-use crate::capture::{Carriers, Datagram, FrameFault, frame};
+use crate::capture::{Carriers, Datagram, FrameFault, Heard};
 use crate::clients::Clients;
 use crate::clock::{BootTime, Now};
 use crate::config::ClientName;
 use crate::engine::{Effect, Engine, Judged};
 use crate::firewall::{Answer, Element};
+use crate::knocking::Sequence;
 use crate::replay::horizon::Move;
 use crate::replay::{Horizon, ReplayCache};
 use crate::runner::message::{Ended, How, RunId, ToRunner};
@@ -47,33 +49,39 @@ pub struct Ending {
 /// The stage `frame` for a recorded frame.
 ///
 /// # Errors
-/// Why there is no datagram for this server in it.
-pub fn datagram<'a>(
-    carriers: &Carriers,
-    link: i32,
-    bytes: &'a [u8],
-) -> Result<Datagram<'a>, Outside> {
+/// Why there is neither a datagram nor a knock for this server in it.
+pub fn hear<'a>(carriers: &Carriers, link: i32, bytes: &'a [u8]) -> Result<Heard<'a>, Outside> {
     let (ethertype, bytes) = network(link, bytes).map_err(Outside::Link)?;
     // Which interface it came in by is not recorded.
-    let datagram = frame::parse(ethertype, 0, bytes);
-    datagram
-        .and_then(|datagram| carriers.admit(datagram))
-        .map_err(Outside::Frame)
+    carriers.hear(ethertype, 0, bytes).map_err(Outside::Frame)
 }
 
 /// An engine that nobody obeys.
 pub struct Judge(Engine);
 
 impl Judge {
-    /// One that knows these clients and what this record of used packets says.
+    /// One that knows these clients and what these records of used packets and sequences say;
+    /// without the latter no sequence for one use opens.
     #[must_use]
-    pub fn new(clients: Clients, used: ReplayCache) -> Self {
+    pub fn new(
+        clients: Clients,
+        used: ReplayCache,
+        used_sequences: Option<HashSet<Sequence>>,
+    ) -> Self {
         let horizon = Horizon::at_start(Timestamp::default());
-        Self(Engine::new(clients, used, horizon))
+        let mut engine = Engine::new(clients, used, horizon);
+        if let Some(used) = used_sequences {
+            engine.recall_used(used);
+        }
+        Self(engine)
     }
 
-    /// Judges a datagram at the time of its recording. It is used up for those after it.
-    pub fn judge(&mut self, datagram: &Datagram<'_>, at: Timestamp) -> Ending {
+    pub(super) fn engine(&mut self) -> &mut Engine {
+        &mut self.0
+    }
+
+    /// Does what is due until this time.
+    pub(super) fn pass_until(&mut self, at: Timestamp) -> Now {
         let Self(engine) = self;
         let now = Now {
             wall: at,
@@ -89,8 +97,14 @@ impl Judge {
         let mut effects = Vec::new();
         engine.tick(now, &mut effects);
         agree(engine, &mut effects, now);
-        effects.clear();
+        now
+    }
 
+    /// Judges a datagram at the time of its recording. It is used up for those after it.
+    pub fn judge(&mut self, datagram: &Datagram<'_>, at: Timestamp) -> Ending {
+        let now = self.pass_until(at);
+        let Self(engine) = self;
+        let mut effects = Vec::new();
         let judged = engine.packet(datagram, now, &mut effects);
         let answered = agree(engine, &mut effects, now);
         let verdict = match judged {
@@ -126,7 +140,7 @@ impl Judge {
 
 /// Says to the engine that the kernel took each change, and the command runner ran what it was
 /// asked for; gives the verdict that waited for one.
-fn agree(engine: &mut Engine, effects: &mut Vec<Effect>, now: Now) -> Option<Verdict> {
+pub(super) fn agree(engine: &mut Engine, effects: &mut Vec<Effect>, now: Now) -> Option<Verdict> {
     let mut verdict = None;
     let mut next = 0;
     // What the engine wants because of an answer comes behind what it wanted before.
@@ -149,7 +163,7 @@ fn agree(engine: &mut Engine, effects: &mut Vec<Effect>, now: Now) -> Option<Ver
                 let id = hook.id;
                 engine.hook_ended(ran(id), now, effects);
             }
-            Effect::Run(_) | Effect::Record(_) | Effect::Audit(_) => {}
+            Effect::Run(_) | Effect::Record(_) | Effect::UseUp(_) | Effect::Audit(_) => {}
         }
     }
     verdict

@@ -6,6 +6,8 @@
 
 pub mod judge;
 
+pub mod knock;
+
 pub mod link;
 
 pub mod recording;

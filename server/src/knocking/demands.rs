@@ -3,7 +3,7 @@
 use spa_proto::Protocol;
 
 use super::tracker::{Door, Hit};
-use super::{Knock, TcpFlags};
+use super::{Knock, Sequence, TcpFlags};
 use crate::ports::Ports;
 
 /// Ranges of ports, at most: the kernel's filter has room for so many.
@@ -66,11 +66,12 @@ impl Demands {
 }
 
 fn ports(doors: &[&Door], protocol: Protocol) -> Ports {
-    let mut hearing = doors.iter().filter(|door| door.hears(protocol));
+    let mut hearing = doors.iter().filter(|door| door.may_hear(protocol));
     if hearing.any(|door| door.strict) {
         return Ports::any();
     }
-    let knocks = doors.iter().flat_map(|door| door.sequence.knocks());
+    let sequences = doors.iter().flat_map(|door| door.sequences.iter());
+    let knocks = sequences.flat_map(Sequence::knocks);
     let ports = knocks.filter(|knock| knock.protocol == protocol);
     let ports = Ports::of(ports.map(|Knock { port, .. }| (*port, *port)));
     if ports.ranges().len() > RANGES {

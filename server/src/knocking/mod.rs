@@ -7,6 +7,8 @@ pub mod rules;
 
 pub mod sequence;
 
+mod sequences;
+
 mod demands;
 
 mod flags;
@@ -18,5 +20,6 @@ mod tracker;
 pub use demands::Demands;
 pub use flags::{NotFlags, TcpFlags};
 pub use sequence::{Knock, NotASequence, Sequence};
+pub use sequences::{Listed, OneTime, Sequences};
 pub use shadow::opens_too;
-pub use tracker::{Door, Hit, Tracker, WITHIN};
+pub use tracker::{Door, Heard, Hit, Tracker, WITHIN, WhyOver};

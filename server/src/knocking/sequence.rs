@@ -95,7 +95,13 @@ impl Sequence {
     /// Whether a UDP datagram is among them.
     #[must_use]
     pub fn has_udp(&self) -> bool {
-        self.0.iter().any(|knock| knock.protocol == Protocol::Udp)
+        self.has(Protocol::Udp)
+    }
+
+    /// Whether a knock of this protocol is among them.
+    #[must_use]
+    pub fn has(&self, protocol: Protocol) -> bool {
+        self.0.iter().any(|knock| knock.protocol == protocol)
     }
 }
 

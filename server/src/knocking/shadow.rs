@@ -5,19 +5,20 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::{Door, Hit, Sequence, Tracker};
+use super::{Door, Heard, Hit, Sequence, Tracker};
 use crate::clock::BootTime;
 
 /// Whether the knocks of `sequence`, or some of them from one on, open `door`.
 #[must_use]
 pub fn opens_too(door: &Door, sequence: &Sequence) -> bool {
     let knocks = sequence.knocks();
-    let first = door.sequence.knocks().first();
+    let due = door.sequences.iter().next();
+    let first = due.and_then(|due| due.knocks().first());
     let starts = (0..knocks.len()).filter(|start| knocks.get(*start) == first);
     // From connections of their own, and from one socket.
     let mut ways = starts.flat_map(|start| [(start, 1), (start, 0)]);
     ways.any(|(start, step)| {
-        let mut tracker = Tracker::new(vec![door.clone()]);
+        let mut tracker = Tracker::new(vec![door.clone()], |_| false);
         let mut opened = false;
         let mut source_port = 40_000_u16;
         for knock in knocks.iter().skip(start) {
@@ -30,7 +31,9 @@ pub fn opens_too(door: &Door, sequence: &Sequence) -> bool {
                 flags: door.flags.set(),
                 interface: 0,
             };
-            tracker.hear(&hit, BootTime::default(), |_| opened = true);
+            tracker.hear(&hit, BootTime::default(), |_, heard| {
+                opened |= matches!(heard, Heard::Whole(_));
+            });
         }
         opened
     })

@@ -19,7 +19,7 @@ impl Hall {
 
     fn with(doors: Vec<Door>) -> Self {
         Self {
-            tracker: Tracker::new(doors),
+            tracker: Tracker::new(doors, |_| false),
             now: 100,
         }
     }
@@ -27,7 +27,11 @@ impl Hall {
     fn hit(&mut self, hit: &Hit) -> Vec<usize> {
         let mut opened = Vec::new();
         let now = BootTime::from_micros(self.now * 1_000_000);
-        self.tracker.hear(hit, now, |door| opened.push(door));
+        self.tracker.hear(hit, now, |door, heard| {
+            if let Heard::Whole(_) = heard {
+                opened.push(door);
+            }
+        });
         opened
     }
 

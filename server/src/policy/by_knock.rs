@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use spa_proto::usable_address;
+use spa_proto::{CommandName, usable_address};
 
 use crate::config::{Config, DoorId, KnockDoor};
 use crate::firewall::Element;
@@ -13,6 +13,7 @@ use crate::firewall::Element;
 pub struct ByKnock {
     door: DoorId,
     elements: Vec<(Element, Duration)>,
+    run: Option<CommandName>,
 }
 
 impl ByKnock {
@@ -22,15 +23,21 @@ impl ByKnock {
         self.door
     }
 
-    /// What, and for how long. Each element once, at least one.
+    /// What, and for how long. Each element once; none where the door only runs something.
     #[must_use]
     pub fn elements(&self) -> &[(Element, Duration)] {
         &self.elements
     }
+
+    /// What it has run.
+    #[must_use]
+    pub const fn run(&self) -> Option<&CommandName> {
+        self.run.as_ref()
+    }
 }
 
-/// The services of the door, for this address alone; none where no host connects from it,
-/// or where they all lead to inner hosts of the other family.
+/// The services of the door, for this address alone, and its command; none where no host
+/// connects from it, or where all services lead to inner hosts of the other family.
 #[must_use]
 pub fn by_knock(config: &Config, door: &KnockDoor, source: IpAddr) -> Option<ByKnock> {
     if !usable_address(source) {
@@ -59,8 +66,10 @@ pub fn by_knock(config: &Config, door: &KnockDoor, source: IpAddr) -> Option<ByK
             (element, ttl.min(longest))
         }));
     }
-    (!elements.is_empty()).then(|| ByKnock {
+    let opens = door.open.is_empty() || !elements.is_empty();
+    (opens && (!elements.is_empty() || door.run.is_some())).then(|| ByKnock {
         door: door.id(),
         elements,
+        run: door.run.clone(),
     })
 }

@@ -31,6 +31,8 @@ pub mod state;
 
 mod open;
 
+mod one_time;
+
 mod peek;
 
 #[cfg(test)]
@@ -45,6 +47,7 @@ mod simulation;
 pub use cache::{Bounds, Recorder, ReplayCache, Seen, Sighting};
 pub use error::{StateError, StateEvent};
 pub use horizon::{BeyondHorizon, Horizon};
+pub use one_time::{OneTimeError, UsedSequences, peek_used};
 pub use open::Opened;
 pub use peek::peek;
 pub use record::{HeldBy, Holder, HolderKey, JournalRecord};

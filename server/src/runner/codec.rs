@@ -15,7 +15,7 @@ use spa_proto::{Protocol, Service, Timestamp};
 use crate::firewall::Whom;
 
 use super::message::{
-    Ended, FromRunner, HookEvent, How, MAX_OUTPUT, MAX_TEXT, RunCommand, RunHook, RunId,
+    Ended, FromRunner, HookEvent, How, MAX_OUTPUT, MAX_TEXT, RunBy, RunCommand, RunHook, RunId,
     RunRefusal, ToRunner,
 };
 
@@ -54,8 +54,17 @@ impl ToRunner {
                 out.push(1);
                 out.extend(run.id.0.to_be_bytes());
                 put_name(&mut out, run.command.as_str());
-                put_name(&mut out, run.client.as_str());
-                out.extend(run.key.to_bytes());
+                match &run.by {
+                    RunBy::Client(name, key) => {
+                        out.push(1);
+                        put_name(&mut out, name.as_str());
+                        out.extend(key.to_bytes());
+                    }
+                    RunBy::Door(name) => {
+                        out.push(2);
+                        put_name(&mut out, name.as_str());
+                    }
+                }
                 put_address(&mut out, run.source);
             }
             Self::Hook(hook) => {
@@ -65,6 +74,10 @@ impl ToRunner {
                 put_name(
                     &mut out,
                     hook.client.as_ref().map_or("", |name| name.as_str()),
+                );
+                put_name(
+                    &mut out,
+                    hook.door.as_ref().map_or("", |name| name.as_str()),
                 );
                 out.push(u8::from(hook.key.is_some()));
                 out.extend(hook.key.map_or([0; 8], KeyId::to_bytes));
@@ -99,14 +112,21 @@ impl ToRunner {
             1 => Self::Run(RunCommand {
                 id: RunId(reader.number()?),
                 command: reader.name()?.ok_or(BadMessage("no command"))?,
-                client: reader.name()?.ok_or(BadMessage("no client"))?,
-                key: KeyId::from_bytes(reader.take()?),
+                by: match reader.byte()? {
+                    1 => RunBy::Client(
+                        reader.name()?.ok_or(BadMessage("no client"))?,
+                        KeyId::from_bytes(reader.take()?),
+                    ),
+                    2 => RunBy::Door(reader.name()?.ok_or(BadMessage("no door"))?),
+                    _ => return Err(BadMessage("neither a client nor a door")),
+                },
                 source: reader.address()?,
             }),
             2 => Self::Hook(RunHook {
                 id: RunId(reader.number()?),
                 event: reader.word(&EVENTS)?,
                 client: reader.name()?,
+                door: reader.name()?,
                 key: reader.key()?,
                 whom: reader.whom()?,
                 service: reader.name()?,

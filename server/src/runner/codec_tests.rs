@@ -7,14 +7,18 @@ fn to_runner() -> Vec<ToRunner> {
     let run = RunCommand {
         id: RunId(7),
         command: "backup".parse().unwrap(),
-        client: "anna".parse().unwrap(),
-        key: KeyId::from_bytes([3; 8]),
+        by: RunBy::Client("anna".parse().unwrap(), KeyId::from_bytes([3; 8])),
         source: "192.0.2.1".parse().unwrap(),
+    };
+    let knocked = RunCommand {
+        by: RunBy::Door("side".parse().unwrap()),
+        ..run.clone()
     };
     let hook = RunHook {
         id: RunId(u64::MAX),
         event: HookEvent::Renew,
         client: Some("anna".parse().unwrap()),
+        door: None,
         key: Some(KeyId::from_bytes([3; 8])),
         whom: Whom {
             address: "2001:db8::".parse().unwrap(),
@@ -30,6 +34,7 @@ fn to_runner() -> Vec<ToRunner> {
     let gone = RunHook {
         event: HookEvent::Close,
         client: None,
+        door: Some("side".parse().unwrap()),
         service: None,
         source_port: None,
         whom: "192.0.2.1".parse::<IpAddr>().unwrap().into(),
@@ -38,6 +43,7 @@ fn to_runner() -> Vec<ToRunner> {
     };
     vec![
         ToRunner::Run(run),
+        ToRunner::Run(knocked),
         ToRunner::Hook(hook),
         ToRunner::Hook(gone),
         ToRunner::Prepare,

@@ -8,6 +8,7 @@ use super::message::RunHook;
 struct Input<'a> {
     event: &'a str,
     client: Option<&'a str>,
+    door: Option<&'a str>,
     key: Option<String>,
     address: String,
     service: Option<&'a str>,
@@ -24,6 +25,7 @@ pub(super) fn of(hook: &RunHook) -> String {
     let input = Input {
         event: hook.event.as_str(),
         client: hook.client.as_ref().map(|name| name.as_str()),
+        door: hook.door.as_ref().map(|name| name.as_str()),
         key: hook.key.map(|key| key.to_string()),
         address: hook.whom.to_string(),
         service: hook.service.as_ref().map(|name| name.as_str()),

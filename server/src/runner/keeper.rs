@@ -9,16 +9,18 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::job::Job;
-use super::message::{FromRunner, RunCommand, RunHook, RunId, RunRefusal, ToRunner};
+use super::message::{FromRunner, RunBy, RunCommand, RunHook, RunId, RunRefusal, ToRunner};
 use super::rights::Rights;
 use super::socket::{Came, Engine};
 use super::{RunnerError, hook_input, warn};
 use crate::clock::{self, BootTime};
-use crate::config::{self, ClientName, Occasion};
+use crate::config::{self, Occasion};
 use spa_proto::CommandName;
 
 /// Commands at once, at most.
 const COMMANDS: usize = 8;
+/// Of these for doors, at most: who knows a sequence must not keep clients' commands out.
+const OF_DOORS: usize = 4;
 /// Hooks at once, at most; the engine keeps the rest.
 pub(crate) const HOOKS: usize = 8;
 
@@ -27,7 +29,7 @@ pub(crate) const HOOKS: usize = 8;
 struct Running {
     job: Job,
     /// None for a hook.
-    command: Option<(CommandName, ClientName)>,
+    command: Option<(CommandName, RunBy)>,
 }
 
 /// Everything the runner has.
@@ -116,24 +118,32 @@ impl Keeper {
     fn command(&mut self, run: RunCommand) -> Result<(), RunRefusal> {
         let (ready, parallel) = self.rights.command(&run, clock::now().wall)?;
         let commands = self.running.iter().filter_map(|one| one.command.as_ref());
-        let same = |(command, client): &(CommandName, ClientName)| {
-            *command == run.command && *client == run.client
-        };
+        let same =
+            |(command, by): &(CommandName, RunBy)| *command == run.command && by.is_same(&run.by);
         if !parallel && commands.clone().any(same) {
             return Err(RunRefusal::Running);
         }
-        if commands.count() >= COMMANDS {
+        let of_doors = |(_, by): &&(CommandName, RunBy)| matches!(by, RunBy::Door(_));
+        let is_door = matches!(run.by, RunBy::Door(_));
+        if is_door && commands.clone().filter(of_doors).count() >= OF_DOORS
+            || commands.count() >= COMMANDS
+        {
             return Err(RunRefusal::Busy);
         }
-        let facts = [
-            ("SPA_CLIENT", run.client.to_string()),
+        let mut facts = vec![
             ("SPA_SOURCE", run.source.to_string()),
             ("SPA_COMMAND", run.command.to_string()),
-            ("SPA_KEY", run.key.to_string()),
         ];
+        match &run.by {
+            RunBy::Client(name, key) => facts.extend([
+                ("SPA_CLIENT", name.to_string()),
+                ("SPA_KEY", key.to_string()),
+            ]),
+            RunBy::Door(name) => facts.push(("SPA_DOOR", name.to_string())),
+        }
         let job = Job::start(run.id, ready, &facts, "", boot());
         let job = job.map_err(|error| failed(run.command.as_str(), &error))?;
-        let command = Some((run.command, run.client));
+        let command = Some((run.command, run.by));
         self.running.push(Running { job, command });
         Ok(())
     }

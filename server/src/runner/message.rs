@@ -10,7 +10,7 @@ use std::time::Duration;
 use spa_keys::KeyId;
 use spa_proto::{CommandName, Service, Timestamp};
 
-use crate::config::{ClientName, ServiceName};
+use crate::config::{ClientName, DoorName, ServiceName};
 use crate::firewall::Whom;
 use crate::verdict::Reason;
 
@@ -33,11 +33,30 @@ pub struct RunCommand {
     /// What.
     pub command: CommandName,
     /// For whom.
-    pub client: ClientName,
-    /// By which of its keys.
-    pub key: KeyId,
-    /// Where the packet came from.
+    pub by: RunBy,
+    /// Where the packet, or the last knock, came from.
     pub source: IpAddr,
+}
+
+/// Who asks for a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunBy {
+    /// A client, by one of its keys.
+    Client(ClientName, KeyId),
+    /// Whoever knocked at this door.
+    Door(DoorName),
+}
+
+impl RunBy {
+    /// Whether this is the same client, by whatever key, or the same door.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Client(one, _), Self::Client(other, _)) => one == other,
+            (Self::Door(one), Self::Door(other)) => one == other,
+            (Self::Client(..), Self::Door(_)) | (Self::Door(_), Self::Client(..)) => false,
+        }
+    }
 }
 
 /// What a hook is told.
@@ -72,6 +91,8 @@ pub struct RunHook {
     pub event: HookEvent,
     /// Whose grant; none where the client is gone from the configuration.
     pub client: Option<ClientName>,
+    /// The door of `[[knock]]` by which it came, where it did.
+    pub door: Option<DoorName>,
     /// By which of its keys; none where an administrator granted it by hand.
     pub key: Option<KeyId>,
     /// Who is let in.
@@ -110,9 +131,9 @@ pub enum ToRunner {
 pub enum RunRefusal {
     /// The runner's configuration declares no such command or hook.
     Unknown,
-    /// By the runner's reading the client may not have it run.
+    /// By the runner's reading the client, or the door, may not have it run.
     NotAllowed,
-    /// It runs for this client already.
+    /// It runs for this client, or this door, already.
     Running,
     /// As much runs already as may at once.
     Busy,

@@ -2,14 +2,15 @@
 //!
 //! Made from a checked configuration and the users of this machine; asked by names.
 //! What the engine says is held against this, so that a taken engine runs no more than
-//! what is declared, and no command for a client whose file does not list it.
+//! what is declared, and no command for a client whose file does not list it, or a door that
+//! does not say so.
 
 use std::collections::BTreeMap;
 
-use spa_proto::{CommandName, Timestamp};
+use spa_proto::{CommandName, Timestamp, usable_address};
 
-use super::message::{HookEvent, RunCommand, RunRefusal};
-use crate::config::{ClientConfig, ClientName, Config, Program, is_the_daemons};
+use super::message::{HookEvent, RunBy, RunCommand, RunRefusal};
+use crate::config::{ClientConfig, ClientName, Config, DoorName, Program, is_the_daemons};
 use crate::sys::users::{Account, account};
 
 /// A program that can be run.
@@ -42,6 +43,8 @@ pub(super) struct Rights {
     close: Option<Ready>,
     /// Those that are enabled and list a command.
     clients: BTreeMap<ClientName, ClientConfig>,
+    /// What each door has run.
+    doors: BTreeMap<DoorName, CommandName>,
 }
 
 impl Rights {
@@ -54,7 +57,10 @@ impl Rights {
         let clients = config.clients.iter();
         let clients = clients.filter(|client| client.enabled && !client.commands.is_empty());
         let clients = clients.map(|client| (client.name.clone(), client.clone()));
+        let doors = config.knock.iter();
+        let doors = doors.filter_map(|door| Some((door.name.clone(), door.run.clone()?)));
         Self {
+            doors: doors.collect(),
             commands: commands.collect(),
             open: config.hooks.open.as_ref().map(Ready::of),
             close: config.hooks.close.as_ref().map(Ready::of),
@@ -69,13 +75,17 @@ impl Rights {
         now: Timestamp,
     ) -> Result<(&Ready, bool), RunRefusal> {
         let (ready, parallel) = self.commands.get(&run.command).ok_or(RunRefusal::Unknown)?;
-        let client = self.clients.get(&run.client);
-        let may = client.is_some_and(|client| {
-            client.commands.contains(&run.command)
-                && client.is_active(now)
-                && client.hours.iter().all(|hours| hours.left(now).is_some())
-                && client.admits(run.source)
-        });
+        let may = match &run.by {
+            RunBy::Client(name, _) => self.clients.get(name).is_some_and(|client| {
+                client.commands.contains(&run.command)
+                    && client.is_active(now)
+                    && client.hours.iter().all(|hours| hours.left(now).is_some())
+                    && client.admits(run.source)
+            }),
+            RunBy::Door(name) => {
+                self.doors.get(name) == Some(&run.command) && usable_address(run.source)
+            }
+        };
         if !may {
             return Err(RunRefusal::NotAllowed);
         }
@@ -107,6 +117,14 @@ backup = { argv = ["/bin/true"], user = "daemon" }
 other = { argv = ["/bin/true"], user = "no-such-user-here", parallel = true }
 [hooks]
 close = { argv = ["/bin/true"], user = "daemon" }
+[[knock]]
+name = "side"
+sequence = "7000,8000"
+run = "backup"
+[[knock]]
+name = "emma"
+sequence = "7001,8001"
+open = ["ssh"]
 "#;
 
     fn rights() -> Rights {
@@ -134,12 +152,22 @@ close = { argv = ["/bin/true"], user = "daemon" }
     }
 
     fn ask(rights: &Rights, client: &str, command: &str) -> Result<bool, RunRefusal> {
+        let key = spa_keys::KeyId::from_bytes([0; 8]);
+        let by = RunBy::Client(client.parse().unwrap(), key);
+        ask_from(rights, by, command, [192, 0, 2, 1])
+    }
+
+    fn ask_from(
+        rights: &Rights,
+        by: RunBy,
+        command: &str,
+        source: [u8; 4],
+    ) -> Result<bool, RunRefusal> {
         let run = RunCommand {
             id: RunId(1),
             command: command.parse().unwrap(),
-            client: client.parse().unwrap(),
-            key: spa_keys::KeyId::from_bytes([0; 8]),
-            source: [192, 0, 2, 1].into(),
+            by,
+            source: source.into(),
         };
         let found = rights.command(&run, Timestamp::from_micros(1_000_000));
         found.map(|(_, parallel)| parallel)
@@ -159,6 +187,24 @@ close = { argv = ["/bin/true"], user = "daemon" }
         assert_eq!(ask(&rights, "dora", "backup"), not_allowed, "expired");
         assert_eq!(ask(&rights, "dora", "other"), not_allowed);
         assert_eq!(ask(&rights, "nobody", "backup"), not_allowed);
+    }
+
+    #[test]
+    fn a_door_has_its_own_command_run_and_no_other_and_nobody_in_its_name() {
+        let rights = rights();
+        let ask = |door: &str, command: &str, source| {
+            let by = RunBy::Door(door.parse().unwrap());
+            ask_from(&rights, by, command, source)
+        };
+        let here = [192, 0, 2, 1];
+        let not_allowed = Err(RunRefusal::NotAllowed);
+        assert_eq!(ask("side", "backup", here), Ok(false));
+        assert_eq!(ask("side", "other", here), not_allowed, "another");
+        assert_eq!(ask("side", "sh", here), Err(RunRefusal::Unknown));
+        assert_eq!(ask("emma", "backup", here), not_allowed, "runs none");
+        assert_eq!(ask("anna", "backup", here), not_allowed, "a client");
+        assert_eq!(ask("side", "backup", [127, 0, 0, 1]), not_allowed);
+        assert_eq!(super::tests::ask(&rights, "side", "backup"), not_allowed);
     }
 
     #[test]

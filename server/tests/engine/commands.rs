@@ -4,12 +4,12 @@ use spa_proto::Request;
 use spad::audit::Event;
 use spad::config::{CommandDefinition, Config, Program};
 use spad::engine::{Effect, Judged};
-use spad::runner::message::{Ended, How, RunRefusal, ToRunner};
+use spad::runner::message::{Ended, How, RunBy, RunRefusal, ToRunner};
 use spad::verdict::Reason;
 
 use crate::world::*;
 
-fn with_backup(config: &mut Config) {
+pub(crate) fn with_backup(config: &mut Config) {
     let program = Program {
         argv: vec!["/usr/local/bin/backup".to_owned()],
         user: "backup".to_owned(),
@@ -59,7 +59,7 @@ fn a_command_runs_for_a_client_whose_file_lists_it_and_the_verdict_waits_for_the
         panic!("{:?}", world.asked);
     };
     assert_eq!(asked.command.as_str(), "backup");
-    assert_eq!(asked.client.as_str(), "laptop");
+    assert!(matches!(&asked.by, RunBy::Client(name, _) if name.as_str() == "laptop"));
     assert_eq!(asked.source, ip(HERE));
     let id = asked.id;
     world.started();

@@ -3,10 +3,12 @@
 use spad::audit::Event;
 use spad::config::{Config, KnockDoor};
 use spad::firewall::FirewallRefusal;
-use spad::knocking::{Demands, Door, Hit};
+use spad::knocking::{Demands, Door, Hit, Sequences};
 use spad::replay::JournalRecord;
+use spad::runner::message::{Ended, HookEvent, How, RunBy, RunCommand, RunRefusal, ToRunner};
 use spad::verdict::{Reason, Verdict};
 
+use crate::commands::with_backup;
 use crate::world::*;
 
 const SSH: &str = "tcp/22";
@@ -19,6 +21,7 @@ fn door(config: &mut Config) {
         door: Door::new(SEQUENCE.join(",").parse().unwrap()),
         open: vec!["ssh".parse().unwrap()],
         ttl: None,
+        run: None,
     }];
     config.listen.carriers.knocks = Demands::of(&[&config.knock[0].door]);
 }
@@ -35,7 +38,7 @@ fn hit(from: &str, knock: &str) -> Hit {
 }
 
 impl World {
-    fn knock(&mut self, from: &str, knocks: &[&str]) {
+    pub(crate) fn knock(&mut self, from: &str, knocks: &[&str]) {
         for knock in knocks {
             let hit = hit(from, knock);
             let mut effects = Vec::new();
@@ -52,7 +55,7 @@ impl World {
         }
     }
 
-    fn count(&self, reason: Reason) -> u64 {
+    pub(crate) fn count(&self, reason: Reason) -> u64 {
         self.engine.counters().get(reason)
     }
 
@@ -158,7 +161,7 @@ fn one_doors_knocks_use_up_no_others_rate() {
         door(config);
         let mut other = config.knock[0].clone();
         other.name = "other".parse().unwrap();
-        other.door.sequence = "100,200".parse().unwrap();
+        other.door.sequences = Sequences::Always("100,200".parse().unwrap());
         config.knock.push(other);
     });
     for _ in 0..50 {
@@ -332,4 +335,164 @@ fn a_reload_that_takes_the_door_or_its_service_away_closes_and_another_leaves_it
     assert_eq!(same.kernel.open(), [element(HERE, SSH)]);
     same.knock(HERE, &SEQUENCE);
     assert_eq!(same.kernel.open(), [element(HERE, SSH), element(HERE, WEB)]);
+}
+
+fn runs(config: &mut Config) {
+    door(config);
+    with_backup(config);
+    config.knock[0].run = Some("backup".parse().unwrap());
+}
+
+fn only_runs(config: &mut Config) {
+    runs(config);
+    config.knock[0].open.clear();
+}
+
+impl World {
+    fn run_asked(&mut self) -> Option<RunCommand> {
+        match self.asked.pop()? {
+            ToRunner::Run(run) => Some(run),
+            _ => None,
+        }
+    }
+}
+
+#[test]
+fn a_doors_command_is_asked_for_by_its_last_knock_and_told_to_its_end() {
+    for from in [HERE, "2001:db8::7"] {
+        let mut world = World::with(only_runs);
+        world.knock(from, &SEQUENCE[..2]);
+        assert!(world.asked.is_empty());
+        world.knock(from, &SEQUENCE[2..]);
+        assert_eq!(world.count(Reason::KnockRan), 1);
+        assert_eq!(world.kernel.transactions, 0);
+        let run = world.run_asked().unwrap();
+        let by = RunBy::Door("side".parse().unwrap());
+        assert_eq!((run.command.as_str(), &run.by), ("backup", &by));
+        assert_eq!(run.source, ip(from));
+        let (mut effects, now) = (Vec::new(), world.now);
+        assert_eq!(world.engine.run_started(run.id, now, &mut effects), None);
+        let ended = Ended {
+            id: run.id,
+            how: How::Exited(0),
+            took: seconds(1),
+            output: b"done".to_vec(),
+            unheard: 0,
+        };
+        world.engine.run_ended(ended, now, &mut effects);
+        world.obey(effects);
+        world.check();
+        for event in [Event::RunStart, Event::Run] {
+            let [line] = world.audited(event)[..] else {
+                panic!("one line {event:?}");
+            };
+            let name = line.door.as_ref().map(|name| name.as_str());
+            assert_eq!((name, line.source), (Some("side"), Some(ip(from))));
+            assert!(line.client.is_none() && line.key.is_none());
+        }
+    }
+}
+
+#[test]
+fn a_command_beside_a_grant_runs_once_the_kernel_has_opened_and_not_where_it_refused() {
+    let mut world = World::with(runs);
+    world.hold = true;
+    world.knock(HERE, &SEQUENCE[..2]);
+    let hit = Hit {
+        source: ip(HERE),
+        source_port: 40_000,
+        destination: ip("203.0.113.1"),
+        knock: "9000".parse().unwrap(),
+        flags: 0x02,
+        interface: 2,
+    };
+    let mut effects = Vec::new();
+    world.engine.knock(&hit, world.now, &mut effects);
+    world.obey(effects);
+    assert!(world.asked.is_empty(), "not before the kernel's answer");
+    world.answer_all();
+    assert!(world.run_asked().is_some());
+    let mut refused = World::with(runs);
+    refused.kernel.refuse = Some(FirewallRefusal::SetFull);
+    refused.knock(HERE, &SEQUENCE);
+    assert!(refused.run_asked().is_none());
+}
+
+#[test]
+fn a_doors_commands_are_as_rare_as_its_grants_and_leave_room_for_clients() {
+    let mut world = World::with(only_runs);
+    for _ in 0..50 {
+        world.knock(HERE, &SEQUENCE);
+    }
+    assert_eq!(world.count(Reason::KnockRan), 10);
+    assert_eq!(world.asked.len(), 10);
+    world.pass(seconds(2));
+    for _ in 0..50 {
+        world.knock(HERE, &SEQUENCE);
+    }
+    assert_eq!(world.asked.len(), 16, "nobody has answered");
+    let busy = world.audited(Event::Refuse);
+    assert!(
+        busy.iter()
+            .all(|line| line.reason == Some(Reason::RunnerBusy))
+    );
+    assert_eq!(busy.len(), 4);
+    world.knock("127.0.0.1", &SEQUENCE);
+    assert_eq!(world.asked.len(), 16, "no host connects from there");
+}
+
+#[test]
+fn what_the_runner_does_not_run_for_a_door_is_told_with_its_door() {
+    let mut world = World::with(only_runs);
+    world.knock(HERE, &SEQUENCE);
+    let run = world.run_asked().unwrap();
+    let (mut effects, now) = (Vec::new(), world.now);
+    let why = RunRefusal::NotAllowed;
+    assert_eq!(
+        world.engine.run_refused(run.id, why, now, &mut effects),
+        None
+    );
+    world.obey(effects);
+    world.check();
+    let line = world.audited(Event::Refuse)[0];
+    assert!(line.door.is_some() && line.reason == Some(Reason::CommandNotAllowed));
+}
+
+#[test]
+fn hooks_are_told_of_a_doors_grant_and_its_end_and_by_which_door_it_came() {
+    let mut world = World::with(|config| {
+        door(config);
+        with_backup(config);
+        let program = config.commands.values().next().unwrap().program.clone();
+        config.hooks.open = Some(program.clone());
+        config.hooks.close = Some(program);
+    });
+    world.knock(HERE, &SEQUENCE);
+    let mut told = Vec::new();
+    for event in [HookEvent::Open, HookEvent::Close] {
+        let Some(ToRunner::Hook(hook)) = world.asked.pop() else {
+            panic!("no hook {event:?}");
+        };
+        assert_eq!(hook.event, event);
+        assert!(hook.client.is_none() && hook.key.is_none());
+        told.push(hook.door.map(|name| name.to_string()));
+        let ended = Ended {
+            id: hook.id,
+            how: How::Exited(0),
+            took: seconds(1),
+            output: Vec::new(),
+            unheard: 0,
+        };
+        let (mut effects, now) = (Vec::new(), world.now);
+        world.engine.hook_ended(ended, now, &mut effects);
+        world.obey(effects);
+        if event == HookEvent::Open {
+            // The close hook tells the door's name also where that is gone.
+            world.reload(|config| config.knock.clear());
+            world.pass(seconds(2));
+        }
+    }
+    assert_eq!(told, [Some("side".to_owned()), Some("side".to_owned())]);
+    let lines = world.audited(Event::Hook);
+    assert!(lines.len() == 2 && lines.iter().all(|line| line.door.is_some()));
 }

@@ -16,6 +16,7 @@ mod knocking;
 mod many;
 mod neighbours;
 mod networks;
+mod one_time;
 mod reasons;
 mod reload;
 mod rules;

@@ -1,6 +1,6 @@
 //! A server with three clients, a clock and a kernel that forget nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use spad::config::{
     Answer as Stranger, ClientConfig, ClientKey, Config, GrantLimits, Guard, Hooks, Lengths,
     Listen, Log, Mode, OnStateError, Packets, Rate, ServiceDefinition,
 };
-use spad::engine::{Effect, Engine, Judged};
+use spad::engine::{Effect, Engine, Judged, UsedUp};
 use spad::firewall::{Answer, Change, Element, FirewallRefusal, KernelElement, Step};
 use spad::ports::Ports;
 use spad::replay::{Horizon, JournalRecord, ReplayCache};
@@ -159,6 +159,8 @@ pub(crate) struct World {
     pub(crate) phone: Peer,
     pub(crate) audit: Vec<AuditEvent>,
     pub(crate) journal: Vec<JournalRecord>,
+    /// Sequences for one use, as they were used.
+    pub(crate) used: Vec<UsedUp>,
     pub(crate) verdicts: Vec<Verdict>,
     /// True: changes wait in `unanswered`.
     pub(crate) hold: bool,
@@ -329,6 +331,7 @@ impl World {
             phone: Peer::shared([4; 32]),
             audit: Vec::new(),
             journal: Vec::new(),
+            used: Vec::new(),
             verdicts: Vec::new(),
             hold: false,
             unanswered: Vec::new(),
@@ -336,6 +339,7 @@ impl World {
             packets: 0,
             nonce: 0,
         };
+        world.engine.recall_used(HashSet::new());
         world.move_horizon();
         world.tick();
         world
@@ -405,6 +409,7 @@ impl World {
         for effect in effects {
             match effect {
                 Effect::Record(record) => self.journal.push(record),
+                Effect::UseUp(used) => self.used.push(used),
                 Effect::Audit(event) => self.audit.push(*event),
                 Effect::Run(message) => self.asked.push(message),
                 Effect::Firewall(change) if self.hold => self.unanswered.push(change),

@@ -1,0 +1,223 @@
+//! `[IO]` Which sequences for one use are used, in a file of its own.
+//!
+//! One record a sequence, on the disk before its door opens, and never taken out again: a
+//! sequence that is put back into a list, under whatever door, does not open either. What
+//! cannot be known keeps such doors shut.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use spa_proto::{Protocol, Timestamp};
+
+use super::disk::open_file;
+use crate::knocking::{Knock, Sequence};
+
+/// Its name in the state directory.
+const NAME: &str = "one-time";
+/// One record, in bytes: the number of knocks, three bytes a knock, the time, a check value,
+/// and [`END`].
+const RECORD: usize = 128;
+/// The last byte of a record, so that one that was not written to its end is told from
+/// one that is damaged.
+const END: u8 = 0xa5;
+/// The most sequences that are remembered: 8 MiB.
+const MOST: usize = 1 << 16;
+
+/// Why a door's sequence for one use cannot be used. Its text tells the mend.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OneTimeError {
+    /// The file could not be read or written.
+    #[error("{path}: {problem}; mend the disk, and restart spad")]
+    Disk {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        problem: String,
+    },
+    /// A record is not what was written.
+    #[error(
+        "{path}: the record {number} is damaged, so nobody knows all that is used; stop spad, write new sequences into every file, and remove this one"
+    )]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// Which record, from 1.
+        number: usize,
+    },
+    /// No room for one more.
+    #[error(
+        "{path} holds {MOST} used sequences, as many as it may; stop spad, write new sequences into every file, and remove this one"
+    )]
+    Full {
+        /// Which file.
+        path: PathBuf,
+    },
+}
+
+/// The file, held by the engine alone.
+#[derive(Debug)]
+pub struct UsedSequences {
+    path: PathBuf,
+    file: Result<File, OneTimeError>,
+    /// Whole records in it.
+    records: usize,
+    /// The last write failed.
+    failed: Option<OneTimeError>,
+}
+
+impl UsedSequences {
+    /// Opens the file, made where it is missing, and gives what is used; none where that
+    /// cannot be known.
+    #[must_use]
+    pub fn open(state: &Path) -> (Self, Option<HashSet<Sequence>>) {
+        let path = state.join(NAME);
+        let opened = open_file(&path).and_then(|file| {
+            let bytes = whole(&file)?;
+            if bytes.is_empty() {
+                // Its name survives the machine before anything in it is relied on.
+                File::open(state)?.sync_all()?;
+            }
+            Ok((file, bytes))
+        });
+        let read = opened
+            .map_err(|error| disk(&path, &error))
+            .and_then(|(file, bytes)| Ok((file, read(&path, &bytes)?)));
+        let (file, used, records) = match read {
+            Ok((file, (used, records))) => (Ok(file), Some(used), records),
+            Err(error) => (Err(error), None, 0),
+        };
+        let opened = Self {
+            path,
+            file,
+            records,
+            failed: None,
+        };
+        (opened, used)
+    }
+
+    /// Writes that this sequence is used; it survives the machine when this returns.
+    ///
+    /// # Errors
+    /// It may not: nothing may open by it.
+    pub fn append(&mut self, sequence: &Sequence, now: Timestamp) -> Result<(), OneTimeError> {
+        let written = self.write(sequence, now);
+        self.failed = written.as_ref().err().cloned();
+        written
+    }
+
+    fn write(&mut self, sequence: &Sequence, now: Timestamp) -> Result<(), OneTimeError> {
+        let file = self.file.as_ref().map_err(Clone::clone)?;
+        if self.records >= MOST {
+            let path = self.path.clone();
+            return Err(OneTimeError::Full { path });
+        }
+        // Over the remains of a write that failed, if there was one.
+        let offset = u64::try_from(self.records.saturating_mul(RECORD)).unwrap_or(u64::MAX);
+        file.write_all_at(&encode(sequence, now), offset)
+            .and_then(|()| file.sync_data())
+            .map_err(|error| disk(&self.path, &error))?;
+        self.records = self.records.saturating_add(1);
+        Ok(())
+    }
+
+    /// What keeps doors with sequences for one use shut, if anything does.
+    #[must_use]
+    pub fn problem(&self) -> Option<&OneTimeError> {
+        self.file.as_ref().err().or(self.failed.as_ref())
+    }
+}
+
+/// What is used, read beside whoever keeps it.
+///
+/// # Errors
+/// It cannot be known; a file that is missing is empty.
+pub fn peek_used(state: &Path) -> Result<HashSet<Sequence>, OneTimeError> {
+    let path = state.join(NAME);
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).custom_flags(libc::O_NOFOLLOW);
+    let bytes = match options.open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        opened => opened.and_then(|file| whole(&file)),
+    };
+    let bytes = bytes.map_err(|error| disk(&path, &error))?;
+    read(&path, &bytes).map(|(used, _)| used)
+}
+
+fn disk(path: &Path, error: &io::Error) -> OneTimeError {
+    OneTimeError::Disk {
+        path: path.to_owned(),
+        problem: error.to_string(),
+    }
+}
+
+fn whole(file: &File) -> io::Result<Vec<u8>> {
+    let most = u64::try_from(MOST.saturating_mul(RECORD)).unwrap_or(u64::MAX);
+    let mut bytes = Vec::new();
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > most) {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(bytes)
+}
+
+/// The used sequences, and how many records there are. A last record that was not
+/// written to its end counts for nothing: its door did not open.
+fn read(path: &Path, bytes: &[u8]) -> Result<(HashSet<Sequence>, usize), OneTimeError> {
+    let records: Vec<&[u8]> = bytes.chunks(RECORD).collect();
+    let mut used = HashSet::new();
+    for (place, record) in records.iter().enumerate() {
+        let number = place.saturating_add(1);
+        if let Some(sequence) = decode(record) {
+            used.insert(sequence);
+            continue;
+        }
+        let torn = record.len() < RECORD || record.last() == Some(&0);
+        if torn && number == records.len() {
+            return Ok((used, place));
+        }
+        let path = path.to_owned();
+        return Err(OneTimeError::Damaged { path, number });
+    }
+    Ok((used, records.len()))
+}
+
+fn encode(sequence: &Sequence, now: Timestamp) -> Vec<u8> {
+    let knocks = sequence.knocks();
+    let mut record = vec![u8::try_from(knocks.len()).unwrap_or(0)];
+    for knock in knocks {
+        record.push(knock.protocol.number());
+        record.extend(knock.port.get().to_be_bytes());
+    }
+    record.resize(97, 0);
+    record.extend(now.as_micros().to_be_bytes());
+    record.resize(123, 0);
+    let check = crc32fast::hash(&record);
+    record.extend(check.to_be_bytes());
+    record.push(END);
+    record
+}
+
+fn decode(record: &[u8]) -> Option<Sequence> {
+    let (fields, rest) = record.split_at_checked(123)?;
+    let (check, end) = rest.split_first_chunk()?;
+    if *end != [END] || u32::from_be_bytes(*check) != crc32fast::hash(fields) {
+        return None;
+    }
+    let (count, fields) = fields.split_first()?;
+    let knock = |[protocol, high, low]: &[u8; 3]| {
+        Some(Knock {
+            protocol: Protocol::from_number(*protocol)?,
+            port: u16::from_be_bytes([*high, *low]).try_into().ok()?,
+        })
+    };
+    let (knocks, _) = fields.as_chunks();
+    let knocks = knocks.get(..usize::from(*count))?.iter().map(knock);
+    Sequence::new(knocks.collect::<Option<_>>()?).ok()
+}
+
+#[cfg(test)]
+#[path = "one_time_tests.rs"]
+mod tests;

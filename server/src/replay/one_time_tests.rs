@@ -1,0 +1,147 @@
+//! Used sequences: what is remembered of them, and through what.
+
+use std::fs;
+
+use super::*;
+
+fn sequence(text: &str) -> Sequence {
+    text.parse().unwrap()
+}
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_micros(seconds * 1_000_000)
+}
+
+/// A state directory in which these are used.
+fn with(used: &[&str]) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut file, known) = UsedSequences::open(directory.path());
+    assert_eq!(known, Some(HashSet::new()));
+    for text in used {
+        file.append(&sequence(text), at(1)).unwrap();
+    }
+    assert_eq!(file.problem(), None);
+    directory
+}
+
+fn known(directory: &tempfile::TempDir) -> Option<Vec<String>> {
+    let (_, known) = UsedSequences::open(directory.path());
+    let peeked = peek_used(directory.path()).ok();
+    assert_eq!(known, peeked, "who reads beside it reads the same");
+    let mut known: Vec<String> = known?.iter().map(Sequence::to_string).collect();
+    known.sort();
+    Some(known)
+}
+
+#[test]
+fn what_was_used_is_known_to_every_later_start() {
+    let longest = ["1:udp,65535"; 16].join(",");
+    let used = ["7000,8000:udp", "9000,1,9000", &longest];
+    let directory = with(&used);
+    let mut right = used.map(str::to_owned).to_vec();
+    right.sort();
+    for _ in 0..3 {
+        assert_eq!(known(&directory), Some(right.clone()));
+    }
+    let (mut file, _) = UsedSequences::open(directory.path());
+    file.append(&sequence("5,60"), at(2)).unwrap();
+    assert_eq!(known(&directory).unwrap().len(), 4);
+}
+
+#[test]
+fn nothing_is_used_where_nothing_was_and_reading_beside_makes_no_file() {
+    let directory = tempfile::tempdir().unwrap();
+    assert_eq!(peek_used(directory.path()), Ok(HashSet::new()));
+    assert!(fs::read_dir(directory.path()).unwrap().next().is_none());
+}
+
+/// Whatever the power left of the last record, it counts for nothing, or for all.
+#[test]
+fn a_record_cut_short_is_not_used_and_the_next_one_takes_its_place() {
+    let directory = with(&["7000,8000", "9000,9100"]);
+    let path = directory.path().join(NAME);
+    let bytes = fs::read(&path).unwrap();
+    assert_eq!(bytes.len(), 2 * RECORD);
+    for kept in RECORD..2 * RECORD {
+        for zeros in [0, 2 * RECORD - kept] {
+            let mut torn = bytes[..kept].to_vec();
+            torn.resize(kept + zeros, 0);
+            fs::write(&path, torn).unwrap();
+            assert_eq!(known(&directory).unwrap(), ["7000,8000"], "{kept} {zeros}");
+            let (mut file, _) = UsedSequences::open(directory.path());
+            file.append(&sequence("3,40"), at(2)).unwrap();
+            assert_eq!(known(&directory).unwrap(), ["3,40", "7000,8000"], "{kept}");
+        }
+    }
+}
+
+#[test]
+fn no_changed_bit_makes_a_used_sequence_unused() {
+    let directory = with(&["7000,8000", "9000,9100", "5,60"]);
+    let path = directory.path().join(NAME);
+    let bytes = fs::read(&path).unwrap();
+    for bit in 0..bytes.len() * 8 {
+        let mut changed = bytes.clone();
+        changed[bit / 8] ^= 1 << (bit % 8);
+        fs::write(&path, changed).unwrap();
+        let (mut file, known) = UsedSequences::open(directory.path());
+        assert_eq!(known, None, "bit {bit}");
+        let said = file.problem().unwrap().to_string();
+        assert!(said.contains("is damaged"), "{said}");
+        assert!(file.append(&sequence("1,20"), at(2)).is_err());
+    }
+}
+
+#[test]
+fn a_record_taken_out_of_the_middle_is_missed_by_nobody_but_the_rest_is_known() {
+    let directory = with(&["7000,8000", "9000,9100"]);
+    let path = directory.path().join(NAME);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[..RECORD].fill(0);
+    fs::write(&path, bytes).unwrap();
+    assert_eq!(known(&directory), None, "zeros before another record");
+}
+
+#[test]
+fn a_disk_that_takes_nothing_is_told_and_told_no_more_once_it_does() {
+    let full = fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let directory = with(&["7000,8000"]);
+    let (mut file, _) = UsedSequences::open(directory.path());
+    let right = std::mem::replace(&mut file.file, Ok(full));
+    let error = file.append(&sequence("3,40"), at(2)).unwrap_err();
+    assert!(error.to_string().contains("mend the disk"), "{error}");
+    assert_eq!(file.problem(), Some(&error));
+    assert_eq!(known(&directory).unwrap(), ["7000,8000"]);
+    file.file = right;
+    file.append(&sequence("5,60"), at(2)).unwrap();
+    assert_eq!(file.problem(), None);
+    assert_eq!(known(&directory).unwrap(), ["5,60", "7000,8000"]);
+}
+
+#[test]
+fn a_link_in_its_place_is_not_followed() {
+    let directory = tempfile::tempdir().unwrap();
+    let elsewhere = directory.path().join("elsewhere");
+    fs::write(&elsewhere, "").unwrap();
+    std::os::unix::fs::symlink(&elsewhere, directory.path().join(NAME)).unwrap();
+    let (file, known) = UsedSequences::open(directory.path());
+    assert!(known.is_none() && file.problem().is_some());
+    assert!(peek_used(directory.path()).is_err());
+}
+
+#[test]
+fn a_full_file_takes_no_more_and_a_longer_one_is_not_read() {
+    let directory = with(&["7000,8000"]);
+    let path = directory.path().join(NAME);
+    let one = fs::read(&path).unwrap();
+    fs::write(&path, one.repeat(MOST)).unwrap();
+    let (mut file, known) = UsedSequences::open(directory.path());
+    assert_eq!(known.unwrap().len(), 1);
+    let error = file.append(&sequence("3,40"), at(2)).unwrap_err();
+    assert!(matches!(error, OneTimeError::Full { .. }), "{error}");
+    fs::write(&path, one.repeat(MOST + 1)).unwrap();
+    assert!(UsedSequences::open(directory.path()).1.is_none());
+}
