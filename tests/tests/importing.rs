@@ -1,0 +1,74 @@
+//! knockd's own file, imported into a fresh configuration, and knocked at as before.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use std::fs;
+use std::net::IpAddr;
+
+use spa_tests::lab::{SERVER4, SERVER6};
+use spa_tests::reach::{self, Reach};
+use spa_tests::settings::{KNOCK, SSH, Settings};
+use spa_tests::sshd::Sshd;
+use spa_tests::wait;
+use spa_tests::world::World;
+
+const SERVERS: [IpAddr; 2] = [IpAddr::V4(SERVER4), IpAddr::V6(SERVER6)];
+
+/// Debian's knockd.conf, as its package installs it.
+const DEBIANS: &str = include_str!("../../server/tests/import/knockd/debian.conf");
+
+/// A server with the file that `spad init` writes, but for a grant's time and the audit's
+/// place, and with what was imported of this.
+fn with(knockd: &str) -> World {
+    let world = World::stopped(&Settings::default());
+    let file = world.spad.config().join("spad.toml");
+    fs::remove_file(&file).unwrap();
+    fs::remove_file(world.spad.config().join("clients.d/laptop.toml")).unwrap();
+    let _ = world.spad.cli(&["init", "--port", &KNOCK.to_string()]).ok();
+    let text = fs::read_to_string(&file).unwrap();
+    let audit = format!("audit = {:?}", world.spad.audit_file());
+    let text = text
+        .replace("hide = []", "hide = [\"ssh\"]")
+        .replace("# ttl = \"30s\"", "ttl = \"2s\"")
+        .replace("# audit = \"/var/log/spad/audit.jsonl\"", &audit);
+    fs::write(&file, text).unwrap();
+    world.add("laptop", &world.laptop, "ssh");
+    let path = world.lab.path().join("knockd.conf");
+    fs::write(&path, knockd).unwrap();
+    let _ = world
+        .spad
+        .cli(&["import", "knockd", path.to_str().unwrap()])
+        .ok();
+    world
+}
+
+#[test]
+fn debians_knockd_conf_imported_opens_ssh_to_debians_knock_and_closes() {
+    let mut world = with(DEBIANS);
+    let check = world.spad.cli(&["check"]).ok();
+    assert!(check.stdout.contains("ok:"), "{}", check.stdout);
+    world.spad.start();
+    let _sshd = Sshd::start(&world.lab.server, world.lab.path(), SSH);
+    for (server, count) in SERVERS.into_iter().zip(1..) {
+        let is_open = || reach::tcp(&world.lab.client, server, SSH) == Reach::Open;
+        assert!(!is_open(), "before the knocks");
+        let address = server.to_string();
+        let knocks = ["-d", "20", &address, "7000", "8000", "9000"];
+        world.lab.client.must("knock", &knocks);
+        world.spad.wait_counted("knock_opened", count);
+        assert!(is_open(), "{server}");
+        wait::soon("it closes by itself", || (!is_open()).then_some(()));
+        world
+            .lab
+            .client
+            .must("knock", &["-d", "20", &address, "9000", "8000", "7000"]);
+    }
+    let grant = world
+        .spad
+        .wait_audited(&[("event", "grant"), ("door", "openssh")]);
+    assert!(grant.get("client").is_none(), "{grant}");
+    assert_eq!(
+        world.spad.counted("knock_opened"),
+        2,
+        "closeSSH opens nothing"
+    );
+}
