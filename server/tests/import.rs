@@ -201,6 +201,31 @@ fn what_stands_in_spad_toml_is_left_as_it_is_and_used_again() {
 }
 
 #[test]
+fn a_service_that_leads_to_another_host_is_opened_by_no_imported_door() {
+    let spad = "hide = []\n[services]\nssh = { ports = [\"tcp/22\"], to = \"10.0.0.5:22\" }\n";
+    let done = imported(
+        spad,
+        "[a]\nsequence = 1,2\ncommand = ufw allow from %IP% to any port 22 proto tcp\n",
+    );
+    assert_eq!((done.spad.as_str(), done.left_out), (spad, 1));
+    let said = done.findings.to_string();
+    assert!(said.contains("leads to another host"), "{said}");
+}
+
+#[test]
+fn of_another_kind_of_file_some_faults_are_told_and_no_more() {
+    let done = imported(&fresh(), &"what\n".repeat(50_000));
+    assert_eq!(done.findings.len(), 101);
+    let many: String = (0..300)
+        .map(|door| format!("[door {door}]\nsequence = 1,2\ncommand = iptables -D INPUT 1\n"))
+        .collect();
+    let done = imported(&fresh(), &many);
+    assert!(done.findings.has_errors());
+    let said = done.findings.to_string();
+    assert!(said.contains("more than 256 doors"), "{said}");
+}
+
+#[test]
 fn a_door_of_the_same_name_that_says_something_else_is_left_alone() {
     let spad = fresh() + "\n[[knock]]\nname = \"ssh\"\nsequence = \"1,2\"\nopen = [\"ssh\"]\n";
     let done = imported(

@@ -151,3 +151,100 @@ fn a_report_as_json_names_the_doors_and_what_was_left_out() {
     assert_eq!(report["left_out"], 1);
     assert_eq!(report["services"], serde_json::json!(["ssh"]));
 }
+
+/// A door with a file of sequences for one use.
+fn one_time(server: &Server, lines: &str) -> String {
+    let path = server.path("smtp");
+    fs::write(&path, lines).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    format!(
+        "[smtp]\none_time_sequences = {}\ncommand = ufw allow from %IP% to any port 25 proto tcp\n",
+        path.display()
+    )
+}
+
+#[test]
+fn sequences_for_one_use_are_copied_without_the_used_ones_and_nobody_else_reads_them() {
+    let server = Server::new();
+    let text = one_time(&server, "#1001,1002\n 2001,2002:udp\n 3001,3002\n");
+    import(&server, &text, &["--dry-run"])
+        .is(0)
+        .says("2001,2002:udp\n3001,3002\n");
+    let copy = server.path("etc/one-time/smtp");
+    assert!(!copy.parent().unwrap().exists());
+    import(&server, &text, &[]).is(0);
+    assert_eq!(
+        fs::read_to_string(&copy).unwrap(),
+        "2001,2002:udp\n3001,3002\n"
+    );
+    for path in [copy.as_path(), copy.parent().unwrap()] {
+        assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o027, 0);
+    }
+    server.run(&["check"]).is(0);
+    let all = server.everything();
+    import(&server, &text, &[])
+        .is(0)
+        .says("imported already: smtp");
+    assert_eq!(server.everything(), all);
+}
+
+#[test]
+fn a_file_in_the_place_of_the_copy_is_kept_and_nothing_is_written() {
+    let server = Server::new();
+    let text = one_time(&server, " 2001,2002\n");
+    put(&server, &text);
+    let copy = server.path("etc/one-time/smtp");
+    fs::create_dir(copy.parent().unwrap()).unwrap();
+    fs::write(&copy, "9001,9002\n").unwrap();
+    let before = server.everything();
+    import(&server, &text, &[])
+        .is(1)
+        .says("holds something else");
+    assert_eq!(server.everything(), before);
+    fs::remove_file(&copy).unwrap();
+    symlink(server.path("elsewhere"), &copy).unwrap();
+    import(&server, &text, &[])
+        .is(1)
+        .says("holds something else");
+    assert!(!server.path("elsewhere").exists());
+    fs::remove_dir_all(copy.parent().unwrap()).unwrap();
+    fs::create_dir(server.path("elsewhere")).unwrap();
+    symlink(server.path("elsewhere"), copy.parent().unwrap()).unwrap();
+    import(&server, &text, &[]).is(1).says("is not a directory");
+    assert_eq!(fs::read_dir(server.path("elsewhere")).unwrap().count(), 0);
+    let spad = fs::read_to_string(server.path("etc/spad.toml")).unwrap();
+    assert!(!spad.contains("\n[[knock]]"));
+}
+
+#[test]
+fn a_command_is_run_as_nobody_unless_another_user_is_named() {
+    for (more, lines) in [
+        (&[][..], "user = \"nobody\"\n"),
+        (&["--run-as", "daemon"], "user = \"daemon\"\n"),
+        (&["--run-as", "root"], "as_root = true\nuser = \"root\"\n"),
+    ] {
+        let server = Server::new();
+        let text = "[a]\nsequence = 1,2\ncommand = /bin/echo from %IP%\n";
+        import(&server, text, more).is(0).says("SPA_SOURCE");
+        let spad = fs::read_to_string(server.path("etc/spad.toml")).unwrap();
+        let argv =
+            "[commands.a]\nargv = [\"/usr/bin/env\", \"-S\", \"/bin/echo from ${SPA_SOURCE}\"]\n";
+        assert!(spad.contains(argv), "{spad}");
+        let (_, command) = spad.split_once(argv).unwrap();
+        let sorted = |text: &str| {
+            let mut lines: Vec<String> = text
+                .lines()
+                .take(lines.lines().count())
+                .map(str::to_owned)
+                .collect();
+            lines.sort();
+            lines
+        };
+        assert_eq!(sorted(command), sorted(lines));
+    }
+    let server = Server::new();
+    let text = "[a]\nsequence = 1,2\ncommand = /bin/echo\n";
+    import(&server, text, &["--run-as", "a b"])
+        .is(1)
+        .says("not the name of a user");
+}

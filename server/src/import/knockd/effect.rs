@@ -10,14 +10,12 @@ use spa_findings::{Finding, Source};
 use spa_proto::Service;
 
 use super::door;
-use super::grant::{self, MOST, Opened, Rule};
+use super::grant::{self, Opened, Rule};
 use super::lines::{Entry, Key, Section};
 use super::words::{self, ForAShell, Words};
 
 /// Where knockd says nothing, in seconds.
 const CMD_TIMEOUT: u64 = 10;
-/// The longest argument of a command.
-const MAX_ARGUMENT: usize = 4096;
 /// What puts the address into the arguments.
 const ENV: &str = "/usr/bin/env";
 
@@ -254,12 +252,6 @@ fn act(words: &Words) -> Result<Did, Not> {
             None => run = Some(command),
         }
     }
-    if open.ports.len() > MOST {
-        let count = open.ports.len();
-        return Err(Not::Grant(format!(
-            "it opens {count} ports, and a door at most {MOST}"
-        )));
-    }
     let run = match run {
         Some(_) if words.quoted.is_some() => return Err(Not::Plain),
         Some(command) => Some(argv(command)?),
@@ -289,8 +281,5 @@ fn argv(command: &[String]) -> Result<Vec<String>, Not> {
     } else {
         command.to_vec()
     };
-    if argv.len() > 64 || argv.iter().any(|word| word.len() > MAX_ARGUMENT) {
-        return Err(Not::Fitting);
-    }
     Ok(argv)
 }

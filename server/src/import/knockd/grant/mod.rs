@@ -17,7 +17,7 @@ mod ufw;
 pub(super) use ports::name_of;
 
 /// The most ports that a door opens.
-pub(super) const MOST: usize = 16;
+const MOST: usize = 16;
 
 /// What a command does to the firewall.
 #[derive(Clone, Debug, PartialEq, Eq)]
