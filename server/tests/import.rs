@@ -201,6 +201,32 @@ fn what_stands_in_spad_toml_is_left_as_it_is_and_used_again() {
 }
 
 #[test]
+fn an_interface_is_put_into_listen_and_nowhere_else() {
+    let knockd = "[options]\ninterface = eth1\n";
+    let with = |spad: &str| imported(spad, knockd);
+    let done = with("hide = []\n[listen] # here\nport = 4000\n");
+    let new = "hide = []\n[listen] # here\ninterfaces = [\"eth1\"]\nport = 4000\n";
+    assert_eq!(done.spad, new);
+    for (left, why) in [
+        ("listen = { port = 4000 }\n", "no line [listen]"),
+        ("hide = []\n", "no line [listen]"),
+        (
+            "[groups.a]\nallow = []\nnote = \"\"\"\n[listen]\n\"\"\"\n[listen]\n",
+            "no line [listen]",
+        ),
+        ("[listen]\ninterfaces = [\"eth0\"]\n", "other interfaces"),
+    ] {
+        let done = with(left);
+        assert_eq!(done.spad, left);
+        assert!(done.findings.to_string().contains(why), "{}", done.findings);
+    }
+    let done = with("[listen]\ninterfaces = [\"eth0\", \"eth1\"]\n");
+    assert!(done.findings.is_empty(), "{}", done.findings);
+    let done = imported(&fresh(), "[options]\ninterface = eth 1\n");
+    assert!(done.findings.has_errors());
+}
+
+#[test]
 fn a_service_that_leads_to_another_host_is_opened_by_no_imported_door() {
     let spad = "hide = []\n[services]\nssh = { ports = [\"tcp/22\"], to = \"10.0.0.5:22\" }\n";
     let done = imported(
