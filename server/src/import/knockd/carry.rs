@@ -139,17 +139,20 @@ impl<'a> Carrier<'a> {
                 "this is not carried over: spad.toml has no line [listen] to put it under",
                 &format!("write {line} into [listen] by hand, or leave it: then all interfaces are listened at"),
             ),
-            Err(errors) => self.refused(entry.span.clone(), errors),
+            Err(errors) => self.refused(|_| entry.span.clone(), errors),
         }
     }
 
     /// What the loader says against what would be written because of this place.
-    fn refused(&mut self, span: Range<usize>, errors: Vec<Finding>) {
+    fn refused(&mut self, place: impl Fn(&Finding) -> Range<usize>, errors: Vec<Finding>) {
         for error in errors {
-            let mut finding = self.given.knockd.error(span.clone(), error.message);
+            let place = place(&error);
+            let mut finding = self.given.knockd.error(place, error.message);
             finding.help = error.help;
             finding.notes = error.notes;
-            self.found.push(finding.note("so spad.toml would not load"));
+            self.found.push(finding.note(
+                "so spad.toml would not load; a line named here is one that it would have then",
+            ));
         }
     }
 
@@ -224,7 +227,15 @@ impl<'a> Carrier<'a> {
             file.as_ref()
                 .map(|(name, text)| (name.as_str(), text.as_str())),
         ) {
-            self.refused(door.span.clone(), errors);
+            let of_a_command = |error: &Finding| {
+                let line = error.place.as_ref().map(|place| place.shown.as_str());
+                line.is_some_and(|line| line.starts_with("argv") || line.starts_with("user"))
+            };
+            let place = |error: &Finding| match of_a_command(error) {
+                true => effect.span.clone(),
+                false => door.span.clone(),
+            };
+            self.refused(place, errors);
             return None;
         }
         self.imported.files.extend(file);
