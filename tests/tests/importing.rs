@@ -33,11 +33,11 @@ fn with(knockd: &str) -> World {
     fs::write(&file, text).unwrap();
     world.add("laptop", &world.laptop, "ssh");
     let path = world.lab.path().join("knockd.conf");
-    fs::write(&path, knockd).unwrap();
-    let _ = world
-        .spad
-        .cli(&["import", "knockd", path.to_str().unwrap()])
-        .ok();
+    let listed = world.lab.path().join("sequences");
+    fs::write(&listed, "#7000,8000\n 7001,8001\n 7002,8002:udp\n").unwrap();
+    fs::write(&path, knockd.replace("LISTED", listed.to_str().unwrap())).unwrap();
+    let words = ["import", "knockd", path.to_str().unwrap()];
+    let _ = world.spad.cli(&words).ok();
     world
 }
 
@@ -71,4 +71,38 @@ fn debians_knockd_conf_imported_opens_ssh_to_debians_knock_and_closes() {
         2,
         "closeSSH opens nothing"
     );
+}
+
+/// Debian's `knock`, from the client.
+fn knock(world: &World, server: IpAddr, knocks: &[&str]) {
+    let address = server.to_string();
+    let words = [&["-d", "20", &address][..], knocks].concat();
+    world.lab.client.must("knock", &words);
+}
+
+#[test]
+fn an_imported_sequence_for_one_use_opens_once_and_the_next_one_after_it() {
+    let mut world = with(
+        "[mail]\none_time_sequences = LISTED\ncommand = ufw allow from %IP% to any port 22 proto tcp\n",
+    );
+    world.spad.start();
+    let _sshd = Sshd::start(&world.lab.server, world.lab.path(), SSH);
+    let is_open = || reach::tcp(&world.lab.client, SERVERS[0], SSH) == Reach::Open;
+    let turns: [(&[&str], u64); 4] = [
+        (&["7000", "8000"], 0),
+        (&["7001", "8001"], 1),
+        (&["7001", "8001"], 1),
+        (&["7002", "8002:udp"], 2),
+    ];
+    let mut before = 0;
+    for (knocks, opened) in turns {
+        knock(&world, SERVERS[0], knocks);
+        // What was sent before this packet was heard before it.
+        world.send_counted(&world.laptop.open(&["tcp/8080"]), "service_not_allowed");
+        world.spad.wait_counted("knock_opened", opened);
+        assert_eq!(world.spad.counted("knock_opened"), opened, "{knocks:?}");
+        assert_eq!(is_open(), opened > before, "{knocks:?}");
+        before = opened;
+        wait::soon("it closes", || (!is_open()).then_some(()));
+    }
 }
