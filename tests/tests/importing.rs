@@ -4,7 +4,7 @@
 use std::fs;
 use std::net::IpAddr;
 
-use spa_tests::lab::{SERVER4, SERVER6};
+use spa_tests::lab::{CLIENT4, CLIENT6, SERVER4, SERVER6};
 use spa_tests::reach::{self, Reach};
 use spa_tests::settings::{KNOCK, SSH, Settings};
 use spa_tests::sshd::Sshd;
@@ -12,13 +12,14 @@ use spa_tests::wait;
 use spa_tests::world::World;
 
 const SERVERS: [IpAddr; 2] = [IpAddr::V4(SERVER4), IpAddr::V6(SERVER6)];
+const CLIENTS: [IpAddr; 2] = [IpAddr::V4(CLIENT4), IpAddr::V6(CLIENT6)];
 
 /// Debian's knockd.conf, as its package installs it.
 const DEBIANS: &str = include_str!("../../server/tests/import/knockd/debian.conf");
 
 /// A server with the file that `spad init` writes, but for a grant's time and the audit's
 /// place, and with what was imported of this.
-fn with(knockd: &str) -> World {
+fn with(knockd: &str, more: &[&str]) -> World {
     let world = World::stopped(&Settings::default());
     let file = world.spad.config().join("spad.toml");
     fs::remove_file(&file).unwrap();
@@ -37,13 +38,13 @@ fn with(knockd: &str) -> World {
     fs::write(&listed, "#7000,8000\n 7001,8001\n 7002,8002:udp\n").unwrap();
     fs::write(&path, knockd.replace("LISTED", listed.to_str().unwrap())).unwrap();
     let words = ["import", "knockd", path.to_str().unwrap()];
-    let _ = world.spad.cli(&words).ok();
+    let _ = world.spad.cli(&[&words[..], more].concat()).ok();
     world
 }
 
 #[test]
 fn debians_knockd_conf_imported_opens_ssh_to_debians_knock_and_closes() {
-    let mut world = with(DEBIANS);
+    let mut world = with(DEBIANS, &[]);
     let check = world.spad.cli(&["check"]).ok();
     assert!(check.stdout.contains("ok:"), "{}", check.stdout);
     world.spad.start();
@@ -84,6 +85,7 @@ fn knock(world: &World, server: IpAddr, knocks: &[&str]) {
 fn an_imported_sequence_for_one_use_opens_once_and_the_next_one_after_it() {
     let mut world = with(
         "[mail]\none_time_sequences = LISTED\ncommand = ufw allow from %IP% to any port 22 proto tcp\n",
+        &[],
     );
     world.spad.start();
     let _sshd = Sshd::start(&world.lab.server, world.lab.path(), SSH);
@@ -104,5 +106,21 @@ fn an_imported_sequence_for_one_use_opens_once_and_the_next_one_after_it() {
         assert_eq!(is_open(), opened > before, "{knocks:?}");
         before = opened;
         wait::soon("it closes", || (!is_open()).then_some(()));
+    }
+}
+
+#[test]
+fn an_imported_command_runs_without_a_shell_and_gets_the_address_that_knocked() {
+    let mut world = with(
+        "[tell]\nsequence = 7000,8000\ncommand = /bin/echo from %IP% to a=%IP%\n",
+        &["--run-as", "daemon"],
+    );
+    world.spad.start();
+    for (server, client) in SERVERS.into_iter().zip(CLIENTS) {
+        knock(&world, server, &["7000", "8000"]);
+        let output = format!("from {client} to a={client}\n");
+        world
+            .spad
+            .wait_audited(&[("event", "run"), ("output", &output)]);
     }
 }
