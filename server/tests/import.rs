@@ -239,6 +239,18 @@ fn a_service_that_leads_to_another_host_is_opened_by_no_imported_door() {
 }
 
 #[test]
+fn a_spad_toml_that_would_be_too_long_to_be_read_is_not_written() {
+    let spad = "#".repeat((1 << 20) - 100);
+    let done = imported(&spad, "[a]\nsequence = 1,2\ncommand = ufw allow 22/tcp\n");
+    let said = done.findings.to_string();
+    assert!(said.contains("longer than 1024 KiB"), "{said}");
+    assert_eq!(
+        (done.findings.has_errors(), done.spad.as_str()),
+        (true, spad.as_str())
+    );
+}
+
+#[test]
 fn of_another_kind_of_file_some_faults_are_told_and_no_more() {
     let done = imported(&fresh(), &"what\n".repeat(50_000));
     assert_eq!(done.findings.len(), 101);

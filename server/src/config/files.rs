@@ -19,7 +19,7 @@ use super::names::ClientName;
 use super::values::named;
 
 /// Longest `spad.toml`, in bytes.
-const SERVER_LIMIT: usize = 1 << 20;
+pub(crate) const SERVER_LIMIT: usize = 1 << 20;
 /// Longest file of sequences, in bytes.
 const ONE_TIME_LIMIT: usize = 1 << 16;
 /// Longest file of another program, in bytes.

@@ -52,7 +52,7 @@ pub use checked::{
 };
 pub use external::{External, Template};
 pub use files::{Files, client, client_names, client_path, each_client};
-pub(crate) use files::{foreign, one_time, server};
+pub(crate) use files::{SERVER_LIMIT, foreign, one_time, server};
 pub use hours::{Hours, HoursError, Week};
 pub use inner::{Forward, Inner};
 pub use last_good::{Texts, Usable, for_firewall, load_or_last_good, load_texts};

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use spa_findings::{Finding, Findings, Severity, Source};
 use spa_proto::Timestamp;
 
-use crate::config::{self, Config, Files, Occasion};
+use crate::config::{self, Config, Files, Occasion, SERVER_LIMIT};
 
 /// A `spad.toml` that grows.
 #[derive(Clone, Debug)]
@@ -120,6 +120,13 @@ impl Addition {
     fn take(&mut self, text: String, file: Option<(PathBuf, String)>) -> Result<(), Vec<Finding>> {
         let mut files = self.files.clone();
         let path = files.directory.join("spad.toml");
+        if text.len() > SERVER_LIMIT {
+            let most = SERVER_LIMIT >> 10;
+            let message = format!("spad.toml would be longer than {most} KiB");
+            return Err(vec![
+                Finding::error(&path, message).help("shorten it first"),
+            ]);
+        }
         files.server = Some(Source::new(&path, text.clone()));
         files.one_time.extend(file);
         match config::check(&files, Occasion::Start, self.now) {
