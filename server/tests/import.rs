@@ -231,7 +231,7 @@ fn a_service_that_leads_to_another_host_is_opened_by_no_imported_door() {
     let spad = "hide = []\n[services]\nssh = { ports = [\"tcp/22\"], to = \"10.0.0.5:22\" }\n";
     let done = imported(
         spad,
-        "[a]\nsequence = 1,2\ncommand = ufw allow from %IP% to any port 22 proto tcp\n",
+        "[a]\nsequence = 1,5\ncommand = ufw allow from %IP% to any port 22 proto tcp\n",
     );
     assert_eq!((done.spad.as_str(), done.left_out), (spad, 1));
     let said = done.findings.to_string();
@@ -241,7 +241,7 @@ fn a_service_that_leads_to_another_host_is_opened_by_no_imported_door() {
 #[test]
 fn a_spad_toml_that_would_be_too_long_to_be_read_is_not_written() {
     let spad = "#".repeat((1 << 20) - 100);
-    let done = imported(&spad, "[a]\nsequence = 1,2\ncommand = ufw allow 22/tcp\n");
+    let done = imported(&spad, "[a]\nsequence = 1,5\ncommand = ufw allow 22/tcp\n");
     let said = done.findings.to_string();
     assert!(said.contains("longer than 1024 KiB"), "{said}");
     assert_eq!(
@@ -255,7 +255,7 @@ fn of_another_kind_of_file_some_faults_are_told_and_no_more() {
     let done = imported(&fresh(), &"what\n".repeat(50_000));
     assert_eq!(done.findings.len(), 101);
     let many: String = (0..300)
-        .map(|door| format!("[door {door}]\nsequence = 1,2\ncommand = iptables -D INPUT 1\n"))
+        .map(|door| format!("[door {door}]\nsequence = 1,5\ncommand = iptables -D INPUT 1\n"))
         .collect();
     let done = imported(&fresh(), &many);
     assert!(done.findings.has_errors());
@@ -265,7 +265,7 @@ fn of_another_kind_of_file_some_faults_are_told_and_no_more() {
 
 #[test]
 fn a_door_of_the_same_name_that_says_something_else_is_left_alone() {
-    let spad = fresh() + "\n[[knock]]\nname = \"ssh\"\nsequence = \"1,2\"\nopen = [\"ssh\"]\n";
+    let spad = fresh() + "\n[[knock]]\nname = \"ssh\"\nsequence = \"1,5\"\nopen = [\"ssh\"]\n";
     let done = imported(
         &spad,
         "[SSH]\nsequence = 7000,8000\ncommand = ufw allow from %IP% to any port 22 proto tcp\n",
@@ -282,7 +282,7 @@ fn a_door_of_the_same_name_that_says_something_else_is_left_alone() {
 fn a_spad_toml_with_an_error_gets_nothing_added() {
     let done = imported(
         "hide = [\n",
-        "[a]\nsequence = 1,2\ncommand = ufw allow 22/tcp\n",
+        "[a]\nsequence = 1,5\ncommand = ufw allow 22/tcp\n",
     );
     assert!(done.findings.has_errors() && done.spad.is_empty());
 }

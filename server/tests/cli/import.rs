@@ -132,7 +132,7 @@ fn nothing_of_the_file_is_run() {
     let server = Server::new();
     let mark = server.path("mark");
     let text = format!(
-        "[a]\nsequence = 1,2\ncommand = /usr/bin/touch {0}\nstop_command = touch {0}; $(touch {0})\n",
+        "[a]\nsequence = 1,5\ncommand = /usr/bin/touch {0}\nstop_command = touch {0}; $(touch {0})\n",
         mark.display()
     );
     for more in [&["--dry-run"][..], &[]] {
@@ -144,7 +144,7 @@ fn nothing_of_the_file_is_run() {
 #[test]
 fn a_report_as_json_names_the_doors_and_what_was_left_out() {
     let server = Server::new();
-    let text = format!("{SSH}[idle]\nsequence = 1,2\n");
+    let text = format!("{SSH}[idle]\nsequence = 1,5\n");
     let said = import(&server, &text, &["--json"]).is(0);
     let report: serde_json::Value = serde_json::from_str(&said.out).unwrap();
     assert_eq!(report["doors"], serde_json::json!(["openssh"]));
@@ -166,16 +166,16 @@ fn one_time(server: &Server, lines: &str) -> String {
 #[test]
 fn sequences_for_one_use_are_copied_without_the_used_ones_and_nobody_else_reads_them() {
     let server = Server::new();
-    let text = one_time(&server, "#1001,1002\n 2001,2002:udp\n 3001,3002\n");
+    let text = one_time(&server, "#1001,1005\n 2001,2002:udp\n 3001,3005\n");
     import(&server, &text, &["--dry-run"])
         .is(0)
-        .says("2001,2002:udp\n3001,3002\n");
+        .says("2001,2002:udp\n3001,3005\n");
     let copy = server.path("etc/one-time/smtp");
     assert!(!copy.parent().unwrap().exists());
     import(&server, &text, &[]).is(0);
     assert_eq!(
         fs::read_to_string(&copy).unwrap(),
-        "2001,2002:udp\n3001,3002\n"
+        "2001,2002:udp\n3001,3005\n"
     );
     for path in [copy.as_path(), copy.parent().unwrap()] {
         assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o027, 0);
@@ -191,7 +191,7 @@ fn sequences_for_one_use_are_copied_without_the_used_ones_and_nobody_else_reads_
 #[test]
 fn a_file_in_the_place_of_the_copy_is_kept_and_nothing_is_written() {
     let server = Server::new();
-    let text = one_time(&server, " 2001,2002\n");
+    let text = one_time(&server, " 2001,2005\n");
     put(&server, &text);
     let copy = server.path("etc/one-time/smtp");
     fs::create_dir(copy.parent().unwrap()).unwrap();
@@ -224,7 +224,7 @@ fn a_command_is_run_as_nobody_unless_another_user_is_named() {
         (&["--run-as", "root"], "as_root = true\nuser = \"root\"\n"),
     ] {
         let server = Server::new();
-        let text = "[a]\nsequence = 1,2\ncommand = /bin/echo from %IP%\n";
+        let text = "[a]\nsequence = 1,5\ncommand = /bin/echo from %IP%\n";
         import(&server, text, more).is(0).says("SPA_SOURCE");
         let spad = fs::read_to_string(server.path("etc/spad.toml")).unwrap();
         let argv =
@@ -243,7 +243,7 @@ fn a_command_is_run_as_nobody_unless_another_user_is_named() {
         assert_eq!(sorted(command), sorted(lines));
     }
     let server = Server::new();
-    let text = "[a]\nsequence = 1,2\ncommand = /bin/echo\n";
+    let text = "[a]\nsequence = 1,5\ncommand = /bin/echo\n";
     import(&server, text, &["--run-as", "a b"])
         .is(1)
         .says("not the name of a user");
