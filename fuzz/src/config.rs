@@ -96,7 +96,7 @@ fn judge(config: &Config, occasion: Occasion) {
     }
 }
 
-fn point_inside(findings: &Findings) {
+pub(crate) fn point_inside(findings: &Findings) {
     for finding in findings {
         assert!(!finding.message.is_empty());
         if let Some(place) = &finding.place {

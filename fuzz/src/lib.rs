@@ -19,6 +19,7 @@ pub mod frame;
 pub mod identify;
 pub mod journal;
 pub mod key_text;
+pub mod knockd;
 pub mod message;
 pub mod open;
 pub mod recording;
@@ -39,6 +40,7 @@ pub const TARGETS: &[(&str, Run)] = &[
     ("identify", identify::run),
     ("journal", journal::run),
     ("key_text", key_text::run),
+    ("knockd", knockd::run),
     ("message", message::run),
     ("open", open::run),
     ("recording", recording::run),

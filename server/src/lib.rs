@@ -46,6 +46,8 @@ pub mod audit;
 
 pub mod explain;
 
+pub mod import;
+
 pub mod sandbox;
 
 pub mod sys;

@@ -187,7 +187,7 @@ fn next(paths: &Paths, config: Option<&Config>) -> String {
 }
 
 /// The options that later commands need as well.
-fn flags(paths: &Paths) -> String {
+pub(super) fn flags(paths: &Paths) -> String {
     let mut flags = String::new();
     for (name, path, default) in [
         ("config", &paths.config, "/etc/spad"),

@@ -16,6 +16,7 @@ mod firewall;
 mod firewall_writer;
 mod grant;
 mod grants;
+mod import;
 mod init;
 mod key;
 mod live;
@@ -156,6 +157,12 @@ enum Command {
         after_help = "Example:\n  spad rules --sequence 8881,7777,9991 --open tcp/22 --within 15s --for 30s > knocking.nft\n  nft -f knocking.nft\n\nWhoever sees the knocks go by can send them again. A single packet of spa cannot be sent again."
     )]
     Rules(rules::Arguments),
+    /// Take over what another program was configured to do
+    #[command(
+        subcommand,
+        after_help = "Example:\n  spad import knockd /etc/knockd.conf --dry-run"
+    )]
+    Import(import::Command),
     /// The process that executes declared commands; started by `spad run` alone
     #[command(name = "command-runner", hide = true)]
     Runner(command_runner::Arguments),
@@ -220,6 +227,7 @@ fn dispatch(line: &Line) -> Run {
         Command::Firewall(command) => firewall::run(options, command),
         Command::FirewallWriter(arguments) => firewall_writer::run(options, arguments),
         Command::Rules(arguments) => rules::run(options, arguments),
+        Command::Import(command) => import::run(options, command),
         Command::Runner(arguments) => command_runner::run(options, arguments),
         Command::Completions(arguments) => completions::run(arguments),
         Command::Man(arguments) => man::run(arguments),

@@ -19,9 +19,11 @@ use super::names::ClientName;
 use super::values::named;
 
 /// Longest `spad.toml`, in bytes.
-const SERVER_LIMIT: usize = 1 << 20;
+pub(crate) const SERVER_LIMIT: usize = 1 << 20;
 /// Longest file of sequences, in bytes.
 const ONE_TIME_LIMIT: usize = 1 << 16;
+/// Longest file of another program, in bytes.
+const FOREIGN_LIMIT: usize = 1 << 18;
 /// Longest client file, in bytes.
 const CLIENT_LIMIT: usize = 1 << 16;
 /// The most client files.
@@ -77,7 +79,7 @@ pub fn client_path(directory: &Path, name: &ClientName) -> PathBuf {
 
 /// Reads `spad.toml`. The outer error is about the directory: nothing below it can be
 /// there either.
-pub(super) fn server(directory: &Path) -> Result<Result<Source, Finding>, Finding> {
+pub(crate) fn server(directory: &Path) -> Result<Result<Source, Finding>, Finding> {
     let _ours = owned_by_us(CWD, directory.as_os_str(), directory, OFlags::DIRECTORY)?;
     let path = directory.join("spad.toml");
     let mut buffer = room(SERVER_LIMIT);
@@ -92,7 +94,7 @@ pub(super) fn server(directory: &Path) -> Result<Result<Source, Finding>, Findin
 
 /// Reads a file of sequences for one use: none but its owner may change it, and of others
 /// at most its group may read it.
-pub(super) fn one_time(path: &Path) -> Result<String, Finding> {
+pub(crate) fn one_time(path: &Path) -> Result<String, Finding> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     let opened = owned_by_us(CWD, directory.as_os_str(), directory, OFlags::DIRECTORY)
         .and_then(|_ours| owned_by_us(CWD, path.as_os_str(), path, OFlags::NOFOLLOW));
@@ -125,6 +127,22 @@ pub(super) fn one_time(path: &Path) -> Result<String, Finding> {
 fn no_sequences(path: &Path) -> Finding {
     let finding = Finding::error(path, "there is no such file");
     finding.help("write it, one sequence a line: 8881,7777:udp,9991")
+}
+
+/// Reads another program's file, with the same care: what stands in it is to become ours.
+///
+/// # Errors
+/// That it cannot be read, or that others could change it.
+pub(crate) fn foreign(path: &Path) -> Result<Source, Finding> {
+    let mut buffer = room(FOREIGN_LIMIT);
+    text(CWD, path.as_os_str(), path, OFlags::empty(), &mut buffer).map_err(|finding| {
+        match path.symlink_metadata() {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                finding.help("look whether the path is right")
+            }
+            _ => finding,
+        }
+    })
 }
 
 /// Reads one client's file; none if it cannot be read.

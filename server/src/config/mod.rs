@@ -38,7 +38,8 @@ mod values;
 mod written;
 mod zone;
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use spa_findings::{Findings, Source};
 use spa_proto::Timestamp;
@@ -51,6 +52,7 @@ pub use checked::{
 };
 pub use external::{External, Template};
 pub use files::{Files, client, client_names, client_path, each_client};
+pub(crate) use files::{SERVER_LIMIT, foreign, one_time, server};
 pub use hours::{Hours, HoursError, Week};
 pub use inner::{Forward, Inner};
 pub use last_good::{Texts, Usable, for_firewall, load_or_last_good, load_texts};
@@ -58,12 +60,14 @@ pub use lengths::Lengths;
 pub use mode::Mode;
 pub use names::{ClientName, DoorId, DoorName, MAX_NAME, NameError, ServiceName};
 pub use network::{Network, NetworkError};
+pub(crate) use one_time::named as one_time_files;
 pub use readers::Readers;
 pub use survey::{Surveyed, Surveyor};
 pub use used_up::used_up;
-pub use users::check_programs;
 pub(crate) use users::is_the_daemons;
 pub(crate) use users::others_may_write;
+pub use users::{check_programs, programs_of};
+pub(crate) use values::in_words;
 
 use checking::Checking;
 
@@ -96,6 +100,33 @@ pub fn load_for(
     now: Timestamp,
 ) -> Result<Loaded, Findings> {
     load_with(config_directory, None, occasion, now)
+}
+
+/// The same, as if `spad.toml` held this text, and these files of sequences stood there.
+///
+/// # Errors
+///
+/// All findings, if one of them is an error.
+pub fn load_text(
+    config_directory: &Path,
+    server: String,
+    one_time: &BTreeMap<PathBuf, String>,
+    occasion: Occasion,
+    now: Timestamp,
+) -> Result<Loaded, Findings> {
+    let source = Source::new(&config_directory.join("spad.toml"), server);
+    let read = |path: &Path| match one_time.get(path) {
+        Some(text) => Ok(text.clone()),
+        None => files::one_time(path),
+    };
+    let mut checking = Checking::of(Some(&source), &read, now);
+    let mut clients = Vec::new();
+    let findings = files::each_client(config_directory, None, |name, source| {
+        clients.extend(checking.client(name, source));
+    });
+    let (config, warnings) = checking.end(config_directory, findings, occasion)?;
+    let config = Config { clients, ..config };
+    Ok(Loaded { config, warnings })
 }
 
 /// The same, as if this client's file stood there as well.

@@ -118,7 +118,7 @@ fn no_sequence(error: &NotASequence, written: &str, start: usize, shown: &Source
 }
 
 /// The files of sequences that `spad.toml` names, as far as it can be understood.
-pub(super) fn named(directory: &Path) -> Vec<PathBuf> {
+pub(crate) fn named(directory: &Path) -> Vec<PathBuf> {
     let Ok(Ok(source)) = files::server(directory) else {
         return Vec::new();
     };

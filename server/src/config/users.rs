@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use spa_findings::redact::quote;
-use spa_findings::{Finding, Findings};
+use spa_findings::{Finding, Findings, Source};
 
 use super::files;
 use super::written::{Page, Table, Value, parse};
@@ -16,11 +16,17 @@ use crate::sys;
 /// What is wrong with them. Nothing where the file cannot be read: that is found elsewhere.
 #[must_use]
 pub fn check_programs(directory: &Path) -> Findings {
+    match files::server(directory) {
+        Ok(Ok(source)) => programs_of(&source),
+        _ => Findings::default(),
+    }
+}
+
+/// The same of this `spad.toml`, wherever it stands.
+#[must_use]
+pub fn programs_of(source: &Source) -> Findings {
     let mut findings = Findings::default();
-    let Ok(Ok(source)) = files::server(directory) else {
-        return findings;
-    };
-    let page = Page::new(&source);
+    let page = Page::new(source);
     let Some(tree) = parse(&page) else {
         return findings;
     };

@@ -69,7 +69,7 @@ pub(super) fn time(value: Value<'_>, bounds: RangeInclusive<u64>) -> Option<Spot
 }
 
 /// Seconds in the largest unit that holds them whole.
-pub(super) fn in_words(seconds: u64) -> String {
+pub(crate) fn in_words(seconds: u64) -> String {
     let whole = UNITS
         .iter()
         .rev()

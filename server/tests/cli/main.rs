@@ -10,6 +10,7 @@ use spa_keys::ClientSecret;
 
 mod client;
 mod files;
+mod import;
 mod init;
 mod secrets;
 

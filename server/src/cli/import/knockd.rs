@@ -1,0 +1,224 @@
+//! `spad import knockd`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use spa_findings::{Finding, Findings, Severity, Source};
+
+use super::put;
+use crate::cli::outcome::{counted, note, print, print_json};
+use crate::cli::{Failure, Options, Run, init};
+use crate::config;
+use crate::import::knockd::{Given, Imported, import, one_time_files};
+use crate::paths::Paths;
+
+/// What it takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// knockd's file, mostly /etc/knockd.conf
+    path: PathBuf,
+    /// Print what would be written, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// The user that commands run as which open nothing; knockd ran them as root
+    #[arg(long, value_name = "USER", default_value = "nobody")]
+    run_as: String,
+}
+
+pub(crate) fn run(options: &Options, arguments: &Arguments) -> Run {
+    let paths = options.paths();
+    let spad = spad_toml(&paths)?;
+    let knockd = config::foreign(&arguments.path).map_err(|finding| refused(&one(finding)))?;
+    let one_time: BTreeMap<String, Result<Source, Finding>> = one_time_files(&knockd)
+        .into_iter()
+        .map(|path| (path.clone(), config::foreign(Path::new(&path))))
+        .collect();
+    let now = crate::clock::now().wall;
+    let listed: BTreeMap<PathBuf, String> = config::one_time_files(&paths.config)
+        .into_iter()
+        .filter_map(|path| Some((path.clone(), config::one_time(&path).ok()?)))
+        .collect();
+    let given = Given {
+        listed: &listed,
+        knockd: &knockd,
+        spad: &spad,
+        one_time: &one_time,
+        run_as: &arguments.run_as,
+        now,
+    };
+    let mut imported = import(given);
+    if imported.findings.has_errors() {
+        return Err(refused(&imported.findings));
+    }
+    // The clients' files have a say too.
+    let files = imported.files.iter();
+    let files = files.map(|(name, text)| (paths.config.join(name), text.clone()));
+    let files = files.collect();
+    let loaded = config::load_text(
+        &paths.config,
+        imported.spad.clone(),
+        &files,
+        config::Occasion::Start,
+        now,
+    );
+    loaded.map_err(|findings| refused(&findings))?;
+    for finding in &config::programs_of(&Source::new(&paths.configuration(), imported.spad.clone()))
+    {
+        // Of what was there before, `spad check` tells.
+        if is_new(finding, &spad) {
+            imported
+                .findings
+                .push(finding.clone().with(Severity::Warning));
+        }
+    }
+    if !imported.findings.is_empty() {
+        note(&imported.findings);
+    }
+    if arguments.dry_run {
+        return if options.json {
+            report(&imported)
+        } else {
+            shown(&paths, &imported)
+        };
+    }
+    if !imported.doors.is_empty() || imported.listen.is_some() {
+        put::all(&paths, &spad, &imported)?;
+    }
+    if options.json {
+        return report(&imported);
+    }
+    told(&paths, &imported)
+}
+
+/// Whether it is about what comes behind the old file's end.
+fn is_new(finding: &Finding, old: &Source) -> bool {
+    finding.position().0 > old.text().lines().count()
+}
+
+/// spad.toml as it is, without a fault.
+fn spad_toml(paths: &Paths) -> Result<Source, Failure> {
+    let file = paths.configuration();
+    if matches!(file.symlink_metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
+    {
+        return Err(Failure::with_help(
+            format_args!("there is no {} yet", file.display()),
+            "say spad init first, then this again",
+        ));
+    }
+    let source = config::server(&paths.config)
+        .and_then(|read| read)
+        .map_err(|finding| refused(&one(finding)))?;
+    config::load_text(
+        &paths.config,
+        source.text().to_owned(),
+        &BTreeMap::new(),
+        config::Occasion::Start,
+        crate::clock::now().wall,
+    )
+    .map_err(|findings| {
+        note(&findings);
+        Failure::with_help(
+            "the configuration that is there has errors",
+            "mend it, then say this again",
+        )
+    })?;
+    Ok(source)
+}
+
+fn one(finding: Finding) -> Findings {
+    let mut findings = Findings::default();
+    findings.push(finding);
+    findings
+}
+
+fn refused(findings: &Findings) -> Failure {
+    note(findings);
+    Failure::Failed("nothing was changed".to_owned())
+}
+
+/// Everything that would be written.
+fn shown(paths: &Paths, imported: &Imported) -> Run {
+    if let Some(line) = &imported.listen {
+        print(format_args!(
+            "# {}, in [listen]:\n{line}\n",
+            paths.configuration().display()
+        ))?;
+    }
+    if !imported.added.is_empty() {
+        let (file, added) = (paths.configuration(), imported.added.trim());
+        print(format_args!("# {}, at its end:\n\n{added}", file.display()))?;
+    }
+    for (path, text) in &imported.files {
+        print(format_args!(
+            "\n# {}:\n{}",
+            paths.config.join(path).display(),
+            text.trim_end()
+        ))?;
+    }
+    note(summary(imported));
+    Ok(())
+}
+
+fn summary(imported: &Imported) -> String {
+    let mut parts = vec![counted(imported.doors.len(), "new door")];
+    if !imported.already.is_empty() {
+        parts.push(format!("imported already: {}", imported.already.join(", ")));
+    }
+    if imported.left_out > 0 {
+        parts.push(format!("{} left out (see above)", imported.left_out));
+    }
+    parts.join("; ")
+}
+
+fn report(imported: &Imported) -> Run {
+    print_json(&json!({
+        "doors": imported.doors,
+        "already": imported.already,
+        "left_out": imported.left_out,
+        "services": imported.services,
+        "added": imported.added,
+        "listen": imported.listen,
+        "files": imported.files,
+    }))
+}
+
+/// What was done, and what is to be done now.
+fn told(paths: &Paths, imported: &Imported) -> Run {
+    print(summary(imported))?;
+    if imported.doors.is_empty() {
+        return Ok(());
+    }
+    let flags = init::flags(paths);
+    let file = paths.configuration();
+    let mut steps = vec![
+        format!("spad{flags} check"),
+        "systemctl restart spad    (knocks are heard from a start on; knockd may run beside it)"
+            .to_owned(),
+    ];
+    if !imported.services.is_empty() {
+        let names: Vec<String> = imported
+            .services
+            .iter()
+            .map(|name| format!("\"{name}\""))
+            .collect();
+        let list = imported.services.join(",");
+        steps.push(format!("spad{flags} client add NAME --key spa-pub-… --allow {list}    (a way in that nobody can watch and repeat)"));
+        steps.push(format!(
+            "put {} into hide = [] of {}, then spad{flags} reload: they are hidden, on trial",
+            names.join(", "),
+            file.display()
+        ));
+        steps.push(
+            "let your own firewall accept their ports: a drop of yours overrules what spad opens"
+                .to_owned(),
+        );
+        steps.push(format!("knock, connect, and say spad{flags} confirm"));
+    }
+    steps.push("systemctl disable --now knockd".to_owned());
+    print("next:")?;
+    for (number, step) in (1..).zip(&steps) {
+        print(format_args!("  {number}. {step}"))?;
+    }
+    Ok(())
+}

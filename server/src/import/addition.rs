@@ -1,0 +1,145 @@
+//! What is added to a `spad.toml` that is there, byte for byte the rest as it was.
+//!
+//! Pure. Tables are put at the end, where they cannot fall into another one; every
+//! addition is judged by the loader itself, together with all that stands there already.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use spa_findings::{Finding, Findings, Severity, Source};
+use spa_proto::Timestamp;
+
+use crate::config::{self, Config, Files, Occasion, SERVER_LIMIT};
+
+/// A `spad.toml` that grows.
+#[derive(Clone, Debug)]
+pub(super) struct Addition {
+    /// Without its clients: spad.toml, and the files of sequences that it names.
+    files: Files,
+    text: String,
+    /// What came behind the end of the old file.
+    pub(super) added: String,
+    now: Timestamp,
+    /// As it is with all that was added so far.
+    pub(super) config: Config,
+}
+
+impl Addition {
+    /// Nothing added yet.
+    ///
+    /// # Errors
+    /// What is wrong with the file as it is.
+    pub(super) fn to(
+        source: &Source,
+        one_time: &BTreeMap<PathBuf, String>,
+        now: Timestamp,
+    ) -> Result<Self, Findings> {
+        let directory = source.path().parent().unwrap_or(source.path());
+        let mut files = Files::none(directory);
+        files.server = Some(source.clone());
+        files.one_time.clone_from(one_time);
+        let loaded = config::check(&files, Occasion::Start, now)?;
+        Ok(Self {
+            files,
+            config: loaded.config,
+            text: source.text().to_owned(),
+            added: String::new(),
+            now,
+        })
+    }
+
+    /// The whole file.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The file as data; it was read without a fault.
+    pub(super) fn table(&self) -> toml::Table {
+        self.text.parse().unwrap_or_default()
+    }
+
+    /// Puts tables at the end; `file` is one of sequences that they name.
+    ///
+    /// # Errors
+    /// What the loader says against it; then nothing is added.
+    pub(super) fn append(
+        &mut self,
+        tables: &str,
+        file: Option<(&str, &str)>,
+    ) -> Result<(), Vec<Finding>> {
+        let gap = if self.text.is_empty() || self.text.ends_with('\n') {
+            "\n"
+        } else {
+            "\n\n"
+        };
+        let file = file.map(|(name, text)| (self.files.directory.join(name), text.to_owned()));
+        self.take(format!("{}{gap}{tables}", self.text), file)?;
+        self.added.push_str(gap);
+        self.added.push_str(tables);
+        Ok(())
+    }
+
+    /// Puts one line behind the header of a table.
+    ///
+    /// # Errors
+    /// What the loader says against it, or nothing where the file is written in a way that
+    /// leaves no place for it; then nothing is added.
+    pub(super) fn insert(
+        &mut self,
+        table: &str,
+        key: &str,
+        value: toml::Value,
+    ) -> Result<(), Vec<Finding>> {
+        let header = format!("[{table}]");
+        let is_header = |line: &str| {
+            line.split('#')
+                .next()
+                .is_some_and(|line| line.trim() == header)
+        };
+        let line = format!("{key} = {value}\n");
+        let mut text = String::new();
+        let mut done = false;
+        for old in self.text.split_inclusive('\n') {
+            text.push_str(old);
+            if !done && old.ends_with('\n') && is_header(old) {
+                text.push_str(&line);
+                done = true;
+            }
+        }
+        // In a text of several lines something may look like a header.
+        let mut meant = self.table();
+        if let Some(toml::Value::Table(inner)) = meant.get_mut(table) {
+            inner.insert(key.to_owned(), value);
+        }
+        if !done || text.parse::<toml::Table>().ok().as_ref() != Some(&meant) {
+            return Err(Vec::new());
+        }
+        self.take(text, None)
+    }
+
+    fn take(&mut self, text: String, file: Option<(PathBuf, String)>) -> Result<(), Vec<Finding>> {
+        let mut files = self.files.clone();
+        let path = files.directory.join("spad.toml");
+        if text.len() > SERVER_LIMIT {
+            let most = SERVER_LIMIT >> 10;
+            let message = format!("spad.toml would be longer than {most} KiB");
+            return Err(vec![
+                Finding::error(&path, message).help("shorten it first"),
+            ]);
+        }
+        files.server = Some(Source::new(&path, text.clone()));
+        files.one_time.extend(file);
+        match config::check(&files, Occasion::Start, self.now) {
+            Ok(loaded) => {
+                (self.files, self.text, self.config) = (files, text, loaded.config);
+                Ok(())
+            }
+            Err(findings) => {
+                let errors = findings
+                    .iter()
+                    .filter(|finding| finding.severity == Severity::Error);
+                Err(errors.cloned().collect())
+            }
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! Each door into spad.toml, one after the other, as far as the loader takes it. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::ops::Range;
+
+use spa_findings::Finding;
+use spa_findings::redact::quote;
+
+use super::door::{self, Door, Knocks};
+use super::effect::{self, Effect};
+use super::lines::{self, Entry, Key, Section};
+use super::{Given, Imported, names, one_time};
+use crate::config::in_words;
+use crate::import::addition::Addition;
+
+/// The most sections that are looked at.
+const MOST: usize = 256;
+
+/// All of it.
+pub(super) fn all(given: Given<'_>) -> Imported {
+    let mut addition = match Addition::to(given.spad, given.listed, given.now) {
+        Ok(addition) => addition,
+        Err(findings) => {
+            return Imported {
+                findings,
+                ..Imported::default()
+            };
+        }
+    };
+    let mut found = Vec::new();
+    let lines = lines::read(given.knockd, &mut found);
+    let mut carrier = Carrier {
+        given,
+        addition: &mut addition,
+        found,
+        imported: Imported::default(),
+        names: BTreeSet::new(),
+        used: BTreeMap::new(),
+    };
+    for entry in &lines.options {
+        carrier.option(entry);
+    }
+    for section in lines.doors.iter().take(MOST) {
+        if carrier.door(section).is_none() {
+            carrier.imported.left_out = carrier.imported.left_out.saturating_add(1);
+        }
+    }
+    if let Some(section) = lines.doors.get(MOST) {
+        let finding = given.knockd.error(
+            section.span.clone(),
+            format!("there are more than {MOST} doors"),
+        );
+        carrier
+            .found
+            .push(finding.help("take those out that nobody uses"));
+    }
+    let (mut imported, found) = (carrier.imported, carrier.found);
+    imported.findings.extend(found);
+    imported.findings.sort_by_key(|finding| {
+        (
+            finding.file != given.knockd.path(),
+            finding.file.clone(),
+            finding.position(),
+        )
+    });
+    imported.spad = addition.text().to_owned();
+    imported.added = addition.added;
+    imported
+}
+
+/// What is being carried over.
+pub(super) struct Carrier<'a> {
+    pub(super) given: Given<'a>,
+    pub(super) addition: &'a mut Addition,
+    found: Vec<Finding>,
+    imported: Imported,
+    /// Of doors.
+    names: BTreeSet<String>,
+    /// Files of sequences, and the line that names each.
+    used: BTreeMap<&'a str, usize>,
+}
+
+impl<'a> Carrier<'a> {
+    pub(super) fn warn(&mut self, span: Range<usize>, message: impl Into<String>, help: &str) {
+        self.found
+            .push(self.given.knockd.warning(span, message).help(help));
+    }
+
+    /// What `[options]` says.
+    fn option(&mut self, entry: &Entry<'_>) {
+        match entry.key {
+            Key::LogFile => self.warn(
+                entry.key_span.clone(),
+                "this is not carried over: the daemon logs to the journal, and each grant to [log] audit",
+                "read it with journalctl -u spad, and /var/log/spad/audit.jsonl",
+            ),
+            Key::PidFile => self.warn(
+                entry.key_span.clone(),
+                "this is not carried over: spad runs in the foreground and writes no such file",
+                "let systemd run it: systemctl status spad shows the process",
+            ),
+            Key::Interface => self.interface(entry),
+            _ => {}
+        }
+    }
+
+    fn interface(&mut self, entry: &Entry<'_>) {
+        let name = entry.value;
+        let listen = &self.addition.config.listen;
+        match &listen.interfaces {
+            Some(names) if names.iter().any(|known| known == name) => return,
+            Some(_) => {
+                self.warn(
+                    entry.span.clone(),
+                    format!(
+                        "[listen] names other interfaces than `{}`, and was left as it is",
+                        quote(name)
+                    ),
+                    "add it to `interfaces` in spad.toml, if knocks come in there",
+                );
+                return;
+            }
+            None => {}
+        }
+        let value = toml::Value::Array(vec![toml::Value::String(name.to_owned())]);
+        let line = format!("interfaces = {value}");
+        match self.addition.insert("listen", "interfaces", value) {
+            Ok(()) => {
+                self.imported.listen = Some(line);
+                self.warn(
+                    entry.span.clone(),
+                    "packets of `spa` too are looked for at this interface alone from now on",
+                    "take `interfaces` out of [listen] in spad.toml, if they come in elsewhere",
+                );
+            }
+            Err(errors) if errors.is_empty() => self.warn(
+                entry.span.clone(),
+                "this is not carried over: spad.toml has no line [listen] to put it under",
+                &format!("write {line} into [listen] by hand, or leave it: then all interfaces are listened at"),
+            ),
+            Err(errors) => self.refused(|_| entry.span.clone(), errors),
+        }
+    }
+
+    /// What the loader says against what would be written because of this place.
+    fn refused(&mut self, place: impl Fn(&Finding) -> Range<usize>, errors: Vec<Finding>) {
+        for error in errors {
+            let place = place(&error);
+            let mut finding = self.given.knockd.error(place, error.message);
+            finding.help = error.help;
+            finding.notes = error.notes;
+            self.found.push(finding.note(
+                "so spad.toml would not load; a line named here is one that it would have then",
+            ));
+        }
+    }
+
+    /// Carries one door over; none where it is left out.
+    fn door(&mut self, section: &Section<'a>) -> Option<()> {
+        let source = self.given.knockd;
+        let door = door::read(source, section, &mut self.found);
+        let effect = effect::read(source, section, &mut self.found);
+        let effect = effect?;
+        if effect.open.is_none() && effect.run.is_none() {
+            self.warn(
+                section.span.clone(),
+                "this door is not needed: it only closes, and what a door opens closes by itself",
+                "to close before the time: spad revoke, with the name of the door that opened",
+            );
+            return Some(());
+        }
+        let door = door?;
+        let name = names::free(&names::like(section.name), |name| self.names.contains(name));
+        self.names.insert(name.clone());
+        let mut table = toml::Table::new();
+        table.insert("name".to_owned(), name.clone().into());
+        let file = self.knocks(&door, &name, &mut table)?;
+        let mut tables = String::new();
+        self.effect(&effect, &name, &mut table, &mut tables)?;
+        table.insert("within".to_owned(), in_words(door.within).into());
+        if !door.flags.is_empty() {
+            table.insert("tcp_flags".to_owned(), door.flags.clone().into());
+        }
+        if let Some(target) = door.target {
+            table.insert("target".to_owned(), target.to_string().into());
+        }
+        match self.there(&name) {
+            Some(there) if there == table => {
+                self.imported.already.push(name);
+                return Some(());
+            }
+            Some(_) => {
+                self.warn(
+                    section.span.clone(),
+                    format!("spad.toml has a door `{name}` that says something else, and it was left as it is"),
+                    "if both are meant, give one of them another name",
+                );
+                return None;
+            }
+            None => {}
+        }
+        let line = source.place(section.span.clone()).line;
+        let _ = writeln!(
+            tables,
+            "# [{}], line {line} of knockd's file",
+            quote(section.name)
+        );
+        let _ = writeln!(tables, "[[knock]]");
+        for key in [
+            "name",
+            "sequence",
+            "one_time",
+            "open",
+            "run",
+            "ttl",
+            "within",
+            "tcp_flags",
+            "target",
+        ] {
+            if let Some(value) = table.get(key) {
+                let _ = writeln!(tables, "{key} = {value}");
+            }
+        }
+        if let Err(errors) = self.addition.append(
+            &tables,
+            file.as_ref()
+                .map(|(name, text)| (name.as_str(), text.as_str())),
+        ) {
+            let of_a_command = |error: &Finding| {
+                let line = error.place.as_ref().map(|place| place.shown.as_str());
+                line.is_some_and(|line| line.starts_with("argv") || line.starts_with("user"))
+            };
+            let place = |error: &Finding| match of_a_command(error) {
+                true => effect.span.clone(),
+                false => door.span.clone(),
+            };
+            self.refused(place, errors);
+            return None;
+        }
+        self.imported.files.extend(file);
+        self.imported.doors.push(name);
+        Some(())
+    }
+
+    /// The door of this name in spad.toml.
+    fn there(&self, name: &str) -> Option<toml::Table> {
+        let root = self.addition.table();
+        let doors = root.get("knock")?.as_array()?;
+        let mut tables = doors.iter().filter_map(toml::Value::as_table);
+        tables
+            .find(|table| table.get("name").and_then(toml::Value::as_str) == Some(name))
+            .cloned()
+    }
+
+    /// The sequence, or the file of sequences that is to be made.
+    fn knocks(
+        &mut self,
+        door: &Door<'a>,
+        name: &str,
+        table: &mut toml::Table,
+    ) -> Option<Option<(String, String)>> {
+        let path = match &door.knocks {
+            Knocks::Sequence(sequence) => {
+                table.insert("sequence".to_owned(), sequence.to_string().into());
+                return Some(None);
+            }
+            Knocks::OneTime(path) => *path,
+        };
+        let source = self.given.knockd;
+        let line = source.place(door.span.clone()).line;
+        if let Some(other) = self.used.insert(path, line) {
+            let finding = source.error(door.span.clone(), "two doors use up one file of sequences");
+            self.found.push(
+                finding
+                    .help("give each door a file of its own")
+                    .note(format!("the other is in line {other}")),
+            );
+            return None;
+        }
+        let text = match self.given.one_time.get(path) {
+            Some(Ok(file)) => one_time::unused(file, &mut self.found)?,
+            Some(Err(finding)) => {
+                self.found.push(finding.clone());
+                return None;
+            }
+            None => return None,
+        };
+        let copy = format!("one-time/{name}");
+        table.insert("one_time".to_owned(), copy.clone().into());
+        Some(Some((copy, text)))
+    }
+
+    /// What it opens and runs, and the tables that are needed for that.
+    fn effect(
+        &mut self,
+        effect: &Effect,
+        name: &str,
+        table: &mut toml::Table,
+        tables: &mut String,
+    ) -> Option<()> {
+        if let Some(opening) = &effect.open {
+            let open = self.services(opening, tables)?;
+            if let Some(ttl) = self.ttl(&open, opening) {
+                table.insert("ttl".to_owned(), in_words(ttl).into());
+            }
+            let names = open.iter().map(|(name, _)| name.as_str().into());
+            table.insert("open".to_owned(), toml::Value::Array(names.collect()));
+            for (name, _) in open {
+                if !self.imported.services.contains(&name) {
+                    self.imported.services.push(name);
+                }
+            }
+        }
+        if let Some(argv) = &effect.run {
+            let command = self.command(name, argv, tables);
+            let user = quote(self.given.run_as);
+            let finding = self.given.knockd.warning(
+                effect.span.clone(),
+                format!("this runs as the user `{user}`, without any capability and without a shell; with knockd it was root's"),
+            );
+            let finding = finding.help(format!(
+                "where it needs another user, name him in [commands.{command}], or say --run-as USER"
+            ));
+            self.found.push(if argv.iter().any(|word| word.contains("${SPA_SOURCE}")) {
+                finding.note("the address that knocked stands in its environment, as SPA_SOURCE; env puts it in for %IP%")
+            } else {
+                finding
+            });
+            table.insert("run".to_owned(), command.into());
+        }
+        Some(())
+    }
+}

@@ -1,0 +1,285 @@
+//! What a door of knockd did, as what a door of ours does: open services, or run a command.
+//!
+//! Pure. Nothing is guessed: what is not understood to the last word is left out, and said.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use spa_findings::redact::quote;
+use spa_findings::{Finding, Source};
+use spa_proto::Service;
+
+use super::door;
+use super::grant::{self, Opened, Rule};
+use super::lines::{Entry, Key, Section};
+use super::words::{self, ForAShell, Words};
+
+/// Where knockd says nothing, in seconds.
+const CMD_TIMEOUT: u64 = 10;
+/// What puts the address into the arguments.
+const ENV: &str = "/usr/bin/env";
+
+/// What a door does; neither, where it only closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Effect {
+    pub(super) open: Option<Opening>,
+    /// The arguments of the command that it runs.
+    pub(super) run: Option<Vec<String>>,
+    /// Of what starts it.
+    pub(super) span: Range<usize>,
+}
+
+/// What it opens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Opening {
+    pub(super) ports: BTreeSet<Service>,
+    /// In seconds, where knockd closed again.
+    pub(super) ttl: Option<u64>,
+    /// Where the time stands, or what opens.
+    pub(super) span: Range<usize>,
+}
+
+/// What one line of commands does; neither, where it only closes.
+struct Did {
+    open: Option<Opened>,
+    run: Option<Vec<String>>,
+}
+
+/// Reads the commands; none where the door is left out, which was said then.
+pub(super) fn read(
+    source: &Source,
+    section: &Section<'_>,
+    found: &mut Vec<Finding>,
+) -> Option<Effect> {
+    let timeout = match section.get(Key::CmdTimeout) {
+        Some(entry) => door::seconds(source, entry, found),
+        None => Some(CMD_TIMEOUT),
+    };
+    let start = [Key::StartCommand, Key::StartCommand6].map(|key| section.get(key));
+    let given = start.map(|entry| entry.filter(|entry| !entry.value.is_empty()));
+    let mut did = Vec::new();
+    for entry in given.into_iter().flatten() {
+        did.push(command(source, entry, found).map(|did| (did, entry)));
+    }
+    if did.is_empty() {
+        let finding = source.warning(
+            section.span.clone(),
+            "this door does nothing and is left out",
+        );
+        found.push(finding.help("write its Start_Command, or take it out"));
+        return None;
+    }
+    let mut did = did.into_iter().collect::<Option<Vec<_>>>()?.into_iter();
+    let (first, entry) = did.next()?;
+    if let Some((other, entry)) = did.next()
+        && !same(&first, &other)
+    {
+        let finding = source.warning(
+            entry.span.clone(),
+            "this door is left out: it does one thing for IPv4 and another for IPv6",
+        );
+        found.push(finding.help("a door does the same for both: let the commands open the same ports, or make one script of them"));
+        return None;
+    }
+    one_family(source, start, entry, found);
+    let stops = [Key::StopCommand, Key::StopCommand6].map(|key| section.get(key));
+    let stops: Vec<&Entry<'_>> = stops
+        .into_iter()
+        .flatten()
+        .filter(|entry| !entry.value.is_empty())
+        .collect();
+    stopped(source, &first, &stops, found);
+    let timeout = timeout?;
+    let open = first.open.map(|opened| {
+        for remark in &opened.remarks {
+            let finding = source.warning(entry.span.clone(), *remark);
+            found.push(finding.help("look whether that is meant"));
+        }
+        let ttl = (!stops.is_empty()).then_some(timeout);
+        let time = section.get(Key::CmdTimeout).filter(|_| ttl.is_some());
+        Opening {
+            ports: opened.ports,
+            ttl,
+            span: time.unwrap_or(entry).span.clone(),
+        }
+    });
+    Some(Effect {
+        open,
+        run: first.run,
+        span: entry.span.clone(),
+    })
+}
+
+fn same(one: &Did, other: &Did) -> bool {
+    let ports = |did: &Did| did.open.as_ref().map(|open| open.ports.clone());
+    ports(one) == ports(other) && one.run == other.run
+}
+
+/// What was run afterwards is run no more.
+fn stopped(source: &Source, did: &Did, stops: &[&Entry<'_>], found: &mut Vec<Finding>) {
+    for stop in stops {
+        let closes = words::split(stop.value).is_ok_and(|words| {
+            let closes =
+                |command: &Vec<String>| matches!(grant::recognise(command), Some(Ok(Rule::Close)));
+            words.commands.iter().all(closes)
+        });
+        let (what, help) = match (&did.open, &did.run) {
+            (None, None) => continue,
+            (Some(_), _) if closes => continue,
+            (Some(_), _) => (
+                "this is not run any more: the grant ends by itself",
+                "what it did besides closing, a program in [hooks] can do: close = { argv = […], user = \"…\" }",
+            ),
+            (None, Some(_)) => (
+                "this is not carried over: no command is run afterwards",
+                "let the command of the start undo what it did, or put both into one script",
+            ),
+        };
+        found.push(source.warning(stop.span.clone(), what).help(help));
+    }
+}
+
+/// A door of ours opens for either family: for the one of the knocks.
+fn one_family(
+    source: &Source,
+    start: [Option<&Entry<'_>>; 2],
+    entry: &Entry<'_>,
+    found: &mut Vec<Finding>,
+) {
+    let [four, six] = start;
+    let nothing = |entry: Option<&Entry<'_>>| entry.is_none_or(|entry| entry.value.is_empty());
+    let message = if nothing(four) {
+        "knocks over IPv4 did nothing; here they do the same as those over IPv6"
+    } else if six.is_some() && nothing(six) {
+        "knocks over IPv6 did nothing; here they do the same as those over IPv4"
+    } else {
+        return;
+    };
+    let place = if nothing(four) {
+        entry.key_span.clone()
+    } else {
+        six.unwrap_or(entry).key_span.clone()
+    };
+    let finding = source.warning(place, message);
+    found.push(
+        finding.help(
+            "to keep to one family write Target, the address of this host that is knocked at",
+        ),
+    );
+}
+
+/// What the command does; none where that was found.
+fn command(source: &Source, entry: &Entry<'_>, found: &mut Vec<Finding>) -> Option<Did> {
+    let left_out = |span: Range<usize>, why: String, help: &str| {
+        source
+            .warning(span, format!("this door is left out: {why}"))
+            .help(help)
+    };
+    let finding = match words::split(entry.value) {
+        Ok(words) => match act(&words) {
+            Ok(did) => return Some(did),
+            Err(Not::Grant(why)) => left_out(entry.span.clone(), why, BY_HAND),
+            Err(Not::Plain) => {
+                let span = words
+                    .quoted
+                    .clone()
+                    .map_or_else(|| entry.span.clone(), |at| within(entry, &at));
+                left_out(span, ONLY_A_SHELL.to_owned(), SCRIPT)
+            }
+            Err(Not::Several) => left_out(
+                entry.span.clone(),
+                "several commands in one line are a shell's".to_owned(),
+                SCRIPT,
+            ),
+            Err(Not::Path(program)) => left_out(
+                entry.span.clone(),
+                format!("`{}` is not the whole path of a program", quote(&program)),
+                "write it from the root on, as `command -v` shows it: no PATH is searched",
+            ),
+            Err(Not::Fitting) => left_out(
+                entry.span.clone(),
+                "its words do not fit into a list of arguments".to_owned(),
+                SCRIPT,
+            ),
+        },
+        Err(ForAShell(at)) => {
+            let names_a_firewall = ["iptables", "ip6tables", "nft ", "ufw ", "firewall-cmd"];
+            let firewall = names_a_firewall
+                .iter()
+                .any(|name| entry.value.contains(name));
+            let help = if firewall { BY_HAND } else { SCRIPT };
+            left_out(within(entry, &at), ONLY_A_SHELL.to_owned(), help)
+        }
+    };
+    found.push(finding);
+    None
+}
+
+const ONLY_A_SHELL: &str = "only a shell understands this, and no shell reads commands here";
+const SCRIPT: &str = "put it into a script, and write the script's whole path here; the address that knocked stands in its SPA_SOURCE";
+const BY_HAND: &str = "write the door into spad.toml by hand, with open = [\"…\"]; no command of spad has the right to change the firewall";
+
+/// A place in a value, in the file.
+fn within(entry: &Entry<'_>, at: &Range<usize>) -> Range<usize> {
+    entry.span.start.saturating_add(at.start)..entry.span.start.saturating_add(at.end)
+}
+
+/// Why a command is not carried over.
+enum Not {
+    /// It is a firewall's, and no plain grant.
+    Grant(String),
+    Plain,
+    Several,
+    Path(String),
+    Fitting,
+}
+
+fn act(words: &Words) -> Result<Did, Not> {
+    let mut open = Opened::default();
+    let mut run = None;
+    let mut firewall = false;
+    for command in &words.commands {
+        match grant::recognise(command) {
+            Some(Ok(Rule::Open(mut opened))) => {
+                firewall = true;
+                open.ports.append(&mut opened.ports);
+                open.remarks.append(&mut opened.remarks);
+            }
+            // As good as done: each grant has an end.
+            Some(Ok(Rule::Close)) => firewall = true,
+            Some(Err(why)) => return Err(Not::Grant(why.0)),
+            None if run.is_some() => return Err(Not::Several),
+            None => run = Some(command),
+        }
+    }
+    let run = match run {
+        Some(_) if words.quoted.is_some() => return Err(Not::Plain),
+        Some(command) => Some(argv(command)?),
+        None if !firewall => return Err(Not::Fitting),
+        None => None,
+    };
+    Ok(Did {
+        open: (!open.ports.is_empty()).then_some(open),
+        run,
+    })
+}
+
+/// The list of arguments. Where the address stands in them, env puts it in: no shell, and no
+/// word is split after that.
+fn argv(command: &[String]) -> Result<Vec<String>, Not> {
+    let program = command.first().ok_or(Not::Fitting)?;
+    if !program.starts_with('/') || program.ends_with('/') {
+        return Err(Not::Path(program.clone()));
+    }
+    let argv = if command.iter().any(|word| word.contains("%IP%")) {
+        // env would take it for a variable, or for another program at each knock.
+        if program.contains('=') || program.contains("%IP%") {
+            return Err(Not::Fitting);
+        }
+        let line = command.join(" ").replace("%IP%", "${SPA_SOURCE}");
+        vec![ENV.to_owned(), "-S".to_owned(), line]
+    } else {
+        command.to_vec()
+    };
+    Ok(argv)
+}

@@ -1,0 +1,139 @@
+//! Which commands open a port for whoever knocked, and which close one. One file a program.
+//!
+//! Pure. A rule is taken for a grant only where every word of it is understood.
+
+use std::collections::BTreeSet;
+
+use spa_proto::{Protocol, Service};
+
+mod helper;
+mod iptables;
+mod nft;
+mod ports;
+#[cfg(test)]
+mod tests;
+mod ufw;
+
+pub(super) use ports::name_of;
+
+/// The most ports that a door opens.
+const MOST: usize = 16;
+
+/// What a command does to the firewall.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Rule {
+    /// It lets new connections in.
+    Open(Opened),
+    /// It takes a rule away.
+    Close,
+}
+
+/// What it opens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Opened {
+    pub(super) ports: BTreeSet<Service>,
+    /// In which way a grant is something else.
+    pub(super) remarks: BTreeSet<&'static str>,
+}
+
+/// Why a firewall's command is no grant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NoGrant(pub(super) String);
+
+/// It let everybody in.
+const FOR_ALL: &str =
+    "the command let everybody in; a grant lets in the address that knocked alone";
+/// One address or interface of this host.
+const ANYWHERE: &str =
+    "the command named an address or interface of this host; a grant holds for all of them";
+/// As the first example of knockd's manual.
+const NO_PROTOCOL: &str = "iptables refuses a port without a protocol; it is taken for TCP";
+
+/// None where the program is no firewall's.
+pub(super) fn recognise(command: &[String]) -> Option<Result<Rule, NoGrant>> {
+    let (program, arguments) = command.split_first()?;
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let name = program.rsplit('/').next().unwrap_or_default();
+    Some(match name {
+        "iptables" | "ip6tables" | "iptables-nft" | "ip6tables-nft" | "iptables-legacy"
+        | "ip6tables-legacy" => iptables::read(&arguments),
+        "nft" => nft::read(&arguments),
+        "ufw" => ufw::read(&arguments),
+        "knock_helper_ipt.sh" | "knock_add" => helper::read(&arguments),
+        "sudo" => return recognise(command.get(1..)?),
+        "firewall-cmd" | "ipset" | "iptables-restore" | "ip6tables-restore" | "conntrack"
+        | "ip" | "shorewall" | "csf" | "fwknopd" | "ebtables" | "arptables" | "pfctl" => {
+            Err(no(format!("what `{name}` does here is not understood")))
+        }
+        _ => return None,
+    })
+}
+
+fn no(why: impl Into<String>) -> NoGrant {
+    NoGrant(why.into())
+}
+
+/// A word that nothing is known of.
+fn unknown(word: &str) -> NoGrant {
+    let word = spa_findings::redact::quote(word);
+    no(format!("`{word}` in it is not understood"))
+}
+
+/// Whether this is whoever knocked.
+fn is_knocker(address: &str) -> bool {
+    matches!(address, "%IP%" | "%IP%/32" | "%IP%/128")
+}
+
+/// A chain through which other than this host's own connections come.
+fn of_others(chain: &str) -> Option<NoGrant> {
+    let chain = chain.to_ascii_lowercase();
+    ["forward", "prerouting", "postrouting", "output"]
+        .contains(&chain.as_str())
+        .then(|| {
+            no(format!(
+                "it is about the chain {chain}, and a grant lets in to this host"
+            ))
+        })
+}
+
+/// The rule, its parts read one by one.
+#[derive(Default)]
+struct Parts {
+    protocols: Vec<Protocol>,
+    ports: Vec<u16>,
+    for_knocker: bool,
+    accepts: bool,
+    remarks: BTreeSet<&'static str>,
+}
+
+impl Parts {
+    fn done(mut self) -> Result<Rule, NoGrant> {
+        if !self.accepts {
+            return Err(no("it accepts nothing"));
+        }
+        if self.ports.is_empty() {
+            return Err(no("it opens every port, and a door opens services by name"));
+        }
+        if !self.for_knocker {
+            self.remarks.insert(FOR_ALL);
+        }
+        let mut ports = BTreeSet::new();
+        for protocol in self.protocols {
+            for port in &self.ports {
+                let port =
+                    std::num::NonZeroU16::new(*port).ok_or_else(|| no("port 0 is not a port"))?;
+                ports.insert(Service { protocol, port });
+            }
+        }
+        if ports.len() > MOST {
+            return Err(no(format!(
+                "it opens {} ports, and a door at most {MOST}",
+                ports.len()
+            )));
+        }
+        Ok(Rule::Open(Opened {
+            ports,
+            remarks: self.remarks,
+        }))
+    }
+}
