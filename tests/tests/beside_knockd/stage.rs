@@ -166,7 +166,12 @@ impl Stage {
     /// knockd has these options.
     #[track_caller]
     pub(crate) fn starting(doors: &Doors, options: &[&str]) -> Self {
-        let mut world = World::stopped(&Settings::default());
+        Self::in_world(World::stopped(&Settings::default()), doors, options)
+    }
+
+    /// Both run in this world, whose spad was not started yet.
+    #[track_caller]
+    pub(crate) fn in_world(mut world: World, doors: &Doors, options: &[&str]) -> Self {
         for program in ["iptables", "ip6tables"] {
             let port = SHOWN.to_string();
             let rule = ["-A", "INPUT", "-p", "tcp", "--dport", &port, "-j", "DROP"];
