@@ -74,10 +74,10 @@ mod tests {
 
     #[test]
     fn plain_words_are_split_as_the_shell_splits_them() {
-        let words = split("/bin/a  -x 'b c'd \"\" ;; e && f").unwrap();
+        let words = split("/bin/a  -x 'b c'd \"\" ; e && f").unwrap();
         let expected: Vec<Vec<&str>> = vec![vec!["/bin/a", "-x", "b cd", ""], vec!["e"], vec!["f"]];
         assert_eq!(words.commands, expected);
-        assert_eq!(words.quoted, Some(12..13));
+        assert_eq!(words.quoted, Some(11..12));
         assert_eq!(split("a b=%IP%").unwrap().quoted, None);
     }
 
