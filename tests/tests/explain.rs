@@ -294,4 +294,16 @@ fn knocks_are_judged_by_door_and_stage_and_none_is_used_up_by_that() {
     ] {
         assert!(said.contains(part), "{part}: {said}");
     }
+    // A door without a sequence left hears nothing, and as new it does: no word of that where
+    // neither makes anything of the knock.
+    world.sequences("side", "7100,8100\n");
+    for object in explain(&world, std::path::Path::new(&file), &[])
+        .iter()
+        .take(6)
+    {
+        assert_eq!(object.get("as_new"), Some(&Value::Null), "{object}");
+        assert_eq!(told(object, "side"), "", "{object}");
+    }
+    let all = world.spad.cli(&["explain", &file, "--all"]).ok().stdout;
+    assert!(all.contains("part of no attempt, and begins none"), "{all}");
 }

@@ -17,8 +17,8 @@ use crate::verdict::Reason;
 pub struct KnockEnding {
     /// In this.
     pub reason: Reason,
-    /// What it was to each door that heard it; to one twice where it ended an attempt and
-    /// began another.
+    /// What it was to each door of whose attempts it is part; to one twice where it ended an
+    /// attempt and began another.
     pub doors: Vec<(DoorName, AtDoor)>,
     /// What it would have opened.
     pub elements: Vec<(Element, Duration)>,
@@ -31,8 +31,6 @@ pub struct KnockEnding {
 pub enum AtDoor {
     /// It ends an attempt.
     Over(WhyOver),
-    /// Neither part of an attempt nor its beginning.
-    Nothing,
     /// The first.
     Begun,
     /// A right one, so many of so many.
@@ -46,18 +44,19 @@ pub enum AtDoor {
     },
 }
 
-impl From<Heard<'_>> for AtDoor {
-    fn from(heard: Heard<'_>) -> Self {
-        match heard {
+impl AtDoor {
+    /// Nothing where it is neither part of an attempt nor its beginning: a strict door hears all.
+    fn of(heard: Heard<'_>) -> Option<Self> {
+        Some(match heard {
             Heard::Over(why) => Self::Over(why),
-            Heard::Nothing => Self::Nothing,
+            Heard::Nothing => return None,
             Heard::Begun => Self::Begun,
             Heard::Further { made, of } => Self::Further(made, of),
             Heard::Repeated => Self::Repeated,
             Heard::Whole(used) => Self::Whole {
                 used_up: used.is_some(),
             },
-        }
+        })
     }
 }
 
@@ -65,7 +64,7 @@ impl KnockEnding {
     /// Whether no door makes anything of it.
     #[must_use]
     pub fn is_nothing(&self) -> bool {
-        self.doors.iter().all(|(_, at)| *at == AtDoor::Nothing)
+        self.doors.is_empty()
     }
 }
 
@@ -77,7 +76,7 @@ impl Judge {
         let before = engine.counters().clone();
         let (mut doors, mut effects) = (Vec::new(), Vec::new());
         engine.knock_and_tell(hit, now, &mut effects, |door, heard| {
-            doors.push((door.name.clone(), AtDoor::from(heard)));
+            doors.extend(AtDoor::of(heard).map(|at| (door.name.clone(), at)));
         });
         let _no_packet = agree(engine, &mut effects, now);
         let mut reasons = Reason::ALL.iter().copied();

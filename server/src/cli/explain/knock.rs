@@ -36,6 +36,9 @@ pub(super) fn text(
 
 fn end(ending: &KnockEnding) -> String {
     let mut text = would_end(ending.reason);
+    if ending.is_nothing() {
+        text.push_str("\n    part of no attempt, and begins none");
+    }
     for (door, at) in &ending.doors {
         let _ = write!(text, "\n    door {door}: {}", words(*at));
     }
@@ -54,7 +57,6 @@ fn words(at: AtDoor) -> String {
         AtDoor::Over(WhyOver::Late) => "an attempt is over: its time was over",
         AtDoor::Over(WhyOver::Wrong) => "an attempt is over: a wrong knock",
         AtDoor::Over(WhyOver::Anew) => "an attempt is over: its first knock came anew",
-        AtDoor::Nothing => "none that begins an attempt",
         AtDoor::Begun => "the first knock",
         AtDoor::Repeated => "a knock that was made already",
         AtDoor::Whole { used_up: false } => "the last knock",
