@@ -155,7 +155,7 @@ reasons! {
     // The command runner.
     CommandRunning, "command_running", Refused, "The command runs for this client, or this door, already, and may not twice at once.";
     RunnerBusy, "runner_busy", Refused, "As many commands run already as may at once.";
-    RunnerFailed, "runner_failed", Refused, "The command could not be started: its user or its program is missing; the log says more.";
+    RunnerFailed, "runner_failed", Refused, "The command could not be started: its user or its program is missing, or that user may not execute it; the log says more.";
     RunnerGone, "runner_gone", Refused, "There is no command runner: the first command or hook of a configuration needs a restart.";
 
     // Done.

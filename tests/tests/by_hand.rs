@@ -86,7 +86,10 @@ fn what_cannot_be_granted_says_so_and_how_to_mend_it() {
             &["grant", "web", "--from", "192.0.2.2", "--ttl", "25h"],
             "admin_max_ttl",
         ),
-        (&["revoke", "nobody"], "does not know nobody"),
+        (
+            &["revoke", "nobody"],
+            "does not know nobody, neither as a client nor as a door",
+        ),
     ] {
         let said = world.spad.cli(arguments);
         assert!(

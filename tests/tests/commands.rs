@@ -113,6 +113,32 @@ fn a_user_or_program_that_is_missing_at_the_start_keeps_no_door_shut() {
 }
 
 #[test]
+fn a_program_that_its_user_may_not_execute_is_told_with_the_mend() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let mut world = world();
+    let private = world.script("private", "exit 0");
+    let mode = std::fs::Permissions::from_mode(0o700);
+    std::fs::set_permissions(&private, mode).expect("its owner's alone");
+    // What `who` runs from now on.
+    let who = private.with_file_name("who");
+    world.replace(
+        "spad.toml",
+        &format!("who = {{ argv = [{who:?}"),
+        &format!("who = {{ argv = [{private:?}"),
+    );
+    world.spad.start();
+    world.send_counted(&world.laptop.seal(&run("who")), "runner_failed");
+    wait::soon("the log tells how to mend it", || {
+        world
+            .spad
+            .said()
+            .contains("its user must be able to execute the program")
+            .then_some(())
+    });
+}
+
+#[test]
 fn no_command_runs_as_a_user_of_the_daemon() {
     // Of these users, those that this machine has not are stood in for by `nobody`.
     let own = ["spad", "spad-fw", "spad-run"];

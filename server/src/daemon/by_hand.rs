@@ -105,7 +105,7 @@ impl EngineLoop {
         });
         revoked.ok_or_else(|| {
             format!(
-                "the running daemon does not know {client}\n  help: spad client list; what is open of a service for an address: spad revoke SERVICE --from ADDR"
+                "the running daemon does not know {client}, neither as a client nor as a door\n  help: spad client list; doors are the names of [[knock]] in spad.toml; what is open of a service for an address: spad revoke SERVICE --from ADDR"
             )
         })
     }

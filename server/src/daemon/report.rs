@@ -415,7 +415,7 @@ impl EngineLoop {
         match event.change {
             TrialChange::Began(span) => {
                 let news = format!(
-                    "{service} is hidden on trial for {} s: reach it with spa, or say `spad confirm`; otherwise it is shown again",
+                    "{service} is hidden on trial for {} s: reach it through a grant, or say `spad confirm`; otherwise everybody can reach it then",
                     span.as_secs()
                 );
                 warn!("{news}");

@@ -216,7 +216,13 @@ impl Keeper {
 
 /// Only this process knows why.
 fn failed(what: &str, error: &std::io::Error) -> RunRefusal {
-    warn(&format!("{what} could not be started: {error}"));
+    let help = match error.kind() {
+        std::io::ErrorKind::PermissionDenied => {
+            "; help: its user must be able to execute the program and to enter every directory above it"
+        }
+        _ => "",
+    };
+    warn(&format!("{what} could not be started: {error}{help}"));
     RunRefusal::Failed
 }
 

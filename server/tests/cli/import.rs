@@ -31,6 +31,8 @@ fn what_is_imported_stands_in_the_configuration_once() {
         "check",
         "restart spad",
         "hide = []",
+        "answer = \"drop\"",
+        "before the trial is over",
         "disable --now knockd",
     ] {
         assert!(said.out.contains(step), "{step}: {}", said.out);

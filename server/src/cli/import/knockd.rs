@@ -205,15 +205,15 @@ fn told(paths: &Paths, imported: &Imported) -> Run {
         let list = imported.services.join(",");
         steps.push(format!("spad{flags} client add NAME --key spa-pub-… --allow {list}    (a way in that nobody can watch and repeat)"));
         steps.push(format!(
-            "put {} into hide = [] of {}, then spad{flags} reload: they are hidden, on trial",
+            "put {} into hide = [] of {} (where your policy is DROP, answer = \"drop\" into [guard] too), then spad{flags} reload: they are hidden, on trial",
             names.join(", "),
             file.display()
         ));
         steps.push(
-            "let your own firewall accept their ports: a drop of yours overrules what spad opens"
+            "only then let your own firewall accept their ports: a drop of yours overrules what spad opens"
                 .to_owned(),
         );
-        steps.push(format!("knock, connect, and say spad{flags} confirm"));
+        steps.push(format!("knock and connect, or say spad{flags} confirm, before the trial is over (10m): after it everybody reaches what nobody reached"));
     }
     steps.push("systemctl disable --now knockd".to_owned());
     print("next:")?;

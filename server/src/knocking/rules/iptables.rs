@@ -18,7 +18,8 @@ pub fn iptables(recipe: &Recipe) -> String {
 # to the address that knocked, each knock within {within} s of the first.
 # Whoever sees the knocks go by can send them again: this keeps scanners out, nobody else.
 # This is the whole table filter: iptables-restore FILE and ip6tables-restore FILE
-# replace what is there. The kernel remembers 100 addresses a list, so that a hundred
+# replace what is there: everything else on this host is dropped, unless you let it in
+# where it says so below. The kernel remembers 100 addresses a list, so that a hundred
 # forged knocks put an honest one off; more with: modprobe xt_recent ip_list_tot=10000
 *filter
 :INPUT DROP [0:0]

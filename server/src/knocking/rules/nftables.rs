@@ -53,6 +53,7 @@ fn head(recipe: &Recipe) -> String {
 # Whoever sees the knocks go by can send them again: this keeps scanners out, nobody else.
 # Rules of yours that drop must accept the opened ports as well: an accept here
 # does not overrule a drop in another chain.
+# A second file of `spad rules` replaces this one: what only this one hides is open then.
 table inet knocking
 delete table inet knocking
 table inet knocking {{
