@@ -20,6 +20,7 @@ mod run;
 mod say;
 mod ssh;
 
+use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
@@ -33,11 +34,12 @@ use crate::exit::Exit;
 /// Runs the command of this process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
-    let mut grammar = Arguments::command();
+    // Never taken apart: the process ends soon, and it has hundreds of pieces.
+    let mut grammar = ManuallyDrop::new(Arguments::command());
     let words = first_word::with_command(std::env::args_os().collect(), &grammar);
     let parsed = grammar
         .try_get_matches_from_mut(words)
-        .and_then(|matches| Arguments::from_arg_matches(&matches));
+        .and_then(|matches| Arguments::from_arg_matches(&ManuallyDrop::new(matches)));
     let arguments = match parsed {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
