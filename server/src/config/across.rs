@@ -37,7 +37,7 @@ pub(super) struct Gathered {
     doors: BTreeMap<String, Door>,
     holders: HashMap<[u8; 32], Holder>,
     lists: HashSet<Arc<[ServiceName]>>,
-    /// Of every client's networks, and of the administrator's.
+    /// Of every client's networks.
     pub(super) lengths: Lengths,
 }
 

@@ -38,7 +38,7 @@ pub struct Config {
     pub external: Option<External>,
     /// Where is logged.
     pub log: Log,
-    /// The lengths of networks that clients and the administrator may let in.
+    /// The lengths of networks that may be let in.
     pub lengths: Lengths,
     /// What clients may have run.
     pub commands: BTreeMap<CommandName, CommandDefinition>,

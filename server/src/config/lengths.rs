@@ -7,27 +7,14 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-/// What the administrator may grant by hand, whatever the clients may have.
-const BY_HAND4: [u8; 2] = [16, 24];
-const BY_HAND6: [u8; 3] = [48, 56, 64];
-
-/// Lengths by family, ascending.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Lengths by family, ascending: those that some client's file names. The administrator
+/// lets in no others by hand, so that an engine that was taken cannot either.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lengths {
     /// Of IPv4 networks.
     pub four: BTreeSet<u8>,
     /// Of IPv6 networks.
     pub six: BTreeSet<u8>,
-}
-
-impl Default for Lengths {
-    /// Those that the administrator may grant by hand.
-    fn default() -> Self {
-        Self {
-            four: BY_HAND4.into(),
-            six: BY_HAND6.into(),
-        }
-    }
 }
 
 impl Lengths {

@@ -128,10 +128,14 @@ fn whom(config: &Config, network: Network) -> Result<Whom, String> {
     }
     let lengths = config.lengths.like(address);
     if !lengths.contains(&prefix) {
-        let known: Vec<String> = lengths.iter().map(|one| format!("/{one}")).collect();
+        let known = lengths.iter().map(|one| format!("/{one}, "));
+        let known: String = known.collect();
+        let key = match address {
+            IpAddr::V4(_) => "ipv4_prefix",
+            IpAddr::V6(_) => "ipv6_prefix",
+        };
         return Err(format!(
-            "networks of the length /{prefix} are not let in here\n  help: one address, or {}; a client's `ipv4_prefix` or `ipv6_prefix` adds a length",
-            known.join(", ")
+            "networks of the length /{prefix} are not let in here\n  help: {known}or one address; a client's `{key}` adds a length"
         ));
     }
     Ok(Whom {

@@ -90,12 +90,16 @@ impl Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Files, Occasion, check as check_files};
     use crate::firewall::{ChangeId, Element};
 
     fn limits() -> Limits {
         Limits {
             declared: BTreeSet::from(["tcp/22".parse().unwrap()]),
-            lengths: Lengths::default(),
+            lengths: Lengths {
+                four: BTreeSet::from([24]),
+                six: BTreeSet::from([64]),
+            },
             inner: BTreeMap::new(),
             longest: Duration::from_secs(300),
         }
@@ -137,18 +141,60 @@ mod tests {
         }
     }
 
+    fn network(limits: &Limits, address: &str, prefix: u8) -> Result<(), FirewallRefusal> {
+        let element = Element {
+            address: address.parse().unwrap(),
+            prefix: Some(prefix),
+            ..element("tcp/22")
+        };
+        let ttl = Duration::from_secs(1);
+        limits.check(&Change {
+            id: ChangeId(1),
+            steps: vec![Step::Put { element, ttl }],
+        })
+    }
+
+    /// What the writer reads where the one client's file also says this.
+    fn read(client: &str) -> Limits {
+        let directory = std::path::Path::new("/etc/spad");
+        let mut files = Files::none(directory);
+        let path = directory.join("spad.toml");
+        let server = "[services]\nssh = \"tcp/22\"\n".to_owned();
+        files.server = Some(spa_findings::Source::new(&path, server));
+        let key = spa_keys::ClientSecret::from_bytes([1; 32]).public();
+        let text = format!("key = \"{key}\"\nallow = [\"ssh\"]\n{client}\n");
+        files.put_client("anna".parse().unwrap(), text);
+        let now = spa_proto::Timestamp::from_micros(0);
+        Limits::of(&check_files(&files, Occasion::Start, now).unwrap().config)
+    }
+
+    #[test]
+    fn no_message_opens_a_network_of_a_length_that_no_clients_file_names() {
+        let all = [
+            ("10.1.0.0", 16),
+            ("192.0.2.0", 24),
+            ("2001:db8::", 32),
+            ("2001:db8::", 48),
+            ("2001:db8::", 56),
+            ("2001:db8::", 64),
+        ];
+        let opened = |client: &str| {
+            let limits = read(client);
+            let is_open = |(address, prefix): &&(&str, u8)| {
+                let opened = network(&limits, address, *prefix);
+                assert!(matches!(opened, Ok(()) | Err(FirewallRefusal::NotDeclared)));
+                opened.is_ok()
+            };
+            all.iter().filter(is_open).copied().collect::<Vec<_>>()
+        };
+        assert_eq!(opened(""), []);
+        assert_eq!(opened("ipv4_prefix = 24"), [("192.0.2.0", 24)]);
+        assert_eq!(opened("ipv6_prefix = 56"), [("2001:db8::", 56)]);
+    }
+
     #[test]
     fn no_message_opens_a_network_that_is_wider_than_any_or_of_a_length_without_a_rule() {
-        let second = Duration::from_secs(1);
-        let of = |address: &str, prefix| {
-            let element = Element {
-                address: address.parse().unwrap(),
-                prefix: Some(prefix),
-                ..element("tcp/22")
-            };
-            let ttl = second;
-            check(vec![Step::Put { element, ttl }])
-        };
+        let of = |address, prefix| network(&limits(), address, prefix);
         assert_eq!(of("192.0.2.0", 24), Ok(()));
         assert_eq!(of("2001:db8::", 64), Ok(()));
         for (address, prefix) in [("192.0.2.0", 23), ("2001:db8::", 63)] {

@@ -54,7 +54,7 @@ impl World {
 
 #[test]
 fn a_grant_by_hand_opens_for_its_time_and_says_who_asked() {
-    let mut world = World::new();
+    let mut world = World::with(|config| config.lengths.six.extend([64]));
     let id = world.grant("ssh", &[HERE, "2001:db8::/64"], 1800).unwrap();
     assert_eq!(world.engine.outcome_by_hand(id), Some(Ok(())));
     assert!(world.is_open(HERE, SSH));
@@ -94,7 +94,8 @@ fn what_an_administrator_may_not_grant_says_why_and_opens_nothing() {
         ("tcp/23", HERE, 60, "there is no service"),
         ("ssh", "gw.example.org", 60, "not an IP address"),
         ("ssh", "192.0.2.1/24", 60, "write 192.0.2.0/24"),
-        ("ssh", "192.0.2.0/25", 60, "/25 are not let in"),
+        ("ssh", "192.0.2.0/24", 60, "client's `ipv4_prefix`"),
+        ("ssh", "2001:db8::/64", 60, "client's `ipv6_prefix`"),
         ("ssh", "10.0.0.0/8", 60, "/8 are not let in"),
         ("ssh", "127.0.0.1", 60, "none that a host connects from"),
         ("ssh", HERE, 86_401, "admin_max_ttl"),

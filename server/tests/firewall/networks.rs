@@ -17,6 +17,15 @@ fn network(address: &str, prefix: u8) -> Element {
     }
 }
 
+/// A client more, for networks of these lengths.
+fn let_networks_in(world: &World, four: u8, six: u8) {
+    let client = format!(
+        "shared_key = true\nallow = [\"ssh\"]\nipv6_prefix = {six}\nipv4_prefix = {four}\n"
+    );
+    let file = world.paths.clients().join(format!("c{six}.toml"));
+    std::fs::write(file, client).unwrap();
+}
+
 /// Whether a first segment from this address to ssh is answered as by an open port.
 fn is_let_in(wire: &mut Wire, from: &str, port: u16) -> bool {
     let to: std::net::IpAddr = if from.contains(':') {
@@ -31,6 +40,7 @@ fn is_let_in(wire: &mut Wire, from: &str, port: u16) -> bool {
 in_a_world! {
     fn a_network_is_let_in_with_all_its_addresses_and_its_neighbour_is_not() {
         let world = World::new(HIDE, GUARD);
+        let_networks_in(&world, 24, 64);
         echo(22);
         let (four, six) = (GHOST4.to_string(), GHOST6.to_string());
         let mut writer = world.writer();
@@ -51,8 +61,8 @@ in_a_world! {
 
     fn networks_of_different_lengths_stand_beside_each_other() {
         let world = World::new(HIDE, GUARD);
-        let client = "shared_key = true\nallow = [\"ssh\"]\nipv6_prefix = 60\nipv4_prefix = 20\n";
-        std::fs::write(world.paths.clients().join("anna.toml"), client).unwrap();
+        let_networks_in(&world, 24, 64);
+        let_networks_in(&world, 20, 60);
         echo(22);
         let (four, six) = (GHOST4.to_string(), GHOST6.to_string());
         let mut writer = world.writer();
@@ -76,10 +86,12 @@ in_a_world! {
         let world = World::new(HIDE, GUARD);
         echo(22);
         let mut writer = world.writer();
+        for length in [48, 56, 62, 64] {
+            let grant = network("fd09::", length);
+            assert_eq!(writer.change(vec![put(grant, 60_000)]), Err(FirewallRefusal::NotDeclared));
+        }
         let grant = network("fd09::", 62);
-        assert_eq!(writer.change(vec![put(grant, 60_000)]), Err(FirewallRefusal::NotDeclared));
-        let client = "shared_key = true\nallow = [\"ssh\"]\nipv6_prefix = 62\n";
-        std::fs::write(world.paths.clients().join("anna.toml"), client).unwrap();
+        let_networks_in(&world, 24, 62);
         let reloaded = |message: &FromWriter| matches!(message, FromWriter::Reloaded(_));
         assert_eq!(writer.ask(&ToWriter::Reload, reloaded), FromWriter::Reloaded(Ok(())));
         writer.change(vec![put(grant, 60_000)]).unwrap();
@@ -89,6 +101,7 @@ in_a_world! {
 
     fn grants_to_networks_are_put_back_and_those_that_others_add_are_taken_out() {
         let world = World::new(HIDE, GUARD);
+        let_networks_in(&world, 24, 64);
         let mut writer = world.writer();
         let grant = network("fd09::", 64);
         writer.change(vec![put(grant, 60_000)]).unwrap();
@@ -106,6 +119,7 @@ in_a_world! {
             (network("fd09::", 64), std::net::IpAddr::from(SERVER6)),
         ] {
             let world = World::new(HIDE, "trial = \"60s\"");
+            let_networks_in(&world, 24, 64);
             let _listener = std::net::TcpListener::bind((server, 22)).unwrap();
             let mut writer = world.writer();
             writer.change(vec![put(granted, 60_000)]).unwrap();
@@ -122,9 +136,7 @@ in_a_world! {
     fn the_table_as_nft_lists_it_can_be_loaded_again_and_means_the_same() {
         let world = World::new(HIDE, GUARD);
         for length in 32..=64 {
-            let four = 16 + length % 9;
-            let client = format!("shared_key = true\nallow = [\"ssh\"]\nipv6_prefix = {length}\nipv4_prefix = {four}\n");
-            std::fs::write(world.paths.clients().join(format!("c{length}.toml")), client).unwrap();
+            let_networks_in(&world, 16 + length % 9, length);
         }
         echo(22);
         let mut writer = world.writer();

@@ -1,7 +1,7 @@
 //! The table as data: what it says, and that nothing else was meant.
 
 use super::*;
-use crate::config::{Guard, Mode, Network};
+use crate::config::{Guard, Lengths, Mode, Network};
 
 fn config(answer: Answer, allowed: Vec<AlwaysAllow>) -> Config {
     let text = "hide = [\"ssh\"]\n[services]\nssh = \"tcp/22\"\n[listen]\nport = 62201\n";
@@ -24,6 +24,10 @@ pub(super) fn config_of(text: &str, answer: Answer, allowed: Vec<AlwaysAllow>) -
             always_allow: allowed,
             answer,
             trial,
+        },
+        lengths: Lengths {
+            four: [16, 24].into(),
+            six: [48, 56, 64].into(),
         },
         ..loaded.config
     }
