@@ -7,6 +7,7 @@
 
 mod across;
 mod carrier_list;
+pub(crate) mod changeable;
 mod checked;
 mod checking;
 mod client_file;
@@ -65,7 +66,6 @@ pub use readers::Readers;
 pub use survey::{Surveyed, Surveyor};
 pub use used_up::used_up;
 pub(crate) use users::is_the_daemons;
-pub(crate) use users::others_may_write;
 pub use users::{check_programs, programs_of};
 pub(crate) use values::in_words;
 

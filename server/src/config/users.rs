@@ -1,16 +1,17 @@
-//! [IO] Whether the users and programs of `[commands]` and `[hooks]` exist.
+//! [IO] Whether the users and programs of `[commands]` and `[hooks]` exist, and the programs
+//! of `[firewall]`.
 //!
 //! Apart from the rest of the check: the engine, in its sandbox, sees no names. The
 //! command runner asks at each reload, `spad check` whenever it is asked.
 
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use spa_findings::redact::quote;
 use spa_findings::{Finding, Findings, Source};
 
-use super::files;
 use super::written::{Page, Table, Value, parse};
+use super::{changeable, files};
 use crate::sys;
 
 /// What is wrong with them. Nothing where the file cannot be read: that is found elsewhere.
@@ -45,13 +46,15 @@ pub fn programs_of(source: &Source) -> Findings {
             }
         }
     }
+    // As whom these run is looked up when they are started.
+    for (_, value) in root.table("firewall").iter().flat_map(Table::entries) {
+        if value.is_table()
+            && let Some(program) = value.table(String::new())
+        {
+            findings.extend(program.get("argv").and_then(missing_program));
+        }
+    }
     findings
-}
-
-/// Whether somebody besides its owner, and root's group, may change the file.
-pub(crate) fn others_may_write(status: &std::fs::Metadata) -> bool {
-    let by_group = status.mode() & 0o020 != 0 && status.gid() != 0;
-    status.mode() & 0o002 != 0 || by_group
 }
 
 /// Whether a process of the daemon runs as this user: `nobody` too, where it stands in
@@ -107,18 +110,69 @@ fn missing_program(argv: Value<'_>) -> Option<Finding> {
     let status = std::fs::metadata(path).ok();
     let status =
         status.filter(|status| status.is_file() && status.permissions().mode() & 0o111 != 0);
-    let Some(status) = status else {
+    if status.is_none() {
         let finding = argv.warning("there is no program of this path that can be executed");
         return Some(finding.help("install it, make it executable, or mend the path"));
-    };
-    if others_may_write(&status) {
-        let shown = spa_findings::redact::line(&path.display().to_string(), false);
-        let finding = argv.error("others than its owner may write to this program");
-        return Some(
-            finding
-                .help(format!("chmod go-w {shown}"))
-                .note("whoever can change it decides what clients' packets run"),
-        );
     }
-    None
+    let what = match changeable::by_others(path) {
+        Ok(what) => what?,
+        Err(error) => {
+            let finding = argv.warning(format!("who may change this program is unknown: {error}"));
+            return Some(finding.help("run this as root"));
+        }
+    };
+    let finding = if what == path {
+        argv.error("others than its owner may write to this program")
+    } else {
+        argv.error("others may put another program in the place of this one")
+    };
+    let shown = spa_findings::redact::line(&what.display().to_string(), false);
+    Some(
+        finding
+            .help(format!("chmod go-w {shown}"))
+            .note("whoever can change it decides what clients' packets run"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+
+    use super::*;
+
+    #[test]
+    fn commands_hooks_and_the_programs_of_another_firewall_are_looked_at_from_the_root_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join("program");
+        fs::write(&program, "#!/bin/sh\n").unwrap();
+        let set_mode = |path: &Path, mode| {
+            fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        };
+        set_mode(&program, 0o755);
+        let found = |entry: &str| {
+            let text = entry.replace("PROGRAM", program.to_str().unwrap());
+            let source = Source::new(Path::new("/etc/spad/spad.toml"), text);
+            programs_of(&source).to_string()
+        };
+        for entry in [
+            "[commands]\nbackup = { argv = [\"PROGRAM\"], user = \"daemon\" }\n",
+            "[hooks]\nclose = { argv = [\"PROGRAM\"], user = \"daemon\" }\n",
+            "[firewall]\nopen = { argv = [\"PROGRAM\", \"{address}\"] }\n",
+        ] {
+            set_mode(directory.path(), 0o755);
+            assert_eq!(found(entry), "", "{entry}");
+            set_mode(directory.path(), 0o775);
+            std::os::unix::fs::chown(directory.path(), None, Some(4242)).unwrap();
+            let said = found(entry);
+            assert!(said.contains("spad.toml:2:"), "{said}");
+            assert!(said.contains("in the place of this one"), "{said}");
+            let mend = format!("help: chmod go-w {}\n", directory.path().display());
+            assert!(said.contains(&mend), "{said}");
+            set_mode(directory.path(), 0o755);
+            set_mode(&program, 0o757);
+            let said = found(entry);
+            assert!(said.contains("may write to this program"), "{said}");
+            set_mode(&program, 0o755);
+        }
+    }
 }

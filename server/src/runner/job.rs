@@ -16,7 +16,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use super::message::{Ended, How, MAX_OUTPUT, RunId};
 use super::rights::Ready;
 use crate::clock::BootTime;
-use crate::config::others_may_write;
+use crate::config::changeable;
 use crate::sys;
 
 #[cfg(test)]
@@ -64,8 +64,9 @@ impl Job {
         let mut arguments = ready.program.argv.iter();
         let program = arguments.next().ok_or(io::ErrorKind::InvalidInput)?;
         // Who can change it would decide what packets run.
-        if others_may_write(&std::fs::metadata(program)?) {
-            return Err(io::Error::other("others than its owner may write to it"));
+        if let Some(what) = changeable::by_others(program.as_ref())? {
+            let message = format!("others than its owner may write to {}", what.display());
+            return Err(io::Error::other(message));
         }
         let (output, writer) = io::pipe()?;
         rustix::io::ioctl_fionbio(&output, true)?;

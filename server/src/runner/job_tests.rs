@@ -191,7 +191,7 @@ fn a_missing_program_or_user_starts_nothing() {
 }
 
 #[test]
-fn a_program_that_others_may_write_to_is_not_started() {
+fn a_program_that_others_may_write_to_or_replace_is_not_started() {
     use std::os::unix::fs::PermissionsExt as _;
     let directory = tempfile::tempdir().unwrap();
     let everybody = |mode| std::fs::Permissions::from_mode(mode);
@@ -206,4 +206,7 @@ fn a_program_that_others_may_write_to_is_not_started() {
         assert_eq!(job.is_ok(), starts, "{mode:o}");
         job.ok().map(attend);
     }
+    std::fs::set_permissions(&script, everybody(0o755)).unwrap();
+    std::fs::set_permissions(directory.path(), everybody(0o757)).unwrap();
+    assert!(Job::start(RunId(1), &own, &[], "", boot()).is_err());
 }
