@@ -81,33 +81,45 @@ impl EngineLoop {
         }
     }
 
-    /// A new configuration: the runner reads it first, the firewall writer takes it then.
+    /// A new configuration, when those before it are taken or refused.
     pub(super) fn take(&mut self, taking: Taking) {
+        if self.replies.reloads.add(taking) {
+            self.begin_reload();
+        }
+    }
+
+    /// The next configuration, if one waits.
+    pub(super) fn take_next(&mut self) {
+        if self.replies.reloads.begin() {
+            self.begin_reload();
+        }
+    }
+
+    /// The runner reads it first, the firewall writer takes it then.
+    fn begin_reload(&mut self) {
         if self.door.runner.is_some() {
-            self.replies.preparing.push_back(taking);
             self.door.tell_runner(ToRunner::Prepare);
         } else {
-            self.replies.taking.push_back(taking);
             self.door.send(ToWriter::Reload);
         }
     }
 
     fn runner_prepared(&mut self, result: Result<(), String>) {
-        let Some(taking) = self.replies.preparing.pop_front() else {
+        let why = match result {
+            Ok(()) if self.replies.reloads.is_under_way() => {
+                return self.door.send(ToWriter::Reload);
+            }
+            Ok(()) => return,
+            Err(why) => why,
+        };
+        let Some(taking) = self.replies.reloads.end() else {
             return;
         };
-        match result {
-            Ok(()) => {
-                self.replies.taking.push_back(taking);
-                self.door.send(ToWriter::Reload);
-            }
-            Err(why) => {
-                self.reload_refused("the command runner", &why);
-                let message = format!("the running configuration stays: {why}");
-                // Whoever asked may have gone.
-                let _gone = taking.answer.send(Response::Failed { message });
-            }
-        }
+        self.reload_refused("the command runner", &why);
+        let message = format!("the running configuration stays: {why}");
+        // Whoever asked may have gone.
+        let _gone = taking.answer.send(Response::Failed { message });
+        self.take_next();
     }
 
     /// The firewall writer and the engine use it: so does the runner. Says what a first

@@ -28,6 +28,8 @@ mod overtaken;
 
 mod readers;
 
+mod reloads;
+
 mod replies;
 
 mod report;

@@ -16,8 +16,9 @@ use crate::firewall::message::{Standing, TrialRow};
 use super::by_hand::{Cutting, Granting};
 use super::configuration::Prepared;
 use super::overtaken::Overtaken;
+use super::reloads::Reloads;
 
-/// A configuration that waits until the writer uses it too.
+/// A configuration that waits until the command runner has read it and the writer uses it.
 pub(super) struct Taking {
     pub(super) prepared: Box<Prepared>,
     pub(super) answer: oneshot::Sender<Response>,
@@ -26,9 +27,7 @@ pub(super) struct Taking {
 /// What the engine's thread has promised.
 pub(super) struct Replies {
     pub(super) started: Now,
-    /// Configurations that the command runner reads.
-    pub(super) preparing: VecDeque<Taking>,
-    pub(super) taking: VecDeque<Taking>,
+    pub(super) reloads: Reloads<Taking>,
     pub(super) confirming: VecDeque<oneshot::Sender<Response>>,
     /// What is told once this change, and all before it, are answered.
     pub(super) closing: VecDeque<(Option<ChangeId>, Response, oneshot::Sender<Response>)>,
@@ -54,8 +53,7 @@ impl Replies {
     pub(super) fn new(started: Now, config: &Config) -> Self {
         Self {
             started,
-            preparing: VecDeque::new(),
-            taking: VecDeque::new(),
+            reloads: Reloads::none(),
             confirming: VecDeque::new(),
             closing: VecDeque::new(),
             granting: Vec::new(),

@@ -324,7 +324,7 @@ impl EngineLoop {
     }
 
     fn reloaded(&mut self, result: Result<(), String>, now: Now) {
-        let Some(Taking { prepared, answer }) = self.replies.taking.pop_front() else {
+        let Some(Taking { prepared, answer }) = self.replies.reloads.end() else {
             return;
         };
         let response = match result {
@@ -380,6 +380,7 @@ impl EngineLoop {
         };
         // Whoever asked may have gone.
         let _gone = answer.send(response);
+        self.take_next();
     }
 
     /// `who` would not take it.
@@ -419,7 +420,7 @@ impl EngineLoop {
                     span.as_secs()
                 );
                 warn!("{news}");
-                if !self.replies.taking.is_empty() {
+                if self.replies.reloads.is_under_way() {
                     self.replies.began.push(format!("{news}\n"));
                 }
             }

@@ -160,9 +160,11 @@ impl Keeper {
         Ok(())
     }
 
-    /// Reads the configuration anew; it is not used before the firewall writer and the
+    /// Reads the configuration anew; the engine asks for one reading after the other, and it is
+    /// not used before the firewall writer and the
     /// engine use it too.
     fn prepare(&mut self) -> Result<(), String> {
+        self.prepared = None;
         let now = clock::now().wall;
         let loaded = config::load_for(&self.configuration, Occasion::Change, now)
             .map_err(|findings| findings.to_string())?;
