@@ -9,7 +9,7 @@ use crate::clock::{BootTime, Now};
 use crate::config::ClientName;
 use crate::firewall::{ChangeId, Element, KernelElement};
 use crate::grants::{Holding, Owner};
-use crate::policy::Rates;
+use crate::policy::{self, Rates};
 use crate::replay::{Holder, Horizon, JournalRecord, ReplayCache};
 use crate::screen::LateNames;
 use crate::verdict::Counters;
@@ -68,7 +68,7 @@ impl Engine {
 
     /// New clients and a new configuration (they hold it). Grants of clients that are
     /// gone or disabled, or may no longer open the service, are withdrawn at once; longer ones than it
-    /// allows are cut.
+    /// allows their holder are cut.
     /// Every client's rate starts anew. Gives the old clients: to forget a hundred
     /// thousand takes longer than a packet should wait.
     #[must_use]
@@ -80,11 +80,17 @@ impl Engine {
         self.doors.reload(self.clients.config());
         let held: Vec<_> = self.grants.owners().collect();
         self.revoke(held, Some(&old), now, effects);
-        let longest = self.clients.config().longest_of_all();
+        self.cut(now, effects);
+        old
+    }
+
+    /// Nobody has anything open for longer than the configuration allows.
+    fn cut(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let clients = &self.clients;
+        let longest = |owner, element: &Element| longest(clients, owner, element, now);
         let cut = self.grants.cut(longest, now.boot);
         let holders = cut.iter().filter_map(Holding::holder);
         effects.extend(holders.map(|holder| Effect::Record(JournalRecord::Holder(holder))));
-        old
     }
 
     /// Refuses this client from now on and withdraws its grants, until a reload says
@@ -113,6 +119,7 @@ impl Engine {
         effects.extend(gone.map(Effect::Record));
         let held: Vec<_> = self.grants.owners().collect();
         self.revoke(held, None, now, effects);
+        self.cut(now, effects);
     }
 
     /// Of what is held, withdraws what its holder may not hold any more. `old` knows the
@@ -294,5 +301,22 @@ impl Engine {
     /// False when all are done.
     pub fn warm(&mut self, count: usize) -> bool {
         self.clients.warm(count)
+    }
+}
+
+/// How much longer this holder may have the element open, as things are configured now.
+fn longest(clients: &Clients, owner: Owner, element: &Element, now: Now) -> Duration {
+    let config = clients.config();
+    let of_all = config.longest_of_all();
+    match owner {
+        Owner::Administrator => config.grants.admin_max_ttl,
+        Owner::Unknown => of_all,
+        // Whom the configuration does not know was withdrawn before.
+        Owner::Client(id) => clients.client_with(id).map_or(of_all, |(_, client)| {
+            policy::longest_by_key(clients, client, id, element.service, now)
+        }),
+        Owner::Door(id) => config.door(id).map_or(of_all, |door| {
+            policy::longest_by_knock(clients, door, element.service)
+        }),
     }
 }

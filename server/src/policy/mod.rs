@@ -22,6 +22,7 @@
 mod by_hand;
 mod by_knock;
 
+mod longest;
 mod rate;
 
 mod timely;
@@ -29,6 +30,7 @@ mod when;
 
 pub use by_hand::{ByHand, by_hand, networks, ports};
 pub use by_knock::{ByKnock, by_knock};
+pub use longest::{longest_by_key, longest_by_knock};
 pub use rate::Rates;
 pub use timely::{Timely, timely};
 
@@ -394,16 +396,12 @@ fn ttl(asked: u32, port: Service, client: &ClientConfig, clients: &Clients) -> D
     let usual = service
         .and_then(|service| service.ttl)
         .unwrap_or(config.grants.ttl);
-    let longest = service
-        .and_then(|service| service.max_ttl)
-        .unwrap_or(config.grants.max_ttl);
-    let longest = client.max_ttl.map_or(longest, |own| own.min(longest));
     let asked = if asked == 0 {
         usual
     } else {
         Duration::from_secs(u64::from(asked))
     };
-    asked.min(longest)
+    asked.min(longest::longest(clients, client, port))
 }
 
 /// What a close withdraws, and which services it closes to older packets.

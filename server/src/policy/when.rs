@@ -22,9 +22,7 @@ pub(super) fn left(
     request: &Request,
     now: Now,
 ) -> Result<Option<Duration>, Reason> {
-    let expires = until(client.expires, now).ok_or(Reason::Expired)?;
-    let key = until(key_until, now).ok_or(Reason::KeyExpired)?;
-    let mut left = expires.min(key);
+    let mut left = end(client, key_until, now)?;
     // Who leaves late must still be able to close the door.
     if !matches!(request, Request::Close { .. }) {
         for hours in &client.hours {
@@ -32,6 +30,17 @@ pub(super) fn left(
         }
     }
     Ok((left < Duration::MAX).then_some(left))
+}
+
+/// How long until the client or its key is over; far off where neither is.
+pub(super) fn end(
+    client: &ClientConfig,
+    key_until: Option<Timestamp>,
+    now: Now,
+) -> Result<Duration, Reason> {
+    let expires = until(client.expires, now).ok_or(Reason::Expired)?;
+    let key = until(key_until, now).ok_or(Reason::KeyExpired)?;
+    Ok(expires.min(key))
 }
 
 /// How long until then; none where it is past. What has no end is far off.

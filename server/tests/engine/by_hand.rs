@@ -21,7 +21,12 @@ fn texts(texts: &[&str]) -> Vec<String> {
 }
 
 impl World {
-    fn grant(&mut self, service: &str, from: &[&str], ttl: u64) -> Result<ChangeId, String> {
+    pub(crate) fn grant(
+        &mut self,
+        service: &str,
+        from: &[&str],
+        ttl: u64,
+    ) -> Result<ChangeId, String> {
         let config = self.engine.clients().config();
         let hand = by_hand(config, service, &texts(from), seconds(ttl))?;
         let mut effects = Vec::new();

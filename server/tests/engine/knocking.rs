@@ -290,6 +290,20 @@ fn restarted(world: &World, change: impl FnOnce(&mut Config)) -> World {
 }
 
 #[test]
+fn a_restart_cuts_what_lasts_longer_than_the_configuration_allows_now() {
+    let mut world = World::with(door);
+    world.knock(HERE, &SEQUENCE);
+    let mut after = restarted(&world, |config| {
+        door(config);
+        config.knock[0].ttl = Some(seconds(10));
+    });
+    after.pass(seconds(9));
+    assert!(after.is_open(HERE, SSH));
+    after.pass(seconds(2));
+    assert!(!after.is_open(HERE, SSH));
+}
+
+#[test]
 fn a_grant_survives_a_restart_with_its_door_and_goes_where_the_door_is_gone() {
     let mut world = World::with(door);
     world.knock(HERE, &SEQUENCE);
@@ -495,4 +509,24 @@ fn hooks_are_told_of_a_doors_grant_and_its_end_and_by_which_door_it_came() {
     assert_eq!(told, [Some("side".to_owned()), Some("side".to_owned())]);
     let lines = world.audited(Event::Hook);
     assert!(lines.len() == 2 && lines.iter().all(|line| line.door.is_some()));
+}
+
+#[test]
+fn a_reload_that_lowers_a_doors_time_or_its_services_longest_cuts_what_it_opened() {
+    for own in [true, false] {
+        let mut world = World::with(door);
+        world.knock(HERE, &SEQUENCE);
+        world.reload(|config| {
+            if own {
+                config.knock[0].ttl = Some(seconds(10));
+            } else {
+                let ssh = config.services.get_mut("ssh").unwrap();
+                ssh.max_ttl = Some(seconds(10));
+            }
+        });
+        world.pass(seconds(9));
+        assert!(world.is_open(HERE, SSH));
+        world.pass(seconds(2));
+        assert!(!world.is_open(HERE, SSH), "{own}");
+    }
 }

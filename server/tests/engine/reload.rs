@@ -180,3 +180,96 @@ fn a_reload_with_the_same_or_longer_maxima_cuts_nothing() {
     world.pass(seconds(297));
     assert!(world.is_open(HERE, "tcp/8080"));
 }
+
+#[test]
+fn a_reload_that_lowers_the_longest_time_of_a_client_or_service_cuts_what_is_open_of_it_alone() {
+    for own in [true, false] {
+        let mut world = World::new();
+        world.send(laptop, &open_for(&[WEB, "tcp/22"], 300));
+        world.send(desk, &open_for(&[WEB], 300));
+        world.grant("web", &[HERE], 300).unwrap();
+        world.reload(|config| {
+            if own {
+                config.clients[1].max_ttl = Some(seconds(60));
+            } else {
+                let web = config.services.get_mut("web");
+                web.unwrap().max_ttl = Some(seconds(60));
+            }
+        });
+        let rows = world.engine.grants(world.now);
+        for row in rows {
+            let client = row.client.as_ref().map(|name| name.as_str());
+            let is_cut = match client {
+                Some("laptop") => own || row.service == WEB.parse().unwrap(),
+                Some(_) => !own,
+                None => false,
+            };
+            let left = if is_cut { 60 } else { 300 };
+            assert_eq!(row.remaining, seconds(left), "{client:?} {}", row.service);
+        }
+        world.pass(seconds(61));
+        assert!(world.is_open(HERE, WEB), "the administrator's");
+        assert_eq!(world.is_open(HERE, "tcp/22"), !own);
+    }
+}
+
+#[test]
+fn a_reload_that_ends_a_client_or_its_key_ends_what_they_have_open() {
+    for key in [false, true] {
+        let mut world = World::new();
+        world.send(laptop, &open_for(&[WEB], 300));
+        let end = world.now.wall.saturating_add(seconds(20));
+        world.reload(|config| {
+            let laptop = &mut config.clients[1];
+            if key {
+                laptop.keys[0].until = Some(end);
+            } else {
+                laptop.expires = Some(end);
+            }
+        });
+        world.pass(seconds(19));
+        assert!(world.is_open(HERE, WEB));
+        world.pass(seconds(2));
+        assert!(!world.is_open(HERE, WEB));
+    }
+}
+
+#[test]
+fn what_the_kernel_has_not_answered_when_a_reload_shortens_it_is_cut_too() {
+    let mut world = World::new();
+    world.hold = true;
+    let packet = world.seal(laptop, &open_for(&[WEB], 300));
+    world.receive(HERE, &packet);
+    world.reload(|config| config.clients[1].max_ttl = Some(seconds(60)));
+    world.answer_all();
+    world.hold = false;
+    let holders = world.engine.holders();
+    let end = world.now.boot.saturating_add(seconds(60));
+    assert_eq!((holders.len(), holders[0].ends), (1, end));
+    world.pass(seconds(61));
+    assert!(world.kernel.open().is_empty());
+}
+
+#[test]
+fn who_asks_at_an_address_before_the_kernel_answered_lengthens_nothing_that_was_cut() {
+    let mut world = World::new();
+    world.hold = true;
+    let packet = world.seal(laptop, &open_for(&[WEB], 300));
+    world.receive(HERE, &packet);
+    world.reload(|config| config.clients[1].max_ttl = Some(seconds(60)));
+    let packet = world.seal(desk, &open_for(&[WEB], 30));
+    world.receive(HERE, &packet);
+    world.answer_all();
+    let listed = world.kernel.listed();
+    assert_eq!((listed.len(), listed[0].remaining), (1, seconds(60)));
+}
+
+#[test]
+fn the_longest_time_of_an_administrator_is_that_of_his_grants_alone() {
+    let mut world = World::new();
+    world.send(laptop, &open_for(&[WEB], 300));
+    world.grant("ssh", &[HERE], 600).unwrap();
+    world.reload(|config| config.grants.admin_max_ttl = seconds(60));
+    world.pass(seconds(61));
+    assert_eq!(world.kernel.open(), [element(HERE, WEB)]);
+}
