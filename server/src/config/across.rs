@@ -13,6 +13,7 @@ use spa_proto::{CommandName, Protocol};
 use super::checked::ClientKey;
 use super::client_file::ClientFile;
 use super::groups::{self, Effective};
+use super::inner_shared;
 use super::lengths::Lengths;
 use super::names::{ClientName, ServiceName};
 use super::programs;
@@ -175,6 +176,7 @@ pub(super) fn hidden(
             found.extend(lock_out(source, server, door, name, occasion));
         }
     }
+    found.extend(inner_shared::shown_in_vain(source, server));
     found
 }
 

@@ -9,7 +9,7 @@ use spa_findings::Finding;
 use spa_findings::redact::quote;
 use spa_proto::{Service, usable_address};
 
-use super::checked::Config;
+use super::checked::{Config, ServiceDefinition};
 use super::written::{Spotted, Value};
 
 /// Where a service of a gateway leads to.
@@ -45,6 +45,22 @@ impl Inner {
     }
 }
 
+impl ServiceDefinition {
+    /// Each of its ports with the inner host and the port there that it leads to.
+    pub(super) fn led(&self) -> impl Iterator<Item = (Service, IpAddr, Service)> {
+        let hosts = self.to.iter().flat_map(|inner| &inner.hosts);
+        hosts.flat_map(|(address, port)| {
+            self.ports.iter().map(move |outer| {
+                let inner = Service {
+                    protocol: outer.protocol,
+                    port: port.unwrap_or(outer.port),
+                };
+                (*outer, *address, inner)
+            })
+        })
+    }
+}
+
 impl Config {
     /// Where this port leads to, where it belongs to a service with `to`.
     #[must_use]
@@ -58,18 +74,13 @@ impl Config {
     pub fn forwards(&self) -> Vec<Forward> {
         let mut forwards = Vec::new();
         for (name, service) in &self.services {
-            for (address, port) in service.to.iter().flat_map(|inner| &inner.hosts) {
-                forwards.extend(service.ports.iter().map(|outer| Forward {
-                    outer: *outer,
-                    address: *address,
-                    inner: Service {
-                        protocol: outer.protocol,
-                        port: port.unwrap_or(outer.port),
-                    },
-                    hidden: self.hide.contains(name),
-                    masquerade: service.to.as_ref().is_some_and(|inner| inner.masquerade),
-                }));
-            }
+            forwards.extend(service.led().map(|(outer, address, inner)| Forward {
+                outer,
+                address,
+                inner,
+                hidden: self.hide.contains(name),
+                masquerade: service.to.as_ref().is_some_and(|inner| inner.masquerade),
+            }));
         }
         forwards
     }

@@ -17,6 +17,7 @@ mod files;
 mod groups;
 mod hours;
 mod inner;
+mod inner_shared;
 mod knock_shadows;
 mod knock_table;
 mod last_good;
