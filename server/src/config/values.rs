@@ -108,16 +108,8 @@ pub(super) fn rate(value: Value<'_>) -> Option<Rate> {
 
 /// A UDP port to listen at.
 pub(super) fn port(value: Value<'_>) -> Option<NonZeroU16> {
-    let number = value.number(0..=65_535)?;
-    let port = u16::try_from(number).ok().and_then(NonZeroU16::new);
-    if port.is_none() {
-        value.found(
-            value
-                .error("port 0 is not a port")
-                .help("write a number from 1 to 65535"),
-        );
-    }
-    port
+    let number = value.number(1..=65_535)?;
+    u16::try_from(number).ok().and_then(NonZeroU16::new)
 }
 
 /// A port of a service, "tcp/22".
