@@ -33,6 +33,12 @@ pub struct Surveyed {
     pub groups: Vec<String>,
     /// What it or one of its groups may open, as written.
     pub allow: Vec<String>,
+    /// The commands that it may have run, as written.
+    pub commands: Vec<String>,
+    /// The length of the IPv4 networks that are let in for it.
+    pub ipv4_prefix: Option<u8>,
+    /// The same of IPv6.
+    pub ipv6_prefix: Option<u8>,
     /// Where it may be: in each of these lists; empty means anywhere.
     pub sources: Vec<Vec<String>>,
     /// When it may open: within each of these; empty means always.
@@ -105,6 +111,9 @@ impl Surveyor {
             pre_shared_key: client.pre_shared_key,
             groups: texts(&client.groups),
             allow: texts(&all.allow),
+            commands: texts(&all.commands),
+            ipv4_prefix: client.ipv4_prefix,
+            ipv6_prefix: client.ipv6_prefix,
             sources: sources
                 .map(|list| list.iter().map(ToString::to_string).collect())
                 .collect(),
@@ -130,6 +139,9 @@ impl Surveyed {
             pre_shared_key: false,
             groups: Vec::new(),
             allow: Vec::new(),
+            commands: Vec::new(),
+            ipv4_prefix: None,
+            ipv6_prefix: None,
             sources: Vec::new(),
             hours: Vec::new(),
             expires: None,

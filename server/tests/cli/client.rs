@@ -262,10 +262,10 @@ fn client_show_prints_what_holds_with_its_groups_and_list_its_note() {
     let server = Server::new();
     server.configure(
         "[policy]\n",
-        "[groups.staff]\nallow = [\"ssh\"]\nhours = [\"mon-fri 08:00-18:00\"]\nmax_ttl = \"1m\"\nmax_grants = 2\n[policy]\n",
+        "[groups.staff]\nallow = [\"ssh\"]\nhours = [\"mon-fri 08:00-18:00\"]\nmax_ttl = \"1m\"\nmax_grants = 2\ncommands = [\"mail\"]\n[policy]\n",
     );
     let text = format!(
-        "key = [{{ key = \"{}\", until = 2099-01-01T00:00:00Z }}, \"{}\"]\ngroups = [\"staff\"]\nmax_ttl = \"2m\"\nnote = \"since May\"\n",
+        "key = [{{ key = \"{}\", until = 2099-01-01T00:00:00Z }}, \"{}\"]\ngroups = [\"staff\"]\nmax_ttl = \"2m\"\nnote = \"since May\"\ncommands = [\"backup\"]\nipv4_prefix = 24\nipv6_prefix = 64\n",
         public(1),
         public(2)
     );
@@ -275,6 +275,9 @@ fn client_show_prints_what_holds_with_its_groups_and_list_its_note() {
     for row in [
         "groups          staff",
         "allow           ssh",
+        "commands        backup, mail",
+        "ipv4_prefix     24",
+        "ipv6_prefix     64",
         "hours           mon-fri 08:00-18:00 (UTC)",
     ] {
         assert!(shown.out.contains(row), "{}", shown.out);

@@ -135,6 +135,16 @@ pub(super) fn show(options: &Options, name: &ClientName) -> Run {
         )?;
         row("groups", client.groups.join(", "))?;
         row("allow", client.allow.join(", "))?;
+        row("commands", client.commands.join(", "))?;
+        for (key, prefix) in [
+            ("ipv4_prefix", client.ipv4_prefix),
+            ("ipv6_prefix", client.ipv6_prefix),
+        ] {
+            row(
+                key,
+                prefix.map(|prefix| prefix.to_string()).unwrap_or_default(),
+            )?;
+        }
         for list in &client.sources {
             row("sources", list.join(", "))?;
         }
@@ -195,6 +205,9 @@ fn as_json(client: &Surveyed, ids: &[String]) -> Value {
         "key_ids": ids,
         "pre_shared_key": client.pre_shared_key,
         "allow": client.allow,
+        "commands": client.commands,
+        "ipv4_prefix": client.ipv4_prefix,
+        "ipv6_prefix": client.ipv6_prefix,
         "sources": client.sources,
         "groups": client.groups,
         "hours": client.hours,
