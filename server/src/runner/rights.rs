@@ -147,6 +147,11 @@ open = ["ssh"]
             let text = format!("key = \"{key}\"\nallow = [\"ssh\"]\n{more}\n");
             files.put_client(name.parse().unwrap(), text);
         }
+        let key = spa_keys::ClientSecret::from_bytes([6; 32]).public();
+        let over = format!(
+            "key = [{{ key = \"{key}\", until = 1970-01-01T00:00:01Z }}]\ncommands = [\"backup\"]\nallow = [\"ssh\"]\n"
+        );
+        files.put_client("fred".parse().unwrap(), over);
         let loaded = check(&files, Occasion::Start, Timestamp::from_micros(0));
         Rights::of(&loaded.unwrap().config)
     }
@@ -186,6 +191,11 @@ open = ["ssh"]
         assert_eq!(ask(&rights, "carl", "backup"), not_allowed, "disabled");
         assert_eq!(ask(&rights, "dora", "backup"), not_allowed, "expired");
         assert_eq!(ask(&rights, "dora", "other"), not_allowed);
+        assert_eq!(
+            ask(&rights, "fred", "backup"),
+            not_allowed,
+            "its key is over"
+        );
         assert_eq!(ask(&rights, "nobody", "backup"), not_allowed);
     }
 
