@@ -8,7 +8,7 @@ use spa_findings::Finding;
 use spa_findings::redact::quote;
 
 use super::door::{self, Door, Knocks};
-use super::effect::{self, Effect};
+use super::effect::{self, Effect, OverOne};
 use super::lines::{self, Entry, Key, Section};
 use super::{Given, Imported, names, one_time};
 use crate::config::in_words;
@@ -37,6 +37,7 @@ pub(super) fn all(given: Given<'_>) -> Imported {
         imported: Imported::default(),
         names: BTreeSet::new(),
         used: BTreeMap::new(),
+        over_one: Vec::new(),
     };
     for entry in &lines.options {
         carrier.option(entry);
@@ -55,6 +56,7 @@ pub(super) fn all(given: Given<'_>) -> Imported {
             .found
             .push(finding.help("take those out that nobody uses"));
     }
+    carrier.over_one();
     let (mut imported, found) = (carrier.imported, carrier.found);
     imported.findings.extend(found);
     imported.findings.sort_by_key(|finding| {
@@ -79,6 +81,8 @@ pub(super) struct Carrier<'a> {
     names: BTreeSet<String>,
     /// Files of sequences, and the line that names each.
     used: BTreeMap<&'a str, usize>,
+    /// Of doors that were carried over.
+    over_one: Vec<OverOne>,
 }
 
 impl<'a> Carrier<'a> {
@@ -240,7 +244,30 @@ impl<'a> Carrier<'a> {
         }
         self.imported.files.extend(file);
         self.imported.doors.push(name);
+        self.over_one.extend(effect.over_one);
         Some(())
+    }
+
+    /// Of each IP the first door whose command opened over that one alone: in most files
+    /// it is all of them.
+    fn over_one(&mut self) {
+        let all = std::mem::take(&mut self.over_one);
+        for ip in ["IPv4", "IPv6"] {
+            let mut doors = all.iter().filter(|one| one.ip == ip);
+            let Some(first) = doors.next() else {
+                continue;
+            };
+            let message = format!(
+                "this opened over {ip} alone; the door opens over {} as well, for whoever knocks over it",
+                first.other
+            );
+            let finding = self.given.knockd.warning(first.span.clone(), message);
+            let finding = finding.help(effect::TARGET);
+            self.found.push(match doors.count() {
+                0 => finding,
+                more => finding.note(format!("so it is with {more} more of these doors")),
+            });
+        }
     }
 
     /// The door of this name in spad.toml.

@@ -27,6 +27,17 @@ pub(super) struct Effect {
     pub(super) run: Option<Vec<String>>,
     /// Of what starts it.
     pub(super) span: Range<usize>,
+    /// Where its program knew addresses of one family alone, and a door does not.
+    pub(super) over_one: Vec<OverOne>,
+}
+
+/// What opened over one IP alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct OverOne {
+    pub(super) ip: &'static str,
+    /// The one that it did not open over.
+    pub(super) other: &'static str,
+    pub(super) span: Range<usize>,
 }
 
 /// What it opens.
@@ -71,8 +82,9 @@ pub(super) fn read(
     }
     let mut did = did.into_iter().collect::<Option<Vec<_>>>()?.into_iter();
     let (first, entry) = did.next()?;
-    if let Some((other, entry)) = did.next()
-        && !same(&first, &other)
+    let second = did.next();
+    if let Some((other, entry)) = &second
+        && !same(&first, other)
     {
         let finding = source.warning(
             entry.span.clone(),
@@ -82,6 +94,14 @@ pub(super) fn read(
         return None;
     }
     one_family(source, start, entry, found);
+    // knockd has the one run for both families where the other is not there.
+    let six = second
+        .as_ref()
+        .map_or((&first, entry), |(did, entry)| (did, *entry));
+    let over_one = match section.get(Key::Target) {
+        Some(_) => Vec::new(),
+        None => over_one(start, [(&first, entry), six]),
+    };
     let stops = [Key::StopCommand, Key::StopCommand6].map(|key| section.get(key));
     let stops: Vec<&Entry<'_>> = stops
         .into_iter()
@@ -107,6 +127,7 @@ pub(super) fn read(
         open,
         run: first.run,
         span: entry.span.clone(),
+        over_one,
     })
 }
 
@@ -161,11 +182,27 @@ fn one_family(
         six.unwrap_or(entry).key_span.clone()
     };
     let finding = source.warning(place, message);
-    found.push(
-        finding.help(
-            "to keep to one family write Target, the address of this host that is knocked at",
-        ),
-    );
+    found.push(finding.help(TARGET));
+}
+
+/// The program of a command may know addresses of one family alone.
+fn over_one(start: [Option<&Entry<'_>>; 2], did: [(&Did, &Entry<'_>); 2]) -> Vec<OverOne> {
+    let [four, six] = start;
+    let [(did_four, at_four), (did_six, at_six)] = did;
+    let over = |did: &Did| did.open.as_ref().map(|open| open.over);
+    // Of a command that is left empty is told elsewhere.
+    let has_four = four.is_some_and(|entry| !entry.value.is_empty());
+    let has_six = six.is_none_or(|entry| !entry.value.is_empty());
+    let no_four = has_four && over(did_four).is_some_and(|over| !over.ipv4);
+    let no_six = has_six && over(did_six).is_some_and(|over| !over.ipv6);
+    let one = |ip, other, at: &Entry<'_>| OverOne {
+        ip,
+        other,
+        span: at.span.clone(),
+    };
+    let no_four = no_four.then(|| one("IPv6", "IPv4", at_four));
+    let no_six = no_six.then(|| one("IPv4", "IPv6", at_six));
+    no_four.into_iter().chain(no_six).collect()
 }
 
 /// What the command does; none where that was found.
@@ -190,6 +227,17 @@ fn command(source: &Source, entry: &Entry<'_>, found: &mut Vec<Finding>) -> Opti
                 entry.span.clone(),
                 "several commands in one line are a shell's".to_owned(),
                 SCRIPT,
+            ),
+            Err(Not::Conditional) => left_out(
+                entry.span.clone(),
+                "what stands behind && is done only where the command before it succeeded"
+                    .to_owned(),
+                "put the test and what it guards into a script, or take the test out: a door knows no conditions",
+            ),
+            Err(Not::OpensAndCloses) => left_out(
+                entry.span.clone(),
+                "it opens, and takes a rule away again".to_owned(),
+                "write what closes as Stop_Command, and the time until then as Cmd_Timeout",
             ),
             Err(Not::Path(program)) => left_out(
                 entry.span.clone(),
@@ -219,6 +267,9 @@ const ONLY_A_SHELL: &str = "only a shell understands this, and no shell reads co
 const SCRIPT: &str = "put it into a script, and write the script's whole path here; the address that knocked stands in its SPA_SOURCE";
 const BY_HAND: &str = "write the door into spad.toml by hand, with open = [\"…\"]; no command of spad has the right to change the firewall";
 
+pub(super) const TARGET: &str =
+    "to keep to one family write Target, the address of this host that is knocked at";
+
 /// A place in a value, in the file.
 fn within(entry: &Entry<'_>, at: &Range<usize>) -> Range<usize> {
     entry.span.start.saturating_add(at.start)..entry.span.start.saturating_add(at.end)
@@ -230,6 +281,10 @@ enum Not {
     Grant(String),
     Plain,
     Several,
+    /// It is done only where another one succeeded.
+    Conditional,
+    /// It opens, and closes again.
+    OpensAndCloses,
     Path(String),
     Fitting,
 }
@@ -238,13 +293,22 @@ fn act(words: &Words) -> Result<Did, Not> {
     let mut open = Opened::default();
     let mut run = None;
     let mut firewall = false;
-    for command in &words.commands {
-        match grant::recognise(command) {
+    let mut before = None;
+    for (place, command) in words.commands.iter().enumerate() {
+        let rule = grant::recognise(command);
+        let opened_before = matches!(before, Some(Some(Ok(Rule::Open(_)))));
+        if words.after_success.contains(&place) && !opened_before {
+            return Err(Not::Conditional);
+        }
+        before = Some(rule.clone());
+        match rule {
             Some(Ok(Rule::Open(mut opened))) => {
                 firewall = true;
                 open.ports.append(&mut opened.ports);
+                open.over = open.over.or(opened.over);
                 open.remarks.append(&mut opened.remarks);
             }
+            Some(Ok(Rule::Close)) if !open.ports.is_empty() => return Err(Not::OpensAndCloses),
             // As good as done: each grant has an end.
             Some(Ok(Rule::Close)) => firewall = true,
             Some(Err(why)) => return Err(Not::Grant(why.0)),

@@ -3,6 +3,7 @@
 //! knockd gives its commands to a shell. Nothing of ours ever does, so whatever only a
 //! shell understands is told from plain words here, and refused.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// Plain words.
@@ -10,6 +11,8 @@ use std::ops::Range;
 pub(super) struct Words {
     /// Several where `;` or `&&` stands between them; none of them is empty.
     pub(super) commands: Vec<Vec<String>>,
+    /// The places of those that run only where the one before them succeeded.
+    pub(super) after_success: BTreeSet<usize>,
     /// Where quotes or braces stand: plain in a rule of a firewall, not in another command.
     pub(super) quoted: Option<Range<usize>>,
 }
@@ -42,15 +45,22 @@ pub(super) fn split(text: &str) -> Result<Words, ForAShell> {
                     }
                 }
             }
-            ';' => {
+            ';' | '&' => {
+                let is_and = letter == '&';
+                if is_and && letters.next_if(|(_, next)| *next == '&').is_none() {
+                    return Err(ForAShell(here));
+                }
                 command.extend(word.take());
+                // Two of them with nothing between are no command line at all.
+                if command.is_empty() {
+                    return Err(ForAShell(here));
+                }
                 words.commands.push(std::mem::take(&mut command));
+                if is_and {
+                    words.after_success.insert(words.commands.len());
+                }
             }
-            '&' if letters.next_if(|(_, next)| *next == '&').is_some() => {
-                command.extend(word.take());
-                words.commands.push(std::mem::take(&mut command));
-            }
-            '&' | '|' | '<' | '>' | '(' | ')' | '$' | '`' | '\\' | '*' | '?' | '[' | ']' => {
+            '|' | '<' | '>' | '(' | ')' | '$' | '`' | '\\' | '*' | '?' | '[' | ']' => {
                 return Err(ForAShell(here));
             }
             '#' | '~' if word.is_none() => return Err(ForAShell(here)),
@@ -63,8 +73,12 @@ pub(super) fn split(text: &str) -> Result<Words, ForAShell> {
         }
     }
     command.extend(word);
-    words.commands.push(command);
-    words.commands.retain(|command| !command.is_empty());
+    if !command.is_empty() {
+        words.commands.push(command);
+    } else if words.after_success.contains(&words.commands.len()) {
+        let end = text.len();
+        return Err(ForAShell(end.saturating_sub(1)..end));
+    }
     Ok(words)
 }
 
@@ -74,9 +88,10 @@ mod tests {
 
     #[test]
     fn plain_words_are_split_as_the_shell_splits_them() {
-        let words = split("/bin/a  -x 'b c'd \"\" ; e && f").unwrap();
+        let words = split("/bin/a  -x 'b c'd \"\" ; e && f;").unwrap();
         let expected: Vec<Vec<&str>> = vec![vec!["/bin/a", "-x", "b cd", ""], vec!["e"], vec!["f"]];
         assert_eq!(words.commands, expected);
+        assert_eq!(words.after_success, BTreeSet::from([2]));
         assert_eq!(words.quoted, Some(11..12));
         assert_eq!(split("a b=%IP%").unwrap().quoted, None);
     }
@@ -97,6 +112,10 @@ mod tests {
             ("~/a", 0),
             ("(a)", 0),
             ("a || b", 2),
+            ("a ;; b", 3),
+            ("; a", 0),
+            ("a && && b", 5),
+            ("a &&", 3),
         ] {
             assert_eq!(split(text).unwrap_err().0.start, at, "{text}");
         }

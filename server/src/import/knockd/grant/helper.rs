@@ -2,10 +2,14 @@
 
 use spa_proto::Protocol;
 
-use super::{NoGrant, Parts, Rule, is_knocker, no, of_others, ports, unknown};
+use super::{NoGrant, Over, Parts, Rule, is_knocker, no, of_others, ports, unknown};
 
 pub(super) fn read(arguments: &[&str]) -> Result<Rule, NoGrant> {
-    let mut parts = Parts::default();
+    // It calls iptables.
+    let mut parts = Parts {
+        over: Over::IPV4,
+        ..Parts::default()
+    };
     let mut words = arguments.iter().copied();
     while let Some(option) = words.next() {
         let mut value = || words.next().ok_or_else(|| unknown(option));
@@ -19,10 +23,17 @@ pub(super) fn read(arguments: &[&str]) -> Result<Rule, NoGrant> {
                 }
                 parts.for_knocker = true;
             }
-            "-d" | "--dport" => parts.ports.extend(ports::list(value()?, ':')?),
-            "-p" | "--proto" => parts.protocols.push(ports::protocol(value()?)?),
+            // The last one counts.
+            "-d" | "--dport" => {
+                let value = value()?;
+                if value.contains(',') {
+                    return Err(no("iptables takes several ports only with -m multiport"));
+                }
+                parts.ports = ports::list(value, ':')?;
+            }
+            "-p" | "--proto" => parts.protocols = vec![ports::protocol(value()?)?],
             "-c" | "--chain" => {
-                if let Some(no) = of_others(value()?) {
+                if let Some(no) = of_others("chain", value()?) {
                     return Err(no);
                 }
             }

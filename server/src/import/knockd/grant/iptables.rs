@@ -1,17 +1,19 @@
 //! `iptables -A INPUT -s %IP% -p tcp --dport 22 -j ACCEPT` and its like. Pure.
 
+use std::collections::BTreeSet;
+
 use spa_proto::Protocol;
 
 use super::{
-    ANYWHERE, NO_PROTOCOL, NoGrant, Parts, Rule, is_knocker, no, of_others, ports, unknown,
+    ANYWHERE, NO_PROTOCOL, NoGrant, Over, Parts, Rule, is_knocker, no, of_others, ports, twice,
+    unknown,
 };
 
-pub(super) fn read(arguments: &[&str]) -> Result<Rule, NoGrant> {
-    if arguments
-        .iter()
-        .any(|word| matches!(*word, "-D" | "--delete"))
-    {
-        return Ok(Rule::Close);
+/// The rule of iptables, or of ip6tables.
+pub(super) fn read(arguments: &[&str], over: Over) -> Result<Rule, NoGrant> {
+    let has = |short: &str, long: &str| arguments.contains(&short) || arguments.contains(&long);
+    if has("-D", "--delete") && !has("-A", "--append") && !has("-I", "--insert") {
+        return close(arguments);
     }
     // `--dport=22` is `--dport 22`.
     let words = arguments
@@ -22,14 +24,25 @@ pub(super) fn read(arguments: &[&str]) -> Result<Rule, NoGrant> {
         });
     let mut words = words.peekable();
     let number = |word: &&str| word.bytes().all(|byte| byte.is_ascii_digit());
-    let mut parts = Parts::default();
+    let mut parts = Parts {
+        over,
+        ..Parts::default()
+    };
     let mut adds = false;
+    let (mut once, mut matches) = (BTreeSet::new(), BTreeSet::new());
+    let mut list = false;
     while let Some(option) = words.next() {
+        // Two of them are no rule, or one that both narrow.
+        if let Some(what) = meaning(option)
+            && !once.insert(what)
+        {
+            return Err(twice(option));
+        }
         let mut value = || words.next().ok_or_else(|| unknown(option));
         match option {
             "-A" | "--append" | "-I" | "--insert" => {
                 adds = true;
-                if let Some(no) = of_others(value()?) {
+                if let Some(no) = of_others("chain", value()?) {
                     return Err(no);
                 }
                 let _ = words.next_if(number);
@@ -59,11 +72,16 @@ pub(super) fn read(arguments: &[&str]) -> Result<Rule, NoGrant> {
             }
             "-p" | "--protocol" | "--proto" => parts.protocols.push(ports::protocol(value()?)?),
             "--dport" | "--dports" | "--destination-port" | "--destination-ports" => {
-                parts.ports.extend(ports::list(value()?, ':')?);
+                let value = value()?;
+                list = value.contains(',') || option.ends_with('s');
+                parts.ports.extend(ports::list(value, ':')?);
             }
             "--syn" => {}
             "-m" | "--match" => match value()? {
-                "tcp" | "udp" | "sctp" | "state" | "conntrack" | "comment" | "multiport" => {}
+                known @ ("tcp" | "udp" | "sctp" | "state" | "conntrack" | "comment"
+                | "multiport") => {
+                    matches.insert(known);
+                }
                 other => return Err(unknown(other)),
             },
             "--state" | "--ctstate" => {
@@ -91,5 +109,49 @@ pub(super) fn read(arguments: &[&str]) -> Result<Rule, NoGrant> {
         parts.protocols.push(Protocol::Tcp);
         parts.remarks.insert(NO_PROTOCOL);
     }
+    if list && !matches.contains("multiport") {
+        return Err(no(
+            "iptables takes several ports only with -m multiport --dports",
+        ));
+    }
+    let others = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
+    let mut others = others.iter().filter(|one| !parts.protocols.contains(one));
+    if others.any(|other| matches.contains(other.as_str())) {
+        return Err(no("it is about two protocols at once"));
+    }
     parts.done()
+}
+
+/// What an option says that a rule says once.
+fn meaning(option: &str) -> Option<&'static str> {
+    Some(match option {
+        "-A" | "--append" | "-I" | "--insert" => "chain",
+        "-s" | "--source" | "--src" => "source",
+        "-d" | "--destination" | "--dst" => "destination",
+        "-i" | "--in-interface" => "interface",
+        "-p" | "--protocol" | "--proto" => "protocol",
+        "--dport" | "--dports" | "--destination-port" | "--destination-ports" => "ports",
+        "-j" | "--jump" => "verdict",
+        _ => return None,
+    })
+}
+
+/// A rule that is taken away closes where it accepted.
+fn close(arguments: &[&str]) -> Result<Rule, NoGrant> {
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        let verdict = match *word {
+            "-j" | "--jump" | "-g" | "--goto" => words.next().copied().unwrap_or_default(),
+            word => match word.split_once('=') {
+                Some(("--jump" | "--goto", verdict)) => verdict,
+                _ => continue,
+            },
+        };
+        if verdict != "ACCEPT" {
+            return Err(no(
+                "it takes a rule away that does something else than accept",
+            ));
+        }
+    }
+    Ok(Rule::Close)
 }

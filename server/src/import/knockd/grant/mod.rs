@@ -32,8 +32,48 @@ pub(super) enum Rule {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Opened {
     pub(super) ports: BTreeSet<Service>,
+    /// Over which IP it does; the program refuses an address of the other one.
+    pub(super) over: Over,
     /// In which way a grant is something else.
     pub(super) remarks: BTreeSet<&'static str>,
+}
+
+/// Over which IP a command opens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Over {
+    pub(super) ipv4: bool,
+    pub(super) ipv6: bool,
+}
+
+impl Over {
+    const IPV4: Self = Self {
+        ipv4: true,
+        ipv6: false,
+    };
+    const IPV6: Self = Self {
+        ipv4: false,
+        ipv6: true,
+    };
+    const BOTH: Self = Self {
+        ipv4: true,
+        ipv6: true,
+    };
+
+    /// What either does.
+    pub(super) const fn or(self, other: Self) -> Self {
+        Self {
+            ipv4: self.ipv4 || other.ipv4,
+            ipv6: self.ipv6 || other.ipv6,
+        }
+    }
+
+    /// What passes both.
+    const fn and(self, other: Self) -> Self {
+        Self {
+            ipv4: self.ipv4 && other.ipv4,
+            ipv6: self.ipv6 && other.ipv6,
+        }
+    }
 }
 
 /// Why a firewall's command is no grant.
@@ -54,12 +94,21 @@ pub(super) fn recognise(command: &[String]) -> Option<Result<Rule, NoGrant>> {
     let (program, arguments) = command.split_first()?;
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let name = program.rsplit('/').next().unwrap_or_default();
+    // A=/sbin/iptables is a variable, and ./nft is whatever lies there.
+    if program.contains('=') || (program.contains('/') && !program.starts_with('/')) {
+        return None;
+    }
     Some(match name {
-        "iptables" | "ip6tables" | "iptables-nft" | "ip6tables-nft" | "iptables-legacy"
-        | "ip6tables-legacy" => iptables::read(&arguments),
+        "iptables" | "iptables-nft" | "iptables-legacy" => iptables::read(&arguments, Over::IPV4),
+        "ip6tables" | "ip6tables-nft" | "ip6tables-legacy" => {
+            iptables::read(&arguments, Over::IPV6)
+        }
         "nft" => nft::read(&arguments),
         "ufw" => ufw::read(&arguments),
         "knock_helper_ipt.sh" | "knock_add" => helper::read(&arguments),
+        "sudo" if arguments.first().is_some_and(|word| word.starts_with('-')) => {
+            Err(no("what sudo is to do in it is not understood"))
+        }
         "sudo" => return recognise(command.get(1..)?),
         "firewall-cmd" | "ipset" | "iptables-restore" | "ip6tables-restore" | "conntrack"
         | "ip" | "shorewall" | "csf" | "fwknopd" | "ebtables" | "arptables" | "pfctl" => {
@@ -84,16 +133,25 @@ fn is_knocker(address: &str) -> bool {
     matches!(address, "%IP%" | "%IP%/32" | "%IP%/128")
 }
 
-/// A chain through which other than this host's own connections come.
-fn of_others(chain: &str) -> Option<NoGrant> {
-    let chain = chain.to_ascii_lowercase();
-    ["forward", "prerouting", "postrouting", "output"]
-        .contains(&chain.as_str())
-        .then(|| {
-            no(format!(
-                "it is about the chain {chain}, and a grant lets in to this host"
-            ))
-        })
+/// A chain or a table through which other than this host's own connections come, or in which
+/// accepting lets nobody in.
+fn of_others(what: &str, name: &str) -> Option<NoGrant> {
+    let small = name.to_ascii_lowercase();
+    // As in DOCKER-USER, ufw-before-forward, lan_fwd.
+    let words = ["forward", "fwd", "routing", "output", "egress", "docker"];
+    let is_theirs = matches!(small.as_str(), "nat" | "mangle" | "raw")
+        || words.iter().any(|word| small.contains(word));
+    is_theirs.then(|| {
+        let name = spa_findings::redact::quote(name);
+        no(format!(
+            "it is about the {what} {name}, and a grant lets in to this host"
+        ))
+    })
+}
+
+/// A word of a rule that stands in it once more than its program takes it.
+fn twice(word: &str) -> NoGrant {
+    no(format!("`{word}` stands in it twice"))
 }
 
 /// The rule, its parts read one by one.
@@ -101,6 +159,7 @@ fn of_others(chain: &str) -> Option<NoGrant> {
 struct Parts {
     protocols: Vec<Protocol>,
     ports: Vec<u16>,
+    over: Over,
     for_knocker: bool,
     accepts: bool,
     remarks: BTreeSet<&'static str>,
@@ -133,6 +192,7 @@ impl Parts {
         }
         Ok(Rule::Open(Opened {
             ports,
+            over: self.over,
             remarks: self.remarks,
         }))
     }

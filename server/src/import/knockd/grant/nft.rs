@@ -1,6 +1,10 @@
 //! `nft add rule inet filter input ip saddr %IP% tcp dport 22 accept` and its like. Pure.
 
-use super::{ANYWHERE, NoGrant, Parts, Rule, is_knocker, no, of_others, ports, unknown};
+use spa_proto::Protocol;
+
+use super::{
+    ANYWHERE, NoGrant, Over, Parts, Rule, is_knocker, no, of_others, ports, twice, unknown,
+};
 
 /// The words as nft sees them: it puts its arguments together and splits them itself.
 fn tokens(arguments: &[&str]) -> Vec<String> {
@@ -11,7 +15,13 @@ fn tokens(arguments: &[&str]) -> Vec<String> {
             other => text.push(other),
         }
     }
-    let options = |word: &&str| word.starts_with('-');
+    // Of the others one only tries, one reads a file.
+    let options = |word: &&str| {
+        matches!(
+            *word,
+            "-a" | "-e" | "-n" | "-s" | "--handle" | "--echo" | "--numeric" | "--stateless"
+        )
+    };
     text.split_whitespace()
         .skip_while(options)
         .map(str::to_owned)
@@ -39,7 +49,7 @@ pub(super) fn read(arguments: &[&str]) -> Result<Rule, NoGrant> {
     let tokens = tokens(arguments);
     let mut words = tokens.iter().map(String::as_str).peekable();
     match (words.next(), words.next()) {
-        (Some("delete" | "destroy"), _) => return Ok(Rule::Close),
+        (Some("delete" | "destroy"), Some("rule" | "element")) => return Ok(Rule::Close),
         (Some("add" | "insert"), Some("rule")) => {}
         (Some("add"), Some("element")) => {
             return Err(no(
@@ -48,13 +58,15 @@ pub(super) fn read(arguments: &[&str]) -> Result<Rule, NoGrant> {
         }
         _ => return Err(no("it adds no rule")),
     }
-    if matches!(words.peek(), Some(&("ip6" | "ip" | "inet"))) {
-        words.next();
-    }
-    let (Some(_table), Some(chain)) = (words.next(), words.next()) else {
+    let over = match words.next_if(|word| matches!(*word, "ip6" | "ip" | "inet")) {
+        Some("inet") => Over::BOTH,
+        Some("ip6") => Over::IPV6,
+        _ => Over::IPV4,
+    };
+    let (Some(table), Some(chain)) = (words.next(), words.next()) else {
         return Err(no("it adds no rule"));
     };
-    if let Some(no) = of_others(chain) {
+    if let Some(no) = of_others("table", table).or_else(|| of_others("chain", chain)) {
         return Err(no);
     }
     if words
@@ -63,30 +75,35 @@ pub(super) fn read(arguments: &[&str]) -> Result<Rule, NoGrant> {
     {
         words.next();
     }
-    let mut parts = Parts::default();
+    let mut parts = Parts {
+        over,
+        ..Parts::default()
+    };
     let mut any_protocol = Vec::new();
     while let Some(word) = words.next() {
         match word {
             "ip" | "ip6" => match words.next() {
-                Some("saddr") if words.next().is_some_and(is_knocker) => parts.for_knocker = true,
+                Some("saddr") if words.next().is_some_and(is_knocker) => {
+                    parts.for_knocker = true;
+                    parts.over = parts.over.and(over_of(word));
+                }
                 Some("daddr") => {
                     let _ = values(&mut words)?;
                     parts.remarks.insert(ANYWHERE);
                 }
                 Some("protocol" | "nexthdr") => {
-                    for value in values(&mut words)? {
-                        any_protocol.push(ports::protocol(value)?);
-                    }
+                    parts.over = parts.over.and(over_of(word));
+                    protocols(&mut words, &mut any_protocol)?;
                 }
                 _ => return Err(no("it lets in another address than the one that knocked")),
             },
             "meta" => match words.next() {
-                Some("l4proto") => {
-                    for value in values(&mut words)? {
-                        any_protocol.push(ports::protocol(value)?);
-                    }
-                }
-                Some("nfproto") if matches!(words.next(), Some("ipv4" | "ipv6")) => {}
+                Some("l4proto") => protocols(&mut words, &mut any_protocol)?,
+                Some("nfproto") => match words.next() {
+                    Some("ipv4") => parts.over = parts.over.and(Over::IPV4),
+                    Some("ipv6") => parts.over = parts.over.and(Over::IPV6),
+                    other => return Err(unknown(other.unwrap_or("nfproto"))),
+                },
                 other => return Err(unknown(other.unwrap_or("meta"))),
             },
             "iif" | "iifname" => {
@@ -98,7 +115,7 @@ pub(super) fn read(arguments: &[&str]) -> Result<Rule, NoGrant> {
                     return Err(unknown(word));
                 }
                 if word == "th" {
-                    parts.protocols.append(&mut any_protocol);
+                    parts.protocols.clone_from(&any_protocol);
                 } else {
                     parts.protocols.push(ports::protocol(word)?);
                 }
@@ -125,14 +142,7 @@ pub(super) fn read(arguments: &[&str]) -> Result<Rule, NoGrant> {
                     }
                 }
             }
-            "comment" => {
-                let first = words.next().unwrap_or_default();
-                let is_whole =
-                    |word: &str| !word.starts_with('"') || (word.len() > 1 && word.ends_with('"'));
-                if !is_whole(first) {
-                    let _ = words.by_ref().find(|word| word.ends_with('"'));
-                }
-            }
+            "comment" => comment(&mut words)?,
             "accept" => parts.accepts = true,
             other => return Err(unknown(other)),
         }
@@ -140,5 +150,46 @@ pub(super) fn read(arguments: &[&str]) -> Result<Rule, NoGrant> {
     if !parts.ports.is_empty() && parts.protocols.is_empty() {
         return Err(no("it names ports and no protocol"));
     }
+    let contrary = |protocol| !any_protocol.is_empty() && !any_protocol.contains(protocol);
+    if parts.protocols.iter().any(contrary) || (!parts.over.ipv4 && !parts.over.ipv6) {
+        return Err(no("no packet is of all the kinds that it names"));
+    }
     parts.done()
+}
+
+fn over_of(word: &str) -> Over {
+    match word {
+        "ip6" => Over::IPV6,
+        _ => Over::IPV4,
+    }
+}
+
+/// Named once: a second time they would narrow the first.
+fn protocols<'a>(
+    words: &mut impl Iterator<Item = &'a str>,
+    found: &mut Vec<Protocol>,
+) -> Result<(), NoGrant> {
+    if !found.is_empty() {
+        return Err(twice("protocol"));
+    }
+    for value in values(words)? {
+        found.push(ports::protocol(value)?);
+    }
+    Ok(())
+}
+
+/// One word, or what stands between two quotes; what follows it is not part of it.
+fn comment<'a>(words: &mut impl Iterator<Item = &'a str>) -> Result<(), NoGrant> {
+    let open = || no("its comment has no end");
+    let first = words.next().ok_or_else(open)?;
+    let Some(mut part) = first.strip_prefix('"') else {
+        return Ok(());
+    };
+    loop {
+        match part.split_once('"') {
+            None => part = words.next().ok_or_else(open)?,
+            Some((_, "")) => return Ok(()),
+            Some((_, behind)) => return Err(unknown(behind)),
+        }
+    }
 }

@@ -92,6 +92,7 @@ fn what_takes_a_rule_away_closes() {
     for command in [
         "/sbin/iptables -D INPUT -s %IP% -p tcp --dport 22 -j ACCEPT",
         "iptables --delete INPUT 1",
+        "iptables -w 5 -D INPUT -s %IP% -p tcp --dport 22 --jump=ACCEPT",
         "nft delete rule inet filter input handle 7",
         "nft delete element inet filter ok { %IP% }",
         "ufw delete allow from %IP% to any port 22",
@@ -139,9 +140,92 @@ fn a_rule_with_a_word_that_is_not_understood_is_no_grant() {
         "knock_helper_ipt.sh -i -t -f %IP% -d 22",
         "firewall-cmd --add-port=22/tcp",
         "ipset add ok %IP%",
+        // Told twice, both must hold, or the program refuses it.
+        "iptables -A INPUT -s %IP% -p tcp --dport 22 -m multiport --dports 80,443 -j ACCEPT",
+        "iptables -A INPUT -s %IP% -p tcp -p udp --dport 53 -j ACCEPT",
+        "iptables -A INPUT -s %IP% -p udp -m tcp --dport 22 -j ACCEPT",
+        "iptables -A INPUT -s %IP% -p tcp --dport 22,80 -j ACCEPT",
+        "iptables -A INPUT -A INPUT -s %IP% -p tcp --dport 22 -j ACCEPT",
+        "nft add rule inet filter input ip saddr %IP% ip protocol udp tcp dport 22 accept",
+        "nft add rule inet filter input meta l4proto udp meta l4proto tcp ip saddr %IP% th dport 22 accept",
+        "nft add rule ip6 filter input ip saddr %IP% tcp dport 22 accept",
+        "ufw allow from %IP% to any port 22 port 80",
+        "ufw allow from %IP% to any port 22,80",
+        "ufw allow from %IP% to any port 22 proto tcp proto udp",
+        "ufw allow from %IP% to any app OpenSSH proto udp",
+        "knock_helper_ipt.sh -i -f %IP% -d 22,80",
+        // Another port than one of this host.
+        "ufw allow from %IP% port 22",
+        "ufw allow from %IP% proto tcp port 22",
+        "ufw allow to any from %IP% app OpenSSH",
+        "ufw allow from %IP% to any port ssh",
+        // Chains and tables of others, whatever they are called.
+        "iptables -I DOCKER-USER -s %IP% -p tcp --dport 22 -j ACCEPT",
+        "iptables -A ufw-before-forward -s %IP% -p tcp --dport 22 -j ACCEPT",
+        "iptables -A lan_fwd -s %IP% -p tcp --dport 22 -j ACCEPT",
+        "nft add rule ip nat input ip saddr %IP% tcp dport 22 accept",
+        "knock_helper_ipt.sh -i -c FORWARD -f %IP% -d 22",
+        // More than one rule, or none.
+        "nft 'add rule inet filter input ip saddr %IP% tcp dport 22 accept comment \"x\"; flush ruleset'",
+        "nft 'add rule inet filter input ip saddr %IP% tcp dport 22 accept comment \"x; flush ruleset'",
+        "nft -c add rule inet filter input ip saddr %IP% tcp dport 22 accept",
+        "sudo -u nobody iptables -A INPUT -s %IP% -p tcp --dport 22 -j ACCEPT",
+        // What kept out is taken away.
+        "iptables -D INPUT -p tcp --dport 22 -j DROP",
+        "iptables -w -D INPUT -p tcp --dport 22 --jump=REJECT",
+        "ufw delete deny 22/tcp",
+        "nft delete table inet filter",
     ] {
         let said = read(command);
         assert!(matches!(said, Some(Err(_))), "{command}: {said:?}");
     }
-    assert_eq!(read("/usr/bin/etherwake 00:11:22:33:44:55"), None);
+    for other in [
+        "/usr/bin/etherwake 00:11:22:33:44:55",
+        "A=/sbin/iptables -A INPUT -s %IP% -p tcp --dport 22 -j ACCEPT",
+        "bin/iptables -A INPUT -s %IP% -p tcp --dport 22 -j ACCEPT",
+    ] {
+        assert_eq!(read(other), None, "{other}");
+    }
+}
+
+#[test]
+fn each_program_opens_over_the_ip_whose_addresses_it_takes() {
+    let of = |command: &str| match read(command) {
+        Some(Ok(Rule::Open(opened))) => (opened.over.ipv4, opened.over.ipv6),
+        other => panic!("{command}: {other:?}"),
+    };
+    for (command, over) in [
+        (
+            "iptables -A INPUT -s %IP% -p tcp --dport 22 -j ACCEPT",
+            (true, false),
+        ),
+        (
+            "ip6tables -A INPUT -s %IP% -p tcp --dport 22 -j ACCEPT",
+            (false, true),
+        ),
+        (
+            "nft add rule filter input ip saddr %IP% tcp dport 22 accept",
+            (true, false),
+        ),
+        (
+            "nft add rule inet filter input ip saddr %IP% tcp dport 22 accept",
+            (true, false),
+        ),
+        (
+            "nft add rule inet filter input ip6 saddr %IP% tcp dport 22 accept",
+            (false, true),
+        ),
+        (
+            "nft add rule inet filter input meta nfproto ipv6 tcp dport 22 accept",
+            (false, true),
+        ),
+        (
+            "nft add rule inet filter input tcp dport 22 accept",
+            (true, true),
+        ),
+        ("ufw allow from %IP% to any port 22 proto tcp", (true, true)),
+        ("knock_helper_ipt.sh -i -f %IP% -d 22", (true, false)),
+    ] {
+        assert_eq!(of(command), over, "{command}");
+    }
 }

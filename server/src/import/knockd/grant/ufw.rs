@@ -2,7 +2,7 @@
 
 use spa_proto::Protocol;
 
-use super::{ANYWHERE, NoGrant, Parts, Rule, is_knocker, no, ports, unknown};
+use super::{ANYWHERE, NoGrant, Over, Parts, Rule, is_knocker, no, ports, twice, unknown};
 
 pub(super) fn read(arguments: &[&str]) -> Result<Rule, NoGrant> {
     let mut words = arguments
@@ -11,7 +11,12 @@ pub(super) fn read(arguments: &[&str]) -> Result<Rule, NoGrant> {
         .filter(|word| *word != "--force")
         .peekable();
     if words.next_if_eq(&"delete").is_some() {
-        return Ok(Rule::Close);
+        return match words.next() {
+            Some("deny" | "reject" | "limit" | "route") | None => Err(no(
+                "it takes a rule away that does something else than accept",
+            )),
+            Some(_) => Ok(Rule::Close),
+        };
     }
     match words.next_if(|word| matches!(*word, "insert" | "prepend")) {
         Some("insert") => {
@@ -32,8 +37,12 @@ pub(super) fn read(arguments: &[&str]) -> Result<Rule, NoGrant> {
     }
     let mut parts = Parts {
         accepts: true,
+        over: Over::BOTH,
         ..Parts::default()
     };
+    // Whose the next port is: ufw takes it for that of the last `from` or `to`.
+    let mut of_here = false;
+    let mut by_name = false;
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| unknown(word));
         match word {
@@ -42,22 +51,34 @@ pub(super) fn read(arguments: &[&str]) -> Result<Rule, NoGrant> {
                 let _ = value()?;
                 parts.remarks.insert(ANYWHERE);
             }
-            "proto" => parts.protocols.push(ports::protocol(value()?)?),
+            "proto" => {
+                if !parts.protocols.is_empty() {
+                    return Err(twice("proto"));
+                }
+                parts.protocols.push(ports::protocol(value()?)?);
+            }
             "from" => {
                 if !is_knocker(value()?) {
                     return Err(no("it lets in another address than the one that knocked"));
                 }
                 parts.for_knocker = true;
-                if words.next_if_eq(&"port").is_some() {
-                    return Err(no("it names the knocker's own port"));
-                }
+                of_here = false;
             }
             "to" => {
                 if value()? != "any" {
                     parts.remarks.insert(ANYWHERE);
                 }
+                of_here = true;
             }
-            "port" => parts.ports.extend(ports::list(value()?, ':')?),
+            "port" | "app" if !of_here => {
+                return Err(no("it names the knocker's own port"));
+            }
+            "port" | "app" if !parts.ports.is_empty() => return Err(twice(word)),
+            "port" => {
+                let value = value()?;
+                by_name = value.bytes().any(|byte| byte.is_ascii_alphabetic());
+                parts.ports.extend(ports::list(value, ':')?);
+            }
             "app" => application(value()?, &mut parts)?,
             "comment" => {
                 let _ = value()?;
@@ -77,6 +98,13 @@ pub(super) fn read(arguments: &[&str]) -> Result<Rule, NoGrant> {
         }
     }
     if parts.protocols.is_empty() {
+        if parts.ports.len() > 1 {
+            return Err(no("ufw takes several ports only with a protocol"));
+        }
+        // ufw looks into /etc/services for it.
+        if by_name {
+            return Err(no("it names a port by its name, and no protocol"));
+        }
         // So does ufw.
         parts.protocols = vec![Protocol::Tcp, Protocol::Udp];
     }
@@ -92,6 +120,9 @@ fn application(name: &str, parts: &mut Parts) -> Result<(), NoGrant> {
         "WWW Full" | "Apache Full" | "Nginx Full" => &[80, 443],
         other => return Err(unknown(other)),
     };
+    if !parts.protocols.is_empty() {
+        return Err(no("ufw takes no protocol beside an application"));
+    }
     parts.ports.extend(ports);
     parts.protocols.push(Protocol::Tcp);
     Ok(())
