@@ -182,8 +182,17 @@ fn where_the_disk_takes_nothing_the_door_stays_shut_and_status_says_so() {
         .lab
         .server
         .must("nsenter", &["-t", &engine, "-m", "rm", &fill]);
+    spa_tests::wait::soon("it is written once there is room", || {
+        let said = world.spad.said();
+        said.contains("are used is written down now").then_some(())
+    });
     assert!(!opens(&world, SERVERS[0], &FIRST), "it was seen");
     assert!(opens(&world, SERVERS[0], &SECOND));
     let status = world.spad.status()["warnings"].to_string();
     assert!(!status.contains("for one use"), "{status}");
+    // A later start knows both.
+    let record = format!("{full}/used");
+    let size = ["-t", &engine, "-m", "stat", "-c", "%s", &record];
+    let size = world.lab.server.must("nsenter", &size);
+    assert_eq!(size.trim(), "256");
 }

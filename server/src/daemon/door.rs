@@ -150,6 +150,13 @@ impl Door {
         true
     }
 
+    /// Used sequences that the disk did not take; that it still does not, status says.
+    pub(super) fn write_owed(&mut self) {
+        if let Ok(count @ 1..) = self.used.write_owed() {
+            info!("that {count} sequences for one use are used is written down now");
+        }
+    }
+
     fn send_change(&mut self, change: Change, now: Now) {
         if self.waiting.len() >= MAX_WAITING {
             let reason = Reason::FirewallGone;

@@ -230,6 +230,7 @@ impl EngineLoop {
             // Also leaves memory again, once the disk works.
             let engine = &self.door.engine;
             self.door.state.compact_if_needed(|| engine.records());
+            self.door.write_owed();
             let dropped = self.intake.statistics().dropped;
             if dropped > self.dropped_said {
                 let lost = dropped.saturating_sub(self.dropped_said);
@@ -328,6 +329,7 @@ impl EngineLoop {
             runner.stop(|message| door.heard_runner(message, now));
         }
         door.tell(Event::Stop);
+        door.write_owed();
         let Door {
             state,
             writer,

@@ -64,6 +64,9 @@ pub struct UsedSequences {
     file: Result<File, OneTimeError>,
     /// Whole records in it.
     records: usize,
+    /// Used, and not yet written: their doors stayed shut, but they were seen by whoever
+    /// watched, so no later start may take them for new.
+    owed: Vec<(Sequence, Timestamp)>,
     /// The last write failed.
     failed: Option<OneTimeError>,
 }
@@ -93,19 +96,36 @@ impl UsedSequences {
             path,
             file,
             records,
+            owed: Vec::new(),
             failed: None,
         };
         (opened, used)
     }
 
-    /// Writes that this sequence is used; it survives the machine when this returns.
+    /// Writes that this sequence is used, and those before it that could not be written; they
+    /// survive the machine when this returns.
     ///
     /// # Errors
     /// It may not: nothing may open by it.
     pub fn append(&mut self, sequence: &Sequence, now: Timestamp) -> Result<(), OneTimeError> {
-        let written = self.write(sequence, now);
-        self.failed = written.as_ref().err().cloned();
-        written
+        self.owed.push((sequence.clone(), now));
+        self.write_owed().map(drop)
+    }
+
+    /// Writes what could not be written, and says how much that was.
+    ///
+    /// # Errors
+    /// It still cannot.
+    pub fn write_owed(&mut self) -> Result<usize, OneTimeError> {
+        let mut count: usize = 0;
+        while let Some((sequence, at)) = self.owed.first().cloned() {
+            let written = self.write(&sequence, at);
+            self.failed = written.as_ref().err().cloned();
+            written?;
+            self.owed.remove(0);
+            count = count.saturating_add(1);
+        }
+        Ok(count)
     }
 
     fn write(&mut self, sequence: &Sequence, now: Timestamp) -> Result<(), OneTimeError> {

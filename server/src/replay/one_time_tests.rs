@@ -118,7 +118,39 @@ fn a_disk_that_takes_nothing_is_told_and_told_no_more_once_it_does() {
     file.file = right;
     file.append(&sequence("5,60"), at(2)).unwrap();
     assert_eq!(file.problem(), None);
-    assert_eq!(known(&directory).unwrap(), ["5,60", "7000,8000"]);
+}
+
+/// Its door stayed shut, but whoever watched saw it, and the next start would open by it.
+#[test]
+fn what_the_disk_did_not_take_is_written_once_it_does() {
+    let full = || {
+        Ok(fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .unwrap())
+    };
+    let directory = with(&["7000,8000"]);
+    let (mut file, _) = UsedSequences::open(directory.path());
+    let right = std::mem::replace(&mut file.file, full());
+    file.append(&sequence("3,40"), at(2)).unwrap_err();
+    file.append(&sequence("9,30"), at(2)).unwrap_err();
+    assert!(file.write_owed().is_err() && file.problem().is_some());
+    file.file = right;
+    assert_eq!(file.write_owed(), Ok(2));
+    assert_eq!(file.problem(), None);
+    let written = ["3,40", "7000,8000", "9,30"];
+    assert_eq!(known(&directory).unwrap(), written);
+    file.file = full();
+    file.append(&sequence("1,50"), at(2)).unwrap_err();
+    file.file = UsedSequences::open(directory.path()).0.file;
+    file.append(&sequence("5,60"), at(2)).unwrap();
+    let written = ["1,50", "3,40", "5,60", "7000,8000", "9,30"];
+    assert_eq!(known(&directory).unwrap(), written);
+    file.write_owed().unwrap();
+    assert_eq!(
+        fs::read(directory.path().join(NAME)).unwrap().len(),
+        5 * RECORD
+    );
 }
 
 #[test]
