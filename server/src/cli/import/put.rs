@@ -8,6 +8,7 @@ use crate::cli::outcome::note;
 use crate::cli::owners::Owners;
 use crate::cli::place::{self, Existing};
 use crate::cli::{Failure, Run};
+use crate::config;
 use crate::import::knockd::Imported;
 use crate::paths::Paths;
 
@@ -62,11 +63,15 @@ fn sequences(paths: &Paths, imported: &Imported, made: &mut Vec<PathBuf>) -> Run
             ));
         }
         place::directory(directory, 0o750, owner)?;
-        if is_there(&path, text)? {
-            continue;
+        if !is_there(&path, text)? {
+            place::file(&path, text.as_bytes(), mode, owner, Existing::Refuse)?;
+            made.push(path.clone());
         }
-        place::file(&path, text.as_bytes(), mode, owner, Existing::Refuse)?;
-        made.push(path);
+        // What the loader refuses to read would keep the next start from all of it.
+        config::one_time(&path).map_err(|finding| {
+            note(finding);
+            Failure::Failed("nothing was changed".to_owned())
+        })?;
     }
     Ok(())
 }
@@ -84,5 +89,58 @@ fn is_there(path: &Path, text: &str) -> Result<bool, Failure> {
             ),
             "move it away, then say this again",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn written(before: impl Fn(&Path), sequences: &str) -> (bool, String, bool) {
+        let directory = tempfile::tempdir().unwrap();
+        let paths = Paths {
+            config: directory.path().to_owned(),
+            state: directory.path().join("state"),
+            run: directory.path().join("run"),
+        };
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(paths.configuration(), "# old\n").unwrap();
+        before(directory.path());
+        let old = Source::new(&paths.configuration(), "# old\n".to_owned());
+        let imported = Imported {
+            spad: "# new\n".to_owned(),
+            files: [("one-time/side".to_owned(), sequences.to_owned())].into(),
+            ..Imported::default()
+        };
+        let done = all(&paths, &old, &imported).is_ok();
+        let text = fs::read_to_string(paths.configuration()).unwrap();
+        (done, text, directory.path().join("one-time/side").exists())
+    }
+
+    #[test]
+    fn sequences_that_the_loader_would_not_read_leave_everything_as_it_was() {
+        let nothing = |_: &Path| {};
+        let (old, new) = ("# old\n".to_owned(), "# new\n".to_owned());
+        assert_eq!(written(nothing, "1,20\n"), (true, new, true));
+        let long = "1,20\n".repeat(14_000);
+        assert_eq!(written(nothing, &long), (false, old.clone(), false), "long");
+        let open = |directory: &Path| {
+            fs::create_dir(directory.join("one-time")).unwrap();
+            let mode = fs::Permissions::from_mode(0o777);
+            fs::set_permissions(directory.join("one-time"), mode).unwrap();
+        };
+        assert_eq!(written(open, "1,20\n"), (false, old.clone(), false), "open");
+        let edited = |directory: &Path| fs::write(directory.join("spad.toml"), "# x\n").unwrap();
+        assert_eq!(
+            written(edited, "1,20\n"),
+            (false, "# x\n".to_owned(), false)
+        );
+        let link = |directory: &Path| {
+            std::os::unix::fs::symlink("/tmp", directory.join("one-time")).unwrap();
+        };
+        assert_eq!(written(link, "1,20\n"), (false, old, false), "a link");
     }
 }
