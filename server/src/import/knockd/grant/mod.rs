@@ -114,8 +114,22 @@ pub(super) fn recognise(command: &[String]) -> Option<Result<Rule, NoGrant>> {
         | "ip" | "shorewall" | "csf" | "fwknopd" | "ebtables" | "arptables" | "pfctl" => {
             Err(no(format!("what `{name}` does here is not understood")))
         }
+        "env" | "doas" | "nice" | "nohup" | "setsid" | "timeout" | "flock" | "nsenter" | "sh"
+        | "bash" | "dash"
+            if arguments.iter().any(|word| is_a_firewalls(word)) =>
+        {
+            Err(no(format!("what `{name}` does here is not understood")))
+        }
         _ => return None,
     })
+}
+
+/// Whether a word names a program that no command of ours could use: it has no right to.
+fn is_a_firewalls(word: &str) -> bool {
+    let name = word.rsplit('/').next().unwrap_or_default();
+    matches!(name, "nft" | "ufw" | "firewall-cmd" | "ipset")
+        || name.starts_with("iptables")
+        || name.starts_with("ip6tables")
 }
 
 fn no(why: impl Into<String>) -> NoGrant {

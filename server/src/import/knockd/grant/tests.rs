@@ -170,6 +170,8 @@ fn a_rule_with_a_word_that_is_not_understood_is_no_grant() {
         "nft 'add rule inet filter input ip saddr %IP% tcp dport 22 accept comment \"x; flush ruleset'",
         "nft -c add rule inet filter input ip saddr %IP% tcp dport 22 accept",
         "sudo -u nobody iptables -A INPUT -s %IP% -p tcp --dport 22 -j ACCEPT",
+        "/usr/bin/env PATH=/sbin iptables -A INPUT -s %IP% -p tcp --dport 22 -j ACCEPT",
+        "/bin/sh -c /usr/sbin/nft",
         // What kept out is taken away.
         "iptables -D INPUT -p tcp --dport 22 -j DROP",
         "iptables -w -D INPUT -p tcp --dport 22 --jump=REJECT",
@@ -180,6 +182,7 @@ fn a_rule_with_a_word_that_is_not_understood_is_no_grant() {
         assert!(matches!(said, Some(Err(_))), "{command}: {said:?}");
     }
     for other in [
+        "/usr/bin/env A=b /usr/bin/etherwake 00:11:22:33:44:55",
         "/usr/bin/etherwake 00:11:22:33:44:55",
         "A=/sbin/iptables -A INPUT -s %IP% -p tcp --dport 22 -j ACCEPT",
         "bin/iptables -A INPUT -s %IP% -p tcp --dport 22 -j ACCEPT",
