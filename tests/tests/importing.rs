@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt as _;
 
 use spa_tests::lab::{CLIENT4, CLIENT6, SERVER4, SERVER6};
 use spa_tests::reach::{self, Reach};
@@ -126,4 +127,30 @@ fn an_imported_command_runs_without_a_shell_and_gets_the_address_that_knocked() 
             .spad
             .wait_audited(&[("event", "run"), ("output", &output)]);
     }
+}
+
+#[test]
+fn an_import_tells_no_sequence_for_one_use_and_that_others_could_read_them() {
+    let world = World::stopped(&Settings::default());
+    let (file, listed) = (
+        world.lab.path().join("knockd"),
+        world.lab.path().join("listed"),
+    );
+    let text = format!(
+        "[side]\none_time_sequences = {}\ncommand = ufw allow from %IP% to any port 22 proto tcp\n",
+        listed.display()
+    );
+    for (path, text) in [(&file, text.as_str()), (&listed, "7351,8351\n")] {
+        std::fs::write(path, text).expect("a file");
+        let mode = std::fs::Permissions::from_mode(0o644);
+        std::fs::set_permissions(path, mode).expect("a mode");
+    }
+    let path = file.display().to_string();
+    let done = world.spad.cli(&["import", "knockd", &path, "--json"]).ok();
+    assert!(done.stdout.contains("one-time/side"), "{done:?}");
+    assert!(
+        done.stderr.contains("mode 0644 lets others read this"),
+        "{done:?}"
+    );
+    assert!(!format!("{done:?}").contains("351"), "{done:?}");
 }

@@ -1,6 +1,7 @@
 //! `spad import knockd`.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -48,6 +49,9 @@ pub(crate) fn run(options: &Options, arguments: &Arguments) -> Run {
         now,
     };
     let mut imported = import(given);
+    imported
+        .findings
+        .extend(one_time.keys().filter_map(|path| was_open(Path::new(path))));
     if imported.findings.has_errors() {
         return Err(refused(&imported.findings));
     }
@@ -77,7 +81,7 @@ pub(crate) fn run(options: &Options, arguments: &Arguments) -> Run {
     }
     if arguments.dry_run {
         return if options.json {
-            report(&imported)
+            report(&imported, json!(imported.files))
         } else {
             shown(&paths, &imported)
         };
@@ -86,9 +90,20 @@ pub(crate) fn run(options: &Options, arguments: &Arguments) -> Run {
         put::all(&paths, &spad, &imported)?;
     }
     if options.json {
-        return report(&imported);
+        // The sequences in them are nobody's business who keeps what commands print.
+        return report(&imported, json!(imported.files.keys().collect::<Vec<_>>()));
     }
     told(&paths, &imported)
+}
+
+/// A file of sequences that others could read: a copy that they cannot makes none of it new.
+fn was_open(path: &Path) -> Option<Finding> {
+    let mode = path.metadata().ok()?.mode() & 0o7777;
+    (mode & 0o007 != 0).then(|| {
+        let finding = Finding::error(path, format!("mode {mode:04o} lets others read this"));
+        let finding = finding.with(Severity::Warning);
+        finding.help("write new sequences if others could read it, here and in the copy")
+    })
 }
 
 /// Whether it is about what comes behind the old file's end.
@@ -171,7 +186,7 @@ fn summary(imported: &Imported) -> String {
     parts.join("; ")
 }
 
-fn report(imported: &Imported) -> Run {
+fn report(imported: &Imported, files: serde_json::Value) -> Run {
     print_json(&json!({
         "doors": imported.doors,
         "already": imported.already,
@@ -179,7 +194,7 @@ fn report(imported: &Imported) -> Run {
         "services": imported.services,
         "added": imported.added,
         "listen": imported.listen,
-        "files": imported.files,
+        "files": files,
     }))
 }
 
