@@ -62,7 +62,8 @@ pub fn udp_from(source: IpAddr, to: IpAddr, port: u16) -> Reach {
 
 fn closed(kind: ErrorKind) -> Reach {
     match kind {
-        ErrorKind::ConnectionRefused => Reach::Refused,
+        // Reset: it closed between the two segments of the client's.
+        ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => Reach::Refused,
         ErrorKind::TimedOut | ErrorKind::WouldBlock => Reach::Silent,
         other => panic!("the try itself failed: {other}"),
     }
