@@ -219,18 +219,17 @@ fn sequence_of(value: Value<'_>, beside: &Beside<'_>) -> Option<Sequence> {
         }
     };
     let mut right = true;
-    for (message, help) in sequence
-        .knocks()
-        .iter()
-        .filter_map(|knock| misplaced(knock, beside))
-    {
-        right = false;
-        value.found(value.error(message).help(help));
+    for knock in sequence.knocks() {
+        if let Some((place, help)) = misplaced(knock, beside) {
+            right = false;
+            let finding = value.error(format!("the knock {knock} is {place}"));
+            value.found(finding.help(help));
+        }
     }
     right.then_some(sequence)
 }
 
-/// Why this cannot be a knock here, and the mend.
+/// Where a knock cannot be and this one is, and the mend.
 fn misplaced(knock: &Knock, beside: &Beside<'_>) -> Option<(String, &'static str)> {
     let hidden = beside.hide.iter().find(|name| {
         let service = beside.services.get(name.value.as_str());
@@ -240,7 +239,7 @@ fn misplaced(knock: &Knock, beside: &Beside<'_>) -> Option<(String, &'static str
     if let Some(service) = hidden {
         let service = quote(&service.value);
         return Some((
-            format!("the knock {knock} is at a port of the hidden service `{service}`"),
+            format!("at a port of the hidden service `{service}`"),
             "knock at a port that nothing else uses: whoever tries the service would knock",
         ));
     }
@@ -248,7 +247,7 @@ fn misplaced(knock: &Knock, beside: &Beside<'_>) -> Option<(String, &'static str
     let is_ours = knock.protocol == Protocol::Udp && ports.contains(knock.port.get());
     (is_ours && !ports.is_any()).then(|| {
         (
-            format!("the knock {knock} is at the port of [listen]"),
+            "at the port of [listen]".to_owned(),
             "knock at another port: here packets of `spa` are looked for",
         )
     })
@@ -280,7 +279,11 @@ fn listed(value: Value<'_>, beside: &Beside<'_>, others: &[Placed<'_>]) -> Optio
         return None;
     }
     let (list, findings) = match (beside.read)(&file) {
-        Ok(text) => one_time::read(&file, &text, |knock| misplaced(knock, beside)),
+        Ok(text) => one_time::read(&file, &text, |knock| {
+            // Its port stays untold, as all of the file does.
+            let (place, help) = misplaced(knock, beside)?;
+            Some((format!("one of these knocks is {place}"), help))
+        }),
         Err(finding) => {
             let line = line_of(value);
             let note = format!("`one_time` in line {line} of spad.toml names it");
