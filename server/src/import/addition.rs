@@ -79,44 +79,6 @@ impl Addition {
         Ok(())
     }
 
-    /// Puts one line behind the header of a table.
-    ///
-    /// # Errors
-    /// What the loader says against it, or nothing where the file is written in a way that
-    /// leaves no place for it; then nothing is added.
-    pub(super) fn insert(
-        &mut self,
-        table: &str,
-        key: &str,
-        value: toml::Value,
-    ) -> Result<(), Vec<Finding>> {
-        let header = format!("[{table}]");
-        let is_header = |line: &str| {
-            line.split('#')
-                .next()
-                .is_some_and(|line| line.trim() == header)
-        };
-        let line = format!("{key} = {value}\n");
-        let mut text = String::new();
-        let mut done = false;
-        for old in self.text.split_inclusive('\n') {
-            text.push_str(old);
-            if !done && old.ends_with('\n') && is_header(old) {
-                text.push_str(&line);
-                done = true;
-            }
-        }
-        // In a text of several lines something may look like a header.
-        let mut meant = self.table();
-        if let Some(toml::Value::Table(inner)) = meant.get_mut(table) {
-            inner.insert(key.to_owned(), value);
-        }
-        if !done || text.parse::<toml::Table>().ok().as_ref() != Some(&meant) {
-            return Err(Vec::new());
-        }
-        self.take(text, None)
-    }
-
     fn take(&mut self, text: String, file: Option<(PathBuf, String)>) -> Result<(), Vec<Finding>> {
         let mut files = self.files.clone();
         let path = files.directory.join("spad.toml");

@@ -86,7 +86,7 @@ pub(crate) fn run(options: &Options, arguments: &Arguments) -> Run {
             shown(&paths, &imported)
         };
     }
-    if !imported.doors.is_empty() || imported.listen.is_some() {
+    if !imported.doors.is_empty() {
         put::all(&paths, &spad, &imported)?;
     }
     if options.json {
@@ -154,12 +154,6 @@ fn refused(findings: &Findings) -> Failure {
 
 /// Everything that would be written.
 fn shown(paths: &Paths, imported: &Imported) -> Run {
-    if let Some(line) = &imported.listen {
-        print(format_args!(
-            "# {}, in [listen]:\n{line}\n",
-            paths.configuration().display()
-        ))?;
-    }
     if !imported.added.is_empty() {
         let (file, added) = (paths.configuration(), imported.added.trim());
         print(format_args!("# {}, at its end:\n\n{added}", file.display()))?;
@@ -193,7 +187,6 @@ fn report(imported: &Imported, files: serde_json::Value) -> Run {
         "left_out": imported.left_out,
         "services": imported.services,
         "added": imported.added,
-        "listen": imported.listen,
         "files": files,
     }))
 }

@@ -109,41 +109,20 @@ impl<'a> Carrier<'a> {
         }
     }
 
+    /// Left to the administrator: a name that is old, or that `knockd -i` overruled, would
+    /// keep every client's packets out.
     fn interface(&mut self, entry: &Entry<'_>) {
         let name = entry.value;
-        let listen = &self.addition.config.listen;
-        match &listen.interfaces {
-            Some(names) if names.iter().any(|known| known == name) => return,
-            Some(_) => {
-                self.warn(
-                    entry.span.clone(),
-                    format!(
-                        "[listen] names other interfaces than `{}`, and was left as it is",
-                        quote(name)
-                    ),
-                    "add it to `interfaces` in spad.toml, if knocks come in there",
-                );
-                return;
-            }
-            None => {}
-        }
-        let value = toml::Value::Array(vec![toml::Value::String(name.to_owned())]);
-        let line = format!("interfaces = {value}");
-        match self.addition.insert("listen", "interfaces", value) {
-            Ok(()) => {
-                self.imported.listen = Some(line);
-                self.warn(
-                    entry.span.clone(),
-                    "packets of `spa` too are looked for at this interface alone from now on",
-                    "take `interfaces` out of [listen] in spad.toml, if they come in elsewhere",
-                );
-            }
-            Err(errors) if errors.is_empty() => self.warn(
+        let listened = &self.addition.config.listen.interfaces;
+        let known = listened
+            .as_ref()
+            .is_some_and(|names| names.iter().any(|one| one == name));
+        if !known {
+            self.warn(
                 entry.span.clone(),
-                "this is not carried over: spad.toml has no line [listen] to put it under",
-                &format!("write {line} into [listen] by hand, or leave it: then all interfaces are listened at"),
-            ),
-            Err(errors) => self.refused(|_| entry.span.clone(), errors),
+                "this is not carried over: where knocks are heard, packets of `spa` are looked for as well",
+                &format!("write interfaces = [\"{}\"] into [listen], if neither comes in elsewhere", quote(name)),
+            );
         }
     }
 

@@ -49,8 +49,6 @@ pub struct Imported {
     pub spad: String,
     /// What is new at its end.
     pub added: String,
-    /// The line that was put into `[listen]`.
-    pub listen: Option<String>,
     /// Files to be made, by their path below the configuration's directory.
     pub files: BTreeMap<String, String>,
     /// New doors.
