@@ -17,7 +17,7 @@ pub(crate) fn run(options: &Options) -> Run {
     let result = config::load_for(&paths.config, Occasion::Change, crate::clock::now().wall);
     let mut findings = Findings::default();
     findings.extend(daemon::readers().closed(&paths.config));
-    let counts = match result {
+    let config = match result {
         Ok(loaded) => {
             findings.append(loaded.warnings);
             findings.extend(daemon::forwarding(&loaded.config, &paths.config));
@@ -25,7 +25,7 @@ pub(crate) fn run(options: &Options) -> Run {
             findings.extend(secrets::check(&paths, &loaded.config));
             findings.extend(interfaces(&paths, &loaded.config));
             findings.append(sequences(&paths, &loaded.config));
-            Some((loaded.config.services.len(), loaded.config.clients.len()))
+            Some(loaded.config)
         }
         Err(wrong) => {
             findings.append(wrong);
@@ -37,16 +37,12 @@ pub(crate) fn run(options: &Options) -> Run {
     } else if !findings.is_empty() {
         outcome::note(&findings);
     }
-    match counts {
-        Some((services, clients)) if !findings.has_errors() => {
+    match config {
+        Some(config) if !findings.has_errors() => {
             if options.json {
                 return Ok(());
             }
-            outcome::print(format_args!(
-                "ok: {}, {}",
-                outcome::counted(services, "service"),
-                outcome::counted(clients, "client")
-            ))
+            outcome::print(whole(&config))
         }
         _ if options.json => Err(Failure::Said),
         _ => {
@@ -58,6 +54,18 @@ pub(crate) fn run(options: &Options) -> Run {
             Err(Failure::Said)
         }
     }
+}
+
+/// What a configuration without an error has.
+fn whole(config: &Config) -> String {
+    let mut parts = vec![
+        outcome::counted(config.services.len(), "service"),
+        outcome::counted(config.clients.len(), "client"),
+    ];
+    if !config.knock.is_empty() {
+        parts.push(outcome::counted(config.knock.len(), "door"));
+    }
+    format!("ok: {}", parts.join(", "))
 }
 
 /// Interfaces that this machine does not have; as for keys, nothing is said where

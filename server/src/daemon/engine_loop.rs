@@ -112,7 +112,7 @@ impl EngineLoop {
         }
         let now = clock::now();
         if !kernel.is_empty() {
-            info!("adopted {} open grants", kernel.len());
+            info!("grants adopted that were open: {}", kernel.len());
         }
         self.door.with_engine(now, |engine, effects| {
             engine.adopt(&kernel, holders, now, effects);

@@ -305,7 +305,7 @@ impl EngineLoop {
             FromWriter::Cut(result) => self.was_cut(result),
             FromWriter::Restored { grants } => {
                 warn!(
-                    "somebody changed our table in the firewall; it was put back, with {grants} grants"
+                    "somebody changed our table in the firewall; it was put back; grants that are open in it: {grants}"
                 );
                 self.door
                     .tell_counts(Event::FirewallRestored, "grants", u64::from(grants));
