@@ -31,22 +31,23 @@ const ROUNDS: usize = 4;
 /// What the kernel says; some may be ended then.
 pub(super) fn cut(kernel: &mut Kernel, cuts: &[Cut], now: BootTime) -> Result<u32, Errno> {
     take_flows(kernel, cuts, now)?;
-    let mut ended: u32 = 0;
+    // One that the kernel took up again before its end was in the set counts once.
+    let mut ended = BTreeSet::new();
     for _ in 0..ROUNDS {
         let (mut found, mut elements) = (Vec::new(), BTreeSet::new());
         for connection in kernel.netlink.connections()? {
             let meant = meant(&connection, cuts);
-            if !meant.is_empty() {
+            if let Some(name) = meant.first() {
+                found.push((*name, connection));
                 elements.extend(meant);
-                found.push(connection);
             }
         }
         let operations: Vec<Operation> = elements.iter().flat_map(keep_cut).collect();
         kernel.in_pages(&operations)?;
         let mut any = false;
-        for connection in &found {
+        for (name, connection) in &found {
             if kernel.netlink.forget(connection)? {
-                ended = ended.saturating_add(1);
+                ended.insert(*name);
                 any = true;
             }
         }
@@ -54,7 +55,7 @@ pub(super) fn cut(kernel: &mut Kernel, cuts: &[Cut], now: BootTime) -> Result<u3
             break;
         }
     }
-    Ok(ended)
+    Ok(u32::try_from(ended.len()).unwrap_or(u32::MAX))
 }
 
 /// The connection as the guard names it, where it is one of these; as the inner host's

@@ -62,7 +62,9 @@ fn a_dry_run_prints_what_an_import_writes_and_touches_nothing() {
     assert_eq!(server.everything(), before);
     import(&server, SSH, &[]).is(0);
     let new = fs::read_to_string(server.path("etc/spad.toml")).unwrap();
-    server.run(&["check"]).says("ok: 1 service, 0 clients, 1 door\n");
+    server
+        .run(&["check"])
+        .says("ok: 1 service, 0 clients, 1 door\n");
     let door = said.out.split_once(":\n\n").unwrap().1.trim();
     assert!(
         door.contains("[[knock]]") && new.contains(door),
