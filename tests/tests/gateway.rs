@@ -431,14 +431,17 @@ fn what_was_cut_does_not_go_on_by_the_route_to_the_inner_host() {
         let gateway = Gateway::new(nas, &hidden("30s"), true);
         let service = bound(&gateway.inner, (inner, INNER));
         let client = bound(&gateway.world.lab.client, (any, 0));
-        let packet = gateway.visitor.open(&["udp/2222"]);
-        let before = gateway.world.spad.counted("opened");
-        if inner.is_ipv4() {
-            gateway.world.send(&packet);
-        } else {
-            gateway.world.send6(&packet);
-        }
-        gateway.world.spad.wait_counted("opened", before + 1);
+        let knock = || {
+            let packet = gateway.visitor.open(&["udp/2222"]);
+            let before = gateway.world.spad.counted("opened");
+            if inner.is_ipv4() {
+                gateway.world.send(&packet);
+            } else {
+                gateway.world.send6(&packet);
+            }
+            gateway.world.spad.wait_counted("opened", before + 1);
+        };
+        knock();
         client.send_to(b"begin", (to, OUTER)).expect("a route");
         let (_, peer) = heard(&service).expect("the grant leads it");
         service.send_to(b"answer", peer).expect("a route");
@@ -458,14 +461,7 @@ fn what_was_cut_does_not_go_on_by_the_route_to_the_inner_host() {
         assert_eq!(heard(&service), None, "{inner}");
 
         // The next knock begins anew, from the same port too.
-        let packet = gateway.visitor.open(&["udp/2222"]);
-        let before = gateway.world.spad.counted("opened");
-        if inner.is_ipv4() {
-            gateway.world.send(&packet);
-        } else {
-            gateway.world.send6(&packet);
-        }
-        gateway.world.spad.wait_counted("opened", before + 1);
+        knock();
         client.send_to(b"again", (to, OUTER)).expect("a route");
         assert!(heard(&service).is_some(), "{inner}");
         client.send_to(b"and again", (to, OUTER)).expect("a route");
