@@ -9,8 +9,9 @@ use std::num::NonZeroU16;
 use rustix::io::Errno;
 use spa_proto::{Protocol, Service};
 
+use super::attributes::put;
 use super::reading::{MESSAGE_DONE, Messages, attribute, error_code};
-use super::{Netlink, errno};
+use super::{Netlink, errno, writing};
 
 /// The subsystem, and what it is asked for.
 const SUBSYSTEM: u16 = 1 << 8;
@@ -18,7 +19,6 @@ const NEW: u16 = SUBSYSTEM;
 const GET: u16 = SUBSYSTEM | 1;
 const DELETE: u16 = SUBSYSTEM | 2;
 
-const REQUEST: u16 = 1;
 const ACKNOWLEDGE: u16 = 4;
 const DUMP: u16 = 0x300;
 const NESTED: u16 = 0x8000;
@@ -150,7 +150,7 @@ impl Netlink {
     }
 }
 
-/// A message: netlink's header, netfilter's, attributes.
+/// A message with these attributes.
 fn message(
     kind: u16,
     flags: u16,
@@ -158,21 +158,12 @@ fn message(
     family: u8,
     attributes: &[(u16, Vec<u8>)],
 ) -> Vec<u8> {
-    let mut body = vec![family, 0, 0, 0];
-    for (kind, value) in attributes {
-        let length = u16::try_from(value.len().saturating_add(4)).unwrap_or(u16::MAX);
-        body.extend(length.to_ne_bytes());
-        body.extend(kind.to_ne_bytes());
-        body.extend(value);
-        body.resize(body.len().next_multiple_of(4), 0);
-    }
-    let length = u32::try_from(body.len().saturating_add(16)).unwrap_or(u32::MAX);
-    let mut bytes = length.to_ne_bytes().to_vec();
-    bytes.extend(kind.to_ne_bytes());
-    bytes.extend((REQUEST | flags).to_ne_bytes());
-    bytes.extend(sequence.to_ne_bytes());
-    bytes.extend([0; 4]);
-    bytes.extend(body);
+    let mut bytes = Vec::new();
+    writing::message(&mut bytes, kind, flags, sequence, (family, 0), |bytes| {
+        for (kind, value) in attributes {
+            put(bytes, *kind, value);
+        }
+    });
     bytes
 }
 

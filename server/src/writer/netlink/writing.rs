@@ -129,14 +129,33 @@ pub(super) fn append(
     flags: u16,
     attributes: impl FnOnce(&mut Vec<u8>),
 ) {
+    message(
+        bytes,
+        kind.number(),
+        flags,
+        sequence,
+        kind.about(),
+        attributes,
+    );
+}
+
+/// Writes a message of any subsystem: netlink's header, netfilter's with the family and the
+/// resource that it is about, and the attributes.
+pub(super) fn message(
+    bytes: &mut Vec<u8>,
+    kind: u16,
+    flags: u16,
+    sequence: u32,
+    (family, resource): (u8, u16),
+    attributes: impl FnOnce(&mut Vec<u8>),
+) {
     let start = bytes.len();
     bytes.extend([0; LENGTH]);
-    bytes.extend(kind.number().to_ne_bytes());
+    bytes.extend(kind.to_ne_bytes());
     bytes.extend((NLM_F_REQUEST | flags).to_ne_bytes());
     bytes.extend(sequence.to_ne_bytes());
     // The kernel sees by itself who sends.
     bytes.extend([0; 4]);
-    let (family, resource) = kind.about();
     bytes.extend([family, 0]);
     bytes.extend(resource.to_be_bytes());
     attributes(bytes);
