@@ -6,11 +6,9 @@
 //! and one wait hears everything else. Without traffic it wakes only when
 //! something is due.
 
-use std::os::fd::AsFd;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::{error, info, warn};
 
 use crate::audit::Event;
@@ -19,13 +17,13 @@ use crate::clock::{self, BootTime, Now};
 use crate::firewall::link::LinkError;
 use crate::firewall::{FromWriter, KernelElement, ToWriter};
 use crate::replay::{Holder, HolderKey};
-use crate::runner::link::Runner;
 use crate::sys::scheduling;
 
 use super::alarm::{ClockSet, Deadline};
 use super::door::Door;
 use super::order::Inbox;
 use super::replies::Replies;
+use super::waiting::{Called, Source, Wait, Waiting};
 
 /// Frames judged between two looks at everything else.
 const GULP: usize = 512;
@@ -43,13 +41,6 @@ pub(super) enum Ended {
     Failed(String),
 }
 
-/// Who has something for the engine's thread.
-struct Called {
-    by_writer: bool,
-    by_runner: bool,
-    by_orders: bool,
-}
-
 /// The engine's thread.
 pub(super) struct EngineLoop {
     pub(super) intake: Intake,
@@ -57,6 +48,7 @@ pub(super) struct EngineLoop {
     inbox: Inbox,
     deadline: Deadline,
     clock_set: ClockSet,
+    waiting: Waiting,
     next_upkeep: BootTime,
     pub(super) replies: Replies,
     dropped_said: u64,
@@ -72,12 +64,23 @@ impl EngineLoop {
         started: Now,
     ) -> std::io::Result<Self> {
         let config = door.engine.clients().config().clone();
+        let (deadline, clock_set) = (Deadline::new()?, ClockSet::new()?);
+        let waiting = Waiting::new()?;
+        waiting.add(Source::Packets, &intake)?;
+        waiting.add(Source::Writer, &door.writer)?;
+        if let Some(runner) = &door.runner {
+            waiting.add(Source::Runner, runner)?;
+        }
+        waiting.add(Source::Orders, &inbox)?;
+        waiting.add(Source::Deadline, &deadline)?;
+        waiting.add(Source::ClockSet, &clock_set)?;
         Ok(Self {
             intake,
             door,
             inbox,
-            deadline: Deadline::new()?,
-            clock_set: ClockSet::new()?,
+            deadline,
+            clock_set,
+            waiting,
             next_upkeep: started.boot,
             replies: Replies::new(started, &config),
             dropped_said: 0,
@@ -155,13 +158,13 @@ impl EngineLoop {
                     return Ended::Failed(format!("cannot wait for packets: {error}"));
                 }
             };
-            if called.by_runner {
+            if called.by(Source::Runner) {
                 self.hear_runner();
             }
-            if called.by_writer {
+            if called.by(Source::Writer) {
                 self.hear_writer();
             }
-            if called.by_orders && self.obey_orders() {
+            if called.by(Source::Orders) && self.obey_orders() {
                 self.finish();
                 return Ended::Told;
             }
@@ -251,63 +254,32 @@ impl EngineLoop {
             .next_tick()
             .map_or(self.next_upkeep, |tick| tick.min(self.next_upkeep));
         self.deadline.set(due)?;
-        let pause = moderation::pause(came);
-        let busy = self.warming || !self.replies.listing.is_empty();
-        let longest = if busy || came >= GULP {
-            Some(Duration::ZERO)
-        } else {
-            pause
-        };
-        let writer = if self.door.is_behind() {
-            PollFlags::IN | PollFlags::OUT
-        } else {
-            PollFlags::IN
-        };
-        let runner = self.door.runner.as_ref();
-        let behind = runner.is_some_and(Runner::is_behind);
-        let mut ready = [
-            PollFd::new(&self.door.writer, writer),
-            // Where there is none, another stands in its place.
-            PollFd::from_borrowed_fd(
-                runner.map_or(self.inbox.as_fd(), AsFd::as_fd),
-                if behind {
-                    PollFlags::IN | PollFlags::OUT
-                } else {
-                    PollFlags::IN
-                },
-            ),
-            PollFd::new(&self.inbox, PollFlags::IN),
-            PollFd::new(&self.deadline, PollFlags::IN),
-            PollFd::new(&self.clock_set, PollFlags::IN),
-            PollFd::new(&self.intake, PollFlags::IN),
-        ];
-        let [everything_else @ .., _] = &mut ready;
-        let watched = if pause.is_some() {
-            everything_else
-        } else {
-            ready.as_mut_slice()
-        };
-        // Always below a second.
-        let longest = longest.and_then(|longest| Timespec::try_from(longest).ok());
-        match poll(watched, longest.as_ref()) {
-            // One client at a time: a knock waits for no more than one X25519.
-            Ok(0) if self.warming && came < GULP => self.warming = self.door.engine.warm(1),
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+        let writer = &self.door.writer;
+        self.waiting
+            .to_send(Source::Writer, writer, self.door.is_behind())?;
+        if let Some(runner) = &self.door.runner {
+            self.waiting
+                .to_send(Source::Runner, runner, runner.is_behind())?;
         }
-        let [by_writer, by_runner, by_orders, deadline, clock_set, _] =
-            ready.map(|one| !one.revents().is_empty());
-        if deadline {
+        let busy = self.warming || !self.replies.listing.is_empty();
+        let wait = match moderation::pause(came) {
+            Some(pause) if !busy && came < GULP => Wait::Pause(pause),
+            Some(_) => Wait::Pause(Duration::ZERO),
+            None if busy => Wait::Look,
+            None => Wait::Long,
+        };
+        let called = self.waiting.wait(wait)?;
+        if called.by_nobody() && self.warming && came < GULP {
+            // One client at a time: a knock waits for no more than one X25519.
+            self.warming = self.door.engine.warm(1);
+        }
+        if called.by(Source::Deadline) {
             self.deadline.heard();
         }
-        if clock_set {
+        if called.by(Source::ClockSet) {
             self.clock_set.heard();
         }
-        Ok(Called {
-            by_writer,
-            by_runner,
-            by_orders,
-        })
+        Ok(called)
     }
 
     /// Takes over what was counted beside the engine, before its counters are looked at.

@@ -38,6 +38,8 @@ mod start;
 
 mod supervisor;
 
+mod waiting;
+
 pub(crate) use configuration::{PrepareError, prepare};
 pub(crate) use forwarding::findings as forwarding;
 pub(crate) use readers::readers;

@@ -47,11 +47,12 @@ impl Keeper {
             if self.broken || touched {
                 self.repair()?;
             }
-            let report = self.guard.watch_trials(&mut self.kernel, boot());
-            self.report(report)?;
+            // First what a knock waits for.
             if let Came::End = self.obey_all()? {
                 return Ok(());
             }
+            let report = self.guard.watch_trials(&mut self.kernel, boot());
+            self.report(report)?;
         }
     }
 
@@ -68,14 +69,21 @@ impl Keeper {
                     continue;
                 }
             } else {
-                self.change_all(&std::mem::take(&mut changes))?;
+                let ended = match came {
+                    Came::End => true,
+                    // Whatever it sent was taken, and its end was not behind it.
+                    Came::Nothing => false,
+                    Came::Message(_) => self.engine.has_ended(),
+                };
+                self.change_all(&std::mem::take(&mut changes), ended)?;
                 match came {
                     Came::Message(ToWriter::Stop) | Came::End => return Ok(Came::End),
                     Came::Message(message) => self.obey(message)?,
                     Came::Nothing => return Ok(Came::Nothing),
                 }
             }
-            self.change_all(&std::mem::take(&mut changes))?;
+            let ended = self.engine.has_ended();
+            self.change_all(&std::mem::take(&mut changes), ended)?;
             steps = 0;
         }
     }
@@ -106,7 +114,10 @@ impl Keeper {
 
     fn obey(&mut self, message: ToWriter) -> Result<(), WriterError> {
         match message {
-            ToWriter::Change(change) => self.change_all(&[change]),
+            ToWriter::Change(change) => {
+                let ended = self.engine.has_ended();
+                self.change_all(&[change], ended)
+            }
             ToWriter::List => self.list(),
             ToWriter::Reload => {
                 let result = self.reload()?;
@@ -149,8 +160,8 @@ impl Keeper {
     }
 
     /// Makes changes, each whole or not at all, and answers each in its turn.
-    fn change_all(&mut self, changes: &[Change]) -> Result<(), WriterError> {
-        if !changes.is_empty() && self.engine.has_ended() {
+    fn change_all(&mut self, changes: &[Change], ended: bool) -> Result<(), WriterError> {
+        if ended {
             return self.close_all(changes);
         }
         let together = match changes {
