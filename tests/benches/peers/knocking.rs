@@ -2,7 +2,8 @@
 //!
 //! Datagrams that carry the time at which they were sent are sent to the hidden
 //! port as fast as they go; the first that the service receives tells when the
-//! port was open, so the service's own waking up does not count. Each knock is
+//! port was open, so the service's own waking up does not count; it is part of the
+//! measuring, and on its processor. Each knock is
 //! from an address of its own, so that nothing has to close in between. A flood
 //! comes from the same thread between the probes, so that it neither stops while
 //! a knock is measured nor keeps the knock from being sent.
@@ -17,7 +18,7 @@ use spa_tests::settings::CHAT;
 use spa_tests::wait;
 
 use crate::flood::{Flood, Flooding};
-use crate::pin::{CLIENT, SERVER, pin};
+use crate::pin::{CLIENT, pin};
 use crate::samples::Samples;
 
 /// The most addresses that knock.
@@ -127,7 +128,7 @@ pub(crate) fn measure(
 
 /// Notes when the first datagram of each knock that came through was sent.
 fn receive(first: &[AtomicU64], over: &AtomicBool) {
-    pin(SERVER);
+    pin(CLIENT);
     let socket = UdpSocket::bind((SERVER4, CHAT)).expect("the hidden service's socket");
     socket
         .set_read_timeout(Some(Duration::from_millis(100)))
