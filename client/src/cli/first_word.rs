@@ -2,15 +2,15 @@
 
 use std::ffi::{OsStr, OsString};
 
-use clap::Args as _;
+use clap::{Args as _, Subcommand as _};
 
-use super::args::OpenOptions;
+use super::args::{Command, Common, OpenOptions};
 
 /// The words with `open` put in where the first one that is no option is no
 /// command either.
-pub(super) fn with_command(mut words: Vec<OsString>, grammar: &clap::Command) -> Vec<OsString> {
-    if let Some(first) = first(&words, grammar)
-        && !is_command(first, grammar)
+pub(super) fn with_command(mut words: Vec<OsString>) -> Vec<OsString> {
+    if let Some(first) = first(&words)
+        && !is_command(first)
         && words.len() > 1
     {
         words.insert(1, OsString::from("open"));
@@ -19,15 +19,12 @@ pub(super) fn with_command(mut words: Vec<OsString>, grammar: &clap::Command) ->
 }
 
 /// Whether a word is a command of this program, `help` included.
-pub(super) fn is_command(word: &OsStr, grammar: &clap::Command) -> bool {
-    word == "help"
-        || grammar
-            .get_subcommands()
-            .any(|known| word == known.get_name())
+pub(super) fn is_command(word: &OsStr) -> bool {
+    word == "help" || word.to_str().is_some_and(Command::has_subcommand)
 }
 
 /// The first word that is neither an option nor an option's value.
-fn first<'w>(words: &'w [OsString], grammar: &clap::Command) -> Option<&'w OsStr> {
+fn first(words: &[OsString]) -> Option<&OsStr> {
     let mut words = words.iter().skip(1);
     while let Some(word) = words.next() {
         let Some(text) = word.to_str() else {
@@ -42,7 +39,7 @@ fn first<'w>(words: &'w [OsString], grammar: &clap::Command) -> Option<&'w OsStr
             }
             return Some(word);
         };
-        if takes_value(option, grammar) {
+        if takes_value(option) {
             words.next();
         }
     }
@@ -51,24 +48,19 @@ fn first<'w>(words: &'w [OsString], grammar: &clap::Command) -> Option<&'w OsStr
 
 /// Whether `--option` takes the next word, before any command or after `open`.
 /// With `=` in it, it names no option as a whole.
-fn takes_value(option: &str, grammar: &clap::Command) -> bool {
-    let open = OpenOptions::augment_args(clap::Command::new("open"));
-    grammar
+fn takes_value(option: &str) -> bool {
+    OpenOptions::augment_args(Common::augment_args(clap::Command::new("open")))
         .get_arguments()
-        .chain(open.get_arguments())
         .any(|known| known.get_long() == Some(option) && known.get_action().takes_values())
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
-    use crate::cli::args::Arguments;
 
     fn rewritten(words: &str) -> String {
         let words = words.split_whitespace().map(OsString::from).collect();
-        let words = with_command(words, &Arguments::command());
+        let words = with_command(words);
         words.join(OsStr::new(" ")).into_string().unwrap()
     }
 

@@ -3,12 +3,11 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use clap::CommandFactory as _;
 use serde_json::json;
 use spa_keys::ServerPublic;
 use spa_proto::Service;
 
-use super::args::{AddOptions, Arguments};
+use super::args::AddOptions;
 use super::first_word::is_command;
 use super::say::{Failure, Say};
 use crate::config::edit::{self, EditError, NewHost};
@@ -72,7 +71,7 @@ fn joined(services: &[Service]) -> String {
 
 pub(super) fn add(options: &AddOptions, directory: &Path, say: &Say) -> Result<Exit, Failure> {
     let name: HostName = options.name.parse().map_err(Failure::usage)?;
-    if is_command(OsStr::new(name.as_str()), &Arguments::command()) {
+    if is_command(OsStr::new(name.as_str())) {
         let why = format!("`{name}` is a command of spa; choose another name");
         return Err(Failure::usage(why));
     }

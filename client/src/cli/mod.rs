@@ -18,8 +18,10 @@ mod packet;
 mod proxy;
 mod run;
 mod say;
+mod short_grammar;
 mod ssh;
 
+use std::ffi::OsString;
 use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 
@@ -34,13 +36,8 @@ use crate::exit::Exit;
 /// Runs the command of this process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
-    // Never taken apart: the process ends soon, and it has hundreds of pieces.
-    let mut grammar = ManuallyDrop::new(Arguments::command());
-    let words = first_word::with_command(std::env::args_os().collect(), &grammar);
-    let parsed = grammar
-        .try_get_matches_from_mut(words)
-        .and_then(|matches| Arguments::from_arg_matches(&ManuallyDrop::new(matches)));
-    let arguments = match parsed {
+    let words = first_word::with_command(std::env::args_os().collect());
+    let arguments = match short_grammar::read(&words).map_or_else(|| whole_grammar(words), Ok) {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
     };
@@ -52,6 +49,12 @@ pub fn main() -> ExitCode {
             failure.exit.into()
         }
     }
+}
+
+fn whole_grammar(words: Vec<OsString>) -> Result<Arguments, clap::Error> {
+    // Never taken apart: the process ends soon, and it has hundreds of pieces.
+    let matches = ManuallyDrop::new(Arguments::command()).try_get_matches_from_mut(words)?;
+    Arguments::from_arg_matches(&ManuallyDrop::new(matches))
 }
 
 fn run(arguments: Arguments, say: &Say) -> Result<Exit, Failure> {
