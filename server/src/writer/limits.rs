@@ -4,7 +4,7 @@
 //! refusal or nothing out. The engine has checked all this; this is for the day
 //! on which the engine is no longer itself.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use spa_proto::Service;
@@ -55,10 +55,11 @@ impl Limits {
         if change.steps.is_empty() || change.steps.len() > MAX_STEPS {
             return Err(FirewallRefusal::Malformed);
         }
-        let mut seen = HashSet::new();
-        for step in &change.steps {
+        for (place, step) in change.steps.iter().enumerate() {
             let element = step.element();
-            if !seen.insert(*element) || !element.is_well_formed() {
+            // Of a few at most, and mostly of one.
+            let mut before = change.steps.iter().take(place);
+            if before.any(|other| other.element() == element) || !element.is_well_formed() {
                 return Err(FirewallRefusal::Malformed);
             }
             let Step::Put { ttl, .. } = step else {

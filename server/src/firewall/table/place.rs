@@ -50,7 +50,7 @@ impl Place {
     /// What a set is called there.
     #[must_use]
     pub fn name(&self, set: SetName) -> String {
-        format!("{}{}", self.prefix, set.as_str())
+        [self.prefix, set.as_str()].concat()
     }
 
     /// Our rules as they refer to the sets there.
