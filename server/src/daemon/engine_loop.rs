@@ -256,10 +256,10 @@ impl EngineLoop {
         self.deadline.set(due)?;
         let writer = &self.door.writer;
         self.waiting
-            .to_send(Source::Writer, writer, self.door.is_behind())?;
+            .wait_for_room(Source::Writer, writer, self.door.is_behind())?;
         if let Some(runner) = &self.door.runner {
             self.waiting
-                .to_send(Source::Runner, runner, runner.is_behind())?;
+                .wait_for_room(Source::Runner, runner, runner.is_behind())?;
         }
         let busy = self.warming || !self.replies.listing.is_empty();
         let wait = match moderation::pause(came) {

@@ -99,7 +99,7 @@ impl Waiting {
     ///
     /// # Errors
     /// What the kernel reports.
-    pub(super) fn to_send(
+    pub(super) fn wait_for_room(
         &mut self,
         source: Source,
         descriptor: impl AsFd,
@@ -215,7 +215,9 @@ mod tests {
         let mut waiting = Waiting::new().unwrap();
         waiting.add(Source::Writer, &writer).unwrap();
         for (behind, called) in [(false, false), (true, true), (true, true), (false, false)] {
-            waiting.to_send(Source::Writer, &writer, behind).unwrap();
+            waiting
+                .wait_for_room(Source::Writer, &writer, behind)
+                .unwrap();
             let told = waiting.wait(Wait::Look).unwrap();
             assert_eq!(told.by(Source::Writer), called, "behind: {behind}");
         }
