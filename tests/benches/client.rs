@@ -36,9 +36,7 @@ fn main() {
     }
     let lab = Lab::new();
     let home = lab.path();
-    // As it is installed, and as fwknop was: by a copy. What the linker wrote lies in
-    // smaller pieces in the kernel's cache, and a start has nine page faults more.
-    std::fs::copy(binaries::spa(), home.join("spa")).expect("a copy of spa");
+    binaries::install(home);
     write_spa_files(home);
     let mut rows = [
         ("true", program("true", home)),
@@ -112,7 +110,7 @@ fn program(name: impl AsRef<std::ffi::OsStr>, home: &Path) -> Command {
 }
 
 fn spa(home: &Path, host: &str) -> Command {
-    let mut command = program(home.join("spa"), home);
+    let mut command = program(binaries::spa(), home);
     command.args(["open", "--no-wait", host]);
     command
 }
@@ -126,7 +124,7 @@ fn write_spa_files(home: &Path) {
         .public()
         .to_string();
     let (address, port) = (SERVER4.to_string(), KNOCK.to_string());
-    must(program(home.join("spa"), home).args(["key", "new"]));
+    must(program(binaries::spa(), home).args(["key", "new"]));
     let shared = home.join("shared.key");
     let text = SharedKey::generate().expect("a key").to_text();
     std::fs::write(&shared, text.as_bytes()).expect("the shared key's file");
@@ -138,7 +136,7 @@ fn write_spa_files(home: &Path) {
         ("name", "localhost"),
     ];
     for (host, address) in hosts {
-        let mut command = program(home.join("spa"), home);
+        let mut command = program(binaries::spa(), home);
         command.args(["host", "add", host, "--address", address, "--port", &port]);
         command.args(["--key", &key, "--service", "chat=udp/9999"]);
         if host == "shared" {

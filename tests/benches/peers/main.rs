@@ -24,6 +24,7 @@ mod spad;
 use flood::Flood;
 use floor::Floor;
 use samples::{head, row};
+use spa_tests::binaries;
 use spa_tests::lab::Lab;
 use spad::Spad;
 
@@ -37,6 +38,8 @@ fn main() {
     if std::env::args().any(|argument| argument == "--test") {
         return;
     }
+    let installed = tempfile::tempdir().expect("a directory for the binaries");
+    binaries::install(installed.path());
     println!(
         "packet sent to first datagram let in; client and strangers on CPU {}, servers on CPU {}",
         pin::CLIENT,
