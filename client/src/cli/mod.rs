@@ -37,7 +37,8 @@ use crate::exit::Exit;
 #[must_use]
 pub fn main() -> ExitCode {
     let words = first_word::with_command(std::env::args_os().collect());
-    let arguments = match short_grammar::read(&words).map_or_else(|| whole_grammar(words), Ok) {
+    let whole = || parse(Arguments::command(), &words);
+    let arguments = match short_grammar::read(&words).map_or_else(whole, Ok) {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
     };
@@ -51,9 +52,10 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn whole_grammar(words: Vec<OsString>) -> Result<Arguments, clap::Error> {
+/// The meaning of the words of a command line by a grammar, the whole one or a part.
+fn parse(grammar: clap::Command, words: &[OsString]) -> Result<Arguments, clap::Error> {
     // Never taken apart: the process ends soon, and it has hundreds of pieces.
-    let matches = ManuallyDrop::new(Arguments::command()).try_get_matches_from_mut(words)?;
+    let matches = ManuallyDrop::new(grammar).try_get_matches_from_mut(words)?;
     Arguments::from_arg_matches(&ManuallyDrop::new(matches))
 }
 

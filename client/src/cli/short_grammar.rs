@@ -5,9 +5,8 @@
 //! included, is read by the whole grammar, which alone speaks to the user.
 
 use std::ffi::OsString;
-use std::mem::ManuallyDrop;
 
-use clap::{Args as _, Command, FromArgMatches as _};
+use clap::{Args as _, Command};
 
 use super::args::{Arguments, Common, OpenOptions};
 
@@ -21,16 +20,12 @@ pub(super) fn read(words: &[OsString]) -> Option<Arguments> {
         .disable_help_flag(true)
         .disable_help_subcommand(true)
         .subcommand(open);
-    // Never taken apart: the process ends soon, and it has hundreds of pieces.
-    let matches = ManuallyDrop::new(program)
-        .try_get_matches_from_mut(words)
-        .ok()?;
-    Arguments::from_arg_matches(&ManuallyDrop::new(matches)).ok()
+    super::parse(program, words).ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
+    use clap::{CommandFactory as _, FromArgMatches as _};
     use proptest::prelude::*;
 
     use super::*;
