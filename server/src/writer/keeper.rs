@@ -69,21 +69,16 @@ impl Keeper {
                     continue;
                 }
             } else {
-                let ended = match came {
-                    Came::End => true,
-                    // Whatever it sent was taken, and its end was not behind it.
-                    Came::Nothing => false,
-                    Came::Message(_) => self.engine.has_ended(),
-                };
-                self.change_all(&std::mem::take(&mut changes), ended)?;
+                // Nothing came behind these, so not the engine's end either.
+                let lives = matches!(came, Came::Nothing);
+                self.change_all(&std::mem::take(&mut changes), lives)?;
                 match came {
                     Came::Message(ToWriter::Stop) | Came::End => return Ok(Came::End),
                     Came::Message(message) => self.obey(message)?,
                     Came::Nothing => return Ok(Came::Nothing),
                 }
             }
-            let ended = self.engine.has_ended();
-            self.change_all(&std::mem::take(&mut changes), ended)?;
+            self.change_all(&std::mem::take(&mut changes), false)?;
             steps = 0;
         }
     }
@@ -114,10 +109,7 @@ impl Keeper {
 
     fn obey(&mut self, message: ToWriter) -> Result<(), WriterError> {
         match message {
-            ToWriter::Change(change) => {
-                let ended = self.engine.has_ended();
-                self.change_all(&[change], ended)
-            }
+            ToWriter::Change(change) => self.change_all(&[change], false),
             ToWriter::List => self.list(),
             ToWriter::Reload => {
                 let result = self.reload()?;
@@ -159,9 +151,10 @@ impl Keeper {
             .map_err(|error| format!("the kernel said: {error}\n  help: say it again"))
     }
 
-    /// Makes changes, each whole or not at all, and answers each in its turn.
-    fn change_all(&mut self, changes: &[Change], ended: bool) -> Result<(), WriterError> {
-        if ended {
+    /// Makes changes, each whole or not at all, and answers each in its turn; asks whether the
+    /// engine has ended, unless it is known that it `lives`.
+    fn change_all(&mut self, changes: &[Change], lives: bool) -> Result<(), WriterError> {
+        if !lives && !changes.is_empty() && self.engine.has_ended() {
             return self.close_all(changes);
         }
         let together = match changes {
