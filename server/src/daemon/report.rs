@@ -23,6 +23,8 @@ use super::replies::Taking;
 
 impl EngineLoop {
     /// Does one order; true when it is to stop.
+    // Not among what a knock runs through.
+    #[inline(never)]
     pub(super) fn obey(&mut self, order: Order) -> bool {
         match order {
             Order::Stop => return true,
@@ -211,6 +213,8 @@ impl EngineLoop {
     }
 
     /// Lists a portion more of what is open, for who asked first.
+    // Not among what a knock runs through.
+    #[inline(never)]
     pub(super) fn list_some(&mut self) {
         let Some((mut listing, answer)) = self.replies.listing.pop_front() else {
             return;

@@ -11,3 +11,4 @@ pub mod process;
 pub mod ring;
 pub mod scheduling;
 pub mod users;
+pub mod way;
