@@ -23,13 +23,15 @@ mod spad;
 
 use flood::Flood;
 use floor::Floor;
-use samples::{head, row};
+use samples::{Samples, head, row};
 use spa_tests::binaries;
 use spa_tests::lab::Lab;
 use spad::Spad;
 
 /// Knocks of each row.
 const KNOCKS: usize = 100;
+/// Rounds of so many, where nothing else comes.
+const ROUNDS: usize = 3;
 /// Knocks that are expected to fail take two seconds each.
 const FEWER: usize = 10;
 
@@ -81,22 +83,50 @@ fn lab(knocks: usize) -> Lab {
 }
 
 fn idle() {
+    // In turns, so that what others do on the machine meanwhile meets all of them.
+    let rounds: Vec<[Samples; 4]> = (0..ROUNDS)
+        .map(|_| [floor(), spad(), knockd(), fwknopd()])
+        .collect();
+    let all = rounds
+        .into_iter()
+        .reduce(|all, round| std::array::from_fn(|n| all[n].and(&round[n])));
+    let [floor, spad, knockd, fwknopd] = all.expect("a round at least");
     head("nothing else comes");
+    row("floor: bare ring and netlink", &floor, None);
+    row("spad", &spad, None);
+    row("knockd", &knockd, None);
+    row("fwknopd (pcap, default)", &fwknopd, None);
+    let times = |slower: &Samples, faster| {
+        slower
+            .times(faster)
+            .map_or("-".to_owned(), |times| format!("{times:.1}"))
+    };
+    println!(
+        "medians: spad {} times the floor's, knockd {} and fwknopd {} times spad's",
+        times(&spad, &floor),
+        times(&knockd, &spad),
+        times(&fwknopd, &spad)
+    );
+}
+
+fn floor() -> Samples {
     let one = lab(KNOCKS);
-    let mut floor = Floor::start(&one);
-    let (samples, _) = knocking::measure(&one, KNOCKS, None, &mut floor);
-    row("floor: bare ring and netlink", &samples, None);
-    drop(floor);
+    knocking::measure(&one, KNOCKS, None, &mut Floor::start(&one)).0
+}
+
+fn spad() -> Samples {
     let one = lab(KNOCKS);
-    let (samples, _) = knocking::measure(&one, KNOCKS, None, &mut Spad::start(&one));
-    row("spad", &samples, None);
+    knocking::measure(&one, KNOCKS, None, &mut Spad::start(&one)).0
+}
+
+fn knockd() -> Samples {
     let one = lab(KNOCKS);
-    let (samples, _) = knocking::measure(&one, KNOCKS, None, &mut knockd::start(&one));
-    row("knockd", &samples, None);
+    knocking::measure(&one, KNOCKS, None, &mut knockd::start(&one)).0
+}
+
+fn fwknopd() -> Samples {
     let one = lab(KNOCKS);
-    let mut fwknopd = fwknop::start(&one, KNOCKS, 1);
-    let (samples, _) = knocking::measure(&one, KNOCKS, None, &mut fwknopd);
-    row("fwknopd (pcap, default)", &samples, None);
+    knocking::measure(&one, KNOCKS, None, &mut fwknop::start(&one, KNOCKS, 1)).0
 }
 
 /// Makes a flood, of what a server let in where it takes that.

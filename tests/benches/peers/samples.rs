@@ -14,6 +14,18 @@ impl Samples {
         Self { opened, tried }
     }
 
+    /// These and the knocks of another round.
+    pub(crate) fn and(&self, other: &Self) -> Self {
+        let opened = [self.opened.as_slice(), &other.opened].concat();
+        Self::of(opened, self.tried + other.tried)
+    }
+
+    /// How many times as long as those of `other` they took: the medians.
+    pub(crate) fn times(&self, other: &Self) -> Option<f64> {
+        let median = |samples: &Self| samples.quantile(0.5).map(|value| value.as_secs_f64());
+        Some(median(self)? / median(other)?)
+    }
+
     /// The time within which this part of the knocks that opened did.
     pub(crate) fn quantile(&self, part: f64) -> Option<Duration> {
         let last = self.opened.len().checked_sub(1)?;
