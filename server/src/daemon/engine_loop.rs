@@ -160,6 +160,10 @@ impl EngineLoop {
                     return Ended::Failed(format!("cannot wait for packets: {error}"));
                 }
             };
+            // Then nothing is due, and a packet has waited long enough.
+            if called.by_packets_alone() && self.replies.listing.is_empty() {
+                continue;
+            }
             if called.by(Source::Runner) {
                 self.hear_runner();
             }

@@ -41,6 +41,10 @@ impl Called {
         self.0 & source as u64 != 0
     }
 
+    pub(super) const fn by_packets_alone(self) -> bool {
+        self.0 == Source::Packets as u64
+    }
+
     pub(super) const fn by_nobody(self) -> bool {
         self.0 == 0
     }
@@ -186,10 +190,11 @@ mod tests {
         send(&mut sender);
         let called = waiting.wait(Wait::Long).unwrap();
         assert!(called.by(Source::Packets) && !called.by(Source::Orders));
+        assert!(called.by_packets_alone());
         send(&mut administrator);
         let called = waiting.wait(Wait::Long).unwrap();
         assert!(called.by(Source::Packets) && called.by(Source::Orders));
-        assert!(!called.by(Source::Writer));
+        assert!(!called.by(Source::Writer) && !called.by_packets_alone());
     }
 
     #[test]
