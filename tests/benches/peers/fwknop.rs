@@ -9,8 +9,9 @@ use spa_tests::process::{Process, run};
 use spa_tests::settings::CHAT;
 use spa_tests::wait;
 
+use crate::addresses::address;
 use crate::flood::{BATCH, Flood};
-use crate::knocking::{Server, address};
+use crate::knocking::Server;
 use crate::pin::{SERVER, pin};
 
 /// Where fwknopd looks for packets.

@@ -8,21 +8,20 @@
 //! comes from the same thread between the probes, so that it neither stops while
 //! a knock is measured nor keeps the knock from being sent.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use spa_tests::lab::{LINK, Lab, SERVER4};
+use spa_tests::lab::{Lab, SERVER4};
 use spa_tests::settings::CHAT;
 use spa_tests::wait;
 
+use crate::addresses::address;
 use crate::flood::{Flood, Flooding};
 use crate::pin::{CLIENT, pin};
 use crate::samples::Samples;
 
-/// The most addresses that knock.
-const ADDRESSES: usize = 100;
 /// A knock that opens nothing for this long has failed.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Between two knocks: longer than any server needs to settle, and from one knock to
@@ -32,27 +31,6 @@ fn pause(knock: usize) -> Duration {
     // Parts of the golden ratio fall evenly over the interval.
     let part = (knock as f64 * 0.618_033_988_75).fract();
     Duration::from_millis(30) + Duration::from_millis(100).mul_f64(part)
-}
-
-/// The address of the knock with this number.
-pub(crate) fn address(knock: usize) -> Ipv4Addr {
-    Ipv4Addr::new(
-        192,
-        0,
-        2,
-        u8::try_from(knock + 100).expect("at most 100 knocks"),
-    )
-}
-
-/// Gives the client's machine an address for each knock.
-pub(crate) fn add_addresses(lab: &Lab, knocks: usize) {
-    assert!(knocks <= ADDRESSES);
-    for knock in 0..knocks {
-        let address = format!("{}/24", address(knock));
-        let _ = lab
-            .client
-            .must("ip", &["addr", "add", &address, "dev", LINK]);
-    }
 }
 
 /// What is measured: a server that opens [`CHAT`] to whom it hears knock.

@@ -11,6 +11,7 @@
     reason = "a program that prints a table and ends where anything is amiss"
 )]
 
+mod addresses;
 mod cost;
 mod flood;
 mod floor;
@@ -20,6 +21,7 @@ mod knocking;
 mod pin;
 mod samples;
 mod spad;
+mod spad_floods;
 
 use flood::Flood;
 use floor::Floor;
@@ -78,7 +80,7 @@ fn wanted(part: &str) -> bool {
 /// Two machines, with an address for each knock.
 fn lab(knocks: usize) -> Lab {
     let lab = Lab::new();
-    knocking::add_addresses(&lab, knocks);
+    addresses::add_addresses(&lab, knocks);
     lab
 }
 

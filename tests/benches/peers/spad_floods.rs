@@ -1,0 +1,112 @@
+//! spad as the measured server: what floods it; packets are sealed before the clock starts.
+
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use spa_proto::Timestamp;
+use spa_tests::attacker;
+use spa_tests::identity::open;
+use spa_tests::lab::{CLIENT4, Lab, SERVER4};
+use spa_tests::settings::KNOCK;
+use spa_tests::wait;
+
+use crate::flood::{BATCH, Flood};
+use crate::knocking::Server;
+use crate::spad::Spad;
+
+/// Different packets in a flood.
+const PACKETS: usize = BATCH * 32;
+
+impl Spad {
+    /// One client that knocks, and others.
+    pub(crate) fn start_with(lab: &Lab, clients: usize) -> Self {
+        Self::start_beside(lab, clients, None)
+    }
+
+    /// One client that knocks by packets, beside a strict door with this sequence.
+    pub(crate) fn start_with_door(lab: &Lab, sequence: Option<&str>) -> Self {
+        Self::start_beside(lab, 1, sequence)
+    }
+
+    /// Frames that the ring had no room for, so far.
+    pub(crate) fn lost(&self) -> u64 {
+        self.daemon.status()["capture_dropped"]
+            .as_u64()
+            .unwrap_or(0)
+    }
+
+    fn flood_of(payloads: Vec<Vec<u8>>) -> Flood {
+        Flood {
+            ports: vec![KNOCK],
+            payloads,
+            rate: None,
+        }
+    }
+
+    /// Random bytes of genuine lengths.
+    pub(crate) fn forged() -> Flood {
+        Self::flood_of(
+            (0..PACKETS)
+                .map(|one| attacker::forge(160 + one % 256))
+                .collect(),
+        )
+    }
+
+    /// Genuine packets that opened the port before.
+    pub(crate) fn replayed(&self, lab: &Lab) -> Flood {
+        let payloads: Vec<_> = (0..PACKETS).map(|_| self.packet()).collect();
+        lab.client.enter(|| {
+            let socket = UdpSocket::bind((CLIENT4, 0)).expect("a socket");
+            for payload in &payloads {
+                socket
+                    .send_to(payload, (SERVER4, KNOCK))
+                    .expect("a way to the server");
+                // Slowly, that none is lost.
+                wait::until_after(wait::now(), Duration::from_micros(500));
+            }
+        });
+        self.daemon.wait_counted("opened", PACKETS as u64);
+        Self::flood_of(payloads)
+    }
+
+    /// Genuine packets of two minutes ago.
+    pub(crate) fn expired(&self) -> Flood {
+        let then = wait::wall().as_micros().saturating_sub(120_000_000);
+        let request = open(&["udp/9999"]);
+        let packet = |one: usize| {
+            let when = Timestamp::from_micros(then.saturating_add(one as u64));
+            self.identity.seal_at(&request, when)
+        };
+        Self::flood_of((0..PACKETS).map(packet).collect())
+    }
+
+    /// The heads of used packets before other bodies.
+    pub(crate) fn copied_heads(&self, lab: &Lab) -> Flood {
+        let replayed = self.replayed(lab);
+        let copy = |packet: &Vec<u8>| attacker::copy_head(packet);
+        Self::flood_of(replayed.payloads.iter().map(copy).collect())
+    }
+
+    /// The heads of packets that never came before other bodies: each is judged by its HMAC.
+    pub(crate) fn held_back_heads(&self) -> Flood {
+        Self::flood_of(
+            (0..PACKETS)
+                .map(|_| attacker::copy_head(&self.packet()))
+                .collect(),
+        )
+    }
+
+    /// Random bytes to ports where nothing is.
+    pub(crate) fn unrelated() -> Flood {
+        Flood {
+            ports: (0..64).map(|one| 20_000 + one * 511).collect(),
+            ..Self::forged()
+        }
+    }
+}
+
+impl Server for Spad {
+    fn knock(&mut self, _: usize, _: &UdpSocket) -> (u16, Vec<u8>) {
+        (KNOCK, self.packet())
+    }
+}
