@@ -146,7 +146,9 @@ impl Guard {
     ) -> Result<Loaded, WriterError> {
         let mut trials = self.trials.clone();
         let length = config.guard.trial;
-        let events = trials.hide(&config.hidden_ports(), length, self.moment(now));
+        // Before any trial's end is judged: nobody may have looked since the last life.
+        let mut events = trials.reached(&self.reached(kernel));
+        events.extend(trials.hide(&config.hidden_ports(), length, self.moment(now)));
         match config.guard.mode {
             Mode::Guard => {
                 let table = Table::of(&config, &trials.standings(now), self.surroundings);
@@ -261,11 +263,7 @@ impl Guard {
         if self.trials.next_end().is_none() {
             return loaded;
         }
-        let listed = kernel.netlink.list(SetName::Reached).unwrap_or_default();
-        let reached: BTreeSet<Service> = listed
-            .iter()
-            .filter_map(|(key, _)| keys::to_service(key))
-            .collect();
+        let reached = self.reached(kernel);
         loaded.events = self.trials.reached(&reached);
         let moment = Moment {
             boot: &self.boot,
@@ -275,6 +273,16 @@ impl Guard {
         loaded.events.extend(over);
         self.settle(&mut loaded, kernel, now);
         loaded
+    }
+
+    /// The ports on trial that the kernel saw reached.
+    fn reached(&self, kernel: &mut Kernel) -> BTreeSet<Service> {
+        if self.trials.next_end().is_none() {
+            return BTreeSet::new();
+        }
+        let listed = kernel.netlink.list(SetName::Reached).unwrap_or_default();
+        let services = listed.iter().filter_map(|(key, _)| keys::to_service(key));
+        services.collect()
     }
 
     /// Hides every port for good.

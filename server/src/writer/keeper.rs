@@ -48,11 +48,12 @@ impl Keeper {
                 self.repair()?;
             }
             // First what a knock waits for.
-            if let Came::End = self.obey_all()? {
-                return Ok(());
-            }
+            let came = self.obey_all()?;
             let report = self.guard.watch_trials(&mut self.kernel, boot());
             self.report(report)?;
+            if let Came::End = came {
+                return Ok(());
+            }
         }
     }
 

@@ -137,6 +137,32 @@ in_a_world! {
         assert!(listed.contains("expires 5"), "{listed}");
     }
 
+    fn a_port_reached_just_before_the_engine_ended_was_reached() {
+        let world = World::new("\"ssh\"", "trial = \"3s\"");
+        echo(22);
+        let mut writer = world.writer();
+        writer.change(vec![put(element(CLIENT4, "tcp/22"), 60_000)]).unwrap();
+        assert!(world.connects(SERVER4, 22), "reached in time");
+        writer.writer.stop();
+        // Its trial would be over now.
+        std::thread::sleep(Duration::from_millis(3200));
+        let mut writer = world.writer();
+        assert_eq!(standings(&mut writer), [Standing::Hidden]);
+    }
+
+    fn a_port_reached_while_the_writer_could_not_look_was_reached_though_it_was_killed() {
+        let world = World::new("\"ssh\"", "trial = \"3s\"");
+        echo(22);
+        let mut writer = world.writer();
+        writer.change(vec![put(element(CLIENT4, "tcp/22"), 60_000)]).unwrap();
+        writer.hold();
+        assert!(world.connects(SERVER4, 22), "reached in time");
+        writer.kill();
+        std::thread::sleep(Duration::from_millis(3200));
+        let mut writer = world.writer();
+        assert_eq!(standings(&mut writer), [Standing::Hidden]);
+    }
+
     fn damage_to_the_memory_of_trials_opens_nothing() {
         let world = World::new("\"ssh\"", "trial = \"2s\"");
         echo(22);

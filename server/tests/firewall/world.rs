@@ -366,6 +366,12 @@ impl TestWriter {
         until(|| std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") T ")));
     }
 
+    /// Ends it as nothing can be caught.
+    pub(crate) fn kill(self) {
+        self.signal(rustix::process::Signal::KILL);
+        self.writer.stop();
+    }
+
     pub(crate) fn release(&self) {
         self.signal(rustix::process::Signal::CONT);
     }
