@@ -5,8 +5,8 @@ use std::env::var;
 fn main() {
     println!("cargo::rerun-if-changed=way.ld");
     println!("cargo::rerun-if-env-changed=SPAD_PLAIN_LINK");
-    // Linkers that read no scripts (mold) can do without: it only makes knocks faster.
-    let plain = var("SPAD_PLAIN_LINK").is_ok();
+    // Linkers that read no such scripts (mold, gold) can do without: it only makes knocks faster.
+    let plain = var("SPAD_PLAIN_LINK").is_ok_and(|set| set == "1");
     let (profile, system, home) = (
         var("PROFILE"),
         var("CARGO_CFG_TARGET_OS"),

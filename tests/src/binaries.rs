@@ -40,20 +40,21 @@ fn find(name: &str) -> PathBuf {
         .find(|directory| directory.file_name().is_none_or(|last| last != "deps"))
         .expect("a directory above the test");
     let binary = directory.join(name);
-    let built = modified(&binary).unwrap_or_else(|| {
-        panic!(
-            "{} is missing\nhelp: cargo build -p spad -p spa, or ./check",
-            binary.display()
-        )
-    });
+    let release = directory.file_name().is_some_and(|last| last == "release");
+    let help = match release {
+        true => "help: cargo build --release -p spad -p spa",
+        false => "help: cargo build -p spad -p spa, or ./check",
+    };
+    let built =
+        modified(&binary).unwrap_or_else(|| panic!("{} is missing\n{help}", binary.display()));
     // Cargo lists beside each binary what it was made of.
     let listed = std::fs::read_to_string(binary.with_extension("d")).unwrap_or_default();
     let sources = listed.split_once(": ").map_or("", |(_, sources)| sources);
-    for source in sources.split_whitespace().map(Path::new) {
+    for source in words(sources).iter().map(Path::new) {
         let newer = modified(source).is_some_and(|time| time > built);
         assert!(
             !newer,
-            "{} is older than {}\nhelp: cargo build -p spad -p spa, or ./check",
+            "{} is older than {}\n{help}",
             binary.display(),
             source.display()
         );
@@ -61,8 +62,28 @@ fn find(name: &str) -> PathBuf {
     binary
 }
 
+/// Cargo puts a backslash before a space that is part of a path.
+fn words(listed: &str) -> Vec<String> {
+    listed
+        .replace("\\ ", "\0")
+        .split_whitespace()
+        .map(|word| word.replace('\0', " "))
+        .collect()
+}
+
 fn modified(path: &Path) -> Option<SystemTime> {
     std::fs::metadata(path)
         .and_then(|data| data.modified())
         .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_with_a_space_is_one_word() {
+        let listed = "/a/path\\ with/x.rs /b.rs\n";
+        assert_eq!(words(listed), ["/a/path with/x.rs", "/b.rs"]);
+    }
 }

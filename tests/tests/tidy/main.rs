@@ -4,6 +4,8 @@
     reason = "a helper of tests that fails is a test that fails"
 )]
 
+mod way;
+
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -331,63 +333,4 @@ fn every_link_of_the_documents_leads_somewhere() {
             assert!(leads, "{}: {target} leads nowhere", path.display());
         }
     }
-}
-
-/// The words of a mangled name's pattern, `*4spad*6engine*`: each after its length.
-fn words(pattern: &str) -> Vec<&str> {
-    let mut words = Vec::new();
-    let mut rest = pattern;
-    while let Some(start) = rest.find(|sign: char| sign.is_ascii_digit()) {
-        let number = rest.split_at(start).1;
-        let digits = number.len()
-            - number
-                .trim_start_matches(|d: char| d.is_ascii_digit())
-                .len();
-        let (length, after) = number.split_at(digits);
-        let length = length.parse().expect("a length");
-        let word = after.get(..length).unwrap_or("");
-        let follows = after.get(length..).and_then(|rest| rest.chars().next());
-        assert!(
-            !word.is_empty()
-                && word
-                    .chars()
-                    .all(|sign| sign == '_' || sign.is_ascii_alphanumeric())
-                && follows.is_none_or(|sign| sign != '_' && !sign.is_ascii_lowercase()),
-            "server/way.ld: no word of {length} letters in {pattern}"
-        );
-        words.push(word);
-        rest = after.split_at(length).1;
-    }
-    words
-}
-
-#[test]
-fn the_functions_of_the_way_exist() {
-    let script = std::fs::read_to_string(top().join("server/way.ld")).expect("the script");
-    let members = [
-        ("spad", "server"),
-        ("spa_proto", "proto"),
-        ("spa_keys", "keys"),
-    ]
-    .map(|(krate, member)| (krate, sources(&[member])));
-    let mut ours = 0;
-    let patterns = script
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("*("));
-    for pattern in patterns.map(|list| list.trim_end_matches(')')) {
-        let [krate, module, .., name] = *words(pattern) else {
-            continue;
-        };
-        let Some((_, texts)) = members.iter().find(|(name, _)| *name == krate) else {
-            continue;
-        };
-        ours += 1;
-        let begins = [format!("fn {name}("), format!("fn {name}<")];
-        let exists = texts.iter().any(|(path, text)| {
-            let part = |word: &str| path.with_extension("").iter().any(|part| part == word);
-            part(module) && (part(name) || begins.iter().any(|begin| text.contains(begin)))
-        });
-        assert!(exists, "server/way.ld: there is no function of {pattern}");
-    }
-    assert!(ours > 50, "{ours} functions of the way were found");
 }
