@@ -14,6 +14,8 @@ use crate::who::Who;
 
 /// A part of a knock takes some ten thousand.
 const MOST: usize = 200_000;
+/// Steps until it waits again for what comes, where it was in the midst of something.
+const UNTIL_REST: usize = 20 * MOST;
 /// How long a knock may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A thread that does not come back from a call for this long waits for something.
@@ -87,7 +89,7 @@ impl Stepped {
     fn rest(&mut self) -> Result<(), String> {
         // It was stopped in the call by which it waits, and may begin that anew.
         let mut calls = true;
-        for _ in 0..MOST {
+        for _ in 0..UNTIL_REST {
             self.step()?;
             if !calls {
                 self.stop(None)?;
