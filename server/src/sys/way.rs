@@ -9,7 +9,7 @@ use std::hint::black_box;
 
 /// Bytes that a processor caches together.
 const LINE: usize = 64;
-/// Bytes that a way has at most: a quarter of a small second-level cache.
+/// Bytes that a way has at most; what second-level caches hold.
 const LONGEST: usize = 256 * 1024;
 
 // They differ in what they give, or the linker could make one of them.
