@@ -259,12 +259,11 @@ impl Guard {
 
     /// Ends the trials of ports that were reached, or whose time is over.
     pub(super) fn watch_trials(&mut self, kernel: &mut Kernel, now: BootTime) -> Loaded {
-        let mut loaded = Loaded::default();
-        if self.trials.next_end().is_none() {
-            return loaded;
-        }
         let reached = self.reached(kernel);
-        loaded.events = self.trials.reached(&reached);
+        let mut loaded = Loaded {
+            events: self.trials.reached(&reached),
+            warnings: Vec::new(),
+        };
         let moment = Moment {
             boot: &self.boot,
             now,
@@ -275,7 +274,7 @@ impl Guard {
         loaded
     }
 
-    /// The ports on trial that the kernel saw reached.
+    /// The ports on trial that the kernel saw reached; it is asked only while a trial runs.
     fn reached(&self, kernel: &mut Kernel) -> BTreeSet<Service> {
         if self.trials.next_end().is_none() {
             return BTreeSet::new();

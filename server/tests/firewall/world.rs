@@ -366,14 +366,14 @@ impl TestWriter {
         until(|| std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") T ")));
     }
 
-    /// Ends it as nothing can be caught.
+    pub(crate) fn release(&self) {
+        self.signal(rustix::process::Signal::CONT);
+    }
+
+    /// Ends it by a signal that it cannot catch.
     pub(crate) fn kill(self) {
         self.signal(rustix::process::Signal::KILL);
         self.writer.stop();
-    }
-
-    pub(crate) fn release(&self) {
-        self.signal(rustix::process::Signal::CONT);
     }
 
     fn signal(&self, signal: rustix::process::Signal) {
