@@ -25,6 +25,7 @@ mod spad_floods;
 
 use flood::Flood;
 use floor::Floor;
+use knocking::Server;
 use samples::{Samples, head, row};
 use spa_tests::binaries;
 use spa_tests::lab::Lab;
@@ -87,7 +88,15 @@ fn lab(knocks: usize) -> Lab {
 fn idle() {
     // In turns, so that what others do on the machine meanwhile meets all of them.
     let rounds: Vec<[Samples; 4]> = (0..ROUNDS)
-        .map(|_| [floor(), spad(), knockd(), fwknopd()])
+        .map(|_| {
+            let fwknopd = |lab: &Lab| fwknop::start(lab, KNOCKS, 1);
+            [
+                measured(Floor::start),
+                measured(Spad::start),
+                measured(knockd::start),
+                measured(fwknopd),
+            ]
+        })
         .collect();
     let all = rounds
         .into_iter()
@@ -111,24 +120,11 @@ fn idle() {
     );
 }
 
-fn floor() -> Samples {
+/// Knocks at a server, in a lab of its own.
+fn measured<S: Server + Send>(start: impl FnOnce(&Lab) -> S) -> Samples {
     let one = lab(KNOCKS);
-    knocking::measure(&one, KNOCKS, None, &mut Floor::start(&one)).0
-}
-
-fn spad() -> Samples {
-    let one = lab(KNOCKS);
-    knocking::measure(&one, KNOCKS, None, &mut Spad::start(&one)).0
-}
-
-fn knockd() -> Samples {
-    let one = lab(KNOCKS);
-    knocking::measure(&one, KNOCKS, None, &mut knockd::start(&one)).0
-}
-
-fn fwknopd() -> Samples {
-    let one = lab(KNOCKS);
-    knocking::measure(&one, KNOCKS, None, &mut fwknop::start(&one, KNOCKS, 1)).0
+    let mut server = start(&one);
+    knocking::measure(&one, KNOCKS, None, &mut server).0
 }
 
 /// Makes a flood, of what a server let in where it takes that.
