@@ -35,7 +35,7 @@ fn main() {
         "{:<10}{:>10}{:>10}{:>14}{:>14}{:>16}",
         "clients", "check", "start", "engine", "after reload", "writer, most"
     );
-    for clients in [1, 1_000, 100_000] {
+    for clients in [1, 10, 1_000, 100_000] {
         load(clients);
     }
     println!();

@@ -16,6 +16,8 @@ use spa_tests::world::World;
 
 /// Clients, each with a key and an address of its own.
 const CLIENTS: u32 = 1000;
+/// The most that may be left of what a reload needed, in KiB; reading needs twice as much.
+const LEFT: u64 = 512;
 /// Between two knocks: a thousand in one second.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -99,4 +101,32 @@ fn a_thousand_knocks_of_a_thousand_clients_in_a_second_all_open() {
             .collect()
     };
     assert_eq!(named(&adopted), named(&Value::Array(grants.clone())));
+}
+
+/// What the engine has of memory that is no file's, in KiB.
+fn own_memory(world: &mut World) -> u64 {
+    let engine = world.spad.process().id();
+    let status = std::fs::read_to_string(format!("/proc/{engine}/status")).expect("it runs");
+    let line = status.lines().find(|line| line.starts_with("RssAnon:"));
+    let word = line.and_then(|line| line.split_whitespace().nth(1));
+    word.and_then(|word| word.parse().ok()).expect("a number")
+}
+
+#[test]
+fn a_reload_leaves_no_memory_behind() {
+    let mut world = World::new();
+    let before = own_memory(&mut world);
+    for _ in 0..2 {
+        world.spad.reload();
+    }
+    // It is given back beside the work.
+    wait::within(
+        Duration::from_secs(10),
+        "what a reload needed is given back",
+        || {
+            let after = own_memory(&mut world);
+            println!("{before} KiB before, {after} KiB after");
+            (after < before + LEFT).then_some(())
+        },
+    );
 }

@@ -131,6 +131,7 @@ fn check_privileges() -> Result<(), StartError> {
 /// # Errors
 /// Why it did not start, or why it ended other than by being told to.
 pub fn run(paths: &Paths) -> Result<(), StartError> {
+    sys::memory::keep_little();
     super::log::start();
     check_privileges()?;
     let usable = load_or_last_good(paths, clock::now().wall).map_err(StartError::Configuration)?;

@@ -13,6 +13,8 @@ use crate::fwknop;
 use crate::pin::{CLIENT, pin};
 use crate::spad::Spad;
 
+/// Clients of the server that nobody knocks at.
+const CLIENTS: usize = 10;
 /// How long nothing happens.
 const IDLE: Duration = Duration::from_secs(10);
 /// Forged packets sent, as fast as one processor sends them.
@@ -22,11 +24,15 @@ const FEW_FORGED: u64 = 200;
 
 pub(crate) fn silence() {
     let lab = Lab::new();
-    let spad = Spad::start(&lab).daemon;
+    let spad = Spad::start_with(&lab, CLIENTS).daemon;
     let status = spad.status();
     let pid = status["pid"].as_u64().expect("the engine's process");
-    println!("resident after start          {}", field(pid, "VmRSS"));
-    println!("  of it not shared, not ring  {}", field(pid, "RssAnon"));
+    let memory = |when: &str| {
+        println!("{when:<30}{}", field(pid, "VmRSS"));
+        println!("  of it not shared, not ring  {}", field(pid, "RssAnon"));
+    };
+    println!("{CLIENTS} clients");
+    memory("resident after start");
     let processes = lab.server.processes();
     let before: u64 = processes.iter().map(|id| wake_ups(*id)).sum();
     wait::until_after(wait::now(), IDLE);
@@ -37,6 +43,12 @@ pub(crate) fn silence() {
         after - before,
         processes.len()
     );
+    for _ in 0..2 {
+        spad.reload();
+    }
+    // What a reload no longer needs is given back beside the work.
+    wait::until_after(wait::now(), Duration::from_secs(1));
+    memory("resident after two reloads");
     for (name, path) in [("spad", binaries::spad()), ("spa", binaries::spa())] {
         let size = std::fs::metadata(path).map_or(0, |found| found.size());
         println!("size of {name:<22}{:.2} MiB", size as f64 / 1_048_576.0);
