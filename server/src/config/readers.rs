@@ -59,7 +59,7 @@ impl Readers {
         // What is not there, or is something else, is found where it is read.
         let status = std::fs::metadata(path).ok()?;
         let directory = status.is_dir();
-        if !(directory || status.is_file()) || has_access_list(path) {
+        if !(directory || status.is_file()) {
             return None;
         }
         let needed = if directory { 0o5 } else { 0o4 };
@@ -71,7 +71,7 @@ impl Readers {
             };
             (status.mode() >> shift) & needed == needed
         };
-        if self.users.iter().all(open) {
+        if self.users.iter().all(open) || has_access_list(path) {
             return None;
         }
         let (mode, group) = (status.mode() & 0o7777, status.gid());
