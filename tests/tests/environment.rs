@@ -27,8 +27,23 @@ fn run_behind(world: &World, wrapper: &[&str]) -> Finished {
 #[test]
 fn a_second_server_on_the_same_state_is_refused_and_the_first_goes_on() {
     let world = World::new();
+    let rules = || {
+        world
+            .lab
+            .server
+            .must("nft", &["-a", "-s", "list", "ruleset"])
+    };
+    let (before, processes) = (rules(), world.lab.server.processes());
+    // The second would show what the first hides. Handles tell where a rule was put back, too.
+    let file = world.spad.config().join("spad.toml");
+    let text = std::fs::read_to_string(&file).expect("spad.toml");
+    let other = text.replacen("\"ssh\", ", "", 1);
+    assert_ne!(other, text);
+    std::fs::write(&file, other).expect("spad.toml");
     let second = world.spad.cli(&["run"]);
     assert_eq!(second.code, Some(1));
+    assert_eq!(rules(), before);
+    assert_eq!(world.lab.server.processes(), processes, "and none is left");
     assert!(second.stderr.contains("help:"), "{}", second.stderr);
     assert!(
         second.stderr.contains("state") || second.stderr.contains("already"),

@@ -2,7 +2,8 @@
 //!
 //! Everything that needs a privilege comes first and in this order:
 //! configuration, state (with its lock), keys, firewall writer, packet sockets,
-//! control socket. Then the privileges go, for good, and only then is the first
+//! control socket. The writer is executed before all of them, for it reads the
+//! configuration, too, but it waits for its turn. Then the privileges go, for good, and only then is the first
 //! byte of a stranger read.
 
 use std::fs::{DirBuilder, Permissions};
@@ -20,8 +21,7 @@ use crate::capture::{Capture, CaptureError, CaptureOptions, Intake, RING_FRAMES,
 use crate::config::{Config, load_or_last_good};
 use crate::control::server::{ListenError, bind};
 use crate::engine::Engine;
-use crate::firewall::Writer;
-use crate::firewall::link::LinkError;
+use crate::firewall::{IdleWriter, LinkError};
 use crate::paths::Paths;
 use crate::replay::{Opened, State, StateError, UsedSequences};
 use crate::runner::link::{Runner, RunnerLinkError};
@@ -134,6 +134,11 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
     sys::memory::keep_little();
     super::log::start();
     check_privileges()?;
+    let binary = std::env::current_exe().map_err(|source| StartError::System {
+        step: "find its own executable",
+        source,
+    })?;
+    let writer = IdleWriter::execute(&binary, paths)?;
     let usable = load_or_last_good(paths, clock::now().wall).map_err(StartError::Configuration)?;
     if let Some(findings) = &usable.instead_of {
         error!(
@@ -172,11 +177,7 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
         clock::now().boot,
     )?
     .clients;
-    let binary = std::env::current_exe().map_err(|source| StartError::System {
-        step: "find its own executable",
-        source,
-    })?;
-    let writer = Writer::start(&binary, paths)?;
+    let writer = writer.begin()?;
     let runner = match config.needs_runner() {
         true => Some(Runner::start(&binary, paths)?),
         false => None,

@@ -66,6 +66,7 @@ impl ToWriter {
                     put_service(&mut out, cut.service);
                 }
             }
+            Self::Begin => out.push(8),
         }
         out
     }
@@ -99,6 +100,7 @@ impl ToWriter {
                 }
                 Self::Cut(cuts)
             }
+            8 => Self::Begin,
             _ => return Err(BadMessage("unknown kind")),
         };
         reader.end()?;

@@ -2,7 +2,8 @@
 //!
 //! Starts the writer by executing the same binary, which needs root or
 //! CAP_NET_ADMIN, so this comes before the engine gives up its privileges.
-//! Never blocks afterwards, except in [`Writer::stop`].
+//! It reads the configuration while the engine does, and changes nothing until the engine has
+//! the state's lock. Never blocks afterwards, except in [`Writer::stop`].
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -51,6 +52,52 @@ pub enum LinkError {
     Socket(io::Error),
 }
 
+/// A writer that reads the configuration and changes nothing yet. It is ended where it is
+/// dropped.
+#[derive(Debug)]
+pub struct IdleWriter(Option<Writer>);
+
+impl IdleWriter {
+    /// Executes `binary` as the writer.
+    ///
+    /// # Errors
+    /// Why it could not be executed.
+    pub fn execute(binary: &Path, paths: &Paths) -> Result<Self, LinkError> {
+        let (socket, theirs) = pair().map_err(|error| LinkError::NotStarted(error.to_string()))?;
+        let child = execute(binary, SUBCOMMAND, paths, theirs).map_err(LinkError::NotStarted)?;
+        Ok(Self(Some(Writer {
+            socket,
+            child,
+            buffer: vec![0; MAX_MESSAGE],
+        })))
+    }
+
+    /// Tells it to load the table, and waits until that stands. The state's lock must be ours:
+    /// a second daemon must not change the table of the first.
+    ///
+    /// # Errors
+    /// Why it could not start, in the writer's own words where it had any.
+    pub fn begin(mut self) -> Result<Writer, LinkError> {
+        let mut writer = self.0.take().ok_or(LinkError::Ended)?;
+        match writer.send(&ToWriter::Begin) {
+            // Why it ended is told below.
+            Ok(()) | Err(LinkError::Ended) => {}
+            Err(error) => return Err(error),
+        }
+        writer.await_ready()?;
+        Ok(writer)
+    }
+}
+
+impl Drop for IdleWriter {
+    fn drop(&mut self) {
+        if let Some(writer) = &mut self.0 {
+            let _ = writer.child.kill();
+            let _ = writer.child.wait();
+        }
+    }
+}
+
 /// The running writer.
 #[derive(Debug)]
 pub struct Writer {
@@ -60,23 +107,6 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Executes `binary` as the writer and waits until the table stands.
-    ///
-    /// # Errors
-    /// Why it could not be started, in the writer's own words where it had any.
-    pub fn start(binary: &Path, paths: &Paths) -> Result<Self, LinkError> {
-        let not_started = |error: io::Error| LinkError::NotStarted(error.to_string());
-        let (socket, theirs) = pair().map_err(not_started)?;
-        let child = execute(binary, SUBCOMMAND, paths, theirs).map_err(LinkError::NotStarted)?;
-        let mut writer = Self {
-            socket,
-            child,
-            buffer: vec![0; MAX_MESSAGE],
-        };
-        writer.await_ready()?;
-        Ok(writer)
-    }
-
     fn await_ready(&mut self) -> Result<(), LinkError> {
         if !self.wait(PATIENCE)? {
             let _ = self.child.kill();

@@ -19,7 +19,7 @@ pub mod link;
 
 pub use codec::BadMessage;
 pub use element::{Change, ChangeId, Element, KernelElement, MAX_STEPS, Step, Whom};
-pub use link::{LinkError, Writer};
+pub use link::{IdleWriter, LinkError, Writer};
 pub use message::{
     Answer, FirewallRefusal, FromWriter, Standing, ToWriter, TrialChange, TrialEvent, TrialRow,
 };

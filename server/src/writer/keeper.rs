@@ -134,8 +134,8 @@ impl Keeper {
                 rows.truncate(MAX_LISTED);
                 self.engine.send(&FromWriter::Trials(rows))
             }
-            // The caller ends the loop.
-            ToWriter::Stop => Ok(()),
+            // It has begun; at a stop the caller ends the loop.
+            ToWriter::Begin | ToWriter::Stop => Ok(()),
         }
     }
 

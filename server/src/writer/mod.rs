@@ -1,9 +1,9 @@
 //! The firewall writer: the one process that may change the firewall.
 //!
-//! Started by the engine as root, it becomes `spad-fw` with CAP_NET_ADMIN alone,
-//! loads the table `inet spad` or adopts the one that stands, then takes the
-//! closed set of messages of `firewall::message`. It reads the configuration
-//! itself, so no message can widen a limit. It parses nothing that came from the
+//! Started by the engine as root, it reads the configuration itself, so no message can widen
+//! a limit, and waits until the engine says that the state is its own. Then it becomes
+//! `spad-fw` with CAP_NET_ADMIN alone, loads the table `inet spad` or adopts the one that
+//! stands, and takes the closed set of messages of `firewall::message`. It parses nothing that came from the
 //! network, and never touches any table but its own; in the mode "set", its own sets
 //! in the table that the configuration names. It ends when its socket
 //! does; the table stays.
@@ -123,10 +123,15 @@ pub enum WriterError {
 /// # Errors
 /// Why it could not start or had to end; the engine was told, where it could be.
 pub fn run(socket: OwnedFd, paths: &Paths) -> Result<(), WriterError> {
-    let engine = Engine::new(socket);
+    let mut engine = Engine::new(socket);
     // Costs time where it fails, nothing else; the engine says so for both.
     let _ = scheduling::prefer_short_slices();
-    let started = match step_down(paths) {
+    // Beside the engine, which reads the same files: with many clients that takes longest.
+    let read = read(paths);
+    if !engine.says_to_begin()? {
+        return Ok(());
+    }
+    let started = match read.and_then(|read| step_down(paths, read)) {
         Ok(stepped) => match stepped.usable.loaded.config.external.clone() {
             Some(external) => return command::run(engine, stepped, external),
             None => start(engine, stepped),
@@ -206,12 +211,16 @@ struct SteppedDown {
     configuration: PathBuf,
 }
 
-/// Reads what only root may read, and steps down.
-fn step_down(paths: &Paths) -> Result<SteppedDown, WriterError> {
+/// Reads what only root may read. Nothing is changed by that: another daemon may be at work
+/// with the same state.
+fn read(paths: &Paths) -> Result<(Usable, Texts), WriterError> {
     privileges::check()?;
+    config::for_firewall(paths, clock::now().wall).map_err(WriterError::Configuration)
+}
+
+/// Gives root's privileges away, in a directory of its own.
+fn step_down(paths: &Paths, (usable, texts): (Usable, Texts)) -> Result<SteppedDown, WriterError> {
     let configuration = std::path::absolute(&paths.config).map_err(WriterError::Socket)?;
-    let (usable, texts) =
-        config::for_firewall(paths, clock::now().wall).map_err(WriterError::Configuration)?;
     let external = usable.loaded.config.external.as_ref();
     let user = external.and_then(|external| external.user.as_deref());
     let identity = privileges::identity(user)?;

@@ -9,7 +9,7 @@ use spa_proto::Service;
 use super::guard::{self, Guard};
 use super::keys;
 use super::netlink::Netlink;
-use super::{Prepared, WriterError, keeper, prepare, privileges, sets, step_down, warn};
+use super::{Prepared, WriterError, keeper, prepare, privileges, read, sets, step_down, warn};
 use crate::clock;
 use crate::config::{self, Mode};
 use crate::firewall::table::{Place, SetName, snippet};
@@ -134,7 +134,7 @@ pub fn load(paths: &Paths) -> Result<Option<(Place, Vec<TrialEvent>)>, WriterErr
         usable,
         texts,
         ..
-    } = match step_down(paths)? {
+    } = match step_down(paths, read(paths)?)? {
         stepped if stepped.usable.loaded.config.external.is_some() => return Ok(None),
         stepped => prepare(stepped)?,
     };

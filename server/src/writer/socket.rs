@@ -48,6 +48,20 @@ impl Engine {
         }
     }
 
+    /// Waits for the first message; whether it says to begin. Anything else is no leave to.
+    pub(super) fn says_to_begin(&mut self) -> Result<bool, WriterError> {
+        loop {
+            let mut ready = [PollFd::new(&self.socket, PollFlags::IN)];
+            rustix::io::retry_on_intr(|| poll(&mut ready, None))
+                .map_err(|error| WriterError::Socket(error.into()))?;
+            match self.receive()? {
+                Came::Message(ToWriter::Begin) => return Ok(true),
+                Came::Message(_) | Came::End => return Ok(false),
+                Came::Nothing => {}
+            }
+        }
+    }
+
     /// Whether the engine has ended, though messages of it may wait here still.
     pub(super) fn has_ended(&self) -> bool {
         let mut ready = [PollFd::new(&self.socket, PollFlags::empty())];

@@ -1,12 +1,14 @@
 //! The table stands: adopted, put back, replaced, kept, taken away.
 
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use spad::firewall::{Element, FromWriter, ToWriter, Writer};
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
+use spad::firewall::{Element, FromWriter, IdleWriter, ToWriter};
 
 use crate::world::{
     CLIENT4, CLIENT6, SERVER4, SERVER6, TestWriter, World, echo, element, in_a_world, nft, put, sh,
-    until,
+    start, until,
 };
 
 const HIDE: &str = "\"ssh\"";
@@ -116,7 +118,7 @@ in_a_world! {
             printf '#!/bin/sh\nexec unshare -m sh -c '\\''mount --bind {path}/slow /usr/sbin/nft; exec {spad} \"$@\"'\\'' sh \"$@\"\n' > spad
             chmod 755 real slow spad", spad = env!("CARGO_BIN_EXE_spad")));
         let script = world.directory().join("spad");
-        let mut writer = TestWriter::new(Writer::start(&script, &world.paths).unwrap());
+        let mut writer = TestWriter::new(start(&script, &world.paths).unwrap());
         let before = rules();
         std::fs::write(world.directory().join("hold"), "").unwrap();
         nft("flush chain inet spad guard");
@@ -241,9 +243,49 @@ in_a_world! {
         let binary = env!("CARGO_BIN_EXE_spad");
         std::fs::write(&script, format!("#!/bin/sh\nexec setpriv --bounding-set -net_admin --inh-caps -net_admin {binary} \"$@\"\n")).unwrap();
         sh(&format!("chmod 755 {}", script.display()));
-        let error = Writer::start(&script, &world.paths).unwrap_err().to_string();
+        let error = start(&script, &world.paths).unwrap_err().to_string();
         assert!(error.contains("CAP_NET_ADMIN"), "{error}");
         assert_eq!(sh("nft list ruleset").trim(), "");
+    }
+
+    fn a_writer_without_leave_to_begin_changes_nothing_and_ends_with_its_engine() {
+        let world = World::new(HIDE, GUARD);
+        let binary = std::path::Path::new(env!("CARGO_BIN_EXE_spad"));
+        let untouched = || {
+            assert_eq!(sh("nft list ruleset").trim(), "");
+            assert!(!world.paths.guard_state().exists());
+        };
+        let children = || sh("pgrep -f [f]irewall-writer -P $PPID || true");
+        // The start failed: it is ended at once.
+        let idle = IdleWriter::execute(binary, &world.paths).unwrap();
+        let process = children().trim().to_owned();
+        // It has read everything where it waits for the word.
+        until(|| sh(&format!("cat /proc/{process}/wchan")).contains("poll"));
+        untouched();
+        drop(idle);
+        assert_eq!(children(), "", "ended, and not left behind");
+        untouched();
+        // The engine was killed, or says something else.
+        for said in ["", "\u{2}"] {
+            let kind = (AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC);
+            let (ours, theirs) = socketpair(kind.0, kind.1, kind.2, None).unwrap();
+            let mut command = Command::new(binary);
+            command.arg("firewall-writer").stdin(Stdio::from(theirs));
+            command.arg("--config").arg(&world.paths.config);
+            command.arg("--state").arg(&world.paths.state);
+            let mut writer = command.spawn().unwrap();
+            if !said.is_empty() {
+                let _ = send(&ours, said.as_bytes(), SendFlags::NOSIGNAL).unwrap();
+            } else {
+                drop(ours);
+            }
+            assert!(writer.wait().unwrap().success(), "{said:?}");
+            untouched();
+        }
+        // Told to begin, it does.
+        let writer = start(binary, &world.paths).unwrap();
+        assert!(sh("nft list ruleset").contains("table inet spad"));
+        drop(writer);
     }
 
     fn a_directory_that_somebody_else_put_in_its_place_is_refused() {
@@ -252,9 +294,9 @@ in_a_world! {
         std::fs::create_dir_all(&guard).unwrap();
         sh(&format!("chown 4242 {}", guard.display()));
         let binary = std::path::Path::new(env!("CARGO_BIN_EXE_spad"));
-        let error = Writer::start(binary, &world.paths).unwrap_err().to_string();
+        let error = start(binary, &world.paths).unwrap_err().to_string();
         assert!(error.contains("4242"), "{error}");
         sh(&format!("rmdir {0}; mkdir {0}.other; ln -s {0}.other {0}", guard.display()));
-        assert!(Writer::start(binary, &world.paths).is_err(), "a link");
+        assert!(start(binary, &world.paths).is_err(), "a link");
     }
 }

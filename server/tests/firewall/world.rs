@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use rustix::thread::LinkNameSpaceType;
 use spad::firewall::{
-    Answer, Change, ChangeId, Element, FirewallRefusal, FromWriter, KernelElement, Step, ToWriter,
-    Writer,
+    Answer, Change, ChangeId, Element, FirewallRefusal, FromWriter, IdleWriter, KernelElement,
+    LinkError, Step, ToWriter, Writer,
 };
 use spad::paths::Paths;
 
@@ -25,6 +25,11 @@ pub(crate) const GHOST4: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 77);
 pub(crate) const SERVER6: Ipv6Addr = Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 2);
 pub(crate) const CLIENT6: Ipv6Addr = Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 1);
 pub(crate) const GHOST6: Ipv6Addr = Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 0x77);
+
+/// Starts a writer that has leave to load the table.
+pub(crate) fn start(binary: &Path, paths: &Paths) -> Result<Writer, LinkError> {
+    IdleWriter::execute(binary, paths)?.begin()
+}
 
 /// Runs a test in a namespace of its own.
 pub(crate) fn isolated(name: &str, test: impl FnOnce()) {
@@ -173,7 +178,7 @@ impl World {
 
     pub(crate) fn writer(&self) -> TestWriter {
         let binary = Path::new(env!("CARGO_BIN_EXE_spad"));
-        TestWriter::new(Writer::start(binary, &self.paths).unwrap())
+        TestWriter::new(start(binary, &self.paths).unwrap())
     }
 
     pub(crate) fn spad(&self, arguments: &[&str]) -> String {

@@ -71,7 +71,8 @@ fn to_writer() -> impl Strategy<Value = ToWriter> {
             ToWriter::Reload,
             ToWriter::Confirm,
             ToWriter::Trials,
-            ToWriter::Stop
+            ToWriter::Stop,
+            ToWriter::Begin
         ]),
     ]
 }

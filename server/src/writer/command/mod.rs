@@ -114,8 +114,8 @@ impl Commander {
             // Nothing is hidden, so nothing is on trial.
             ToWriter::Confirm => self.engine.send(&FromWriter::Confirmed(Ok(0))),
             ToWriter::Trials => self.engine.send(&FromWriter::Trials(Vec::new())),
-            // The caller ends the loop.
-            ToWriter::Stop => Ok(()),
+            // It has begun; at a stop the caller ends the loop.
+            ToWriter::Begin | ToWriter::Stop => Ok(()),
         }
     }
 
