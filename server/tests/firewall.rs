@@ -22,6 +22,8 @@ mod guard;
 mod likeness;
 #[path = "firewall/networks.rs"]
 mod networks;
+#[path = "firewall/reloads.rs"]
+mod reloads;
 #[path = "firewall/standing.rs"]
 mod standing;
 #[path = "firewall/trials.rs"]

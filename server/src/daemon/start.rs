@@ -222,6 +222,7 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
     } = opened;
     // The engine holds it, until a reload gives it another: a large one is not kept beside that.
     drop(config);
+    sys::memory::give_back();
     let mut engine = Engine::new(clients, cache, horizon);
     if let Some(used) = used_sequences {
         engine.recall_used(used);

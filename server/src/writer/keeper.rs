@@ -1,8 +1,10 @@
 //! [IO] The writer at work: messages in, the kernel changed, answers out; and
 //! the table put back when somebody else touched it.
 //!
-//! One thread, one loop. Parses nothing that came from the network.
+//! One loop; only the files of a reload are read beside it. Parses nothing that came from the
+//! network.
 
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -12,11 +14,13 @@ use super::guard::{Guard, Loaded};
 use super::kernel::{Kernel, Once};
 use super::limits::Limits;
 use super::netlink::Events;
+use super::reading::Reading;
 use super::socket::{Came, Engine};
 use crate::clock::{self, BootTime};
-use crate::config::{self, Occasion, Texts};
+use crate::config::{Loaded as Read, Texts};
 use crate::firewall::message::{Cut, MAX_LISTED};
 use crate::firewall::{Answer, Change, FirewallRefusal, FromWriter, KernelElement, Step, ToWriter};
+use crate::sys::memory;
 
 /// How often a running trial is looked at, and a failed repair tried again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -37,6 +41,8 @@ pub(super) struct Keeper {
     pub(super) broken: bool,
     /// The process of `nft` that put the table back last.
     pub(super) mender: Option<u32>,
+    /// The configuration, where a reload reads it.
+    pub(super) reading: Option<Reading>,
 }
 
 impl Keeper {
@@ -53,6 +59,14 @@ impl Keeper {
             self.report(report)?;
             if let Came::End = came {
                 return Ok(());
+            }
+            if let Some(read) = Reading::take(&mut self.reading) {
+                let result = match read {
+                    Ok((read, texts)) => self.load(read, &texts)?,
+                    Err(why) => Err(why),
+                };
+                self.engine.send(&FromWriter::Reloaded(result))?;
+                memory::give_back();
             }
         }
     }
@@ -96,15 +110,20 @@ impl Keeper {
             // Never zero: a trial's end is a moment, not a reason to spin.
             Timespec::try_from(timeout.max(Duration::from_millis(1))).ok()
         });
+        // Without a reload the third is the first, and not looked at.
+        let reading = self.reading.as_ref();
+        let third = reading.map_or(self.engine.as_fd(), AsFd::as_fd);
         let mut ready = [
             PollFd::new(&self.engine, PollFlags::IN),
             PollFd::new(&self.events, PollFlags::IN),
+            PollFd::from_borrowed_fd(third, PollFlags::IN),
         ];
-        match poll(&mut ready, timeout.as_ref()) {
+        let count = if reading.is_some() { 3 } else { 2 };
+        match poll(ready.get_mut(..count).unwrap_or_default(), timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(WriterError::Socket(error.into())),
         }
-        let [_, events] = &ready;
+        let [_, events, _] = &ready;
         Ok(!events.revents().is_empty())
     }
 
@@ -112,10 +131,10 @@ impl Keeper {
         match message {
             ToWriter::Change(change) => self.change_all(&[change], false),
             ToWriter::List => self.list(),
-            ToWriter::Reload => {
-                let result = self.reload()?;
-                self.engine.send(&FromWriter::Reloaded(result))
-            }
+            ToWriter::Reload => match Reading::begin_in(&mut self.reading, &self.configuration) {
+                Ok(()) => Ok(()),
+                Err(why) => self.engine.send(&FromWriter::Reloaded(Err(why))),
+            },
             ToWriter::Confirm => {
                 let report = self.guard.confirm(&mut self.kernel, boot());
                 let result = match report.warnings.first() {
@@ -230,24 +249,18 @@ impl Keeper {
         self.engine.send(&FromWriter::Listed { elements, last })
     }
 
-    /// Reads the configuration anew and loads what it asks for; the inner error
-    /// leaves everything as it was.
-    fn reload(&mut self) -> Result<Result<(), String>, WriterError> {
-        let now = clock::now();
-        let loaded = config::load_texts(&self.configuration, Occasion::Change, now.wall);
-        let (loaded, texts) = match loaded {
-            Ok(loaded) => loaded,
-            Err(findings) => return Ok(Err(findings.to_string())),
-        };
-        if loaded.config.external.is_some() {
+    /// Loads what a configuration asks for that was read anew; the inner error leaves everything
+    /// as it was.
+    fn load(&mut self, read: Read, texts: &Texts) -> Result<Result<(), String>, WriterError> {
+        if read.config.external.is_some() {
             return Ok(Err(super::command::needs_a_restart()));
         }
-        let limits = Limits::of(&loaded.config);
-        match self.guard.load(loaded.config, &mut self.kernel, now.boot) {
+        let limits = Limits::of(&read.config);
+        match self.guard.load(read.config, &mut self.kernel, boot()) {
             Ok(report) => {
                 self.limits = limits;
                 self.report(report)?;
-                keep(&texts);
+                keep(texts);
                 Ok(Ok(()))
             }
             Err(error) => Ok(Err(error.to_string())),

@@ -21,6 +21,7 @@ mod netlink;
 mod nft;
 mod once;
 mod privileges;
+mod reading;
 mod sets;
 mod socket;
 mod trial_file;
@@ -37,7 +38,7 @@ use crate::config::{self, Texts, Usable};
 use crate::firewall::table::Place;
 use crate::firewall::{BadMessage, FromWriter};
 use crate::paths::Paths;
-use crate::sys::scheduling;
+use crate::sys::{memory, scheduling};
 
 use guard::Guard;
 use keeper::Keeper;
@@ -123,6 +124,7 @@ pub enum WriterError {
 /// # Errors
 /// Why it could not start or had to end; the engine was told, where it could be.
 pub fn run(socket: OwnedFd, paths: &Paths) -> Result<(), WriterError> {
+    memory::keep_little();
     let mut engine = Engine::new(socket);
     // Costs time where it fails, nothing else; the engine says so for both.
     let _ = scheduling::prefer_short_slices();
@@ -177,6 +179,7 @@ fn start(engine: Engine, stepped: SteppedDown) -> Result<Keeper, (Engine, Writer
         keeper::keep(&texts);
     }
     drop(texts);
+    memory::give_back();
     let keeper = Keeper {
         engine,
         kernel,
@@ -186,6 +189,7 @@ fn start(engine: Engine, stepped: SteppedDown) -> Result<Keeper, (Engine, Writer
         configuration,
         broken: false,
         mender: None,
+        reading: None,
     };
     let told = keeper.engine.send(&FromWriter::Ready);
     match told.and_then(|()| keeper.report(report)) {

@@ -9,15 +9,19 @@ mod ledger;
 mod program;
 mod state_file;
 
+use std::os::fd::AsFd;
+
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::limits::Limits;
+use super::reading::Reading;
 use super::socket::{Came, Engine};
 use super::{SteppedDown, WriterError, keeper};
 use crate::clock;
-use crate::config::{self, External, Occasion};
+use crate::config::{External, Loaded, Texts};
 use crate::firewall::message::MAX_LISTED;
 use crate::firewall::{Answer, Change, FromWriter, ToWriter};
+use crate::sys::memory;
 
 use ledger::Ledger;
 use program::Runner;
@@ -30,6 +34,7 @@ pub(super) struct Commander {
     limits: Limits,
     external: External,
     configuration: std::path::PathBuf,
+    reading: Option<Reading>,
 }
 
 /// Works until the engine ends or says so.
@@ -57,6 +62,7 @@ pub(super) fn run(
         limits,
         external,
         configuration: stepped.configuration,
+        reading: None,
     };
     commander.engine.send(&FromWriter::Ready)?;
     let ended = commander.work();
@@ -83,6 +89,11 @@ impl Commander {
                 // A long row of messages must not keep anything open.
                 self.ledger.close_due(clock::now());
             }
+            if let Some(read) = Reading::take(&mut self.reading) {
+                let result = read.and_then(|(read, texts)| self.load(read, &texts));
+                self.engine.send(&FromWriter::Reloaded(result))?;
+                memory::give_back();
+            }
         }
     }
 
@@ -93,8 +104,16 @@ impl Commander {
         // A moment more: the end must be past when it is looked at.
         let timeout = timeout.map(|left| left.saturating_add(std::time::Duration::from_millis(1)));
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-        let mut ready = [PollFd::new(&self.engine, PollFlags::IN)];
-        match poll(&mut ready, timeout.as_ref()) {
+        // Without a reload the second is the first, and not looked at.
+        let reading = self.reading.as_ref();
+        let second = reading.map_or(self.engine.as_fd(), AsFd::as_fd);
+        let mut ready = [
+            PollFd::new(&self.engine, PollFlags::IN),
+            PollFd::from_borrowed_fd(second, PollFlags::IN),
+        ];
+        let count = if reading.is_some() { 2 } else { 1 };
+        let ready = ready.get_mut(..count).unwrap_or_default();
+        match poll(ready, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(WriterError::Socket(error.into())),
         }
@@ -104,10 +123,10 @@ impl Commander {
         match message {
             ToWriter::Change(change) => self.change(&change),
             ToWriter::List => self.list(),
-            ToWriter::Reload => {
-                let result = self.reload();
-                self.engine.send(&FromWriter::Reloaded(result))
-            }
+            ToWriter::Reload => match Reading::begin_in(&mut self.reading, &self.configuration) {
+                Ok(()) => Ok(()),
+                Err(why) => self.engine.send(&FromWriter::Reloaded(Err(why))),
+            },
             ToWriter::Cut(_) => self.engine.send(&FromWriter::Cut(Err(
                 "connections are the other firewall's to cut\n  help: end them there; what was open is closed".to_owned(),
             ))),
@@ -143,21 +162,18 @@ impl Commander {
         Ok(())
     }
 
-    /// Reads the configuration anew; the error leaves everything as it was.
-    fn reload(&mut self) -> Result<(), String> {
-        let now = clock::now();
-        let loaded = config::load_texts(&self.configuration, Occasion::Change, now.wall);
-        let (loaded, texts) = loaded.map_err(|findings| findings.to_string())?;
-        let external = loaded.config.external.clone().ok_or_else(needs_a_restart)?;
+    /// Takes a configuration that was read anew; the error leaves everything as it was.
+    fn load(&mut self, read: Loaded, texts: &Texts) -> Result<(), String> {
+        let external = read.config.external.clone().ok_or_else(needs_a_restart)?;
         let who = |external: &External| (external.user.clone(), external.keep_net_admin);
         if who(&external) != who(&self.external) {
             return Err("another `user` or `keep_net_admin` of [firewall] needs a restart\n  help: systemctl restart spad".to_owned());
         }
-        self.limits = Limits::of(&loaded.config);
+        self.limits = Limits::of(&read.config);
         self.ledger
             .take(external.clone(), Runner::new(external.time_limit));
         self.external = external;
-        keeper::keep(&texts);
+        keeper::keep(texts);
         Ok(())
     }
 }

@@ -8,21 +8,30 @@
     reason = "a program that prints a table and ends where anything is amiss"
 )]
 
+mod knocks;
+
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
 
+use spa_tests::echo::Echo;
 use spa_tests::identity::{Identity, open_for};
 use spa_tests::lab::{Lab, SERVER4};
-use spa_tests::settings::{KNOCK, Settings};
+use spa_tests::settings::{CHAT, KNOCK, Settings};
 use spa_tests::spad::Spad;
 use spa_tests::wait;
 
+use knocks::{addresses, slowest_knock};
+
+/// What a client may open.
+const MANY: &str = r#"["many"]"#;
 /// Ports of the service that each knock opens: the most that one packet opens.
 const PORTS: u32 = 16;
 /// Knocks of each of the clients below, each from an address of its own.
 const KNOCKS: u32 = 63;
 /// Clients that open fifty thousand grants together.
 const CLIENTS: u32 = 50;
+/// For this long knocks are sent before any reload.
+const SILENCE: Duration = Duration::from_secs(1);
 /// How long their grants last after the last of them was opened.
 const LAST: u32 = 20;
 
@@ -32,8 +41,17 @@ fn main() {
         return;
     }
     println!(
-        "{:<10}{:>10}{:>10}{:>14}{:>14}{:>16}",
-        "clients", "check", "start", "engine", "after reload", "writer, most"
+        "{:<10}{:>10}{:>10}{:>14}{:>14}{:>14}{:>14}{:>14}{:>14}{:>22}",
+        "clients",
+        "check",
+        "start",
+        "engine",
+        "after reload",
+        "engine, most",
+        "writer",
+        "writer, most",
+        "slowest knock",
+        "while it reloads",
     );
     for clients in [1, 10, 1_000, 100_000] {
         load(clients);
@@ -42,13 +60,13 @@ fn main() {
     grants();
 }
 
-/// A server with this many clients, not started.
-fn server(lab: &Lab, clients: u32) -> (Spad, Vec<Identity>) {
+/// A server with this many clients, not started; what the first of them may open.
+fn server(lab: &Lab, clients: u32, first: &str) -> (Spad, Vec<Identity>) {
     let settings = Settings {
         max_per_client: 1024,
         max_ttl: "10m",
         trial: "0s",
-        hide: &["many"],
+        hide: &["many", "chat"],
         ..Settings::default()
     };
     let spad = Spad::init(&lab.server, lab.path(), &settings);
@@ -62,7 +80,8 @@ fn server(lab: &Lab, clients: u32) -> (Spad, Vec<Identity>) {
     let public = spad.public();
     let enrolled = (0..clients).map(|number| {
         let identity = Identity::new(&public);
-        let text = format!("key = \"{}\"\nallow = [\"many\"]\n", identity.public());
+        let allowed = if number == 0 { first } else { MANY };
+        let text = format!("key = \"{}\"\nallow = {allowed}\n", identity.public());
         let file = spad
             .config()
             .join(format!("clients.d/client-{number}.toml"));
@@ -75,35 +94,42 @@ fn server(lab: &Lab, clients: u32) -> (Spad, Vec<Identity>) {
 
 fn load(clients: u32) {
     let lab = Lab::new();
-    let (mut spad, _) = server(&lab, clients);
+    let (mut spad, identities) = server(&lab, clients, r#"["many", "chat"]"#);
+    let _echo = Echo::udp(&lab.server, CHAT);
+    addresses(&lab);
     let check = timed(|| drop(spad.cli(&["check"]).ok()));
     let start = timed(|| spad.start());
     let engine = spad.process().id();
     let resident = memory(engine, "VmRSS");
-    for _ in 0..2 {
-        spad.reload();
-    }
+    let idle = slowest_knock(&lab, &identities[0], 1, || {
+        wait::until_after(wait::now(), SILENCE)
+    });
+    spad.reload();
+    let reload = slowest_knock(&lab, &identities[0], 2, || spad.reload());
     // What a reload no longer needs is given back beside the work.
     wait::until_after(wait::now(), Duration::from_secs(1));
     let others = lab.server.processes().into_iter();
     let mut others = others.filter_map(|id| u32::try_from(id).ok());
     let writer = others.find(|id| *id != engine).expect("the writer");
     println!(
-        "{clients:<10}{:>10}{:>10}{:>14}{:>14}{:>16}",
+        "{clients:<10}{:>10}{:>10}{:>14}{:>14}{:>14}{:>14}{:>14}{:>14}{:>22}",
         milliseconds(check),
         milliseconds(start),
         mebibytes(resident),
         mebibytes(memory(engine, "VmRSS")),
+        mebibytes(memory(engine, "VmHWM")),
+        mebibytes(memory(writer, "VmRSS")),
         mebibytes(memory(writer, "VmHWM")),
+        milliseconds(idle.1),
+        format!("{} of {}", milliseconds(reload.1), reload.0),
     );
 }
 
 fn grants() {
     let lab = Lab::new();
-    let (mut spad, identities) = server(&lab, CLIENTS);
+    let (mut spad, identities) = server(&lab, CLIENTS, MANY);
     spad.start();
-    let local = ["route", "add", "local", "10.7.0.0/16", "dev", "lo"];
-    let _ = lab.client.must("ip", &local);
+    addresses(&lab);
     let knocks = CLIENTS * KNOCKS;
     let open = u64::from(knocks * PORTS);
     let began = wait::now();

@@ -1,0 +1,57 @@
+//! [IO] The configuration read beside the work: a hundred thousand files take a second, and no
+//! knock and nothing that is to be closed waits for them.
+
+use std::io::{self, PipeReader};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::thread::{Builder, JoinHandle};
+
+use crate::clock;
+use crate::config::{self, Loaded, Occasion, Texts};
+
+/// What was read, or what is wrong with it.
+type Read = Result<(Loaded, Texts), String>;
+
+/// A thread that reads the configuration for a reload. Its descriptor is readable once it has.
+#[derive(Debug)]
+pub(super) struct Reading {
+    thread: JoinHandle<Read>,
+    /// The other end is closed when the thread ends, however that comes.
+    ended: PipeReader,
+}
+
+impl Reading {
+    /// Begins to read; or why it does not.
+    pub(super) fn begin_in(reading: &mut Option<Self>, configuration: &Path) -> Result<(), String> {
+        if reading.is_some() {
+            return Err("another reload is under way".to_owned());
+        }
+        let begun = Self::begin(configuration.to_owned());
+        *reading = Some(begun.map_err(|error| format!("cannot read beside the work: {error}"))?);
+        Ok(())
+    }
+
+    fn begin(configuration: PathBuf) -> io::Result<Self> {
+        let (ended, end) = io::pipe()?;
+        let thread = Builder::new().name("reading".to_owned()).spawn(move || {
+            let _open_until_the_end = end;
+            let now = clock::now().wall;
+            config::load_texts(&configuration, Occasion::Change, now)
+                .map_err(|findings| findings.to_string())
+        })?;
+        Ok(Self { thread, ended })
+    }
+
+    /// What was read, where it was; else it goes on.
+    pub(super) fn take(reading: &mut Option<Self>) -> Option<Read> {
+        let over = reading.take_if(|reading| reading.thread.is_finished())?;
+        let failed = |_panic| Err("the configuration could not be read to its end".to_owned());
+        Some(over.thread.join().unwrap_or_else(failed))
+    }
+}
+
+impl AsFd for Reading {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.ended.as_fd()
+    }
+}

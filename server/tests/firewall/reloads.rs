@@ -1,0 +1,54 @@
+//! A reload reads beside the work: whoever knocks meanwhile does not wait for many files.
+
+use spad::firewall::{FromWriter, ToWriter};
+
+use crate::world::{CLIENT4, World, element, in_a_world, put};
+
+/// To read so many takes longer than to answer.
+const CLIENTS: usize = 3000;
+const HIDE: &str = "\"ssh\"";
+const GUARD: &str = "trial = \"0s\"";
+const COMMAND: &str = r#"mode = "command"
+[firewall]
+open = { argv = ["/usr/bin/true", "{address}", "{protocol}", "{port}"] }
+close = { argv = ["/usr/bin/true", "{address}", "{protocol}", "{port}"] }
+"#;
+
+fn is_reloaded(message: &FromWriter) -> bool {
+    matches!(message, FromWriter::Reloaded(_))
+}
+
+fn answers_while_it_reads(hide: &str, guard: &str) {
+    let world = World::new(hide, guard);
+    let mut writer = world.writer();
+    for number in 0..CLIENTS {
+        let file = world.paths.clients().join(format!("client-{number}.toml"));
+        std::fs::write(file, "shared_key = true\nallow = [\"ssh\"]\n").unwrap();
+    }
+    writer.writer.send(&ToWriter::Reload).unwrap();
+    let grant = element(CLIENT4, "tcp/22");
+    writer.change(vec![put(grant, 60_000)]).unwrap();
+    assert_eq!(writer.events, [], "it reads still");
+    // Two at once would be told apart by nobody.
+    match writer.ask(&ToWriter::Reload, is_reloaded) {
+        FromWriter::Reloaded(Err(why)) => assert!(why.contains("under way"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(writer.wait_for(is_reloaded), FromWriter::Reloaded(Ok(())));
+    assert!(writer.has(grant));
+    // And the next one is taken.
+    assert_eq!(
+        writer.ask(&ToWriter::Reload, is_reloaded),
+        FromWriter::Reloaded(Ok(()))
+    );
+}
+
+in_a_world! {
+    fn no_knock_waits_for_the_files_of_a_reload() {
+        answers_while_it_reads(HIDE, GUARD);
+    }
+
+    fn no_knock_waits_for_the_files_of_a_reload_in_the_mode_command() {
+        answers_while_it_reads("", COMMAND);
+    }
+}
