@@ -48,14 +48,15 @@ impl Engine {
         }
     }
 
-    /// Waits for the first message; whether it says to begin. Anything else is no leave to.
+    /// Waits for the first message; whether it says to begin. Anything else is no leave to,
+    /// nor is the word of an engine that has ended since: another may hold the state now.
     pub(super) fn says_to_begin(&mut self) -> Result<bool, WriterError> {
         loop {
             let mut ready = [PollFd::new(&self.socket, PollFlags::IN)];
             rustix::io::retry_on_intr(|| poll(&mut ready, None))
                 .map_err(|error| WriterError::Socket(error.into()))?;
             match self.receive()? {
-                Came::Message(ToWriter::Begin) => return Ok(true),
+                Came::Message(ToWriter::Begin) => return Ok(!self.has_ended()),
                 Came::Message(_) | Came::End => return Ok(false),
                 Came::Nothing => {}
             }

@@ -265,21 +265,20 @@ in_a_world! {
         drop(idle);
         assert_eq!(children(), "", "ended, and not left behind");
         untouched();
-        // The engine was killed, or says something else.
-        for said in ["", "\u{2}"] {
+        // The engine was killed, before or after it said so; or it says something else.
+        for (said, lives) in [("", false), ("\u{8}", false), ("\u{2}", true)] {
             let kind = (AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC);
             let (ours, theirs) = socketpair(kind.0, kind.1, kind.2, None).unwrap();
+            if !said.is_empty() {
+                let _ = send(&ours, said.as_bytes(), SendFlags::NOSIGNAL).unwrap();
+            }
+            let ours = lives.then_some(ours);
             let mut command = Command::new(binary);
             command.arg("firewall-writer").stdin(Stdio::from(theirs));
             command.arg("--config").arg(&world.paths.config);
             command.arg("--state").arg(&world.paths.state);
-            let mut writer = command.spawn().unwrap();
-            if !said.is_empty() {
-                let _ = send(&ours, said.as_bytes(), SendFlags::NOSIGNAL).unwrap();
-            } else {
-                drop(ours);
-            }
-            assert!(writer.wait().unwrap().success(), "{said:?}");
+            assert!(command.status().unwrap().success(), "{said:?}");
+            drop(ours);
             untouched();
         }
         // Told to begin, it does.
