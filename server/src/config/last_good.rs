@@ -65,6 +65,17 @@ impl Texts {
         self.text(source.text());
     }
 
+    /// Whether `spad.toml` still holds what it held then.
+    #[must_use]
+    pub fn are_of(&self, config_directory: &Path) -> bool {
+        let mut now = Self::default();
+        match files::server(config_directory) {
+            Ok(Ok(source)) => now.server(&source),
+            Ok(Err(_)) | Err(_) => return false,
+        }
+        self.json.starts_with(&now.json)
+    }
+
     fn text(&mut self, text: &str) {
         // Neither a text nor a vector refuses.
         let _ = serde_json::to_writer(&mut self.json, text);
@@ -247,6 +258,20 @@ mod tests {
         let second = load_or_last_good(&paths, now).unwrap();
         assert!(second.instead_of.is_some());
         assert_eq!(second.loaded.config, first.loaded.config);
+    }
+
+    #[test]
+    fn texts_are_of_the_file_until_that_says_something_else() {
+        let (_directory, paths) = world();
+        let (_, texts) = for_firewall(&paths, Timestamp::from_micros(0)).unwrap();
+        assert!(texts.are_of(&paths.config));
+        assert!(!Texts::default().are_of(&paths.config));
+        for other in ["", "hide = [", &format!("{SERVER}# more\n")] {
+            std::fs::write(paths.configuration(), other).unwrap();
+            assert!(!texts.are_of(&paths.config), "{other:?}");
+        }
+        std::fs::remove_file(paths.configuration()).unwrap();
+        assert!(!texts.are_of(&paths.config));
     }
 
     #[test]

@@ -129,11 +129,15 @@ pub fn run(socket: OwnedFd, paths: &Paths) -> Result<(), WriterError> {
     // Costs time where it fails, nothing else; the engine says so for both.
     let _ = scheduling::prefer_short_slices();
     // Beside the engine, which reads the same files: with many clients that takes longest.
-    let read = read(paths);
+    let mut found = read(paths);
     if !engine.says_to_begin()? {
         return Ok(());
     }
-    let started = match read.and_then(|read| step_down(paths, read)) {
+    // The engine has read its own by now: what is hidden must not go by an older one.
+    if !matches!(&found, Ok((_, texts)) if texts.are_of(&paths.config)) {
+        found = read(paths);
+    }
+    let started = match found.and_then(|found| step_down(paths, found)) {
         Ok(stepped) => match stepped.usable.loaded.config.external.clone() {
             Some(external) => return command::run(engine, stepped, external),
             None => start(engine, stepped),

@@ -287,6 +287,21 @@ in_a_world! {
         drop(writer);
     }
 
+    fn what_was_changed_or_mended_since_the_writer_read_it_counts_where_it_begins() {
+        let world = World::new("oops", GUARD);
+        let binary = std::path::Path::new(env!("CARGO_BIN_EXE_spad"));
+        for (hide, both) in [(HIDE, false), ("\"ssh\", \"web\"", true)] {
+            let idle = IdleWriter::execute(binary, &world.paths).unwrap();
+            let process = sh("pgrep -f [f]irewall-writer -P $PPID");
+            until(|| sh(&format!("cat /proc/{}/wchan", process.trim())).contains("poll"));
+            world.configure(hide, GUARD);
+            assert!(idle.begin().unwrap().stop().unwrap().success());
+            let hidden = sh("nft list set inet spad hidden");
+            assert!(hidden.contains("tcp . 22"), "{hidden}");
+            assert_eq!(hidden.contains("tcp . 80"), both, "{hidden}");
+        }
+    }
+
     fn a_directory_that_somebody_else_put_in_its_place_is_refused() {
         let world = World::new(HIDE, GUARD);
         let guard = world.paths.guard_state();
