@@ -55,7 +55,7 @@ pub enum LinkError {
 /// A writer that reads the configuration and changes nothing yet. It is ended where it is
 /// dropped.
 #[derive(Debug)]
-pub struct IdleWriter(Option<Writer>);
+pub struct IdleWriter(Writer);
 
 impl IdleWriter {
     /// Executes `binary` as the writer.
@@ -65,11 +65,14 @@ impl IdleWriter {
     pub fn execute(binary: &Path, paths: &Paths) -> Result<Self, LinkError> {
         let (socket, theirs) = pair().map_err(|error| LinkError::NotStarted(error.to_string()))?;
         let child = execute(binary, SUBCOMMAND, paths, theirs).map_err(LinkError::NotStarted)?;
-        Ok(Self(Some(Writer {
+        Ok(Self(Writer {
             socket,
-            child,
+            process: Process {
+                child,
+                works: false,
+            },
             buffer: vec![0; MAX_MESSAGE],
-        })))
+        }))
     }
 
     /// Tells it to load the table, and waits until that stands. The state's lock must be ours:
@@ -78,22 +81,29 @@ impl IdleWriter {
     /// # Errors
     /// Why it could not start, in the writer's own words where it had any.
     pub fn begin(mut self) -> Result<Writer, LinkError> {
-        let mut writer = self.0.take().ok_or(LinkError::Ended)?;
-        match writer.send(&ToWriter::Begin) {
+        match self.0.send(&ToWriter::Begin) {
             // Why it ended is told below.
             Ok(()) | Err(LinkError::Ended) => {}
             Err(error) => return Err(error),
         }
-        writer.await_ready()?;
-        Ok(writer)
+        self.0.await_ready()?;
+        self.0.process.works = true;
+        Ok(self.0)
     }
 }
 
-impl Drop for IdleWriter {
+/// Its process. One that works ends by itself, and first puts in order what it must.
+#[derive(Debug)]
+struct Process {
+    child: Child,
+    works: bool,
+}
+
+impl Drop for Process {
     fn drop(&mut self) {
-        if let Some(writer) = &mut self.0 {
-            let _ = writer.child.kill();
-            let _ = writer.child.wait();
+        if !self.works {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
         }
     }
 }
@@ -102,14 +112,13 @@ impl Drop for IdleWriter {
 #[derive(Debug)]
 pub struct Writer {
     socket: OwnedFd,
-    child: Child,
+    process: Process,
     buffer: Vec<u8>,
 }
 
 impl Writer {
     fn await_ready(&mut self) -> Result<(), LinkError> {
         if !self.wait(PATIENCE)? {
-            let _ = self.child.kill();
             return Err(LinkError::NotStarted(format!(
                 "no word from it for {} seconds",
                 PATIENCE.as_secs()
@@ -119,8 +128,8 @@ impl Writer {
             Ok(Some(FromWriter::Ready)) => Ok(()),
             Ok(Some(FromWriter::Failed(text))) => Err(LinkError::NotStarted(text)),
             Ok(_) => Err(LinkError::NotStarted("it spoke out of turn".to_owned())),
-            Err(LinkError::Ended) => Err(LinkError::NotStarted(match self.child.wait() {
-                Ok(status) => format!("it ended at once ({status})"),
+            Err(LinkError::Ended) => Err(LinkError::NotStarted(match self.process.child.wait() {
+                Ok(status) => format!("it ended ({status})"),
                 Err(error) => error.to_string(),
             })),
             Err(error) => Err(error),
@@ -176,11 +185,11 @@ impl Writer {
         // The writer closes its end last of all; whatever it still says is not needed.
         while self.wait(FAREWELL).unwrap_or(false) {
             if self.receive().is_err() {
-                return self.child.wait().ok();
+                return self.process.child.wait().ok();
             }
         }
-        let _ = self.child.kill();
-        self.child.wait().ok()
+        let _ = self.process.child.kill();
+        self.process.child.wait().ok()
     }
 }
 

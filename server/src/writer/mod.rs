@@ -111,6 +111,9 @@ pub enum WriterError {
     /// The engine sent what is no message.
     #[error(transparent)]
     Message(#[from] BadMessage),
+    /// The engine sent something else before it said to begin.
+    #[error("the engine spoke out of turn")]
+    OutOfTurn,
     /// The socket to the engine failed.
     #[error("the socket to the engine: {0}")]
     Socket(io::Error),
@@ -122,7 +125,7 @@ pub enum WriterError {
 /// Runs the writer on its end of the engine's socket, until that ends.
 ///
 /// # Errors
-/// Why it could not start or had to end; the engine was told, where it could be.
+/// Why it had to end. Why it could not start is told to the engine instead.
 pub fn run(socket: OwnedFd, paths: &Paths) -> Result<(), WriterError> {
     memory::keep_little();
     let mut engine = Engine::new(socket);
@@ -146,10 +149,8 @@ pub fn run(socket: OwnedFd, paths: &Paths) -> Result<(), WriterError> {
     };
     match started {
         Ok(mut keeper) => keeper.run(),
-        Err((engine, error)) => {
-            engine.send(&FromWriter::Failed(error.to_string()))?;
-            Err(error)
-        }
+        // The engine says it, and ends too.
+        Err((engine, error)) => engine.send(&FromWriter::Failed(error.to_string())),
     }
 }
 

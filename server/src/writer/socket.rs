@@ -48,8 +48,8 @@ impl Engine {
         }
     }
 
-    /// Waits for the first message; whether it says to begin. Anything else is no leave to,
-    /// nor is the word of an engine that has ended since: another may hold the state now.
+    /// Waits for the first message: whether an engine that lives still says to begin. Where it
+    /// has ended, another may hold the state now.
     pub(super) fn says_to_begin(&mut self) -> Result<bool, WriterError> {
         loop {
             let mut ready = [PollFd::new(&self.socket, PollFlags::IN)];
@@ -57,7 +57,8 @@ impl Engine {
                 .map_err(|error| WriterError::Socket(error.into()))?;
             match self.receive()? {
                 Came::Message(ToWriter::Begin) => return Ok(!self.has_ended()),
-                Came::Message(_) | Came::End => return Ok(false),
+                Came::Message(ToWriter::Stop) | Came::End => return Ok(false),
+                Came::Message(_) => return Err(WriterError::OutOfTurn),
                 Came::Nothing => {}
             }
         }

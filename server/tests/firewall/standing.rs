@@ -266,7 +266,7 @@ in_a_world! {
         assert!(!left.exists(), "ended, and waited for");
         untouched();
         // The engine was killed, before or after it said so; or it says something else.
-        for (said, lives) in [("", false), ("\u{8}", false), ("\u{2}", true)] {
+        for (said, lives, ends_well) in [("", false, true), ("\u{8}", false, true), ("\u{6}", true, true), ("\u{2}", true, false)] {
             let kind = (AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC);
             let (ours, theirs) = socketpair(kind.0, kind.1, kind.2, None).unwrap();
             if !said.is_empty() {
@@ -277,7 +277,7 @@ in_a_world! {
             command.arg("firewall-writer").stdin(Stdio::from(theirs));
             command.arg("--config").arg(&world.paths.config);
             command.arg("--state").arg(&world.paths.state);
-            assert!(command.status().unwrap().success(), "{said:?}");
+            assert_eq!(command.status().unwrap().success(), ends_well, "{said:?}");
             drop(ours);
             untouched();
         }
