@@ -69,7 +69,7 @@ pub enum RunnerError {
 /// Runs the runner on its end of the engine's socket, until that ends.
 ///
 /// # Errors
-/// Why it could not start or had to end; the engine was told, where it could be.
+/// Why it had to end. Why it could not start is told to the engine instead.
 pub fn run(socket: OwnedFd, paths: &Paths) -> Result<(), RunnerError> {
     let engine = Engine::new(socket);
     match prepare(paths) {
@@ -77,10 +77,8 @@ pub fn run(socket: OwnedFd, paths: &Paths) -> Result<(), RunnerError> {
             engine.send(&FromRunner::Ready)?;
             Keeper::new(engine, rights, configuration).run()
         }
-        Err(error) => {
-            engine.send(&FromRunner::Failed(error.to_string()))?;
-            Err(error)
-        }
+        // The engine says it, and ends too.
+        Err(error) => engine.send(&FromRunner::Failed(error.to_string())),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Memory that was freed, given back to the kernel.
 #![expect(unsafe_code, reason = "only the C library knows what it keeps")]
 
-/// How much of freed memory may be kept at the end of each thread's part, in bytes.
+/// How much of freed memory may be kept at the end of each thread's part, in bytes: what glibc
+/// begins with. Set, it stays so, and so does the length from which a piece is mapped alone.
 #[cfg(target_env = "gnu")]
 const KEPT: libc::c_int = 128 << 10;
 
