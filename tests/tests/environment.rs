@@ -24,17 +24,17 @@ fn run_behind(world: &World, wrapper: &[&str]) -> Finished {
     run(&mut command)
 }
 
+/// The firewall. Handles tell where a rule was put back, too.
+fn rules(world: &World) -> String {
+    let list = ["-a", "-s", "list", "ruleset"];
+    world.lab.server.must("nft", &list)
+}
+
 #[test]
 fn a_second_server_on_the_same_state_is_refused_and_the_first_goes_on() {
     let world = World::new();
-    let rules = || {
-        world
-            .lab
-            .server
-            .must("nft", &["-a", "-s", "list", "ruleset"])
-    };
-    let (before, processes) = (rules(), world.lab.server.processes());
-    // The second would show what the first hides. Handles tell where a rule was put back, too.
+    let (before, processes) = (rules(&world), world.lab.server.processes());
+    // The second would show what the first hides.
     let file = world.spad.config().join("spad.toml");
     let text = std::fs::read_to_string(&file).expect("spad.toml");
     let other = text.replacen("\"ssh\", ", "", 1);
@@ -42,7 +42,7 @@ fn a_second_server_on_the_same_state_is_refused_and_the_first_goes_on() {
     std::fs::write(&file, other).expect("spad.toml");
     let second = world.spad.cli(&["run"]);
     assert_eq!(second.code, Some(1));
-    assert_eq!(rules(), before);
+    assert_eq!(rules(&world), before);
     assert_eq!(world.lab.server.processes(), processes, "and none is left");
     assert!(second.stderr.contains("help:"), "{}", second.stderr);
     assert!(
@@ -52,6 +52,33 @@ fn a_second_server_on_the_same_state_is_refused_and_the_first_goes_on() {
     );
     world.open(&["tcp/8080"]);
     assert_eq!(world.tcp(WEB), Reach::Open);
+}
+
+#[test]
+fn a_server_of_another_state_does_not_take_the_control_socket_of_one_that_runs() {
+    let world = World::new();
+    let config = world.spad.config();
+    let paths = [
+        config.clone(),
+        world.lab.path().join("other"),
+        config.with_file_name("run"),
+    ];
+    let paths = paths.each_ref().map(|path| path.to_str().expect("a path"));
+    let of_its_own = ["--config", paths[0], "--state", paths[1], "--run", paths[2]];
+    let spad = binaries::spad();
+    let spad = spad.to_str().expect("a path");
+    let server = &world.lab.server;
+    let _ = server.must(spad, &[&["init"], &of_its_own[..]].concat());
+    let before = rules(&world);
+    // One that is let run would serve without end.
+    let run = [&["20", spad, "run"], &of_its_own[..]].concat();
+    let second = server.run("timeout", &run);
+    assert_eq!(second.code, Some(1), "{}", second.stderr);
+    let said = second.stderr.contains("another spad serves");
+    assert!(said, "{}", second.stderr);
+    assert_eq!(rules(&world), before);
+    world.open(&["tcp/8080"]);
+    assert_eq!(world.spad.status()["open_grants"], 1);
 }
 
 #[test]

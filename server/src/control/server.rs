@@ -10,6 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -29,15 +31,43 @@ const LONGEST_WORK: Duration = Duration::from_millis(if cfg!(test) { 200 } else 
 
 /// Why the control socket could not be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot open the control socket {path}: {source}")]
-pub struct ListenError {
-    path: String,
-    source: std::io::Error,
+pub enum ListenError {
+    /// The system refuses.
+    #[error("cannot open the control socket {path}: {source}")]
+    System {
+        /// The socket.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Another daemon answers there.
+    #[error(
+        "another spad serves on the control socket {0}\n  help: stop that one; or give this one directories and a network namespace of its own"
+    )]
+    Served(String),
+}
+
+/// Asks whether a daemon serves on the control socket, whichever state it has.
+///
+/// # Errors
+/// That one does.
+pub fn nobody_serves(path: &Path) -> Result<(), ListenError> {
+    let taken = || -> rustix::io::Result<()> {
+        // It never waits: one that is busy serves, too.
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        connect(&socket, &SocketAddrUnix::new(path)?)
+    };
+    match taken() {
+        Ok(()) | Err(Errno::AGAIN) => Err(ListenError::Served(path.display().to_string())),
+        // What else stands there is found where the socket is bound.
+        Err(_) => Ok(()),
+    }
 }
 
 /// Binds the control socket with mode 0660. Its directory is root's alone,
-/// so nobody else can stand in its place between the steps. The caller holds
-/// the lock of the state directory, so a socket that is left there is stale.
+/// so nobody else can stand in its place between the steps. The caller knows that
+/// [`nobody_serves`], so a socket that is left there is stale.
 ///
 /// # Errors
 /// Where the socket cannot be made, or something else stands in its place.
@@ -45,7 +75,7 @@ pub fn bind(
     path: &Path,
     group: Option<u32>,
 ) -> Result<std::os::unix::net::UnixListener, ListenError> {
-    let failed = |source| ListenError {
+    let failed = |source| ListenError::System {
         path: path.display().to_string(),
         source,
     };
@@ -197,6 +227,22 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_socket_on_which_somebody_serves_is_told_from_one_that_is_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control.sock");
+        assert!(nobody_serves(&path).is_ok(), "there is none");
+        let listener = bind(&path, None).unwrap();
+        assert!(nobody_serves(&path).is_err(), "it serves");
+        // It is busy: nobody more may wait for it.
+        rustix::net::listen(&listener, 0).unwrap();
+        assert!((0..8).all(|_| nobody_serves(&path).is_err()), "it is busy");
+        drop(listener);
+        assert!(path.exists());
+        assert!(nobody_serves(&path).is_ok(), "it is left");
+        drop(bind(&path, None).unwrap());
     }
 
     #[test]

@@ -19,7 +19,7 @@ use tracing::{error, warn};
 use crate::audit::{AuditLog, Event};
 use crate::capture::{Capture, CaptureError, CaptureOptions, Intake, RING_FRAMES, absent};
 use crate::config::{Config, load_or_last_good};
-use crate::control::server::{ListenError, bind};
+use crate::control::server::{ListenError, bind, nobody_serves};
 use crate::engine::Engine;
 use crate::firewall::{IdleWriter, LinkError};
 use crate::paths::Paths;
@@ -168,6 +168,8 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
         config.packets.max_skew,
         config.packets.on_state_error,
     )?;
+    // With another state it would not be seen by the lock.
+    nobody_serves(&paths.control_socket())?;
     let (used, used_sequences) = UsedSequences::open(&paths.state);
     let clients = prepare(
         paths,
