@@ -2,9 +2,9 @@
 //!
 //! Everything that needs a privilege comes first and in this order:
 //! configuration, state (with its lock), keys, firewall writer, packet sockets,
-//! control socket. The writer is executed before all of them, for it reads the
-//! configuration, too, but it waits for its turn. Then the privileges go, for good, and only then is the first
-//! byte of a stranger read.
+//! control socket. The writer is executed before all of them, to read the
+//! configuration meanwhile, and waits for its turn. Then the privileges go, for good,
+//! and only then is the first byte of a stranger read.
 
 use std::fs::{DirBuilder, Permissions};
 use std::os::fd::AsFd as _;

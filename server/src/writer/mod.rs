@@ -3,10 +3,10 @@
 //! Started by the engine as root, it reads the configuration itself, so no message can widen
 //! a limit, and waits until the engine says that the state is its own. Then it becomes
 //! `spad-fw` with CAP_NET_ADMIN alone, loads the table `inet spad` or adopts the one that
-//! stands, and takes the closed set of messages of `firewall::message`. It parses nothing that came from the
-//! network, and never touches any table but its own; in the mode "set", its own sets
-//! in the table that the configuration names. It ends when its socket
-//! does; the table stays.
+//! stands, and takes the closed set of messages of `firewall::message`. It parses nothing
+//! that came from the network, and never touches any table but its own; in the mode "set",
+//! its own sets in the table that the configuration names. It ends when its socket does; the
+//! table stays.
 
 mod before;
 mod command;
