@@ -71,8 +71,8 @@ impl Keeper {
         }
     }
 
-    /// Obeys what came, changes that came together in one transaction; says
-    /// whether the end came too.
+    /// Obeys what came, changes that came together in one transaction, until nothing more is
+    /// there or a reload is to be ended; says whether the end came too.
     fn obey_all(&mut self) -> Result<Came, WriterError> {
         let (mut changes, mut steps) = (Vec::new(), 0_usize);
         loop {
@@ -95,6 +95,10 @@ impl Keeper {
             }
             self.change_all(&std::mem::take(&mut changes), false)?;
             steps = 0;
+            // A long row of messages must not keep a reload waiting.
+            if self.reading.as_ref().is_some_and(Reading::is_over) {
+                return Ok(Came::Nothing);
+            }
         }
     }
 

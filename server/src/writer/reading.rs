@@ -42,9 +42,14 @@ impl Reading {
         Ok(Self { thread, ended })
     }
 
+    /// Whether all was read.
+    pub(super) fn is_over(&self) -> bool {
+        self.thread.is_finished()
+    }
+
     /// What was read, where it was; else it goes on.
     pub(super) fn take(reading: &mut Option<Self>) -> Option<Read> {
-        let over = reading.take_if(|reading| reading.thread.is_finished())?;
+        let over = reading.take_if(|reading| reading.is_over())?;
         let failed = |_panic| Err("the configuration could not be read to its end".to_owned());
         Some(over.thread.join().unwrap_or_else(failed))
     }

@@ -1,6 +1,8 @@
 //! A reload reads beside the work: whoever knocks meanwhile does not wait for many files.
 
-use spad::firewall::{FromWriter, ToWriter};
+use std::net::IpAddr;
+
+use spad::firewall::{Answer, Change, ChangeId, FromWriter, ToWriter};
 
 use crate::world::{CLIENT4, World, element, in_a_world, put};
 
@@ -11,6 +13,11 @@ const GUARD: &str = "trial = \"0s\"";
 const COMMAND: &str = r#"mode = "command"
 [firewall]
 open = { argv = ["/usr/bin/true", "{address}", "{protocol}", "{port}"] }
+close = { argv = ["/usr/bin/true", "{address}", "{protocol}", "{port}"] }
+"#;
+const SLOW: &str = r#"mode = "command"
+[firewall]
+open = { argv = ["/bin/sh", "-c", "sleep 0.1", "{address}", "{protocol}", "{port}"] }
 close = { argv = ["/usr/bin/true", "{address}", "{protocol}", "{port}"] }
 "#;
 
@@ -43,6 +50,29 @@ fn answers_while_it_reads(hide: &str, guard: &str) {
     );
 }
 
+/// So many of them, each for all these addresses, take longer than to read.
+fn ends_amid_knocks(hide: &str, guard: &str, knocks: u64, addresses: Vec<IpAddr>) {
+    let world = World::new(hide, guard);
+    let mut writer = world.writer();
+    writer.hold();
+    writer.writer.send(&ToWriter::Reload).unwrap();
+    for id in (0..knocks).map(ChangeId) {
+        let service = ["tcp/22", "tcp/80"][usize::from(id.0 % 2 == 0)];
+        let opened = |address: &IpAddr| put(element(*address, service), 60_000);
+        let steps = addresses.iter().map(opened).collect();
+        let change = Change { id, steps };
+        writer.writer.send(&ToWriter::Change(change)).unwrap();
+    }
+    writer.release();
+    let last = |message: &FromWriter| match message {
+        FromWriter::Answer(Answer { id, result }) => *id == ChangeId(knocks - 1) && result.is_ok(),
+        _ => false,
+    };
+    let first = writer.wait_for(|message| is_reloaded(message) || last(message));
+    assert_eq!(first, FromWriter::Reloaded(Ok(())));
+    writer.wait_for(last);
+}
+
 in_a_world! {
     fn no_knock_waits_for_the_files_of_a_reload() {
         answers_while_it_reads(HIDE, GUARD);
@@ -50,5 +80,14 @@ in_a_world! {
 
     fn no_knock_waits_for_the_files_of_a_reload_in_the_mode_command() {
         answers_while_it_reads("", COMMAND);
+    }
+
+    fn no_reload_waits_for_the_end_of_a_row_of_knocks() {
+        let addresses = (1..=32).map(|last| IpAddr::from([10, 9, 1, last]));
+        ends_amid_knocks("", GUARD, 300, addresses.collect());
+    }
+
+    fn no_reload_waits_for_the_end_of_a_row_of_knocks_in_the_mode_command() {
+        ends_amid_knocks("", SLOW, 12, vec![CLIENT4.into()]);
     }
 }

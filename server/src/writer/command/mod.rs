@@ -86,15 +86,22 @@ impl Commander {
                     Came::Nothing => break,
                     Came::Message(message) => self.obey(message)?,
                 }
-                // A long row of messages must not keep anything open.
+                // A long row of messages must neither keep anything open nor a reload waiting.
                 self.ledger.close_due(clock::now());
+                self.take_what_was_read()?;
             }
-            if let Some(read) = Reading::take(&mut self.reading) {
-                let result = read.and_then(|(read, texts)| self.load(read, &texts));
-                self.engine.send(&FromWriter::Reloaded(result))?;
-                memory::give_back();
-            }
+            self.take_what_was_read()?;
         }
+    }
+
+    fn take_what_was_read(&mut self) -> Result<(), WriterError> {
+        let Some(read) = Reading::take(&mut self.reading) else {
+            return Ok(());
+        };
+        let result = read.and_then(|(read, texts)| self.load(read, &texts));
+        self.engine.send(&FromWriter::Reloaded(result))?;
+        memory::give_back();
+        Ok(())
     }
 
     /// Waits for a message, or until something must be closed.
