@@ -70,6 +70,9 @@ fn a_server_of_another_state_does_not_take_the_control_socket_of_one_that_runs()
     let server = &world.lab.server;
     let _ = server.must(spad, &[&["init"], &of_its_own[..]].concat());
     let before = rules(&world);
+    // What the first would keep there while its disk takes nothing.
+    let memory = config.with_file_name("run").join("horizon.memory");
+    std::fs::write(&memory, [7; 64]).expect("its memory");
     // One that is let run would serve without end.
     let run = [&["20", spad, "run"], &of_its_own[..]].concat();
     let second = server.run("timeout", &run);
@@ -77,6 +80,7 @@ fn a_server_of_another_state_does_not_take_the_control_socket_of_one_that_runs()
     let said = second.stderr.contains("another spad serves");
     assert!(said, "{}", second.stderr);
     assert_eq!(rules(&world), before);
+    assert_eq!(std::fs::read(&memory).expect("its memory"), [7; 64]);
     world.open(&["tcp/8080"]);
     assert_eq!(world.spad.status()["open_grants"], 1);
 }

@@ -162,14 +162,18 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
     if let Some(warning) = state_of_the_engine(&paths.state, identity.uid) {
         warn!("{warning}");
     }
+    // With another state it would not be seen by the lock; and to open a state wipes what
+    // stands in the run directory.
+    nobody_serves(&paths.control_socket()).or_else(|served| {
+        State::nobody_holds(paths)?;
+        Err(StartError::from(served))
+    })?;
     let opened = State::open(
         paths,
         clock::now(),
         config.packets.max_skew,
         config.packets.on_state_error,
     )?;
-    // With another state it would not be seen by the lock.
-    nobody_serves(&paths.control_socket())?;
     let (used, used_sequences) = UsedSequences::open(&paths.state);
     let clients = prepare(
         paths,

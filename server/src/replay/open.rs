@@ -76,6 +76,19 @@ impl State {
         )
     }
 
+    /// Asks whether no process holds the state directory.
+    ///
+    /// # Errors
+    /// Another process holds it, or there is none.
+    pub fn nobody_holds(paths: &Paths) -> Result<(), StateError> {
+        if !is_made(&paths.state) {
+            return Err(StateError::NotInitialised {
+                path: paths.state.clone(),
+            });
+        }
+        machine::lock(&paths.state).map(drop)
+    }
+
     /// `spad init` with a new key: nothing was ever accepted, no floor is needed.
     ///
     /// # Errors
