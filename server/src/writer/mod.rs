@@ -114,6 +114,9 @@ pub enum WriterError {
     /// The engine sent something else before it said to begin.
     #[error("the engine spoke out of turn")]
     OutOfTurn,
+    /// The engine leaves no room for answers.
+    #[error("the engine takes no answers")]
+    Deaf,
     /// The socket to the engine failed.
     #[error("the socket to the engine: {0}")]
     Socket(io::Error),

@@ -1,14 +1,18 @@
 //! [IO] The writer's end of the socket to the engine.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::net::{RecvFlags, SendFlags, recv, send, sockopt};
 
 use super::WriterError;
 use crate::firewall::message::MAX_MESSAGE;
 use crate::firewall::{FromWriter, ToWriter};
+
+/// How long an engine may leave no room for an answer: what is to be closed waits meanwhile.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The socket, and room for one message.
 #[derive(Debug)]
@@ -31,6 +35,8 @@ pub(super) enum Came {
 impl Engine {
     pub(super) fn new(socket: OwnedFd) -> Self {
         let buffer = vec![0; MAX_MESSAGE];
+        // It is a socket, so no kernel refuses.
+        let _ = sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(PATIENCE));
         Self { socket, buffer }
     }
 
@@ -79,10 +85,12 @@ impl Engine {
     }
 
     /// Sends a message; waits where the engine is slow. An engine that has ended is noticed by `receive`.
+    /// One that takes nothing for long keeps us from closing, so that ends us.
     pub(super) fn send(&self, message: &FromWriter) -> Result<(), WriterError> {
         let bytes = message.encode();
         match rustix::io::retry_on_intr(|| send(&self.socket, &bytes, SendFlags::NOSIGNAL)) {
             Ok(_) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
+            Err(Errno::AGAIN) => Err(WriterError::Deaf),
             Err(error) => Err(WriterError::Socket(error.into())),
         }
     }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use spad::firewall::{Answer, Change, ChangeId, FromWriter, ToWriter};
 
-use crate::world::{CLIENT4, World, element, in_a_world, put};
+use crate::world::{CLIENT4, World, element, in_a_world, put, until};
 
 /// To read so many takes longer than to answer.
 const CLIENTS: usize = 3000;
@@ -89,5 +89,19 @@ in_a_world! {
 
     fn no_reload_waits_for_the_end_of_a_row_of_knocks_in_the_mode_command() {
         ends_amid_knocks("", SLOW, 12, vec![CLIENT4.into()]);
+    }
+
+    fn an_engine_that_takes_no_answers_keeps_nothing_open_in_the_mode_command() {
+        let world = World::new("", COMMAND);
+        let mut writer = world.writer();
+        writer.change(vec![put(element(CLIENT4, "tcp/22"), 2_000)]).unwrap();
+        let file = world.paths.guard_state().join("command.json");
+        let open = || std::fs::read_to_string(&file).unwrap().contains("tcp/22");
+        assert!(open());
+        until(|| {
+            // As many as find room.
+            while writer.writer.send(&ToWriter::Reload).is_ok() {}
+            !open()
+        });
     }
 }
