@@ -10,8 +10,8 @@ use std::time::Duration;
 use crate::clock::BootTime;
 use crate::config::ClientName;
 
-/// No reading of the files takes longer.
-const LONGEST: Duration = Duration::from_secs(600);
+/// No reading of the files takes longer, nor one that hangs on a file system of another machine.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// Orders that a configuration on its way may not know of.
 #[derive(Debug, Default)]
@@ -78,9 +78,9 @@ mod tests {
     #[test]
     fn what_is_kept_is_bounded_in_time() {
         let mut overtaken = Overtaken::default();
-        for second in 0..10_000 {
-            overtaken.disabled(format!("c{second}").parse().unwrap(), at(second));
+        for minute in 0..10_000 {
+            overtaken.disabled(format!("c{minute}").parse().unwrap(), at(60 * minute));
         }
-        assert_eq!(overtaken.disabled.len(), 600);
+        assert_eq!(overtaken.disabled.len(), 24 * 60);
     }
 }
