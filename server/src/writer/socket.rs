@@ -11,7 +11,7 @@ use super::WriterError;
 use crate::firewall::message::MAX_MESSAGE;
 use crate::firewall::{FromWriter, ToWriter};
 
-/// How long an engine may leave no room for an answer: what is to be closed waits meanwhile.
+/// How long an engine may leave no room for an answer where we are impatient.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The socket, and room for one message.
@@ -35,9 +35,14 @@ pub(super) enum Came {
 impl Engine {
     pub(super) fn new(socket: OwnedFd) -> Self {
         let buffer = vec![0; MAX_MESSAGE];
-        // It is a socket, so no kernel refuses.
-        let _ = sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(PATIENCE));
         Self { socket, buffer }
+    }
+
+    /// From now on [`Self::send`] fails where an engine takes nothing for [`PATIENCE`]: what is
+    /// to be closed must not wait for it.
+    pub(super) fn be_impatient(&self) -> Result<(), WriterError> {
+        sockopt::set_socket_timeout(&self.socket, sockopt::Timeout::Send, Some(PATIENCE))
+            .map_err(|error| WriterError::Socket(error.into()))
     }
 
     /// Takes the next message; never waits.
@@ -85,7 +90,6 @@ impl Engine {
     }
 
     /// Sends a message; waits where the engine is slow. An engine that has ended is noticed by `receive`.
-    /// One that takes nothing for long keeps us from closing, so that ends us.
     pub(super) fn send(&self, message: &FromWriter) -> Result<(), WriterError> {
         let bytes = message.encode();
         match rustix::io::retry_on_intr(|| send(&self.socket, &bytes, SendFlags::NOSIGNAL)) {

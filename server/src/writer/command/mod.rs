@@ -43,6 +43,7 @@ pub(super) fn run(
     stepped: SteppedDown,
     external: External,
 ) -> Result<(), WriterError> {
+    engine.be_impatient()?;
     let limits = Limits::of(&stepped.usable.loaded.config);
     let now = clock::now();
     let runner = Runner::new(external.time_limit);
