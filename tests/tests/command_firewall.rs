@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use spa_tests::binaries;
 use spa_tests::process::run_with_input;
 use spa_tests::reach::Reach;
@@ -276,6 +276,21 @@ fn the_end_of_spad_closes_what_nobody_would_close_later() {
     let mut outside = Outside::new("60s");
     outside.world.open(&["tcp/8080"]);
     outside.world.spad.stop();
+    assert_eq!(outside.world.tcp(WEB), Reach::Refused);
+}
+
+#[test]
+fn ctrl_c_at_a_terminal_closes_what_nobody_would_close_later() {
+    let mut outside = Outside::new("60s");
+    outside.world.spad.stop();
+    outside.world.spad.start_behind(&["setsid"]);
+    outside.world.spad.start();
+    outside.world.open(&["tcp/8080"]);
+    let spad = outside.world.spad.process();
+    let group = i32::try_from(spad.id()).ok().and_then(Pid::from_raw);
+    kill_process_group(group.expect("an id"), Signal::INT).expect("Ctrl-C");
+    let status = wait::soon("spad ends", || spad.ended());
+    assert!(status.success(), "{status}\n{}", spad.said());
     assert_eq!(outside.world.tcp(WEB), Reach::Refused);
 }
 
