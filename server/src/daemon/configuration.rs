@@ -9,7 +9,7 @@ use spa_keys::{KeyError, PreSharedKey, ServerSecret, SharedKey, random_bytes};
 
 use crate::clients::{ClientSecrets, Clients, ClientsError};
 use crate::clock::BootTime;
-use crate::config::Config;
+use crate::config::{ClientName, Config};
 use crate::paths::Paths;
 
 /// A configuration that is ready to be used.
@@ -32,6 +32,11 @@ pub enum PrepareError {
     /// There was no `spad init`, or the key was lost.
     #[error("{0}\n  help: spad init makes the server's key")]
     NoServerKey(FileError),
+    /// A client's shared or pre-shared key was lost.
+    #[error(
+        "a key of `{1}` is missing: {0}\n  help: add the client anew: spad client remove {1}; spad client add {1} …"
+    )]
+    NoClientKey(FileError, ClientName),
     /// A key file's text.
     #[error("{path}: {problem}")]
     Key {
@@ -62,21 +67,19 @@ pub(crate) fn prepare(
     read: BootTime,
 ) -> Result<Prepared, PrepareError> {
     let server = read_key(&paths.server_key(), owner, ServerSecret::from_text);
-    let server = server.map_err(|error| match error {
-        PrepareError::File(file) if matches!(file.problem, Problem::Missing) => {
-            PrepareError::NoServerKey(file)
-        }
-        error => error,
-    })?;
+    let server = server.map_err(where_missing(PrepareError::NoServerKey))?;
     let mut secrets = ClientSecrets::default();
     for client in &config.clients {
         let file = |kind: &str| paths.client_keys().join(format!("{}.{kind}", client.name));
+        let lost = |file| PrepareError::NoClientKey(file, client.name.clone());
         if client.has_shared_key() {
-            let shared = read_key(&file("shared"), owner, SharedKey::from_text)?;
+            let shared = read_key(&file("shared"), owner, SharedKey::from_text);
+            let shared = shared.map_err(where_missing(lost))?;
             secrets.shared.insert(client.name.clone(), shared);
         }
         if client.pre_shared_key {
-            let psk = read_key(&file("psk"), owner, PreSharedKey::from_text)?;
+            let psk = read_key(&file("psk"), owner, PreSharedKey::from_text);
+            let psk = psk.map_err(where_missing(lost))?;
             secrets.pre_shared.insert(client.name.clone(), psk);
         }
     }
@@ -88,6 +91,16 @@ pub(crate) fn prepare(
         warnings,
         read,
     })
+}
+
+/// Says it so where there is no such file.
+fn where_missing(
+    missing: impl Fn(FileError) -> PrepareError,
+) -> impl Fn(PrepareError) -> PrepareError {
+    move |error| match error {
+        PrepareError::File(file) if matches!(file.problem, Problem::Missing) => missing(file),
+        error => error,
+    }
 }
 
 fn read_key<Key>(

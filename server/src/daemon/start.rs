@@ -9,6 +9,7 @@
 use std::fs::{DirBuilder, Permissions};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, lchown};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,10 +19,11 @@ use tracing::{error, warn};
 
 use crate::audit::{AuditLog, Event};
 use crate::capture::{Capture, CaptureError, CaptureOptions, Intake, RING_FRAMES, absent};
+use crate::clients::Clients;
 use crate::config::{Config, load_or_last_good};
 use crate::control::server::{ListenError, bind, nobody_serves};
 use crate::engine::Engine;
-use crate::firewall::{IdleWriter, LinkError};
+use crate::firewall::{IdleWriter, LinkError, Writer};
 use crate::paths::Paths;
 use crate::replay::{Opened, State, StateError, UsedSequences};
 use crate::runner::link::{Runner, RunnerLinkError};
@@ -175,50 +177,22 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
         config.packets.on_state_error,
     )?;
     let (used, used_sequences) = UsedSequences::open(&paths.state);
-    let clients = prepare(
-        paths,
-        Arc::clone(&config),
-        Owner::Also(identity.uid),
-        String::new(),
-        clock::now().boot,
-    )?
-    .clients;
-    let writer = writer.begin()?;
-    let runner = match config.needs_runner() {
-        true => Some(Runner::start(&binary, paths)?),
-        false => None,
+    let begun = match begin(paths, &config, &identity, writer, &binary) {
+        Ok(begun) => begun,
+        Err(error) => {
+            // Nothing was accepted: the next start may trust what stands there as this one did.
+            let _else_it_does_not = opened.state.clean_stop();
+            return Err(error);
+        }
     };
-    let options = CaptureOptions {
-        carriers: config.listen.carriers.clone(),
-        interfaces: config.listen.interfaces.clone(),
-        ring_frames: RING_FRAMES,
-    };
-    let captures = match config.listen.threads {
-        1 => vec![Capture::open(&options)?],
-        threads => Capture::open_group(&options, threads)?,
-    };
-    if let Some(warning) = captures
-        .first()
-        .and_then(|capture| absent(config.listen.interfaces.as_deref(), capture.as_fd()))
-    {
-        warn!("{warning}");
-    }
-    let group = sys::users::group("spad-admin")
-        .ok()
-        .flatten()
-        .map(|group| group.gid);
-    let control = bind(&paths.control_socket(), group)?;
-    make_audit_directory(&config.log.audit, &identity)?;
-    let confinement = sandbox::enter(&identity, &visible(paths, &config))?;
-    if confinement != Confinement::Full {
-        warn!(
-            "this kernel confines the engine's view of the file system only in part; everything else holds"
-        );
-    }
-    let audit = AuditLog::open(&config.log.audit).map_err(|source| StartError::Audit {
-        path: config.log.audit.clone(),
-        source,
-    })?;
+    let Begun {
+        clients,
+        writer,
+        runner,
+        captures,
+        control,
+        audit,
+    } = begun;
     let Opened {
         state,
         cache,
@@ -262,6 +236,78 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
         Ended::Told => Ok(()),
         Ended::Failed(why) => Err(StartError::Ended(why)),
     }
+}
+
+/// What was begun while there were privileges.
+struct Begun {
+    clients: Clients,
+    writer: Writer,
+    runner: Option<Runner>,
+    captures: Vec<Capture>,
+    control: UnixListener,
+    audit: AuditLog,
+}
+
+/// Begins all that needs a privilege, and gives the privileges away.
+fn begin(
+    paths: &Paths,
+    config: &Arc<Config>,
+    identity: &Identity,
+    writer: IdleWriter,
+    binary: &Path,
+) -> Result<Begun, StartError> {
+    let clients = prepare(
+        paths,
+        Arc::clone(config),
+        Owner::Also(identity.uid),
+        String::new(),
+        clock::now().boot,
+    )?
+    .clients;
+    let writer = writer.begin()?;
+    let runner = match config.needs_runner() {
+        true => Some(Runner::start(binary, paths)?),
+        false => None,
+    };
+    let options = CaptureOptions {
+        carriers: config.listen.carriers.clone(),
+        interfaces: config.listen.interfaces.clone(),
+        ring_frames: RING_FRAMES,
+    };
+    let captures = match config.listen.threads {
+        1 => vec![Capture::open(&options)?],
+        threads => Capture::open_group(&options, threads)?,
+    };
+    if let Some(warning) = captures
+        .first()
+        .and_then(|capture| absent(config.listen.interfaces.as_deref(), capture.as_fd()))
+    {
+        warn!("{warning}");
+    }
+    let group = sys::users::group("spad-admin")
+        .ok()
+        .flatten()
+        .map(|group| group.gid);
+    let control = bind(&paths.control_socket(), group)?;
+    make_audit_directory(&config.log.audit, identity)?;
+    let confinement = sandbox::enter(identity, &visible(paths, config))?;
+    if confinement != Confinement::Full {
+        warn!(
+            "this kernel confines the engine's view of the file system only in part; everything else holds"
+        );
+    }
+    let audit = AuditLog::open(&config.log.audit).map_err(|source| StartError::Audit {
+        path: config.log.audit.clone(),
+        source,
+    })?;
+    Ok(Begun {
+        clients,
+        writer,
+        runner,
+        captures,
+        control,
+        audit,
+    })
 }
 
 fn visible(paths: &Paths, config: &Config) -> Visible {
