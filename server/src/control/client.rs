@@ -74,7 +74,7 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Response, ControlError> {
     let answer = exchange().map_err(|error| no_answer(error.to_string()))?;
     if answer.is_empty() {
         return Err(no_answer(
-            "it closed the connection; perhaps too many ask at once".to_owned(),
+            "it closed the connection: it is ending, or too many ask at once".to_owned(),
         ));
     }
     read(&answer).map_err(|error| no_answer(error.to_string()))

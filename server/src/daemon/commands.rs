@@ -118,7 +118,7 @@ impl EngineLoop {
             return;
         };
         self.reload_refused("the command runner", &why);
-        let message = format!("the running configuration stays: {why}");
+        let message = format!("the running configuration stays\n{why}");
         // Whoever asked may have gone.
         let _gone = taking.answer.send(Response::Failed { message });
         self.take_next();

@@ -378,7 +378,7 @@ impl EngineLoop {
             Err(why) => {
                 self.reload_refused("the firewall writer", &why);
                 Response::Failed {
-                    message: format!("the running configuration stays: {why}"),
+                    message: format!("the running configuration stays\n{why}"),
                 }
             }
         };
