@@ -97,6 +97,14 @@ pub fn die_with_parent() -> io::Result<()> {
     ))?)
 }
 
+/// This process goes on when the one that started it ends.
+///
+/// # Errors
+/// What the kernel reports.
+pub fn outlive_parent() -> io::Result<()> {
+    Ok(rustix::process::set_parent_process_death_signal(None)?)
+}
+
 fn checked(result: libc::c_int) -> io::Result<()> {
     if result == -1 {
         return Err(io::Error::last_os_error());

@@ -38,7 +38,7 @@ use crate::config::{self, Texts, Usable};
 use crate::firewall::table::Place;
 use crate::firewall::{BadMessage, FromWriter};
 use crate::paths::Paths;
-use crate::sys::{memory, scheduling};
+use crate::sys::{memory, process, scheduling};
 
 use guard::Guard;
 use keeper::Keeper;
@@ -131,6 +131,8 @@ pub enum WriterError {
 /// Why it had to end. Why it could not start is told to the engine instead.
 pub fn run(socket: OwnedFd, paths: &Paths) -> Result<(), WriterError> {
     memory::keep_little();
+    // What is read here is for nobody where the engine has ended; the socket tells that, too.
+    let _ = process::die_with_parent();
     let mut engine = Engine::new(socket);
     // Costs time where it fails, nothing else; the engine says so for both.
     let _ = scheduling::prefer_short_slices();
@@ -139,6 +141,8 @@ pub fn run(socket: OwnedFd, paths: &Paths) -> Result<(), WriterError> {
     if !engine.says_to_begin()? {
         return Ok(());
     }
+    // Later it ends by itself, and first closes what it must.
+    process::outlive_parent().map_err(WriterError::Socket)?;
     // The engine has read its own by now: what is hidden must not go by an older one.
     if !matches!(&found, Ok((_, texts)) if texts.are_of(&paths.config)) {
         found = read(paths);
