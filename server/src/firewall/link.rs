@@ -7,7 +7,6 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -218,8 +217,6 @@ pub(crate) fn execute(
         .arg(&paths.run)
         .stdin(Stdio::from(socket))
         .stdout(Stdio::null())
-        // Ctrl-C at a terminal is for the engine alone: it tells the others to end.
-        .process_group(0)
         .spawn()
         .map_err(|error| format!("cannot execute {}: {error}", binary.display()))
 }

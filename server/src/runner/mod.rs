@@ -25,6 +25,7 @@ use spa_findings::Findings;
 use crate::clock;
 use crate::config;
 use crate::paths::Paths;
+use crate::sys;
 
 use keeper::Keeper;
 use message::FromRunner;
@@ -71,6 +72,7 @@ pub enum RunnerError {
 /// # Errors
 /// Why it had to end. Why it could not start is told to the engine instead.
 pub fn run(socket: OwnedFd, paths: &Paths) -> Result<(), RunnerError> {
+    sys::process::leave_terminal();
     let engine = Engine::new(socket);
     match prepare(paths) {
         Ok((rights, configuration)) => {

@@ -97,6 +97,12 @@ pub fn die_with_parent() -> io::Result<()> {
     ))?)
 }
 
+/// Leaves the terminal: Ctrl-C is for the engine alone, which tells the others to end.
+pub fn leave_terminal() {
+    // Refused only to one that left it already.
+    let _ = rustix::process::setsid();
+}
+
 /// This process goes on when the one that started it ends.
 ///
 /// # Errors

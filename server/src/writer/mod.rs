@@ -130,6 +130,7 @@ pub enum WriterError {
 /// # Errors
 /// Why it had to end. Why it could not start is told to the engine instead.
 pub fn run(socket: OwnedFd, paths: &Paths) -> Result<(), WriterError> {
+    process::leave_terminal();
     memory::keep_little();
     // What is read here is for nobody where the engine has ended; the socket tells that, too.
     let _ = process::die_with_parent();
