@@ -56,12 +56,7 @@ impl State {
         max_skew: Duration,
         policy: OnStateError,
     ) -> Result<Opened, StateError> {
-        if !is_made(&paths.state) {
-            return Err(StateError::NotInitialised {
-                path: paths.state.clone(),
-            });
-        }
-        let lock = machine::lock(&paths.state)?;
+        let lock = hold(paths)?;
         machine::check(&paths.state)?;
         let boot_id = machine::boot_id()?;
         let disk = Directory::open(&paths.state, &paths.run);
@@ -81,12 +76,7 @@ impl State {
     /// # Errors
     /// Another process holds it, or there is none.
     pub fn nobody_holds(paths: &Paths) -> Result<(), StateError> {
-        if !is_made(&paths.state) {
-            return Err(StateError::NotInitialised {
-                path: paths.state.clone(),
-            });
-        }
-        machine::lock(&paths.state).map(drop)
+        hold(paths).map(drop)
     }
 
     /// `spad init` with a new key: nothing was ever accepted, no floor is needed.
@@ -116,6 +106,16 @@ impl State {
             now.wall.saturating_add(max_skew).saturating_add(max_skew),
         )
     }
+}
+
+/// Locks a state directory that was made.
+fn hold(paths: &Paths) -> Result<Lock, StateError> {
+    if !is_made(&paths.state) {
+        return Err(StateError::NotInitialised {
+            path: paths.state.clone(),
+        });
+    }
+    machine::lock(&paths.state)
 }
 
 fn is_made(state: &Path) -> bool {
