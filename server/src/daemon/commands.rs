@@ -3,7 +3,6 @@
 use tracing::warn;
 
 use crate::clock::{self, Now};
-use crate::control::Response;
 use crate::firewall::ToWriter;
 use crate::runner::message::{FromRunner, ToRunner};
 use crate::verdict::Reason;
@@ -117,10 +116,9 @@ impl EngineLoop {
         let Some(taking) = self.replies.reloads.end() else {
             return;
         };
-        self.reload_refused("the command runner", &why);
-        let message = format!("the running configuration stays\n{why}");
+        let response = self.reload_refused("the command runner", &why);
         // Whoever asked may have gone.
-        let _gone = taking.answer.send(Response::Failed { message });
+        let _gone = taking.answer.send(response);
         self.take_next();
     }
 

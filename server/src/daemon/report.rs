@@ -375,24 +375,22 @@ impl EngineLoop {
                 }
                 Response::Done { message }
             }
-            Err(why) => {
-                self.reload_refused("the firewall writer", &why);
-                Response::Failed {
-                    message: format!("the running configuration stays\n{why}"),
-                }
-            }
+            Err(why) => self.reload_refused("the firewall writer", &why),
         };
         // Whoever asked may have gone.
         let _gone = answer.send(response);
         self.take_next();
     }
 
-    /// `who` would not take it.
-    pub(super) fn reload_refused(&mut self, who: &str, why: &str) {
+    /// `who` would not take it; gives the answer.
+    pub(super) fn reload_refused(&mut self, who: &str, why: &str) -> Response {
         self.replies.refused = true;
         self.replies.began.clear();
         self.door.tell(Event::ReloadFailed);
         error!("the new configuration was refused by {who}: {why}");
+        Response::Failed {
+            message: format!("the running configuration stays\n{why}"),
+        }
     }
 
     fn confirmed(&mut self, result: Result<u32, String>) {
