@@ -185,14 +185,6 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
             return Err(error);
         }
     };
-    let Begun {
-        clients,
-        writer,
-        runner,
-        captures,
-        control,
-        audit,
-    } = begun;
     let Opened {
         state,
         cache,
@@ -203,7 +195,7 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
     // The engine holds it, until a reload gives it another: a large one is not kept beside that.
     drop(config);
     sys::memory::give_back();
-    let mut engine = Engine::new(clients, cache, horizon);
+    let mut engine = Engine::new(begun.clients, cache, horizon);
     if let Some(used) = used_sequences {
         engine.recall_used(used);
     }
@@ -211,14 +203,14 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
     if let Some(problem) = used.problem().filter(|_| for_one_use) {
         error!("no sequence for one use opens its door: {problem}");
     }
-    let mut door = Door::new(engine, state, used, writer, runner, audit);
+    let mut door = Door::new(engine, state, used, begun.writer, begun.runner, begun.audit);
     for finding in door.sequences_to_tell().to_string().lines() {
         warn!("{finding}");
     }
     door.tell(Event::Start);
     let failed = |step| move |source| StartError::System { step, source };
     let (orders, inbox) = super::order::queue().map_err(failed("make an event descriptor"))?;
-    let intake = Intake::new(captures, door.engine.clients().heads().clone())
+    let intake = Intake::new(begun.captures, door.engine.clients().heads().clone())
         .map_err(failed("make an event descriptor"))?;
     let mut engine =
         EngineLoop::new(intake, door, inbox, clock::now()).map_err(failed("make a timer"))?;
@@ -230,7 +222,7 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
     if !sandbox::forbid_calls()? {
         warn!("the system calls of this processor are not known: none are forbidden");
     }
-    match super::supervisor::run(paths, &readers, control, orders, engine)
+    match super::supervisor::run(paths, &readers, begun.control, orders, engine)
         .map_err(failed("serve"))?
     {
         Ended::Told => Ok(()),
