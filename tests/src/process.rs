@@ -9,6 +9,16 @@ use rustix::process::{Pid, Signal};
 
 use crate::wait;
 
+/// What a process has of a kind of memory, `VmRSS` or another field of its status, in KiB.
+#[must_use]
+#[track_caller]
+pub fn memory(process: u32, field: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    let word = line.and_then(|line| line.strip_prefix(':')?.split_whitespace().next());
+    word.and_then(|word| word.parse().ok()).expect("a number")
+}
+
 /// What a finished command said.
 #[derive(Clone, Debug)]
 pub struct Finished {

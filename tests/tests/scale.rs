@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 use spa_tests::identity::{Identity, open_for};
 use spa_tests::lab::SERVER4;
+use spa_tests::process::memory;
 use spa_tests::settings::{KNOCK, Settings};
 use spa_tests::wait;
 use spa_tests::world::World;
@@ -105,11 +106,7 @@ fn a_thousand_knocks_of_a_thousand_clients_in_a_second_all_open() {
 
 /// What the engine has of memory that is no file's, in KiB.
 fn own_memory(world: &mut World) -> u64 {
-    let engine = world.spad.process().id();
-    let status = std::fs::read_to_string(format!("/proc/{engine}/status")).expect("it runs");
-    let line = status.lines().find(|line| line.starts_with("RssAnon:"));
-    let word = line.and_then(|line| line.split_whitespace().nth(1));
-    word.and_then(|word| word.parse().ok()).expect("a number")
+    memory(world.spad.process().id(), "RssAnon")
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use spa_tests::binaries;
 use spa_tests::lab::Lab;
+use spa_tests::process;
 use spa_tests::wait;
 
 use crate::flood::{Flood, Flooding};
@@ -26,10 +27,12 @@ pub(crate) fn silence() {
     let lab = Lab::new();
     let spad = Spad::start_with(&lab, CLIENTS).daemon;
     let status = spad.status();
-    let pid = status["pid"].as_u64().expect("the engine's process");
+    let engine = status["pid"].as_u64().and_then(|id| id.try_into().ok());
+    let engine = engine.expect("the engine's process");
     let memory = |when: &str| {
-        println!("{when:<30}{}", field(pid, "VmRSS"));
-        println!("  of it not shared, not ring  {}", field(pid, "RssAnon"));
+        println!("{when:<30}{} kB", process::memory(engine, "VmRSS"));
+        let own = process::memory(engine, "RssAnon");
+        println!("  of it not shared, not ring  {own} kB");
     };
     println!("{CLIENTS} clients");
     memory("resident after start");
@@ -154,11 +157,4 @@ fn processor_time(pid: u64) -> (u64, u64) {
     let after_name = stat.rsplit_once(')').expect("a name").1;
     let fields: Vec<_> = after_name.split_whitespace().collect();
     (fields[11].parse().unwrap(), fields[12].parse().unwrap())
-}
-
-fn field(pid: u64, name: &str) -> String {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the engine runs");
-    let line = status.lines().find(|line| line.starts_with(name));
-    line.and_then(|line| line.split_once(':'))
-        .map_or("?".to_owned(), |(_, value)| value.trim().to_owned())
 }

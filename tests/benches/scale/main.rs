@@ -16,6 +16,7 @@ use std::time::Duration;
 use spa_tests::echo::Echo;
 use spa_tests::identity::{Identity, open_for};
 use spa_tests::lab::{Lab, SERVER4};
+use spa_tests::process::memory;
 use spa_tests::settings::{CHAT, KNOCK, Settings};
 use spa_tests::spad::Spad;
 use spa_tests::wait;
@@ -192,16 +193,6 @@ fn timed(work: impl FnOnce()) -> Duration {
     let began = wait::now();
     work();
     began.elapsed()
-}
-
-/// In KiB.
-fn memory(process: u32, what: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix(what));
-    let number = line.and_then(|line| line.split_whitespace().nth(1));
-    number
-        .and_then(|number| number.parse().ok())
-        .expect("a number")
 }
 
 fn milliseconds(span: Duration) -> String {

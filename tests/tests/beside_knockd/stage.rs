@@ -15,7 +15,7 @@ use serde_json::Value;
 use spa_tests::frame::{self, Ends};
 use spa_tests::lab::{CLIENT4, CLIENT6, LINK, Lab, SERVER4, SERVER6, STRANGER4};
 use spa_tests::namespace::Namespace;
-use spa_tests::process::Process;
+use spa_tests::process::{Process, memory};
 use spa_tests::settings::{SHOWN, Settings};
 use spa_tests::tap::inject;
 use spa_tests::wait;
@@ -127,11 +127,7 @@ impl Knockd {
 
     /// Its resident memory that is not a file's, in kilobytes.
     pub(crate) fn memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()));
-        let status = status.expect("knockd runs");
-        let line = status.lines().find(|line| line.starts_with("RssAnon"));
-        let word = line.and_then(|line| line.split_whitespace().nth(1));
-        word.and_then(|word| word.parse().ok()).expect("a number")
+        memory(self.process.id(), "RssAnon")
     }
 }
 
