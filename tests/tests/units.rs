@@ -1,0 +1,47 @@
+//! What the shipped units promise is what the programs assume. A boot with them: tests/boot.
+#![expect(
+    clippy::expect_used,
+    reason = "a helper of tests that fails is a test that fails"
+)]
+
+use std::path::Path;
+
+/// A unit's settings: section, key, value, in the order of the file.
+type Settings = Vec<(String, String, String)>;
+
+fn unit(name: &str) -> Settings {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../packaging/systemd")
+        .join(name);
+    let text = std::fs::read_to_string(&path).expect("a shipped unit");
+    let mut section = String::new();
+    let mut settings = Vec::new();
+    for line in text.lines().map(str::trim) {
+        if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
+            section = name.to_owned();
+        } else if let Some((key, value)) = line.split_once('=').filter(|_| !line.starts_with('#')) {
+            settings.push((section.clone(), key.to_owned(), value.to_owned()));
+        }
+    }
+    settings
+}
+
+/// All words of a key, wherever it is repeated.
+fn words(settings: &Settings, section: &str, key: &str) -> Vec<String> {
+    settings
+        .iter()
+        .filter(|(of, name, _)| of == section && name == key)
+        .flat_map(|(_, _, value)| value.split_whitespace().map(str::to_owned))
+        .collect()
+}
+
+#[test]
+fn the_run_directory_with_its_horizon_survives_a_stop_and_a_crash() {
+    let daemon = unit("spad.service");
+    assert_eq!(words(&daemon, "Service", "RuntimeDirectory"), ["spad"]);
+    assert_eq!(
+        words(&daemon, "Service", "RuntimeDirectoryPreserve"),
+        ["yes"],
+        "systemd would remove /run/spad/horizon.memory, and with a failed disk used packets would act again"
+    );
+}
