@@ -139,7 +139,7 @@ reasons! {
     ServiceNotAllowed, "service_not_allowed", Refused, "A service asked for is none that the client may open; the whole packet is refused.";
     NoServices, "no_services", Refused, "The client may open nothing, or holds nothing to close.";
     NoInnerHost, "no_inner_host", Refused, "A service asked for leads to an inner host of the other family than the addresses to be granted.";
-    TooManyGrants, "too_many_grants", Refused, "More elements (addresses times ports) than this client may hold.";
+    TooManyGrants, "too_many_grants", Refused, "This packet alone asks for more than its client may hold, or than 64 addresses times ports.";
     OlderThanClose, "older_than_close", Refused, "The client closed the service after it sent this.";
 
     // The kernel.

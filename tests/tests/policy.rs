@@ -113,23 +113,32 @@ fn a_client_that_must_state_its_address_is_refused_without() {
 }
 
 #[test]
-fn a_client_holds_no_more_than_it_may() {
+fn a_client_holds_no_more_than_it_may_and_its_oldest_gives_way() {
     let world = World::with(&Settings {
         max_per_client: 2,
         ttl: "30s",
         ..Settings::default()
     });
-    world.open(&["tcp/8080", "udp/9999"]);
     refused(
         &world,
-        &world.laptop.open(&["tcp/22"]),
+        &world.laptop.open(&["tcp/22", "tcp/8080", "udp/9999"]),
         "laptop",
         "too_many_grants",
     );
-    // What it has it may renew, and give back for something else.
-    world.open(&["tcp/8080"]);
-    world.send_counted(&world.laptop.seal(&close(&["tcp/8080"])), "closed");
+    world.open(&["tcp/22", "udp/9999"]);
     world.open(&["tcp/22"]);
+    world.open(&["tcp/8080"]);
+    let gone = world
+        .spad
+        .wait_audited(&[("event", "expire"), ("detail", "gave_way")]);
+    assert_eq!(gone["port"], CHAT);
+    assert_eq!(
+        (world.tcp(WEB), world.udp(CHAT)),
+        (Reach::Open, Reach::Refused)
+    );
+    let status = world.spad.status();
+    assert_eq!(status["open_grants"], 2);
+    assert_eq!(status["windows_gave_way"], 1);
 }
 
 #[test]

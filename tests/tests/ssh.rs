@@ -7,6 +7,7 @@
 use std::process::Stdio;
 
 use spa_tests::binaries;
+use spa_tests::echo::Echo;
 use spa_tests::lab::{SERVER4, SERVER6};
 use spa_tests::process::{Process, run, run_with_input};
 use spa_tests::reach::Reach;
@@ -125,6 +126,108 @@ fn a_grant_for_one_connection_is_used_up_by_the_one_that_is_handed_over() {
         assert_eq!(world.tcp(SSH), Reach::Refused, "a second connection");
         assert!(session.ended().is_none(), "the first goes on");
     }
+}
+
+/// A server with the limits that a new configuration has, and `spa` that knows it as `gw`.
+fn with_default_limits() -> World {
+    let mut world = World::stopped(&Settings::default());
+    let file = world.spad.config().join("spad.toml");
+    let text = std::fs::read_to_string(&file).expect("spad.toml");
+    let ours = ["ttl", "max_ttl", "max_per_client", "rate"];
+    let kept = text.lines().filter(|line| {
+        let key = line.split(" =").next().unwrap_or_default();
+        !ours.contains(&key)
+    });
+    let kept: Vec<&str> = kept.collect();
+    assert_eq!(text.lines().count(), kept.len() + ours.len());
+    std::fs::write(&file, kept.join("\n")).expect("spad.toml");
+    world.spad.start();
+    world.enrol_spa(SERVER4.into());
+    world
+}
+
+/// Nothing was refused, and what took the place of what, for a run of connections.
+fn nothing_was_refused(world: &World, at_least: u64) {
+    let verdicts = world.spad.verdicts();
+    let opened = verdicts.get("opened").copied().unwrap_or_default();
+    assert!(opened >= at_least, "{verdicts:?}");
+    let refused = ["rate", "too_many_grants", "firewall_set_full"];
+    for reason in refused {
+        assert_eq!(verdicts.get(reason), None, "{verdicts:?}");
+    }
+}
+
+#[test]
+fn sixty_four_connections_at_once_and_three_hundred_in_a_row_meet_no_limit() {
+    let world = with_default_limits();
+    let _echo = Echo::tcp(&world.lab.server, SSH);
+    let connect = || {
+        let mut command = world.lab.client.command(binaries::spa());
+        command.arg("--config").arg(world.spa_directory());
+        command.args(["proxy", "gw", "gw", "22"]);
+        command
+    };
+    let all: Vec<_> = (0..64)
+        .map(|number| {
+            let output = world.lab.path().join(format!("at-once-{number}"));
+            Process::start(&mut connect(), &output)
+        })
+        .collect();
+    for mut one in all {
+        let code = wait::soon("a connection ends", || one.ended());
+        assert!(code.success(), "{code}: {}", one.said());
+    }
+    // As fast as a loop of real sessions is at most: some twenty a second.
+    let script = format!(
+        "for i in $(seq 300); do \"{}\" --config \"{}\" proxy gw gw 22 </dev/null || exit 1; sleep 0.03; done",
+        binaries::spa().display(),
+        world.spa_directory().display()
+    );
+    let done = run(world.lab.client.command("sh").args(["-c", &script]));
+    assert!(done.success, "{done:?}");
+    nothing_was_refused(&world, 364);
+    assert!(world.spad.status()["connections_gave_way"].as_u64() > Some(0));
+    assert_eq!(world.spad.status()["windows_gave_way"], 0);
+}
+
+/// How many connections the loop of ssh, git and rsync makes: more than could be open at
+/// once, or as many as `SPA_TESTS_CONNECTIONS` says (500: some minutes).
+fn connections() -> usize {
+    let said = std::env::var("SPA_TESTS_CONNECTIONS").ok();
+    said.and_then(|said| said.parse().ok()).unwrap_or(36)
+}
+
+#[test]
+fn ssh_git_and_rsync_in_a_loop_all_get_in() {
+    let world = with_default_limits();
+    let sshd = Sshd::start(&world.lab.server, world.lab.path(), SSH);
+    let directory = world.lab.path();
+    let source = directory.join("source");
+    let by_ssh = format!(
+        "ssh -F /dev/null {} -o '{}' -o {FDPASS}",
+        sshd.options().join(" "),
+        proxy(&world, "")
+    );
+    let script = format!(
+        "set -e\ncd {directory}\nexport GIT_SSH_COMMAND=\"$1\" RSYNC_RSH=\"$1\" HOME={directory}\n\
+         git init -q {source}\n\
+         git -C {source} -c user.name=a -c user.email=a commit -q --allow-empty -m one\n\
+         git clone -q root@gw:{source} copy\n\
+         for i in $(seq {each}); do\n\
+           test \"$(eval \"$1\" root@gw echo inside)\" = inside\n\
+           git -C copy fetch -q\n\
+           rsync -a root@gw:{source}/ mirror/\n\
+         done\necho all",
+        directory = directory.display(),
+        source = source.display(),
+        each = connections() / 3
+    );
+    let mut command = world.lab.client.command("sh");
+    command.args(["-c", &script, "sh", &by_ssh]);
+    let done = run(&mut command);
+    assert_eq!(done.stdout.trim(), "all", "{done:?}");
+    let made = u64::try_from(connections() / 3 * 3).expect("a count");
+    nothing_was_refused(&world, made);
 }
 
 #[test]

@@ -74,6 +74,7 @@ impl Door {
         config.grants.rate = Rate {
             count: 1_000_000,
             per: Duration::from_secs(1),
+            burst: None,
         };
         let name = |number: usize| format!("client-{number:06}");
         let clients = (0..count)

@@ -45,7 +45,7 @@ events! {
     Reload "reload" "A new configuration is in force.";
     ReloadFailed "reload_failed" "A new configuration was refused; the old one stays.";
     Grant "grant" "The kernel lets a client in; or, with `door`, whoever knocked; or, with `uid`, whom an administrator granted by hand.";
-    Expire "expire" "A grant's time is over.";
+    Expire "expire" "A grant's time is over; or, with the detail `gave_way`, a newer one of its client took its place.";
     Revoke "revoke" "A grant was withdrawn without its client asking; `uid` says which user did by hand.";
     Refuse "refuse" "An authentic packet was refused.";
     Noise "noise" "What was not authentic, and what clients were refused beyond twenty a second each, counted over the last minute.";

@@ -71,6 +71,16 @@ fn text(status: &Status) -> String {
         "open",
         &format_args!("{} (spad grants)", counted(status.open_grants, "grant")),
     );
+    if status.windows_gave_way > 0 || status.connections_gave_way > 0 {
+        line(
+            "gave way",
+            &format_args!(
+                "{} and {}, each to a newer grant of the same client",
+                counted(status.windows_gave_way, "window"),
+                counted(status.connections_gave_way, "connection")
+            ),
+        );
+    }
     for (door, left) in &status.sequences_left {
         let left = counted(*left, "sequence");
         line(
@@ -116,6 +126,8 @@ mod tests {
             warnings: vec!["mend the disk".to_owned()],
             verdicts: [("opened".to_owned(), 3), ("head_tag".to_owned(), 7)].into(),
             sequences_left: [("side".to_owned(), 1)].into(),
+            windows_gave_way: 1,
+            connections_gave_way: 12,
             ..Status::default()
         };
         let text = text(&status);
@@ -127,6 +139,7 @@ mod tests {
             "7",
             "hidden      nothing",
             "door        side: 1 sequence left",
+            "gave way    1 window and 12 connections",
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }

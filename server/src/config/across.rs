@@ -316,16 +316,20 @@ fn too_many(
     effective: &Effective,
 ) -> Option<Finding> {
     let names = effective.allow.iter().map(|name| name.value.as_str());
-    let services = names.filter_map(|name| server.services.get(name));
-    let ports: usize = services.map(|service| service.ports.len()).sum();
+    let services: Vec<_> = names.filter_map(|name| server.services.get(name)).collect();
+    let ports: usize = services.iter().map(|service| service.ports.len()).sum();
     let most = effective.max_grants.unwrap_or(server.grants.max_per_client);
-    let limit = if ports > 16 {
-        "a packet can name 16".to_owned()
-    } else if ports > usize::try_from(most).unwrap_or(usize::MAX) {
-        match effective.max_grants {
+    let message = if ports > 16 {
+        format!("this client may open {ports} ports, and a packet can name 16")
+    } else if services.len() > usize::try_from(most).unwrap_or(usize::MAX) {
+        let limit = match effective.max_grants {
             Some(_) => format!("its `max_grants` is {most}"),
             None => format!("`[grants] max_per_client` is {most}"),
-        }
+        };
+        format!(
+            "this client may open {} services, and {limit}",
+            services.len()
+        )
     } else {
         return None;
     };
@@ -334,7 +338,6 @@ fn too_many(
     let first = named.next()?;
     let last = named.rfind(|span| span.start > first.start);
     let span = first.start..last.map_or(first.end, |last| last.end.max(first.end));
-    let message = format!("this client may open {ports} ports, and {limit}");
     let finding = client.source.warning(span, message);
     Some(
         finding.help(

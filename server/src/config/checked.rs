@@ -85,8 +85,10 @@ pub struct GrantLimits {
     pub ttl: Duration,
     /// The longest grant that a packet gets: 1 s to 24 h.
     pub max_ttl: Duration,
-    /// Elements (addresses × ports) that one client may hold: 1 to 1024.
+    /// Windows (addresses × services, from any source port) that one client may hold: 1 to 1024.
     pub max_per_client: u32,
+    /// Connections (source ports, or `once`) that one client may hold in each family: 1 to 1024.
+    pub max_connections: u32,
     /// Authentic packets of one client.
     pub rate: Rate,
     /// The longest grant made by `spad grant`: 1 s to 30 d.
@@ -100,6 +102,16 @@ pub struct Rate {
     pub count: u32,
     /// A second, a minute or an hour.
     pub per: Duration,
+    /// So many at once, 1 to 1000; none: `count`.
+    pub burst: Option<u32>,
+}
+
+impl Rate {
+    /// So many at once.
+    #[must_use]
+    pub fn at_once(&self) -> u32 {
+        self.burst.unwrap_or(self.count)
+    }
 }
 
 /// `[packets]`.
@@ -241,8 +253,10 @@ pub struct ClientConfig {
     pub enabled: bool,
     /// A cap on this client's grants below the other limits, never above them.
     pub max_ttl: Option<Duration>,
-    /// Elements that it may hold, instead of `[grants] max_per_client`.
+    /// Windows that it may hold, instead of `[grants] max_per_client`.
     pub max_grants: Option<u32>,
+    /// Connections that it may hold, instead of `[grants] max_connections`.
+    pub max_connections: Option<u32>,
     /// Instead of `[packets] require_address`.
     pub require_address: Option<bool>,
     /// Which commands it may have run.

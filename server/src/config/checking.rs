@@ -92,6 +92,7 @@ impl<'s> Checking<'s> {
             enabled: client.enabled,
             max_ttl: effective.max_ttl,
             max_grants: effective.max_grants,
+            max_connections: effective.max_connections,
             require_address: effective.require_address,
             commands: commands.unwrap_or_default(),
             note: client.rules.note.clone(),

@@ -76,6 +76,7 @@ pub(super) struct Effective {
     pub(super) expires: Option<Timestamp>,
     pub(super) max_ttl: Option<Duration>,
     pub(super) max_grants: Option<u32>,
+    pub(super) max_connections: Option<u32>,
     pub(super) require_address: Option<bool>,
 }
 
@@ -107,6 +108,7 @@ impl Effective {
         self.expires = least(self.expires, rules.expires);
         self.max_ttl = least(self.max_ttl, rules.max_ttl);
         self.max_grants = least(self.max_grants, rules.max_grants);
+        self.max_connections = least(self.max_connections, rules.max_connections);
         // True wins; a false only lifts what `[packets]` says.
         self.require_address = self.require_address.max(rules.require_address);
     }

@@ -23,6 +23,7 @@ pub(super) struct Rules {
     pub(super) expires: Option<Timestamp>,
     pub(super) max_ttl: Option<Duration>,
     pub(super) max_grants: Option<u32>,
+    pub(super) max_connections: Option<u32>,
     pub(super) require_address: Option<bool>,
     pub(super) commands: Option<Vec<Spotted<String>>>,
     pub(super) note: Option<String>,
@@ -40,6 +41,9 @@ pub(super) fn read(table: &Table<'_>) -> Rules {
             .map(|time| time.value),
         max_grants: table
             .get("max_grants")
+            .and_then(|value| value.number(1..=1024)),
+        max_connections: table
+            .get("max_connections")
             .and_then(|value| value.number(1..=1024)),
         require_address: table
             .get("require_address")

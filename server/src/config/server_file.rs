@@ -208,9 +208,11 @@ fn grants(table: Option<Table<'_>>) -> GrantLimits {
         ttl: Duration::from_secs(30),
         max_ttl: Duration::from_secs(300),
         max_per_client: 8,
+        max_connections: 64,
         rate: Rate {
-            count: 10,
+            count: 30,
             per: Duration::from_secs(1),
+            burst: Some(100),
         },
         admin_max_ttl: Duration::from_secs(DAY),
     };
@@ -240,10 +242,21 @@ fn grants(table: Option<Table<'_>>) -> GrantLimits {
     {
         grants.max_per_client = count;
     }
+    if let Some(count) = table
+        .get("max_connections")
+        .and_then(|value| value.number(1..=1024))
+    {
+        grants.max_connections = count;
+    }
+    // A rate that is written goes without the burst of the one that is not.
     grants.rate = table
         .get("rate")
         .and_then(values::rate)
         .unwrap_or(grants.rate);
+    let burst = table.get("burst");
+    if let Some(count) = burst.and_then(|value| value.number(1..=1000)) {
+        grants.rate.burst = Some(count);
+    }
     if let Some(time) = table
         .get("admin_max_ttl")
         .and_then(|value| values::time(value, 1..=30 * DAY))

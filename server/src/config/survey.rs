@@ -49,8 +49,10 @@ pub struct Surveyed {
     pub enabled: bool,
     /// Its longest grant, in seconds.
     pub max_ttl_s: Option<u64>,
-    /// How much it may hold open.
+    /// How many windows it may hold open.
     pub max_grants: Option<u32>,
+    /// The same of connections.
+    pub max_connections: Option<u32>,
     /// Whether it must state its address.
     pub require_address: Option<bool>,
     /// For people.
@@ -122,6 +124,7 @@ impl Surveyor {
             enabled: client.enabled,
             max_ttl_s: all.max_ttl.map(|time| time.as_secs()),
             max_grants: all.max_grants,
+            max_connections: all.max_connections,
             require_address: all.require_address,
             note: note.map(quote),
         }
@@ -148,6 +151,7 @@ impl Surveyed {
             enabled: true,
             max_ttl_s: None,
             max_grants: None,
+            max_connections: None,
             require_address: None,
             note: None,
         }

@@ -93,6 +93,7 @@ pub(super) fn rate(value: Value<'_>) -> Option<Rate> {
         (Some(count), Some((_, seconds))) => Some(Rate {
             count,
             per: Duration::from_secs(*seconds),
+            burst: None,
         }),
         _ => {
             let finding = value.error(format!("`{}` is not a rate", quote(value.key)));

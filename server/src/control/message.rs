@@ -123,6 +123,13 @@ pub struct Status {
     pub clients: usize,
     /// Grants that are open.
     pub open_grants: usize,
+    /// Grants that ended because a newer one of their client took their place: windows, from
+    /// any source port.
+    #[serde(default)]
+    pub windows_gave_way: usize,
+    /// The same of those for one connection.
+    #[serde(default)]
+    pub connections_gave_way: usize,
     /// Doors of `[[knock]]` that open once by each of their sequences, and how many are left.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sequences_left: BTreeMap<String, usize>,

@@ -150,6 +150,8 @@ impl EngineLoop {
             on_trial: standing(|standing| matches!(standing, Standing::OnTrial(_))),
             clients: config.clients.len(),
             open_grants: engine.open_grants(),
+            windows_gave_way: engine.gave_way().windows,
+            connections_gave_way: engine.gave_way().connections,
             sequences_left: engine
                 .sequences_left()
                 .map(|(door, left)| (door.to_string(), left))

@@ -7,15 +7,39 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{Effect, Engine, Judged, Sender};
+use crate::audit::Event;
 use crate::capture::Datagram;
 use crate::clients::Clients;
 use crate::clock::Now;
 use crate::config::ClientName;
 use crate::firewall::{Answer, ChangeId, Element};
-use crate::grants::{Holding, Owner};
+use crate::grants::{Holding, Owner, Settled};
 use crate::policy::{ClosePermit, OpenPermit, Permit};
 use crate::replay::JournalRecord;
 use crate::verdict::{Reason, Verdict};
+
+/// The `detail` of a grant that ended because a newer one of its client took its place.
+const GAVE_WAY: &str = "gave_way";
+
+/// How many grants gave way to newer ones of their client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GaveWay {
+    /// For any source port.
+    pub windows: usize,
+    /// For one connection.
+    pub connections: usize,
+}
+
+impl GaveWay {
+    fn note(&mut self, element: &Element) {
+        let count = if element.is_for_connection() {
+            &mut self.connections
+        } else {
+            &mut self.windows
+        };
+        *count = count.saturating_add(1);
+    }
+}
 
 /// Where a packet came from, for its audit line.
 #[derive(Clone, Debug)]
@@ -67,8 +91,14 @@ impl Engine {
     }
 
     fn open(&mut self, permit: OpenPermit, arrival: Arrival, effects: &mut Vec<Effect>) -> Judged {
-        let change = self.grants.open(&permit, arrival.at.boot);
+        let (before, change) = if permit.gives_way().is_empty() {
+            (Vec::new(), self.grants.open(&permit, arrival.at.boot))
+        } else {
+            let ids = self.clients.ids_of(arrival.sender.client);
+            self.grants.open_instead(&permit, &ids, arrival.at.boot)
+        };
         let id = change.id;
+        effects.extend(before.into_iter().map(Effect::Firewall));
         effects.push(Effect::Firewall(change));
         self.wait_for(id, arrival, Reason::Opened, permit.into_elements())
     }
@@ -176,9 +206,16 @@ impl Engine {
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> Option<Verdict> {
-        let granted = self.grants.answered(id, refused.is_none(), now.boot);
+        let Settled { granted, gave_way } = self.grants.answered(id, refused.is_none(), now.boot);
         let holders = granted.iter().filter_map(Holding::holder);
         effects.extend(holders.map(|holder| Effect::Record(JournalRecord::Holder(holder))));
+        for (owner, element) in &gave_way {
+            self.gave_way.note(element);
+            let mut line = self.about(Event::Expire, *owner, element, now);
+            line.detail = Some(GAVE_WAY);
+            effects.push(Effect::Audit(Box::new(line)));
+            self.strike(*owner, element, effects);
+        }
         self.tell_hooks(&granted, now, effects);
         self.remember(&granted);
         self.settle_by_hand(id, refused, now, effects);

@@ -26,6 +26,7 @@ mod tell;
 
 mod upkeep;
 
+pub use act::GaveWay;
 pub use by_hand::Revoked;
 pub use effect::{Effect, GrantRow, Judged, Listing, UsedUp};
 
@@ -52,6 +53,7 @@ use crate::verdict::{Counters, Reason, Verdict};
 const LINES: Rate = Rate {
     count: 20,
     per: Duration::from_secs(1),
+    burst: None,
 };
 
 /// All that judges packets.
@@ -70,6 +72,7 @@ pub struct Engine {
     hands: by_hand::Hands,
     doors: knock::Doors,
     counters: Counters,
+    gave_way: act::GaveWay,
     /// What the noise was when it was last told.
     told: Counters,
     /// Lines that each client's refusals may still make.
@@ -136,6 +139,7 @@ impl Engine {
             hooks: hooks::Hooks::default(),
             hands: by_hand::Hands::default(),
             counters: Counters::default(),
+            gave_way: act::GaveWay::default(),
             told: Counters::default(),
             lines: Rates::for_clients(clients_count),
             untold: Counters::default(),
@@ -325,9 +329,8 @@ impl Ledger for Books<'_> {
         }
     }
 
-    fn holds(&self, element: &Element) -> bool {
-        let mut owners = self.ids.iter().map(|id| Owner::Client(*id));
-        owners.any(|owner| self.grants.holds(owner, element))
+    fn held_since(&self) -> impl Iterator<Item = (Element, ChangeId)> {
+        self.grants.held_since(self.ids)
     }
 
     fn last_close(&self, service: Service) -> Option<Timestamp> {

@@ -188,6 +188,12 @@ impl Engine {
         &self.counters
     }
 
+    /// How many grants gave way to newer ones of their client.
+    #[must_use]
+    pub const fn gave_way(&self) -> super::GaveWay {
+        self.gave_way
+    }
+
     /// How many grants are open.
     #[must_use]
     pub const fn open_grants(&self) -> usize {
@@ -308,7 +314,7 @@ impl Engine {
 fn longest(clients: &Clients, owner: Owner, element: &Element, now: Now) -> Duration {
     let config = clients.config();
     let of_all = config.longest_of_all();
-    match owner {
+    let longest = match owner {
         Owner::Administrator => config.grants.admin_max_ttl,
         Owner::Unknown => of_all,
         // Whom the configuration does not know was withdrawn before.
@@ -318,5 +324,9 @@ fn longest(clients: &Clients, owner: Owner, element: &Element, now: Now) -> Dura
         Owner::Door(id) => config.door(id).map_or(of_all, |door| {
             policy::longest_by_knock(clients, door, element.service)
         }),
+    };
+    match element.source_port {
+        Some(_) => longest.min(policy::CONNECTS_WITHIN),
+        None => longest,
     }
 }

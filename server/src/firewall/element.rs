@@ -63,6 +63,12 @@ impl Element {
             && self.source_port.is_none()
     }
 
+    /// Whether it is for one connection, by its source port or because that uses it up.
+    #[must_use]
+    pub fn is_for_connection(&self) -> bool {
+        self.once || self.source_port.is_some()
+    }
+
     /// Whether it lets this address in, as far as that goes.
     #[must_use]
     pub fn covers(&self, address: IpAddr) -> bool {

@@ -69,5 +69,7 @@ fn adopted(owner: Owner, since: ChangeId, ends: BootTime) -> Held {
         since,
         granted: Some(ends),
         asked: None,
+        last: since,
+        leaves_by: None,
     }
 }

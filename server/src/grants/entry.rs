@@ -30,6 +30,10 @@ pub(super) struct Held {
     pub(super) granted: Option<BootTime>,
     /// Until when, as the kernel was last asked and has not answered.
     pub(super) asked: Option<(ChangeId, BootTime)>,
+    /// The change by which it was last granted.
+    pub(super) last: ChangeId,
+    /// The change by which it gives way to a newer one, until that is answered.
+    pub(super) leaves_by: Option<ChangeId>,
 }
 
 impl Held {
@@ -62,13 +66,18 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// The latest end of all holders: what the kernel should hold.
+    /// The latest end of all holders that stay: what the kernel should hold.
     pub(super) fn latest(&self) -> Option<BootTime> {
-        self.held.iter().map(Held::ends).max()
+        let stay = self.held.iter().filter(|held| held.leaves_by.is_none());
+        stay.map(Held::ends).max()
     }
 
     pub(super) fn of(&mut self, owner: Owner) -> Option<&mut Held> {
         self.held.iter_mut().find(|held| held.owner == owner)
+    }
+
+    pub(super) fn by(&self, owner: Owner) -> Option<&Held> {
+        self.held.iter().find(|held| held.owner == owner)
     }
 
     /// Takes this holder away.

@@ -27,6 +27,8 @@ mod mending;
 
 mod repair;
 
+mod room;
+
 pub use entry::Owner;
 pub use repair::{Ticked, key_of};
 
@@ -71,6 +73,17 @@ struct Sent {
     steps: Vec<(Element, Option<BootTime>)>,
     /// Whose permit it was, with the ends of its own time.
     opens: Option<(Owner, Vec<(Element, BootTime)>)>,
+    /// What gives way to it.
+    gives_way: Vec<(Owner, Element)>,
+}
+
+/// What an answer decided.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// What is granted by it, once each.
+    pub granted: Vec<Holding>,
+    /// Who holds what no longer, because something newer took its place.
+    pub gave_way: Vec<(Owner, Element)>,
 }
 
 /// One holder of one element.
@@ -88,17 +101,19 @@ impl Grants {
     /// Opens what the permit says, renews what its holder holds already. The
     /// holder counts as such when the change is answered well.
     pub fn open(&mut self, permit: &OpenPermit, now: BootTime) -> Change {
-        self.put(Owner::Client(permit.key_id()), permit.elements(), now)
+        let owner = Owner::Client(permit.key_id());
+        self.put(owner, permit.elements(), Vec::new(), now)
     }
 
     /// The same for an administrator.
     pub fn open_by_hand(&mut self, hand: &ByHand, now: BootTime) -> Change {
-        self.put(Owner::Administrator, hand.elements(), now)
+        self.put(Owner::Administrator, hand.elements(), Vec::new(), now)
     }
 
     /// The same for whoever knocked at a door.
     pub fn open_by_knock(&mut self, knocked: &ByKnock, now: BootTime) -> Change {
-        self.put(Owner::Door(knocked.door()), knocked.elements(), now)
+        let owner = Owner::Door(knocked.door());
+        self.put(owner, knocked.elements(), Vec::new(), now)
     }
 
     /// How many elements this one holds, those too that the kernel has not taken yet.
@@ -107,29 +122,35 @@ impl Grants {
         self.by_owner.get(&owner).map_or(0, BTreeSet::len)
     }
 
-    /// Whether this is one of them.
-    #[must_use]
-    pub fn holds(&self, owner: Owner, element: &Element) -> bool {
-        let held = self.by_owner.get(&owner);
-        held.is_some_and(|held| held.contains(element))
-    }
-
-    fn put(&mut self, owner: Owner, elements: &[(Element, Duration)], now: BootTime) -> Change {
+    fn put(
+        &mut self,
+        owner: Owner,
+        elements: &[(Element, Duration)],
+        gives_way: Vec<(Owner, Element)>,
+        now: BootTime,
+    ) -> Change {
         let id = self.next_id();
         if self.elements.is_empty() {
             self.last_tick = Some(now);
         }
-        let (mut wanted, mut opens) = (Vec::new(), Vec::new());
+        let mut wanted = self.leave(&gives_way, id);
+        let mut opens = Vec::new();
         for (element, ttl) in elements {
             let ends = now.saturating_add(*ttl);
             let entry = self.elements.entry(*element).or_default();
             match entry.of(owner) {
-                Some(held) => held.asked = Some((id, ends)),
+                Some(held) => {
+                    held.asked = Some((id, ends));
+                    held.last = id;
+                    held.leaves_by = None;
+                }
                 None => entry.held.push(Held {
                     owner,
                     since: id,
                     granted: None,
                     asked: Some((id, ends)),
+                    last: id,
+                    leaves_by: None,
                 }),
             }
             wanted.push((*element, entry.latest()));
@@ -137,7 +158,7 @@ impl Grants {
             self.by_owner.entry(owner).or_default().insert(*element);
             self.watch(*element);
         }
-        self.send(id, wanted, Some((owner, opens)), now)
+        self.send(id, wanted, Some((owner, opens)), gives_way, now)
     }
 
     /// Takes these holders away. What nobody else holds is removed from the
@@ -161,10 +182,10 @@ impl Grants {
         self.send_all(&wanted, now)
     }
 
-    /// Takes the writer's answer. Gives what is granted by it, once each.
-    pub fn answered(&mut self, id: ChangeId, done: bool, now: BootTime) -> Vec<Holding> {
+    /// Takes the writer's answer. Gives what came of it.
+    pub fn answered(&mut self, id: ChangeId, done: bool, now: BootTime) -> Settled {
         let Some(sent) = self.sent.remove(&id) else {
-            return Vec::new();
+            return Settled::default();
         };
         // Steps say for how long, so what was done late also ends late.
         let late = now.saturating_since(sent.at);
@@ -181,6 +202,7 @@ impl Grants {
                 }
             }
         }
+        let gave_way = self.left(id, done, sent.gives_way);
         for (element, kernel) in sent.steps {
             let Some(entry) = self.elements.get_mut(&element) else {
                 continue;
@@ -200,7 +222,7 @@ impl Grants {
             }
             self.settled(element, now);
         }
-        granted
+        Settled { granted, gave_way }
     }
 
     /// One holder of one element, once the change it asked by is answered: with
@@ -362,7 +384,7 @@ impl Grants {
         let mut changes = Vec::new();
         for some in wanted.chunks(MAX_STEPS) {
             let id = self.next_id();
-            changes.push(self.send(id, some.to_vec(), None, now));
+            changes.push(self.send(id, some.to_vec(), None, Vec::new(), now));
         }
         changes
     }
@@ -372,6 +394,7 @@ impl Grants {
         id: ChangeId,
         mut wanted: Vec<(Element, Option<BootTime>)>,
         opens: Option<(Owner, Vec<(Element, BootTime)>)>,
+        gives_way: Vec<(Owner, Element)>,
         now: BootTime,
     ) -> Change {
         let mut steps = Vec::with_capacity(wanted.len());
@@ -397,6 +420,7 @@ impl Grants {
                 at: now,
                 steps: wanted,
                 opens,
+                gives_way,
             },
         );
         Change { id, steps }

@@ -9,7 +9,9 @@
 //! - Time: what was asked for, or the service's `ttl`, or `[grants] ttl`; never
 //!   more than the service's `max_ttl` (or else `[grants] max_ttl`), nor than the
 //!   client's `max_ttl`: longer is cut, not refused. Nor beyond the end of the
-//!   client's `hours`, its `expires` and its key's `until`, but at least a second.
+//!   client's `hours`, its `expires` and its key's `until`, but at least a second. For
+//!   one source port at most [`CONNECTS_WITHIN`].
+//! - Room: what the client holds longest gives way (`room.rs`).
 //! - No address stated: the packet's source, which must be usable like a stated
 //!   one. So loopback and link-local sources are refused: the first never needs
 //!   a grant, the second would admit a like-named host on every link.
@@ -24,6 +26,7 @@ mod by_knock;
 
 mod longest;
 mod rate;
+mod room;
 
 mod timely;
 mod when;
@@ -32,6 +35,7 @@ pub use by_hand::{ByHand, by_hand, networks, ports};
 pub use by_knock::{ByKnock, by_knock};
 pub use longest::{longest_by_key, longest_by_knock};
 pub use rate::Rates;
+pub use room::CONNECTS_WITHIN;
 pub use timely::{Timely, timely};
 
 use std::net::IpAddr;
@@ -46,17 +50,18 @@ use crate::clients::Clients;
 use crate::clock::Now;
 use crate::config::{ClientConfig, Config, Network};
 use crate::firewall::element::MAX_STEPS;
-use crate::firewall::{Element, Whom};
+use crate::firewall::{ChangeId, Element, Whom};
 use crate::verdict::Reason;
 
 /// What the rest of the engine knows of a client that policy asks for.
 pub trait Ledger {
     /// The elements that this client holds, each once.
     fn held(&self) -> impl Iterator<Item = Element>;
+    /// The same, each with the change that it was last granted by; not what gives way already.
+    /// One that several of its keys hold comes once a key.
+    fn held_since(&self) -> impl Iterator<Item = (Element, ChangeId)>;
     /// How many they are: asked for each packet, so without listing them where that can be.
     fn count(&self) -> usize;
-    /// Whether this one is among them.
-    fn holds(&self, element: &Element) -> bool;
     /// When this client last closed the service, by the closing packet's time.
     fn last_close(&self, service: Service) -> Option<Timestamp>;
 }
@@ -104,6 +109,7 @@ impl RunPermit {
 pub struct OpenPermit {
     id: KeyId,
     elements: Vec<(Element, Duration)>,
+    gives_way: Vec<Element>,
 }
 
 /// Elements to be closed.
@@ -129,7 +135,13 @@ impl OpenPermit {
         &self.elements
     }
 
-    /// The same, by value.
+    /// What of this client's ends, so that these have room; none of them.
+    #[must_use]
+    pub fn gives_way(&self) -> &[Element] {
+        &self.gives_way
+    }
+
+    /// What is opened, by value.
     #[must_use]
     pub fn into_elements(self) -> Vec<(Element, Duration)> {
         self.elements
@@ -195,10 +207,14 @@ pub fn permit(
         Request::Run { command } => run(command, client, against),
         Request::Join { .. } => Err(Reason::NotInvited),
         Request::Open(open) => {
-            let elements = opened(open, timely.timestamp(), client, against, ledger)?;
-            let elements = when::cut(elements, limit);
-            let id = timely.key_id();
-            Ok(Permit::Open(OpenPermit { id, elements }))
+            let elements = opened(open, client, against)?;
+            let gives_way = room::made(&elements, client, against.clients, ledger)?;
+            not_closed_since(&elements, timely.timestamp(), ledger)?;
+            Ok(Permit::Open(OpenPermit {
+                id: timely.key_id(),
+                elements: when::cut(elements, limit),
+                gives_way,
+            }))
         }
         Request::Close {
             addresses,
@@ -233,10 +249,8 @@ pub(crate) fn not_allowed(timely: &Timely, against: &Against<'_>) -> Option<Serv
 
 fn opened(
     open: &Open,
-    timestamp: Timestamp,
     client: &ClientConfig,
     against: &Against<'_>,
-    ledger: &impl Ledger,
 ) -> Result<Vec<(Element, Duration)>, Reason> {
     let config = against.clients.config();
     let addresses = granted_addresses(open.addresses, client, config, against.source)?;
@@ -255,10 +269,11 @@ fn opened(
                 source_port: open.source_port,
                 once: open.once,
             };
-            elements.push((
-                element,
-                ttl(open.duration, *service, client, against.clients),
-            ));
+            let mut ttl = ttl(open.duration, *service, client, against.clients);
+            if open.source_port.is_some() {
+                ttl = ttl.min(CONNECTS_WITHIN);
+            }
+            elements.push((element, ttl));
         }
     }
     // A gateway may lead one family only; a service that leads none of these addresses
@@ -272,21 +287,26 @@ fn opened(
     if !services.iter().all(led) {
         return Err(Reason::NoInnerHost);
     }
-    let limit = client.max_grants.unwrap_or(config.grants.max_per_client);
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let new = elements.iter().filter(|(one, _)| !ledger.holds(one));
-    if ledger.count().saturating_add(new.count()) > limit || elements.len() > MAX_STEPS {
+    if elements.len() > MAX_STEPS {
         return Err(Reason::TooManyGrants);
     }
-    let closed_since = |service: &Service| {
+    Ok(elements)
+}
+
+fn not_closed_since(
+    elements: &[(Element, Duration)],
+    timestamp: Timestamp,
+    ledger: &impl Ledger,
+) -> Result<(), Reason> {
+    let closed_since = |(element, _): &(Element, Duration)| {
         ledger
-            .last_close(*service)
+            .last_close(element.service)
             .is_some_and(|close| timestamp <= close)
     };
-    if services.iter().any(closed_since) {
+    if elements.iter().any(closed_since) {
         return Err(Reason::OlderThanClose);
     }
-    Ok(elements)
+    Ok(())
 }
 
 /// Nothing is granted to an address, so the packet's own must lie in the client's `sources`.

@@ -27,8 +27,8 @@ impl Rates {
         };
         let interval = rate.per.checked_div(rate.count).unwrap_or(Duration::MAX);
         let after = (*whole).max(now).saturating_add(interval);
-        // A burst of `count` is admitted at once, then one each interval.
-        let burst = interval.saturating_mul(rate.count);
+        // A burst is admitted at once, then one each interval.
+        let burst = interval.saturating_mul(rate.at_once());
         if after.saturating_since(now) > burst {
             return false;
         }
@@ -46,6 +46,7 @@ mod tests {
         let rate = Rate {
             count: 3,
             per: Duration::from_secs(1),
+            burst: None,
         };
         let mut rates = Rates::for_clients(2);
         let at = |ms: u64| BootTime::from_micros(10_000_000 + ms * 1000);
@@ -60,5 +61,20 @@ mod tests {
             .count();
         assert_eq!(admitted, 3, "an allowance is never saved up");
         assert!(!rates.admit(2, rate, at(0)), "an unknown client has none");
+    }
+
+    #[test]
+    fn a_burst_may_be_larger_than_what_passes_in_a_second_and_comes_back_as_slowly_as_that() {
+        let rate = Rate {
+            count: 30,
+            per: Duration::from_secs(1),
+            burst: Some(100),
+        };
+        let mut rates = Rates::for_clients(1);
+        let at = |ms: u64| BootTime::from_micros(10_000_000 + ms * 1000);
+        let mut admitted = |ms| (0..200).filter(|_| rates.admit(0, rate, at(ms))).count();
+        assert_eq!(admitted(0), 100);
+        assert_eq!(admitted(1000), 30);
+        assert_eq!(admitted(10_000), 100);
     }
 }

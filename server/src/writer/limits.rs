@@ -11,6 +11,7 @@ use spa_proto::Service;
 
 use crate::config::{Config, Inner, Lengths};
 use crate::firewall::{Change, FirewallRefusal, MAX_STEPS, Step};
+use crate::policy::CONNECTS_WITHIN;
 
 /// What a change may ask for at most.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +78,11 @@ impl Limits {
             if inner.is_some_and(|inner| !inner.leads(element.address)) {
                 return Err(FirewallRefusal::NotDeclared);
             }
-            if *ttl > self.longest {
+            let longest = match element.source_port {
+                Some(_) => self.longest.min(CONNECTS_WITHIN),
+                None => self.longest,
+            };
+            if *ttl > longest {
                 return Err(FirewallRefusal::TooLong);
             }
             if ttl.as_millis() == 0 {
@@ -243,6 +248,20 @@ mod tests {
             check(vec![put("tcp/22", shorter)]),
             Err(FirewallRefusal::TooShort)
         );
+    }
+
+    #[test]
+    fn no_message_opens_one_source_port_for_longer_than_a_client_takes_to_connect() {
+        let from_one = |ttl| {
+            let element = Element {
+                source_port: std::num::NonZeroU16::new(40_000),
+                ..element("tcp/22")
+            };
+            check(vec![Step::Put { element, ttl }])
+        };
+        assert_eq!(from_one(Duration::from_secs(10)), Ok(()));
+        let longer = Duration::from_micros(10_000_001);
+        assert_eq!(from_one(longer), Err(FirewallRefusal::TooLong));
     }
 
     #[test]

@@ -292,6 +292,29 @@ fn hooks_of_many_grants_are_told_a_few_at_a_time_and_none_is_forgotten() {
 }
 
 #[test]
+fn the_close_hook_is_told_of_a_grant_that_gave_way() {
+    let mut world = World::with(|config| {
+        with_hooks(config);
+        config.grants.max_per_client = 1;
+    });
+    world.send(laptop, &ssh());
+    world.hook_runs(HookEvent::Open);
+    world.send(laptop, &open_for(&["tcp/8080"], 0));
+    let mut told = Vec::new();
+    for asked in std::mem::take(&mut world.asked) {
+        let ToRunner::Hook(hook) = asked else {
+            panic!("no hook: {asked:?}");
+        };
+        told.push((hook.event, hook.port.to_string()));
+    }
+    let expected = [
+        (HookEvent::Close, "tcp/22".to_owned()),
+        (HookEvent::Open, "tcp/8080".to_owned()),
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
 fn without_hooks_nothing_is_owed_and_nobody_asked() {
     let mut world = World::new();
     assert_eq!(world.send(laptop, &ssh()), Reason::Opened);

@@ -19,6 +19,7 @@ mod networks;
 mod one_time;
 mod reasons;
 mod reload;
+mod room;
 mod rules;
 mod story;
 mod world;

@@ -161,6 +161,8 @@ pub(super) fn show(options: &Options, name: &ClientName) -> Run {
         )?;
         let most = client.max_grants.map(|most| most.to_string());
         row("max_grants", most.unwrap_or_default())?;
+        let most = client.max_connections.map(|most| most.to_string());
+        row("max_connections", most.unwrap_or_default())?;
         row(
             "require_address",
             client
@@ -214,6 +216,7 @@ fn as_json(client: &Surveyed, ids: &[String]) -> Value {
         "expires": instant(client.expires),
         "keys_until": client.keys_until.iter().map(|until| instant(*until)).collect::<Vec<_>>(),
         "max_grants": client.max_grants,
+        "max_connections": client.max_connections,
         "max_ttl_s": client.max_ttl_s,
         "require_address": client.require_address,
         "note": client.note,

@@ -144,7 +144,9 @@ impl<P: Programs, S: Store> Ledger<P, S> {
         if puts.len() < steps.len() {
             self.write(now);
         }
-        closed
+        // Beside what is open now, a close that failed is ours alone to try again: refused,
+        // the change would leave it open for nobody.
+        if puts.is_empty() { closed } else { Ok(()) }
     }
 
     fn open_all(&mut self, puts: &[(Element, Duration)], now: Now) -> Result<(), FirewallRefusal> {

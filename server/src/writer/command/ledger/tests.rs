@@ -255,6 +255,26 @@ fn a_close_that_fails_is_said_and_tried_again_until_it_succeeds() {
 }
 
 #[test]
+fn what_takes_the_place_of_one_that_does_not_close_is_open_and_the_close_is_tried_again() {
+    let mut world = World::new();
+    world.put(&[1], 30).unwrap();
+    world.fail("/close", 1, false);
+    let (new, old) = (element(2), element(1));
+    let steps = [
+        Step::Remove { element: old },
+        Step::Put {
+            element: new,
+            ttl: Duration::from_secs(30),
+        },
+    ];
+    assert_eq!(world.ledger.change(&steps, world.now), Ok(()));
+    assert_eq!(world.open(), [1, 2]);
+    world.mend();
+    world.pass(5);
+    assert_eq!(world.open(), [2]);
+}
+
+#[test]
 fn what_was_open_when_everything_was_killed_is_closed_at_its_time_by_the_next_start() {
     let mut world = World::new();
     assert_eq!(world.put(&[1], 10), Ok(()));

@@ -1,0 +1,114 @@
+//! Grants that give way to newer ones of their client; pure.
+//!
+//! The old one goes and the new one comes in one change. Until that is answered the old one
+//! is held still: a change that the kernel refuses leaves its client what it had. Only this
+//! client's holding ends; the kernel keeps the element as long as anybody else holds it.
+
+use spa_keys::KeyId;
+
+use super::{Grants, Owner};
+use crate::clock::BootTime;
+use crate::firewall::element::MAX_STEPS;
+use crate::firewall::{Change, ChangeId, Element};
+use crate::policy::OpenPermit;
+
+impl Grants {
+    /// What these keys hold, once a key, each with the change by which it was last granted;
+    /// not what gives way already.
+    pub fn held_since<'a>(
+        &'a self,
+        ids: &'a [KeyId],
+    ) -> impl Iterator<Item = (Element, ChangeId)> + 'a {
+        let owners = ids.iter().map(|id| Owner::Client(*id));
+        let all = owners.flat_map(|owner| self.held_of(owner));
+        all.filter_map(|(owner, element)| {
+            let held = self.elements.get(&element)?.by(owner)?;
+            held.leaves_by.is_none().then_some((element, held.last))
+        })
+    }
+
+    /// Opens what the permit says in place of what gives way, by these keys of the same
+    /// client. What is more than one change takes goes by changes of its own, before it.
+    pub fn open_instead(
+        &mut self,
+        permit: &OpenPermit,
+        keys: &[KeyId],
+        now: BootTime,
+    ) -> (Vec<Change>, Change) {
+        let held = |element: &Element| {
+            let entry = self.elements.get(element);
+            let owners = keys.iter().map(|id| Owner::Client(*id));
+            let holders =
+                owners.filter(|owner| entry.is_some_and(|entry| entry.by(*owner).is_some()));
+            holders.map(|owner| (owner, *element)).collect::<Vec<_>>()
+        };
+        let room = MAX_STEPS.saturating_sub(permit.elements().len());
+        let elements = permit.gives_way();
+        let (beside, before) = elements.split_at(room.min(elements.len()));
+        let beside: Vec<_> = beside.iter().flat_map(held).collect();
+        let before: Vec<Vec<_>> = before
+            .chunks(MAX_STEPS)
+            .map(|some| some.iter().flat_map(held).collect())
+            .collect();
+        let mut changes = Vec::with_capacity(before.len());
+        for some in before {
+            let id = self.next_id();
+            let wanted = self.leave(&some, id);
+            changes.push(self.send(id, wanted, None, some, now));
+        }
+        let owner = Owner::Client(permit.key_id());
+        let change = self.put(owner, permit.elements(), beside, now);
+        (changes, change)
+    }
+
+    /// Marks these as giving way by this change; gives the end that each element is to have.
+    pub(super) fn leave(
+        &mut self,
+        holders: &[(Owner, Element)],
+        id: ChangeId,
+    ) -> Vec<(Element, Option<BootTime>)> {
+        let mut wanted: Vec<(Element, Option<BootTime>)> = Vec::new();
+        for (owner, element) in holders {
+            let Some(entry) = self.elements.get_mut(element) else {
+                continue;
+            };
+            if let Some(held) = entry.of(*owner) {
+                held.leaves_by = Some(id);
+            }
+            let latest = entry.latest();
+            // Two keys of one client may hold the same element.
+            match wanted.iter_mut().find(|(other, _)| other == element) {
+                Some((_, ends)) => *ends = latest,
+                None => wanted.push((*element, latest)),
+            }
+        }
+        wanted
+    }
+
+    /// The change is answered: whoever gave way by it holds no longer, or as before.
+    pub(super) fn left(
+        &mut self,
+        id: ChangeId,
+        done: bool,
+        holders: Vec<(Owner, Element)>,
+    ) -> Vec<(Owner, Element)> {
+        let mut gave_way = Vec::new();
+        for (owner, element) in holders {
+            let Some(entry) = self.elements.get_mut(&element) else {
+                continue;
+            };
+            // Renewed since: it stays.
+            let Some(held) = entry.of(owner).filter(|held| held.leaves_by == Some(id)) else {
+                continue;
+            };
+            if !done {
+                held.leaves_by = None;
+            } else if let Some(taken) = entry.take(owner) {
+                self.forget(&taken, &element);
+                self.watch(element);
+                gave_way.push((owner, element));
+            }
+        }
+        gave_way
+    }
+}
