@@ -46,6 +46,8 @@ pub type Tell<'a> = &'a (dyn Fn(&str) + Sync);
 pub struct Asking<'a> {
     knocker: &'a Knocker,
     want: &'a Want,
+    /// What the packets after the first ask for, if that is something else.
+    later: Option<&'a Want>,
     must_state: bool,
     given: Addresses,
     servers: Vec<SocketAddr>,
@@ -76,6 +78,7 @@ impl<'a> Asking<'a> {
             end: End::Sent,
             deliveries: Vec::new(),
             services: Vec::new(),
+            asked_port: want.source_port(),
             elapsed: Duration::ZERO,
         };
         let servers = match resolve(&ask.host.address, ask.host.port, wish.family) {
@@ -88,6 +91,7 @@ impl<'a> Asking<'a> {
         let mut asking = Self {
             knocker,
             want,
+            later: None,
             must_state: ask.host.require_address && matches!(want, Want::Open { .. }),
             given: wish.given,
             servers,
@@ -121,9 +125,18 @@ impl<'a> Asking<'a> {
         clock::monotonic().saturating_sub(self.start)
     }
 
+    /// What was asked for did not help, where it did not: the next packets ask for this.
+    pub const fn later(&mut self, want: &'a Want) {
+        self.later = Some(want);
+    }
+
     /// Sends a fresh packet to every address; where packets count, to one, and to
     /// the next one the next time.
     pub fn send(&mut self) {
+        if let Some(later) = self.later.take() {
+            self.want = later;
+            self.outcome.asked_port = self.want.source_port();
+        }
         self.each(|round| round.send(), self.tell);
     }
 

@@ -11,6 +11,7 @@ use crate::knock::{Admits, Knocker, Want};
 use crate::open::until_open;
 use crate::outcome::Outcome;
 use crate::probe::{Reserved, Watch};
+use crate::report;
 use crate::resolve::resolve;
 use crate::send::route;
 use crate::stated;
@@ -56,16 +57,30 @@ pub fn dial(
         None if dial.once => (Admits::Once, *wish),
         None => (Admits::All, *wish),
     };
-    let want = Want::Open {
+    let want = |admits| Want::Open {
         services: ask.services.clone(),
         ttl: dial.ttl,
         admits,
     };
+    let (want, wider) = (want(admits), want(Admits::All));
     let mut asking = Asking::start(ask, knocker, &want, &wish, tell)?;
+    if own.is_some() {
+        // Some routers keep the address and change the port. Nothing tells that from a packet
+        // that was lost, so the next ones ask for the address.
+        asking.later(&wider);
+    }
     let from = own.as_ref().map(|(reserved, _)| reserved.port());
     let mut watch = Watch::keeping(dial.service, from);
     until_open(&mut asking, &mut watch, &ask.watched, Some(dial.servers));
-    watch.into_kept().ok_or_else(|| Box::new(asking.outcome))
+    let Some(socket) = watch.into_kept() else {
+        return Err(Box::new(asking.outcome));
+    };
+    if let Some((_, stated)) = own
+        && asking.outcome.asked_port.is_none()
+    {
+        tell(&report::only_by_address(&asking.outcome.host, stated));
+    }
+    Ok(socket)
 }
 
 /// This machine's own addresses and a port, where nothing on the way is expected

@@ -123,6 +123,18 @@ impl Want {
         }
     }
 
+    /// The only source port that it asks for.
+    #[must_use]
+    pub const fn source_port(&self) -> Option<NonZeroU16> {
+        match self {
+            Self::Open {
+                admits: Admits::From(port),
+                ..
+            } => Some(*port),
+            _ => None,
+        }
+    }
+
     /// Whether each packet counts by itself, so that one more is one too many: a
     /// second connection, or the command a second time.
     #[must_use]

@@ -1,6 +1,7 @@
 //! What became of one host's request, as facts. Pure.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use spa_proto::{Addresses, Service};
@@ -24,6 +25,8 @@ pub struct Outcome {
     pub deliveries: Vec<Delivery>,
     /// What became of each service that was waited for.
     pub services: Vec<(Service, State)>,
+    /// The only source port that the last packets asked for.
+    pub asked_port: Option<NonZeroU16>,
     /// From the first packet to the end.
     pub elapsed: Duration,
 }
