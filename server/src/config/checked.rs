@@ -161,6 +161,8 @@ pub enum AlwaysAllow {
 pub enum Answer {
     /// What a closed port of this host answers: a reset, or port unreachable.
     AsClosed,
+    /// That an administrator prohibits it, in ICMP.
+    Prohibited,
     /// Nothing.
     Drop,
 }

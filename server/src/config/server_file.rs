@@ -313,7 +313,11 @@ fn guard(table: Option<Table<'_>>) -> Guard {
     {
         guard.always_allow = items.into_iter().filter_map(values::always_allow).collect();
     }
-    let words = [("as_closed", Answer::AsClosed), ("drop", Answer::Drop)];
+    let words = [
+        ("as_closed", Answer::AsClosed),
+        ("prohibited", Answer::Prohibited),
+        ("drop", Answer::Drop),
+    ];
     guard.answer = table
         .get("answer")
         .and_then(|value| value.word(&words))

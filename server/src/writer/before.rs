@@ -2,9 +2,10 @@
 //!
 //! On a host that had no connection tracking, the next segment of an
 //! established connection looks like a stray one: hiding ssh would cut the very
-//! session in which the administrator says so. So those that the kernel lists at
-//! that moment are let in by name, in the transaction that hides the port. TCP only;
-//! the parser is pure.
+//! session in which the administrator says so. And one that connection tracking does know
+//! has no label of ours. So those that the kernel lists at that moment, its TCP sockets
+//! and the connections that it tracks, are let in by name, in the transaction that hides
+//! the port. The parser is pure.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -12,24 +13,29 @@ use std::num::NonZeroU16;
 
 use spa_proto::{Protocol, Service};
 
+use super::netlink::Netlink;
 use crate::firewall::Element;
 
 /// The most connections that are let in so.
-const MOST: usize = 10_000;
+const MAX_CONNECTIONS: usize = 10_000;
 
 /// The established connections that these ports have now.
-pub(super) fn connections(ports: &BTreeSet<Service>) -> Vec<Element> {
-    if ports.iter().all(|port| port.protocol != Protocol::Tcp) {
-        return Vec::new();
+pub(super) fn connections(netlink: &mut Netlink, ports: &BTreeSet<Service>) -> BTreeSet<Element> {
+    if ports.is_empty() {
+        return BTreeSet::new();
     }
     let files = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
     let texts = files.map(|file| std::fs::read_to_string(file).unwrap_or_default());
-    let connections: BTreeSet<Element> = texts
+    let mut connections: BTreeSet<Element> = texts
         .iter()
         .flat_map(|text| text.lines().filter_map(established))
         .filter(|connection| ports.contains(&connection.service))
         .collect();
-    connections.into_iter().take(MOST).collect()
+    // Without connection tracking there is nothing to list.
+    let tracked = netlink.connections().unwrap_or_default();
+    let answered = tracked.iter().filter(|one| one.is_answered());
+    connections.extend(answered.flat_map(|one| one.elements(ports)));
+    connections.into_iter().take(MAX_CONNECTIONS).collect()
 }
 
 /// Reads a line of `/proc/net/tcp` or `tcp6`; none for other states and the title.

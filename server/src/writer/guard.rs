@@ -3,20 +3,20 @@
 //! Takes configurations and times; gives what happened to trials. The guard is
 //! what `spad firewall load` sets up at boot and what the writer keeps standing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use spa_proto::Service;
 
-use super::netlink::{Action, Lasts, Operation};
+use super::netlink::{Action, Lasts, Netlink, Operation};
 use super::trial_file::{self, Kept};
 use super::{WriterError, before, keys, nft, sets};
 use crate::clock::BootTime;
 use crate::config::{Config, Mode};
 use crate::firewall::table::{Place, SetName, Surroundings, Table, removal};
 use crate::firewall::trial::{Moment, Trials};
-use crate::firewall::{Standing, TrialEvent, TrialRow};
+use crate::firewall::{Element, Standing, TrialEvent, TrialRow};
 
 use super::kernel::{Kernel, Once};
 
@@ -28,8 +28,18 @@ pub(super) struct Guard {
     directory: PathBuf,
     boot: String,
     surroundings: Surroundings,
+    /// Connections that were there before their port was hidden, each with its source port.
+    before: BTreeSet<Element>,
     /// Processes of `nft` that we ran: their events are our own.
     pub(super) loaders: Vec<u32>,
+}
+
+/// What a table is made of.
+struct Load<'a> {
+    config: &'a Config,
+    standings: &'a BTreeMap<Service, Standing>,
+    before: Vec<Element>,
+    settling: bool,
 }
 
 /// What a load found and did.
@@ -61,6 +71,7 @@ impl Guard {
             directory: directory.to_owned(),
             boot: boot_id(),
             surroundings: surroundings(),
+            before: BTreeSet::new(),
             loaders: Vec::new(),
         };
         (guard, warnings)
@@ -86,7 +97,11 @@ impl Guard {
 
     /// The table as it should stand now.
     fn table(&self, now: BootTime) -> Table {
-        Table::of(&self.config, &self.trials.standings(now), self.surroundings)
+        Table::of(
+            &self.config,
+            &self.trials.standings(now),
+            &self.surroundings,
+        )
     }
 
     /// The same guard after its hidden ports were taken up; nothing is loaded or written.
@@ -149,22 +164,28 @@ impl Guard {
         // Before any trial's end is judged: nobody may have looked since the last life.
         let mut events = trials.reached(&self.reached(kernel));
         events.extend(trials.hide(&config.hidden_ports(), length, self.moment(now)));
+        let mut warnings = Vec::new();
         match config.guard.mode {
             Mode::Guard => {
-                let table = Table::of(&config, &trials.standings(now), self.surroundings);
-                let new = self.newly_hidden(&table, kernel);
-                let table = table.letting_live_on(before::connections(&new));
-                self.load_table(&table, kernel, now)?;
+                let hidden = Table::of(&config, &trials.standings(now), &self.surroundings);
+                let hidden = hidden.hidden().keys().copied().collect();
+                let before = self.before_hiding(&hidden, kernel);
+                let standings = trials.standings(now);
+                let load = Load {
+                    config: &config,
+                    standings: &standings,
+                    before: before.iter().copied().collect(),
+                    settling: false,
+                };
+                self.load_table(&load, kernel, now, &mut warnings)?;
+                self.before = before;
             }
             Mode::Set(_) => {
                 self.load_sets(kernel)?;
                 sets::leave_guard(&mut kernel.netlink)?;
             }
         }
-        let mut loaded = Loaded {
-            events,
-            warnings: Vec::new(),
-        };
+        let mut loaded = Loaded { events, warnings };
         self.config = config;
         if trials != self.trials {
             self.trials = trials;
@@ -192,20 +213,73 @@ impl Guard {
         if self.is_anothers() {
             return self.load_sets(kernel);
         }
-        let table = self.table(now);
-        let hidden = table.hidden().keys().copied().collect();
-        let table = table.letting_live_on(before::connections(&hidden));
-        self.load_table(&table, kernel, now)?;
+        let was_away = kernel
+            .netlink
+            .make_of(SetName::Settling)
+            .map_err(refused)?
+            .is_none();
+        // Whoever came while the table was away is not among these, nor has a label.
+        let ports = self.before.iter().map(|one| one.service).collect();
+        let alive = before::connections(&mut kernel.netlink, &ports);
+        self.before.retain(|one| alive.contains(one));
+        let config = self.config.clone();
+        let standings = self.trials.standings(now);
+        let load = Load {
+            config: &config,
+            standings: &standings,
+            before: self.before.iter().copied().collect(),
+            settling: was_away,
+        };
+        let mut warnings = Vec::new();
+        self.load_table(&load, kernel, now, &mut warnings)?;
+        warnings.iter().for_each(|warning| super::warn(warning));
         Ok(true)
     }
 
+    /// Loads the table; where the kernel has no labels for connections, the one that does
+    /// without them.
     fn load_table(
+        &mut self,
+        load: &Load<'_>,
+        kernel: &mut Kernel,
+        now: BootTime,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), WriterError> {
+        let table = |surroundings: &Surroundings| {
+            let table = Table::of(load.config, load.standings, surroundings);
+            let table = table.letting_live_on(load.before.clone());
+            if load.settling {
+                table.settling()
+            } else {
+                table
+            }
+        };
+        let loaded = self.load_this(&table(&self.surroundings), kernel, now);
+        let Err(error) = loaded else { return Ok(()) };
+        if !self.surroundings.labels || !is_unsupported(&error) {
+            return Err(error);
+        }
+        let without = Surroundings {
+            labels: false,
+            ..self.surroundings.clone()
+        };
+        if self.load_this(&table(&without), kernel, now).is_err() {
+            return Err(error);
+        }
+        self.surroundings = without;
+        warnings.push(
+            "this kernel has no labels for connections (CONFIG_NF_CONNTRACK_LABELS): strangers are answered before the rules of this host's own firewall, and whoever connects while others flush our table stays connected"
+                .to_owned(),
+        );
+        Ok(())
+    }
+
+    fn load_this(
         &mut self,
         table: &Table,
         kernel: &mut Kernel,
         now: BootTime,
     ) -> Result<(), WriterError> {
-        let refused = |error: Errno| WriterError::Kernel(error.into());
         let (mut missing, mut alike) = (Vec::new(), true);
         let sets = table.sets();
         for set in &sets {
@@ -220,6 +294,8 @@ impl Guard {
             let make = kernel.netlink.make_of(set).map_err(refused)?;
             alike &= sets.contains(&set) || make.is_none();
         }
+        // A chain of an older version may have another place, and then cannot be changed.
+        alike &= missing.len() == sets.len() || !missing.contains(&SetName::Settling);
         if alike {
             match nft::load(&table.transaction(&missing)) {
                 Ok(process) => {
@@ -237,19 +313,28 @@ impl Guard {
         Ok(())
     }
 
-    /// The ports that are hidden now and were not before.
-    fn newly_hidden(&self, table: &Table, kernel: &mut Kernel) -> BTreeSet<Service> {
-        let listed = kernel.netlink.list(SetName::Hidden).unwrap_or_default();
-        let before: BTreeSet<Service> = listed
-            .iter()
-            .filter_map(|(key, _)| keys::to_service(key))
-            .collect();
-        table
-            .hidden()
-            .keys()
-            .filter(|port| !before.contains(port))
-            .copied()
-            .collect()
+    /// The connections that were there before their port was hidden: those that the kernel
+    /// lets in by that, and those of ports that are hidden from now on.
+    fn before_hiding(&self, hidden: &BTreeSet<Service>, kernel: &mut Kernel) -> BTreeSet<Element> {
+        let netlink = &mut kernel.netlink;
+        let mut before = self.before.clone();
+        for set in [SetName::Before4, SetName::Before6] {
+            let listed = netlink.list(set).unwrap_or_default();
+            before.extend(
+                listed
+                    .iter()
+                    .filter_map(|(key, _)| keys::to_element(set, key)),
+            );
+        }
+        // An older version's table gave no labels: its connections are known by their state alone.
+        let has = |netlink: &mut Netlink, set| matches!(netlink.make_of(set), Ok(Some(_)));
+        let is_older = has(netlink, SetName::Before4) && !has(netlink, SetName::Settling);
+        let listed = netlink.list(SetName::Hidden).unwrap_or_default();
+        let listed = listed.iter().filter_map(|(key, _)| keys::to_service(key));
+        let was: BTreeSet<Service> = listed.filter(|_| !is_older).collect();
+        let new = hidden.difference(&was).copied().collect();
+        before.extend(before::connections(netlink, &new));
+        before
     }
 
     /// When trials must be looked at again at the latest; none where none runs.
@@ -353,6 +438,15 @@ fn settle_port(
     Ok(())
 }
 
+fn refused(error: Errno) -> WriterError {
+    WriterError::Kernel(error.into())
+}
+
+/// Whether `nft` refused the table for something that the kernel does not have.
+fn is_unsupported(error: &WriterError) -> bool {
+    matches!(error, WriterError::Nft(nft::NftError::Refused { said, .. }) if said.contains("not supported"))
+}
+
 /// Takes the table away.
 pub(super) fn remove() -> Result<(), WriterError> {
     nft::load(&removal())?;
@@ -383,5 +477,6 @@ pub(super) fn surroundings() -> Surroundings {
     let seed = by_default.then(|| spa_keys::random_bytes().map_or(1, u32::from_ne_bytes));
     Surroundings {
         flow_label_seed: seed,
+        labels: true,
     }
 }

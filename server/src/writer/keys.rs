@@ -94,8 +94,8 @@ pub(super) fn to_element(set: SetName, key: &[u8]) -> Option<Element> {
         SetName::Grants6 | SetName::Net6 => (false, false, false),
         SetName::Once4 => (true, false, true),
         SetName::Once6 => (false, false, true),
-        SetName::Flow4 => (true, true, false),
-        SetName::Flow6 => (false, true, false),
+        SetName::Flow4 | SetName::Before4 => (true, true, false),
+        SetName::Flow6 | SetName::Before6 => (false, true, false),
         _ => return None,
     };
     let (address, rest): (IpAddr, &[u8]) = if four {

@@ -252,3 +252,12 @@ pub(crate) fn udp(
         &datagram(source, destination, ports, b"01234567890123456789"),
     )
 }
+
+/// A TCP connection of this thread's namespace from a port of its own choice.
+pub(crate) fn connected_from(port: u16, to: (Ipv4Addr, u16)) -> std::net::TcpStream {
+    use rustix::net::{AddressFamily, SocketAddrV4, SocketType, bind, connect, socket};
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&socket, &SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port)).unwrap();
+    connect(&socket, &SocketAddrV4::new(to.0, to.1)).unwrap();
+    socket.into()
+}

@@ -144,6 +144,11 @@ impl World {
         world
     }
 
+    /// A process in the client's namespace.
+    pub(crate) fn client_process(&self) -> u32 {
+        self.client.id()
+    }
+
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
     }

@@ -11,14 +11,17 @@ use std::time::Duration;
 use nftables::types::{NfChainType, NfHook};
 use spa_proto::Service;
 
-use super::chains::{LAST, Rule, always_allowed, base, networks4, networks6, ordinary};
+use super::chains::{Judging, LAST, Rule, base, networks4, networks6, ordinary};
+use super::label_words::{
+    comes_the_way_back, is_first_segment, is_original, one_hop_away, source_in,
+};
 use super::nat_words::{
     dnat, in_set_by_first_port, led_from, masquerade, sent_to, to_inner, to_port,
 };
 use super::sets::SetName;
 use super::words::{
     Field, Word, accept, add_to, arrived_at, came_from, delete_from, for_this_host, goto, in_set,
-    is_no_first_segment, is_reset, protocol, state,
+    is_no_first_segment, is_reset, protocol,
 };
 use super::{Allowed, ChainOf};
 use crate::config::{AlwaysAllow, Forward, Lengths};
@@ -52,24 +55,50 @@ pub(super) fn hidden(
 }
 
 /// The chains; declared even where they are empty, like all of ours.
-pub(super) fn chains(
-    forwards: &[Forward],
-    allowed: Allowed<'_>,
-    lengths: &Lengths,
-) -> Vec<ChainOf> {
-    let through = [
-        always_allowed(allowed),
-        vec![
-            vec![sent_to(SetName::Inner4), goto("inside")],
-            vec![sent_to(SetName::Inner6), goto("inside")],
-        ],
-    ]
-    .concat();
-    let mut chains = nat_chains(forwards, allowed, lengths);
-    chains.push(ordinary("led", led(forwards, lengths)));
-    chains.push(ordinary("inside", inside()));
+pub(super) fn chains(forwards: &[Forward], judging: Judging<'_>) -> Vec<ChainOf> {
+    let mut through = begun_inside(judging);
+    through.extend(judging.always_allowed_behind());
+    through.push(vec![sent_to(SetName::Inner4), goto("inside")]);
+    through.push(vec![sent_to(SetName::Inner6), goto("inside")]);
+    let mut chains = nat_chains(forwards, judging.allowed, judging.lengths);
+    chains.push(ordinary("led", led(forwards, judging.lengths)));
+    chains.push(ordinary("inside", inside(judging)));
     chains.push(base("through", NfHook::Forward, LAST, through));
+    chains.push(base("farther", NfHook::Output, LAST, farther()));
     chains
+}
+
+/// The sets of inner hosts' ports, with what names such a host.
+const INNER: [(SetName, Field); 2] = [
+    (SetName::Inner4, Field::Source4),
+    (SetName::Inner6, Field::Source6),
+];
+
+/// Connections that an inner host begins from a hidden port are let in by that.
+fn begun_inside(judging: Judging<'_>) -> Vec<Rule> {
+    let Some(admitted) = judging.admitted() else {
+        return Vec::new();
+    };
+    let mut rules = Vec::new();
+    for (inner, address) in INNER {
+        let from = source_in(inner, address);
+        rules.push(vec![is_first_segment(), from.clone(), admitted.clone()]);
+        rules.push(vec![protocol("udp"), is_original(), from, admitted.clone()]);
+    }
+    rules
+}
+
+/// This host's resets in an inner host's name are as far from the client as those of the
+/// inner host itself.
+fn farther() -> Vec<Rule> {
+    let rule = |(inner, address): (SetName, Field)| {
+        vec![
+            is_reset(),
+            source_in(inner, address),
+            one_hop_away(address == Field::Source4),
+        ]
+    };
+    INNER.map(rule).into()
 }
 
 /// Those that lead, and change nothing about who reaches what.
@@ -128,7 +157,7 @@ fn leading(forwards: &[Forward], allowed: Allowed<'_>, lengths: &Lengths) -> Vec
                 AlwaysAllow::Network(network)
                     if network.address.is_ipv4() == one.address.is_ipv4() =>
                 {
-                    lead(vec![came_from(network)]);
+                    lead(vec![came_from(network), comes_the_way_back()]);
                 }
                 AlwaysAllow::Network(_) => {}
             }
@@ -146,7 +175,7 @@ fn leading(forwards: &[Forward], allowed: Allowed<'_>, lengths: &Lengths) -> Vec
 
 /// Who may reach a hidden port of an inner host, whichever way: those who were led
 /// there by a grant that they still have. A drop of a later chain is not overruled.
-fn inside() -> Vec<Rule> {
+fn inside(judging: Judging<'_>) -> Vec<Rule> {
     let mut rules = Vec::new();
     // What was cut does not go on by a route to the inner host either, where that still
     // talks and connection tracking so knows the connection again; as in `judge`.
@@ -156,12 +185,9 @@ fn inside() -> Vec<Rule> {
         rules.push([goes_on(), vec![goto("strangers")]].concat());
         rules.push(vec![protocol("udp"), in_set(cut), goto("led")]);
     }
-    rules.extend([
-        vec![is_no_first_segment(), state(&["established"]), accept()],
-        vec![protocol("udp"), state(&["established"]), accept()],
-        vec![is_no_first_segment(), goto("strangers")],
-        vec![goto("led")],
-    ]);
+    rules.extend(judging.going_on());
+    rules.push(vec![is_no_first_segment(), goto("strangers")]);
+    rules.push(vec![goto("led")]);
     rules
 }
 

@@ -1,6 +1,6 @@
 //! A gateway's table as data.
 
-use super::tests::config_of;
+use super::tests::{config_of, surroundings};
 use super::*;
 
 const SERVICES: &str = "hide = [\"ssh\", \"nas\"]\n[services]\nssh = \"tcp/22\"\n\
@@ -16,13 +16,10 @@ fn table(standings: &[(&str, Standing)]) -> Table {
         AlwaysAllow::Interface("wg0".to_owned()),
         AlwaysAllow::Network("192.0.2.0/24".parse().unwrap()),
     ];
-    let surroundings = Surroundings {
-        flow_label_seed: None,
-    };
     Table::of(
         &config_of(SERVICES, Answer::AsClosed, allowed),
         &standings,
-        surroundings,
+        &surroundings(None),
     )
 }
 
@@ -73,11 +70,8 @@ fn of_two_ports_that_lead_to_one_the_least_open_decides() {
 #[test]
 fn a_machine_that_leads_nowhere_has_nothing_of_a_gateway() {
     let config = config_of("[services]\nssh = \"tcp/22\"\n", Answer::Drop, Vec::new());
-    let surroundings = Surroundings {
-        flow_label_seed: None,
-    };
-    let table = Table::of(&config, &BTreeMap::new(), surroundings);
+    let table = Table::of(&config, &BTreeMap::new(), &surroundings(None));
     assert_eq!(table.sets(), SetName::ALL);
     let text = table.text();
-    assert!(!text.contains("nat") && !text.contains("inner") && !text.contains("forward"));
+    assert!(!text.contains("type nat") && !text.contains("inner") && !text.contains("through"));
 }

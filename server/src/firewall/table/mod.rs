@@ -7,9 +7,13 @@
 //!
 //! Loading replaces rules and hidden ports, and keeps every grant.
 
+pub mod answers;
+
 mod chains;
 
 mod gateway;
+
+mod label_words;
 
 pub(crate) mod marks;
 
@@ -31,27 +35,31 @@ use std::time::Duration;
 use nftables::schema::{Chain, FlushObject, NfCmd, NfListObject};
 use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
 use serde_json::{Value, json};
-use spa_proto::Service;
+use spa_proto::{Protocol, Service};
 
 use super::element::Element;
 use super::message::Standing;
 use crate::config::{AlwaysAllow, Answer, Config};
 
+use answers::{Answers, Reply};
 use gateway::InnerPort;
 
 pub use place::Place;
 pub use sets::{SET_SIZE, SetMake, SetName};
 
+use chains::{TCP_SILENCE, UDP_SILENCE};
 use words::Word;
 
 /// The name of our table; its family is `inet`.
 pub const TABLE: &str = "spad";
 
 /// What the kernel and the machine bring to the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Surroundings {
     /// Seeds the flow labels of our IPv6 resets; `None` where this kernel sets none itself.
     pub flow_label_seed: Option<u32>,
+    /// Connection tracking has labels.
+    pub labels: bool,
 }
 
 /// The whole table: what is wanted of the kernel.
@@ -63,6 +71,8 @@ pub struct Table {
     inner: Option<BTreeMap<InnerPort, Option<Duration>>>,
     /// Connections that are let in as they were there before, each with its source port.
     before: Vec<Element>,
+    /// The table was away a moment ago.
+    settling: bool,
 }
 
 /// One chain with its rules.
@@ -80,7 +90,7 @@ impl Table {
     pub fn of(
         config: &Config,
         standings: &BTreeMap<Service, Standing>,
-        surroundings: Surroundings,
+        surroundings: &Surroundings,
     ) -> Self {
         let hidden: BTreeMap<Service, Option<Duration>> = standings
             .iter()
@@ -91,32 +101,30 @@ impl Table {
             })
             .collect();
         let guard = &config.guard;
-        let flow_labels = match guard.answer {
-            Answer::AsClosed => surroundings.flow_label_seed,
-            Answer::Drop => None,
+        let answers = match guard.answer {
+            Answer::AsClosed => Answers::all(Reply::Closed),
+            Answer::Prohibited => Answers::all(Reply::PROHIBITED),
+            Answer::Drop => Answers::all(Reply::Nothing),
         };
+        let flow_labels = surroundings.flow_label_seed;
+        let flow_labels = flow_labels.filter(|_| answers.reset_any());
         let ports = &config.listen.ports;
         let knock = match guard.answer {
             // Every port would be silent, those of services that are not hidden too.
-            Answer::Drop if ports.is_any() => &[],
-            Answer::Drop => ports.ranges(),
-            // Nothing listens on them, so they are closed: nobody answers like the kernel itself.
-            Answer::AsClosed => &[],
+            Answer::Drop if !ports.is_any() => ports.ranges(),
+            // Nothing listens on them, so they are closed: the kernel and the host's own
+            // rules answer there as anywhere.
+            _ => &[],
         };
-        let mut chains = chains::all(
-            &guard.always_allow,
-            guard.answer,
-            knock,
-            flow_labels,
-            &config.lengths,
-        );
+        let judging = chains::Judging {
+            allowed: &guard.always_allow,
+            lengths: &config.lengths,
+            labels: surroundings.labels,
+        };
+        let mut chains = chains::all(judging, &answers, knock, flow_labels);
         let forwards = config.forwards();
         let inner = (!forwards.is_empty()).then(|| {
-            chains.extend(gateway::chains(
-                &forwards,
-                &guard.always_allow,
-                &config.lengths,
-            ));
+            chains.extend(gateway::chains(&forwards, judging));
             gateway::hidden(&forwards, &hidden)
         });
         Self {
@@ -124,6 +132,7 @@ impl Table {
             hidden,
             inner,
             before: Vec::new(),
+            settling: false,
         }
     }
 
@@ -132,6 +141,13 @@ impl Table {
     #[must_use]
     pub(crate) fn letting_live_on(mut self, connections: Vec<Element>) -> Self {
         self.before = connections;
+        self
+    }
+
+    /// The same table, loaded where it was away a moment ago.
+    #[must_use]
+    pub(crate) fn settling(mut self) -> Self {
+        self.settling = true;
         self
     }
 
@@ -182,6 +198,14 @@ impl Table {
             let elements: Vec<Value> = self.elements(set).map(element).collect();
             if !elements.is_empty() {
                 commands.push(add_elements(set, &elements));
+            }
+        }
+        if self.settling {
+            let udp = |port: &&Service| port.protocol == Protocol::Udp;
+            let ports = self.hidden.keys().filter(udp);
+            let elements: Vec<Value> = ports.map(|port| element((*port, None))).collect();
+            if !elements.is_empty() {
+                commands.push(add_elements(SetName::Settling, &elements));
             }
         }
         for set in self
@@ -316,15 +340,16 @@ fn timed(key: Value, rest: Option<Duration>) -> Value {
     }
 }
 
-/// How long such a connection may be silent until connection tracking has seen it.
-const SILENCE: Duration = Duration::from_secs(24 * 60 * 60);
-
 fn connection(one: &Element) -> Value {
+    let silence = match one.service.protocol {
+        Protocol::Udp => UDP_SILENCE,
+        Protocol::Tcp | Protocol::Sctp => TCP_SILENCE,
+    };
     let (service, port) = (one.service, one.source_port.map(NonZeroU16::get));
     let key = json!({"concat": [
         one.address, port, service.protocol.as_str(), service.port.get(),
     ]});
-    json!({"elem": {"val": key, "timeout": seconds(SILENCE)}})
+    json!({"elem": {"val": key, "timeout": silence}})
 }
 
 fn add_elements(set: SetName, elements: &[Value]) -> Value {

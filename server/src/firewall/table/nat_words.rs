@@ -8,8 +8,9 @@ use nftables::expr::{CT, CTDir, Expression, NamedExpression};
 use nftables::stmt::{NAT, NATFamily, Operator, Statement};
 use spa_proto::Service;
 
+use super::label_words::is_moved;
 use super::sets::SetName;
-use super::words::{Field, Word, ct, key, payload, protocol, string};
+use super::words::{Field, Word, key, payload, protocol, string};
 use crate::config::Forward;
 
 /// The packet is of this protocol, and for this port. The protocol comes first: only
@@ -48,8 +49,7 @@ pub(super) fn led_from(one: &Forward) -> Vec<Word> {
         Expression::Number(u32::from(one.outer.port.get())),
         format!("{} {}", Field::FirstPort.text(), one.outer.port),
     );
-    let led = Word::compare(ct("status"), Operator::IN, string("dnat"), "ct status dnat");
-    vec![led, port]
+    vec![is_moved(), port]
 }
 
 /// The packet's destination is an element of the set.
@@ -69,6 +69,11 @@ pub(super) fn in_set_by_first_port(set: SetName) -> Word {
         })
         .collect();
     in_set_as(set, &fields)
+}
+
+/// The port that the packet was for before any NAT is hidden; to stand behind its protocol.
+pub(super) fn hidden_by_first_port() -> Word {
+    in_set_as(SetName::Hidden, &[Field::Protocol, Field::FirstPort])
 }
 
 fn in_set_as(set: SetName, fields: &[Field]) -> Word {

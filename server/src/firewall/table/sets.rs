@@ -66,6 +66,9 @@ pub enum SetName {
     Trying4,
     /// Connections through a grant to a port on trial that have not been answered yet, IPv6.
     Trying6,
+    /// Hidden ports whose table was away a moment ago: what this host sends from one may
+    /// answer a stranger who slipped in.
+    Settling,
     /// Ports of inner hosts that nobody reaches through this gateway without a grant, IPv4.
     Inner4,
     /// Ports of inner hosts that nobody reaches through this gateway without a grant, IPv6.
@@ -74,7 +77,7 @@ pub enum SetName {
 
 impl SetName {
     /// Every set of every table; a gateway's has those of [`SetName::GATEWAY`] as well.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Hidden,
         Self::Trial,
         Self::Reached,
@@ -92,6 +95,7 @@ impl SetName {
         Self::Before6,
         Self::Trying4,
         Self::Trying6,
+        Self::Settling,
     ];
 
     /// The sets that only a gateway's table has.
@@ -118,6 +122,7 @@ impl SetName {
             Self::Before6 => "before6",
             Self::Trying4 => "trying4",
             Self::Trying6 => "trying6",
+            Self::Settling => "settling",
             Self::Inner4 => "inner4",
             Self::Inner6 => "inner6",
         }
@@ -130,7 +135,7 @@ impl SetName {
             Destination4, Destination6, Mark, Port, Protocol, Source4, Source6, SourcePort,
         };
         match self {
-            Self::Hidden | Self::Trial | Self::Reached => &[Protocol, Port],
+            Self::Hidden | Self::Trial | Self::Reached | Self::Settling => &[Protocol, Port],
             Self::Grants4 | Self::Net4 | Self::Once4 => &[Source4, Protocol, Port],
             Self::Grants6 | Self::Once6 => &[Source6, Protocol, Port],
             Self::Net6 => &[Source6, Mark, Protocol, Port],
@@ -155,6 +160,7 @@ impl SetName {
             }
             // As long as a first segment is sent again; then nothing new from there.
             Self::Flow4 | Self::Flow6 => Some(10),
+            Self::Settling => Some(10),
             Self::Before4 | Self::Before6 | Self::Trying4 | Self::Trying6 => Some(30),
         }
     }
@@ -169,8 +175,7 @@ impl SetName {
                 | Self::Grants6
                 | Self::Net4
                 | Self::Net6
-                | Self::Before4
-                | Self::Before6
+                | Self::Settling
                 | Self::Inner4
                 | Self::Inner6
         )

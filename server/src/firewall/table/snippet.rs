@@ -7,11 +7,10 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use nftables::stmt::Statement;
 use spa_proto::Service;
 
 use super::chains::{Rule, networks4, networks6};
-use super::words::{Field, Word, accept, add_to, delete_from, in_set, is_no_first_segment};
+use super::words::{Field, accept, add_to, back, delete_from, in_set, is_no_first_segment};
 use super::{Place, SetName, gateway};
 use crate::config::Config;
 
@@ -85,11 +84,6 @@ fn admitting(config: &Config) -> Vec<Rule> {
         ]);
     }
     rules
-}
-
-/// Goes on behind the jump that led here.
-fn back() -> Word {
-    Word::new(&Statement::Return(None), "return")
 }
 
 /// For iptables and ip6tables, beside our own table in the mode "guard".

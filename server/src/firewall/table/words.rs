@@ -435,6 +435,11 @@ pub(super) fn jump(chain: &'static str) -> Word {
     Word::new(&Statement::Jump(target), format!("jump {chain}"))
 }
 
+/// Goes on behind the jump that led here.
+pub(super) fn back() -> Word {
+    Word::new(&Statement::Return(None), "return")
+}
+
 /// Answers as a closed TCP port does.
 pub(super) fn reset() -> Word {
     let reject = Reject::new(Some(RejectType::TCPReset), None);

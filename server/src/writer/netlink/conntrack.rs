@@ -3,6 +3,7 @@
 //! Takes who reaches which port; gives what was found. The attributes are those of
 //! `nfnetlink_conntrack.h`; no bytes of the kernel's panic.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
@@ -12,6 +13,7 @@ use spa_proto::{Protocol, Service};
 use super::attributes::put;
 use super::reading::{MESSAGE_DONE, Messages, attribute, error_code};
 use super::{Netlink, errno, writing};
+use crate::firewall::Element;
 
 /// The subsystem, and what it is asked for.
 const SUBSYSTEM: u16 = 1 << 8;
@@ -23,8 +25,12 @@ const ACKNOWLEDGE: u16 = 4;
 const DUMP: u16 = 0x300;
 const NESTED: u16 = 0x8000;
 
+/// The bit of the status that says that both ends have spoken.
+const SEEN_REPLY: u32 = 2;
+
 const TUPLE_ORIGINAL: u16 = 1;
 const TUPLE_REPLY: u16 = 2;
+const STATUS: u16 = 3;
 const ID: u16 = 12;
 const ZONE: u16 = 18;
 
@@ -36,6 +42,7 @@ pub(in crate::writer) struct Connection {
     name: Vec<(u16, Vec<u8>)>,
     original: Tuple,
     reply: Tuple,
+    status: u32,
 }
 
 /// One direction.
@@ -74,6 +81,33 @@ impl Connection {
         let led = self.original.destination == service.port.get() && port != service.port;
         let protocol = service.protocol;
         led.then_some(Service { protocol, port })
+    }
+}
+
+impl Connection {
+    /// Whether both ends have spoken.
+    pub(in crate::writer) const fn is_answered(&self) -> bool {
+        self.status & SEEN_REPLY != 0
+    }
+
+    /// The connection as the rules name it, where it is one of a port of these; as the inner
+    /// host's port too, where it is led there.
+    pub(in crate::writer) fn elements(&self, ports: &BTreeSet<Service>) -> Vec<Element> {
+        let ends = ports
+            .iter()
+            .filter_map(|port| Some((*port, self.peer(*port)?)));
+        let elements = ends.flat_map(|(service, (address, source_port))| {
+            let inner = self.inner(service);
+            let services = [Some(service), inner].into_iter().flatten();
+            services.map(move |service| Element {
+                address,
+                service,
+                source_port: Some(source_port),
+                once: false,
+                prefix: None,
+            })
+        });
+        elements.collect()
     }
 }
 
@@ -182,6 +216,9 @@ fn connection(family: u8, payload: &[u8]) -> Option<Connection> {
         name,
         original: tuple(original)?,
         reply: tuple(reply)?,
+        status: attribute(attributes, STATUS)
+            .and_then(|status| Some(u32::from_be_bytes(status.try_into().ok()?)))
+            .unwrap_or(0),
     })
 }
 
@@ -235,6 +272,7 @@ mod tests {
                 name,
                 original,
                 reply,
+                status: 0,
             };
             let peer = connection.peer(ssh);
             peer.map(|(address, port)| (address.to_string(), port.get()))
@@ -256,6 +294,7 @@ mod tests {
             name,
             original,
             reply,
+            status: 0,
         };
         assert_eq!(led.inner(outer), Some(ssh));
         assert_eq!(led.inner(ssh), None);
