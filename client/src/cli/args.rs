@@ -141,7 +141,7 @@ pub(super) struct RequestOptions {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  spa open gw\n  spa open gw:ssh web:tcp/443 --ttl 60s\n  spa open gw --for 203.0.113.5 --no-wait\n  spa open gw:ssh --once\n  spa open gw --for stun:stun.example.org\n  spa open gw --via tcp:443\n\nWaiting means connecting to TCP ports and closing at once, which services may log.\nUDP ports cannot be probed.\n\"open\" may also be an earlier grant to this address that still runs."
+    after_help = "Examples:\n  spa open gw\n  spa open gw:ssh web:tcp/443 --ttl 60s\n  spa open gw --for 203.0.113.5 --no-wait\n  spa open gw:ssh --once\n  spa open gw --for stun:stun.example.org\n  spa open gw --via tcp:443\n  spa open gw:wg --hold\n\nWaiting means connecting to TCP ports and closing at once, which services may log.\nUDP ports cannot be probed.\n\"open\" may also be an earlier grant to this address that still runs."
 )]
 pub(super) struct OpenOptions {
     #[command(flatten)]
@@ -155,6 +155,12 @@ pub(super) struct OpenOptions {
     /// How long to wait for an answer
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = span::parse_wait)]
     pub(super) timeout: Duration,
+    /// Go on, with a fresh packet every TIME, until Ctrl-C or SIGTERM [default of TIME: a third of --ttl, at most 10s]
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, value_parser = span::parse_wait, conflicts_with_all = ["once", "dry_run"])]
+    pub(super) hold: Option<Option<Duration>>,
+    /// With --hold: withdraw it at the end
+    #[arg(long, requires = "hold")]
+    pub(super) close: bool,
     #[command(flatten)]
     pub(super) way: Way,
     /// Say what would be sent, send nothing

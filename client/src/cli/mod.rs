@@ -9,6 +9,7 @@ mod deferred;
 mod exec;
 mod first_word;
 mod given;
+mod hold;
 mod hosts;
 mod key;
 mod knock;

@@ -5,14 +5,17 @@ use std::path::Path;
 use super::args::OpenOptions;
 use super::asking::{all, checked, with_keys};
 use super::given;
+use super::hold::{self, Ending};
 use super::say::{Failure, Say};
 use crate::ask::{Patience, Wish};
 use crate::config::file;
 use crate::exit::Exit;
 use crate::knock::{Admits, Want};
 use crate::open::open;
+use crate::target::Ask;
 
 pub(super) fn run(options: &OpenOptions, directory: &Path, say: &Say) -> Result<Exit, Failure> {
+    let every = hold::interval(options)?;
     let config = file::load(directory).map_err(Failure::local)?;
     let asks = checked(&config, &options.request.targets)?;
     let asks = with_keys(directory, asks)?;
@@ -44,13 +47,19 @@ pub(super) fn run(options: &OpenOptions, directory: &Path, say: &Say) -> Result<
         Admits::All
     };
     let tell = |line: &str| say.detail(line);
-    all(&asks, say, |ask, knocker| {
-        let services = ask.services.clone();
-        let want = Want::Open {
-            services,
-            ttl,
-            admits,
-        };
-        open(ask, knocker, &want, &wish, &tell)
-    })
+    let want = |ask: &Ask<'_>| Want::Open {
+        services: ask.services.clone(),
+        ttl,
+        admits,
+    };
+    let exit = all(&asks, say, |ask, knocker| {
+        open(ask, knocker, &want(ask), &wish, &tell)
+    })?;
+    if let Some(every) = every
+        && matches!(exit, Exit::Open | Exit::NotProbed)
+    {
+        let ending = Ending::await_signals()?;
+        hold::hold(&asks, options, every, &ending, want, say);
+    }
+    Ok(exit)
 }

@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     /// Words of all kinds: options with and without a value, wrong ones, other commands.
-    const WORDS: [&str; 36] = [
+    const WORDS: [&str; 39] = [
         "open",
         "close",
         "help",
@@ -57,6 +57,9 @@ mod tests {
         "--no-wai",
         "--timeout",
         "--timeout=5s",
+        "--hold",
+        "--hold=5s",
+        "--close",
         "5s",
         "--ttl",
         "--ttl=60s",
