@@ -96,7 +96,7 @@ reasons! {
     // Authentic, and refused whatever it asks.
     Stale, "stale", Refused, "Older than the allowed skew: the client's clock is behind, or the packet was held back.";
     BelowFloor, "below_floor", Refused, "Not above the client's floor: used before, or older than what the server can remember.";
-    StateUnwritable, "state_unwritable", Refused, "The journal cannot be written, and `on_state_error` is \"refuse\"; or, at a door, that its sequence for one use is used.";
+    StateUnwritable, "state_unwritable", Refused, "The state cannot be written, and `on_state_error` is \"refuse\", or cannot be used at all (`spad status` says why); or, at a door, that its sequence for one use is used.";
     Decryption, "decryption", Refused, "Authentic, yet it does not decrypt: the client is broken.";
 
     // Faults of the request: docs/protocol.md §6.8; the words are those of `spa_proto`.

@@ -26,6 +26,8 @@ pub struct Settings {
     pub max_skew: &'static str,
     /// `packets.require_address`.
     pub require_address: bool,
+    /// `packets.on_state_error`.
+    pub on_state_error: &'static str,
     /// `guard.answer`.
     pub answer: &'static str,
     /// `guard.always_allow`.
@@ -53,6 +55,7 @@ impl Default for Settings {
             rate: "1000/s",
             max_skew: "60s",
             require_address: false,
+            on_state_error: "memory",
             answer: "as_closed",
             always_allow: &["lo"],
             trial: "10m",
@@ -110,6 +113,7 @@ rate = "{rate}"
 [packets]
 max_skew = "{max_skew}"
 require_address = {require_address}
+on_state_error = "{on_state_error}"
 
 [guard]
 always_allow = {always_allow:?}
@@ -127,6 +131,7 @@ audit = {audit:?}
             rate = self.rate,
             max_skew = self.max_skew,
             require_address = self.require_address,
+            on_state_error = self.on_state_error,
             answer = self.answer,
             always_allow = self.always_allow,
             trial = self.trial,

@@ -167,6 +167,16 @@ impl Spad {
 
     /// `spad run` behind the disguises.
     fn run_command(&self) -> Command {
+        self.disguised(&self.wrapper, &["run"])
+    }
+
+    /// Runs a `spad` command to its end behind the disguises.
+    #[must_use]
+    pub fn disguised_cli(&self, arguments: &[&str]) -> Finished {
+        run(&mut self.disguised(&[], arguments))
+    }
+
+    fn disguised(&self, wrapper: &[String], arguments: &[&str]) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.namespace]);
         if !self.disguises.is_empty() {
@@ -178,8 +188,8 @@ impl Spad {
             }
             command.arg("--");
         }
-        command.args(&self.wrapper).arg(binaries::spad());
-        self.complete(&mut command, &["run"]);
+        command.args(wrapper).arg(binaries::spad());
+        self.complete(&mut command, arguments);
         command
     }
 

@@ -39,7 +39,6 @@ pub(super) struct Door {
     waiting: VecDeque<ToWriter>,
     /// The writer has ended, and so must this process.
     pub(super) broken: Option<LinkError>,
-    state_error_said: bool,
 }
 
 impl Door {
@@ -62,7 +61,6 @@ impl Door {
             effects: Vec::new(),
             waiting: VecDeque::new(),
             broken: None,
-            state_error_said: false,
         }
     }
 
@@ -106,13 +104,8 @@ impl Door {
         while !effects.is_empty() {
             for effect in effects.drain(..) {
                 match effect {
-                    Effect::Record(record) => match self.state.append(&record) {
-                        Ok(()) => self.state_error_said = false,
-                        Err(error) => {
-                            recorded = false;
-                            self.say_once(&error);
-                        }
-                    },
+                    // Why not, the state says once by an event.
+                    Effect::Record(record) => recorded &= self.state.append(&record).is_ok(),
                     Effect::UseUp(used) => recorded &= self.use_up(&used, now),
                     Effect::Firewall(change) if recorded => self.send_change(change, now),
                     Effect::Firewall(change) => {
@@ -195,7 +188,13 @@ impl Door {
     /// Says what the state has to say.
     pub(super) fn tell_state_events(&mut self) {
         for event in self.state.take_events() {
-            warn!("{event}");
+            if event.is_over() {
+                info!("{event}");
+            } else if event.stops_packets() {
+                error!("{event}");
+            } else {
+                warn!("{event}");
+            }
         }
     }
 
@@ -204,13 +203,6 @@ impl Door {
         let config = self.engine.clients().config();
         let used = self.engine.used_sequences();
         used.map_or_else(Findings::default, |used| used_up(config, used))
-    }
-
-    fn say_once(&mut self, error: &dyn std::fmt::Display) {
-        if !self.state_error_said {
-            self.state_error_said = true;
-            error!("{error}; until then no packet is accepted (on_state_error = \"refuse\")");
-        }
     }
 }
 

@@ -186,6 +186,9 @@ impl EngineLoop {
         if came > 0 {
             let engine = &door.engine;
             door.state.compact_if_needed(|| engine.records());
+            if door.state.has_events() {
+                door.tell_state_events();
+            }
         }
         came
     }
@@ -230,9 +233,8 @@ impl EngineLoop {
         }
         let skew = self.door.engine.clients().config().packets.max_skew;
         let (_, horizon) = self.door.engine.never_twice();
-        if let Err(error) = self.door.state.tick(now, skew, horizon) {
-            warn!("{error}");
-        }
+        // Where it cannot be written, the state says so once by an event.
+        let _told = self.door.state.tick(now, skew, horizon);
         if self.next_upkeep <= now.boot {
             self.next_upkeep = now.boot.saturating_add(UPKEEP);
             self.intake.forget_interfaces();

@@ -12,6 +12,9 @@ pub(super) fn start() {
         .with_writer(std::io::stderr)
         .with_target(false)
         .with_ansi(false)
+        // What cannot be written to the log must not end the daemon: it would be told of by
+        // `eprintln!`, which panics where standard error takes nothing.
+        .log_internal_errors(false)
         .with_max_level(tracing::Level::INFO);
     // A second start in one process (tests) keeps the first log.
     let _first_stays = if terminal {

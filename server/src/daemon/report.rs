@@ -131,11 +131,8 @@ impl EngineLoop {
                 shown.join(", ")
             ));
         }
-        if door.state.is_in_memory() {
-            warnings.push(
-                "the state cannot be written: mend the disk, or the next start refuses packets for a while".to_owned(),
-            );
-        }
+        warnings.extend(door.state.warning());
+        let is_closed = door.state.is_closed();
         let status = Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -173,7 +170,7 @@ impl EngineLoop {
             replay_entries: cache.len(),
             ..status
         };
-        if !horizon.is_known() {
+        if !horizon.is_known() && !is_closed {
             status.warnings.push(
                 "the horizon is not known: no packet is accepted until `spad replay reset`"
                     .to_owned(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use spa_keys::KeyId;
 use spa_proto::{Opened, Request, Timestamp};
 
-use crate::replay::Horizon;
+use crate::replay::{Horizon, NotAccepted};
 use crate::verdict::Reason;
 
 /// An opened packet that is not from the future. Made by [`timely`] only.
@@ -17,7 +17,7 @@ pub struct Timely(Opened);
 /// the horizon. They were recorded, so they cannot come again when their time has come.
 ///
 /// # Errors
-/// [`Reason::Future`], [`Reason::Horizon`].
+/// [`Reason::Future`], [`Reason::Horizon`], [`Reason::StateUnwritable`].
 pub fn timely(
     opened: Opened,
     now: Timestamp,
@@ -30,7 +30,8 @@ pub fn timely(
     }
     match horizon.accept(timestamp) {
         Ok(()) => Ok(Timely(opened)),
-        Err(_) => Err(Reason::Horizon),
+        Err(NotAccepted::Beyond) => Err(Reason::Horizon),
+        Err(NotAccepted::Unwritable) => Err(Reason::StateUnwritable),
     }
 }
 

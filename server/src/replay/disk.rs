@@ -93,7 +93,15 @@ pub trait Disk {
 #[derive(Debug)]
 pub struct Directory {
     state: PathBuf,
-    files: [Result<File, i32>; 5],
+    files: [Result<StateFile, i32>; 5],
+}
+
+/// An open file of the state.
+#[derive(Debug)]
+pub(super) struct StateFile {
+    file: File,
+    /// Why it could be opened for reading only.
+    read_only: Option<i32>,
 }
 
 impl Directory {
@@ -102,8 +110,8 @@ impl Directory {
     pub fn open(state: &Path, run: &Path) -> Self {
         let open = |file: FileName| {
             let directory = if file == FileName::Memory { run } else { state };
-            open_file(&directory.join(file.as_str()))
-                .map_err(|error| error.raw_os_error().unwrap_or(0))
+            open_state_file(&directory.join(file.as_str()))
+                .map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))
         };
         let directory = Self {
             state: state.to_owned(),
@@ -114,21 +122,50 @@ impl Directory {
         directory
     }
 
+    /// No directory at all: every use fails.
+    #[must_use]
+    pub(super) fn none() -> Self {
+        Self {
+            state: PathBuf::new(),
+            files: FILES.map(|_| Err(libc::ENOENT)),
+        }
+    }
+
     fn sync_names(&self) -> io::Result<()> {
         File::open(&self.state)?.sync_all()
     }
 
-    fn file(&self, name: FileName) -> io::Result<&File> {
+    fn file(&self, name: FileName) -> io::Result<&StateFile> {
         match self.files.get(name.place()) {
             Some(Ok(file)) => Ok(file),
-            Some(Err(code)) => Err(io::Error::from_raw_os_error(*code)),
+            Some(Err(code)) => Err(needs_restart(name, *code)),
             None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn writable(&self, name: FileName) -> io::Result<&File> {
+        let file = self.file(name)?;
+        match file.read_only {
+            None => Ok(&file.file),
+            Some(code) => Err(needs_restart(name, code)),
         }
     }
 }
 
+/// The engine has no right to open files later.
+fn needs_restart(name: FileName, code: i32) -> io::Error {
+    let (name, error) = (name.as_str(), io::Error::from_raw_os_error(code));
+    io::Error::other(format!(
+        "{name} could not be opened when spad started: {error}; restart spad after fixing that"
+    ))
+}
+
 /// Opens a file of the state, made for its owner alone where it is missing; follows no link.
 pub(super) fn open_file(path: &Path) -> io::Result<File> {
+    open_state_file(path).map(|opened| opened.file)
+}
+
+fn open_state_file(path: &Path) -> io::Result<StateFile> {
     let options = |write: bool| {
         let mut options = OpenOptions::new();
         options
@@ -139,15 +176,25 @@ pub(super) fn open_file(path: &Path) -> io::Result<File> {
             .custom_flags(libc::O_NOFOLLOW)
             .to_owned()
     };
-    // A disk that became read-only can still be read.
-    options(true)
-        .open(path)
-        .or_else(|error| options(false).open(path).map_err(|_| error))
+    match options(true).open(path) {
+        Ok(file) => Ok(StateFile {
+            file,
+            read_only: None,
+        }),
+        // A disk that became read-only can still be read.
+        Err(error) => options(false)
+            .open(path)
+            .map(|file| StateFile {
+                file,
+                read_only: Some(error.raw_os_error().unwrap_or(libc::EIO)),
+            })
+            .map_err(|_| error),
+    }
 }
 
 impl Disk for Directory {
     fn read(&mut self, name: FileName) -> io::Result<Vec<u8>> {
-        let file = self.file(name)?;
+        let file = &self.file(name)?.file;
         let length = file.metadata()?.len();
         if length > LONGEST {
             return Err(io::ErrorKind::FileTooLarge.into());
@@ -159,7 +206,7 @@ impl Disk for Directory {
     }
 
     fn allocate(&mut self, name: FileName, length: u64) -> io::Result<()> {
-        let file = self.file(name)?;
+        let file = self.writable(name)?;
         let old = file.metadata()?.len();
         match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, length) {
             Ok(()) => {}
@@ -174,11 +221,11 @@ impl Disk for Directory {
     }
 
     fn write(&mut self, name: FileName, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.file(name)?.write_all_at(bytes, offset)
+        self.writable(name)?.write_all_at(bytes, offset)
     }
 
     fn sync(&mut self, name: FileName) -> io::Result<()> {
-        self.file(name)?.sync_data()
+        self.writable(name)?.sync_data()
     }
 }
 

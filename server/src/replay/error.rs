@@ -19,7 +19,9 @@ pub enum StateError {
         pid: Option<u32>,
     },
     /// Nothing was ever made here.
-    #[error("{path} holds no journal and no horizon; `spad init` makes them")]
+    #[error(
+        "{path} holds no journal and no horizon\n  help: `spad init` makes them; then restart spad"
+    )]
     NotInitialised {
         /// The state directory.
         path: PathBuf,
@@ -32,7 +34,7 @@ pub enum StateError {
     },
     /// The key was made, or last used, elsewhere.
     #[error(
-        "the server key beside {path} belongs to another machine, which may still use it; if not, `spad key adopt` makes it this machine's"
+        "the server key beside {path} belongs to another machine, which may still use it\n  help: if it does not, stop spad, run `spad key adopt`, and start spad again"
     )]
     OtherMachine {
         /// Where the machine's id stands.
@@ -47,8 +49,21 @@ pub enum StateError {
         source: io::Error,
     },
     /// The journal or the horizon could not be written, and the packet must not act.
-    #[error("the state could not be written: {0}; mend the disk")]
+    #[error("cannot write the state: {0}\n  help: check the disk")]
     NotWritten(io::Error),
+    /// The state cannot be used in this life of the process.
+    #[error("{0}; until then no packet is accepted")]
+    Closed(String),
+}
+
+impl StateError {
+    /// What the disk said.
+    pub(super) fn into_io(self) -> io::Error {
+        match self {
+            Self::NotWritten(source) | Self::Io { source, .. } => source,
+            other => io::Error::other(other.to_string()),
+        }
+    }
 }
 
 struct Pid(Option<u32>);
@@ -81,6 +96,16 @@ pub enum StateEvent {
         /// What the disk said.
         error: String,
     },
+    /// The disk does not take them, and no packet is accepted meanwhile.
+    Refusing {
+        /// What the disk said.
+        error: String,
+    },
+    /// The state cannot be used: no packet is accepted in this life of the process.
+    Closed {
+        /// Why, and how to fix it.
+        problem: String,
+    },
     /// The disk takes them again.
     Recovered,
     /// The journal could not be compacted; it is tried again.
@@ -88,6 +113,23 @@ pub enum StateEvent {
         /// What the disk said.
         error: String,
     },
+}
+
+impl StateEvent {
+    /// Is it the end of something bad?
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        matches!(self, Self::Recovered)
+    }
+
+    /// Is no packet accepted from here on?
+    #[must_use]
+    pub fn stops_packets(&self) -> bool {
+        matches!(
+            self,
+            Self::HorizonUnknown | Self::Refusing { .. } | Self::Closed { .. }
+        )
+    }
 }
 
 impl fmt::Display for StateEvent {
@@ -117,7 +159,15 @@ impl fmt::Display for StateEvent {
             ),
             Self::InMemory { error } => write!(
                 f,
-                "the state cannot be written ({error}): going on in memory; mend the disk, or the next start refuses packets for a while"
+                "cannot write the state ({error}): used packets are remembered in memory\n  help: check the disk, or the next start refuses packets for a while"
+            ),
+            Self::Refusing { error } => write!(
+                f,
+                "cannot write the state ({error}): no packet is accepted until it is written again (on_state_error = \"refuse\")\n  help: check the disk; restart spad if it was read-only or missing when spad started"
+            ),
+            Self::Closed { problem } => write!(
+                f,
+                "the state cannot be used, so no packet is accepted: {problem}"
             ),
             Self::Recovered => write!(f, "the state is written to the disk again"),
             Self::NotCompacted { error } => write!(

@@ -30,11 +30,17 @@ pub struct Horizon {
     newest: Timestamp,
     moved: Option<(Now, Duration)>,
     known: bool,
+    writable: bool,
 }
 
-/// The packet's timestamp lies beyond the horizon.
+/// Why no packet of this time is accepted now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BeyondHorizon;
+pub enum NotAccepted {
+    /// Its timestamp lies beyond the horizon.
+    Beyond,
+    /// The state cannot be written, and the configuration refuses packets then.
+    Unwritable,
+}
 
 /// What to do so that the horizon on disk is never below the one in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +62,7 @@ impl Horizon {
             newest: Timestamp::default(),
             moved: None,
             known: true,
+            writable: true,
         }
     }
 
@@ -74,6 +81,16 @@ impl Horizon {
         self.known
     }
 
+    /// Whether the state takes what packets leave in it. While it does not, none is accepted.
+    pub fn set_writable(&mut self, writable: bool) {
+        self.writable = writable;
+    }
+
+    /// The next [`Self::plan`] is due at once.
+    pub fn move_at_once(&mut self) {
+        self.moved = None;
+    }
+
     /// The horizon in force.
     #[must_use]
     pub fn used(&self) -> Timestamp {
@@ -84,10 +101,13 @@ impl Horizon {
     /// so, it counts as accepted from here on, whatever the policy says then.
     ///
     /// # Errors
-    /// It lies beyond the horizon.
-    pub fn accept(&mut self, timestamp: Timestamp) -> Result<(), BeyondHorizon> {
+    /// It lies beyond the horizon, or the state cannot be written.
+    pub fn accept(&mut self, timestamp: Timestamp) -> Result<(), NotAccepted> {
+        if !self.writable {
+            return Err(NotAccepted::Unwritable);
+        }
         if !self.known || timestamp > self.used {
-            return Err(BeyondHorizon);
+            return Err(NotAccepted::Beyond);
         }
         self.newest = self.newest.max(timestamp);
         Ok(())

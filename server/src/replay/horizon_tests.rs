@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use spa_proto::Timestamp;
 
-use super::horizon::{BeyondHorizon, Horizon, Move};
+use super::horizon::{Horizon, Move, NotAccepted};
 use crate::clock::{BootTime, Now};
 
 const SKEW: Duration = Duration::from_secs(60);
@@ -86,19 +86,28 @@ fn it_never_goes_below_its_value_at_this_start_or_a_packet_accepted_since() {
 fn a_packet_beyond_it_is_not_accepted() {
     let mut horizon = Horizon::at_start(at(1080));
     assert_eq!(horizon.accept(at(1080)), Ok(()));
-    assert_eq!(horizon.accept(at(1081)), Err(BeyondHorizon));
+    assert_eq!(horizon.accept(at(1081)), Err(NotAccepted::Beyond));
 }
 
 #[test]
 fn while_it_is_unknown_nothing_is_accepted_and_nothing_written() {
     let mut horizon = Horizon::unknown();
-    assert_eq!(horizon.accept(at(0)), Err(BeyondHorizon));
+    assert_eq!(horizon.accept(at(0)), Err(NotAccepted::Beyond));
     assert_eq!(horizon.plan(now(1000, 5), SKEW), None);
     horizon.reset();
     assert_eq!(
         move_it(&mut horizon, now(1000, 5)),
         Some(Move::Raise(at(1080)))
     );
+}
+
+#[test]
+fn while_the_state_cannot_be_written_nothing_is_accepted_and_the_reason_says_so() {
+    let mut horizon = Horizon::at_start(at(1080));
+    horizon.set_writable(false);
+    assert_eq!(horizon.accept(at(1000)), Err(NotAccepted::Unwritable));
+    horizon.set_writable(true);
+    assert_eq!(horizon.accept(at(1000)), Ok(()));
 }
 
 #[test]

@@ -13,40 +13,62 @@ use super::error::StateError;
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 const MACHINE_ID: &str = "/etc/machine-id";
 
+/// What stands for the boot id where the kernel tells none: no boot of any journal.
+pub const NO_BOOT: [u8; 16] = [0; 16];
+
 /// The lock on the state directory: gone when dropped, or with the process.
 #[derive(Debug)]
-pub struct Lock(
-    #[expect(
-        dead_code,
-        reason = "held, not read: the lock goes with the descriptor"
-    )]
-    File,
-);
+pub struct Lock {
+    #[expect(dead_code, reason = "held: the lock goes with the descriptors")]
+    held: [Option<File>; 2],
+}
 
-/// Locks the state directory for this process.
+/// Locks the state directory for this process: the directory itself, for the file of the lock
+/// cannot be made on a disk that is read-only or full, and the file, for not every file
+/// system locks directories.
 ///
 /// # Errors
-/// Another process holds it, named by its id where known.
+/// Another process holds it, named by its id where known; or nothing can be locked.
 pub fn lock(state: &Path) -> Result<Lock, StateError> {
     let path = state.join("lock");
-    // On a disk that became read-only the lock of earlier starts still serves.
-    let mut file = open_file(&path).map_err(|source| StateError::Io {
-        path: path.clone(),
-        source,
-    })?;
-    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        let mut text = String::new();
-        let _ = file.take(16).read_to_string(&mut text);
-        return Err(StateError::Locked {
+    let claim = |opened: io::Result<File>| match opened.and_then(|file| {
+        flock(&file, FlockOperation::NonBlockingLockExclusive)
+            .map(|()| file)
+            .map_err(io::Error::from)
+    }) {
+        Ok(file) => Ok(Ok(file)),
+        Err(source) if source.kind() == io::ErrorKind::WouldBlock => Err(StateError::Locked {
             path: state.to_owned(),
-            pid: text.trim().parse().ok(),
-        });
-    }
+            pid: holder(&path),
+        }),
+        Err(source) => Ok(Err(source)),
+    };
+    let directory = claim(File::open(state))?;
+    // On a disk that became read-only the file of earlier starts still serves.
+    let mut file = claim(open_file(&path))?;
     // The process id is a courtesy to whoever is refused; a full disk may lack it.
-    let _ = file
-        .set_len(0)
-        .and_then(|()| writeln!(file, "{}", std::process::id()));
-    Ok(Lock(file))
+    if let Ok(file) = &mut file {
+        let _ = file
+            .set_len(0)
+            .and_then(|()| writeln!(file, "{}", std::process::id()));
+    }
+    match (directory, file) {
+        (Err(_), Err(source)) => Err(StateError::Io { path, source }),
+        (directory, file) => Ok(Lock {
+            held: [directory.ok(), file.ok()],
+        }),
+    }
+}
+
+/// Who holds the lock, as far as its file says.
+fn holder(path: &Path) -> Option<u32> {
+    let mut text = String::new();
+    File::open(path)
+        .ok()?
+        .take(16)
+        .read_to_string(&mut text)
+        .ok()?;
+    text.trim().parse().ok()
 }
 
 /// The kernel's id of this boot.

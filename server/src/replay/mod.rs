@@ -27,6 +27,8 @@ pub mod error;
 
 pub mod machine;
 
+mod standing;
+
 pub mod state;
 
 mod open;
@@ -46,9 +48,10 @@ mod simulation;
 
 pub use cache::{Bounds, Recorder, ReplayCache, Seen, Sighting};
 pub use error::{StateError, StateEvent};
-pub use horizon::{BeyondHorizon, Horizon};
+pub use horizon::{Horizon, NotAccepted};
 pub use one_time::{OneTimeError, UsedSequences, peek_used};
 pub use open::Opened;
 pub use peek::peek;
 pub use record::{HeldBy, Holder, HolderKey, JournalRecord};
+pub use standing::Standing;
 pub use state::State;

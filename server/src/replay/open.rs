@@ -5,6 +5,7 @@
 //! anew, durably; raise the horizon, durably; wipe the clean mark, durably.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use super::machine::{self, Lock};
 use super::reading::{Reading, read};
 use super::record::{Holder, HolderKey, JournalRecord};
 use super::slots::{HorizonSlots, LENGTH};
+use super::standing::Standing;
 use super::start::{Evidence, Ruling};
 use super::state::{State, wipe};
 use crate::clock::{BootTime, Now};
@@ -44,39 +46,42 @@ pub struct Opened<D = Directory> {
 }
 
 impl State {
-    /// Locks and opens the state directory for a server's run, or for a command
-    /// while none runs. `now` need not be right.
+    /// Locks and opens the state directory for a server's run. `now` need not be right.
+    /// Whatever is wrong with the directory or its disk, there is a state afterwards:
+    /// [`State::standing`] says what becomes of packets.
     ///
     /// # Errors
-    /// Another process holds it; there is none; its key belongs to another
-    /// machine; or, where the configuration refuses that, it cannot be written.
+    /// Another process holds it.
     pub fn open(
         paths: &Paths,
         now: Now,
         max_skew: Duration,
         policy: OnStateError,
     ) -> Result<Opened, StateError> {
-        let lock = hold(paths)?;
-        machine::check(&paths.state)?;
-        let boot_id = machine::boot_id()?;
+        let held = made(paths)
+            .and_then(|()| machine::lock(&paths.state))
+            .and_then(|lock| machine::check(&paths.state).map(|()| lock));
+        let lock = match held {
+            Ok(lock) => lock,
+            Err(locked @ StateError::Locked { .. }) => return Err(locked),
+            Err(problem) => return Ok(Opened::closed(&problem, policy)),
+        };
+        // Without an id this is no boot that any journal knows.
+        let boot_id = machine::boot_id().unwrap_or(machine::NO_BOOT);
         let disk = Directory::open(&paths.state, &paths.run);
-        start(
-            disk,
-            Some(lock),
-            boot_id,
-            now,
-            max_skew,
-            policy,
-            Bounds::default(),
-        )
+        let (lock, bounds) = (Some(lock), Bounds::default());
+        Ok(start(disk, lock, boot_id, now, max_skew, policy, bounds))
     }
 
     /// Asks whether no process holds the state directory.
     ///
     /// # Errors
-    /// Another process holds it, or there is none.
+    /// Another process holds it.
     pub fn nobody_holds(paths: &Paths) -> Result<(), StateError> {
-        hold(paths).map(drop)
+        match made(paths).and_then(|()| machine::lock(&paths.state)) {
+            Err(locked @ StateError::Locked { .. }) => Err(locked),
+            _ => Ok(()),
+        }
     }
 
     /// `spad init` with a new key: nothing was ever accepted, no floor is needed.
@@ -108,20 +113,21 @@ impl State {
     }
 }
 
-/// Locks a state directory that was made.
-fn hold(paths: &Paths) -> Result<Lock, StateError> {
-    if !is_made(&paths.state) {
-        return Err(StateError::NotInitialised {
+/// Was this state directory made? What the disk does not let us see is not missing.
+fn made(paths: &Paths) -> Result<(), StateError> {
+    if is_made(&paths.state) {
+        Ok(())
+    } else {
+        Err(StateError::NotInitialised {
             path: paths.state.clone(),
-        });
+        })
     }
-    machine::lock(&paths.state)
 }
 
 fn is_made(state: &Path) -> bool {
     [FileName::JournalA, FileName::JournalB, FileName::Horizon]
         .iter()
-        .any(|file| state.join(file.as_str()).exists())
+        .any(|file| state.join(file.as_str()).try_exists().unwrap_or(true))
 }
 
 fn make(paths: &Paths, now: Now, skew: Duration, floor: Timestamp) -> Result<(), StateError> {
@@ -156,7 +162,10 @@ pub(super) fn create_on<D: Disk>(
         skew,
         OnStateError::Refuse,
         Bounds::default(),
-    )?;
+    );
+    if let Some(error) = opened.state.trouble() {
+        return Err(error);
+    }
     opened.cache.raise_all(floor);
     let kept = kept(opened.holders, opened.owed);
     opened.state.rewrite(&opened.cache, kept)?;
@@ -164,10 +173,8 @@ pub(super) fn create_on<D: Disk>(
     Ok(())
 }
 
-/// Opens a state on any disk.
-///
-/// # Errors
-/// It cannot be written, and `policy` refuses to go on in memory.
+/// Opens a state on any disk. Where it cannot be written, it is in memory or refuses packets,
+/// as `policy` says.
 pub(super) fn start<D: Disk>(
     mut disk: D,
     lock: Option<Lock>,
@@ -176,7 +183,7 @@ pub(super) fn start<D: Disk>(
     skew: Duration,
     policy: OnStateError,
     bounds: Bounds,
-) -> Result<Opened<D>, StateError> {
+) -> Opened<D> {
     let mut unreadable = false;
     let mut bytes_of = |file| {
         disk.read(file).unwrap_or_else(|_| {
@@ -229,9 +236,10 @@ pub(super) fn start<D: Disk>(
         journal,
         slots,
         in_force: horizon.used(),
-        in_memory: false,
+        standing: Standing::OnDisk,
         lost: !ruling.trusted && ruling.horizon.is_none(),
         compaction_failed: false,
+        written_again: false,
         events: events(&ruling, &evidence.reading),
     };
     let mut opened = Opened {
@@ -241,22 +249,21 @@ pub(super) fn start<D: Disk>(
         holders,
         owed: owed(&evidence.reading),
     };
-    opened.bring_to_disk(now, skew, &evidence)?;
+    if let Err(error) = opened.bring_to_disk(now, skew, &evidence) {
+        // Said by an event, and by `standing`.
+        let _refusing = opened.state.disk_failed(error);
+    }
+    opened.horizon.set_writable(opened.state.takes_packets());
     let ahead = opened.horizon.ahead_of(now.wall);
     opened
         .state
         .events
         .extend(ahead.map(|by| StateEvent::HorizonAhead { by }));
-    Ok(opened)
+    opened
 }
 
 impl<D: Disk> Opened<D> {
-    fn bring_to_disk(
-        &mut self,
-        now: Now,
-        skew: Duration,
-        evidence: &Evidence,
-    ) -> Result<(), StateError> {
+    fn bring_to_disk(&mut self, now: Now, skew: Duration, evidence: &Evidence) -> io::Result<()> {
         let state = &mut self.state;
         let holders = self
             .holders
@@ -264,18 +271,20 @@ impl<D: Disk> Opened<D> {
             .copied()
             .filter(|holder| holder.ends > now.boot);
         let kept = kept(holders, self.owed.iter().copied());
-        if let Err(StateError::NotWritten(error)) = state.rewrite(&self.cache, kept) {
-            state.go_on_in_memory(error)?;
+        if let Err(error) = state.write_anew(&self.cache, kept) {
+            state.disk_failed(error).map_err(StateError::into_io)?;
         }
-        state.tick(now, skew, &mut self.horizon)?;
+        state
+            .tick(now, skew, &mut self.horizon)
+            .map_err(StateError::into_io)?;
         // Even where it reads as wiped: an earlier start may have died before its sync.
         if let Err(error) = wipe(&mut state.disk, FileName::Clean) {
-            state.go_on_in_memory(error)?;
+            state.disk_failed(error).map_err(StateError::into_io)?;
         }
-        if !state.in_memory
+        if !state.is_in_memory()
             && let Err(error) = state.unmark(&evidence.memory)
         {
-            state.go_on_in_memory(error)?;
+            state.disk_failed(error).map_err(StateError::into_io)?;
         }
         Ok(())
     }

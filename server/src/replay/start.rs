@@ -7,6 +7,7 @@ use std::time::Duration;
 use spa_proto::Timestamp;
 
 use super::encoding::{RECORD, Slot, decode};
+use super::machine::NO_BOOT;
 use super::reading::Reading;
 use super::record::Entry;
 use super::slots::HorizonSlots;
@@ -40,7 +41,7 @@ pub(super) struct Ruling {
 impl Evidence {
     pub(super) fn rule(&self, now: Timestamp, skew: Duration) -> Ruling {
         let memory = self.memory();
-        let same_boot = self.reading.boot_id == Some(self.boot_id);
+        let same_boot = self.boot_id != NO_BOOT && self.reading.boot_id == Some(self.boot_id);
         let marked = self.reading.marked || self.slots.is_marked() || memory != Memory::Nothing;
         let whole = self.reading.is_complete() && !marked && !self.unreadable;
         let trusted = whole && (same_boot || self.is_clean());

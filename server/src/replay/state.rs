@@ -18,10 +18,11 @@ use super::encoding::{RECORD, encode};
 use super::error::{StateError, StateEvent};
 use super::horizon::{Horizon, Move};
 use super::journal::Journal;
-use super::machine::Lock;
+use super::machine::{Lock, NO_BOOT};
 use super::open::wipe_if_written;
 use super::record::{Entry, JournalRecord};
 use super::slots::HorizonSlots;
+use super::standing::Standing;
 use crate::clock::Now;
 use crate::config::OnStateError;
 
@@ -37,12 +38,13 @@ pub struct State<D = Directory> {
     pub(super) slots: HorizonSlots,
     /// The horizon in force, on disk or, in memory, in the run directory.
     pub(super) in_force: Timestamp,
-    /// The disk failed: records are no longer written, and the next start knows.
-    pub(super) in_memory: bool,
+    pub(super) standing: Standing,
     /// Neither floors nor horizon are known: only a reset makes them so.
     pub(super) lost: bool,
     /// A compaction failed; not again before the horizon moves.
     pub(super) compaction_failed: bool,
+    /// The disk takes the state again: the horizon is due.
+    pub(super) written_again: bool,
     pub(super) events: Vec<StateEvent>,
 }
 
@@ -52,12 +54,16 @@ impl<D: Disk> State<D> {
     /// # Errors
     /// It could not be written: the packet must not act.
     pub fn append(&mut self, record: &JournalRecord) -> Result<(), StateError> {
-        if self.in_memory {
-            return Ok(());
+        match &self.standing {
+            Standing::OnDisk => self
+                .journal
+                .append(&mut self.disk, record)
+                .or_else(|error| self.disk_failed(error)),
+            Standing::InMemory { .. } => Ok(()),
+            Standing::Refusing { .. } | Standing::Closed { .. } => {
+                self.trouble().map_or(Ok(()), Err)
+            }
         }
-        self.journal
-            .append(&mut self.disk, record)
-            .or_else(|error| self.go_on_in_memory(error))
     }
 
     /// Moves the horizon where it is due: every 10 s, and at once when the clock
@@ -72,11 +78,19 @@ impl<D: Disk> State<D> {
         skew: Duration,
         horizon: &mut Horizon,
     ) -> Result<(), StateError> {
+        horizon.set_writable(self.takes_packets());
+        if std::mem::take(&mut self.written_again) {
+            horizon.move_at_once();
+        }
         let Some(step) = horizon.plan(now, skew) else {
             return Ok(());
         };
         horizon.moved(now, skew);
         self.compaction_failed = false;
+        if !self.takes_packets() {
+            // It is put in force once the state is written again.
+            return Ok(());
+        }
         match step {
             Move::Raise(to) => {
                 self.write_horizon(to)?;
@@ -99,19 +113,22 @@ impl<D: Disk> State<D> {
     where
         I: IntoIterator<Item = JournalRecord>,
     {
-        if self.compaction_failed || !(self.in_memory || self.journal.is_nearly_full()) {
+        if self.compaction_failed {
             return;
         }
-        let result = if self.in_memory {
-            self.recover(records())
-        } else {
-            let header = self.header();
-            self.journal
-                .compact(&mut self.disk, header, records(), false)
+        let result = match self.standing {
+            Standing::OnDisk if !self.journal.is_nearly_full() => return,
+            Standing::Closed { .. } => return,
+            Standing::OnDisk => {
+                let header = self.header();
+                self.journal
+                    .compact(&mut self.disk, header, records(), false)
+            }
+            Standing::InMemory { .. } | Standing::Refusing { .. } => self.recover(records()),
         };
         if let Err(error) = result {
             self.compaction_failed = true;
-            if !self.in_memory {
+            if self.standing == Standing::OnDisk {
                 self.events.push(StateEvent::NotCompacted {
                     error: error.to_string(),
                 });
@@ -131,6 +148,7 @@ impl<D: Disk> State<D> {
         kept: impl IntoIterator<Item = JournalRecord>,
         skew: Duration,
     ) -> Result<Timestamp, StateError> {
+        self.is_open()?;
         let floor = cache.reset_client(id, now.wall, skew);
         self.rewrite(cache, kept)?;
         Ok(floor)
@@ -150,12 +168,14 @@ impl<D: Disk> State<D> {
         kept: impl IntoIterator<Item = JournalRecord>,
         skew: Duration,
     ) -> Result<(), StateError> {
+        self.is_open()?;
         cache.reset_all(now.wall, skew);
         horizon.reset();
         if std::mem::take(&mut self.lost) {
             let ahead = now.wall.saturating_add(skew).saturating_add(skew);
             cache.raise_all(ahead);
             *horizon = Horizon::at_start(ahead);
+            self.in_force = ahead;
         }
         self.rewrite(cache, kept)?;
         self.tick(now, skew, horizon)
@@ -167,7 +187,7 @@ impl<D: Disk> State<D> {
     /// # Errors
     /// The disk failed; the next start is unclean.
     pub fn clean_stop(mut self) -> io::Result<bool> {
-        if self.in_memory || self.lost {
+        if self.standing != Standing::OnDisk || self.lost {
             return Ok(false);
         }
         self.journal.sync(&mut self.disk)?;
@@ -186,10 +206,18 @@ impl<D: Disk> State<D> {
         std::mem::take(&mut self.events)
     }
 
-    /// Does the disk not hold what it should?
+    /// Is there anything for [`Self::take_events`]?
     #[must_use]
-    pub fn is_in_memory(&self) -> bool {
-        self.in_memory
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// Nothing can be reset in a state that cannot be used.
+    fn is_open(&self) -> Result<(), StateError> {
+        match (&self.standing, self.trouble()) {
+            (Standing::Closed { .. }, Some(error)) => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// The journal anew, durably: the cache, and `kept` besides.
@@ -198,80 +226,37 @@ impl<D: Disk> State<D> {
         cache: &ReplayCache,
         kept: impl IntoIterator<Item = JournalRecord>,
     ) -> Result<(), StateError> {
+        self.write_anew(cache, kept).map_err(StateError::NotWritten)
+    }
+
+    pub(super) fn write_anew(
+        &mut self,
+        cache: &ReplayCache,
+        kept: impl IntoIterator<Item = JournalRecord>,
+    ) -> io::Result<()> {
         let records = cache.records().chain(kept);
         let header = self.header();
-        self.journal
-            .compact(&mut self.disk, header, records, true)
-            .map_err(StateError::NotWritten)
+        self.journal.compact(&mut self.disk, header, records, true)
     }
 
     /// The boot id under which the journal is trusted. While the state is lost, that
     /// of no boot: the next start must not take what is written now for all there was.
-    fn header(&self) -> [u8; 16] {
-        if self.lost { [0; 16] } else { self.boot_id }
+    pub(super) fn header(&self) -> [u8; 16] {
+        if self.lost { NO_BOOT } else { self.boot_id }
     }
 
     /// Brings the horizon to where the next start finds it.
     pub(super) fn write_horizon(&mut self, to: Timestamp) -> Result<(), StateError> {
-        if self.slots.holds(to) && !self.in_memory {
+        let in_memory = self.is_in_memory();
+        if self.slots.holds(to) && !in_memory {
             return Ok(());
         }
-        let Err(error) = self.slots.write(&mut self.disk, to, self.in_memory) else {
+        let Err(error) = self.slots.write(&mut self.disk, to, in_memory) else {
             return Ok(());
         };
-        self.go_on_in_memory(error)?;
+        self.disk_failed(error)?;
         self.note_in_run_directory(to)
             .map_err(StateError::NotWritten)
-    }
-
-    /// The disk failed. May the server go on? Only where the configuration allows
-    /// it, and only once the next start is sure to know.
-    pub(super) fn go_on_in_memory(&mut self, error: io::Error) -> Result<(), StateError> {
-        if self.in_memory {
-            return Ok(());
-        }
-        if self.policy == OnStateError::Refuse {
-            return Err(StateError::NotWritten(error));
-        }
-        // Each of the three is enough; on a failing disk, who knows which works.
-        let in_journal = self.journal.mark_incomplete(&mut self.disk);
-        let in_slots = match self.slots.timestamp() {
-            Some(timestamp) => self.slots.write(&mut self.disk, timestamp, true),
-            None => Err(io::ErrorKind::NotFound.into()),
-        };
-        let in_run = self.note_in_run_directory(self.in_force);
-        if in_journal.is_err() && in_slots.is_err() && in_run.is_err() {
-            return Err(StateError::NotWritten(error));
-        }
-        self.in_memory = true;
-        self.compaction_failed = true;
-        self.events.push(StateEvent::InMemory {
-            error: error.to_string(),
-        });
-        Ok(())
-    }
-
-    fn note_in_run_directory(&mut self, timestamp: Timestamp) -> io::Result<()> {
-        let entry = Entry::Memory {
-            boot_id: self.boot_id,
-            timestamp,
-        };
-        self.disk.write(FileName::Memory, 0, &encode(0, &entry))
-    }
-
-    /// The disk may work again: first the horizon, still marked, then the journal,
-    /// then the marks go. Cut short anywhere, the next start is unclean.
-    fn recover(&mut self, records: impl IntoIterator<Item = JournalRecord>) -> io::Result<()> {
-        self.slots.write(&mut self.disk, self.in_force, true)?;
-        wipe(&mut self.disk, FileName::Clean)?;
-        let header = self.header();
-        self.journal
-            .compact(&mut self.disk, header, records, true)?;
-        let memory = self.disk.read(FileName::Memory).unwrap_or_default();
-        self.unmark(&memory)?;
-        self.in_memory = false;
-        self.events.push(StateEvent::Recovered);
-        Ok(())
     }
 }
 

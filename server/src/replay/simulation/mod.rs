@@ -216,7 +216,6 @@ fn after_a_boot_in_memory_nothing_up_to_now_and_twice_the_skew_is_accepted() {
             policy,
             Bounds::default(),
         )
-        .unwrap()
     };
     let mut opened = open(1, 1000);
     platter.set_faults(Faults {
@@ -269,7 +268,7 @@ fn the_horizon_in_force_is_on_the_disk_wherever_an_earlier_start_died() {
         };
         let _ = open();
         platter.revive();
-        let used = open().unwrap().horizon.used();
+        let used = open().horizon.used();
         platter.cut_power(&mut |_| 0);
         let on_disk = HorizonSlots::read(&platter.read(FileName::Horizon).unwrap()).timestamp();
         assert!(on_disk >= Some(used), "dead after {calls} calls");

@@ -321,7 +321,7 @@ impl World {
             self.policy,
             self.bounds,
         );
-        self.server = started.ok();
+        self.server = Some(started);
         self.ever_in_memory |= self
             .server
             .as_ref()

@@ -1,0 +1,200 @@
+//! What becomes of records while the disk takes them, and while it does not. `[IO]`
+//!
+//! The disk may fail at the start or later, and nothing ends because of it: the state
+//! goes on in memory, or refuses every packet, as the configuration says, and
+//! is written whole once the disk can be written again.
+
+use std::io;
+
+use super::cache::ReplayCache;
+use super::disk::{Directory, Disk, FileName};
+use super::encoding::encode;
+use super::error::{StateError, StateEvent};
+use super::horizon::Horizon;
+use super::journal::Journal;
+use super::machine;
+use super::open::Opened;
+use super::reading::read;
+use super::record::{Entry, JournalRecord};
+use super::slots::HorizonSlots;
+use super::state::{State, wipe};
+use crate::config::OnStateError;
+
+/// Where the state lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Each record is written to the disk before its packet acts.
+    OnDisk,
+    /// The disk failed: records stay in memory, and the next start knows.
+    InMemory {
+        /// What the disk said.
+        error: String,
+    },
+    /// The disk failed: no packet acts until the state is written again.
+    Refusing {
+        /// What the disk said.
+        error: String,
+    },
+    /// The state cannot be used at all: no packet acts in this life of the process.
+    Closed {
+        /// Why, and how to fix it.
+        problem: String,
+    },
+}
+
+impl Opened {
+    /// A state that takes no packet and writes nothing, because of `problem`.
+    #[must_use]
+    pub(super) fn closed(problem: &StateError, policy: OnStateError) -> Self {
+        let problem = problem.to_string();
+        let mut horizon = Horizon::unknown();
+        horizon.set_writable(false);
+        Self {
+            state: State {
+                disk: Directory::none(),
+                lock: None,
+                boot_id: machine::NO_BOOT,
+                policy,
+                journal: Journal::after(&read(&[], &[]), [0, 0]),
+                slots: HorizonSlots::default(),
+                in_force: horizon.used(),
+                standing: Standing::Closed {
+                    problem: problem.clone(),
+                },
+                lost: true,
+                compaction_failed: true,
+                written_again: false,
+                events: vec![StateEvent::Closed { problem }],
+            },
+            cache: ReplayCache::default(),
+            horizon,
+            holders: Vec::new(),
+            owed: Vec::new(),
+        }
+    }
+}
+
+impl<D: Disk> State<D> {
+    /// Where the state lives now.
+    #[must_use]
+    pub fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// Does the disk not hold what it should?
+    #[must_use]
+    pub fn is_in_memory(&self) -> bool {
+        matches!(self.standing, Standing::InMemory { .. })
+    }
+
+    /// What `spad status` says of it, while not all is well.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        match &self.standing {
+            Standing::OnDisk => None,
+            Standing::InMemory { error } => Some(format!(
+                "cannot write the state ({error}): check the disk, or the next start refuses packets for a while"
+            )),
+            Standing::Refusing { error } => Some(format!(
+                "cannot write the state ({error}): no packet is accepted until it is written again; check the disk"
+            )),
+            Standing::Closed { problem } => Some(format!("no packet is accepted: {problem}")),
+        }
+    }
+
+    /// Can it not be used at all?
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        matches!(self.standing, Standing::Closed { .. })
+    }
+
+    /// May packets act?
+    pub(super) fn takes_packets(&self) -> bool {
+        matches!(self.standing, Standing::OnDisk | Standing::InMemory { .. })
+    }
+
+    /// The error of whoever needs the disk now; nothing while it works.
+    pub(super) fn trouble(&self) -> Option<StateError> {
+        match &self.standing {
+            Standing::OnDisk => None,
+            Standing::InMemory { error } | Standing::Refusing { error } => {
+                Some(StateError::NotWritten(io::Error::other(error.clone())))
+            }
+            Standing::Closed { problem } => Some(StateError::Closed(problem.clone())),
+        }
+    }
+
+    /// The disk failed. May the server go on? Only where the configuration allows
+    /// it, and only once the next start is sure to know.
+    pub(super) fn disk_failed(&mut self, error: io::Error) -> Result<(), StateError> {
+        if self.is_in_memory() {
+            return Ok(());
+        }
+        let text = error.to_string();
+        if self.policy == OnStateError::Memory && self.note_failure() {
+            self.standing = Standing::InMemory {
+                error: text.clone(),
+            };
+            self.compaction_failed = true;
+            self.events.push(StateEvent::InMemory { error: text });
+            return Ok(());
+        }
+        if self.standing == Standing::OnDisk {
+            self.standing = Standing::Refusing {
+                error: text.clone(),
+            };
+            // The next batch of packets tries once more; then the horizon's pace counts.
+            self.compaction_failed = false;
+            self.events.push(StateEvent::Refusing { error: text });
+        }
+        Err(StateError::NotWritten(error))
+    }
+
+    /// Leaves word for the next start. Each of the three is enough; on a failing
+    /// disk, who knows which works.
+    fn note_failure(&mut self) -> bool {
+        let in_journal = self.journal.mark_incomplete(&mut self.disk);
+        let in_slots = match self.slots.timestamp() {
+            Some(timestamp) => self.slots.write(&mut self.disk, timestamp, true),
+            None => Err(io::ErrorKind::NotFound.into()),
+        };
+        let in_run = self.note_in_run_directory(self.in_force);
+        in_journal.is_ok() || in_slots.is_ok() || in_run.is_ok()
+    }
+
+    pub(super) fn note_in_run_directory(
+        &mut self,
+        timestamp: spa_proto::Timestamp,
+    ) -> io::Result<()> {
+        if self.lost {
+            // Nothing is accepted, and no horizon may seem to be known.
+            return Ok(());
+        }
+        let entry = Entry::Memory {
+            boot_id: self.boot_id,
+            timestamp,
+        };
+        self.disk.write(FileName::Memory, 0, &encode(0, &entry))
+    }
+
+    /// The disk may work again: first the horizon, still marked, then the journal,
+    /// then the marks go. Cut short anywhere, the next start is unclean.
+    pub(super) fn recover(
+        &mut self,
+        records: impl IntoIterator<Item = JournalRecord>,
+    ) -> io::Result<()> {
+        if self.slots.timestamp().is_some() || !self.lost {
+            self.slots.write(&mut self.disk, self.in_force, true)?;
+        }
+        wipe(&mut self.disk, FileName::Clean)?;
+        let header = self.header();
+        self.journal
+            .compact(&mut self.disk, header, records, true)?;
+        let memory = self.disk.read(FileName::Memory).unwrap_or_default();
+        self.unmark(&memory)?;
+        self.standing = Standing::OnDisk;
+        self.written_again = true;
+        self.events.push(StateEvent::Recovered);
+        Ok(())
+    }
+}

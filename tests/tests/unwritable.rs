@@ -1,0 +1,181 @@
+//! A disk that fails, at the start or later, shows nothing, lets no packet act twice, and is
+//! said: once in the log at its beginning, once at its end, and in the status meanwhile.
+
+#![expect(
+    clippy::expect_used,
+    reason = "a helper of tests that fails is a test that fails"
+)]
+
+use std::time::Duration;
+
+use spa_tests::reach::Reach;
+use spa_tests::settings::{Settings, WEB};
+use spa_tests::wait;
+use spa_tests::world::World;
+
+/// Whatever stands after it sees the engine's files of this directory read-only from its start on.
+const READ_ONLY: &str = r#"for file in journal.a journal.b horizon clean lock; do mount --bind "$1/$file" "$1/$file" && mount -o remount,bind,ro "$1/$file" || exit; done; shift && exec "$@""#;
+
+fn settings(on_state_error: &'static str) -> Settings {
+    Settings {
+        on_state_error,
+        ..Settings::ttl("1s")
+    }
+}
+
+fn behind_a_read_only_disk(world: &mut World) {
+    let state = world.spad.state().display().to_string();
+    world
+        .spad
+        .start_behind(&["sh", "-c", READ_ONLY, "sh", &state]);
+}
+
+fn warnings(world: &World) -> String {
+    world.spad.status()["warnings"].to_string()
+}
+
+/// How many lines of the log say this.
+fn lines(world: &World, text: &str) -> usize {
+    world.spad.said().matches(text).count()
+}
+
+#[test]
+fn behind_a_read_only_disk_a_refusing_daemon_runs_hides_and_refuses_with_its_reason() {
+    let mut world = World::with(&settings("refuse"));
+    world.spad.stop();
+    behind_a_read_only_disk(&mut world);
+    world.spad.start();
+    for count in 1..=3 {
+        world.send(&world.laptop.open(&["tcp/8080"]));
+        world.spad.wait_counted("state_unwritable", count);
+    }
+    assert_eq!(world.hidden(), [Reach::Refused; 4]);
+    let said = warnings(&world);
+    assert!(
+        said.contains("cannot write the state") && said.contains("Read-only"),
+        "{said}"
+    );
+    assert_eq!(
+        lines(&world, "no packet is accepted until it is written again"),
+        1
+    );
+}
+
+#[test]
+fn behind_a_read_only_disk_packets_open_from_memory_and_never_again_after_a_restart() {
+    let mut world = World::with(&settings("memory"));
+    world.spad.stop();
+    behind_a_read_only_disk(&mut world);
+    world.spad.start();
+    let packet = world.laptop.open(&["tcp/8080"]);
+    world.send_counted(&packet, "opened");
+    world.wait_closed(WEB);
+    assert!(warnings(&world).contains("cannot write the state"));
+    assert_eq!(lines(&world, "remembered in memory"), 1);
+    // The disk works again, and holds nothing of that packet.
+    world.spad.kill();
+    world.spad.start_behind(&[]);
+    world.spad.start();
+    world.send_counted(&packet, "below_floor");
+    world.stays_closed(WEB, Duration::from_millis(200));
+    assert!(
+        !warnings(&world).contains("cannot write"),
+        "{}",
+        warnings(&world)
+    );
+}
+
+/// Every write beyond the first bytes of a file fails while this is in force.
+fn fail_writes(world: &mut World, limit: &str) {
+    let engine = world.spad.process().id();
+    let owner = std::fs::read_to_string(format!("/proc/{engine}/status")).expect("its status");
+    let id = |word: &str| {
+        let line = owner.lines().find_map(|line| line.strip_prefix(word));
+        let first = line.and_then(|line| line.split_whitespace().next());
+        first.expect("its owner").to_owned()
+    };
+    // Its own user may move its limits; root needs a capability for that.
+    let (user, group) = (
+        format!("--reuid={}", id("Uid:")),
+        format!("--regid={}", id("Gid:")),
+    );
+    let (engine, limit) = (engine.to_string(), format!("--fsize={limit}"));
+    let arguments = [
+        &user,
+        &group,
+        "--clear-groups",
+        "prlimit",
+        "--pid",
+        &engine,
+        &limit,
+    ];
+    let _ = world.lab.server.must("setpriv", &arguments);
+}
+
+#[test]
+fn a_disk_that_fails_for_a_while_is_said_once_at_each_end_and_used_packets_stay_used() {
+    let mut world = World::with(&settings("refuse"));
+    world.spad.stop();
+    // A limit that is hit is an error then, and not the end of the process; its log does not hit it.
+    let script = "trap '' XFSZ; exec \"$@\" > >(cat) 2>&1";
+    world.spad.start_behind(&["bash", "-c", script, "bash"]);
+    world.spad.start();
+    let before = world.laptop.open(&["tcp/8080"]);
+    world.send_counted(&before, "opened");
+    world.wait_closed(WEB);
+    fail_writes(&mut world, "0:unlimited");
+    for count in 1..=3 {
+        world.send(&world.laptop.open(&["tcp/8080"]));
+        world.spad.wait_counted("state_unwritable", count);
+    }
+    let began = "no packet is accepted until it is written again";
+    assert!(warnings(&world).contains(began), "{}", warnings(&world));
+    wait::soon("the log says so", || {
+        (lines(&world, began) == 1).then_some(())
+    });
+    fail_writes(&mut world, "unlimited:unlimited");
+    wait::within(Duration::from_secs(15), "it is written again", || {
+        (lines(&world, "is written to the disk again") == 1).then_some(())
+    });
+    assert!(
+        !warnings(&world).contains("cannot write"),
+        "{}",
+        warnings(&world)
+    );
+    assert_eq!(lines(&world, began), 1, "{}", world.spad.said());
+    world.open(&["tcp/8080"]);
+    world.wait_closed(WEB);
+    let opened = world.spad.counted("opened");
+    world.send(&before);
+    world.spad.kill();
+    world.spad.start_behind(&[]);
+    world.spad.start();
+    world.send_counted(&before, "replay");
+    assert_eq!((opened, world.spad.counted("opened")), (2, 0));
+}
+
+#[test]
+fn without_journal_and_horizon_it_hides_refuses_and_says_what_makes_them() {
+    let mut world = World::with(&settings("memory"));
+    world.spad.stop();
+    for name in ["journal.a", "journal.b", "horizon"] {
+        std::fs::remove_file(world.spad.state().join(name)).expect("a file of the state");
+    }
+    world.spad.start();
+    world.send_counted(&world.laptop.open(&["tcp/8080"]), "state_unwritable");
+    assert_eq!(world.hidden(), [Reach::Refused; 4]);
+    assert!(
+        warnings(&world).contains("spad init"),
+        "{}",
+        warnings(&world)
+    );
+    // It holds nothing, so it stands in nobody's way.
+    let _ = world.spad.cli(&["init"]).ok();
+    world.spad.stop();
+    world.spad.start();
+    assert!(
+        !warnings(&world).contains("spad init"),
+        "{}",
+        warnings(&world)
+    );
+}
