@@ -8,6 +8,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -201,12 +202,14 @@ impl Sink {
 }
 
 /// Names of interfaces; the number where there is no name (any more).
-struct Names(Option<rustix::fd::OwnedFd>);
+///
+/// Any socket of a network knows its interfaces. This one is local and has no peer, and the
+/// sandbox lets no socket send to an address: it leads nowhere.
+struct Names(Option<UnixDatagram>);
 
 impl Names {
     fn new() -> Self {
-        use rustix::net::{AddressFamily, SocketType, socket};
-        Self(socket(AddressFamily::INET, SocketType::DGRAM, None).ok())
+        Self(UnixDatagram::unbound().ok())
     }
 
     fn of(&self, index: u32) -> String {

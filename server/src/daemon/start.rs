@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use spa_findings::Findings;
 use spa_keys::file::Owner;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use crate::audit::{AuditLog, Event};
 use crate::capture::{Capture, CaptureError, CaptureOptions, Intake, RING_FRAMES, absent};
@@ -283,11 +283,7 @@ fn begin(
     let control = bind(&paths.control_socket(), group)?;
     make_audit_directory(&config.log.audit, identity)?;
     let confinement = sandbox::enter(identity, &visible(paths, config))?;
-    if confinement != Confinement::Full {
-        warn!(
-            "this kernel confines the engine's view of the file system only in part; everything else holds"
-        );
-    }
+    report_confinement(&confinement);
     let audit = AuditLog::open(&config.log.audit).map_err(|source| StartError::Audit {
         path: config.log.audit.clone(),
         source,
@@ -300,6 +296,20 @@ fn begin(
         control,
         audit,
     })
+}
+
+/// An older Landlock is no fault: what it leaves out the forbidden calls and the file modes
+/// refuse. None at all is one that can be mended.
+fn report_confinement(confinement: &Confinement) {
+    match confinement {
+        Confinement::Full => {}
+        Confinement::Partial(missing) => info!(
+            "the engine sees its own directories only; this kernel's Landlock does not restrict {missing}"
+        ),
+        Confinement::None(why) => warn!(
+            "this kernel does not confine the engine to its own directories ({why}): it can read what every user can; the rest of its confinement is in force\n  help: see that `landlock` is in /sys/kernel/security/lsm: add it to lsm= on the kernel's command line, or use a kernel that has it"
+        ),
+    }
 }
 
 fn visible(paths: &Paths, config: &Config) -> Visible {

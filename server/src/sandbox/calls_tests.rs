@@ -1,30 +1,55 @@
 //! The filters, run as the kernel runs them, against calls that nobody can make in a
 //! test: with some of them it would not end well.
 
-use seccompiler::{BpfProgramRef, TargetArch};
+use seccompiler::{BpfProgram, BpfProgramRef, TargetArch};
 
-use super::{architecture, programs};
+use super::{architecture, engine, writer};
 
 const ALLOWED: u32 = libc::SECCOMP_RET_ALLOW;
 const REFUSED: u32 = libc::SECCOMP_RET_ERRNO | 1;
 const MISSING: u32 = libc::SECCOMP_RET_ERRNO | 38;
 
-/// What the kernel does with this call of this first argument: the first filter that objects.
-fn fate(call: libc::c_long, argument: u64) -> u32 {
-    let arch = architecture().unwrap();
-    let audit = match arch {
+/// The number of the engine's process.
+const ITSELF: u32 = 4711;
+
+fn audit(arch: TargetArch) -> u32 {
+    match arch {
         TargetArch::x86_64 => 0xc000_003e,
         TargetArch::aarch64 => 0xc000_00b7,
         TargetArch::riscv64 => 0xc000_00f3,
-    };
-    // struct seccomp_data: number, architecture, instruction pointer, arguments.
-    let mut data = vec![u32::try_from(call).unwrap(), audit, 0, 0, 0, 0];
-    for (place, word) in [(4, argument), (5, argument >> 32)] {
-        data[place] = u32::try_from(word & 0xffff_ffff).unwrap();
     }
-    let ends = programs(arch).unwrap();
-    let mut ends = ends.iter().map(|program| run(program, &data));
+}
+
+/// A call with these arguments, as a filter sees it.
+fn data(call: libc::c_long, arch: u32, arguments: &[u64]) -> Vec<u32> {
+    // struct seccomp_data: number, architecture, instruction pointer, arguments.
+    let mut data = vec![u32::try_from(call).unwrap(), arch, 0, 0];
+    for place in 0..6 {
+        let argument = arguments.get(place).copied().unwrap_or(0);
+        data.push(u32::try_from(argument & 0xffff_ffff).unwrap());
+        data.push(u32::try_from(argument >> 32).unwrap());
+    }
+    data
+}
+
+/// What the kernel does with it: the first filter that objects.
+fn judged(programs: &[BpfProgram], data: &[u32]) -> u32 {
+    let mut ends = programs.iter().map(|program| run(program, data));
     ends.find(|end| *end != ALLOWED).unwrap_or(ALLOWED)
+}
+
+/// What the kernel does with this call of the engine.
+fn fate(call: libc::c_long, arguments: &[u64]) -> u32 {
+    let arch = architecture().unwrap();
+    let data = data(call, audit(arch), arguments);
+    judged(&engine(arch, ITSELF).unwrap(), &data)
+}
+
+/// The same for the firewall writer.
+fn fate_of_writer(call: libc::c_long, arguments: &[u64]) -> u32 {
+    let arch = architecture().unwrap();
+    let data = data(call, audit(arch), arguments);
+    judged(&writer(arch).unwrap(), &data)
 }
 
 fn run(program: BpfProgramRef<'_>, data: &[u32]) -> u32 {
@@ -55,57 +80,140 @@ fn run(program: BpfProgramRef<'_>, data: &[u32]) -> u32 {
     }
 }
 
+/// Other processes, another view of the machine, the kernel's lesser known parts.
+const LEADS_OUT: &[libc::c_long] = &[
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_shmget,
+    libc::SYS_msgget,
+    libc::SYS_mq_open,
+    libc::SYS_unshare,
+    libc::SYS_setns,
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_chroot,
+    libc::SYS_personality,
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_userfaultfd,
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_submit,
+    libc::SYS_keyctl,
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_kexec_load,
+];
+
 #[test]
 fn a_taken_engine_may_ask_for_nothing_that_leads_out_of_it() {
-    let programs = [libc::SYS_execve, libc::SYS_execveat];
-    let memory_and_files_of_others = [
-        libc::SYS_ptrace,
-        libc::SYS_process_vm_readv,
-        libc::SYS_process_vm_writev,
-        libc::SYS_pidfd_getfd,
-        libc::SYS_open_by_handle_at,
+    let programs = [libc::SYS_execve, libc::SYS_execveat, libc::SYS_memfd_create];
+    let sockets = [
+        libc::SYS_socket,
+        libc::SYS_connect,
+        libc::SYS_bind,
+        libc::SYS_listen,
+        libc::SYS_setsockopt,
+        libc::SYS_sendmsg,
+        libc::SYS_sendmmsg,
+        libc::SYS_sendfile,
+        libc::SYS_splice,
+        libc::SYS_tee,
+        libc::SYS_vmsplice,
     ];
-    let another_view = [
-        libc::SYS_unshare,
-        libc::SYS_setns,
-        libc::SYS_mount,
-        libc::SYS_umount2,
-        libc::SYS_pivot_root,
-        libc::SYS_chroot,
+    let processes = [
+        libc::SYS_kill,
+        libc::SYS_tkill,
+        libc::SYS_rt_sigqueueinfo,
+        libc::SYS_rt_tgsigqueueinfo,
+        libc::SYS_pidfd_send_signal,
+        libc::SYS_sched_setaffinity,
     ];
-    let sockets = [libc::SYS_socket, libc::SYS_connect];
-    let the_kernels_lesser_known_parts = [
-        libc::SYS_bpf,
-        libc::SYS_perf_event_open,
-        libc::SYS_userfaultfd,
-        libc::SYS_io_uring_setup,
-        libc::SYS_keyctl,
-        libc::SYS_add_key,
-        libc::SYS_request_key,
-        libc::SYS_init_module,
-        libc::SYS_finit_module,
-        libc::SYS_delete_module,
-        libc::SYS_kexec_load,
-        libc::SYS_personality,
-    ];
-    for calls in [
-        &programs[..],
-        &memory_and_files_of_others,
-        &another_view,
-        &sockets,
-        &the_kernels_lesser_known_parts,
-    ] {
+    for calls in [LEADS_OUT, &programs, &sockets, &processes] {
         for call in calls {
-            assert_eq!(fate(*call, 0), REFUSED, "{call}");
+            assert_eq!(fate(*call, &[]), REFUSED, "{call}");
+            assert_eq!(fate(*call, &[1; 6]), REFUSED, "{call}");
         }
     }
 }
 
 #[test]
-fn the_engine_may_begin_threads_and_no_namespaces() {
+fn nothing_can_be_sent_to_an_address() {
+    let buffer = 0x7fff_0000_1000;
+    assert_eq!(fate(libc::SYS_sendto, &[5, buffer, 9, 0, 0, 0]), ALLOWED);
+    assert_eq!(
+        fate(libc::SYS_sendto, &[5, buffer, 9, 0, buffer, 20]),
+        REFUSED
+    );
+    // An address whose lower half is zero.
+    let aligned = 0x7fff_0000_0000;
+    assert_eq!(
+        fate(libc::SYS_sendto, &[5, buffer, 9, 0, aligned, 0]),
+        REFUSED
+    );
+}
+
+#[test]
+fn no_memory_becomes_executable() {
+    for call in [libc::SYS_mmap, libc::SYS_mprotect, libc::SYS_pkey_mprotect] {
+        for harmless in [libc::PROT_NONE, libc::PROT_READ | libc::PROT_WRITE] {
+            let harmless = u64::try_from(harmless).unwrap();
+            assert_eq!(fate(call, &[0, 4096, harmless]), ALLOWED);
+        }
+        for executable in [libc::PROT_EXEC, libc::PROT_READ | libc::PROT_EXEC] {
+            let executable = u64::try_from(executable).unwrap();
+            assert_eq!(fate(call, &[0, 4096, executable]), REFUSED);
+        }
+    }
+}
+
+#[test]
+fn it_opens_itself_to_nobody_types_on_no_terminal_and_ends_nobody_but_itself() {
+    for option in [libc::PR_SET_DUMPABLE, libc::PR_SET_PTRACER, libc::PR_SET_MM] {
+        let option = u64::try_from(option).unwrap();
+        assert_eq!(fate(libc::SYS_prctl, &[option, 1]), REFUSED, "{option}");
+        assert_eq!(fate_of_writer(libc::SYS_prctl, &[option, 1]), REFUSED);
+    }
+    for option in [libc::PR_SET_NAME, libc::PR_SET_TIMERSLACK] {
+        let option = u64::try_from(option).unwrap();
+        assert_eq!(fate(libc::SYS_prctl, &[option, 1]), ALLOWED, "{option}");
+    }
+    for (request, expected) in [
+        (libc::TIOCSTI, REFUSED),
+        (libc::TIOCLINUX, REFUSED),
+        (libc::TIOCGWINSZ, ALLOWED),
+        (libc::SIOCGIFNAME, ALLOWED),
+    ] {
+        assert_eq!(fate(libc::SYS_ioctl, &[0, request]), expected);
+        assert_eq!(fate_of_writer(libc::SYS_ioctl, &[0, request]), expected);
+    }
+    let own = u64::from(ITSELF);
+    assert_eq!(fate(libc::SYS_tgkill, &[own, own, 6]), ALLOWED, "abort");
+    assert_eq!(fate(libc::SYS_tgkill, &[own + 1, own, 6]), REFUSED);
+    assert_eq!(fate(libc::SYS_prlimit64, &[0, 7]), ALLOWED);
+    assert_eq!(fate(libc::SYS_prlimit64, &[1, 7]), REFUSED);
+    assert_eq!(fate(libc::SYS_sched_setattr, &[0]), ALLOWED);
+    assert_eq!(fate(libc::SYS_sched_setattr, &[1]), REFUSED);
+    let command = |command: i32| [3, u64::try_from(command).unwrap(), 1];
+    assert_eq!(fate(libc::SYS_fcntl, &command(libc::F_SETOWN)), REFUSED);
+    assert_eq!(fate(libc::SYS_fcntl, &command(libc::F_SETFL)), ALLOWED);
+}
+
+#[test]
+fn the_engine_may_begin_threads_and_neither_namespaces_nor_processes() {
     let thread = libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_THREAD;
     let thread = u64::try_from(thread | libc::CLONE_SIGHAND).unwrap();
-    assert_eq!(fate(libc::SYS_clone, thread), ALLOWED);
+    assert_eq!(fate(libc::SYS_clone, &[thread]), ALLOWED);
+    let process = u64::try_from(libc::SIGCHLD).unwrap();
+    assert_eq!(fate(libc::SYS_clone, &[process]), REFUSED);
+    assert_eq!(fate_of_writer(libc::SYS_clone, &[process]), ALLOWED, "nft");
     for namespace in [
         libc::CLONE_NEWUSER,
         libc::CLONE_NEWNS,
@@ -116,11 +224,65 @@ fn the_engine_may_begin_threads_and_no_namespaces() {
         libc::CLONE_NEWCGROUP,
     ] {
         let namespace = u64::try_from(namespace).unwrap();
-        assert_eq!(fate(libc::SYS_clone, namespace), REFUSED, "{namespace:#x}");
-        assert_eq!(fate(libc::SYS_clone, namespace | thread), REFUSED);
+        for flags in [namespace | process, namespace | thread] {
+            assert_eq!(fate(libc::SYS_clone, &[flags]), REFUSED, "{flags:#x}");
+            assert_eq!(fate_of_writer(libc::SYS_clone, &[flags]), REFUSED);
+        }
     }
     // Where its flags lie no filter can look; libc takes the other call then.
-    assert_eq!(fate(libc::SYS_clone3, 0), MISSING);
+    assert_eq!(fate(libc::SYS_clone3, &[]), MISSING);
+    assert_eq!(fate_of_writer(libc::SYS_clone3, &[]), MISSING);
+}
+
+#[test]
+fn the_writer_has_the_kernels_firewall_and_nft_and_no_other_network() {
+    for call in LEADS_OUT {
+        assert_eq!(fate_of_writer(*call, &[]), REFUSED, "{call}");
+    }
+    for (family, expected) in [
+        (libc::AF_UNIX, ALLOWED),
+        (libc::AF_NETLINK, ALLOWED),
+        (libc::AF_INET, REFUSED),
+        (libc::AF_INET6, REFUSED),
+        (libc::AF_PACKET, REFUSED),
+    ] {
+        let family = u64::try_from(family).unwrap();
+        assert_eq!(
+            fate_of_writer(libc::SYS_socket, &[family, 2]),
+            expected,
+            "{family}"
+        );
+    }
+    for call in [
+        libc::SYS_execve,
+        libc::SYS_bind,
+        libc::SYS_setsockopt,
+        libc::SYS_sendmsg,
+        libc::SYS_kill,
+        libc::SYS_wait4,
+    ] {
+        assert_eq!(fate_of_writer(call, &[]), ALLOWED, "{call}");
+    }
+    let code = u64::try_from(libc::PROT_READ | libc::PROT_EXEC).unwrap();
+    assert_eq!(fate_of_writer(libc::SYS_mmap, &[0, 1, code]), ALLOWED);
+}
+
+#[test]
+fn calls_of_another_table_are_no_way_round() {
+    let arch = architecture().unwrap();
+    for programs in [engine(arch, ITSELF).unwrap(), writer(arch).unwrap()] {
+        // i386, arm, mips: none of these is the table that the rules are for.
+        for other in [0x4000_0003, 0x4000_0028, 0x8] {
+            let call = data(libc::SYS_getpid, other, &[]);
+            assert_eq!(judged(&programs, &call), libc::SECCOMP_RET_KILL_PROCESS);
+        }
+        if arch == TargetArch::x86_64 {
+            for call in [libc::SYS_socket, libc::SYS_getpid, 545] {
+                let call = data(0x4000_0000 | call, audit(arch), &[2, 2]);
+                assert_eq!(judged(&programs, &call), REFUSED);
+            }
+        }
+    }
 }
 
 #[test]
@@ -128,21 +290,25 @@ fn what_the_engine_lives_by_is_allowed() {
     for call in [
         libc::SYS_read,
         libc::SYS_write,
+        libc::SYS_writev,
         libc::SYS_pwrite64,
         libc::SYS_openat,
         libc::SYS_fsync,
         libc::SYS_sendto,
         libc::SYS_recvfrom,
-        libc::SYS_sendmsg,
         libc::SYS_recvmsg,
+        libc::SYS_getsockopt,
         libc::SYS_accept4,
         libc::SYS_socketpair,
         libc::SYS_ppoll,
         libc::SYS_futex,
         libc::SYS_mmap,
+        libc::SYS_munmap,
+        libc::SYS_madvise,
         libc::SYS_timerfd_settime,
+        libc::SYS_wait4,
         libc::SYS_exit_group,
     ] {
-        assert_eq!(fate(call, 0), ALLOWED, "{call}");
+        assert_eq!(fate(call, &[]), ALLOWED, "{call}");
     }
 }

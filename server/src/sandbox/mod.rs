@@ -10,8 +10,8 @@ mod calls;
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset,
-    RulesetAttr, RulesetCreatedAttr, RulesetStatus,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, LandlockStatus, PathBeneath, PathFd,
+    Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
 };
 
 use crate::sys;
@@ -78,15 +78,36 @@ pub struct Visible {
     pub write: Vec<PathBuf>,
 }
 
-/// How far the kernel confines the file system; older ones cannot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How far Landlock confines the engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Confinement {
     /// Everything that was asked for.
     Full,
-    /// What this kernel knows of it.
-    Partial,
-    /// Nothing: the kernel has no Landlock.
-    None,
+    /// What this kernel knows of it, and what that leaves out.
+    Partial(Missing),
+    /// Nothing, for this reason.
+    None(&'static str),
+}
+
+/// What an older Landlock leaves out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Missing(ABI);
+
+/// What each version of Landlock added to the one before, of what is asked for.
+const ADDED: [(ABI, &str); 5] = [
+    (ABI::V2, "moving files between directories (Linux 5.19)"),
+    (ABI::V3, "cutting files short (6.2)"),
+    (ABI::V4, "TCP connections (6.7)"),
+    (ABI::V5, "requests to devices (6.10)"),
+    (ABI::V6, "signals and abstract sockets (6.12)"),
+];
+
+impl std::fmt::Display for Missing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let left_out = ADDED.iter().filter(|(since, _)| *since > self.0);
+        let left_out: Vec<&str> = left_out.map(|(_, what)| *what).collect();
+        f.write_str(&left_out.join(", "))
+    }
 }
 
 /// Gives away user, groups, capabilities and the file system, for good.
@@ -106,31 +127,50 @@ pub fn enter(identity: &Identity, visible: &Visible) -> Result<Confinement, Sand
     }
     sys::process::no_new_privileges().map_err(|error| refused("refuse new privileges")(&error))?;
     sys::process::undumpable().map_err(|error| refused("forbid core dumps")(&error))?;
+    // An older kernel is no worse off: the forbidden calls below hold there too.
+    sys::process::keep_code_as_it_is();
     confine(visible).map_err(|error| refused("confine the file system")(&error))
 }
 
-/// Forbids what the engine never needs again, in every thread. Comes last: the
-/// audit's thread and its socket are there already.
+/// Forbids what the engine never needs again, in every thread. Comes last: what needs a
+/// socket has it already.
 ///
 /// Says whether this is a processor whose calls are known.
 ///
 /// # Errors
 /// Where the kernel refuses; the process must end then.
 pub fn forbid_calls() -> Result<bool, SandboxError> {
+    forbid(calls::forbid_engine)
+}
+
+/// Forbids what the firewall writer and `nft`, which it runs, never need.
+///
+/// Says whether this is a processor whose calls are known.
+///
+/// # Errors
+/// Where the kernel refuses; the process must end then.
+pub fn forbid_calls_of_writer() -> Result<bool, SandboxError> {
+    forbid(calls::forbid_writer)
+}
+
+fn forbid(
+    install: impl FnOnce(seccompiler::TargetArch) -> Result<(), seccompiler::Error>,
+) -> Result<bool, SandboxError> {
     let Some(arch) = calls::architecture() else {
         return Ok(false);
     };
-    calls::forbid(arch).map_err(|error| refused("forbid system calls")(&error))?;
+    install(arch).map_err(|error| refused("forbid system calls")(&error))?;
     Ok(true)
 }
 
 fn confine(visible: &Visible) -> Result<Confinement, landlock::RulesetError> {
-    let abi = ABI::V5;
+    let abi = ABI::V6;
     let everything = AccessFs::from_all(abi);
     let mut rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(everything)?
         .handle_access(AccessNet::from_all(abi))?
+        .scope(Scope::from_all(abi))?
         .create()?;
     for (paths, access) in [
         (&visible.read, AccessFs::from_read(abi)),
@@ -143,14 +183,38 @@ fn confine(visible: &Visible) -> Result<Confinement, landlock::RulesetError> {
         }
     }
     let status = rules.restrict_self()?;
-    Ok(match status.ruleset {
-        RulesetStatus::FullyEnforced => Confinement::Full,
-        RulesetStatus::PartiallyEnforced => Confinement::Partial,
-        RulesetStatus::NotEnforced => Confinement::None,
+    Ok(match (status.ruleset, status.landlock) {
+        (RulesetStatus::FullyEnforced, _) => Confinement::Full,
+        (RulesetStatus::PartiallyEnforced, LandlockStatus::Available { effective_abi, .. }) => {
+            Confinement::Partial(Missing(effective_abi))
+        }
+        (_, LandlockStatus::NotEnabled) => {
+            Confinement::None("it has Landlock, which is not switched on")
+        }
+        _ => Confinement::None("it has no Landlock"),
     })
 }
 
 /// A path that does not exist needs no rule: it stays invisible.
 fn open_path(path: &Path) -> Option<PathFd> {
     PathFd::new(path).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_older_kernel_leaves_out_is_said_exactly() {
+        let debian_12 = Missing(ABI::V2).to_string();
+        assert_eq!(
+            debian_12,
+            "cutting files short (6.2), TCP connections (6.7), requests to devices (6.10), signals and abstract sockets (6.12)"
+        );
+        assert_eq!(
+            Missing(ABI::V5).to_string(),
+            "signals and abstract sockets (6.12)"
+        );
+        assert_eq!(Missing(ABI::V6).to_string(), "");
+    }
 }

@@ -7,6 +7,7 @@ pub mod child;
 pub mod memory;
 pub mod network;
 pub mod packet;
+pub mod probe;
 pub mod process;
 pub mod ring;
 pub mod scheduling;

@@ -85,6 +85,15 @@ pub fn undumpable() -> io::Result<()> {
     )?)
 }
 
+/// No memory of this process becomes executable any more, nor what is executable writable
+/// (`PR_SET_MDWE`). False where the kernel is older than 6.3.
+pub fn keep_code_as_it_is() -> bool {
+    let none: libc::c_ulong = 0;
+    let gain = libc::c_ulong::from(libc::PR_MDWE_REFUSE_EXEC_GAIN);
+    // SAFETY: takes numbers only, as many as the kernel asks to be zero.
+    unsafe { libc::prctl(libc::PR_SET_MDWE, gain, none, none, none) == 0 }
+}
+
 /// The kernel kills this process when the thread that started it ends. Undone by
 /// a change of user. A parent that ended before the call is not noticed: also
 /// watch for the end of the socket to it.

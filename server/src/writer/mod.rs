@@ -38,6 +38,7 @@ use crate::config::{self, Texts, Usable};
 use crate::firewall::table::Place;
 use crate::firewall::{BadMessage, FromWriter};
 use crate::paths::Paths;
+use crate::sandbox::{self, SandboxError};
 use crate::sys::{memory, process, scheduling};
 
 use guard::Guard;
@@ -76,6 +77,9 @@ pub enum WriterError {
         /// What the kernel said.
         reason: String,
     },
+    /// Its system calls could not be forbidden.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
     /// Its own directory cannot be used.
     #[error("cannot use {directory}: {reason}")]
     Directory {
@@ -271,6 +275,8 @@ fn prepare(stepped: SteppedDown) -> Result<Prepared, WriterError> {
     let kernel =
         Kernel::new(Netlink::open(Place::of(&usable.loaded.config)).map_err(WriterError::Kernel)?);
     let events = Events::open().map_err(WriterError::Kernel)?;
+    // The engine says it where this processor's calls are not known.
+    let _known = sandbox::forbid_calls_of_writer()?;
     let (guard, warnings) = Guard::new(usable.loaded.config.clone(), Path::new("."));
     for warning in warnings {
         warn(&warning);

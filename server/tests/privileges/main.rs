@@ -6,6 +6,8 @@
     reason = "clippy.toml exempts only #[test] functions, not their helpers"
 )]
 
+mod compromised;
+
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -191,39 +193,4 @@ fn who_is_not_root_takes_no_place_of_roots_at_the_control_socket_and_resets_noth
     lines.for_each(drop);
     assert!(crowd.wait().unwrap().success());
     assert!(matches!(heard, Ok(Response::Done { .. })), "{heard:?}");
-}
-
-#[test]
-fn a_taken_engine_gets_no_socket_no_program_and_no_namespace_and_may_start_threads() {
-    if depth().is_empty() {
-        return passes(again("1"));
-    }
-    // A thread that was there before is held to it too.
-    let (go, gone) = std::sync::mpsc::channel::<()>();
-    let before = std::thread::spawn(move || {
-        gone.recv().unwrap();
-        std::net::UdpSocket::bind("127.0.0.1:0").map(drop)
-    });
-    drop(std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
-    process::no_new_privileges().unwrap();
-    assert!(spad::sandbox::forbid_calls().unwrap());
-    go.send(()).unwrap();
-    let denied = |result: std::io::Result<()>| {
-        assert_eq!(
-            result.unwrap_err().kind(),
-            std::io::ErrorKind::PermissionDenied
-        );
-    };
-    denied(before.join().unwrap());
-    denied(std::os::unix::net::UnixDatagram::unbound().map(drop));
-    denied(Command::new("/bin/true").status().map(drop));
-    let namespaces = rustix::thread::UnshareFlags::NEWUSER;
-    #[expect(
-        deprecated,
-        reason = "the other form is unsafe to call; this one is refused"
-    )]
-    let unshared = rustix::thread::unshare(namespaces);
-    denied(unshared.map_err(Into::into));
-    assert_eq!(std::thread::spawn(|| 7).join().unwrap(), 7);
-    drop(std::os::unix::net::UnixStream::pair().unwrap());
 }

@@ -1,0 +1,183 @@
+//! What a confined process must not get, tried by raw calls: for tests of the sandbox.
+//!
+//! Nothing of the program calls these. Each leaves the process as it was where it is
+//! refused, and says what the kernel said.
+#![expect(
+    unsafe_code,
+    reason = "safe wrappers refuse what a compromised process would do"
+)]
+
+use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::ptr;
+
+use libc::c_long;
+
+const PAGE: usize = 4096;
+
+/// A new page that is writable and executable.
+///
+/// # Errors
+/// What the kernel says.
+pub fn map_executable() -> io::Result<()> {
+    map(libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC, |_| {
+        Ok(())
+    })
+}
+
+/// A new page, written first and made executable then.
+///
+/// # Errors
+/// What the kernel says.
+pub fn make_executable() -> io::Result<()> {
+    map(libc::PROT_READ | libc::PROT_WRITE, |page| {
+        // SAFETY: the page is ours, and nothing else points into it.
+        checked(unsafe { libc::mprotect(page, PAGE, libc::PROT_READ | libc::PROT_EXEC) })
+    })
+}
+
+fn map(
+    protection: libc::c_int,
+    then: impl FnOnce(*mut libc::c_void) -> io::Result<()>,
+) -> io::Result<()> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: a new mapping at an address of the kernel's choice; nothing of ours lies there.
+    let page = unsafe { libc::mmap(ptr::null_mut(), PAGE, protection, flags, -1, 0) };
+    if page == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    let done = then(page);
+    // SAFETY: the mapping made above, with its length; nothing points into it any more.
+    let _ = unsafe { libc::munmap(page, PAGE) };
+    done
+}
+
+/// The number of this process, asked for by the second table of calls of this processor
+/// (x32); `None` where it has none.
+#[must_use]
+pub fn foreign_call() -> Option<io::Result<()>> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        // SAFETY: takes nothing and changes nothing.
+        let result = unsafe { libc::syscall(0x4000_0000 | libc::SYS_getpid) };
+        Some(called(result))
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    None
+}
+
+/// A call of this number whose arguments are all zero, a call without effect.
+///
+/// # Errors
+/// What the kernel says; calls that zeros could hurt by are not made: `EINVAL`.
+pub fn call_with_zeros(number: c_long) -> io::Result<()> {
+    let harmless = [
+        libc::SYS_shmget,
+        libc::SYS_semget,
+        libc::SYS_io_uring_setup,
+        libc::SYS_io_setup,
+        libc::SYS_splice,
+        libc::SYS_tee,
+        libc::SYS_vmsplice,
+        libc::SYS_sendfile,
+        libc::SYS_sendmsg,
+        libc::SYS_sendmmsg,
+        libc::SYS_listen,
+        libc::SYS_memfd_create,
+        libc::SYS_execve,
+        libc::SYS_process_vm_readv,
+        libc::SYS_pidfd_getfd,
+        libc::SYS_bpf,
+        libc::SYS_kcmp,
+        libc::SYS_inotify_init1,
+    ];
+    if !harmless.contains(&number) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let zero: c_long = 0;
+    // SAFETY: with zeros these calls point at nothing, name no process but this one, and make at most an object that
+    // nobody uses.
+    called(unsafe { libc::syscall(number, zero, zero, zero, zero, zero, zero) })
+}
+
+/// Lets other processes of this user read the memory of this one.
+///
+/// # Errors
+/// What the kernel says.
+pub fn become_dumpable() -> io::Result<()> {
+    let one: libc::c_ulong = 1;
+    // SAFETY: takes numbers only.
+    checked(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, one, 0, 0, 0) })
+}
+
+/// Types a character on the terminal behind this descriptor.
+///
+/// # Errors
+/// What the kernel says.
+pub fn type_on(terminal: BorrowedFd<'_>) -> io::Result<()> {
+    let character: libc::c_char = 0;
+    // SAFETY: the pointer is to one byte, which the kernel only reads.
+    checked(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSTI, &raw const character) })
+}
+
+/// Sends a frame by this interface, through a packet socket, by `sendto`.
+///
+/// # Errors
+/// What the kernel says.
+pub fn send_frame(socket: BorrowedFd<'_>, interface: u32, frame: &[u8]) -> io::Result<()> {
+    let address = link_address(interface);
+    // SAFETY: pointers and lengths are those of `frame` and of one `sockaddr_ll`, which the call only reads.
+    let sent = unsafe {
+        libc::sendto(
+            socket.as_raw_fd(),
+            frame.as_ptr().cast(),
+            frame.len(),
+            0,
+            (&raw const address).cast(),
+            size_of::<libc::sockaddr_ll>() as libc::socklen_t,
+        )
+    };
+    if sent == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Binds a packet socket to this interface: what is written to it leaves there then.
+///
+/// # Errors
+/// What the kernel says.
+pub fn bind_to(socket: BorrowedFd<'_>, interface: u32) -> io::Result<()> {
+    let address = link_address(interface);
+    // SAFETY: pointer and length are those of one `sockaddr_ll`, which the call only reads.
+    checked(unsafe {
+        libc::bind(
+            socket.as_raw_fd(),
+            (&raw const address).cast(),
+            size_of::<libc::sockaddr_ll>() as libc::socklen_t,
+        )
+    })
+}
+
+const fn link_address(interface: u32) -> libc::sockaddr_ll {
+    libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: (libc::ETH_P_IP as u16).to_be(),
+        sll_ifindex: interface.cast_signed(),
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 6,
+        sll_addr: [0; 8],
+    }
+}
+
+fn checked(result: libc::c_int) -> io::Result<()> {
+    called(result.into())
+}
+
+fn called(result: c_long) -> io::Result<()> {
+    if result == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
