@@ -140,7 +140,19 @@ impl Spad {
     fn disguise(&mut self, place: &'static str, name: &str, content: &str) {
         let file = self.directory.join(name);
         std::fs::write(&file, content).expect("a file in another's place");
+        self.put_in_place(place, file);
+    }
+
+    /// From its next start on this file or directory stands in that place, for its processes
+    /// and those of [`Spad::behind`].
+    pub fn put_in_place(&mut self, place: &'static str, file: PathBuf) {
         self.disguises.insert(place, file);
+    }
+
+    /// From its next start on every place is what it is.
+    pub fn put_nothing_in_place(&mut self) {
+        self.disguises.clear();
+        self.wrapper.clear();
     }
 
     /// Starts it and waits until it serves.
@@ -174,6 +186,12 @@ impl Spad {
     #[must_use]
     pub fn disguised_cli(&self, arguments: &[&str]) -> Finished {
         run(&mut self.disguised(&[], arguments))
+    }
+
+    /// Runs a `spad` command to its end, behind all that its starts stand behind.
+    #[must_use]
+    pub fn behind(&self, arguments: &[&str]) -> Finished {
+        run(&mut self.disguised(&self.wrapper, arguments))
     }
 
     fn disguised(&self, wrapper: &[String], arguments: &[&str]) -> Command {

@@ -1,10 +1,12 @@
 //! `spad firewall`: the firewall's table.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use serde_json::json;
+use spa_proto::Service;
 
 use super::outcome::{note, print, print_json};
 use super::{Failure, Options, Run};
@@ -152,14 +154,13 @@ fn in_words(shown: &Shown) -> String {
                 "# what the kernel holds cannot be seen ({error}): be root"
             )
         }
+        InKernel::Emergency { hidden } => writeln!(
+            text,
+            "# loaded: an emergency table, for nft could not be used; nobody has a grant; hidden: {}\n# once nft works again: spad firewall load",
+            hidden_in_words(hidden).join(", ")
+        ),
         InKernel::Stands { grants, hidden } => {
-            let ports: Vec<String> = hidden
-                .iter()
-                .map(|(port, rest)| match rest {
-                    Some(rest) => format!("{port} (on trial, {} s left)", rest.as_secs()),
-                    None => port.to_string(),
-                })
-                .collect();
+            let ports = hidden_in_words(hidden);
             let grants: Vec<String> = grants
                 .iter()
                 .map(|(set, count)| format!("{set} {count}"))
@@ -191,21 +192,31 @@ fn in_words(shown: &Shown) -> String {
     text
 }
 
+fn hidden_in_words(hidden: &BTreeMap<Service, Option<Duration>>) -> Vec<String> {
+    let ports = hidden.iter().map(|(port, rest)| match rest {
+        Some(rest) => format!("{port} (on trial, {} s left)", rest.as_secs()),
+        None => port.to_string(),
+    });
+    ports.collect()
+}
+
+fn hidden_as_json(hidden: &BTreeMap<Service, Option<Duration>>) -> serde_json::Value {
+    let ports = hidden.iter().map(|(port, rest)| {
+        let rest = json!({ "trial_s": rest.map(|rest| rest.as_secs()) });
+        (port.to_string(), rest)
+    });
+    serde_json::Value::Object(ports.collect())
+}
+
 fn as_json(shown: &Shown) -> serde_json::Value {
     let kernel = match &shown.kernel {
         InKernel::Missing => json!({ "loaded": false }),
         InKernel::Unseen(error) => json!({ "error": error.to_string() }),
+        InKernel::Emergency { hidden } => {
+            json!({ "loaded": true, "emergency": true, "hidden": hidden_as_json(hidden) })
+        }
         InKernel::Stands { grants, hidden } => {
-            let hidden: serde_json::Map<_, _> = hidden
-                .iter()
-                .map(|(port, rest)| {
-                    (
-                        port.to_string(),
-                        json!({ "trial_s": rest.map(|rest| rest.as_secs()) }),
-                    )
-                })
-                .collect();
-            json!({ "loaded": true, "elements": grants, "hidden": hidden })
+            json!({ "loaded": true, "elements": grants, "hidden": hidden_as_json(hidden) })
         }
     };
     let standings: serde_json::Map<_, _> = shown

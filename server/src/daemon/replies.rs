@@ -40,6 +40,8 @@ pub(super) struct Replies {
     pub(super) last_good: bool,
     /// A reload was refused since the configuration in use was taken.
     pub(super) refused: bool,
+    /// Why the firewall's table is not loaded, since the writer said so.
+    pub(super) not_loaded: Option<String>,
     /// What packets are looked for at, from the start to the end.
     pub(super) listen: Listen,
     /// Where audit lines go, from the start to the end.
@@ -62,6 +64,7 @@ impl Replies {
             trials: Vec::new(),
             last_good: false,
             refused: false,
+            not_loaded: None,
             listen: config.listen.clone(),
             audit: config.log.audit.clone(),
             began: Vec::new(),

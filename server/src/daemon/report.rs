@@ -109,6 +109,11 @@ impl EngineLoop {
                 "the last reload was refused, and the configuration before it is used: `spad check`, then `spad reload`".to_owned(),
             );
         }
+        if let Some(why) = &self.replies.not_loaded {
+            warnings.push(format!(
+                "the firewall's table cannot be loaded, and knocks open nothing: {why}"
+            ));
+        }
         warnings.extend(self.replies.waits_for_restart(&config).map(str::to_owned));
         if !config.knock.is_empty() {
             warnings.push(
@@ -307,16 +312,22 @@ impl EngineLoop {
             FromWriter::Confirmed(result) => self.confirmed(result),
             FromWriter::Cut(result) => self.was_cut(result),
             FromWriter::Restored { grants } => {
-                warn!(
-                    "somebody changed our table in the firewall; it was put back; grants that are open in it: {grants}"
-                );
+                match self.replies.not_loaded.take() {
+                    Some(_) => info!(
+                        "the firewall's table is loaded again; grants that are open in it: {grants}"
+                    ),
+                    None => warn!(
+                        "somebody changed our table in the firewall; it was put back; grants that are open in it: {grants}"
+                    ),
+                }
                 self.door
                     .tell_counts(Event::FirewallRestored, "grants", u64::from(grants));
             }
             FromWriter::NotRestored(why) => {
                 error!(
-                    "somebody changed our table in the firewall, and it cannot be put back: {why}"
+                    "the firewall's table cannot be loaded, which is tried again with pauses of up to a minute: {why}"
                 );
+                self.replies.not_loaded = Some(why);
             }
             FromWriter::Trial(event) => self.trial(event),
             FromWriter::Trials(rows) => self.replies.trials = rows,

@@ -67,13 +67,13 @@ pub enum FromWriter {
     },
     /// What became of a reload; the error leaves everything as it was.
     Reloaded(Result<(), String>),
-    /// Somebody removed or changed the table; it was put back.
+    /// Somebody removed or changed the table, or it could not be loaded before; it stands now.
     Restored {
         /// How many grants went back in.
         grants: u32,
     },
-    /// Somebody removed or changed the table, and putting it back failed for
-    /// this reason. It is tried again each second.
+    /// The table could not be loaded or put back, for this reason; the text tells what hides
+    /// meanwhile. It is tried again with growing pauses.
     NotRestored(String),
     /// A trial began, or ended.
     Trial(TrialEvent),

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use spa_proto::Service;
 
-use super::netlink::{Action, Lasts, Netlink, Operation};
+use super::emergency::{self, Existing, Going, Hides, Plan, Stands};
+use super::netlink::{Action, Failed, Lasts, Netlink, Operation};
 use super::trial_file::{self, Kept};
 use super::{WriterError, before, keys, nft, sets};
 use crate::clock::BootTime;
@@ -40,6 +41,7 @@ struct Load<'a> {
     standings: &'a BTreeMap<Service, Standing>,
     before: Vec<Element>,
     settling: bool,
+    once: Once,
 }
 
 /// What a load found and did.
@@ -160,38 +162,121 @@ impl Guard {
         now: BootTime,
     ) -> Result<Loaded, WriterError> {
         let mut trials = self.trials.clone();
-        let length = config.guard.trial;
+        let mut loaded = Loaded {
+            events: self.take_up(&mut trials, &config, kernel, now),
+            warnings: Vec::new(),
+        };
+        self.put_in_place(&config, &trials, kernel, now, &mut loaded.warnings)?;
+        self.config = config;
+        self.adopt(trials, &mut loaded.warnings);
+        Ok(loaded)
+    }
+
+    /// Loads the table at a start, whatever happens: where that fails, what is hidden is
+    /// hidden all the same, by the table that stands or by an emergency table, and the reason
+    /// is given with the rest. Not even that can be done where there is an error.
+    pub(super) fn begin(
+        &mut self,
+        kernel: &mut Kernel,
+        now: BootTime,
+    ) -> Result<(Loaded, Option<WriterError>), WriterError> {
+        let (mut trials, config) = (self.trials.clone(), self.config.clone());
+        let mut loaded = Loaded {
+            events: self.take_up(&mut trials, &config, kernel, now),
+            warnings: Vec::new(),
+        };
+        let problem = self.put_in_place(&config, &trials, kernel, now, &mut loaded.warnings);
+        let problem = problem.err();
+        self.adopt(trials, &mut loaded.warnings);
+        match problem {
+            None => Ok((loaded, None)),
+            Some(problem) if self.is_anothers() => Err(problem),
+            Some(problem) => match self.hide_by_emergency(kernel, now, Existing::Keep) {
+                Ok(_) => Ok((loaded, Some(problem))),
+                Err(worse) => Err(WriterError::NothingHides {
+                    reason: problem.to_string(),
+                    kernel: worse.to_string(),
+                }),
+            },
+        }
+    }
+
+    /// Takes up what this configuration hides; gives what happened to trials.
+    fn take_up(
+        &self,
+        trials: &mut Trials,
+        config: &Config,
+        kernel: &mut Kernel,
+        now: BootTime,
+    ) -> Vec<TrialEvent> {
         // Before any trial's end is judged: nobody may have looked since the last life.
         let mut events = trials.reached(&self.reached(kernel));
+        let length = config.guard.trial;
         events.extend(trials.hide(&config.hidden_ports(), length, self.moment(now)));
-        let mut warnings = Vec::new();
-        match config.guard.mode {
-            Mode::Guard => {
-                let hidden = Table::of(&config, &trials.standings(now), &self.surroundings);
-                let hidden = hidden.hidden().keys().copied().collect();
-                let before = self.before_hiding(&hidden, kernel);
-                let standings = trials.standings(now);
-                let load = Load {
-                    config: &config,
-                    standings: &standings,
-                    before: before.iter().copied().collect(),
-                    settling: false,
-                };
-                self.load_table(&load, kernel, now, &mut warnings)?;
-                self.before = before;
-            }
-            Mode::Set(_) => {
-                self.load_sets(kernel)?;
-                sets::leave_guard(&mut kernel.netlink)?;
-            }
-        }
-        let mut loaded = Loaded { events, warnings };
-        self.config = config;
+        events
+    }
+
+    fn adopt(&mut self, trials: Trials, warnings: &mut Vec<String>) {
         if trials != self.trials {
             self.trials = trials;
-            self.write(&mut loaded.warnings);
+            self.write(warnings);
         }
-        Ok(loaded)
+    }
+
+    /// Makes the kernel hold what this configuration asks for.
+    fn put_in_place(
+        &mut self,
+        config: &Config,
+        trials: &Trials,
+        kernel: &mut Kernel,
+        now: BootTime,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), WriterError> {
+        if config.guard.mode != Mode::Guard {
+            self.load_sets(kernel)?;
+            return sets::leave_guard(&mut kernel.netlink);
+        }
+        let standings = trials.standings(now);
+        let table = Table::of(config, &standings, &self.surroundings);
+        let hidden = table.hidden().keys().copied().collect();
+        let before = self.before_hiding(&hidden, kernel);
+        hide_first(&table, config, Going::Established, kernel);
+        let load = Load {
+            config,
+            standings: &standings,
+            before: before.iter().copied().collect(),
+            settling: false,
+            once: Once::StillThere,
+        };
+        self.load_table(&load, kernel, now, warnings)?;
+        self.before = before;
+        Ok(())
+    }
+
+    /// Hides without `nft`, where that cannot be used.
+    fn hide_by_emergency(
+        &self,
+        kernel: &mut Kernel,
+        now: BootTime,
+        existing: Existing,
+    ) -> Result<Hides, Failed> {
+        let going = match existing {
+            Existing::Keep => Going::Established,
+            Existing::Replace => Going::Admitted,
+        };
+        let plan = Plan::new(&self.table(now), &self.config.guard.always_allow, going);
+        emergency::load(&mut kernel.netlink, &plan, existing)
+    }
+
+    /// Hides without `nft` until that works: a table that has all its rules stays, any other
+    /// is replaced, for nobody knows what became of it.
+    pub(super) fn stand_in(&self, kernel: &mut Kernel, now: BootTime) -> Result<Hides, Failed> {
+        let is_whole = emergency::is_whole(&mut kernel.netlink, &self.table(now));
+        let existing = match is_whole {
+            true => Existing::Keep,
+            false => Existing::Replace,
+        };
+        self.hide_by_emergency(kernel, now, existing)
     }
 
     /// Makes the sets in the administrator's table that are missing; says whether any was.
@@ -203,22 +288,31 @@ impl Guard {
         Ok(process.is_some())
     }
 
-    /// Loads the same table again, after somebody else touched it; says whether anything
-    /// had to be made.
+    /// Loads the same table again, after somebody else touched it, and puts back what it held;
+    /// says whether anything had to be made, and how many grants went back in.
     pub(super) fn reload(
         &mut self,
         kernel: &mut Kernel,
         now: BootTime,
-    ) -> Result<bool, WriterError> {
-        if self.is_anothers() {
-            return self.load_sets(kernel);
-        }
+    ) -> Result<(bool, u32), WriterError> {
+        let (made, replaced) = match self.is_anothers() {
+            true => (self.load_sets(kernel)?, 0),
+            false => (true, self.reload_table(kernel, now)?),
+        };
+        let put_back = kernel.put_back(now, Once::MayBeUsed);
+        let put_back = put_back.map_err(|error| WriterError::Kernel(error.into()))?;
+        Ok((made, replaced.saturating_add(put_back)))
+    }
+
+    fn reload_table(&mut self, kernel: &mut Kernel, now: BootTime) -> Result<u32, WriterError> {
         let was_away = kernel
             .netlink
             .make_of(SetName::Settling)
             .map_err(refused)?
             .is_none();
-        // Whoever came while the table was away is not among these, nor has a label.
+        // Whoever comes while the table is away has no label.
+        hide_first(&self.table(now), &self.config, Going::Admitted, kernel);
+        // Nor is it among these.
         let ports = self.before.iter().map(|one| one.service).collect();
         let alive = before::connections(&mut kernel.netlink, &ports);
         self.before.retain(|one| alive.contains(one));
@@ -229,22 +323,23 @@ impl Guard {
             standings: &standings,
             before: self.before.iter().copied().collect(),
             settling: was_away,
+            once: Once::MayBeUsed,
         };
         let mut warnings = Vec::new();
-        self.load_table(&load, kernel, now, &mut warnings)?;
+        let put_back = self.load_table(&load, kernel, now, &mut warnings)?;
         warnings.iter().for_each(|warning| super::warn(warning));
-        Ok(true)
+        Ok(put_back)
     }
 
     /// Loads the table; where the kernel has no labels for connections, the one that does
-    /// without them.
+    /// without them. Gives how many grants went into it, where one was replaced.
     fn load_table(
         &mut self,
         load: &Load<'_>,
         kernel: &mut Kernel,
         now: BootTime,
         warnings: &mut Vec<String>,
-    ) -> Result<(), WriterError> {
+    ) -> Result<u32, WriterError> {
         let table = |surroundings: &Surroundings| {
             let table = Table::of(load.config, load.standings, surroundings);
             let table = table.letting_live_on(load.before.clone());
@@ -254,8 +349,10 @@ impl Guard {
                 table
             }
         };
-        let loaded = self.load_this(&table(&self.surroundings), kernel, now);
-        let Err(error) = loaded else { return Ok(()) };
+        let error = match self.load_this(&table(&self.surroundings), kernel, now, load.once) {
+            Ok(put_back) => return Ok(put_back),
+            Err(error) => error,
+        };
         if !self.surroundings.labels || !is_unsupported(&error) {
             return Err(error);
         }
@@ -263,15 +360,15 @@ impl Guard {
             labels: false,
             ..self.surroundings.clone()
         };
-        if self.load_this(&table(&without), kernel, now).is_err() {
+        let Ok(put_back) = self.load_this(&table(&without), kernel, now, load.once) else {
             return Err(error);
-        }
+        };
         self.surroundings = without;
         warnings.push(
             "this kernel has no labels for connections (CONFIG_NF_CONNTRACK_LABELS): strangers are answered before the rules of this host's own firewall, and whoever connects while others flush our table stays connected"
                 .to_owned(),
         );
-        Ok(())
+        Ok(put_back)
     }
 
     fn load_this(
@@ -279,8 +376,11 @@ impl Guard {
         table: &Table,
         kernel: &mut Kernel,
         now: BootTime,
-    ) -> Result<(), WriterError> {
-        let (mut missing, mut alike) = (Vec::new(), true);
+        once: Once,
+    ) -> Result<u32, WriterError> {
+        let stands = emergency::stands(&mut kernel.netlink).map_err(refused)?;
+        // Its chains are others.
+        let (mut missing, mut alike) = (Vec::new(), stands != Stands::Emergency);
         let sets = table.sets();
         for set in &sets {
             let set = *set;
@@ -300,7 +400,7 @@ impl Guard {
             match nft::load(&table.transaction(&missing)) {
                 Ok(process) => {
                     self.loaders = vec![process];
-                    return Ok(());
+                    return Ok(0);
                 }
                 Err(error) if missing.len() == sets.len() => return Err(error.into()),
                 Err(_) => {}
@@ -309,8 +409,7 @@ impl Guard {
         // A table of another version cannot be changed, only replaced; what it held is put in again.
         let everything = joined(&removal(), &table.transaction(&sets));
         self.loaders = vec![nft::load(&everything)?];
-        kernel.put_back(now, Once::StillThere).map_err(refused)?;
-        Ok(())
+        kernel.put_back(now, once).map_err(refused)
     }
 
     /// The connections that were there before their port was hidden: those that the kernel
@@ -329,6 +428,8 @@ impl Guard {
         // An older version's table gave no labels: its connections are known by their state alone.
         let has = |netlink: &mut Netlink, set| matches!(netlink.make_of(set), Ok(Some(_)));
         let is_older = has(netlink, SetName::Before4) && !has(netlink, SetName::Settling);
+        // Whoever is connected where an emergency table stands was so before it.
+        let is_older = is_older || emergency::stands(netlink) == Ok(Stands::Emergency);
         let listed = netlink.list(SetName::Hidden).unwrap_or_default();
         let listed = listed.iter().filter_map(|(key, _)| keys::to_service(key));
         let was: BTreeSet<Service> = listed.filter(|_| !is_older).collect();
@@ -408,6 +509,15 @@ impl Guard {
                 "cannot write down how trials stand, so the next start may begin them anew: {error}"
             ));
         }
+    }
+}
+
+/// Hides at once where nothing does, before `nft` is even started. What keeps the kernel
+/// from it keeps the table from being loaded too, and is told then.
+fn hide_first(table: &Table, config: &Config, going: Going, kernel: &mut Kernel) {
+    if emergency::stands(&mut kernel.netlink) == Ok(Stands::Nothing) {
+        let plan = Plan::new(table, &config.guard.always_allow, going);
+        let _ = emergency::load(&mut kernel.netlink, &plan, Existing::Keep);
     }
 }
 

@@ -10,8 +10,9 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::WriterError;
+use super::emergency::{self, Stands};
 use super::guard::{Guard, Loaded};
-use super::kernel::{Kernel, Once};
+use super::kernel::Kernel;
 use super::limits::Limits;
 use super::netlink::Events;
 use super::reading::Reading;
@@ -28,6 +29,27 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Steps of changes that are made in one transaction when they came together.
 const TOGETHER: usize = 256;
 
+/// When the table, which could not be loaded or put back, is tried again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Broken {
+    next: BootTime,
+    pause: Duration,
+}
+
+impl Broken {
+    /// The longest pause: by then somebody is at it.
+    const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+    /// It failed now; twice as long a pause as before.
+    pub(super) fn again(before: Option<Self>) -> Self {
+        let pause = before.map_or(PAUSE, |before| {
+            before.pause.saturating_mul(2).min(Self::LONGEST_PAUSE)
+        });
+        let next = boot().saturating_add(pause);
+        Self { next, pause }
+    }
+}
+
 /// Everything the writer has.
 #[derive(Debug)]
 pub(super) struct Keeper {
@@ -37,8 +59,8 @@ pub(super) struct Keeper {
     pub(super) limits: Limits,
     pub(super) events: Events,
     pub(super) configuration: std::path::PathBuf,
-    /// The table is not what it should be, and putting it back failed.
-    pub(super) broken: bool,
+    /// Since the table could not be loaded or put back.
+    pub(super) broken: Option<Broken>,
     /// The process of `nft` that put the table back last.
     pub(super) mender: Option<u32>,
     /// The configuration, where a reload reads it.
@@ -50,8 +72,12 @@ impl Keeper {
     pub(super) fn run(&mut self) -> Result<(), WriterError> {
         loop {
             let touched = self.wait()? && self.someone_touched_it();
-            if self.broken || touched {
-                self.repair()?;
+            match self.broken {
+                Some(broken) if broken.next <= boot() => self.repair()?,
+                // Hidden at once; `nft` has its time.
+                Some(_) if touched => self.stand_in(),
+                None if touched => self.repair()?,
+                Some(_) | None => {}
             }
             // First what a knock waits for.
             let came = self.obey_all()?;
@@ -105,11 +131,11 @@ impl Keeper {
     /// Waits for a message, an event, or the time to look again; says whether there
     /// are events.
     fn wait(&self) -> Result<bool, WriterError> {
-        let timeout = match (self.broken, self.guard.next_trial_end()) {
-            (true, _) => Some(PAUSE),
-            (false, Some(end)) => Some(end.saturating_since(boot()).min(PAUSE)),
-            (false, None) => None,
-        };
+        let now = boot();
+        let again = self.broken.map(|broken| broken.next.saturating_since(now));
+        let trial = self.guard.next_trial_end();
+        let trial = trial.map(|end| end.saturating_since(now).min(PAUSE));
+        let timeout = [again, trial].into_iter().flatten().min();
         let timeout = timeout.and_then(|timeout| {
             // Never zero: a trial's end is a moment, not a reason to spin.
             Timespec::try_from(timeout.max(Duration::from_millis(1))).ok()
@@ -222,9 +248,9 @@ impl Keeper {
 
     fn change(&mut self, change: &Change) -> Result<Result<(), FirewallRefusal>, WriterError> {
         let mut result = self.kernel.change(&change.steps, boot());
-        if result == Err(FirewallRefusal::TableMissing) {
+        if result == Err(FirewallRefusal::TableMissing) && self.broken.is_none() {
             self.repair()?;
-            if !self.broken {
+            if self.broken.is_none() {
                 result = self.kernel.change(&change.steps, boot());
             }
         }
@@ -233,7 +259,7 @@ impl Keeper {
 
     fn list(&mut self) -> Result<(), WriterError> {
         let mut listed = self.kernel.list();
-        if listed.is_err() {
+        if listed.is_err() && self.broken.is_none() {
             self.repair()?;
             listed = self.kernel.list();
         }
@@ -265,6 +291,11 @@ impl Keeper {
                 self.limits = limits;
                 self.report(report)?;
                 keep(texts);
+                if self.broken.take().is_some() {
+                    let listed = self.kernel.list().unwrap_or_default();
+                    let grants = u32::try_from(listed.len()).unwrap_or(u32::MAX);
+                    self.engine.send(&FromWriter::Restored { grants })?;
+                }
                 Ok(Ok(()))
             }
             Err(error) => Ok(Err(error.to_string())),
@@ -281,25 +312,45 @@ impl Keeper {
     /// Puts the table back, and what it held.
     fn repair(&mut self) -> Result<(), WriterError> {
         let now = boot();
-        let result = self.guard.reload(&mut self.kernel, now).and_then(|made| {
-            let put_back = self.kernel.put_back(now, Once::MayBeUsed);
-            let grants = put_back.map_err(|error| WriterError::Kernel(error.into()))?;
-            Ok((made, grants))
-        });
-        let said_before = std::mem::replace(&mut self.broken, result.is_err());
-        if result.is_ok() {
-            self.mender = self.guard.loaders.last().copied();
-        }
+        let result = self.guard.reload(&mut self.kernel, now);
+        let before = self.broken;
+        self.broken = result.is_err().then(|| Broken::again(before));
         match result {
             // Somebody changed what is his own in a table of his own.
-            Ok((false, 0)) => Ok(()),
-            Ok((_, grants)) => self.engine.send(&FromWriter::Restored { grants }),
-            Err(_) if said_before => Ok(()),
+            Ok((false, 0)) if before.is_none() => {
+                self.mender = self.guard.loaders.last().copied();
+                Ok(())
+            }
+            Ok((_, grants)) => {
+                self.mender = self.guard.loaders.last().copied();
+                self.engine.send(&FromWriter::Restored { grants })
+            }
             Err(error) => {
-                let text = error.to_string();
-                self.engine.send(&FromWriter::NotRestored(text))
+                self.stand_in();
+                match before {
+                    Some(_) => Ok(()),
+                    None => self.not_loaded(&error),
+                }
             }
         }
+    }
+
+    /// Hides without `nft` where the table does not; what keeps the kernel from it is told
+    /// with the table.
+    fn stand_in(&mut self) {
+        if !self.guard.is_anothers() {
+            let _ = self.guard.stand_in(&mut self.kernel, boot());
+        }
+    }
+
+    /// Tells once that the table could not be loaded, and what hides meanwhile.
+    pub(super) fn not_loaded(&mut self, error: &WriterError) -> Result<(), WriterError> {
+        let hides = match self.guard.is_anothers() {
+            true => "the sets in your table are not ours now: nobody has a grant",
+            false => emergency::stands(&mut self.kernel.netlink).map_or("", Stands::in_words),
+        };
+        let text = format!("{error}\n  note: {hides}");
+        self.engine.send(&FromWriter::NotRestored(text))
     }
 
     /// Tells what happened to trials.

@@ -67,6 +67,16 @@ pub(super) fn of_service(service: Service) -> Vec<u8> {
     key
 }
 
+/// The key of an inner host's port in the sets of those.
+pub(super) fn of_inner((address, port): (IpAddr, Service)) -> Vec<u8> {
+    let mut key = match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    };
+    key.extend(of_service(port));
+    key
+}
+
 fn put_port(key: &mut Vec<u8>, port: NonZeroU16) {
     put_number(key, port.get());
 }

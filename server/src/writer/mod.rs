@@ -11,6 +11,7 @@
 mod before;
 mod command;
 mod cut;
+mod emergency;
 mod guard;
 mod held;
 mod keeper;
@@ -42,7 +43,7 @@ use crate::sandbox::{self, SandboxError};
 use crate::sys::{memory, process, scheduling};
 
 use guard::Guard;
-use keeper::Keeper;
+use keeper::{Broken, Keeper};
 use kernel::Kernel;
 use limits::Limits;
 use netlink::{Events, Netlink};
@@ -94,6 +95,26 @@ pub enum WriterError {
     /// The table could not be loaded.
     #[error(transparent)]
     Nft(#[from] NftError),
+    /// The table could not be loaded, and something else hides meanwhile.
+    #[error(
+        "{reason}\n  note: {hides}\n  help: once `nft` works again: spad firewall load; a running daemon tries by itself"
+    )]
+    NotLoaded {
+        /// Why not.
+        reason: String,
+        /// What hides.
+        hides: &'static str,
+    },
+    /// Neither `nft` nor the kernel by itself took a table: what is to be hidden is not.
+    #[error(
+        "{reason}\n  note: nothing is hidden; for an emergency table the kernel said: {kernel}"
+    )]
+    NothingHides {
+        /// Why `nft` did not load it.
+        reason: String,
+        /// Why the kernel did not.
+        kernel: String,
+    },
     /// A set of our name in a table of the administrator's is made otherwise.
     #[error(
         "the set {set} of the table inet {table} is not made as ours is\n  help: take it out of your ruleset, and put in what `spad firewall snippet` prints"
@@ -186,9 +207,8 @@ fn start(engine: Engine, stepped: SteppedDown) -> Result<Keeper, (Engine, Writer
         Ok(_) | Err(Errno::NOENT) => {}
         Err(error) => return Err((engine, WriterError::Kernel(error.into()))),
     }
-    let config = usable.loaded.config;
-    let limits = Limits::of(&config);
-    let report = match guard.load(config, &mut kernel, now) {
+    let limits = Limits::of(&usable.loaded.config);
+    let (report, problem) = match guard.begin(&mut kernel, now) {
         Ok(report) => report,
         Err(error) => return Err((engine, error)),
     };
@@ -197,19 +217,24 @@ fn start(engine: Engine, stepped: SteppedDown) -> Result<Keeper, (Engine, Writer
     }
     drop(texts);
     memory::give_back();
-    let keeper = Keeper {
+    let mut keeper = Keeper {
         engine,
         kernel,
         guard,
         limits,
         events,
         configuration,
-        broken: false,
+        broken: problem.as_ref().map(|_| Broken::again(None)),
         mender: None,
         reading: None,
     };
     let told = keeper.engine.send(&FromWriter::Ready);
-    match told.and_then(|()| keeper.report(report)) {
+    let told = told.and_then(|()| keeper.report(report));
+    let told = told.and_then(|()| match problem {
+        Some(problem) => keeper.not_loaded(&problem),
+        None => Ok(()),
+    });
+    match told {
         Ok(()) => Ok(keeper),
         Err(error) => Err((keeper.engine, error)),
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use spa_proto::Service;
 
+use super::emergency::{self, Stands};
 use super::guard::{self, Guard};
 use super::keys;
 use super::netlink::Netlink;
@@ -36,6 +37,11 @@ pub enum InKernel {
     Missing,
     /// It cannot be seen, for this reason.
     Unseen(Errno),
+    /// An emergency table stands, in which nobody has a grant.
+    Emergency {
+        /// The hidden ports, with the rest of their trial.
+        hidden: BTreeMap<Service, Option<Duration>>,
+    },
     /// It stands.
     Stands {
         /// How many elements each set of grants has.
@@ -108,6 +114,9 @@ fn in_kernel(place: &Place) -> InKernel {
                 .into_iter()
                 .filter_map(|(key, rest)| Some((keys::to_service(&key)?, rest)))
                 .collect();
+            if place.is_own() && emergency::stands(&mut netlink)? == Stands::Emergency {
+                return Ok(InKernel::Emergency { hidden });
+            }
             let mut grants = BTreeMap::new();
             for set in keys::GRANTS {
                 grants.insert(set.as_str(), netlink.list(set)?.len());
@@ -148,8 +157,15 @@ pub fn load(paths: &Paths) -> Result<Option<(Place, Vec<TrialEvent>)>, WriterErr
         Ok(_) | Err(Errno::NOENT) => {}
         Err(error) => return Err(WriterError::Kernel(error.into())),
     }
-    let report = guard.load(usable.loaded.config, &mut kernel, now)?;
+    let (report, problem) = guard.begin(&mut kernel, now)?;
     report.warnings.iter().for_each(|warning| warn(warning));
+    if let Some(problem) = problem {
+        let hides = emergency::stands(&mut kernel.netlink).map_or("", Stands::in_words);
+        return Err(WriterError::NotLoaded {
+            reason: problem.to_string(),
+            hides,
+        });
+    }
     if usable.instead_of.is_none() {
         keeper::keep(&texts);
     }
@@ -175,7 +191,9 @@ pub fn remove(paths: &Paths) -> Result<(Place, Vec<Service>), WriterError> {
         return Ok((place, Vec::new()));
     }
     let hidden = match in_kernel(&place) {
-        InKernel::Stands { hidden, .. } => hidden.into_keys().collect(),
+        InKernel::Stands { hidden, .. } | InKernel::Emergency { hidden } => {
+            hidden.into_keys().collect()
+        }
         InKernel::Missing | InKernel::Unseen(_) => Vec::new(),
     };
     guard::remove()?;

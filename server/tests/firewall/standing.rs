@@ -121,9 +121,9 @@ in_a_world! {
         let mut writer = TestWriter::new(start(&script, &world.paths).unwrap());
         let before = rules();
         std::fs::write(world.directory().join("hold"), "").unwrap();
-        nft("flush chain inet spad guard");
+        nft("insert rule inet spad judge accept");
         until(|| world.directory().join("marks/held").exists());
-        nft("flush chain inet spad judge");
+        nft("insert rule inet spad granted accept");
         std::fs::remove_file(world.directory().join("hold")).unwrap();
         restored(&mut writer);
         assert_eq!(rules(), before);

@@ -27,14 +27,14 @@ use crate::config::{AlwaysAllow, Lengths, Network};
 
 /// Just before `mangle`: after connection tracking and reassembly, before NAT
 /// moves a packet and before any ordinary firewall.
-const PRIORITY: i32 = -155;
+pub(crate) const PRIORITY: i32 = -155;
 
 /// Behind the host's own rules (`filter`, `security`), before IPVS takes a packet away.
 const BEHIND: i32 = 96;
 
 /// After whatever else of the host may move a packet to another port on its way in:
 /// rules that rewrite ports, IPVS.
-pub(super) const LAST: i32 = 250;
+pub(crate) const LAST: i32 = 250;
 
 /// States of packets that belong to no connection of this host.
 const OF_STRANGERS: &[&str] = &["new", "untracked", "invalid"];

@@ -32,7 +32,7 @@ const BEFORE_DNAT: i32 = -105;
 const BEFORE_SNAT: i32 = 95;
 
 /// An address and port of an inner host.
-pub(super) type InnerPort = (IpAddr, Service);
+pub(crate) type InnerPort = (IpAddr, Service);
 
 /// The ports of inner hosts that nobody reaches without a grant, with the rest of
 /// their trial: the least open of the ports that lead there decides.

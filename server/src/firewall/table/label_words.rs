@@ -25,6 +25,9 @@ pub(super) enum Label {
     Elsewhere,
 }
 
+/// The number of [`Label::Admitted`].
+pub(crate) const ADMITTED_LABEL: u32 = 127;
+
 impl Label {
     const fn text(self) -> &'static str {
         match self {

@@ -42,8 +42,10 @@ use super::message::Standing;
 use crate::config::{AlwaysAllow, Answer, Config};
 
 use answers::{Answers, Reply};
-use gateway::InnerPort;
 
+pub(crate) use chains::{LAST, PRIORITY};
+pub(crate) use gateway::InnerPort;
+pub(crate) use label_words::ADMITTED_LABEL;
 pub use place::Place;
 pub use sets::{SET_SIZE, SetMake, SetName};
 
@@ -227,6 +229,18 @@ impl Table {
     #[must_use]
     pub const fn hidden(&self) -> &BTreeMap<Service, Option<Duration>> {
         &self.hidden
+    }
+
+    /// How many rules each chain has; chains without one are not told. In the chains' order.
+    pub(crate) fn rules(&self) -> BTreeMap<&'static str, usize> {
+        let chains = self.chains.iter();
+        let chains = chains.map(|chain| (chain.name, chain.rules.len()));
+        chains.filter(|(_, rules)| *rules > 0).collect()
+    }
+
+    /// The hidden ports of inner hosts, where this machine is a gateway.
+    pub(crate) const fn inner(&self) -> Option<&BTreeMap<InnerPort, Option<Duration>>> {
+        self.inner.as_ref()
     }
 
     /// The table as nftables' own language says it.

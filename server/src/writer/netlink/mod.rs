@@ -8,23 +8,26 @@ mod attributes;
 mod conntrack;
 mod events;
 mod reading;
+pub(super) mod ruleset;
 mod writing;
 
+use std::collections::BTreeMap;
 use std::io;
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 use rustix::io::Errno;
+use rustix::net::sockopt;
 
 use crate::firewall::table::{Place, SetMake, SetName};
 
 pub(super) use conntrack::Connection;
 pub(super) use events::Events;
 pub(super) use reading::Listed;
-pub(super) use writing::{Action, Lasts, Operation};
+pub(super) use writing::{Action, Lasts, Message, Operation};
 
-use reading::{MESSAGE_DONE, Messages, elements, error_code, make};
-use writing::{Kind, append, control, names};
+use reading::{MESSAGE_DONE, Messages, chain_of_rule, elements, error_code, make};
+use writing::{Kind, append, control, names, table_name};
 
 /// The subsystem of nftables in `nfnetlink.h`.
 const SUBSYSTEM: u16 = 10;
@@ -42,6 +45,19 @@ pub(super) enum Failed {
     Whole(Errno),
     /// The answer was lost: it may have been made.
     Unknown,
+}
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Refused(refused) => match refused.first() {
+                Some((_, error)) => error.fmt(f),
+                None => f.write_str("refused"),
+            },
+            Self::Whole(error) => error.fmt(f),
+            Self::Unknown => f.write_str("its answer was lost"),
+        }
+    }
 }
 
 /// A socket to the kernel's nftables.
@@ -96,27 +112,63 @@ impl Netlink {
     /// # Errors
     /// Why nothing was done, or that nobody knows.
     pub(super) fn transaction(&mut self, operations: &[Operation]) -> Result<(), Failed> {
-        if operations.is_empty() {
+        let place = self.place.clone();
+        let room = operations.len().saturating_mul(160);
+        self.transact(operations.len(), room, |index, bytes, sequence, flags| {
+            if let Some(operation) = operations.get(index) {
+                operation.append(bytes, &place, sequence, flags);
+            }
+        })
+    }
+
+    /// Makes all of these, whatever table they are about, or none.
+    ///
+    /// # Errors
+    /// Why nothing was done, or that nobody knows.
+    pub(super) fn make_all(&mut self, messages: &[Message]) -> Result<(), Failed> {
+        let room = messages
+            .iter()
+            .map(|one| one.attributes.len().saturating_add(32));
+        let room = room.fold(0_usize, usize::saturating_add);
+        // A transaction is one datagram, however long.
+        let buffer = room.saturating_add(1 << 16);
+        // Where it stays smaller, a long transaction is refused, and a short one is not.
+        let _ = sockopt::set_socket_send_buffer_size_force(&self.socket, buffer);
+        self.transact(messages.len(), room, |index, bytes, sequence, flags| {
+            if let Some(message) = messages.get(index) {
+                message.append(bytes, sequence, flags);
+            }
+        })
+    }
+
+    /// One transaction of `count` messages, which `append` writes.
+    fn transact(
+        &mut self,
+        count: usize,
+        room: usize,
+        append: impl Fn(usize, &mut Vec<u8>, u32, u16),
+    ) -> Result<(), Failed> {
+        if count == 0 {
             return Ok(());
         }
         self.drain();
         let begin = self.next();
-        let mut bytes = Vec::with_capacity(operations.len().saturating_mul(160).saturating_add(64));
+        let mut bytes = Vec::with_capacity(room.saturating_add(64));
         control(&mut bytes, Kind::Begin, begin);
-        let last = operations.len().saturating_sub(1);
+        let last = count.saturating_sub(1);
         let mut first = None;
-        for (place, operation) in operations.iter().enumerate() {
+        for index in 0..count {
             let sequence = self.next();
             first.get_or_insert(sequence);
             // The kernel tells of every fault, and of success only where it is asked.
-            let acknowledge = if place == last { NLM_F_ACK } else { 0 };
-            operation.append(&mut bytes, &self.place, sequence, acknowledge);
+            let acknowledge = if index == last { NLM_F_ACK } else { 0 };
+            append(index, &mut bytes, sequence, acknowledge);
         }
         control(&mut bytes, Kind::End, self.next());
         self.socket
             .send_to(&bytes, &self.kernel, 0)
             .map_err(|error| Failed::Whole(errno(&error)))?;
-        self.outcome(begin, first.unwrap_or(begin), operations.len())
+        self.outcome(begin, first.unwrap_or(begin), count)
     }
 
     /// Reads the answers, which are all there.
@@ -205,10 +257,18 @@ impl Netlink {
     /// # Errors
     /// `NOENT` where table or set are not there.
     pub(super) fn list(&mut self, set: SetName) -> Result<Vec<Listed>, Errno> {
+        self.list_in(&self.place.clone(), set)
+    }
+
+    /// The same at another place.
+    ///
+    /// # Errors
+    /// `NOENT` where table or set are not there.
+    pub(super) fn list_in(&mut self, place: &Place, set: SetName) -> Result<Vec<Listed>, Errno> {
         // A set that changes while it is listed may be listed in part, and a part of the
         // answer may be lost: listed again then.
         for _ in 0..8 {
-            match self.list_once(set) {
+            match self.list_once(place, set) {
                 Ok(Some(listed)) => return Ok(listed),
                 Ok(None) | Err(Errno::NOBUFS) => {}
                 Err(error) => return Err(error),
@@ -217,12 +277,12 @@ impl Netlink {
         Err(Errno::AGAIN)
     }
 
-    fn list_once(&mut self, set: SetName) -> Result<Option<Vec<Listed>>, Errno> {
+    fn list_once(&mut self, place: &Place, set: SetName) -> Result<Option<Vec<Listed>>, Errno> {
         const INTERRUPTED: u16 = 16;
         self.drain();
         let sequence = self.next();
         let mut bytes = Vec::new();
-        let which = |bytes: &mut Vec<u8>| names(bytes, &self.place, set);
+        let which = |bytes: &mut Vec<u8>| names(bytes, place, set);
         append(
             &mut bytes,
             Kind::List,
@@ -247,6 +307,44 @@ impl Netlink {
                         return Err(Errno::from_raw_os_error(code.saturating_neg()));
                     }
                     _ => elements(message.payload(), &mut listed),
+                }
+            }
+        }
+    }
+
+    /// How many rules each chain of this table has; chains without one are not told.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(super) fn rules_of(&mut self, table: &str) -> Result<BTreeMap<String, usize>, Errno> {
+        self.drain();
+        let sequence = self.next();
+        let mut bytes = Vec::new();
+        let flags = NLM_F_DUMP | NLM_F_ACK;
+        append(&mut bytes, Kind::ListRules, sequence, flags, |bytes| {
+            table_name(bytes, table);
+        });
+        let sent = self.socket.send_to(&bytes, &self.kernel, 0);
+        sent.map_err(|error| errno(&error))?;
+        let mut rules = BTreeMap::new();
+        loop {
+            self.receive(0).map_err(|error| errno(&error))?;
+            for message in Messages(&self.buffer) {
+                if message.sequence_number() != sequence {
+                    continue;
+                }
+                match (message.message_type(), error_code(&message)) {
+                    (MESSAGE_DONE, _) | (_, Some(0)) => return Ok(rules),
+                    (_, Some(code)) => {
+                        return Err(Errno::from_raw_os_error(code.saturating_neg()));
+                    }
+                    _ => {
+                        // Not every kernel heeds the table's name.
+                        if let Some(chain) = chain_of_rule(table, message.payload()) {
+                            let count: &mut usize = rules.entry(chain).or_default();
+                            *count = count.saturating_add(1);
+                        }
+                    }
                 }
             }
         }

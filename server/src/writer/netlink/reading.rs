@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use netlink_packet_core::NetlinkBuffer;
+use netlink_packet_netfilter::NetfilterProtoFamily;
 
 use crate::firewall::table::SetMake;
 
@@ -78,6 +79,17 @@ pub(super) fn make(payload: &[u8]) -> SetMake {
         timeout: timeout.map_or(0, u64::from_be_bytes),
         size: number(attribute(description, DESCRIPTION_SIZE)).unwrap_or(0),
     }
+}
+
+/// The chain of the rule that the kernel describes here; none where it is another table's.
+pub(super) fn chain_of_rule(table: &str, payload: &[u8]) -> Option<String> {
+    const TABLE: u16 = 1;
+    const CHAIN: u16 = 2;
+    let (header, attributes) = payload.split_first_chunk::<4>()?;
+    let text = |kind| attribute(attributes, kind)?.strip_suffix(&[0]);
+    let inet = u8::from(NetfilterProtoFamily::Inet);
+    let is_it = header.first() == Some(&inet) && text(TABLE)? == table.as_bytes();
+    is_it.then(|| String::from_utf8_lossy(text(CHAIN).unwrap_or_default()).into_owned())
 }
 
 /// The elements of one page of a list. Read by hand: the crate's own reader

@@ -26,6 +26,36 @@ pub(super) enum Kind {
     Add,
     /// Take them out.
     Delete,
+    /// Make a table.
+    AddTable,
+    /// Take a table away with all that is in it.
+    DeleteTable,
+    /// Make a chain.
+    AddChain,
+    /// Put a rule in at the end of its chain.
+    AddRule,
+    /// The rules of a table.
+    ListRules,
+    /// Make a set.
+    AddSet,
+}
+
+/// One step of a transaction that makes tables, chains, rules and sets: what it is, and its
+/// attributes as they are written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::writer) struct Message {
+    pub(super) kind: Kind,
+    pub(super) flags: u16,
+    pub(super) attributes: Vec<u8>,
+}
+
+impl Message {
+    /// Writes the message that asks for it.
+    pub(super) fn append(&self, bytes: &mut Vec<u8>, sequence: u32, flags: u16) {
+        append(bytes, self.kind, sequence, self.flags | flags, |bytes| {
+            bytes.extend(&self.attributes);
+        });
+    }
 }
 
 /// One element put in or taken out.
@@ -57,30 +87,37 @@ pub(in crate::writer) enum Lasts {
 impl Operation {
     /// Writes the message that asks for it.
     pub(super) fn append(&self, bytes: &mut Vec<u8>, place: &Place, sequence: u32, flags: u16) {
-        // Of the kernel's nf_tables.h.
         const ELEMENTS: u16 = 3;
-        const ELEMENT: u16 = 1;
-        const KEY: u16 = 1;
-        const TIMEOUT: u16 = 4;
-        const VALUE: u16 = 1;
         let (kind, flags) = match self.action {
             Action::Add(_) => (Kind::Add, flags | NLM_F_CREATE | NLM_F_EXCL),
             Action::Delete => (Kind::Delete, flags),
         };
         append(bytes, kind, sequence, flags, |bytes| {
             names(bytes, place, self.set);
-            nest(bytes, ELEMENTS, |bytes| {
-                nest(bytes, ELEMENT, |bytes| {
-                    nest(bytes, KEY, |bytes| put(bytes, VALUE, &self.key));
-                    if let Action::Add(Lasts::For(time)) = self.action {
-                        let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-                        // Zero would mean for ever.
-                        put(bytes, TIMEOUT, &milliseconds.max(1).to_be_bytes());
-                    }
-                });
-            });
+            let lasts = match self.action {
+                Action::Add(lasts) => Some(lasts),
+                Action::Delete => None,
+            };
+            nest(bytes, ELEMENTS, |bytes| element(bytes, &self.key, lasts));
         });
     }
+}
+
+/// Writes one element of a list of elements, and how long it lasts where it is put in.
+pub(super) fn element(bytes: &mut Vec<u8>, key: &[u8], lasts: Option<Lasts>) {
+    // Of the kernel's nf_tables.h.
+    const ELEMENT: u16 = 1;
+    const KEY: u16 = 1;
+    const TIMEOUT: u16 = 4;
+    const VALUE: u16 = 1;
+    nest(bytes, ELEMENT, |bytes| {
+        nest(bytes, KEY, |bytes| put(bytes, VALUE, key));
+        if let Some(Lasts::For(time)) = lasts {
+            let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+            // Zero would mean for ever.
+            put(bytes, TIMEOUT, &milliseconds.max(1).to_be_bytes());
+        }
+    });
 }
 
 impl Kind {
@@ -90,6 +127,12 @@ impl Kind {
         match self {
             Self::Begin => 16,
             Self::End => 17,
+            Self::AddTable => NFTABLES,
+            Self::DeleteTable => NFTABLES | 2,
+            Self::AddChain => NFTABLES | 3,
+            Self::AddRule => NFTABLES | 6,
+            Self::ListRules => NFTABLES | 7,
+            Self::AddSet => NFTABLES | 9,
             Self::GetSet => NFTABLES | 10,
             Self::Add => NFTABLES | 12,
             Self::List => NFTABLES | 13,
@@ -110,10 +153,15 @@ impl Kind {
 
 /// Writes which set of which table is meant: the first two attributes of all messages here.
 pub(super) fn names(bytes: &mut Vec<u8>, place: &Place, set: SetName) {
-    const TABLE: u16 = 1;
     const SET: u16 = 2;
-    put_text(bytes, TABLE, place.table());
+    table_name(bytes, place.table());
     put_text(bytes, SET, &place.name(set));
+}
+
+/// Writes which table is meant: the first attribute of every message but a transaction's ends.
+pub(super) fn table_name(bytes: &mut Vec<u8>, table: &str) {
+    const TABLE: u16 = 1;
+    put_text(bytes, TABLE, table);
 }
 
 /// Writes a message without attributes.

@@ -1,0 +1,205 @@
+//! A hidden service is never shown because something else failed.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use spa_tests::lab::SERVER4;
+use spa_tests::reach::{self, Reach};
+use spa_tests::settings::{SHOWN, Settings, WEB};
+use spa_tests::wait;
+use spa_tests::world::World;
+
+const NFT: &str = "/usr/sbin/nft";
+
+/// A server that was never started, so that no table stands.
+fn stopped() -> World {
+    World::stopped(&Settings {
+        trial: "0s",
+        ..Settings::default()
+    })
+}
+
+/// No stranger reaches what is hidden, and what is not hidden can be reached.
+#[track_caller]
+fn hides(world: &World, where_: &str) {
+    for seen in world.hidden() {
+        assert_ne!(seen, Reach::Open, "{where_}");
+    }
+    assert_eq!(world.tcp(SHOWN), Reach::Open, "{where_}");
+}
+
+/// A script in the place of `nft`, until the file that is given back is there: then it is `nft`.
+fn replace_nft(world: &mut World, script: &str) -> PathBuf {
+    let directory = world.lab.path().to_owned();
+    let (real, fake, works) = ["nft.real", "nft.fake", "nft.works"]
+        .map(|name| directory.join(name))
+        .into();
+    std::fs::copy(NFT, &real).expect("a copy of nft");
+    let text = format!(
+        "#!/bin/sh\nif [ -e {} ]; then exec {} \"$@\"; fi\n{script}\n",
+        works.display(),
+        real.display()
+    );
+    std::fs::write(&fake, text).expect("a script");
+    for program in [&real, &fake] {
+        std::fs::set_permissions(program, std::fs::Permissions::from_mode(0o755))
+            .expect("a program");
+    }
+    world.spad.put_in_place(NFT, fake);
+    works
+}
+
+/// What may become of `nft`, and what is said then.
+const FAULTS: [(&str, &str, &str); 4] = [
+    (
+        "failing",
+        "echo netlink: cannot >&2; exit 1",
+        "netlink: cannot",
+    ),
+    ("killed", "kill -9 $$", "signal: 9"),
+    ("ending well without a word", "exit 0", "before it had read"),
+    (
+        "hanging, deaf to signals, and never reading",
+        "trap '' TERM INT HUP; while :; do sleep 600; done",
+        "did not end within 10 seconds",
+    ),
+];
+
+#[test]
+fn at_boot_an_emergency_table_hides_where_nft_cannot_be_used() {
+    let mut world = stopped();
+    assert_eq!(world.tcp(WEB), Reach::Open, "nothing hides yet");
+    for (fault, script, said) in FAULTS {
+        let works = replace_nft(&mut world, script);
+        let load = world.spad.behind(&["firewall", "load"]);
+        assert!(!load.success, "{fault}: the unit must show it");
+        for part in [said, "emergency table", "help: "] {
+            assert!(load.stderr.contains(part), "{fault}: {}", load.stderr);
+        }
+        hides(&world, fault);
+        let shown = world.spad.cli(&["firewall", "show"]).ok().stdout;
+        assert!(shown.contains("an emergency table"), "{shown}");
+        let json = world.spad.cli(&["firewall", "show", "--json"]).ok().json();
+        assert_eq!(json["kernel"]["emergency"], true, "{json}");
+
+        std::fs::write(works, "").expect("nft works");
+        let _ = world.spad.behind(&["firewall", "load"]).ok();
+        hides(&world, fault);
+        let shown = world.spad.cli(&["firewall", "show"]).ok().stdout;
+        assert!(!shown.contains("emergency"), "{shown}");
+        let _ = world.spad.cli(&["firewall", "remove"]).ok();
+        std::fs::remove_file(world.lab.path().join("nft.works")).expect("nft fails again");
+    }
+    // A device, and so no program.
+    world.spad.put_in_place(NFT, "/dev/null".into());
+    let load = world.spad.behind(&["firewall", "load"]);
+    assert!(!load.success);
+    for part in ["there is no program `nft`", "emergency table", "help: "] {
+        assert!(load.stderr.contains(part), "{}", load.stderr);
+    }
+    hides(&world, "missing");
+}
+
+#[test]
+fn a_table_that_stands_goes_on_hiding_where_nft_cannot_be_used() {
+    let mut world = stopped();
+    let _ = world.spad.cli(&["firewall", "load"]).ok();
+    let _works = replace_nft(&mut world, "exit 1");
+    world.spad.configure(&Settings {
+        trial: "0s",
+        hide: &["ssh", "web", "chat", "shown"],
+        ..Settings::default()
+    });
+    let file = world.spad.config().join("spad.toml");
+    let text = std::fs::read_to_string(&file).expect("spad.toml");
+    let text = text.replace("[services]\n", "[services]\nshown = \"tcp/8081\"\n");
+    std::fs::write(&file, text).expect("spad.toml");
+    let load = world.spad.behind(&["firewall", "load"]);
+    assert!(!load.success);
+    let said = "the table inet spad that was loaded before goes on hiding";
+    assert!(load.stderr.contains(said), "{}", load.stderr);
+    for port in [WEB, SHOWN] {
+        assert_ne!(world.tcp(port), Reach::Open, "{port}");
+    }
+}
+
+#[test]
+fn a_daemon_that_cannot_use_nft_hides_says_so_and_opens_once_it_can() {
+    let mut world = stopped();
+    let works = replace_nft(&mut world, "echo netlink: cannot >&2; exit 1");
+    world.spad.start();
+    hides(&world, "started");
+    assert!(
+        world.spad.said().contains("netlink: cannot"),
+        "{}",
+        world.spad.said()
+    );
+    let status = world.spad.status();
+    let warnings = status["warnings"].to_string();
+    for part in ["emergency table", "netlink: cannot"] {
+        assert!(warnings.contains(part), "{warnings}");
+    }
+    world.send_counted(&world.laptop.open(&["tcp/8080"]), "firewall_table_missing");
+    hides(&world, "after a knock");
+
+    // From the emergency table to the full one there is no gap.
+    let over = Arc::new(AtomicBool::new(false));
+    let stranger = {
+        let over = Arc::clone(&over);
+        world.lab.client.spawn(move || {
+            let mut tries = 0_u32;
+            while !over.load(Ordering::Acquire) {
+                let to = (SERVER4, WEB).into();
+                let limit = std::time::Duration::from_millis(20);
+                assert!(std::net::TcpStream::connect_timeout(&to, limit).is_err());
+                tries += 1;
+            }
+            tries
+        })
+    };
+    std::fs::write(works, "").expect("nft works");
+    wait::soon("the full table", || {
+        let status = world.spad.status();
+        (!status["warnings"].to_string().contains("emergency")).then_some(())
+    });
+    over.store(true, Ordering::Release);
+    assert!(stranger.join().expect("no connection was made") > 0);
+    world.open(&["tcp/8080"]);
+    assert_eq!(world.tcp(WEB), Reach::Open);
+    let said = world.spad.said();
+    assert_eq!(said.matches("cannot be loaded").count(), 1, "{said}");
+    assert!(
+        said.contains("the firewall's table is loaded again"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_table_that_somebody_flushes_is_stood_in_for_where_nft_cannot_be_used() {
+    let mut world = stopped();
+    let works = replace_nft(&mut world, "exit 1");
+    std::fs::write(&works, "").expect("nft works");
+    world.spad.start();
+    world.open(&["tcp/8080"]);
+    std::fs::remove_file(&works).expect("nft fails");
+    for rules in [
+        "flush chain inet spad guard",
+        "flush table inet spad",
+        "flush ruleset",
+    ] {
+        world.lab.server.nft(rules);
+        wait::soon("it hides again", || {
+            (reach::tcp(&world.lab.client, SERVER4.into(), WEB) != Reach::Open).then_some(())
+        });
+        hides(&world, rules);
+    }
+    std::fs::write(&works, "").expect("nft works");
+    wait::within(std::time::Duration::from_secs(30), "the full table", || {
+        let status = world.spad.status();
+        (!status["warnings"].to_string().contains("emergency")).then_some(())
+    });
+    world.open(&["tcp/8080"]);
+    assert_eq!(world.tcp(WEB), Reach::Open);
+}
