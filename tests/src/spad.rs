@@ -132,6 +132,16 @@ impl Spad {
         );
     }
 
+    /// From its next start on this server believes that the kernel tracks so many connections
+    /// at most: in a namespace of a test it cannot be set.
+    pub fn pretend_tracking_limit(&mut self, most: u32) {
+        self.disguise(
+            "/proc/sys/net/netfilter/nf_conntrack_max",
+            "conntrack-max",
+            &format!("{most}\n"),
+        );
+    }
+
     /// From its next start on this command, which executes what follows it, stands before it.
     pub fn start_behind(&mut self, wrapper: &[&str]) {
         self.wrapper = wrapper.iter().map(ToString::to_string).collect();

@@ -1,8 +1,4 @@
 //! `spa open --hold`: open for as long as it runs, wherever this machine is meanwhile.
-#![expect(
-    clippy::expect_used,
-    reason = "a helper of tests that fails is a test that fails"
-)]
 
 use std::time::Duration;
 

@@ -57,7 +57,7 @@ events! {
     ClientRemove "client_remove" "A client was removed or disabled.";
     Invite "invite" "An invitation was made.";
     Join "join" "A client joined.";
-    State "state" "Something about the state directory, the audit file or the clock; `detail` says what.";
+    State "state" "Something about the state directory, the audit file, the clock or the kernel's connection tracking; `detail` says what.";
     GuardOn "guard_on" "A service is hidden.";
     GuardOff "guard_off" "A service is shown again.";
     FirewallRestored "firewall_restored" "Somebody changed our table; it was put back.";

@@ -212,6 +212,12 @@ impl Door {
         self.audit.write(AuditEvent::new(event, clock::now().wall));
     }
 
+    pub(super) fn tell_state(&mut self, detail: &'static str) {
+        let mut event = AuditEvent::new(Event::State, clock::now().wall);
+        event.detail = Some(detail);
+        self.audit.write(event);
+    }
+
     pub(super) fn tell_counts(&mut self, event: Event, what: &'static str, count: u64) {
         let mut event = AuditEvent::new(event, clock::now().wall);
         event.counts = vec![(what, count)];

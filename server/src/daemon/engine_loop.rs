@@ -23,6 +23,7 @@ use super::alarm::{ClockSet, Deadline};
 use super::door::Door;
 use super::order::Inbox;
 use super::replies::Replies;
+use super::tracking::{News, Tracking};
 use super::waiting::{Called, Source, Wait, Waiting};
 
 /// Frames judged between two looks at everything else.
@@ -52,6 +53,7 @@ pub(super) struct EngineLoop {
     next_upkeep: BootTime,
     pub(super) replies: Replies,
     dropped_said: u64,
+    pub(super) tracking: Tracking,
     /// Clients' keys are left to compute while nothing else is to do.
     pub(super) warming: bool,
 }
@@ -84,6 +86,7 @@ impl EngineLoop {
             next_upkeep: started.boot,
             replies: Replies::new(started, &config),
             dropped_said: 0,
+            tracking: Tracking::default(),
             warming: true,
         })
     }
@@ -242,6 +245,7 @@ impl EngineLoop {
             let engine = &self.door.engine;
             self.door.state.compact_if_needed(|| engine.records());
             self.door.write_owed();
+            self.look_at_tracking();
             let dropped = self.intake.statistics().dropped;
             if dropped > self.dropped_said {
                 let lost = dropped.saturating_sub(self.dropped_said);
@@ -251,6 +255,20 @@ impl EngineLoop {
             }
         }
         self.door.tell_state_events();
+    }
+
+    fn look_at_tracking(&mut self) {
+        match self.tracking.look() {
+            Some(News::Full(news)) => {
+                warn!("{news}");
+                self.door.tell_state("connection tracking nearly full");
+            }
+            Some(News::Room(news)) => {
+                info!("{news}");
+                self.door.tell_state("connection tracking has room again");
+            }
+            None => {}
+        }
     }
 
     /// Waits until something comes or is due; in a flood for a moment at most, and

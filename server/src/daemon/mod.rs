@@ -38,6 +38,8 @@ mod start;
 
 mod supervisor;
 
+mod tracking;
+
 mod waiting;
 
 pub(crate) use configuration::{PrepareError, prepare};

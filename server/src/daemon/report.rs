@@ -138,6 +138,7 @@ impl EngineLoop {
         }
         warnings.extend(door.state.warning());
         let is_closed = door.state.is_closed();
+        warnings.extend(self.tracking.warning());
         let status = Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),

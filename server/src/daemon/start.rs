@@ -33,6 +33,7 @@ use crate::{clock, sys};
 use super::configuration::{PrepareError, prepare};
 use super::door::Door;
 use super::engine_loop::{Ended, EngineLoop};
+use super::tracking::Tracking;
 
 /// Why the daemon did not start. Its text tells the mend.
 #[derive(Debug, thiserror::Error)]
@@ -214,6 +215,7 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
         .map_err(failed("make an event descriptor"))?;
     let mut engine =
         EngineLoop::new(intake, door, inbox, clock::now()).map_err(failed("make a timer"))?;
+    engine.tracking = begun.tracking;
     engine.replies.last_good = usable.instead_of.is_some();
     engine.adopt(holders, owed)?;
     // Nothing is lost any more: from here on the kernel keeps packets until they are
@@ -238,6 +240,7 @@ struct Begun {
     captures: Vec<Capture>,
     control: UnixListener,
     audit: AuditLog,
+    tracking: Tracking,
 }
 
 /// Begins all that needs a privilege, and gives the privileges away.
@@ -282,6 +285,7 @@ fn begin(
         .map(|group| group.gid);
     let control = bind(&paths.control_socket(), group)?;
     make_audit_directory(&config.log.audit, identity)?;
+    let tracking = Tracking::open();
     let confinement = sandbox::enter(identity, &visible(paths, config))?;
     report_confinement(&confinement);
     let audit = AuditLog::open(&config.log.audit).map_err(|source| StartError::Audit {
@@ -295,6 +299,7 @@ fn begin(
         captures,
         control,
         audit,
+        tracking,
     })
 }
 

@@ -1,0 +1,255 @@
+//! [IO] How full the kernel's table of connections is.
+//!
+//! Everything that this host answers has an entry in it, also a stranger's datagram with a
+//! forged source. Once it is full, the kernel drops what would begin a new connection, that
+//! of whoever was let in as well. The files are opened before the engine sees its own
+//! directories alone; they are those of this network namespace.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+
+/// Nearly full from here on, in parts of a hundred.
+const FULL: u64 = 90;
+
+/// It has room again below this.
+const ROOM: u64 = 80;
+
+/// The kernel's files.
+#[derive(Debug)]
+pub(super) struct Files {
+    count: File,
+    most: File,
+    /// Counters of each processor.
+    drops: Option<File>,
+}
+
+/// What there is to tell.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// It became nearly full, or the kernel gave something up for want of room.
+    Full(String),
+    /// It has room again.
+    Room(String),
+}
+
+/// One look at the table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Look {
+    count: u64,
+    most: u64,
+    /// Packets that the kernel dropped, and entries that it gave up early, since it started.
+    dropped: u64,
+    given_up: u64,
+}
+
+/// The table, looked at now and then.
+#[derive(Debug, Default)]
+pub(super) struct Tracking {
+    files: Option<Files>,
+    last: Look,
+    /// What was counted when it became full.
+    full_since: Option<Look>,
+}
+
+impl Tracking {
+    /// None of it where this kernel tracks no connections.
+    pub(super) fn open() -> Self {
+        let open = |path| File::open(path).ok();
+        let files = || {
+            Some(Files {
+                count: open("/proc/sys/net/netfilter/nf_conntrack_count")?,
+                most: open("/proc/sys/net/netfilter/nf_conntrack_max")?,
+                drops: open("/proc/net/stat/nf_conntrack"),
+            })
+        };
+        let files = files();
+        let last = files.as_ref().and_then(Files::look).unwrap_or_default();
+        Self {
+            files,
+            last,
+            full_since: None,
+        }
+    }
+
+    /// Looks again; says what began or ended.
+    pub(super) fn look(&mut self) -> Option<News> {
+        let now = self.files.as_ref()?.look()?;
+        self.take(now)
+    }
+
+    fn take(&mut self, now: Look) -> Option<News> {
+        let before = std::mem::replace(&mut self.last, now);
+        let gave_up = now.dropped > before.dropped || now.given_up > before.given_up;
+        match self.full_since {
+            None if gave_up || now.is_over(FULL) => {
+                self.full_since = Some(before);
+                Some(News::Full(self.warning()?))
+            }
+            Some(since) if !gave_up && !now.is_over(ROOM) => {
+                self.full_since = None;
+                Some(News::Room(format!(
+                    "the kernel's table of connections has room again ({} of {}){}",
+                    now.count,
+                    now.most,
+                    now.lost_since(since)
+                )))
+            }
+            _ => None,
+        }
+    }
+
+    /// While it is nearly full: that, and what helps.
+    pub(super) fn warning(&self) -> Option<String> {
+        let since = self.full_since?;
+        let Look { count, most, .. } = self.last;
+        Some(format!(
+            "the kernel's table of connections is nearly full ({count} of {most}){}: then new connections are dropped, also of whoever was let in; see \"Connection tracking\" in docs/operating.md",
+            self.last.lost_since(since)
+        ))
+    }
+}
+
+impl Look {
+    const fn is_over(&self, percent: u64) -> bool {
+        self.count.saturating_mul(100) >= self.most.saturating_mul(percent)
+    }
+
+    fn lost_since(&self, since: Self) -> String {
+        let dropped = self.dropped.saturating_sub(since.dropped);
+        let given_up = self.given_up.saturating_sub(since.given_up);
+        format!(", {dropped} packets dropped for it and {given_up} entries given up since then")
+    }
+}
+
+impl Files {
+    fn look(&self) -> Option<Look> {
+        let (dropped, given_up) = self.drops.as_ref().and_then(drops).unwrap_or_default();
+        Some(Look {
+            count: number(&self.count)?,
+            most: number(&self.most)?,
+            dropped,
+            given_up,
+        })
+    }
+}
+
+/// From its beginning: the kernel writes such a file anew for who reads there.
+fn text(file: &File) -> Option<String> {
+    let mut bytes = vec![0; 16 << 10];
+    let mut length = 0_usize;
+    while let Some(rest) = bytes.get_mut(length..).filter(|rest| !rest.is_empty()) {
+        let at = u64::try_from(length).ok()?;
+        match file.read_at(rest, at).ok()? {
+            0 => break,
+            read => length = length.saturating_add(read),
+        }
+    }
+    bytes.truncate(length);
+    String::from_utf8(bytes).ok()
+}
+
+fn number(file: &File) -> Option<u64> {
+    text(file)?.trim().parse().ok()
+}
+
+fn drops(file: &File) -> Option<(u64, u64)> {
+    sums(&text(file)?)
+}
+
+/// The sums of all processors: a line of names, then one of hexadecimal numbers each.
+fn sums(text: &str) -> Option<(u64, u64)> {
+    let mut lines = text.lines();
+    let names: Vec<&str> = lines.next()?.split_whitespace().collect();
+    let place = |name| names.iter().position(|known| *known == name);
+    let (drop, early) = (place("drop")?, place("early_drop")?);
+    let mut sums = (0_u64, 0_u64);
+    for line in lines {
+        let mut words = line.split_whitespace();
+        let mut words = words.by_ref().map(|word| u64::from_str_radix(word, 16));
+        let numbers: Vec<u64> = words.by_ref().collect::<Result<_, _>>().ok()?;
+        sums.0 = sums.0.saturating_add(*numbers.get(drop)?);
+        sums.1 = sums.1.saturating_add(*numbers.get(early)?);
+    }
+    Some(sums)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STAT: &str = "entries  clashres found new invalid ignore delete chainlength insert insert_failed drop early_drop icmp_error  expect_new expect_create expect_delete search_restart
+00000010  00000000 00000000 00000000 00000000 00000000 00000000 00000000 00000000 00000000 0000000a 00000001 00000000  00000000 00000000 00000000 00000000
+00000010  00000000 00000000 00000000 00000000 00000000 00000000 00000000 00000000 00000000 00000010 00000002 00000000  00000000 00000000 00000000 00000000
+";
+
+    #[test]
+    fn the_counters_of_all_processors_are_summed_whatever_stands_beside_them() {
+        assert_eq!(sums(STAT), Some((26, 3)));
+        assert_eq!(sums("early_drop drop\n01 02\n"), Some((2, 1)));
+        for odd in [
+            "",
+            "entries\n00\n",
+            "drop early_drop\nzz 00\n",
+            "drop early_drop\n00\n",
+        ] {
+            assert_eq!(sums(odd), None, "{odd}");
+        }
+    }
+
+    fn look(count: u64, dropped: u64) -> Look {
+        Look {
+            count,
+            most: 1000,
+            dropped,
+            given_up: 0,
+        }
+    }
+
+    fn told(tracking: &mut Tracking, look: Look) -> &'static str {
+        match tracking.take(look) {
+            None => "nothing",
+            Some(News::Full(_)) => "full",
+            Some(News::Room(_)) => "room",
+        }
+    }
+
+    #[test]
+    fn it_is_told_when_it_begins_and_when_it_ends_and_warned_of_meanwhile() {
+        let mut tracking = Tracking::default();
+        let all = [
+            (899, 0, "nothing"),
+            (900, 0, "full"),
+            (1000, 5, "nothing"),
+            (850, 5, "nothing"),
+            (799, 7, "nothing"),
+            (799, 7, "room"),
+            (850, 7, "nothing"),
+        ];
+        for (count, dropped, what) in all {
+            assert_eq!(told(&mut tracking, look(count, dropped)), what, "{count}");
+            let between = matches!(what, "full") || tracking.full_since.is_some();
+            assert_eq!(tracking.warning().is_some(), between, "{count}");
+        }
+    }
+
+    #[test]
+    fn drops_between_two_looks_tell_that_it_was_full() {
+        let mut tracking = Tracking {
+            last: look(10, 100),
+            ..Tracking::default()
+        };
+        assert_eq!(told(&mut tracking, look(10, 103)), "full");
+        let warning = tracking.warning().unwrap();
+        assert!(
+            warning.contains("(10 of 1000), 3 packets dropped"),
+            "{warning}"
+        );
+        assert_eq!(told(&mut tracking, look(10, 103)), "room");
+    }
+
+    #[test]
+    fn without_a_table_nothing_is_said() {
+        assert_eq!(Tracking::default().look(), None);
+        assert_eq!(Tracking::default().warning(), None);
+    }
+}
