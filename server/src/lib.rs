@@ -40,6 +40,8 @@ pub mod config;
 
 pub mod control;
 
+mod journal;
+
 pub mod daemon;
 
 pub mod audit;

@@ -150,13 +150,15 @@ reasons! {
     FirewallKernel, "firewall_kernel", Refused, "The kernel refused the change.";
     FirewallCommand, "firewall_command", Refused, "A program of `[firewall]` failed or took too long; the log has what it said.";
     FirewallUnsupported, "firewall_unsupported", Refused, "The programs of `[firewall]` cannot open for one connection or one source port alone.";
-    FirewallGone, "firewall_gone", Refused, "The firewall writer did not answer.";
+    FirewallUnresponsive, "firewall_unresponsive", Refused, "The firewall writer does not respond, or did so when the grant's time was over; nothing is opened until it responds.";
 
     // The command runner.
     CommandRunning, "command_running", Refused, "The command runs for this client, or this door, already, and may not twice at once.";
     RunnerBusy, "runner_busy", Refused, "As many commands run already as may at once.";
     RunnerFailed, "runner_failed", Refused, "The command could not be started: its user or its program is missing, or that user may not execute it; the log says more.";
     RunnerGone, "runner_gone", Refused, "There is no command runner: the first command or hook of a configuration needs a restart.";
+
+    RunnerUnresponsive, "runner_unresponsive", Refused, "The command runner does not respond; nothing is run until it does.";
 
     // Done.
     Opened, "opened", Opened, "The kernel lets the sender in.";

@@ -7,6 +7,8 @@ use std::fmt::{self, Display};
 use std::io::Write;
 use std::process::ExitCode;
 
+use crate::journal::{self, Priority};
+
 /// What a command gives.
 pub(crate) type Run = Result<(), Failure>;
 
@@ -70,13 +72,19 @@ pub(crate) fn counted(count: usize, one: &str) -> String {
 
 /// Says something besides the result.
 pub(crate) fn note(text: impl Display) {
+    write(Priority::Info, text);
+}
+
+fn write(priority: Priority, text: impl Display) {
+    let text = text.to_string();
+    let lines = journal::lines(priority, &text);
     // Nothing can be told where standard error is gone.
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = writeln!(std::io::stderr().lock(), "{lines}");
 }
 
 /// Says a warning besides the result.
 pub(crate) fn warn(text: impl Display) {
-    note(format_args!("warning: {text}"));
+    write(Priority::Warning, format_args!("warning: {text}"));
 }
 
 /// Says what is left to say, and gives the process's exit code.
@@ -85,7 +93,7 @@ pub(super) fn code(run: Run) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Said) => ExitCode::from(1),
         Err(Failure::Failed(what)) => {
-            note(format_args!("error: {what}"));
+            write(Priority::Error, format_args!("error: {what}"));
             ExitCode::from(1)
         }
     }

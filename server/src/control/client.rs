@@ -71,7 +71,13 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Response, ControlError> {
         BufReader::new((&stream).take(MAX_RESPONSE)).read_line(&mut answer)?;
         Ok(answer)
     };
-    let answer = exchange().map_err(|error| no_answer(error.to_string()))?;
+    let answer = exchange().map_err(|error| match error.kind() {
+        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut => no_answer(format!(
+            "not within {} s: it hangs, or is stopped",
+            PATIENCE.as_secs()
+        )),
+        _ => no_answer(error.to_string()),
+    })?;
     if answer.is_empty() {
         return Err(no_answer(
             "it closed the connection: it is ending, or too many ask at once".to_owned(),

@@ -30,7 +30,7 @@ pub(super) struct Cutting {
     cut: u32,
     why_not: Option<String>,
     message: String,
-    answer: oneshot::Sender<Response>,
+    pub(super) answer: oneshot::Sender<Response>,
 }
 
 impl EngineLoop {

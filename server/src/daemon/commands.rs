@@ -3,6 +3,7 @@
 use tracing::warn;
 
 use crate::clock::{self, Now};
+use crate::control::Response;
 use crate::firewall::ToWriter;
 use crate::runner::message::{FromRunner, ToRunner};
 use crate::verdict::Reason;
@@ -20,7 +21,9 @@ impl Door {
         let why = match (&mut self.runner, may_run) {
             (_, false) => Reason::StateUnwritable,
             (None, true) => Reason::RunnerGone,
+            (Some(_), true) if self.runner_life.is_unresponsive() => Reason::RunnerUnresponsive,
             (Some(runner), true) => {
+                self.runner_life.watch(now.boot);
                 if let Err(error) = runner.send(message) {
                     self.runner_broken = Some(error);
                 }
@@ -31,11 +34,14 @@ impl Door {
         match message {
             ToRunner::Run(run) => drop(self.engine.run_abandoned(run.id, why, now, effects)),
             ToRunner::Hook(hook) => self.engine.hook_refused(hook.id, why, now, effects),
-            ToRunner::Prepare | ToRunner::Use | ToRunner::Stop => {}
+            ToRunner::Prepare | ToRunner::Use | ToRunner::Ping | ToRunner::Stop => {}
         }
     }
 
-    fn tell_runner(&mut self, message: ToRunner) {
+    pub(super) fn tell_runner(&mut self, message: ToRunner) {
+        if message != ToRunner::Use {
+            self.runner_life.watch(clock::now().boot);
+        }
         if let Some(runner) = &mut self.runner
             && let Err(error) = runner.send(message)
         {
@@ -55,7 +61,11 @@ impl Door {
                 engine.hook_ended(ended, now, effects);
             }
             FromRunner::Ended(ended) => engine.run_ended(ended, now, effects),
-            FromRunner::Ready | FromRunner::Failed(_) | FromRunner::Prepared(_) => {}
+            FromRunner::Ready
+            | FromRunner::Failed(_)
+            | FromRunner::Pong
+            | FromRunner::Busy(_)
+            | FromRunner::Prepared(_) => {}
         });
     }
 }
@@ -71,8 +81,14 @@ impl EngineLoop {
             };
             let heard = runner.flush().and_then(|()| runner.receive());
             match heard {
-                Ok(Some(FromRunner::Prepared(result))) => self.runner_prepared(result),
-                Ok(Some(message)) => self.door.heard_runner(message, clock::now()),
+                Ok(Some(message)) => {
+                    let now = clock::now();
+                    self.runner_responded(&message, now);
+                    match message {
+                        FromRunner::Prepared(result) => self.runner_prepared(result),
+                        message => self.door.heard_runner(message, now),
+                    }
+                }
                 Ok(None) => return,
                 Err(error) => {
                     self.door.runner_broken = Some(error);
@@ -84,6 +100,14 @@ impl EngineLoop {
 
     /// A new configuration, when those before it are taken or refused.
     pub(super) fn take(&mut self, taking: Taking) {
+        if let Some(why) = self.unresponsive(clock::now().boot) {
+            let message = format!(
+                "the running configuration stays: {why}\n  help: reload again once it responds; `spad status` says so"
+            );
+            // Whoever asked may have gone.
+            let _gone = taking.answer.send(Response::Failed { message });
+            return;
+        }
         if self.replies.reloads.add(taking) {
             self.begin_reload();
         }
@@ -101,14 +125,20 @@ impl EngineLoop {
         if self.door.runner.is_some() {
             self.door.tell_runner(ToRunner::Prepare);
         } else {
-            self.door.send(ToWriter::Reload);
+            self.reload_writer();
         }
+    }
+
+    /// The files are read beside the writer's loop, which is asked whether it goes on.
+    fn reload_writer(&mut self) {
+        self.door.send(ToWriter::Reload);
+        self.door.send(ToWriter::Ping);
     }
 
     fn runner_prepared(&mut self, result: Result<(), String>) {
         let why = match result {
             Ok(()) if self.replies.reloads.is_under_way() => {
-                return self.door.send(ToWriter::Reload);
+                return self.reload_writer();
             }
             Ok(()) => return,
             Err(why) => why,

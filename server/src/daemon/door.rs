@@ -21,6 +21,8 @@ use crate::replay::{State, UsedSequences};
 use crate::runner::link::{Runner, RunnerLinkError};
 use crate::verdict::Reason;
 
+use super::liveness::Liveness;
+
 /// Changes that may wait while the firewall writer is behind; more are refused.
 const MAX_WAITING: usize = 1024;
 
@@ -33,6 +35,8 @@ pub(super) struct Door {
     pub(super) audit: AuditLog,
     /// None where the configuration of the start declared nothing to run.
     pub(super) runner: Option<Runner>,
+    pub(super) writer_life: Liveness,
+    pub(super) runner_life: Liveness,
     /// The runner has ended, and so must this process.
     pub(super) runner_broken: Option<RunnerLinkError>,
     pub(super) effects: Vec<Effect>,
@@ -57,6 +61,8 @@ impl Door {
             writer,
             audit,
             runner,
+            writer_life: Liveness::default(),
+            runner_life: Liveness::default(),
             runner_broken: None,
             effects: Vec::new(),
             waiting: VecDeque::new(),
@@ -151,17 +157,24 @@ impl Door {
     }
 
     fn send_change(&mut self, change: Change, now: Now) {
-        if self.waiting.len() >= MAX_WAITING {
-            let reason = Reason::FirewallGone;
+        if self.waiting.len() >= MAX_WAITING || self.writer_life.is_unresponsive() {
+            let reason = Reason::FirewallUnresponsive;
             self.engine
                 .abandon(change.id, reason, now, &mut self.effects);
         } else {
-            self.send(ToWriter::Change(change));
+            // While a change waits for its answer, grants make this process look each second.
+            self.writer_life.ask(now.boot);
+            self.queue(ToWriter::Change(change));
         }
     }
 
     /// Sends, in order; what does not go now goes when the writer has room.
     pub(super) fn send(&mut self, message: ToWriter) {
+        self.writer_life.watch(clock::now().boot);
+        self.queue(message);
+    }
+
+    fn queue(&mut self, message: ToWriter) {
         self.waiting.push_back(message);
         self.flush();
     }

@@ -21,6 +21,8 @@ use crate::sys::{scheduling, way};
 
 use super::alarm::{ClockSet, Deadline};
 use super::door::Door;
+use super::helpers::busy;
+use super::notifier::Notifier;
 use super::order::Inbox;
 use super::replies::Replies;
 use super::tracking::{News, Tracking};
@@ -54,6 +56,7 @@ pub(super) struct EngineLoop {
     pub(super) replies: Replies,
     dropped_said: u64,
     pub(super) tracking: Tracking,
+    pub(super) notifier: Notifier,
     /// Clients' keys are left to compute while nothing else is to do.
     pub(super) warming: bool,
 }
@@ -63,6 +66,7 @@ impl EngineLoop {
         intake: Intake,
         door: Door,
         inbox: Inbox,
+        notifier: Notifier,
         started: Now,
     ) -> std::io::Result<Self> {
         let config = door.engine.clients().config().clone();
@@ -87,6 +91,7 @@ impl EngineLoop {
             replies: Replies::new(started, &config),
             dropped_said: 0,
             tracking: Tracking::default(),
+            notifier,
             warming: true,
         })
     }
@@ -200,7 +205,12 @@ impl EngineLoop {
         self.door.flush();
         loop {
             match self.door.writer.receive() {
-                Ok(Some(message)) => self.heard(message, clock::now()),
+                Ok(Some(message)) => {
+                    let now = clock::now();
+                    let busy = busy(&message);
+                    self.heard(message, now);
+                    self.writer_responded(busy, now);
+                }
                 Ok(None) => return,
                 Err(error) => {
                     self.door.broken = Some(error);
@@ -234,12 +244,16 @@ impl EngineLoop {
             self.door
                 .with_engine(now, |engine, effects| engine.tick(now, effects));
         }
+        self.look_after_helpers(now);
         let skew = self.door.engine.clients().config().packets.max_skew;
         let (_, horizon) = self.door.engine.never_twice();
         // Where it cannot be written, the state says so once by an event.
         let _told = self.door.state.tick(now, skew, horizon);
         if self.next_upkeep <= now.boot {
-            self.next_upkeep = now.boot.saturating_add(UPKEEP);
+            let period = self.notifier.period();
+            let period = period.map_or(UPKEEP, |period| period.min(UPKEEP));
+            self.next_upkeep = now.boot.saturating_add(period);
+            self.ping_helpers(now);
             self.intake.forget_interfaces();
             // Also leaves memory again, once the disk works.
             let engine = &self.door.engine;
@@ -274,11 +288,10 @@ impl EngineLoop {
     /// Waits until something comes or is due; in a flood for a moment at most, and
     /// not for packets. Says who called.
     fn wait(&mut self, came: usize) -> std::io::Result<Called> {
-        let due = self
-            .door
-            .engine
-            .next_tick()
-            .map_or(self.next_upkeep, |tick| tick.min(self.next_upkeep));
+        let helpers = self.door.writer_life.next_look().into_iter();
+        let helpers = helpers.chain(self.door.runner_life.next_look());
+        let due = self.door.engine.next_tick().into_iter().chain(helpers);
+        let due = due.fold(self.next_upkeep, Ord::min);
         self.deadline.set(due)?;
         let writer = &self.door.writer;
         self.waiting
@@ -326,7 +339,8 @@ impl EngineLoop {
         } = self;
         // Its threads end first.
         drop(intake);
-        if let Some(runner) = door.runner.take() {
+        let runner_lives = !door.runner_life.is_unresponsive();
+        if let Some(runner) = door.runner.take().filter(|_| runner_lives) {
             let now = clock::now();
             door.engine.stop_hooks();
             runner.stop(|message| door.heard_runner(message, now));
@@ -336,10 +350,15 @@ impl EngineLoop {
         let Door {
             state,
             writer,
+            writer_life,
             audit,
             ..
         } = door;
-        let writer_ended = writer.stop();
+        let writer_ended = match writer_life.is_unresponsive() {
+            // It will not end; the service manager ends it.
+            true => None,
+            false => writer.stop(),
+        };
         match state.clean_stop() {
             Ok(true) => info!("stopped; hidden services stay hidden"),
             Ok(false) => {

@@ -20,7 +20,13 @@ mod engine_loop;
 
 mod forwarding;
 
+mod helpers;
+
+mod liveness;
+
 mod log;
+
+mod notifier;
 
 mod order;
 

@@ -29,6 +29,11 @@ impl<T> Reloads<T> {
         self.begin()
     }
 
+    /// The one that is under way, and those that wait.
+    pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.under_way.iter_mut().chain(&mut self.waiting)
+    }
+
     /// Whether one is under way.
     pub(super) const fn is_under_way(&self) -> bool {
         self.under_way.is_some()

@@ -72,6 +72,21 @@ impl Replies {
         }
     }
 
+    /// Tells everybody who waits for a helper's word that none comes. What is under way goes on
+    /// when the helper does, and nobody is told of it.
+    pub(super) fn fail_all(&mut self, message: &str) {
+        let reloads = self.reloads.all_mut().map(|taking| &mut taking.answer);
+        let closing = self.closing.iter_mut().map(|(_, _, answer)| answer);
+        let cutting = self.cutting.iter_mut().map(|cutting| &mut cutting.answer);
+        let waiting = reloads.chain(closing).chain(cutting);
+        for answer in waiting.chain(&mut self.confirming) {
+            let (nobody, _) = oneshot::channel();
+            let message = message.to_owned();
+            // Whoever asked may have gone, or was told.
+            let _gone = std::mem::replace(answer, nobody).send(Response::Failed { message });
+        }
+    }
+
     /// The services that are hidden now: of the others, every port's trial ended unreached.
     pub(super) fn hidden(&self, config: &Config) -> Vec<String> {
         let is_shown = |port: &Service| {

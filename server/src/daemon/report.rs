@@ -89,6 +89,7 @@ impl EngineLoop {
     fn status(&mut self, now: Now) -> Status {
         let captured = self.intake.statistics();
         self.gather_noise();
+        let helpers = self.helpers_warnings(now.boot);
         let door = &mut self.door;
         let engine = &mut door.engine;
         let config = Arc::clone(engine.clients().config());
@@ -136,6 +137,7 @@ impl EngineLoop {
                 shown.join(", ")
             ));
         }
+        warnings.extend(helpers);
         warnings.extend(door.state.warning());
         let is_closed = door.state.is_closed();
         warnings.extend(self.tracking.warning());
@@ -335,6 +337,8 @@ impl EngineLoop {
             FromWriter::Failed(why) => error!("the firewall writer ends: {why}"),
             // Asked for at the start alone.
             FromWriter::Listed { .. } | FromWriter::Ready => {}
+            // Signs of life, as every message is.
+            FromWriter::Pong | FromWriter::Busy(_) => {}
         }
     }
 

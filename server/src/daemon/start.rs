@@ -33,6 +33,7 @@ use crate::{clock, sys};
 use super::configuration::{PrepareError, prepare};
 use super::door::Door;
 use super::engine_loop::{Ended, EngineLoop};
+use super::notifier::Notifier;
 use super::tracking::Tracking;
 
 /// Why the daemon did not start. Its text tells the mend.
@@ -136,6 +137,7 @@ fn check_privileges() -> Result<(), StartError> {
 pub fn run(paths: &Paths) -> Result<(), StartError> {
     sys::memory::keep_little();
     super::log::start();
+    let notifier = Notifier::connect();
     check_privileges()?;
     let binary = std::env::current_exe().map_err(|source| StartError::System {
         step: "find its own executable",
@@ -213,14 +215,14 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
     let (orders, inbox) = super::order::queue().map_err(failed("make an event descriptor"))?;
     let intake = Intake::new(begun.captures, door.engine.clients().heads().clone())
         .map_err(failed("make an event descriptor"))?;
-    let mut engine =
-        EngineLoop::new(intake, door, inbox, clock::now()).map_err(failed("make a timer"))?;
+    let mut engine = EngineLoop::new(intake, door, inbox, notifier, clock::now())
+        .map_err(failed("make a timer"))?;
     engine.tracking = begun.tracking;
     engine.replies.last_good = usable.instead_of.is_some();
     engine.adopt(holders, owed)?;
     // Nothing is lost any more: from here on the kernel keeps packets until they are
     // looked at. Without systemd there is nobody to notify.
-    let _nobody = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    engine.notifier.ready();
     if !sandbox::forbid_calls()? {
         warn!("the system calls of this processor are not known: none are forbidden");
     }

@@ -188,7 +188,7 @@ impl Engine {
     }
 
     /// The change was never sent: a record before it could not be written
-    /// ([`Reason::StateUnwritable`]), or the writer is gone ([`Reason::FirewallGone`]).
+    /// ([`Reason::StateUnwritable`]), or the writer does not respond ([`Reason::FirewallUnresponsive`]).
     pub fn abandon(
         &mut self,
         id: ChangeId,
@@ -206,7 +206,12 @@ impl Engine {
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> Option<Verdict> {
-        let Settled { granted, gave_way } = self.grants.answered(id, refused.is_none(), now.boot);
+        let Settled {
+            granted,
+            gave_way,
+            too_late,
+        } = self.grants.answered(id, refused.is_none(), now.boot);
+        let refused = refused.or(too_late.then_some(Reason::FirewallUnresponsive));
         let holders = granted.iter().filter_map(Holding::holder);
         effects.extend(holders.map(|holder| Effect::Record(JournalRecord::Holder(holder))));
         for (owner, element) in &gave_way {
@@ -218,6 +223,29 @@ impl Engine {
         }
         self.tell_hooks(&granted, now, effects);
         self.remember(&granted);
+        self.decide(id, refused, now, effects)
+    }
+
+    /// The firewall writer does not respond: whatever waits for it is refused. What it still
+    /// does of it later is undone then.
+    /// Gives the verdicts that waited for it.
+    pub fn give_up_waiting(&mut self, now: Now, effects: &mut Vec<Effect>) -> Vec<Verdict> {
+        let unanswered: Vec<ChangeId> = self.grants.unanswered().collect();
+        let given_up = unanswered.into_iter().filter_map(|id| {
+            self.grants.give_up(id);
+            self.decide(id, Some(Reason::FirewallUnresponsive), now, effects)
+        });
+        given_up.collect()
+    }
+
+    /// Tells whoever waits for this change what came of it.
+    fn decide(
+        &mut self,
+        id: ChangeId,
+        refused: Option<Reason>,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Verdict> {
         self.settle_by_hand(id, refused, now, effects);
         self.settle_knock(id, refused, now, effects);
 

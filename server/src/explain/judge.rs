@@ -128,7 +128,7 @@ impl Judge {
                 command,
             },
             None => Ending {
-                reason: Reason::FirewallGone,
+                reason: Reason::FirewallUnresponsive,
                 client: None,
                 skew_ms,
                 elements: Vec::new(),

@@ -67,6 +67,7 @@ impl ToWriter {
                 }
             }
             Self::Begin => out.push(8),
+            Self::Ping => out.push(9),
         }
         out
     }
@@ -101,6 +102,7 @@ impl ToWriter {
                 Self::Cut(cuts)
             }
             8 => Self::Begin,
+            9 => Self::Ping,
             _ => return Err(BadMessage("unknown kind")),
         };
         reader.end()?;
@@ -178,6 +180,11 @@ impl FromWriter {
                 out.push(11);
                 put_count(&mut out, result);
             }
+            Self::Pong => out.push(12),
+            Self::Busy(span) => {
+                out.push(13);
+                put_duration(&mut out, *span);
+            }
         }
         out
     }
@@ -238,6 +245,8 @@ impl FromWriter {
             }
             10 => Self::Confirmed(reader.count()?),
             11 => Self::Cut(reader.count()?),
+            12 => Self::Pong,
+            13 => Self::Busy(reader.duration()?),
             _ => return Err(BadMessage("unknown kind")),
         };
         reader.end()?;

@@ -41,6 +41,14 @@ pub enum LinkError {
     /// The writer's end of the socket is closed: it has ended.
     #[error("the firewall writer has ended")]
     Ended,
+    /// It has not responded for so long.
+    #[error("the firewall writer (process {process}) has not responded for {} seconds", .span.as_secs())]
+    Unresponsive {
+        /// Its number.
+        process: u32,
+        /// For how long.
+        span: Duration,
+    },
     /// Too many messages wait for the writer.
     #[error("the firewall writer does not keep up")]
     Busy,
@@ -178,6 +186,12 @@ impl Writer {
         has_word(&self.socket, patience).map_err(LinkError::Socket)
     }
 
+    /// The number of its process.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        self.process.child.id()
+    }
+
     /// Asks the writer to end and waits for it; how it ended, where that is known.
     /// The table stays.
     pub fn stop(mut self) -> Option<ExitStatus> {
@@ -188,7 +202,8 @@ impl Writer {
                 return self.process.child.wait().ok();
             }
         }
-        let _ = self.process.child.kill();
+        // It has another user: the service manager ends what cannot be ended from here.
+        self.process.child.kill().ok()?;
         self.process.child.wait().ok()
     }
 }

@@ -45,6 +45,8 @@ pub enum ToWriter {
     Cut(Vec<Cut>),
     /// Tell how each hidden port stands; answered by [`FromWriter::Trials`].
     Trials,
+    /// Say that you live; answered by [`FromWriter::Pong`].
+    Ping,
     /// End. The table stays.
     Stop,
 }
@@ -79,6 +81,10 @@ pub enum FromWriter {
     Trial(TrialEvent),
     /// How each hidden port stands.
     Trials(Vec<TrialRow>),
+    /// A sign of life: the answer to `Ping`, and the end of `Busy`.
+    Pong,
+    /// Something is under way that takes so long at most, and nothing is answered meanwhile.
+    Busy(Duration),
     /// How many connections `Cut` ended, or why some may live on.
     Cut(Result<u32, String>),
     /// How many trials `Confirm` ended, or why it could not be written down.

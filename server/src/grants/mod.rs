@@ -84,6 +84,8 @@ pub struct Settled {
     pub granted: Vec<Holding>,
     /// Who holds what no longer, because something newer took its place.
     pub gave_way: Vec<(Owner, Element)>,
+    /// It was done when all that it should open had ended already.
+    pub too_late: bool,
 }
 
 /// One holder of one element.
@@ -95,6 +97,11 @@ pub struct Holding {
     pub element: Element,
     /// Until when.
     pub ends: BootTime,
+}
+
+/// Whether all of these have ended.
+fn is_over(opens: &[(Element, BootTime)], now: BootTime) -> bool {
+    !opens.is_empty() && opens.iter().all(|(_, ends)| *ends <= now)
 }
 
 impl Grants {
@@ -191,9 +198,12 @@ impl Grants {
         let late = now.saturating_since(sent.at);
         let late = if late > SLACK { late } else { Duration::ZERO };
         let mut granted = Vec::new();
+        let opens = sent.opens.as_ref();
+        let too_late = done && opens.is_some_and(|(_, opens)| is_over(opens, now));
+        let taken = done && !too_late;
         if let Some((owner, opens)) = sent.opens {
             for (element, ends) in opens {
-                if self.settle(owner, element, id, done.then_some(ends)) {
+                if self.settle(owner, element, id, taken.then_some(ends)) {
                     granted.push(Holding {
                         owner,
                         element,
@@ -222,7 +232,29 @@ impl Grants {
             }
             self.settled(element, now);
         }
-        Settled { granted, gave_way }
+        Settled {
+            granted,
+            gave_way,
+            too_late,
+        }
+    }
+
+    /// Nobody waits for the answer to this change any more: whoever asked by it is refused.
+    /// It may be made still; then its answer fixes what the kernel holds.
+    pub fn give_up(&mut self, id: ChangeId) {
+        let sent = self.sent.get_mut(&id);
+        let Some((owner, opens)) = sent.and_then(|sent| sent.opens.take()) else {
+            return;
+        };
+        for (element, _) in opens {
+            self.settle(owner, element, id, None);
+            self.watch(element);
+        }
+    }
+
+    /// Every change that waits for an answer.
+    pub fn unanswered(&self) -> impl Iterator<Item = ChangeId> + '_ {
+        self.sent.keys().copied()
     }
 
     /// One holder of one element, once the change it asked by is answered: with

@@ -112,7 +112,10 @@ impl Grants {
             self.mending.soon(element);
         }
         for held in over {
-            expired.push((held.owner, element));
+            // One that the kernel never took was never told of.
+            if held.granted.is_some() {
+                expired.push((held.owner, element));
+            }
             self.forget(&held, &element);
         }
         self.settled(element, now);

@@ -98,6 +98,7 @@ impl ToRunner {
             Self::Prepare => out.push(3),
             Self::Use => out.push(4),
             Self::Stop => out.push(5),
+            Self::Ping => out.push(6),
         }
         out
     }
@@ -143,6 +144,7 @@ impl ToRunner {
             3 => Self::Prepare,
             4 => Self::Use,
             5 => Self::Stop,
+            6 => Self::Ping,
             _ => return Err(BadMessage("unknown kind")),
         };
         reader.end()?;
@@ -182,6 +184,11 @@ impl FromRunner {
                 out.extend(ended.unheard.to_be_bytes());
                 out.extend(ended.output.iter().take(MAX_OUTPUT));
             }
+            Self::Pong => out.push(7),
+            Self::Busy(span) => {
+                out.push(8);
+                put_duration(&mut out, *span);
+            }
             Self::Prepared(result) => {
                 out.extend([6, u8::from(result.is_err())]);
                 out.extend(cut(result.as_ref().err().map_or("", String::as_str)));
@@ -213,6 +220,8 @@ impl FromRunner {
                 unheard: reader.number()?,
                 output: reader.rest(MAX_OUTPUT)?.to_vec(),
             }),
+            7 => Self::Pong,
+            8 => Self::Busy(Duration::from_micros(reader.number()?)),
             6 => Self::Prepared(match (reader.byte()?, reader.text()?) {
                 (0, text) if text.is_empty() => Ok(()),
                 (1, text) => Err(text),

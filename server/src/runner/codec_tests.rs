@@ -49,6 +49,7 @@ fn to_runner() -> Vec<ToRunner> {
         ToRunner::Prepare,
         ToRunner::Use,
         ToRunner::Stop,
+        ToRunner::Ping,
     ]
 }
 
@@ -64,6 +65,8 @@ fn from_runner() -> Vec<FromRunner> {
     };
     vec![
         FromRunner::Ready,
+        FromRunner::Pong,
+        FromRunner::Busy(Duration::from_secs(9)),
         FromRunner::Failed("why".to_owned()),
         FromRunner::Started(RunId(3)),
         FromRunner::Refused(RunId(3), RunRefusal::Busy),

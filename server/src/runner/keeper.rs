@@ -24,6 +24,9 @@ const OF_DOORS: usize = 4;
 /// Hooks at once, at most; the engine keeps the rest.
 pub(crate) const HOOKS: usize = 8;
 
+/// Reading the configuration of very many clients takes seconds, and is given so long.
+const READING: Duration = Duration::from_secs(60);
+
 /// A program under way, and what it is for.
 #[derive(Debug)]
 struct Running {
@@ -93,7 +96,9 @@ impl Keeper {
                 let done = self.hook(&hook);
                 self.say(id, done)
             }
+            ToRunner::Ping => self.engine.send(&FromRunner::Pong),
             ToRunner::Prepare => {
+                self.engine.send(&FromRunner::Busy(READING))?;
                 let result = self.prepare();
                 self.engine.send(&FromRunner::Prepared(result))
             }

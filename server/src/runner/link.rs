@@ -37,6 +37,14 @@ pub enum RunnerLinkError {
     /// Its end of the socket is closed.
     #[error("the command runner has ended")]
     Ended,
+    /// It has not responded for so long.
+    #[error("the command runner (process {process}) has not responded for {} seconds", .span.as_secs())]
+    Unresponsive {
+        /// Its number.
+        process: u32,
+        /// For how long.
+        span: Duration,
+    },
     /// It sent what is no message.
     #[error(transparent)]
     Message(#[from] BadMessage),
@@ -149,6 +157,12 @@ impl Runner {
         has_word(&self.socket, patience).map_err(RunnerLinkError::Socket)
     }
 
+    /// The number of its process.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Asks the runner to end, with everything that it runs, and waits for it; what it
     /// still says goes to `heard`.
     pub fn stop(mut self, mut heard: impl FnMut(FromRunner)) -> Option<ExitStatus> {
@@ -160,7 +174,8 @@ impl Runner {
                 Err(_) => return self.child.wait().ok(),
             }
         }
-        let _ = self.child.kill();
+        // It has another user: the service manager ends what cannot be ended from here.
+        self.child.kill().ok()?;
         self.child.wait().ok()
     }
 }

@@ -122,6 +122,8 @@ pub enum ToRunner {
     Prepare,
     /// Use what was read last.
     Use,
+    /// Say that you live; answered by [`FromRunner::Pong`].
+    Ping,
     /// End.
     Stop,
 }
@@ -192,6 +194,10 @@ pub enum FromRunner {
     Refused(RunId, RunRefusal),
     /// This ran.
     Ended(Ended),
+    /// A sign of life: the answer to `Ping`.
+    Pong,
+    /// Something is under way that takes so long at most, and nothing is answered meanwhile.
+    Busy(Duration),
     /// Whether the configuration that it read can be used.
     Prepared(Result<(), String>),
 }

@@ -24,6 +24,7 @@ use spa_findings::Findings;
 
 use crate::clock;
 use crate::config;
+use crate::journal::{self, Priority};
 use crate::paths::Paths;
 use crate::sys;
 
@@ -103,5 +104,7 @@ fn prepare(paths: &Paths) -> Result<(Rights, std::path::PathBuf), RunnerError> {
 fn warn(text: &str) {
     use std::io::Write as _;
     // Nobody is left to tell where that fails.
-    let _ = writeln!(io::stderr().lock(), "spad command-runner: {text}");
+    let text = format!("spad command-runner: {text}");
+    let lines = journal::lines(Priority::Warning, &text);
+    let _ = writeln!(io::stderr().lock(), "{lines}");
 }

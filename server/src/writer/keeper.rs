@@ -26,6 +26,9 @@ use crate::sys::memory;
 /// How often a running trial is looked at, and a failed repair tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// What runs `nft`, or goes through every connection, is given so long.
+const LOADING: Duration = Duration::from_secs(60);
+
 /// Steps of changes that are made in one transaction when they came together.
 const TOGETHER: usize = 256;
 
@@ -165,7 +168,9 @@ impl Keeper {
                 Ok(()) => Ok(()),
                 Err(why) => self.engine.send(&FromWriter::Reloaded(Err(why))),
             },
+            ToWriter::Ping => self.engine.send(&FromWriter::Pong),
             ToWriter::Confirm => {
+                self.announce()?;
                 let report = self.guard.confirm(&mut self.kernel, boot());
                 let result = match report.warnings.first() {
                     Some(warning) => Err(warning.clone()),
@@ -175,6 +180,7 @@ impl Keeper {
                 self.engine.send(&FromWriter::Confirmed(result))
             }
             ToWriter::Cut(cuts) => {
+                self.announce()?;
                 let result = self.cut(&cuts);
                 self.engine.send(&FromWriter::Cut(result))
             }
@@ -286,6 +292,7 @@ impl Keeper {
             return Ok(Err(super::command::needs_a_restart()));
         }
         let limits = Limits::of(&read.config);
+        self.announce()?;
         match self.guard.load(read.config, &mut self.kernel, boot()) {
             Ok(report) => {
                 self.limits = limits;
@@ -302,6 +309,11 @@ impl Keeper {
         }
     }
 
+    /// What follows may keep the engine waiting.
+    fn announce(&self) -> Result<(), WriterError> {
+        self.engine.send(&FromWriter::Busy(LOADING))
+    }
+
     fn someone_touched_it(&self) -> bool {
         let mut own = self.guard.loaders.clone();
         own.push(self.kernel.netlink.port());
@@ -311,6 +323,12 @@ impl Keeper {
 
     /// Puts the table back, and what it held.
     fn repair(&mut self) -> Result<(), WriterError> {
+        self.announce()?;
+        self.put_table_back()?;
+        self.engine.send(&FromWriter::Pong)
+    }
+
+    fn put_table_back(&mut self) -> Result<(), WriterError> {
         let now = boot();
         let result = self.guard.reload(&mut self.kernel, now);
         let before = self.broken;

@@ -38,6 +38,7 @@ use crate::clock;
 use crate::config::{self, Texts, Usable};
 use crate::firewall::table::Place;
 use crate::firewall::{BadMessage, FromWriter};
+use crate::journal::{self, Priority};
 use crate::paths::Paths;
 use crate::sandbox::{self, SandboxError};
 use crate::sys::{memory, process, scheduling};
@@ -320,5 +321,7 @@ fn prepare(stepped: SteppedDown) -> Result<Prepared, WriterError> {
 fn warn(text: &str) {
     use std::io::Write as _;
     // Nobody is left to tell where that fails.
-    let _ = writeln!(io::stderr().lock(), "spad firewall-writer: {text}");
+    let text = format!("spad firewall-writer: {text}");
+    let lines = journal::lines(Priority::Warning, &text);
+    let _ = writeln!(io::stderr().lock(), "{lines}");
 }

@@ -1,6 +1,8 @@
 //! [IO] The writer's end of the socket to the engine.
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -43,6 +45,15 @@ impl Engine {
     pub(super) fn be_impatient(&self) -> Result<(), WriterError> {
         sockopt::set_socket_timeout(&self.socket, sockopt::Timeout::Send, Some(PATIENCE))
             .map_err(|error| WriterError::Socket(error.into()))
+    }
+
+    /// For who keeps the engine waiting.
+    pub(super) fn announcer(&self) -> Result<Announcer, WriterError> {
+        let socket = self.socket.try_clone().map_err(WriterError::Socket)?;
+        Ok(Announcer {
+            socket: Rc::new(socket),
+            announced: Rc::default(),
+        })
     }
 
     /// Takes the next message; never waits.
@@ -97,6 +108,32 @@ impl Engine {
             Err(Errno::AGAIN) => Err(WriterError::Deaf),
             Err(error) => Err(WriterError::Socket(error.into())),
         }
+    }
+}
+
+/// Says to the engine that something takes its time.
+#[derive(Clone, Debug)]
+pub(super) struct Announcer {
+    socket: Rc<OwnedFd>,
+    announced: Rc<Cell<bool>>,
+}
+
+impl Announcer {
+    /// Something begins that takes so long at most.
+    pub(super) fn busy(&self, span: Duration) {
+        let bytes = FromWriter::Busy(span).encode();
+        // Where it does not go the engine may think the worst, and says so.
+        let _unheard = send(
+            &*self.socket,
+            &bytes,
+            SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
+        );
+        self.announced.set(true);
+    }
+
+    /// Whether something was announced since the last call.
+    pub(super) fn take(&self) -> bool {
+        self.announced.take()
     }
 }
 

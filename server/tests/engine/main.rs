@@ -22,4 +22,5 @@ mod reload;
 mod room;
 mod rules;
 mod story;
+mod unresponsive;
 mod world;

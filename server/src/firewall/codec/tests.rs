@@ -72,7 +72,8 @@ fn to_writer() -> impl Strategy<Value = ToWriter> {
             ToWriter::Confirm,
             ToWriter::Trials,
             ToWriter::Stop,
-            ToWriter::Begin
+            ToWriter::Begin,
+            ToWriter::Ping
         ]),
     ]
 }
@@ -128,6 +129,8 @@ fn from_writer() -> impl Strategy<Value = FromWriter> {
         vec(row, 0..50).prop_map(FromWriter::Trials),
         any::<u32>().prop_map(|count| FromWriter::Confirmed(Ok(count))),
         ".{1,40}".prop_map(|text| FromWriter::Confirmed(Err(text))),
+        Just(FromWriter::Pong),
+        any::<u32>().prop_map(|s| FromWriter::Busy(Duration::from_secs(s.into()))),
         any::<u32>().prop_map(|count| FromWriter::Cut(Ok(count))),
         ".{1,40}".prop_map(|text| FromWriter::Cut(Err(text))),
     ]

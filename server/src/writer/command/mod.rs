@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::limits::Limits;
 use super::reading::Reading;
-use super::socket::{Came, Engine};
+use super::socket::{Announcer, Came, Engine};
 use super::{SteppedDown, WriterError, keeper};
 use crate::clock;
 use crate::config::{External, Loaded, Texts};
@@ -35,6 +35,7 @@ pub(super) struct Commander {
     external: External,
     configuration: std::path::PathBuf,
     reading: Option<Reading>,
+    announcer: Announcer,
 }
 
 /// Works until the engine ends or says so.
@@ -46,7 +47,8 @@ pub(super) fn run(
     engine.be_impatient()?;
     let limits = Limits::of(&stepped.usable.loaded.config);
     let now = clock::now();
-    let runner = Runner::new(external.time_limit);
+    let announcer = engine.announcer()?;
+    let runner = Runner::new(external.time_limit, announcer.clone());
     let ledger = Ledger::new(
         external.clone(),
         runner,
@@ -64,6 +66,7 @@ pub(super) fn run(
         external,
         configuration: stepped.configuration,
         reading: None,
+        announcer,
     };
     commander.engine.send(&FromWriter::Ready)?;
     let ended = commander.work();
@@ -79,7 +82,7 @@ pub(super) fn left_over() -> usize {
 impl Commander {
     fn work(&mut self) -> Result<(), WriterError> {
         loop {
-            self.ledger.close_due(clock::now());
+            self.close_due()?;
             self.wait()?;
             loop {
                 match self.engine.receive()? {
@@ -88,10 +91,19 @@ impl Commander {
                     Came::Message(message) => self.obey(message)?,
                 }
                 // A long row of messages must neither keep anything open nor a reload waiting.
-                self.ledger.close_due(clock::now());
+                self.close_due()?;
                 self.take_what_was_read()?;
             }
             self.take_what_was_read()?;
+        }
+    }
+
+    /// Closes what is due, and says that it was busy with that, where it was.
+    fn close_due(&mut self) -> Result<(), WriterError> {
+        self.ledger.close_due(clock::now());
+        match self.announcer.take() {
+            true => self.engine.send(&FromWriter::Pong),
+            false => Ok(()),
         }
     }
 
@@ -135,6 +147,7 @@ impl Commander {
                 Ok(()) => Ok(()),
                 Err(why) => self.engine.send(&FromWriter::Reloaded(Err(why))),
             },
+            ToWriter::Ping => self.engine.send(&FromWriter::Pong),
             ToWriter::Cut(_) => self.engine.send(&FromWriter::Cut(Err(
                 "connections are the other firewall's to cut\n  help: end them there; what was open is closed".to_owned(),
             ))),
@@ -178,8 +191,10 @@ impl Commander {
             return Err("another `user` or `keep_net_admin` of [firewall] needs a restart\n  help: systemctl restart spad".to_owned());
         }
         self.limits = Limits::of(&read.config);
-        self.ledger
-            .take(external.clone(), Runner::new(external.time_limit));
+        self.ledger.take(
+            external.clone(),
+            Runner::new(external.time_limit, self.announcer.clone()),
+        );
         self.external = external;
         keeper::keep(texts);
         Ok(())

@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use spa_findings::redact;
 
+use super::super::socket::Announcer;
 use super::ledger::Programs;
 use crate::clock;
 
@@ -20,20 +21,22 @@ use crate::clock;
 const WORDS: usize = 1024;
 
 /// Runs programs, each for so long at most.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Runner {
     limit: Duration,
+    announcer: Announcer,
 }
 
 impl Runner {
-    pub(super) const fn new(limit: Duration) -> Self {
-        Self { limit }
+    pub(super) const fn new(limit: Duration, announcer: Announcer) -> Self {
+        Self { limit, announcer }
     }
 }
 
 impl Programs for Runner {
     fn run(&mut self, program: &Path, arguments: &[String]) -> Result<(), String> {
         let shown = program.display();
+        self.announcer.busy(self.limit);
         let child = Command::new(program)
             .args(arguments)
             .env_clear()
