@@ -66,3 +66,22 @@ fn a_packet_made_longer_or_shorter_opens_nothing() {
     assert_eq!(world.tcp(WEB), Reach::Refused);
     world.send_counted(&packet, "opened");
 }
+
+#[test]
+fn two_packets_of_one_client_share_no_more_bytes_than_chance_gives() {
+    const PACKETS: usize = 1000;
+    let server = spa_keys::ServerSecret::generate().expect("a key").public();
+    let laptop = spa_tests::identity::Identity::new(&server);
+    let packets: Vec<_> = (0..PACKETS).map(|_| laptop.open(&["tcp/8080"])).collect();
+    // The first and shortest part, which every packet has: head, nonce, the first ciphertext.
+    for bit in 0..160 * 8 {
+        let set = |packet: &&Vec<u8>| packet[bit / 8] & (1 << (bit % 8)) != 0;
+        let ones = packets.iter().filter(set).count();
+        // Further from one half than six standard deviations.
+        assert!(ones.abs_diff(PACKETS / 2) < 100, "bit {bit}: {ones}");
+    }
+    for at in 0..160 {
+        let values: std::collections::BTreeSet<u8> = packets.iter().map(|p| p[at]).collect();
+        assert!(values.len() > 220, "byte {at} has {} values", values.len());
+    }
+}

@@ -1,0 +1,47 @@
+//! From the first unit of a boot to the last one of a shutdown.
+
+use spa_tests::reach::Reach;
+
+use crate::machine::Machine;
+use crate::watch::Watch;
+
+#[test]
+fn a_hidden_service_is_never_reached_while_the_machine_boots_or_shuts_down() {
+    let mut machine = Machine::new(&["nftables"]);
+    let watch = Watch::start(&machine.lab);
+    machine.boot();
+    machine.wait_shown();
+    for unit in ["nftables", "spad-guard", "spad"] {
+        machine.wait_active(unit);
+    }
+    machine.shut_down();
+    let seen = watch.seen();
+    assert!(seen.shown > 0, "nobody came through at all: {seen:?}");
+    assert_eq!(seen.reached, 0, "{seen:?}");
+}
+
+#[test]
+fn a_packet_opens_after_a_boot_and_again_after_the_next_one() {
+    let mut machine = Machine::new(&["nftables"]);
+    machine.boot();
+    machine.open();
+    machine.shut_down();
+    machine.boot();
+    machine.wait_shown();
+    assert_ne!(machine.hidden_port(), Reach::Open);
+    machine.open();
+}
+
+#[test]
+fn a_machine_whose_spad_toml_was_lost_hides_what_it_hid() {
+    let mut machine = Machine::new(&["nftables"]);
+    machine.boot();
+    machine.open();
+    machine.shut_down();
+    let _ = machine.prepare("rm /etc/spad/spad.toml");
+    let watch = Watch::start(&machine.lab);
+    machine.boot();
+    machine.wait_shown();
+    let seen = watch.seen();
+    assert_eq!(seen.reached, 0, "{seen:?}\n{}", machine.journal());
+}
