@@ -48,3 +48,7 @@ pub mod frame;
 pub mod gateway;
 
 pub mod attacker;
+
+pub mod chance;
+
+pub mod crowd;

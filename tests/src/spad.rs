@@ -181,7 +181,8 @@ impl Spad {
         });
     }
 
-    fn spawn(&mut self) {
+    /// Starts it, and waits for nothing.
+    pub fn spawn(&mut self) {
         self.starts = self.starts.saturating_add(1);
         let output = self.directory.join(format!("output.{}", self.starts));
         self.process = Some(Process::start(&mut self.run_command(), &output));
@@ -246,6 +247,33 @@ impl Spad {
         let mut process = self.process.take().expect("a running server");
         process.end_by(Signal::KILL);
         self.wait_for_silence();
+    }
+
+    /// What a service manager does once the main process has ended: ends what it left.
+    pub fn end_rest(&mut self) {
+        for (id, _) in self.processes() {
+            if let Some(id) = rustix::process::Pid::from_raw(id) {
+                let _ = rustix::process::kill_process(id, Signal::KILL);
+            }
+        }
+        self.process = None;
+        self.wait_for_silence();
+    }
+
+    /// Its processes, each with the word of its command line that says what it is: `run`,
+    /// `firewall-writer` or `command-runner`.
+    #[must_use]
+    pub fn processes(&self) -> Vec<(i32, String)> {
+        let binary = binaries::spad();
+        let listed = run(Command::new("ip").args(["netns", "pids", &self.namespace]));
+        let ids = listed.stdout.split_whitespace();
+        ids.filter_map(|id| {
+            let exe = std::fs::read_link(format!("/proc/{id}/exe")).ok()?;
+            let line = std::fs::read_to_string(format!("/proc/{id}/cmdline")).ok()?;
+            let role = line.split('\0').nth(1)?.to_owned();
+            Some((id.parse().ok()?, role)).filter(|_| exe == binary)
+        })
+        .collect()
     }
 
     /// One process's end ends the others.

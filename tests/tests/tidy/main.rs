@@ -270,7 +270,7 @@ fn every_section_cited_in_code_exists_in_the_specification() {
 }
 
 #[test]
-fn the_tables_of_past_bugs_and_of_the_comparison_name_tests_that_exist() {
+fn the_tables_of_past_bugs_the_comparison_and_the_assurance_name_tests_that_exist() {
     let mut names = BTreeSet::new();
     for (_, text) in sources(&MEMBERS) {
         for line in text.lines() {
@@ -280,7 +280,11 @@ fn the_tables_of_past_bugs_and_of_the_comparison_name_tests_that_exist() {
             }
         }
     }
-    for document in ["docs/past-bugs.md", "docs/comparison.md"] {
+    for document in [
+        "docs/past-bugs.md",
+        "docs/comparison.md",
+        "docs/assurance.md",
+    ] {
         let text = std::fs::read_to_string(top().join(document)).expect(document);
         let next = text.lines().skip(1).chain([""]);
         let rows = text.lines().zip(next).filter_map(|(row, next)| {
