@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use spad::replay::encoding::{RECORD, Slot, decode, encode};
+use spad::replay::proof::add;
 use spad::replay::reading::{Reading, read};
 use spad::replay::record::Entry;
 use spad::replay::{Bounds, JournalRecord, ReplayCache};
@@ -16,9 +17,9 @@ pub fn run(data: &[u8]) {
     };
     let (a, b) = files.split_at(files.len() * usize::from(*cut) / 255);
     for file in [a, b] {
-        for slot in file.as_chunks::<RECORD>().0 {
-            if let Slot::Entry { generation, entry } = decode(slot) {
-                assert_eq!(encode(generation, &entry), *slot, "another encoding");
+        for (place, slot) in (0..).zip(file.as_chunks::<RECORD>().0) {
+            if let Slot::Entry { generation, entry } = decode(place, slot) {
+                assert_eq!(encode(generation, place, &entry), *slot, "another encoding");
             }
         }
     }
@@ -38,15 +39,20 @@ pub fn run(data: &[u8]) {
 fn comes_out_again(reading: &Reading) {
     let generation = reading.generation.max(1);
     let count = u32::try_from(reading.records.len()).expect("a short input");
+    let mut file = vec![0; 2 * RECORD];
+    let mut sum = 0;
+    for (place, record) in (2..).zip(&reading.records) {
+        let record = encode(generation, place, &Entry::Record(*record));
+        sum = add(sum, &record);
+        file.extend(record);
+    }
     let header = Entry::Header {
         boot_id: [1; 16],
         count,
+        sum,
+        slots: count + 2,
     };
-    let mut file = encode(generation, &header).to_vec();
-    file.extend([0; RECORD]);
-    for record in &reading.records {
-        file.extend(encode(generation, &Entry::Record(*record)));
-    }
+    file[..RECORD].copy_from_slice(&encode(generation, 0, &header));
     let again = read(&[], &file);
     assert!(again.is_complete());
     assert_eq!(again.records, reading.records);

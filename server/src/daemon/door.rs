@@ -140,6 +140,10 @@ impl Door {
             error!("the door {door} stays shut: {error}");
             return false;
         }
+        // Why not, the state says once by an event.
+        if self.state.append_used(self.used.mark()).is_err() {
+            return false;
+        }
         match left {
             0 => warn!(
                 "the last sequence of the door {door} was used: it opens nothing until new ones stand at the end of its file and `spad reload`"
@@ -152,6 +156,8 @@ impl Door {
     /// Used sequences that the disk did not take; that it still does not, status says.
     pub(super) fn write_owed(&mut self) {
         if let Ok(count @ 1..) = self.used.write_owed() {
+            // If not, the file holds more than the journal knows of.
+            let _ = self.state.append_used(self.used.mark());
             info!("that {count} sequences for one use are used is written down now");
         }
     }

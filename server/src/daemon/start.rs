@@ -179,7 +179,7 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
         config.packets.max_skew,
         config.packets.on_state_error,
     )?;
-    let (used, used_sequences) = UsedSequences::open(&paths.state);
+    let (used, used_sequences) = UsedSequences::open(&paths.state, opened.state.one_time());
     let begun = match begin(paths, &config, &identity, writer, &binary) {
         Ok(begun) => begun,
         Err(error) => {

@@ -9,6 +9,9 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::encoding::RECORD;
+use crate::sys::shared::{self, SharedPage};
+
 /// The files of the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileName {
@@ -20,8 +23,10 @@ pub enum FileName {
     Horizon,
     /// Written at a clean stop, wiped at every start.
     Clean,
-    /// In the run directory, hence gone with the boot: what the disk did not take.
+    /// In the run directory, hence gone with the boot: the horizon, whatever the disk holds.
     Memory,
+    /// In the run directory too: what proves where the journal ends.
+    Proof,
 }
 
 /// No file is read that is longer, in bytes: who made it so wants the memory of
@@ -29,12 +34,13 @@ pub enum FileName {
 pub(super) const LONGEST: u64 = 1 << 30;
 
 /// All of them.
-pub const FILES: [FileName; 5] = [
+pub const FILES: [FileName; 6] = [
     FileName::JournalA,
     FileName::JournalB,
     FileName::Horizon,
     FileName::Clean,
     FileName::Memory,
+    FileName::Proof,
 ];
 
 impl FileName {
@@ -47,6 +53,7 @@ impl FileName {
             Self::Horizon => "horizon",
             Self::Clean => "clean",
             Self::Memory => "horizon.memory",
+            Self::Proof => "journal.proof",
         }
     }
 
@@ -57,6 +64,7 @@ impl FileName {
             Self::Horizon => 2,
             Self::Clean => 3,
             Self::Memory => 4,
+            Self::Proof => 5,
         }
     }
 }
@@ -87,13 +95,18 @@ pub trait Disk {
     /// # Errors
     /// Nobody knows what does.
     fn sync(&mut self, file: FileName) -> io::Result<()>;
+
+    /// Stores one of the two cells of the proof; it survives the process, not the machine.
+    /// Where there is no page for it, the next start is unclean.
+    fn store_proof(&mut self, cell: u32, bytes: &[u8; RECORD]);
 }
 
 /// The real files. A file that cannot be opened fails at each use.
 #[derive(Debug)]
 pub struct Directory {
     state: PathBuf,
-    files: [Result<StateFile, i32>; 5],
+    files: [Result<StateFile, i32>; 6],
+    proof: Option<SharedPage>,
 }
 
 /// An open file of the state.
@@ -109,14 +122,19 @@ impl Directory {
     #[must_use]
     pub fn open(state: &Path, run: &Path) -> Self {
         let open = |file: FileName| {
-            let directory = if file == FileName::Memory { run } else { state };
+            let directory = match file {
+                FileName::Memory | FileName::Proof => run,
+                _ => state,
+            };
             open_state_file(&directory.join(file.as_str()))
                 .map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))
         };
-        let directory = Self {
+        let mut directory = Self {
             state: state.to_owned(),
             files: FILES.map(open),
+            proof: None,
         };
+        directory.proof = directory.map_proof().ok();
         // New names survive the machine too. If not, their loss is an unclean start.
         let _ = directory.sync_names();
         directory
@@ -128,7 +146,15 @@ impl Directory {
         Self {
             state: PathBuf::new(),
             files: FILES.map(|_| Err(libc::ENOENT)),
+            proof: None,
         }
+    }
+
+    /// With all of its memory set aside: what is stored later finds room.
+    fn map_proof(&mut self) -> io::Result<SharedPage> {
+        let length = u64::try_from(shared::LENGTH).unwrap_or(0);
+        self.allocate(FileName::Proof, length)?;
+        SharedPage::map(self.writable(FileName::Proof)?)
     }
 
     fn sync_names(&self) -> io::Result<()> {
@@ -226,6 +252,12 @@ impl Disk for Directory {
 
     fn sync(&mut self, name: FileName) -> io::Result<()> {
         self.writable(name)?.sync_data()
+    }
+
+    fn store_proof(&mut self, cell: u32, bytes: &[u8; RECORD]) {
+        if let (Some(page), Ok(cell)) = (&self.proof, usize::try_from(cell)) {
+            page.store(cell, bytes);
+        }
     }
 }
 

@@ -7,12 +7,14 @@
 //! bytes 1-3     zero
 //! bytes 4-7     generation of the journal, big-endian
 //! bytes 8-59    fields, big-endian; what the kind does not use is zero
-//! bytes 60-63   CRC-32 of bytes 0-59, big-endian
+//! bytes 60-63   CRC-32 of bytes 0-59 and, of every slot but the first of its file, of
+//!               the slot's number, big-endian
 //! ```
-//! 64 zero bytes are a slot that was never written.
+//! 64 zero bytes are a slot that was never written. An entry in another slot than its own
+//! is damaged.
 //!
-//! Kinds 20 and 21 were holders that did not say all of an element. They are read as
-//! damaged, so a journal with one leads to an unclean start, and none is misread.
+//! Kinds that are left out were those of earlier formats, and are read as damaged: a journal
+//! with one leads to an unclean start, and none is misread.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
@@ -20,6 +22,7 @@ use std::num::NonZeroU16;
 use spa_keys::KeyId;
 use spa_proto::{Protocol, Service, Timestamp};
 
+use super::proof::{End, Proof};
 use super::record::{Entry, HeldBy, Holder, HolderKey, JournalRecord};
 use crate::clock::BootTime;
 use crate::config::DoorId;
@@ -54,17 +57,38 @@ pub enum Slot {
     },
 }
 
-/// The 64 bytes of one entry.
+/// The 64 bytes of one entry in the slot of this number.
 #[must_use]
-pub fn encode(generation: u32, entry: &Entry) -> [u8; RECORD] {
+pub fn encode(generation: u32, place: u32, entry: &Entry) -> [u8; RECORD] {
     let mut writer = Writer::new(kind(entry), generation);
     match entry {
-        Entry::Header { boot_id, count } => {
+        Entry::Header {
+            boot_id,
+            count,
+            sum,
+            slots,
+        } => {
             writer.put(boot_id);
             writer.put(&count.to_be_bytes());
+            writer.put(&sum.to_be_bytes());
+            writer.put(&slots.to_be_bytes());
         }
         Entry::Incomplete => {}
-        Entry::Clean { count } => writer.put(&count.to_be_bytes()),
+        Entry::Clean { count, sum, slots } => {
+            writer.put(&count.to_be_bytes());
+            writer.put(&sum.to_be_bytes());
+            writer.put(&slots.to_be_bytes());
+        }
+        Entry::Proof { boot_id, proof } => {
+            writer.put(boot_id);
+            writer.put(&proof.sequence.to_be_bytes());
+            writer.put(&proof.now.count.to_be_bytes());
+            writer.put(&proof.now.sum.to_be_bytes());
+            writer.put(&proof.slots.to_be_bytes());
+            writer.put(&proof.next.generation.to_be_bytes());
+            writer.put(&proof.next.count.to_be_bytes());
+            writer.put(&proof.next.sum.to_be_bytes());
+        }
         Entry::Horizon {
             sequence,
             timestamp,
@@ -74,22 +98,28 @@ pub fn encode(generation: u32, entry: &Entry) -> [u8; RECORD] {
             writer.time(*timestamp);
             writer.put(&[u8::from(*incomplete)]);
         }
-        Entry::Memory { boot_id, timestamp } => {
+        Entry::Memory {
+            boot_id,
+            timestamp,
+            disk_failed,
+        } => {
             writer.put(boot_id);
             writer.time(*timestamp);
+            writer.put(&[u8::from(*disk_failed)]);
         }
         Entry::Record(record) => put_record(&mut writer, record),
     }
-    writer.finish()
+    writer.finish(place)
 }
 
 fn kind(entry: &Entry) -> u8 {
     match entry {
-        Entry::Header { .. } => 1,
         Entry::Incomplete => 2,
-        Entry::Clean { .. } => 3,
         Entry::Horizon { .. } => 4,
-        Entry::Memory { .. } => 5,
+        Entry::Header { .. } => 6,
+        Entry::Clean { .. } => 7,
+        Entry::Proof { .. } => 8,
+        Entry::Memory { .. } => 9,
         Entry::Record(JournalRecord::Nonce { .. }) => 16,
         Entry::Record(JournalRecord::Floor { .. }) => 17,
         Entry::Record(JournalRecord::BaseFloor { .. }) => 18,
@@ -98,6 +128,7 @@ fn kind(entry: &Entry) -> u8 {
         Entry::Record(JournalRecord::HolderGone(_)) => 23,
         Entry::Record(JournalRecord::HookOwed(_)) => 24,
         Entry::Record(JournalRecord::HookDone(_)) => 25,
+        Entry::Record(JournalRecord::OneTime { .. }) => 26,
     }
 }
 
@@ -133,24 +164,35 @@ fn put_record(writer: &mut Writer, record: &JournalRecord) {
         JournalRecord::HolderGone(key)
         | JournalRecord::HookOwed(key)
         | JournalRecord::HookDone(key) => writer.holder(key),
+        JournalRecord::OneTime { count, sum } => {
+            writer.put(&count.to_be_bytes());
+            writer.put(&sum.to_be_bytes());
+        }
     }
 }
 
 /// What 64 bytes of a file say. Every entry has exactly one encoding: bytes
 /// that would not come out of [`encode`] again are [`Slot::Bad`].
 #[must_use]
-pub fn decode(bytes: &[u8; RECORD]) -> Slot {
+pub fn decode(place: u32, bytes: &[u8; RECORD]) -> Slot {
     if *bytes == [0; RECORD] {
         return Slot::Empty;
     }
     let Some((generation, entry)) = parse(bytes) else {
         return Slot::Bad;
     };
-    if encode(generation, &entry) == *bytes {
+    if encode(generation, place, &entry) == *bytes {
         Slot::Entry { generation, entry }
     } else {
         Slot::Bad
     }
+}
+
+/// Is this the first slot of a journal as earlier formats had it?
+#[must_use]
+pub fn is_of_earlier_format(bytes: &[u8; RECORD]) -> bool {
+    let (fields, check) = bytes.split_at(CHECK);
+    bytes.first() == Some(&1) && *check == crc32fast::hash(fields).to_be_bytes()
 }
 
 fn parse(bytes: &[u8; RECORD]) -> Option<(u32, Entry)> {
@@ -158,22 +200,44 @@ fn parse(bytes: &[u8; RECORD]) -> Option<(u32, Entry)> {
     let [kind, _, _, _] = reader.take()?;
     let generation = u32::from_be_bytes(reader.take()?);
     let entry = match kind {
-        1 => Entry::Header {
-            boot_id: reader.take()?,
-            count: u32::from_be_bytes(reader.take()?),
-        },
         2 => Entry::Incomplete,
-        3 => Entry::Clean {
-            count: u32::from_be_bytes(reader.take()?),
-        },
         4 => Entry::Horizon {
             sequence: u64::from_be_bytes(reader.take()?),
             timestamp: reader.time()?,
             incomplete: reader.take::<1>()? != [0],
         },
-        5 => Entry::Memory {
+        6 => Entry::Header {
+            boot_id: reader.take()?,
+            count: reader.number()?,
+            sum: reader.sum()?,
+            slots: reader.number()?,
+        },
+        7 => Entry::Clean {
+            count: reader.number()?,
+            sum: reader.sum()?,
+            slots: reader.number()?,
+        },
+        8 => Entry::Proof {
+            boot_id: reader.take()?,
+            proof: Proof {
+                sequence: reader.number()?,
+                now: End {
+                    generation,
+                    count: reader.number()?,
+                    sum: reader.sum()?,
+                },
+                slots: reader.number()?,
+                next: End {
+                    generation: reader.number()?,
+                    count: reader.number()?,
+                    sum: reader.sum()?,
+                },
+            },
+        },
+        9 => Entry::Memory {
             boot_id: reader.take()?,
             timestamp: reader.time()?,
+            disk_failed: reader.take::<1>()? != [0],
         },
         16 => Entry::Record(JournalRecord::Nonce {
             id: reader.id()?,
@@ -199,6 +263,10 @@ fn parse(bytes: &[u8; RECORD]) -> Option<(u32, Entry)> {
         23 => Entry::Record(JournalRecord::HolderGone(reader.holder()?)),
         24 => Entry::Record(JournalRecord::HookOwed(reader.holder()?)),
         25 => Entry::Record(JournalRecord::HookDone(reader.holder()?)),
+        26 => Entry::Record(JournalRecord::OneTime {
+            count: reader.number()?,
+            sum: reader.sum()?,
+        }),
         _ => return None,
     };
     Some((generation, entry))
@@ -262,9 +330,14 @@ impl Writer {
         self.put(&[key.prefix.unwrap_or(0), by | once]);
     }
 
-    fn finish(mut self) -> [u8; RECORD] {
+    fn finish(mut self, place: u32) -> [u8; RECORD] {
         if let Some((fields, check)) = self.bytes.split_at_mut_checked(CHECK) {
-            check.copy_from_slice(&crc32fast::hash(fields).to_be_bytes());
+            let mut crc = crc32fast::Hasher::new();
+            crc.update(fields);
+            if place != 0 {
+                crc.update(&place.to_be_bytes());
+            }
+            check.copy_from_slice(&crc.finalize().to_be_bytes());
         }
         self.bytes
     }
@@ -277,6 +350,14 @@ impl Reader<'_> {
         let (head, rest) = self.0.split_first_chunk::<N>()?;
         self.0 = rest;
         Some(*head)
+    }
+
+    fn number(&mut self) -> Option<u32> {
+        self.take().map(u32::from_be_bytes)
+    }
+
+    fn sum(&mut self) -> Option<u64> {
+        self.take().map(u64::from_be_bytes)
     }
 
     fn time(&mut self) -> Option<Timestamp> {
@@ -329,5 +410,5 @@ impl Reader<'_> {
     }
 }
 
-// Every field fits: the longest entry is a Nonce, 40 bytes.
-const _: () = assert!(CHECK - FIELDS >= 40 && RECORD - CHECK == 4);
+// Every field fits: the longest entry is a Proof, 52 bytes.
+const _: () = assert!(CHECK - FIELDS >= 52 && RECORD - CHECK == 4);

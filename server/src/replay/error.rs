@@ -74,6 +74,20 @@ impl fmt::Display for Pid {
     }
 }
 
+/// Why a journal is not trusted, where a crash of the machine alone does not explain it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Because {
+    /// So many of its records.
+    #[error("records that are damaged or missing: {0}")]
+    Damaged(u32),
+    /// It is whole in itself, and not what was written last.
+    #[error("it is not the one that was written last, or a part of it is lost")]
+    Differs,
+    /// It says nothing to this version.
+    #[error("an earlier version of spad wrote it")]
+    OfEarlierFormat,
+}
+
 /// What the administrator should hear of. Displays as one line with its mend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StateEvent {
@@ -81,8 +95,8 @@ pub enum StateEvent {
     UncleanStart {
         /// The floor of everyone.
         floor: Timestamp,
-        /// Damaged or missing records of the journal.
-        damaged: u32,
+        /// Why, where a crash alone does not explain it.
+        because: Option<Because>,
     },
     /// Nobody knows how far packets were accepted: none is.
     HorizonUnknown,
@@ -135,17 +149,14 @@ impl StateEvent {
 impl fmt::Display for StateEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UncleanStart { damaged, .. } => {
-                write!(f, "the last stop was not clean")?;
-                if *damaged > 0 {
-                    write!(
-                        f,
-                        " ({damaged} records of the journal are damaged or missing)"
-                    )?;
+            Self::UncleanStart { because, .. } => {
+                match because {
+                    None => write!(f, "the last stop was not clean")?,
+                    Some(because) => write!(f, "the journal cannot be trusted: {because}")?,
                 }
                 write!(
                     f,
-                    ": packets sent until just after it are refused, fresh ones pass"
+                    "; packets sent until just after it are refused, fresh ones pass"
                 )
             }
             Self::HorizonUnknown => write!(

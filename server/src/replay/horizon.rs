@@ -9,8 +9,10 @@ use spa_proto::Timestamp;
 
 use crate::clock::Now;
 
-/// The horizon lies this far beyond the newest timestamp that the window admits.
-pub const MARGIN: Duration = Duration::from_secs(20);
+/// The horizon lies this far beyond the newest timestamp that the window admits: far enough
+/// for one that is moved twice, for of its two slots the older one is in force, and for a move that
+/// comes late.
+pub const MARGIN: Duration = Duration::from_secs(25);
 
 /// It is moved this often.
 pub const PERIOD: Duration = Duration::from_secs(10);

@@ -34,21 +34,21 @@ fn it_moves_at_start_every_ten_seconds_and_at_once_when_the_clock_steps() {
     let mut horizon = Horizon::at_start(at(0));
     assert_eq!(
         move_it(&mut horizon, now(1000, 5)),
-        Some(Move::Raise(at(1080)))
+        Some(Move::Raise(at(1085)))
     );
     assert_eq!(move_it(&mut horizon, now(1009, 14)), None);
     assert_eq!(
         move_it(&mut horizon, now(1010, 15)),
-        Some(Move::Raise(at(1090)))
+        Some(Move::Raise(at(1095)))
     );
     assert_eq!(
         move_it(&mut horizon, now(5000, 16)),
-        Some(Move::Raise(at(5080))),
+        Some(Move::Raise(at(5085))),
         "forward"
     );
     assert_eq!(
         move_it(&mut horizon, now(1012, 17)),
-        Some(Move::Lower(at(1092))),
+        Some(Move::Lower(at(1097))),
         "back"
     );
 }
@@ -60,7 +60,7 @@ fn it_moves_at_once_when_the_allowed_skew_changes() {
     let wider = Duration::from_secs(90);
     assert_eq!(
         horizon.plan(now(1001, 6), wider),
-        Some(Move::Raise(at(1111)))
+        Some(Move::Raise(at(1116)))
     );
 }
 
@@ -73,7 +73,7 @@ fn it_never_goes_below_its_value_at_this_start_or_a_packet_accepted_since() {
     );
     assert_eq!(
         move_it(&mut horizon, now(9000, 6)),
-        Some(Move::Raise(at(9080)))
+        Some(Move::Raise(at(9085)))
     );
     horizon.accept(at(8970)).unwrap();
     assert_eq!(
@@ -84,9 +84,9 @@ fn it_never_goes_below_its_value_at_this_start_or_a_packet_accepted_since() {
 
 #[test]
 fn a_packet_beyond_it_is_not_accepted() {
-    let mut horizon = Horizon::at_start(at(1080));
-    assert_eq!(horizon.accept(at(1080)), Ok(()));
-    assert_eq!(horizon.accept(at(1081)), Err(NotAccepted::Beyond));
+    let mut horizon = Horizon::at_start(at(1085));
+    assert_eq!(horizon.accept(at(1085)), Ok(()));
+    assert_eq!(horizon.accept(at(1086)), Err(NotAccepted::Beyond));
 }
 
 #[test]
@@ -97,13 +97,13 @@ fn while_it_is_unknown_nothing_is_accepted_and_nothing_written() {
     horizon.reset();
     assert_eq!(
         move_it(&mut horizon, now(1000, 5)),
-        Some(Move::Raise(at(1080)))
+        Some(Move::Raise(at(1085)))
     );
 }
 
 #[test]
 fn while_the_state_cannot_be_written_nothing_is_accepted_and_the_reason_says_so() {
-    let mut horizon = Horizon::at_start(at(1080));
+    let mut horizon = Horizon::at_start(at(1085));
     horizon.set_writable(false);
     assert_eq!(horizon.accept(at(1000)), Err(NotAccepted::Unwritable));
     horizon.set_writable(true);
@@ -131,7 +131,7 @@ fn more_than_ten_minutes_ahead_is_reported() {
     assert_eq!(Horizon::at_start(at(0)).ahead_of(at(1000)), None);
     let hour = Duration::from_secs(3600);
     let mut horizon = Horizon::at_start(at(0));
-    horizon.put_in_force(at(1000 + 3620));
+    horizon.put_in_force(at(1000 + 3625));
     horizon.moved(now(1000, 5), hour);
     assert_eq!(
         horizon.ahead_of(at(1000)),

@@ -1,7 +1,8 @@
 //! `[IO]` Writing the journal: one write a record, before the packet acts.
 //!
 //! Preallocated, so that a full disk does not stop it; no fsync, so that it
-//! survives the process only, which is what the horizon is for. When it is
+//! survives the process only, which is what the horizon is for. After each record the proof
+//! of the journal's end moves on, in memory that survives the process too. When it is
 //! nearly full, what is still true is written into the second file, which then
 //! counts.
 
@@ -9,6 +10,8 @@ use std::io;
 
 use super::disk::{Disk, FileName};
 use super::encoding::{RECORD, encode};
+use super::machine::NO_BOOT;
+use super::proof::{End, Proof, add};
 use super::reading::{FIRST, Half, Reading};
 use super::record::{Entry, JournalRecord};
 
@@ -25,8 +28,15 @@ pub struct Journal {
     generation: u32,
     highest: u32,
     next: u32,
+    /// The sum over its records.
+    sum: u64,
     /// Slots reserved in the two files.
     slots: [u32; 2],
+    boot_id: [u8; 16],
+    /// Of the next proof.
+    sequence: u32,
+    /// It is known that these are all records.
+    is_whole: bool,
 }
 
 impl Journal {
@@ -38,10 +48,21 @@ impl Journal {
             generation: reading.generation,
             highest: reading.highest,
             next: reading.next,
+            sum: reading.sum,
+            boot_id: NO_BOOT,
+            sequence: 0,
+            is_whole: false,
             slots: lengths.map(|length| {
                 u32::try_from(length.checked_div(RECORD).unwrap_or(0)).unwrap_or(u32::MAX)
             }),
         }
+    }
+
+    /// Whether what was read is the whole journal, and what the proof of this boot said last.
+    pub fn proven(&mut self, is_whole: bool, boot_id: [u8; 16], last: Option<Proof>) {
+        self.is_whole = is_whole;
+        self.boot_id = boot_id;
+        self.sequence = last.map_or(0, |last| last.sequence.wrapping_add(1));
     }
 
     /// Writes one record, with one call and no allocation. Only where the file was
@@ -55,9 +76,12 @@ impl Journal {
             let more = self.capacity(self.half).saturating_add(FEWEST_SLOTS);
             self.reserve(disk, self.half, more)?;
         }
-        let bytes = encode(self.generation, &Entry::Record(*record));
+        let bytes = encode(self.generation, self.next, &Entry::Record(*record));
         disk.write(name(self.half), offset(self.next), &bytes)?;
         self.next = self.next.saturating_add(1);
+        self.sum = add(self.sum, &bytes);
+        // Killed before this, one record stands beyond the proof, whose packet has not acted.
+        self.prove(disk, End::default());
         Ok(())
     }
 
@@ -68,10 +92,42 @@ impl Journal {
         self.next >= capacity.saturating_sub(capacity / 8)
     }
 
-    /// Its generation and the slot after its last record: what the clean mark states.
+    /// The clean mark: where this journal ends.
     #[must_use]
-    pub fn position(&self) -> (u32, u32) {
-        (self.generation, self.next)
+    pub fn clean_mark(&self) -> [u8; RECORD] {
+        let End {
+            generation,
+            count,
+            sum,
+        } = self.end();
+        let slots = self.capacity(self.half);
+        encode(generation, 0, &Entry::Clean { count, sum, slots })
+    }
+
+    fn end(&self) -> End {
+        End {
+            generation: self.generation,
+            count: self.next.saturating_sub(FIRST),
+            sum: self.sum,
+        }
+    }
+
+    /// `next`: the journal whose header is about to be written.
+    fn prove<D: Disk>(&mut self, disk: &mut D, next: End) {
+        let now = if self.is_whole {
+            self.end()
+        } else {
+            End::default()
+        };
+        let proof = Proof {
+            sequence: self.sequence,
+            now,
+            slots: self.capacity(self.half),
+            next,
+        };
+        self.sequence = self.sequence.wrapping_add(1);
+        let (place, bytes) = proof.cell(self.boot_id);
+        disk.store_proof(place, &bytes);
     }
 
     /// Writes on the disk that not all records are here.
@@ -82,7 +138,7 @@ impl Journal {
         disk.write(
             name(self.half),
             offset(1),
-            &encode(self.generation, &Entry::Incomplete),
+            &encode(self.generation, 1, &Entry::Incomplete),
         )?;
         disk.sync(name(self.half))
     }
@@ -104,11 +160,14 @@ impl Journal {
         self.highest = self.highest.saturating_add(1);
         let generation = self.highest;
         self.reserve(disk, half, FEWEST_SLOTS)?;
-        let mut next = FIRST;
+        let (mut next, mut place, mut sum) = (FIRST, FIRST, 0);
         let mut chunk = Vec::with_capacity(CHUNK);
         let mut records = records.into_iter().peekable();
         while let Some(record) = records.next() {
-            chunk.extend_from_slice(&encode(generation, &Entry::Record(record)));
+            let bytes = encode(generation, place, &Entry::Record(record));
+            sum = add(sum, &bytes);
+            place = place.saturating_add(1);
+            chunk.extend_from_slice(&bytes);
             if chunk.len() >= CHUNK || records.peek().is_none() {
                 let end =
                     next.saturating_add(u32::try_from(chunk.len() / RECORD).unwrap_or(u32::MAX));
@@ -127,18 +186,37 @@ impl Journal {
         if durable {
             disk.sync(name(half))?;
         }
+        let end = End {
+            generation,
+            count: next.saturating_sub(FIRST),
+            sum,
+        };
         let header = Entry::Header {
             boot_id,
-            count: next.saturating_sub(FIRST),
+            count: end.count,
+            sum,
+            slots: self.capacity(half),
         };
-        disk.write(name(half), 0, &encode(generation, &header))?;
-        if durable {
-            disk.sync(name(half))?;
+        self.prove(disk, end);
+        let begun = disk
+            .write(name(half), 0, &encode(generation, 0, &header))
+            .and_then(|()| match durable {
+                true => disk.sync(name(half)),
+                false => Ok(()),
+            });
+        if let Err(error) = begun {
+            // It may stand there all the same; then the proof tells that it does not count.
+            self.prove(disk, End::default());
+            let _ = disk.write(name(half), 0, &[0; RECORD]);
+            return Err(error);
         }
+        let old = self.half;
+        (self.half, self.generation, self.next, self.sum) = (half, generation, next, sum);
+        self.is_whole = true;
+        self.prove(disk, End::default());
         // Should the new header rot, the old file must not pass for whole. If this
         // write fails, the larger generation still decides.
-        let _ = disk.write(name(self.half), 0, &[0; RECORD]);
-        (self.half, self.generation, self.next) = (half, generation, next);
+        let _ = disk.write(name(old), 0, &[0; RECORD]);
         Ok(())
     }
 

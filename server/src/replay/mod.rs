@@ -13,6 +13,8 @@ pub mod cache;
 
 pub mod horizon;
 
+pub mod proof;
+
 pub mod reading;
 
 pub mod journal;
@@ -38,6 +40,9 @@ mod one_time;
 mod peek;
 
 #[cfg(test)]
+mod damage_tests;
+
+#[cfg(test)]
 mod horizon_tests;
 
 #[cfg(test)]
@@ -47,9 +52,9 @@ mod record_tests;
 mod simulation;
 
 pub use cache::{Bounds, Recorder, ReplayCache, Seen, Sighting};
-pub use error::{StateError, StateEvent};
+pub use error::{Because, StateError, StateEvent};
 pub use horizon::{Horizon, NotAccepted};
-pub use one_time::{OneTimeError, UsedSequences, peek_used};
+pub use one_time::{OneTimeError, UsedMark, UsedSequences, peek_used};
 pub use open::Opened;
 pub use peek::peek;
 pub use record::{HeldBy, Holder, HolderKey, JournalRecord};

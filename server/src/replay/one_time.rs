@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use spa_proto::{Protocol, Timestamp};
 
 use super::disk::open_file;
+use super::proof;
 use crate::knocking::{Knock, Sequence};
 
 /// Its name in the state directory.
@@ -47,6 +48,14 @@ pub enum OneTimeError {
         /// Which record, from 1.
         number: usize,
     },
+    /// The journal knows of more used sequences, or of others.
+    #[error(
+        "{path} does not hold every sequence that was used; stop spad, write new sequences into every file, and remove this one"
+    )]
+    Lost {
+        /// Which file.
+        path: PathBuf,
+    },
     /// No room for one more.
     #[error(
         "{path} holds {MOST} used sequences, as many as it may; stop spad, write new sequences into every file, and remove this one"
@@ -57,13 +66,36 @@ pub enum OneTimeError {
     },
 }
 
+/// How much the file holds: kept in the journal too, so that a file that lost its end, or
+/// is an older one, is told from a whole one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UsedMark {
+    /// Whole records.
+    pub count: u32,
+    /// The sum over them.
+    pub sum: u64,
+}
+
+impl UsedMark {
+    fn with(self, record: &[u8]) -> Self {
+        let mut check = [0; 64];
+        if let (Some(place), Some(bytes)) = (check.last_chunk_mut(), record.get(123..127)) {
+            *place = <[u8; 4]>::try_from(bytes).unwrap_or_default();
+        }
+        Self {
+            count: self.count.saturating_add(1),
+            sum: proof::add(self.sum, &check),
+        }
+    }
+}
+
 /// The file, held by the engine alone.
 #[derive(Debug)]
 pub struct UsedSequences {
     path: PathBuf,
     file: Result<File, OneTimeError>,
-    /// Whole records in it.
-    records: usize,
+    /// What is in it.
+    mark: UsedMark,
     /// Used, and not yet written: their doors stayed shut, but they were seen by whoever
     /// watched, so no later start may take them for new.
     owed: Vec<(Sequence, Timestamp)>,
@@ -73,9 +105,9 @@ pub struct UsedSequences {
 
 impl UsedSequences {
     /// Opens the file, made where it is missing, and gives what is used; none where that
-    /// cannot be known.
+    /// cannot be known. `least`: what the journal says that it holds.
     #[must_use]
-    pub fn open(state: &Path) -> (Self, Option<HashSet<Sequence>>) {
+    pub fn open(state: &Path, least: Option<UsedMark>) -> (Self, Option<HashSet<Sequence>>) {
         let path = state.join(NAME);
         let opened = open_file(&path).and_then(|file| {
             let bytes = whole(&file)?;
@@ -87,15 +119,15 @@ impl UsedSequences {
         });
         let read = opened
             .map_err(|error| disk(&path, &error))
-            .and_then(|(file, bytes)| Ok((file, read(&path, &bytes)?)));
-        let (file, used, records) = match read {
-            Ok((file, (used, records))) => (Ok(file), Some(used), records),
-            Err(error) => (Err(error), None, 0),
+            .and_then(|(file, bytes)| Ok((file, read(&path, &bytes, least)?)));
+        let (file, used, mark) = match read {
+            Ok((file, (used, mark))) => (Ok(file), Some(used), mark),
+            Err(error) => (Err(error), None, UsedMark::default()),
         };
         let opened = Self {
             path,
             file,
-            records,
+            mark,
             owed: Vec::new(),
             failed: None,
         };
@@ -130,17 +162,25 @@ impl UsedSequences {
 
     fn write(&mut self, sequence: &Sequence, now: Timestamp) -> Result<(), OneTimeError> {
         let file = self.file.as_ref().map_err(Clone::clone)?;
-        if self.records >= MOST {
+        let records = usize::try_from(self.mark.count).unwrap_or(usize::MAX);
+        if records >= MOST {
             let path = self.path.clone();
             return Err(OneTimeError::Full { path });
         }
         // Over the remains of a write that failed, if there was one.
-        let offset = u64::try_from(self.records.saturating_mul(RECORD)).unwrap_or(u64::MAX);
-        file.write_all_at(&encode(sequence, now), offset)
+        let offset = u64::try_from(records.saturating_mul(RECORD)).unwrap_or(u64::MAX);
+        let record = encode(sequence, now);
+        file.write_all_at(&record, offset)
             .and_then(|()| file.sync_data())
             .map_err(|error| disk(&self.path, &error))?;
-        self.records = self.records.saturating_add(1);
+        self.mark = self.mark.with(&record);
         Ok(())
+    }
+
+    /// What the file holds.
+    #[must_use]
+    pub fn mark(&self) -> UsedMark {
+        self.mark
     }
 
     /// What keeps doors with sequences for one use shut, if anything does.
@@ -163,7 +203,7 @@ pub fn peek_used(state: &Path) -> Result<HashSet<Sequence>, OneTimeError> {
         opened => opened.and_then(|file| whole(&file)),
     };
     let bytes = bytes.map_err(|error| disk(&path, &error))?;
-    read(&path, &bytes).map(|(used, _)| used)
+    read(&path, &bytes, None).map(|(used, _)| used)
 }
 
 fn disk(path: &Path, error: &io::Error) -> OneTimeError {
@@ -183,25 +223,38 @@ fn whole(file: &File) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The used sequences, and how many records there are. A last record that was not
+/// The used sequences, and what the file holds. A last record that was not
 /// written to its end counts for nothing: its door did not open.
-fn read(path: &Path, bytes: &[u8]) -> Result<(HashSet<Sequence>, usize), OneTimeError> {
+fn read(
+    path: &Path,
+    bytes: &[u8],
+    least: Option<UsedMark>,
+) -> Result<(HashSet<Sequence>, UsedMark), OneTimeError> {
     let records: Vec<&[u8]> = bytes.chunks(RECORD).collect();
-    let mut used = HashSet::new();
+    let (mut used, mut mark) = (HashSet::new(), UsedMark::default());
+    let least = least.unwrap_or_default();
+    let mut holds_least = least == mark;
     for (place, record) in records.iter().enumerate() {
         let number = place.saturating_add(1);
         if let Some(sequence) = decode(record) {
             used.insert(sequence);
+            mark = mark.with(record);
+            holds_least |= least == mark;
             continue;
         }
         let torn = record.len() < RECORD || record.last() == Some(&0);
         if torn && number == records.len() {
-            return Ok((used, place));
+            break;
         }
         let path = path.to_owned();
         return Err(OneTimeError::Damaged { path, number });
     }
-    Ok((used, records.len()))
+    if holds_least {
+        Ok((used, mark))
+    } else {
+        let path = path.to_owned();
+        Err(OneTimeError::Lost { path })
+    }
 }
 
 fn encode(sequence: &Sequence, now: Timestamp) -> Vec<u8> {

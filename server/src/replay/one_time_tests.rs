@@ -15,7 +15,7 @@ fn at(seconds: u64) -> Timestamp {
 /// A state directory in which these are used.
 fn with(used: &[&str]) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
-    let (mut file, known) = UsedSequences::open(directory.path());
+    let (mut file, known) = UsedSequences::open(directory.path(), None);
     assert_eq!(known, Some(HashSet::new()));
     for text in used {
         file.append(&sequence(text), at(1)).unwrap();
@@ -25,7 +25,7 @@ fn with(used: &[&str]) -> tempfile::TempDir {
 }
 
 fn known(directory: &tempfile::TempDir) -> Option<Vec<String>> {
-    let (_, known) = UsedSequences::open(directory.path());
+    let (_, known) = UsedSequences::open(directory.path(), None);
     let peeked = peek_used(directory.path()).ok();
     assert_eq!(known, peeked, "who reads beside it reads the same");
     let mut known: Vec<String> = known?.iter().map(Sequence::to_string).collect();
@@ -43,7 +43,7 @@ fn what_was_used_is_known_to_every_later_start() {
     for _ in 0..3 {
         assert_eq!(known(&directory), Some(right.clone()));
     }
-    let (mut file, _) = UsedSequences::open(directory.path());
+    let (mut file, _) = UsedSequences::open(directory.path(), None);
     file.append(&sequence("5,60"), at(2)).unwrap();
     assert_eq!(known(&directory).unwrap().len(), 4);
 }
@@ -68,7 +68,7 @@ fn a_record_cut_short_is_not_used_and_the_next_one_takes_its_place() {
             torn.resize(kept + zeros, 0);
             fs::write(&path, torn).unwrap();
             assert_eq!(known(&directory).unwrap(), ["7000,8000"], "{kept} {zeros}");
-            let (mut file, _) = UsedSequences::open(directory.path());
+            let (mut file, _) = UsedSequences::open(directory.path(), None);
             file.append(&sequence("3,40"), at(2)).unwrap();
             assert_eq!(known(&directory).unwrap(), ["3,40", "7000,8000"], "{kept}");
         }
@@ -84,7 +84,7 @@ fn no_changed_bit_makes_a_used_sequence_unused() {
         let mut changed = bytes.clone();
         changed[bit / 8] ^= 1 << (bit % 8);
         fs::write(&path, changed).unwrap();
-        let (mut file, known) = UsedSequences::open(directory.path());
+        let (mut file, known) = UsedSequences::open(directory.path(), None);
         assert_eq!(known, None, "bit {bit}");
         let said = file.problem().unwrap().to_string();
         assert!(said.contains("is damaged"), "{said}");
@@ -109,7 +109,7 @@ fn a_disk_that_takes_nothing_is_told_and_told_no_more_once_it_does() {
         .open("/dev/full")
         .unwrap();
     let directory = with(&["7000,8000"]);
-    let (mut file, _) = UsedSequences::open(directory.path());
+    let (mut file, _) = UsedSequences::open(directory.path(), None);
     let right = std::mem::replace(&mut file.file, Ok(full));
     let error = file.append(&sequence("3,40"), at(2)).unwrap_err();
     assert!(error.to_string().contains("mend the disk"), "{error}");
@@ -130,7 +130,7 @@ fn what_the_disk_did_not_take_is_written_once_it_does() {
             .unwrap())
     };
     let directory = with(&["7000,8000"]);
-    let (mut file, _) = UsedSequences::open(directory.path());
+    let (mut file, _) = UsedSequences::open(directory.path(), None);
     let right = std::mem::replace(&mut file.file, full());
     file.append(&sequence("3,40"), at(2)).unwrap_err();
     file.append(&sequence("9,30"), at(2)).unwrap_err();
@@ -142,7 +142,7 @@ fn what_the_disk_did_not_take_is_written_once_it_does() {
     assert_eq!(known(&directory).unwrap(), written);
     file.file = full();
     file.append(&sequence("1,50"), at(2)).unwrap_err();
-    file.file = UsedSequences::open(directory.path()).0.file;
+    file.file = UsedSequences::open(directory.path(), None).0.file;
     file.append(&sequence("5,60"), at(2)).unwrap();
     let written = ["1,50", "3,40", "5,60", "7000,8000", "9,30"];
     assert_eq!(known(&directory).unwrap(), written);
@@ -159,7 +159,7 @@ fn a_link_in_its_place_is_not_followed() {
     let elsewhere = directory.path().join("elsewhere");
     fs::write(&elsewhere, "").unwrap();
     std::os::unix::fs::symlink(&elsewhere, directory.path().join(NAME)).unwrap();
-    let (file, known) = UsedSequences::open(directory.path());
+    let (file, known) = UsedSequences::open(directory.path(), None);
     assert!(known.is_none() && file.problem().is_some());
     assert!(peek_used(directory.path()).is_err());
 }
@@ -170,10 +170,39 @@ fn a_full_file_takes_no_more_and_a_longer_one_is_not_read() {
     let path = directory.path().join(NAME);
     let one = fs::read(&path).unwrap();
     fs::write(&path, one.repeat(MOST)).unwrap();
-    let (mut file, known) = UsedSequences::open(directory.path());
+    let (mut file, known) = UsedSequences::open(directory.path(), None);
     assert_eq!(known.unwrap().len(), 1);
     let error = file.append(&sequence("3,40"), at(2)).unwrap_err();
     assert!(matches!(error, OneTimeError::Full { .. }), "{error}");
     fs::write(&path, one.repeat(MOST + 1)).unwrap();
-    assert!(UsedSequences::open(directory.path()).1.is_none());
+    assert!(UsedSequences::open(directory.path(), None).1.is_none());
+}
+
+#[test]
+fn a_file_that_lost_its_end_or_is_an_older_one_is_told_from_a_whole_one() {
+    let directory = with(&["7000,8000", "7001,8001", "7002,8002"]);
+    let path = directory.path().join(NAME);
+    let whole = fs::read(&path).unwrap();
+    let mark = UsedSequences::open(directory.path(), None).0.mark();
+    assert_eq!(mark.count, 3);
+    let known = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        UsedSequences::open(directory.path(), Some(mark)).1
+    };
+    assert_eq!(known(&whole).unwrap().len(), 3);
+    for length in 0..whole.len() {
+        assert_eq!(known(&whole[..length]), None, "cut off at {length}");
+    }
+    // A record over its successor, and two in each other's place.
+    let mut copied = whole.clone();
+    copied.copy_within(..RECORD, RECORD);
+    assert_eq!(known(&copied), None);
+    let mut swapped = copied.clone();
+    swapped[..RECORD].copy_from_slice(&whole[RECORD..2 * RECORD]);
+    assert_eq!(known(&swapped), None);
+    // One more than the journal knows of: it was used a moment before a kill.
+    let less = UsedMark::default().with(&whole[..RECORD]);
+    fs::write(&path, &whole).unwrap();
+    let (file, known) = UsedSequences::open(directory.path(), Some(less));
+    assert_eq!((known.unwrap().len(), file.mark()), (3, mark));
 }

@@ -17,6 +17,9 @@ use super::error::{StateError, StateEvent};
 use super::horizon::Horizon;
 use super::journal::Journal;
 use super::machine::{self, Lock};
+use super::one_time::UsedMark;
+use super::peek;
+use super::proof::Proof;
 use super::reading::{Reading, read};
 use super::record::{Holder, HolderKey, JournalRecord};
 use super::slots::{HorizonSlots, LENGTH};
@@ -58,7 +61,14 @@ impl State {
         max_skew: Duration,
         policy: OnStateError,
     ) -> Result<Opened, StateError> {
+        // Without an id this is no boot that any journal knows.
+        let boot_id = machine::boot_id().unwrap_or(machine::NO_BOOT);
         let held = made(paths)
+            .or_else(|problem| match peek::horizon(&paths.run, boot_id) {
+                // Its files are lost, and how far packets were accepted is not.
+                Some(_) => Ok(()),
+                None => Err(problem),
+            })
             .and_then(|()| machine::lock(&paths.state))
             .and_then(|lock| machine::check(&paths.state).map(|()| lock));
         let lock = match held {
@@ -66,8 +76,6 @@ impl State {
             Err(locked @ StateError::Locked { .. }) => return Err(locked),
             Err(problem) => return Ok(Opened::closed(&problem, policy)),
         };
-        // Without an id this is no boot that any journal knows.
-        let boot_id = machine::boot_id().unwrap_or(machine::NO_BOOT);
         let disk = Directory::open(&paths.state, &paths.run);
         let (lock, bounds) = (Some(lock), Bounds::default());
         Ok(start(disk, lock, boot_id, now, max_skew, policy, bounds))
@@ -194,8 +202,9 @@ pub(super) fn start<D: Disk>(
     let (a, b) = (bytes_of(FileName::JournalA), bytes_of(FileName::JournalB));
     let slots = HorizonSlots::read(&bytes_of(FileName::Horizon));
     let (clean, memory) = (bytes_of(FileName::Clean), bytes_of(FileName::Memory));
+    let proof = Proof::read(&bytes_of(FileName::Proof), boot_id);
     let reading = read(&a, &b);
-    let journal = Journal::after(&reading, [a.len(), b.len()]);
+    let mut journal = Journal::after(&reading, [a.len(), b.len()]);
     for (file, length) in [
         (FileName::Horizon, LENGTH),
         (FileName::Clean, SMALL),
@@ -209,10 +218,12 @@ pub(super) fn start<D: Disk>(
         slots,
         clean,
         memory,
+        proof,
         unreadable,
         boot_id,
     };
     let ruling = evidence.rule(now.wall, skew);
+    journal.proven(ruling.trusted, boot_id, proof);
 
     let mut cache = ReplayCache::new(bounds);
     for record in &evidence.reading.records {
@@ -240,7 +251,8 @@ pub(super) fn start<D: Disk>(
         lost: !ruling.trusted && ruling.horizon.is_none(),
         compaction_failed: false,
         written_again: false,
-        events: events(&ruling, &evidence.reading),
+        one_time: one_time(&evidence.reading),
+        events: events(&ruling),
     };
     let mut opened = Opened {
         state,
@@ -249,7 +261,7 @@ pub(super) fn start<D: Disk>(
         holders,
         owed: owed(&evidence.reading),
     };
-    if let Err(error) = opened.bring_to_disk(now, skew, &evidence) {
+    if let Err(error) = opened.bring_to_disk(now, skew) {
         // Said by an event, and by `standing`.
         let _refusing = opened.state.disk_failed(error);
     }
@@ -263,7 +275,7 @@ pub(super) fn start<D: Disk>(
 }
 
 impl<D: Disk> Opened<D> {
-    fn bring_to_disk(&mut self, now: Now, skew: Duration, evidence: &Evidence) -> io::Result<()> {
+    fn bring_to_disk(&mut self, now: Now, skew: Duration) -> io::Result<()> {
         let state = &mut self.state;
         let holders = self
             .holders
@@ -282,24 +294,11 @@ impl<D: Disk> Opened<D> {
             state.disk_failed(error).map_err(StateError::into_io)?;
         }
         if !state.is_in_memory()
-            && let Err(error) = state.unmark(&evidence.memory)
+            && let Err(error) = state.unmark()
         {
             state.disk_failed(error).map_err(StateError::into_io)?;
         }
         Ok(())
-    }
-}
-
-/// Wipes a file that holds anything, or may.
-pub(super) fn wipe_if_written<D: Disk>(
-    disk: &mut D,
-    file: FileName,
-    bytes: &[u8],
-) -> std::io::Result<()> {
-    if bytes.iter().all(|byte| *byte == 0) {
-        Ok(())
-    } else {
-        wipe(disk, file)
     }
 }
 
@@ -349,11 +348,22 @@ fn kept(
     holders.chain(owed.into_iter().map(JournalRecord::HookOwed))
 }
 
-fn events(ruling: &Ruling, reading: &Reading) -> Vec<StateEvent> {
-    let damaged = reading.damaged;
+/// What the journal says of the one-time sequences, last.
+fn one_time(reading: &Reading) -> Option<UsedMark> {
+    let mut records = reading.records.iter().rev();
+    records.find_map(|record| match record {
+        JournalRecord::OneTime { count, sum } => Some(UsedMark {
+            count: *count,
+            sum: *sum,
+        }),
+        _ => None,
+    })
+}
+
+fn events(ruling: &Ruling) -> Vec<StateEvent> {
     let unclean = (!ruling.trusted).then_some(StateEvent::UncleanStart {
         floor: ruling.floor,
-        damaged,
+        because: ruling.because,
     });
     let unknown = ruling
         .horizon

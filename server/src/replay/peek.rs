@@ -8,9 +8,14 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use spa_proto::Timestamp;
+
 use super::cache::{Bounds, ReplayCache};
 use super::disk::{FileName, LONGEST};
+use super::encoding::{Slot, decode};
+use super::machine::NO_BOOT;
 use super::reading::read;
+use super::record::Entry;
 
 /// What the journal in this state directory says.
 ///
@@ -36,4 +41,18 @@ fn whole(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(LONGEST).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// The horizon that this run directory keeps, where it is one of this boot.
+pub(super) fn horizon(run: &Path, boot: [u8; 16]) -> Option<Timestamp> {
+    let bytes = whole(&run.join(FileName::Memory.as_str())).ok()?;
+    match decode(0, bytes.first_chunk()?) {
+        Slot::Entry {
+            entry: Entry::Memory {
+                boot_id, timestamp, ..
+            },
+            ..
+        } if boot_id == boot && boot != NO_BOOT => Some(timestamp),
+        _ => None,
+    }
 }

@@ -5,10 +5,12 @@
 //! journal is incomplete.
 //!
 //! Slot 0 of a file holds its header, slot 1 is kept for the entry that says
-//! "incomplete", the records follow in the order of their writing. A file is
-//! written over many times; entries of another generation are remains.
+//! "incomplete", the records follow in the order of their writing, and zeros follow
+//! them to the end of the file. Whatever else the file in use holds is damage. The
+//! other file is not read: it is written over from its beginning before it counts.
 
-use super::encoding::{RECORD, Slot, decode};
+use super::encoding::{RECORD, Slot, decode, is_of_earlier_format};
+use super::proof::{End, add};
 use super::record::{Entry, JournalRecord};
 
 /// The first slot that holds a record.
@@ -49,17 +51,37 @@ pub struct Reading {
     pub records: Vec<JournalRecord>,
     /// The slot after the last record.
     pub next: u32,
+    /// The sum over the records.
+    pub sum: u64,
+    /// The sum over all but the last.
+    pub sum_before_last: u64,
+    /// Whole slots of its file.
+    pub slots: u32,
     /// Entries that are damaged or missing in between.
     pub damaged: u32,
     /// The journal says of itself that records were not written.
     pub marked: bool,
+    /// The file is shorter than it was made, or holds something beside its own records.
+    pub misshapen: bool,
+    /// An earlier version of spad wrote it.
+    pub of_earlier_format: bool,
 }
 
 impl Reading {
     /// Are these all records that were ever written?
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.boot_id.is_some() && self.damaged == 0 && !self.marked
+        self.boot_id.is_some() && self.damaged == 0 && !self.marked && !self.misshapen
+    }
+
+    /// Where it ends, as far as it was read.
+    #[must_use]
+    pub fn end(&self) -> End {
+        End {
+            generation: self.generation,
+            count: self.next.saturating_sub(FIRST),
+            sum: self.sum,
+        }
     }
 }
 
@@ -78,43 +100,59 @@ pub fn read(a: &[u8], b: &[u8]) -> Reading {
         boot_id: None,
         records: Vec::new(),
         next: FIRST,
+        sum: 0,
+        sum_before_last: 0,
+        slots: 0,
         damaged: 0,
         marked: false,
+        misshapen: false,
+        of_earlier_format: false,
     };
     let mut active = None;
     for (half, bytes, header) in headers {
         match header {
             Head::None => {}
+            Head::OfEarlierFormat => reading.of_earlier_format = true,
             Head::Damaged => reading.damaged = reading.damaged.saturating_add(1),
             Head::Is {
                 generation,
                 boot_id,
-                count,
+                begun,
             } if active.is_none() || generation > reading.generation => {
                 reading.half = half;
                 reading.generation = generation;
                 reading.boot_id = Some(boot_id);
-                active = Some((bytes, count));
+                active = Some((bytes, begun));
             }
             Head::Is { .. } => {}
         }
     }
-    if let Some((bytes, count)) = active {
-        read_records(bytes, count, &mut reading);
+    if let Some((bytes, begun)) = active {
+        reading.slots = u32::try_from(bytes.len() / RECORD).unwrap_or(u32::MAX);
+        reading.misshapen = bytes.len() % RECORD != 0 || reading.slots < begun.slots;
+        read_records(bytes, begun, &mut reading);
     }
     reading
 }
 
-fn read_records(bytes: &[u8], count: u32, reading: &mut Reading) {
+fn read_records(bytes: &[u8], begun: Begun, reading: &mut Reading) {
     let mut unused = 0_u32;
-    for (index, slot) in (0_u32..).zip(slots(bytes)).skip(1) {
+    let mut begins_right = begun.count == 0 && begun.sum == reading.sum;
+    for ((index, slot), bytes) in (0_u32..).zip(slots(bytes)).zip(bytes.as_chunks().0).skip(1) {
         let record = match slot {
-            Slot::Empty => None,
-            Slot::Entry { generation, .. } if generation != reading.generation => None,
-            Slot::Entry {
-                entry: Entry::Record(record),
-                ..
-            } if index >= FIRST => Some(Ok(record)),
+            Slot::Empty => {
+                if index >= FIRST {
+                    unused = unused.saturating_add(1);
+                }
+                continue;
+            }
+            Slot::Entry { generation, .. } if generation != reading.generation => {
+                reading.misshapen = true;
+                if index >= FIRST {
+                    unused = unused.saturating_add(1);
+                }
+                continue;
+            }
             Slot::Entry {
                 entry: Entry::Incomplete,
                 ..
@@ -122,32 +160,48 @@ fn read_records(bytes: &[u8], count: u32, reading: &mut Reading) {
                 reading.marked = true;
                 continue;
             }
-            Slot::Entry { .. } | Slot::Bad => Some(Err(())),
-        };
-        let Some(record) = record else {
-            if index >= FIRST {
-                unused = unused.saturating_add(1);
-            }
-            continue;
+            Slot::Entry {
+                entry: Entry::Record(record),
+                ..
+            } if index >= FIRST => Some(record),
+            Slot::Entry { .. } | Slot::Bad => None,
         };
         reading.damaged = reading.damaged.saturating_add(std::mem::take(&mut unused));
         match record {
-            Ok(record) => reading.records.push(record),
-            Err(()) => reading.damaged = reading.damaged.saturating_add(1),
+            Some(record) => {
+                reading.records.push(record);
+                reading.sum_before_last = reading.sum;
+                reading.sum = add(reading.sum, bytes);
+            }
+            None => reading.damaged = reading.damaged.saturating_add(1),
         }
         reading.next = index.saturating_add(1).max(FIRST);
+        let count = reading.next.saturating_sub(FIRST);
+        begins_right |= count == begun.count && reading.sum == begun.sum;
     }
-    let missing = FIRST.saturating_add(count).saturating_sub(reading.next);
+    let missing = FIRST
+        .saturating_add(begun.count)
+        .saturating_sub(reading.next);
     reading.damaged = reading.damaged.saturating_add(missing);
+    reading.misshapen |= !begins_right;
+}
+
+/// What the file held when its header was written.
+#[derive(Clone, Copy)]
+struct Begun {
+    count: u32,
+    sum: u64,
+    slots: u32,
 }
 
 enum Head {
     None,
     Damaged,
+    OfEarlierFormat,
     Is {
         generation: u32,
         boot_id: [u8; 16],
-        count: u32,
+        begun: Begun,
     },
 }
 
@@ -156,12 +210,21 @@ fn header(bytes: &[u8]) -> Head {
         None | Some(Slot::Empty) => Head::None,
         Some(Slot::Entry {
             generation,
-            entry: Entry::Header { boot_id, count },
+            entry:
+                Entry::Header {
+                    boot_id,
+                    count,
+                    sum,
+                    slots,
+                },
         }) => Head::Is {
             generation,
             boot_id,
-            count,
+            begun: Begun { count, sum, slots },
         },
+        Some(Slot::Bad) if bytes.first_chunk().is_some_and(is_of_earlier_format) => {
+            Head::OfEarlierFormat
+        }
         Some(Slot::Entry { .. } | Slot::Bad) => Head::Damaged,
     }
 }
@@ -173,8 +236,8 @@ fn generation(slot: Slot) -> Option<u32> {
     }
 }
 
-/// The slots of a file; a piece of one at the end is ignored: none is ever
-/// written beyond the file's end.
+/// The slots of a file, without a piece of one at its end.
 fn slots(bytes: &[u8]) -> impl Iterator<Item = Slot> {
-    bytes.as_chunks::<RECORD>().0.iter().map(decode)
+    let slots = bytes.as_chunks::<RECORD>().0;
+    (0..).zip(slots).map(|(place, slot)| decode(place, slot))
 }

@@ -1,16 +1,7 @@
-//! One record of the journal: 64 bytes with a check value; pure.
+//! What the journal keeps, as types; pure. Their bytes: [`super::encoding`].
 //!
 //! Takes records or bytes, gives bytes or records; never touches a file.
 //! docs/protocol.md §8.
-//!
-//! ```text
-//! byte 0        kind
-//! bytes 1-3     zero
-//! bytes 4-7     generation of the journal, big-endian
-//! bytes 8-59    fields, big-endian; what the kind does not use is zero
-//! bytes 60-63   CRC-32 of bytes 0-59, big-endian
-//! ```
-//! 64 zero bytes are a slot that was never written.
 
 use std::net::IpAddr;
 use std::num::NonZeroU16;
@@ -18,6 +9,7 @@ use std::num::NonZeroU16;
 use spa_keys::KeyId;
 use spa_proto::{Service, Timestamp};
 
+use super::proof::Proof;
 use crate::clock::BootTime;
 use crate::config::DoorId;
 
@@ -63,6 +55,13 @@ pub enum JournalRecord {
     HookOwed(HolderKey),
     /// The close hook was told.
     HookDone(HolderKey),
+    /// So many one-time sequences are used, by a file of their own: it must not hold fewer.
+    OneTime {
+        /// Records of that file.
+        count: u32,
+        /// The sum over them.
+        sum: u64,
+    },
 }
 
 /// Who holds which grant until when; true only within one boot.
@@ -120,15 +119,30 @@ pub enum Entry {
     Header {
         /// The boot in which it was begun.
         boot_id: [u8; 16],
-        /// Entries written before the header was.
+        /// Records written before the header was.
         count: u32,
+        /// The sum over them.
+        sum: u64,
+        /// Slots of the file; it may be longer by zeros.
+        slots: u32,
     },
     /// Some record could not be written: do not trust what is here to be all.
     Incomplete,
     /// The clean mark: the journal was whole and on the disk at this length.
     Clean {
-        /// Entries in the journal.
+        /// Records in the journal.
         count: u32,
+        /// The sum over them.
+        sum: u64,
+        /// Slots of its file; it may be longer by zeros.
+        slots: u32,
+    },
+    /// In the run directory: how far the journal goes in this boot.
+    Proof {
+        /// Which boot.
+        boot_id: [u8; 16],
+        /// What it says.
+        proof: Proof,
     },
     /// A slot of the horizon. No packet with a later timestamp was accepted.
     Horizon {
@@ -139,12 +153,14 @@ pub enum Entry {
         /// The journal is incomplete, or this horizon was once not written.
         incomplete: bool,
     },
-    /// In the run directory: the disk could not be written in this boot.
+    /// In the run directory: the horizon, whatever the disk holds.
     Memory {
         /// Which boot.
         boot_id: [u8; 16],
-        /// The horizon that the disk does not hold.
+        /// The horizon.
         timestamp: Timestamp,
+        /// The disk could not be written, so it may not hold it.
+        disk_failed: bool,
     },
     /// A record.
     Record(JournalRecord),

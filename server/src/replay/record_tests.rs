@@ -8,6 +8,7 @@ use spa_keys::KeyId;
 use spa_proto::{Protocol, Service, Timestamp};
 
 use super::encoding::{RECORD, Slot, decode, encode};
+use super::proof::add;
 use super::reading::{Half, read};
 use super::record::{Entry, HeldBy, Holder, HolderKey, JournalRecord};
 use crate::clock::BootTime;
@@ -74,56 +75,62 @@ pub(super) fn record() -> impl Strategy<Value = JournalRecord> {
         holder().prop_map(JournalRecord::HolderGone),
         holder().prop_map(JournalRecord::HookOwed),
         holder().prop_map(JournalRecord::HookDone),
+        (any::<u32>(), any::<u64>()).prop_map(|(count, sum)| JournalRecord::OneTime { count, sum }),
     ]
 }
 
 fn entry() -> impl Strategy<Value = Entry> {
     prop_oneof![
         4 => record().prop_map(Entry::Record),
-        1 => (any::<[u8; 16]>(), any::<u32>()).prop_map(|(boot_id, count)| Entry::Header { boot_id, count }),
+        1 => (any::<[u8; 16]>(), any::<[u32; 2]>(), any::<u64>())
+            .prop_map(|(boot_id, [count, slots], sum)| Entry::Header { boot_id, count, sum, slots }),
         1 => Just(Entry::Incomplete),
-        1 => any::<u32>().prop_map(|count| Entry::Clean { count }),
+        1 => (any::<[u32; 2]>(), any::<u64>()).prop_map(|([count, slots], sum)| Entry::Clean { count, sum, slots }),
         1 => (any::<u64>(), time(), any::<bool>())
             .prop_map(|(sequence, timestamp, incomplete)| Entry::Horizon { sequence, timestamp, incomplete }),
-        1 => (any::<[u8; 16]>(), time()).prop_map(|(boot_id, timestamp)| Entry::Memory { boot_id, timestamp }),
+        1 => (any::<[u8; 16]>(), time(), any::<bool>())
+            .prop_map(|(boot_id, timestamp, disk_failed)| Entry::Memory { boot_id, timestamp, disk_failed }),
     ]
 }
 
 /// A file of generation 1 with these records.
 fn file(records: &[JournalRecord]) -> Vec<u8> {
-    let count = u32::try_from(records.len()).unwrap();
-    let mut bytes = encode(
-        1,
-        &Entry::Header {
-            boot_id: [9; 16],
-            count,
-        },
-    )
-    .to_vec();
-    bytes.extend([0; RECORD]);
-    records
-        .iter()
-        .for_each(|record| bytes.extend(encode(1, &Entry::Record(*record))));
+    let mut bytes = vec![0; 2 * RECORD];
+    let mut sum = 0;
+    for (place, record) in (2..).zip(records) {
+        let record = encode(1, place, &Entry::Record(*record));
+        sum = add(sum, &record);
+        bytes.extend(record);
+    }
     bytes.extend([0; 3 * RECORD]);
+    let header = Entry::Header {
+        boot_id: [9; 16],
+        count: u32::try_from(records.len()).unwrap(),
+        sum,
+        slots: u32::try_from(bytes.len() / RECORD).unwrap(),
+    };
+    bytes[..RECORD].copy_from_slice(&encode(1, 0, &header));
     bytes
 }
 
 #[test]
 fn a_slot_of_zeros_was_never_written() {
-    assert_eq!(decode(&[0; RECORD]), Slot::Empty);
+    assert_eq!(decode(0, &[0; RECORD]), Slot::Empty);
 }
 
 proptest! {
     #[test]
-    fn every_entry_is_read_as_it_was_written(generation in any::<u32>(), entry in entry()) {
-        prop_assert_eq!(decode(&encode(generation, &entry)), Slot::Entry { generation, entry });
+    fn every_entry_is_read_as_it_was_written_and_in_no_other_place(generation in any::<u32>(), place in any::<u32>(), entry in entry()) {
+        let bytes = encode(generation, place, &entry);
+        prop_assert_eq!(decode(place, &bytes), Slot::Entry { generation, entry });
+        prop_assert_eq!(decode(place.wrapping_add(1), &bytes), Slot::Bad);
     }
 
     #[test]
     fn one_flipped_bit_makes_a_record_bad(generation in any::<u32>(), entry in entry(), bit in 0..RECORD * 8) {
-        let mut bytes = encode(generation, &entry);
+        let mut bytes = encode(generation, 3, &entry);
         bytes[bit / 8] ^= 1 << (bit % 8);
-        prop_assert_eq!(decode(&bytes), Slot::Bad);
+        prop_assert_eq!(decode(3, &bytes), Slot::Bad);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `[IO]` The horizon on disk: two slots, written in turn, each with a check
-//! value. A write cut short spoils only the slot that did not count yet.
+//! value. A write cut short spoils only the slot that did not count yet, and a slot that
+//! is lost leaves the other, below which no horizon in force lies.
 
 use std::io;
 
@@ -19,9 +20,10 @@ pub const LENGTH: u64 = 2 * APART;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HorizonSlots {
     newest: Option<Written>,
-    /// This process made sure of it. What was only read may be an earlier process's
-    /// write that never reached the disk.
-    synced: bool,
+    other: Option<Written>,
+    /// How many of the two this process made sure of. What was only read may be an earlier
+    /// process's write that never reached the disk.
+    synced: u8,
 }
 
 /// A valid slot.
@@ -37,12 +39,18 @@ impl HorizonSlots {
     /// Reads the file's bytes; any will do.
     #[must_use]
     pub fn read(bytes: &[u8]) -> Self {
-        let slots = [false, true]
-            .into_iter()
-            .filter_map(|second| written(bytes, second));
+        let [first, second] = [false, true].map(|second| written(bytes, second));
+        let (newest, other) = match (first, second) {
+            (Some(first), Some(second)) if first.sequence > second.sequence => {
+                (Some(first), Some(second))
+            }
+            (first, Some(second)) => (Some(second), first),
+            (first, None) => (first, None),
+        };
         Self {
-            newest: slots.max_by_key(|slot| slot.sequence),
-            synced: false,
+            newest,
+            other,
+            synced: 0,
         }
     }
 
@@ -52,16 +60,25 @@ impl HorizonSlots {
         self.newest.map(|slot| slot.timestamp)
     }
 
+    /// The lower of the two, once this process made sure of both: whichever is lost, the
+    /// other says no less.
+    #[must_use]
+    pub fn in_both(&self) -> Option<Timestamp> {
+        let (newest, other) = self.newest.zip(self.other)?;
+        (self.synced >= 2).then(|| newest.timestamp.min(other.timestamp))
+    }
+
     /// Is this value on the disk for sure, so that it need not be written?
     #[must_use]
     pub fn holds(&self, timestamp: Timestamp) -> bool {
-        self.synced && self.timestamp() == Some(timestamp)
+        self.in_both() == Some(timestamp) && self.timestamp() == Some(timestamp)
     }
 
-    /// Was the journal incomplete, or an earlier horizon not written, when it was written?
+    /// Does one of them say that the journal was incomplete, or an earlier horizon not written?
     #[must_use]
     pub fn is_marked(&self) -> bool {
-        self.newest.is_some_and(|slot| slot.incomplete)
+        let mut slots = self.newest.into_iter().chain(self.other);
+        slots.any(|slot| slot.incomplete)
     }
 
     /// Writes and syncs the slot that does not count; then it counts.
@@ -80,15 +97,19 @@ impl HorizonSlots {
             .map_or(0, |slot| slot.sequence.saturating_add(1));
         let bytes = encode(
             0,
+            0,
             &Entry::Horizon {
                 sequence,
                 timestamp,
                 incomplete,
             },
         );
+        // Written or not, what stood there is gone.
+        self.other = None;
         disk.write(FileName::Horizon, if second { APART } else { 0 }, &bytes)?;
         disk.sync(FileName::Horizon)?;
-        self.synced = true;
+        self.synced = self.synced.saturating_add(1);
+        self.other = self.newest;
         self.newest = Some(Written {
             second,
             sequence,
@@ -106,7 +127,7 @@ fn written(bytes: &[u8], second: bool) -> Option<Written> {
         0
     };
     let slot = bytes.get(start..)?.first_chunk::<RECORD>()?;
-    match decode(slot) {
+    match decode(0, slot) {
         Slot::Entry {
             entry:
                 Entry::Horizon {
@@ -115,7 +136,7 @@ fn written(bytes: &[u8], second: bool) -> Option<Written> {
                     incomplete,
                 },
             ..
-        } => Some(Written {
+        } if (sequence % 2 == 1) == second => Some(Written {
             second,
             sequence,
             timestamp,

@@ -6,6 +6,8 @@
 
 use std::io;
 
+use spa_proto::Timestamp;
+
 use super::cache::ReplayCache;
 use super::disk::{Directory, Disk, FileName};
 use super::encoding::encode;
@@ -64,6 +66,7 @@ impl Opened {
                 lost: true,
                 compaction_failed: true,
                 written_again: false,
+                one_time: None,
                 events: vec![StateEvent::Closed { problem }],
             },
             cache: ReplayCache::default(),
@@ -158,13 +161,15 @@ impl<D: Disk> State<D> {
             Some(timestamp) => self.slots.write(&mut self.disk, timestamp, true),
             None => Err(io::ErrorKind::NotFound.into()),
         };
-        let in_run = self.note_in_run_directory(self.in_force);
+        let in_run = self.note_in_run_directory(self.in_force, true);
         in_journal.is_ok() || in_slots.is_ok() || in_run.is_ok()
     }
 
+    /// The horizon where the next start of this boot finds it, whatever the disk holds.
     pub(super) fn note_in_run_directory(
         &mut self,
-        timestamp: spa_proto::Timestamp,
+        timestamp: Timestamp,
+        disk_failed: bool,
     ) -> io::Result<()> {
         if self.lost {
             // Nothing is accepted, and no horizon may seem to be known.
@@ -173,8 +178,9 @@ impl<D: Disk> State<D> {
         let entry = Entry::Memory {
             boot_id: self.boot_id,
             timestamp,
+            disk_failed,
         };
-        self.disk.write(FileName::Memory, 0, &encode(0, &entry))
+        self.disk.write(FileName::Memory, 0, &encode(0, 0, &entry))
     }
 
     /// The disk may work again: first the horizon, still marked, then the journal,
@@ -188,10 +194,10 @@ impl<D: Disk> State<D> {
         }
         wipe(&mut self.disk, FileName::Clean)?;
         let header = self.header();
+        let records = self.own_records().chain(records);
         self.journal
             .compact(&mut self.disk, header, records, true)?;
-        let memory = self.disk.read(FileName::Memory).unwrap_or_default();
-        self.unmark(&memory)?;
+        self.unmark()?;
         self.standing = Standing::OnDisk;
         self.written_again = true;
         self.events.push(StateEvent::Recovered);

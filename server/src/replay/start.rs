@@ -7,7 +7,9 @@ use std::time::Duration;
 use spa_proto::Timestamp;
 
 use super::encoding::{RECORD, Slot, decode};
+use super::error::Because;
 use super::machine::NO_BOOT;
+use super::proof::{End, Proof};
 use super::reading::Reading;
 use super::record::Entry;
 use super::slots::HorizonSlots;
@@ -18,8 +20,10 @@ pub(super) struct Evidence {
     pub(super) slots: HorizonSlots,
     /// Bytes of the clean mark.
     pub(super) clean: Vec<u8>,
-    /// Bytes of what stands in the run directory.
+    /// Bytes of the horizon in the run directory.
     pub(super) memory: Vec<u8>,
+    /// What the run directory says of the journal's end in this boot.
+    pub(super) proof: Option<Proof>,
     /// A file that could not be read is worse than one that is missing.
     pub(super) unreadable: bool,
     pub(super) boot_id: [u8; 16],
@@ -36,20 +40,27 @@ pub(super) struct Ruling {
     pub(super) floor: Timestamp,
     /// The journal was begun in this boot: its boot times mean something.
     pub(super) same_boot: bool,
+    /// Why it is not trusted, where a crash alone does not explain it.
+    pub(super) because: Option<Because>,
 }
 
 impl Evidence {
     pub(super) fn rule(&self, now: Timestamp, skew: Duration) -> Ruling {
         let memory = self.memory();
         let same_boot = self.boot_id != NO_BOOT && self.reading.boot_id == Some(self.boot_id);
-        let marked = self.reading.marked || self.slots.is_marked() || memory != Memory::Nothing;
+        let marked = self.reading.marked || self.slots.is_marked() || memory.says_disk_failed();
         let whole = self.reading.is_complete() && !marked && !self.unreadable;
-        let trusted = whole && (same_boot || self.is_clean());
+        let proven = match &self.proof {
+            Some(proof) if same_boot => proof.covers(&self.reading),
+            _ => self.is_clean(),
+        };
+        let trusted = whole && proven;
         let horizon = self.horizon(memory);
+        // What was accepted while the disk failed, only the run directory knew, or memory.
+        let run_lost = same_boot && self.proof.is_none() && memory == Memory::Nothing;
         let floor = match horizon {
-            Some(horizon) if !trusted && marked && !same_boot => {
-                // The disk was not written in a boot that is over: the one case that is
-                // not exact.
+            Some(horizon) if !trusted && (run_lost || marked && !memory.is_of_this_boot()) => {
+                // The one case that is not exact.
                 horizon.max(now.saturating_add(skew).saturating_add(skew))
             }
             Some(horizon) if !trusted => horizon,
@@ -60,29 +71,66 @@ impl Evidence {
             horizon,
             floor,
             same_boot,
+            because: self.because(whole, proven),
         }
+    }
+
+    /// Why the journal is not trusted, where that is not just the missing mark of a clean stop.
+    fn because(&self, whole: bool, proven: bool) -> Option<Because> {
+        let reading = &self.reading;
+        if reading.of_earlier_format {
+            Some(Because::OfEarlierFormat)
+        } else if reading.damaged > 0 {
+            Some(Because::Damaged(reading.damaged))
+        } else if reading.misshapen || (whole && !proven && self.proof_or_mark_differs()) {
+            Some(Because::Differs)
+        } else {
+            None
+        }
+    }
+
+    fn proof_or_mark_differs(&self) -> bool {
+        self.proof.is_some() || slot(&self.clean) != Slot::Empty
     }
 
     /// Was the clean mark written for this very journal?
     fn is_clean(&self) -> bool {
-        let expected = (
-            self.reading.generation,
-            Entry::Clean {
-                count: self.reading.next,
-            },
-        );
-        matches!(slot(&self.clean), Slot::Entry { generation, entry } if (generation, entry) == expected)
+        let End {
+            generation,
+            count,
+            sum,
+        } = self.reading.end();
+        match slot(&self.clean) {
+            Slot::Entry {
+                generation: marked,
+                entry:
+                    Entry::Clean {
+                        count: records,
+                        sum: over,
+                        slots,
+                    },
+            } => (marked, records, over) == (generation, count, sum) && self.reading.slots >= slots,
+            _ => false,
+        }
     }
 
     fn horizon(&self, memory: Memory) -> Option<Timestamp> {
         match (self.slots.timestamp(), memory) {
-            (Some(disk), Memory::Kept { timestamp, .. }) => Some(disk.max(timestamp)),
+            (
+                Some(disk),
+                Memory::Kept {
+                    timestamp,
+                    this_boot,
+                    disk_failed,
+                },
+            ) if this_boot || disk_failed => Some(disk.max(timestamp)),
             (Some(disk), _) => Some(disk),
             (
                 None,
                 Memory::Kept {
                     this_boot: true,
                     timestamp,
+                    ..
                 },
             ) => Some(timestamp),
             (None, _) => None,
@@ -90,17 +138,32 @@ impl Evidence {
     }
 
     fn memory(&self) -> Memory {
-        match slot(&self.memory) {
-            Slot::Empty => Memory::Nothing,
-            Slot::Entry {
-                entry: Entry::Memory { boot_id, timestamp },
-                ..
-            } => Memory::Kept {
-                this_boot: boot_id == self.boot_id,
-                timestamp,
-            },
-            Slot::Entry { .. } | Slot::Bad => Memory::Damaged,
-        }
+        memory(&self.memory, self.boot_id)
+    }
+}
+
+/// Does the horizon's file in the run directory say that the disk failed?
+pub(super) fn says_disk_failed(bytes: &[u8]) -> bool {
+    memory(bytes, NO_BOOT).says_disk_failed()
+}
+
+fn memory(bytes: &[u8], boot: [u8; 16]) -> Memory {
+    match slot(bytes) {
+        Slot::Empty => Memory::Nothing,
+        Slot::Entry {
+            entry:
+                Entry::Memory {
+                    boot_id,
+                    timestamp,
+                    disk_failed,
+                },
+            ..
+        } => Memory::Kept {
+            this_boot: boot_id == boot && boot_id != NO_BOOT,
+            timestamp,
+            disk_failed,
+        },
+        Slot::Entry { .. } | Slot::Bad => Memory::Damaged,
     }
 }
 
@@ -112,12 +175,35 @@ enum Memory {
     Kept {
         this_boot: bool,
         timestamp: Timestamp,
+        disk_failed: bool,
     },
+}
+
+impl Memory {
+    fn says_disk_failed(self) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Damaged => true,
+            Self::Kept { disk_failed, .. } => disk_failed,
+        }
+    }
+
+    fn is_of_this_boot(self) -> bool {
+        matches!(
+            self,
+            Self::Kept {
+                this_boot: true,
+                ..
+            }
+        )
+    }
 }
 
 /// The one slot of a small file; a missing or short one was never written.
 fn slot(bytes: &[u8]) -> Slot {
-    bytes.first_chunk::<RECORD>().map_or(Slot::Empty, decode)
+    bytes
+        .first_chunk::<RECORD>()
+        .map_or(Slot::Empty, |bytes| decode(0, bytes))
 }
 
 #[cfg(test)]
@@ -136,9 +222,14 @@ mod tests {
     /// After a clean stop in another boot, with this horizon on the disk.
     fn evidence(horizon: Timestamp) -> Evidence {
         let entry = Entry::Horizon {
-            sequence: 1,
+            sequence: 0,
             timestamp: horizon,
             incomplete: false,
+        };
+        let clean = Entry::Clean {
+            count: 0,
+            sum: 0,
+            slots: FIRST,
         };
         Evidence {
             reading: Reading {
@@ -148,12 +239,18 @@ mod tests {
                 boot_id: Some(BOOT),
                 records: Vec::new(),
                 next: FIRST,
+                sum: 0,
+                sum_before_last: 0,
+                slots: FIRST,
                 damaged: 0,
                 marked: false,
+                misshapen: false,
+                of_earlier_format: false,
             },
-            slots: HorizonSlots::read(&encode(0, &entry)),
-            clean: encode(1, &Entry::Clean { count: FIRST }).to_vec(),
+            slots: HorizonSlots::read(&encode(0, 0, &entry)),
+            clean: encode(1, 0, &clean).to_vec(),
             memory: Vec::new(),
+            proof: None,
             unreadable: false,
             boot_id: [2; 16],
         }

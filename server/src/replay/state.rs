@@ -14,15 +14,16 @@ use spa_proto::Timestamp;
 
 use super::cache::ReplayCache;
 use super::disk::{Directory, Disk, FileName};
-use super::encoding::{RECORD, encode};
+use super::encoding::RECORD;
 use super::error::{StateError, StateEvent};
-use super::horizon::{Horizon, Move};
+use super::horizon::{Horizon, Move, PERIOD};
 use super::journal::Journal;
 use super::machine::{Lock, NO_BOOT};
-use super::open::wipe_if_written;
-use super::record::{Entry, JournalRecord};
+use super::one_time::UsedMark;
+use super::record::JournalRecord;
 use super::slots::HorizonSlots;
 use super::standing::Standing;
+use super::start::says_disk_failed;
 use crate::clock::Now;
 use crate::config::OnStateError;
 
@@ -45,6 +46,8 @@ pub struct State<D = Directory> {
     pub(super) compaction_failed: bool,
     /// The disk takes the state again: the horizon is due.
     pub(super) written_again: bool,
+    /// What the file of used one-time sequences must hold at least.
+    pub(super) one_time: Option<UsedMark>,
     pub(super) events: Vec<StateEvent>,
 }
 
@@ -93,14 +96,18 @@ impl<D: Disk> State<D> {
         }
         match step {
             Move::Raise(to) => {
-                self.write_horizon(to)?;
-                horizon.put_in_force(to);
-                self.in_force = to;
+                // Until the next move packets of so late a time may come.
+                let needed = now.wall.saturating_add(skew).saturating_add(PERIOD);
+                let secured = self.raise_horizon(to, needed)?;
+                self.note_horizon(secured);
+                horizon.put_in_force(secured);
+                self.in_force = secured;
             }
             Move::Lower(to) => {
                 horizon.put_in_force(to);
                 self.in_force = to;
                 self.write_horizon(to)?;
+                self.note_horizon(to);
             }
         }
         Ok(())
@@ -121,8 +128,8 @@ impl<D: Disk> State<D> {
             Standing::Closed { .. } => return,
             Standing::OnDisk => {
                 let header = self.header();
-                self.journal
-                    .compact(&mut self.disk, header, records(), false)
+                let records = self.own_records().chain(records());
+                self.journal.compact(&mut self.disk, header, records, false)
             }
             Standing::InMemory { .. } | Standing::Refusing { .. } => self.recover(records()),
         };
@@ -191,12 +198,8 @@ impl<D: Disk> State<D> {
             return Ok(false);
         }
         self.journal.sync(&mut self.disk)?;
-        let (generation, count) = self.journal.position();
-        self.disk.write(
-            FileName::Clean,
-            0,
-            &encode(generation, &Entry::Clean { count }),
-        )?;
+        let mark = self.journal.clean_mark();
+        self.disk.write(FileName::Clean, 0, &mark)?;
         self.disk.sync(FileName::Clean)?;
         Ok(true)
     }
@@ -234,7 +237,7 @@ impl<D: Disk> State<D> {
         cache: &ReplayCache,
         kept: impl IntoIterator<Item = JournalRecord>,
     ) -> io::Result<()> {
-        let records = cache.records().chain(kept);
+        let records = self.own_records().chain(cache.records()).chain(kept);
         let header = self.header();
         self.journal.compact(&mut self.disk, header, records, true)
     }
@@ -245,7 +248,46 @@ impl<D: Disk> State<D> {
         if self.lost { NO_BOOT } else { self.boot_id }
     }
 
-    /// Brings the horizon to where the next start finds it.
+    /// What the journal holds besides what others remember.
+    pub(super) fn own_records(&self) -> impl Iterator<Item = JournalRecord> + use<D> {
+        let mark = self.one_time.map(|used| JournalRecord::OneTime {
+            count: used.count,
+            sum: used.sum,
+        });
+        mark.into_iter()
+    }
+
+    /// Writes how many one-time sequences are used, after their own file holds them.
+    ///
+    /// # Errors
+    /// It could not be written: nothing may open by them.
+    pub fn append_used(&mut self, used: UsedMark) -> Result<(), StateError> {
+        self.one_time = Some(used);
+        let UsedMark { count, sum } = used;
+        self.append(&JournalRecord::OneTime { count, sum })
+    }
+
+    /// What the file of used one-time sequences must hold at least.
+    #[must_use]
+    pub fn one_time(&self) -> Option<UsedMark> {
+        self.one_time
+    }
+
+    /// Brings the horizon to where the next start finds it even if one of its slots is
+    /// lost, and gives what may be in force then. That one slot lags behind is usual,
+    /// and enough while it lies above `needed`.
+    fn raise_horizon(&mut self, to: Timestamp, needed: Timestamp) -> Result<Timestamp, StateError> {
+        for _each_slot in 0..2 {
+            self.write_horizon(to)?;
+            match self.slots.in_both() {
+                Some(secured) if secured >= needed.min(to) => return Ok(secured),
+                _ => {}
+            }
+        }
+        Ok(to)
+    }
+
+    /// Brings the horizon to one more place where the next start finds it.
     pub(super) fn write_horizon(&mut self, to: Timestamp) -> Result<(), StateError> {
         let in_memory = self.is_in_memory();
         if self.slots.holds(to) && !in_memory {
@@ -255,20 +297,30 @@ impl<D: Disk> State<D> {
             return Ok(());
         };
         self.disk_failed(error)?;
-        self.note_in_run_directory(to)
+        self.note_in_run_directory(to, true)
             .map_err(StateError::NotWritten)
+    }
+
+    /// For a start in this boot that finds the state gone.
+    fn note_horizon(&mut self, to: Timestamp) {
+        let in_memory = self.is_in_memory();
+        // Without it that start refuses packets for longer, or all of them.
+        let _ = self.note_in_run_directory(to, in_memory);
     }
 }
 
 impl<D: Disk> State<D> {
-    /// Takes away what says that the disk failed; the horizon's slot goes last.
-    pub(super) fn unmark(&mut self, memory: &[u8]) -> io::Result<()> {
-        wipe_if_written(&mut self.disk, FileName::Memory, memory)?;
-        if self.slots.is_marked() {
-            self.slots.write(&mut self.disk, self.in_force, false)
-        } else {
-            Ok(())
+    /// Takes away what says that the disk failed; the horizon's slots go last.
+    pub(super) fn unmark(&mut self) -> io::Result<()> {
+        let noted = self.note_in_run_directory(self.in_force, false);
+        let memory = self.disk.read(FileName::Memory).unwrap_or_default();
+        if says_disk_failed(&memory) {
+            noted?;
         }
+        while self.slots.is_marked() {
+            self.slots.write(&mut self.disk, self.in_force, false)?;
+        }
+        Ok(())
     }
 }
 

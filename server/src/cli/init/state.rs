@@ -22,7 +22,7 @@ const FILES: [&str; 6] = [
     "machine-id",
 ];
 /// The same in the run directory.
-const RUN_FILES: [&str; 1] = ["horizon.memory"];
+const RUN_FILES: [&str; 2] = ["horizon.memory", "journal.proof"];
 
 /// Makes what is missing.
 pub(super) fn complete(paths: &Paths, key_is_new: bool) -> Run {

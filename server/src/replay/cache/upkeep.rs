@@ -93,7 +93,8 @@ impl ReplayCache {
             JournalRecord::Holder(_)
             | JournalRecord::HolderGone(_)
             | JournalRecord::HookOwed(_)
-            | JournalRecord::HookDone(_) => {}
+            | JournalRecord::HookDone(_)
+            | JournalRecord::OneTime { .. } => {}
         }
     }
 

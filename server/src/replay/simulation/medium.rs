@@ -6,6 +6,7 @@ use std::io;
 use std::rc::Rc;
 
 use crate::replay::disk::{Disk, FILES, FileName};
+use crate::replay::encoding::RECORD;
 
 /// Which files fail at every write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,10 +20,10 @@ pub(super) struct Faults {
     pub(super) sync: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Medium {
-    live: [Vec<u8>; 5],
-    durable: [Vec<u8>; 5],
+    live: [Vec<u8>; 6],
+    durable: [Vec<u8>; 6],
     pending: Vec<(usize, u64, Vec<u8>)>,
     faults: Faults,
     calls_left: Option<u32>,
@@ -30,7 +31,7 @@ struct Medium {
 
 /// The disk, which outlives the processes that use it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Platter(Rc<RefCell<Medium>>);
+pub(in crate::replay) struct Platter(Rc<RefCell<Medium>>);
 
 impl Platter {
     pub(super) fn set_faults(&self, faults: Faults) {
@@ -38,7 +39,7 @@ impl Platter {
     }
 
     /// The process dies after so many more calls.
-    pub(super) fn die_after(&self, calls: u32) {
+    pub(in crate::replay) fn die_after(&self, calls: u32) {
         self.0.borrow_mut().calls_left = Some(calls);
     }
 
@@ -46,13 +47,13 @@ impl Platter {
         self.0.borrow().calls_left == Some(0)
     }
 
-    pub(super) fn revive(&self) {
+    pub(in crate::replay) fn revive(&self) {
         self.0.borrow_mut().calls_left = None;
     }
 
     /// The power goes: each write since the last sync is there, is not, or is
     /// there in part, as `chance` has it. The run directory is empty.
-    pub(super) fn cut_power(&self, chance: &mut impl FnMut(u32) -> u32) {
+    pub(in crate::replay) fn cut_power(&self, chance: &mut impl FnMut(u32) -> u32) {
         let medium = &mut *self.0.borrow_mut();
         for (file, offset, bytes) in std::mem::take(&mut medium.pending) {
             let kept = match chance(4) {
@@ -63,8 +64,50 @@ impl Platter {
             put(&mut medium.durable[file], offset, &bytes[..kept]);
         }
         medium.durable[place(FileName::Memory)].clear();
+        medium.durable[place(FileName::Proof)].clear();
         medium.live = medium.durable.clone();
         medium.calls_left = None;
+    }
+
+    /// Another disk that holds the same.
+    pub(in crate::replay) fn copy(&self) -> Self {
+        Self(Rc::new(RefCell::new(self.0.borrow().clone())))
+    }
+
+    /// The file holds this, whoever put it there.
+    pub(in crate::replay) fn put_back(&self, file: FileName, bytes: Vec<u8>) {
+        let medium = &mut *self.0.borrow_mut();
+        medium.pending.retain(|(other, ..)| *other != place(file));
+        medium.durable[place(file)].clone_from(&bytes);
+        medium.live[place(file)] = bytes;
+    }
+
+    /// Writes of this file's block that nobody made sure of are lost, as after a
+    /// write-back that failed: the block is what the disk holds.
+    pub(super) fn lose_block(&self, file: FileName, at: u32) {
+        let medium = &mut *self.0.borrow_mut();
+        let (live, durable) = (&mut medium.live[place(file)], &medium.durable[place(file)]);
+        let Some(range) = block(live, at) else {
+            return;
+        };
+        live.truncate(durable.len());
+        for (to, from) in live[range.clone()].iter_mut().zip(&durable[range]) {
+            *to = *from;
+        }
+        let live = live.clone();
+        medium.pending.retain(|(other, ..)| *other != place(file));
+        medium.durable[place(file)] = live;
+    }
+
+    /// What was to be written to one block reached another, or an old block came back.
+    pub(super) fn copy_block(&self, file: FileName, from: u32, to: u32) {
+        let medium = &mut *self.0.borrow_mut();
+        for side in [&mut medium.live, &mut medium.durable] {
+            let bytes = &mut side[place(file)];
+            if let (Some(from), Some(to)) = (block(bytes, from), block(bytes, to)) {
+                bytes.copy_within(from, to.start);
+            }
+        }
     }
 
     /// Flips a bit, if there is one.
@@ -101,7 +144,7 @@ impl Platter {
             FileName::JournalA | FileName::JournalB => faults.journal,
             FileName::Horizon => faults.horizon,
             FileName::Clean => faults.clean,
-            FileName::Memory => faults.run,
+            FileName::Memory | FileName::Proof => faults.run,
         };
         if fails {
             Err(io::Error::other("fault"))
@@ -154,6 +197,25 @@ impl Disk for Platter {
         medium.pending.retain(|(other, ..)| *other != place(file));
         Ok(())
     }
+
+    fn store_proof(&mut self, cell: u32, bytes: &[u8; RECORD]) {
+        if self.call().is_ok() {
+            let medium = &mut *self.0.borrow_mut();
+            put(
+                &mut medium.live[place(FileName::Proof)],
+                u64::from(cell) * 64,
+                bytes,
+            );
+        }
+    }
+}
+
+/// One record, or four, of this file.
+fn block(bytes: &[u8], at: u32) -> Option<std::ops::Range<usize>> {
+    let length = if at % 2 == 0 { RECORD } else { 4 * RECORD };
+    let count = bytes.len() / length;
+    let start = (at as usize / 2).checked_rem(count)? * length;
+    Some(start..start + length)
 }
 
 fn place(file: FileName) -> usize {

@@ -4,7 +4,7 @@
 //!
 //! `SPAD_SCHEDULES` sets how many schedules each test runs.
 
-mod medium;
+pub(super) mod medium;
 
 mod world;
 
@@ -94,6 +94,21 @@ fn rot() -> BoxedStrategy<Step> {
         .boxed()
 }
 
+/// In the same boot: a write-back that failed and whose pages were dropped, writes that went
+/// astray.
+fn damage() -> BoxedStrategy<Step> {
+    let file = prop::sample::select(crate::replay::disk::FILES.to_vec());
+    let from = prop::option::of(0..140_u32);
+    (file, any::<bool>(), from, 0..140_u32)
+        .prop_map(|(file, cleanly, from, to)| Step::Damage {
+            file,
+            cleanly,
+            from,
+            to,
+        })
+        .boxed()
+}
+
 fn schedules(name: &str, steps: BoxedStrategy<Step>) {
     let cases = std::env::var("SPAD_SCHEDULES")
         .ok()
@@ -160,6 +175,14 @@ fn no_packet_acts_twice_though_records_rot() {
     schedules(
         "rot",
         prop_oneof![16 => traffic(), 2 => trouble(), 1 => rot(), 1 => clock_steps()].boxed(),
+    );
+}
+
+#[test]
+fn no_packet_acts_twice_though_a_medium_loses_and_misplaces_blocks_in_the_same_boot() {
+    schedules(
+        "damage",
+        prop_oneof![16 => traffic(), 2 => trouble(), 2 => damage(), 1 => clock_steps()].boxed(),
     );
 }
 

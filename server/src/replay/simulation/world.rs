@@ -61,6 +61,13 @@ pub(super) enum Step {
         file: FileName,
         at: u32,
     },
+    /// The process ends, and one block of a file is lost, or another's stands in its place.
+    Damage {
+        file: FileName,
+        cleanly: bool,
+        from: Option<u32>,
+        to: u32,
+    },
     Sweep,
 }
 
@@ -197,6 +204,25 @@ impl World {
                 self.platter.rot(*file, *at);
                 self.crashed = self.time;
             }
+            Step::Damage {
+                file,
+                cleanly,
+                from,
+                to,
+            } => {
+                // One fault between two starts.
+                self.ensure_up();
+                match cleanly {
+                    true => self.stop(),
+                    false => self.kill(),
+                }
+                match from {
+                    Some(from) => self.platter.copy_block(*file, *from, *to),
+                    None => self.platter.lose_block(*file, *to),
+                }
+                self.crashed = self.time;
+                self.ensure_up();
+            }
             Step::Sweep => self.sweep(),
         }
     }
@@ -321,6 +347,8 @@ impl World {
             self.policy,
             self.bounds,
         );
+        // Without a horizon nothing passes any more until an administrator resets it.
+        self.disk_failed |= !started.horizon.is_known();
         self.server = Some(started);
         self.ever_in_memory |= self
             .server

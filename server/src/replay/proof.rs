@@ -1,0 +1,107 @@
+//! What proves where the journal ends; pure.
+//!
+//! A disk can lose what was written last, give back what was there before, or put a block
+//! in another's place, and each record it shows is whole all the same. So the number of records,
+//! and a sum over all of them in their order, are kept apart from the journal: in the same
+//! boot in memory that outlives the process, a page of the run directory; across boots in the
+//! clean mark. docs/protocol.md §8.3.
+
+use super::encoding::{RECORD, Slot, decode, encode};
+use super::machine::NO_BOOT;
+use super::reading::Reading;
+use super::record::Entry;
+
+/// Adds a record, by its check value, to the sum over those before it.
+#[must_use]
+pub fn add(sum: u64, record: &[u8; RECORD]) -> u64 {
+    let check = record
+        .last_chunk::<4>()
+        .map_or(0, |check| u32::from_be_bytes(*check));
+    (sum.rotate_left(5) ^ u64::from(check))
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        .wrapping_add(1)
+}
+
+/// The end of one journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct End {
+    /// Which life of the journal; none has the number 0.
+    pub generation: u32,
+    /// How many records.
+    pub count: u32,
+    /// The sum over them.
+    pub sum: u64,
+}
+
+/// What stands in the run directory's page: two cells, stored in turn, so that one is whole
+/// wherever the process was killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// Of two cells the later one.
+    pub sequence: u32,
+    /// The journal in use; its generation is 0 where it is not to be trusted.
+    pub now: End,
+    /// Slots of its file; it may be longer by zeros.
+    pub slots: u32,
+    /// The journal that was about to take its place.
+    pub next: End,
+}
+
+impl Proof {
+    /// The two cells, as bytes. `None`: there is none of this boot.
+    #[must_use]
+    pub fn read(bytes: &[u8], boot: [u8; 16]) -> Option<Self> {
+        let cells = bytes.as_chunks::<RECORD>().0.iter().zip(0..2);
+        cells
+            .filter_map(|(cell, place)| of_cell(cell, place, boot))
+            .reduce(|one, other| {
+                if other.is_later_than(&one) {
+                    other
+                } else {
+                    one
+                }
+            })
+    }
+
+    /// Its cell and that one's bytes.
+    #[must_use]
+    pub fn cell(&self, boot: [u8; 16]) -> (u32, [u8; RECORD]) {
+        let place = self.sequence % 2;
+        let entry = Entry::Proof {
+            boot_id: boot,
+            proof: *self,
+        };
+        (place, encode(self.now.generation, place, &entry))
+    }
+
+    /// Did it say this after the other? The numbers may have begun anew.
+    fn is_later_than(&self, other: &Self) -> bool {
+        self.sequence.wrapping_sub(other.sequence) < u32::MAX / 2
+    }
+
+    /// Is this the whole journal? One record more may stand at its end, written and not
+    /// counted yet: its packet has not acted.
+    #[must_use]
+    pub fn covers(&self, reading: &Reading) -> bool {
+        let read = reading.end();
+        let one_more = End {
+            count: self.now.count.saturating_add(1),
+            sum: read.sum,
+            ..self.now
+        };
+        let is_now =
+            read == self.now || (read == one_more && reading.sum_before_last == self.now.sum);
+        (self.now.generation != 0 && is_now && reading.slots >= self.slots)
+            || (self.next.generation != 0 && read == self.next)
+    }
+}
+
+fn of_cell(cell: &[u8; RECORD], place: u32, boot: [u8; 16]) -> Option<Proof> {
+    match decode(place, cell) {
+        Slot::Entry {
+            entry: Entry::Proof { boot_id, proof },
+            ..
+        } if boot_id == boot && boot != NO_BOOT && proof.sequence % 2 == place => Some(proof),
+        _ => None,
+    }
+}
