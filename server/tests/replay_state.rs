@@ -16,7 +16,8 @@ use spad::clock::{BootTime, Now, now};
 use spad::config::OnStateError;
 use spad::paths::Paths;
 use spad::replay::{
-    HeldBy, Holder, HolderKey, JournalRecord, Opened, Seen, Sighting, State, StateError, StateEvent,
+    Because, HeldBy, Holder, HolderKey, JournalRecord, Opened, Seen, Sighting, Standing, State,
+    StateError, StateEvent,
 };
 
 const SKEW: Duration = Duration::from_secs(60);
@@ -185,15 +186,33 @@ fn a_second_server_on_the_same_state_is_refused_by_name() {
 }
 
 #[test]
-fn where_nothing_was_made_nothing_starts() {
+fn where_nothing_was_made_no_packet_is_accepted() {
     let place = Place::empty();
-    let error = State::open(&place.paths(), now(), SKEW, OnStateError::Memory).unwrap_err();
-    assert!(error.to_string().contains("`spad init`"), "{error}");
+    let problem = closed(&place);
+    assert!(problem.contains("`spad init`"), "{problem}");
     assert_eq!(
         fs::read_dir(place.paths().state).unwrap().count(),
         0,
         "and nothing is made"
     );
+}
+
+/// Opens a state that cannot be used: it takes no packet. Gives why.
+fn closed(place: &Place) -> String {
+    let mut opened = State::open(&place.paths(), now(), SKEW, OnStateError::Memory).unwrap();
+    assert!(!is_fresh(&mut opened, 1));
+    let record = JournalRecord::BaseFloor {
+        timestamp: now().wall,
+    };
+    assert!(opened.state.append(&record).is_err());
+    assert!(matches!(
+        opened.state.take_events()[..],
+        [StateEvent::Closed { .. }]
+    ));
+    match opened.state.standing() {
+        Standing::Closed { problem } => problem.clone(),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -209,14 +228,11 @@ fn what_is_there_is_not_made_again() {
 fn a_key_of_another_machine_is_refused_until_it_is_adopted_and_then_nothing_old_is_accepted() {
     let place = Place::made();
     fs::write(place.file("machine-id"), "0123456789abcdef\n").unwrap();
-    let refused = || State::open(&place.paths(), now(), SKEW, OnStateError::Memory).unwrap_err();
-    assert!(
-        refused().to_string().contains("`spad key adopt`"),
-        "{}",
-        refused()
-    );
+    let problem = closed(&place);
+    assert!(problem.contains("`spad key adopt`"), "{problem}");
     fs::remove_file(place.file("machine-id")).unwrap();
-    assert!(matches!(refused(), StateError::OtherMachine { .. }));
+    let problem = closed(&place);
+    assert!(problem.contains("another machine"), "{problem}");
     State::adopt(&place.paths(), now(), SKEW).unwrap();
     let mut opened = place.open();
     let soon = now().wall.saturating_add(SKEW).saturating_add(SKEW);
@@ -300,7 +316,13 @@ fn one_damaged_record_raises_every_floor_to_the_horizon() {
     (0..3).for_each(|number| assert!(is_used(&opened, number, timestamp)));
     let events = opened.state.take_events();
     assert!(
-        matches!(events[..], [StateEvent::UncleanStart { damaged: 1, .. }]),
+        matches!(
+            events[..],
+            [StateEvent::UncleanStart {
+                because: Some(Because::Damaged(1)),
+                ..
+            }]
+        ),
         "{events:?}"
     );
 }
@@ -313,6 +335,8 @@ fn with_both_slots_bad_nothing_is_accepted_until_the_reset_and_then_nothing_old(
     fs::write(place.file("clean"), [0; 64]).unwrap();
     fs::remove_file(place.file("journal.a")).unwrap();
     fs::remove_file(place.file("journal.b")).unwrap();
+    // Within the boot the run directory would know.
+    fs::remove_file(place.paths().run.join("horizon.memory")).unwrap();
     for _ in 0..2 {
         let mut opened = place.open();
         assert!(!is_fresh(&mut opened, 1));
@@ -533,8 +557,14 @@ fn on_a_read_only_disk_the_server_goes_on_in_memory_and_the_next_start_is_unclea
             mount(&["--bind", state, state]);
             mount(&["-o", "remount,bind,ro", state]);
             // The lock needs a file that can be opened for writing; it is there already.
-            let refused = State::open(&place.paths(), now(), SKEW, OnStateError::Refuse);
-            assert!(refused.is_err());
+            let mut refusing =
+                State::open(&place.paths(), now(), SKEW, OnStateError::Refuse).unwrap();
+            assert!(!is_fresh(&mut refusing, 1));
+            assert!(matches!(
+                refusing.state.take_events()[..],
+                [StateEvent::Refusing { .. }]
+            ));
+            drop(refusing);
             let mut opened =
                 State::open(&place.paths(), now(), SKEW, OnStateError::Memory).unwrap();
             assert!(opened.state.is_in_memory());

@@ -145,6 +145,16 @@ fn a_disk_that_fails_for_a_while_is_said_once_at_each_end_and_used_packets_stay_
     assert_eq!(lines(&world, began), 1, "{}", world.spad.said());
     world.open(&["tcp/8080"]);
     world.wait_closed(WEB);
+    wait::soon("audit lines are written", || {
+        (lines(&world, "audit lines are written again") == 1).then_some(())
+    });
+    assert_eq!(
+        lines(&world, "audit lines are lost"),
+        1,
+        "{}",
+        world.spad.said()
+    );
+    assert_eq!(warnings(&world), "[]");
     let opened = world.spad.counted("opened");
     world.send(&before);
     world.spad.kill();
@@ -161,6 +171,7 @@ fn without_journal_and_horizon_it_hides_refuses_and_says_what_makes_them() {
     for name in ["journal.a", "journal.b", "horizon"] {
         std::fs::remove_file(world.spad.state().join(name)).expect("a file of the state");
     }
+    world.spad.pretend_new_boot();
     world.spad.start();
     world.send_counted(&world.laptop.open(&["tcp/8080"]), "state_unwritable");
     assert_eq!(world.hidden(), [Reach::Refused; 4]);
@@ -178,4 +189,102 @@ fn without_journal_and_horizon_it_hides_refuses_and_says_what_makes_them() {
         "{}",
         warnings(&world)
     );
+}
+
+/// Its files, not its keys.
+fn delete_state(world: &World) {
+    for name in ["journal.a", "journal.b", "horizon", "clean"] {
+        std::fs::remove_file(world.spad.state().join(name)).expect("a file of the state");
+    }
+}
+
+#[test]
+fn files_that_are_deleted_while_it_runs_are_noticed_in_seconds_and_packets_refused() {
+    let world = World::with(&settings("refuse"));
+    delete_state(&world);
+    wait::within(Duration::from_secs(4), "it is noticed", || {
+        warnings(&world)
+            .contains("was deleted or replaced")
+            .then_some(())
+    });
+    world.send_counted(&world.laptop.open(&["tcp/8080"]), "state_unwritable");
+    assert_eq!(world.hidden(), [Reach::Refused; 4]);
+    assert_eq!(
+        lines(&world, "was deleted or replaced"),
+        1,
+        "{}",
+        world.spad.said()
+    );
+}
+
+#[test]
+fn after_its_files_were_deleted_a_used_packet_opens_nothing_and_the_next_start_goes_on() {
+    let mut world = World::with(&settings("memory"));
+    delete_state(&world);
+    wait::within(Duration::from_secs(4), "it is noticed", || {
+        warnings(&world)
+            .contains("was deleted or replaced")
+            .then_some(())
+    });
+    let packet = world.laptop.open(&["tcp/8080"]);
+    world.send_counted(&packet, "opened");
+    world.wait_closed(WEB);
+    world.spad.kill();
+    world.spad.start();
+    world.send_counted(&packet, "below_floor");
+    world.stays_closed(WEB, Duration::from_millis(200));
+    assert!(
+        !warnings(&world).contains("spad init"),
+        "{}",
+        warnings(&world)
+    );
+}
+
+#[test]
+fn a_journal_whose_tail_the_disk_lost_in_the_same_boot_opens_nothing_and_is_said() {
+    let mut world = World::with(&settings("memory"));
+    let files: Vec<_> = ["journal.a", "journal.b"]
+        .map(|name| world.spad.state().join(name))
+        .into();
+    let before: Vec<_> = files
+        .iter()
+        .map(|file| std::fs::read(file).expect("a journal"))
+        .collect();
+    let packets: Vec<_> = (0..8).map(|_| world.laptop.open(&["tcp/8080"])).collect();
+    for packet in &packets {
+        world.send(packet);
+    }
+    world.spad.wait_counted("opened", 8);
+    world.wait_closed(WEB);
+    world.spad.kill();
+    // Written back in vain, and dropped.
+    for (file, bytes) in files.iter().zip(&before) {
+        std::fs::write(file, bytes).expect("a journal");
+    }
+    world.spad.start();
+    for (count, packet) in (1..).zip(&packets) {
+        world.send(packet);
+        // Of many in a moment not each is looked at as far as its name.
+        wait::soon("it is refused", || {
+            let verdicts = world.spad.verdicts();
+            let of = |reason: &str| verdicts.get(reason).copied().unwrap_or(0);
+            (of("below_floor") + of("below_floor_unnamed") == count).then_some(())
+        });
+    }
+    world.stays_closed(WEB, Duration::from_millis(200));
+    let said = "it is not the one that was written last, or a part of it is lost";
+    assert!(world.spad.said().contains(said), "{}", world.spad.said());
+    assert!(warnings(&world).contains(said), "{}", warnings(&world));
+}
+
+#[test]
+fn a_request_of_four_hundred_addresses_is_answered_in_a_whole_sentence() {
+    let world = World::new();
+    let from: Vec<String> = (0..400)
+        .map(|at| format!("192.0.{}.{}", at / 250, at % 250 + 1))
+        .collect();
+    let mut arguments = vec!["grant", "web", "--from"];
+    arguments.extend(from.iter().map(String::as_str));
+    let said = world.spad.cli(&arguments).stderr;
+    assert!(said.contains("help: say it in several commands"), "{said}");
 }

@@ -10,12 +10,13 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use super::line::render;
+use super::repair::repair;
 use super::{AuditEvent, Event};
 
 /// Events that wait for the disk, at most.
@@ -26,6 +27,8 @@ const QUEUE: usize = 4096;
 pub struct AuditLog {
     queue: Option<SyncSender<Message>>,
     dropped: Arc<AtomicU64>,
+    /// Why lines are being lost, while they are.
+    problem: Arc<Mutex<Option<String>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -41,15 +44,20 @@ impl AuditLog {
     /// The file cannot be opened for appending, or no thread started.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = open(path)?;
+        // On a disk that takes nothing it fails, and so will the lines.
+        let repaired = repair(path).unwrap_or_default();
         let (queue, events) = sync_channel(QUEUE);
         let dropped = Arc::new(AtomicU64::new(0));
+        let problem = Arc::<Mutex<_>>::default();
         let sink = Sink {
             path: path.to_owned(),
             file: Some(file),
-            partial: false,
+            partial: repaired.ends_within_a_line,
+            astray: None,
             seq: 0,
             told: 0,
             dropped: Arc::clone(&dropped),
+            problem: Arc::clone(&problem),
         };
         // Now: later the engine may open no socket any more.
         let names = Names::new();
@@ -59,8 +67,16 @@ impl AuditLog {
         Ok(Self {
             queue: Some(queue),
             dropped,
+            problem,
             thread: Some(thread),
         })
+    }
+
+    /// Why lines are being lost, since the last one that was tried.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        let problem = self.problem.lock();
+        problem.map_or(None, |problem| problem.clone())
     }
 
     /// Queues a line; drops and counts it where the queue is full.
@@ -120,10 +136,13 @@ struct Sink {
     file: Option<File>,
     /// The last write ended within a line.
     partial: bool,
+    /// Why the file at its path is not the one in use.
+    astray: Option<String>,
     seq: u64,
     /// Dropped lines that a line told of.
     told: u64,
     dropped: Arc<AtomicU64>,
+    problem: Arc<Mutex<Option<String>>>,
 }
 
 impl Sink {
@@ -168,25 +187,35 @@ impl Sink {
         let Some(file) = &mut self.file else {
             return false;
         };
-        match file.write(line.as_bytes()) {
+        let problem = match file.write(line.as_bytes()) {
             Ok(written) if written == line.len() => {
                 self.partial = false;
                 self.seq = seq;
-                true
+                // A line in a file that nobody finds any more is as good as lost.
+                self.astray.clone()
             }
             Ok(written) => {
                 self.partial = self.partial || written > 0;
-                false
+                Some(format!("{} is full", self.path.display()))
             }
-            Err(_) => false,
+            Err(error) => Some(format!("{}: {error}", self.path.display())),
+        };
+        let written = self.seq == seq;
+        if let Ok(mut shared) = self.problem.lock() {
+            *shared = problem;
         }
+        written
     }
 
     fn reopen(&mut self) {
         // A failed attempt keeps the old file: a line in a renamed file is better than none.
-        if let Ok(file) = open(&self.path) {
-            self.file = Some(file);
-            self.partial = false;
+        match open(&self.path) {
+            Ok(file) => {
+                self.file = Some(file);
+                self.partial = false;
+                self.astray = None;
+            }
+            Err(error) => self.astray = Some(format!("{}: {error}", self.path.display())),
         }
     }
 
@@ -293,16 +322,22 @@ mod tests {
             path: path.clone(),
             file: Some(full),
             partial: false,
+            astray: None,
             seq: 0,
             told: 0,
             dropped: Arc::clone(&dropped),
+            problem: Arc::default(),
         };
         let names = Names::new();
         sink.event(&event(), &names);
         sink.event(&event(), &names);
         assert_eq!(dropped.load(Ordering::Relaxed), 2);
+        let problem = |sink: &Sink| sink.problem.lock().unwrap().clone();
+        let said = problem(&sink).unwrap();
+        assert!(said.contains("No space left"), "{said}");
         sink.reopen();
         sink.event(&event(), &names);
+        assert_eq!(problem(&sink), None);
         let lines = lines(&path);
         assert_eq!(lines.len(), 2);
         assert_eq!(lines[1]["counts"]["dropped"], 2);

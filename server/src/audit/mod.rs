@@ -11,6 +11,8 @@ pub mod line;
 
 pub mod file;
 
+mod repair;
+
 pub mod run;
 
 pub use event::{AuditEvent, Event};

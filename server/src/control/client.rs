@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use spa_findings::redact;
 
-use super::message::{Request, Response};
+use super::message::{MAX_REQUEST, Request, Response};
 
 /// How long an answer may take; a reload of very many clients takes seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -31,6 +31,14 @@ pub enum ControlError {
         /// The control socket.
         path: PathBuf,
     },
+    /// It would not be read as a whole.
+    #[error(
+        "this asks for too much at once: {length} bytes, and {MAX_REQUEST} may be sent\n  help: use several commands, with fewer addresses each"
+    )]
+    TooLong {
+        /// Bytes of the request.
+        length: usize,
+    },
     /// It broke off, or took too long.
     #[error(
         "the daemon did not answer at {path}: {reason}\n  help: see its log with `journalctl -u spad`"
@@ -53,6 +61,12 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Response, ControlError> {
         path: socket.to_owned(),
         reason,
     };
+    let mut line = serde_json::to_vec(request).map_err(|error| no_answer(error.to_string()))?;
+    line.push(b'\n');
+    if line.len() > MAX_REQUEST {
+        let length = line.len();
+        return Err(ControlError::TooLong { length });
+    }
     let stream = UnixStream::connect(socket).map_err(|error| match error.kind() {
         std::io::ErrorKind::PermissionDenied => ControlError::NotAllowed {
             path: socket.to_owned(),
@@ -64,8 +78,6 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Response, ControlError> {
     let exchange = || -> std::io::Result<String> {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        let mut line = serde_json::to_vec(request)?;
-        line.push(b'\n');
         (&stream).write_all(&line)?;
         let mut answer = String::new();
         BufReader::new((&stream).take(MAX_RESPONSE)).read_line(&mut answer)?;
@@ -133,6 +145,19 @@ mod tests {
         let read = ask(&path, &Request::Confirm);
         daemon.join().unwrap();
         read
+    }
+
+    #[test]
+    fn what_the_daemon_would_not_read_as_a_whole_is_not_sent() {
+        let request = Request::Grant {
+            service: "ssh".to_owned(),
+            from: vec!["192.0.2.0/24".to_owned(); 5000],
+            ttl_s: 60,
+        };
+        let said = ask(Path::new("/nowhere"), &request)
+            .unwrap_err()
+            .to_string();
+        assert!(said.contains("several commands"), "{said}");
     }
 
     #[test]

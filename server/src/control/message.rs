@@ -8,8 +8,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-/// The longest request line, in bytes, newline included.
-pub const MAX_REQUEST: usize = 4096;
+/// The longest request line, in bytes, newline included: a thousand networks fit. A longer one
+/// is refused as a whole at either end, never cut.
+pub const MAX_REQUEST: usize = 64 << 10;
 
 /// One question to the daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -152,6 +152,11 @@ async fn exchange(mut stream: UnixStream, asks: mpsc::Sender<Ask>) -> std::io::R
     let mut reader = BufReader::new(reader.take(limit));
     timeout(PATIENCE, reader.read_until(b'\n', &mut line)).await??;
     let response = match serde_json::from_slice::<Request>(&line) {
+        _ if line.len() >= MAX_REQUEST && line.last() != Some(&b'\n') => Response::Failed {
+            message: format!(
+                "the request is longer than {MAX_REQUEST} bytes\n  help: use several commands"
+            ),
+        },
         Ok(request) if request.is_for_root_only() && uid != 0 => Response::Failed {
             message: "only root may do that".to_owned(),
         },

@@ -22,6 +22,7 @@ use crate::sys::{scheduling, way};
 use super::alarm::{ClockSet, Deadline};
 use super::door::Door;
 use super::helpers::busy;
+use super::look::Look;
 use super::notifier::Notifier;
 use super::order::Inbox;
 use super::replies::Replies;
@@ -53,6 +54,7 @@ pub(super) struct EngineLoop {
     clock_set: ClockSet,
     waiting: Waiting,
     next_upkeep: BootTime,
+    pub(super) look: Look,
     pub(super) replies: Replies,
     dropped_said: u64,
     pub(super) tracking: Tracking,
@@ -88,6 +90,7 @@ impl EngineLoop {
             clock_set,
             waiting,
             next_upkeep: started.boot,
+            look: Look::default(),
             replies: Replies::new(started, &config),
             dropped_said: 0,
             tracking: Tracking::default(),
@@ -268,6 +271,7 @@ impl EngineLoop {
                 self.door.tell_counts(Event::CaptureDrop, "packets", lost);
             }
         }
+        self.look_around(now);
         self.door.tell_state_events();
     }
 
@@ -291,7 +295,7 @@ impl EngineLoop {
         let helpers = self.door.writer_life.next_look().into_iter();
         let helpers = helpers.chain(self.door.runner_life.next_look());
         let due = self.door.engine.next_tick().into_iter().chain(helpers);
-        let due = due.fold(self.next_upkeep, Ord::min);
+        let due = due.fold(self.next_upkeep.min(self.look.next()), Ord::min);
         self.deadline.set(due)?;
         let writer = &self.door.writer;
         self.waiting

@@ -149,7 +149,10 @@ impl EngineLoop {
             1 => format!("1 {one}"),
             count => format!("{count} {one}s"),
         };
-        let state = match (self.unresponsive(now.boot), self.door.state.warning()) {
+        let state = match (
+            self.unresponsive(now.boot),
+            self.door.state.warnings().into_iter().next(),
+        ) {
             (Some(why), _) => why,
             (None, Some(why)) => format!("serving, but {why}"),
             (None, None) if self.replies.last_good => {

@@ -26,6 +26,8 @@ mod liveness;
 
 mod log;
 
+mod look;
+
 mod notifier;
 
 mod order;

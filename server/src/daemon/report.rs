@@ -138,7 +138,8 @@ impl EngineLoop {
             ));
         }
         warnings.extend(helpers);
-        warnings.extend(door.state.warning());
+        warnings.extend(door.state.warnings());
+        warnings.extend(self.look.warnings());
         let is_closed = door.state.is_closed();
         warnings.extend(self.tracking.warning());
         let status = Status {

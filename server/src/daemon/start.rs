@@ -33,6 +33,7 @@ use crate::{clock, sys};
 use super::configuration::{PrepareError, prepare};
 use super::door::Door;
 use super::engine_loop::{Ended, EngineLoop};
+use super::look::Look;
 use super::notifier::Notifier;
 use super::tracking::Tracking;
 
@@ -219,6 +220,7 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
         .map_err(failed("make a timer"))?;
     engine.tracking = begun.tracking;
     engine.replies.last_good = usable.instead_of.is_some();
+    engine.look = Look::at(paths.control_socket());
     engine.adopt(holders, owed)?;
     // Nothing is lost any more: from here on the kernel keeps packets until they are
     // looked at. Without systemd there is nobody to notify.

@@ -6,7 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::encoding::RECORD;
@@ -43,6 +43,17 @@ pub const FILES: [FileName; 6] = [
     FileName::Proof,
 ];
 
+/// Those of the state directory.
+pub const OF_STATE: [FileName; 4] = [
+    FileName::JournalA,
+    FileName::JournalB,
+    FileName::Horizon,
+    FileName::Clean,
+];
+
+/// Those of the run directory.
+pub const OF_RUN: [FileName; 2] = [FileName::Memory, FileName::Proof];
+
 impl FileName {
     /// Its name in its directory.
     #[must_use]
@@ -55,6 +66,10 @@ impl FileName {
             Self::Memory => "horizon.memory",
             Self::Proof => "journal.proof",
         }
+    }
+
+    const fn is_of_run(self) -> bool {
+        matches!(self, Self::Memory | Self::Proof)
     }
 
     const fn place(self) -> usize {
@@ -99,12 +114,19 @@ pub trait Disk {
     /// Stores one of the two cells of the proof; it survives the process, not the machine.
     /// Where there is no page for it, the next start is unclean.
     fn store_proof(&mut self, cell: u32, bytes: &[u8; RECORD]);
+
+    /// Will the next start find these files? They may be deleted or replaced while they are open.
+    ///
+    /// # Errors
+    /// It will not; which, and what became of it.
+    fn is_found(&self, files: &[FileName]) -> io::Result<()>;
 }
 
 /// The real files. A file that cannot be opened fails at each use.
 #[derive(Debug)]
 pub struct Directory {
     state: PathBuf,
+    run: PathBuf,
     files: [Result<StateFile, i32>; 6],
     proof: Option<SharedPage>,
 }
@@ -122,15 +144,13 @@ impl Directory {
     #[must_use]
     pub fn open(state: &Path, run: &Path) -> Self {
         let open = |file: FileName| {
-            let directory = match file {
-                FileName::Memory | FileName::Proof => run,
-                _ => state,
-            };
+            let directory = if file.is_of_run() { run } else { state };
             open_state_file(&directory.join(file.as_str()))
                 .map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))
         };
         let mut directory = Self {
             state: state.to_owned(),
+            run: run.to_owned(),
             files: FILES.map(open),
             proof: None,
         };
@@ -145,6 +165,7 @@ impl Directory {
     pub(super) fn none() -> Self {
         Self {
             state: PathBuf::new(),
+            run: PathBuf::new(),
             files: FILES.map(|_| Err(libc::ENOENT)),
             proof: None,
         }
@@ -258,6 +279,32 @@ impl Disk for Directory {
         if let (Some(page), Ok(cell)) = (&self.proof, usize::try_from(cell)) {
             page.store(cell, bytes);
         }
+    }
+
+    fn is_found(&self, files: &[FileName]) -> io::Result<()> {
+        for name in files {
+            // One that was not opened fails where it is used.
+            let Some(Ok(file)) = self.files.get(name.place()) else {
+                continue;
+            };
+            let ours = file.file.metadata()?;
+            let directory = if name.is_of_run() {
+                &self.run
+            } else {
+                &self.state
+            };
+            let path = directory.join(name.as_str());
+            let is_elsewhere = match std::fs::symlink_metadata(&path) {
+                Ok(there) => (there.dev(), there.ino()) != (ours.dev(), ours.ino()),
+                // The engine may not look into every directory.
+                Err(error) => error.kind() == io::ErrorKind::NotFound,
+            };
+            if ours.nlink() == 0 || is_elsewhere {
+                let path = path.display();
+                return Err(io::Error::other(format!("{path} was deleted or replaced")));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -127,13 +127,22 @@ pub enum StateEvent {
         /// What the disk said.
         error: String,
     },
+    /// It could.
+    Compacted,
+    /// What proves the journal whole, in this boot, will not be found by the next start.
+    RunLost {
+        /// What became of it.
+        error: String,
+    },
+    /// It will be found.
+    RunFound,
 }
 
 impl StateEvent {
     /// Is it the end of something bad?
     #[must_use]
     pub fn is_over(&self) -> bool {
-        matches!(self, Self::Recovered)
+        matches!(self, Self::Recovered | Self::Compacted | Self::RunFound)
     }
 
     /// Is no packet accepted from here on?
@@ -181,10 +190,15 @@ impl fmt::Display for StateEvent {
                 "the state cannot be used, so no packet is accepted: {problem}"
             ),
             Self::Recovered => write!(f, "the state is written to the disk again"),
-            Self::NotCompacted { error } => write!(
+            Self::NotCompacted { error } => {
+                write!(f, "cannot compact the journal ({error}); trying again")
+            }
+            Self::Compacted => write!(f, "the journal is compacted again"),
+            Self::RunLost { error } => write!(
                 f,
-                "the journal could not be compacted ({error}); trying again"
+                "{error}: the next start will be as after a crash of the machine\n  help: restart spad"
             ),
+            Self::RunFound => write!(f, "the files of the run directory are found again"),
         }
     }
 }

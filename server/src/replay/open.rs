@@ -252,6 +252,9 @@ pub(super) fn start<D: Disk>(
         compaction_failed: false,
         written_again: false,
         one_time: one_time(&evidence.reading),
+        distrusted: ruling.because.filter(|_| !ruling.trusted),
+        run_lost: None,
+        not_compacted: None,
         events: events(&ruling),
     };
     let mut opened = Opened {

@@ -9,7 +9,7 @@ use std::io;
 use spa_proto::Timestamp;
 
 use super::cache::ReplayCache;
-use super::disk::{Directory, Disk, FileName};
+use super::disk::{Directory, Disk, FileName, OF_RUN, OF_STATE};
 use super::encoding::encode;
 use super::error::{StateError, StateEvent};
 use super::horizon::Horizon;
@@ -67,6 +67,9 @@ impl Opened {
                 compaction_failed: true,
                 written_again: false,
                 one_time: None,
+                distrusted: None,
+                run_lost: None,
+                not_compacted: None,
                 events: vec![StateEvent::Closed { problem }],
             },
             cache: ReplayCache::default(),
@@ -92,8 +95,8 @@ impl<D: Disk> State<D> {
 
     /// What `spad status` says of it, while not all is well.
     #[must_use]
-    pub fn warning(&self) -> Option<String> {
-        match &self.standing {
+    pub fn warnings(&self) -> Vec<String> {
+        let standing = match &self.standing {
             Standing::OnDisk => None,
             Standing::InMemory { error } => Some(format!(
                 "cannot write the state ({error}): check the disk, or the next start refuses packets for a while"
@@ -102,7 +105,49 @@ impl<D: Disk> State<D> {
                 "cannot write the state ({error}): no packet is accepted until it is written again; check the disk"
             )),
             Standing::Closed { problem } => Some(format!("no packet is accepted: {problem}")),
+        };
+        let distrusted = self.distrusted.map(|because| {
+            format!(
+                "at the last start the journal could not be trusted ({because}): packets sent before it are refused; check the disk"
+            )
+        });
+        let run = self.run_lost.as_ref().map(|error| {
+            format!("{error}: the next start will be as after a crash of the machine; restart spad")
+        });
+        let compacted = self.not_compacted.as_ref().map(|error| {
+            format!(
+                "the journal cannot be compacted ({error}), and is not full yet: check the disk"
+            )
+        });
+        let all = [standing, distrusted, run, compacted];
+        all.into_iter().flatten().collect()
+    }
+
+    /// Looks whether the files that are written are those that the next start will read.
+    /// To be called every few seconds.
+    pub fn look(&mut self) {
+        if self.is_closed() {
+            return;
         }
+        if self.standing == Standing::OnDisk
+            && let Err(error) = self.disk.is_found(&OF_STATE)
+        {
+            // Said by an event, and by `standing`.
+            let _refusing = self.disk_failed(error);
+        }
+        let lost = self
+            .disk
+            .is_found(&OF_RUN)
+            .err()
+            .map(|error| error.to_string());
+        match (&self.run_lost, &lost) {
+            (None, Some(error)) => self.events.push(StateEvent::RunLost {
+                error: error.clone(),
+            }),
+            (Some(_), None) => self.events.push(StateEvent::RunFound),
+            _ => {}
+        }
+        self.run_lost = lost;
     }
 
     /// Can it not be used at all?
@@ -189,6 +234,7 @@ impl<D: Disk> State<D> {
         &mut self,
         records: impl IntoIterator<Item = JournalRecord>,
     ) -> io::Result<()> {
+        self.disk.is_found(&OF_STATE)?;
         if self.slots.timestamp().is_some() || !self.lost {
             self.slots.write(&mut self.disk, self.in_force, true)?;
         }

@@ -15,7 +15,7 @@ use spa_proto::Timestamp;
 use super::cache::ReplayCache;
 use super::disk::{Directory, Disk, FileName};
 use super::encoding::RECORD;
-use super::error::{StateError, StateEvent};
+use super::error::{Because, StateError, StateEvent};
 use super::horizon::{Horizon, Move, PERIOD};
 use super::journal::Journal;
 use super::machine::{Lock, NO_BOOT};
@@ -48,6 +48,12 @@ pub struct State<D = Directory> {
     pub(super) written_again: bool,
     /// What the file of used one-time sequences must hold at least.
     pub(super) one_time: Option<UsedMark>,
+    /// Why the journal was not trusted at the start, where a crash alone does not explain it.
+    pub(super) distrusted: Option<Because>,
+    /// What became of the files of the run directory.
+    pub(super) run_lost: Option<String>,
+    /// Why the journal could not be compacted the last time.
+    pub(super) not_compacted: Option<String>,
     pub(super) events: Vec<StateEvent>,
 }
 
@@ -133,12 +139,21 @@ impl<D: Disk> State<D> {
             }
             Standing::InMemory { .. } | Standing::Refusing { .. } => self.recover(records()),
         };
-        if let Err(error) = result {
-            self.compaction_failed = true;
-            if self.standing == Standing::OnDisk {
-                self.events.push(StateEvent::NotCompacted {
-                    error: error.to_string(),
-                });
+        match result {
+            Ok(()) => {
+                if self.not_compacted.take().is_some() {
+                    self.events.push(StateEvent::Compacted);
+                }
+            }
+            Err(error) => {
+                self.compaction_failed = true;
+                let error = error.to_string();
+                if self.standing == Standing::OnDisk && self.not_compacted.is_none() {
+                    self.events.push(StateEvent::NotCompacted {
+                        error: error.clone(),
+                    });
+                    self.not_compacted = Some(error);
+                }
             }
         }
     }

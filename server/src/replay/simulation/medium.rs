@@ -87,13 +87,11 @@ impl Platter {
     pub(super) fn lose_block(&self, file: FileName, at: u32) {
         let medium = &mut *self.0.borrow_mut();
         let (live, durable) = (&mut medium.live[place(file)], &medium.durable[place(file)]);
-        let Some(range) = block(live, at) else {
+        let Some(range) = block(durable, at).filter(|range| range.end <= live.len()) else {
+            // The run directory lies on no disk.
             return;
         };
-        live.truncate(durable.len());
-        for (to, from) in live[range.clone()].iter_mut().zip(&durable[range]) {
-            *to = *from;
-        }
+        live[range.clone()].copy_from_slice(&durable[range]);
         let live = live.clone();
         medium.pending.retain(|(other, ..)| *other != place(file));
         medium.durable[place(file)] = live;
@@ -195,6 +193,10 @@ impl Disk for Platter {
         }
         medium.durable[place(file)] = medium.live[place(file)].clone();
         medium.pending.retain(|(other, ..)| *other != place(file));
+        Ok(())
+    }
+
+    fn is_found(&self, _files: &[FileName]) -> io::Result<()> {
         Ok(())
     }
 

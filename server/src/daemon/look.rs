@@ -1,0 +1,91 @@
+//! [IO] A look, every few seconds, at what fails in silence: files that were deleted while they
+//! are open, an audit that loses its lines.
+//!
+//! Each bad state has a line at its beginning, one at its end, and a warning meanwhile.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tracing::{error, info};
+
+use crate::clock::{BootTime, Now};
+
+use super::engine_loop::EngineLoop;
+
+/// How often.
+const PERIOD: Duration = Duration::from_secs(2);
+
+/// What was seen at the last look.
+#[derive(Debug, Default)]
+pub(super) struct Look {
+    next: BootTime,
+    socket: PathBuf,
+    socket_lost: Option<String>,
+    audit_lost: Option<String>,
+}
+
+impl Look {
+    pub(super) fn at(socket: PathBuf) -> Self {
+        Self {
+            socket,
+            ..Self::default()
+        }
+    }
+
+    /// When the next one is due.
+    pub(super) fn next(&self) -> BootTime {
+        self.next
+    }
+
+    /// What the status says.
+    pub(super) fn warnings(&self) -> impl Iterator<Item = String> {
+        let audit = self.audit_lost.as_ref().map(|problem| {
+            format!("audit lines are lost ({problem}): check that file and its disk")
+        });
+        self.socket_lost.clone().into_iter().chain(audit)
+    }
+}
+
+/// Says the beginning or the end of a bad state, once.
+fn tell(was: &mut Option<String>, is: Option<String>, over: &str, begins: impl Fn(&str) -> String) {
+    match (&was, &is) {
+        (None, Some(problem)) => error!("{}", begins(problem)),
+        (Some(_), None) => info!("{over}"),
+        _ => {}
+    }
+    *was = is;
+}
+
+impl EngineLoop {
+    /// Looks, where it is due.
+    pub(super) fn look_around(&mut self, now: Now) {
+        if self.look.next > now.boot {
+            return;
+        }
+        self.look.next = now.boot.saturating_add(PERIOD);
+        self.door.state.look();
+        let audit = self.door.audit.problem();
+        tell(
+            &mut self.look.audit_lost,
+            audit,
+            "audit lines are written again",
+            |problem| {
+                format!("audit lines are lost: {problem}\n  help: check that file and its disk")
+            },
+        );
+        let gone = std::fs::symlink_metadata(&self.look.socket)
+            .is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+        let gone = gone.then(|| {
+            format!(
+                "the control socket {} was deleted: commands cannot reach this daemon",
+                self.look.socket.display()
+            )
+        });
+        tell(
+            &mut self.look.socket_lost,
+            gone,
+            "the control socket is there again",
+            |problem| format!("{problem}\n  help: restart spad"),
+        );
+    }
+}
