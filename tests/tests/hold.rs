@@ -112,4 +112,28 @@ fn a_door_that_stays_closed_is_not_held() {
     assert_eq!(done.code, Some(4), "{done:?}");
     let done = world.spa(&["open", "gw:tcp/8080", "--hold=5s", "--ttl", "5s"]);
     assert_eq!(done.code, Some(2), "{done:?}");
+    let done = world.spa(&["open", "gw:tcp/8080", "--hold=1ms"]);
+    assert_eq!(done.code, Some(2), "{done:?}");
+    assert!(done.stderr.contains("100ms or more"), "{done:?}");
+}
+
+#[test]
+fn under_nohup_it_goes_on_when_its_terminal_is_gone() {
+    let world = world("60s");
+    let script = format!(
+        "trap '' HUP; exec {} --config {} open -4 gw:tcp/8080 --hold=200ms",
+        binaries::spa().display(),
+        world.spa_directory().display()
+    );
+    let mut command = world.lab.client.command("sh");
+    command.args(["-c", &script]);
+    let mut held = Process::start(&mut command, &world.lab.path().join("held"));
+    wait::soon("it holds", || {
+        held.said().contains("held open").then_some(())
+    });
+    held.signal(Signal::HUP);
+    wait::throughout(Duration::from_secs(1), || {
+        held.ended().map(|status| format!("{status}"))
+    });
+    assert_eq!(held.end_by(Signal::TERM).code(), Some(0));
 }

@@ -29,10 +29,13 @@ use crate::target::Ask;
 /// How often, where nothing says it: three times in the time that servers grant by default.
 const USUAL: Duration = Duration::from_secs(10);
 
+/// More often than this would only use up what the server allows one client.
+const SHORTEST: Duration = Duration::from_millis(100);
+
 /// How often packets are sent.
 ///
 /// # Errors
-/// What each opens would be over before the next one.
+/// Too often, or so seldom that what each opens would be over before the next one.
 pub(super) fn interval(options: &OpenOptions) -> Result<Option<Duration>, Failure> {
     let Some(said) = options.hold else {
         return Ok(None);
@@ -40,6 +43,9 @@ pub(super) fn interval(options: &OpenOptions) -> Result<Option<Duration>, Failur
     let ttl = options.request.grant.ttl;
     let ttl = ttl.map(|ttl| Duration::from_secs(ttl.into()));
     match (said, ttl) {
+        (Some(said), _) if said < SHORTEST => Err(Failure::usage(
+            "servers refuse packets that come so often; say a --hold of 100ms or more",
+        )),
         (Some(said), Some(ttl)) if said >= ttl => Err(Failure::usage(
             "what a packet opens would be over before the next one; say a --ttl longer than --hold",
         )),
@@ -53,10 +59,12 @@ pub(super) fn interval(options: &OpenOptions) -> Result<Option<Duration>, Failur
 pub(super) struct Ending(UnixStream);
 
 impl Ending {
-    /// Signals no longer end it at once.
+    /// Signals no longer end it at once. Where the terminal's end is ignored, as under
+    /// nohup, it stays so.
     pub(super) fn await_signals() -> Result<Self, Failure> {
         let (read, write) = UnixStream::pair().map_err(Failure::local)?;
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
+        let hangup = (!hangup_is_ignored()).then_some(SIGHUP);
+        for signal in [SIGINT, SIGTERM].into_iter().chain(hangup) {
             let write = write.try_clone().map_err(Failure::local)?;
             pipe::register(signal, write).map_err(Failure::local)?;
         }
@@ -78,6 +86,15 @@ impl Ending {
             }
         }
     }
+}
+
+/// False where the kernel does not tell.
+fn hangup_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // The lowest bit is that of signal 1, SIGHUP.
+    ignored.is_some_and(|mask| mask & 1 == 1)
 }
 
 /// Holds open what `want` asks of each, until it is ended.
