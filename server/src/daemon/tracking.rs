@@ -6,13 +6,16 @@
 //! directories alone; they are those of this network namespace.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt as _;
+use std::io::{Read as _, Seek as _};
 
 /// Nearly full from here on, in parts of a hundred.
 const FULL: u64 = 90;
 
 /// It has room again below this.
 const ROOM: u64 = 80;
+
+/// The kernel's files are no longer, with lines for thousands of processors.
+const LONGEST: u64 = 1 << 20;
 
 /// The kernel's files.
 #[derive(Debug)]
@@ -110,8 +113,9 @@ impl Tracking {
 }
 
 impl Look {
+    /// Never, where `nf_conntrack_max` is 0: then the kernel sets no limit.
     const fn is_over(&self, percent: u64) -> bool {
-        self.count.saturating_mul(100) >= self.most.saturating_mul(percent)
+        self.most > 0 && self.count.saturating_mul(100) >= self.most.saturating_mul(percent)
     }
 
     fn lost_since(&self, since: Self) -> String {
@@ -134,18 +138,11 @@ impl Files {
 }
 
 /// From its beginning: the kernel writes such a file anew for who reads there.
-fn text(file: &File) -> Option<String> {
-    let mut bytes = vec![0; 16 << 10];
-    let mut length = 0_usize;
-    while let Some(rest) = bytes.get_mut(length..).filter(|rest| !rest.is_empty()) {
-        let at = u64::try_from(length).ok()?;
-        match file.read_at(rest, at).ok()? {
-            0 => break,
-            read => length = length.saturating_add(read),
-        }
-    }
-    bytes.truncate(length);
-    String::from_utf8(bytes).ok()
+fn text(mut file: &File) -> Option<String> {
+    file.rewind().ok()?;
+    let mut text = String::new();
+    file.take(LONGEST).read_to_string(&mut text).ok()?;
+    Some(text)
 }
 
 fn number(file: &File) -> Option<u64> {
@@ -194,6 +191,17 @@ mod tests {
         ] {
             assert_eq!(sums(odd), None, "{odd}");
         }
+    }
+
+    #[test]
+    fn a_line_for_each_of_a_thousand_processors_is_read_again_and_again() {
+        let mut file = tempfile::tempfile().unwrap();
+        let (names, lines) = STAT.split_once('\n').unwrap();
+        let line = lines.lines().next().unwrap();
+        let text = format!("{names}\n{}", format!("{line}\n").repeat(1000));
+        std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+        assert_eq!(drops(&file), Some((10_000, 1000)));
+        assert_eq!(drops(&file), Some((10_000, 1000)));
     }
 
     fn look(count: u64, dropped: u64) -> Look {
@@ -245,6 +253,16 @@ mod tests {
             "{warning}"
         );
         assert_eq!(told(&mut tracking, look(10, 103)), "room");
+    }
+
+    #[test]
+    fn a_table_without_a_limit_is_never_full() {
+        let mut tracking = Tracking::default();
+        let unlimited = Look {
+            most: 0,
+            ..look(1_000_000, 0)
+        };
+        assert_eq!(told(&mut tracking, unlimited), "nothing");
     }
 
     #[test]
