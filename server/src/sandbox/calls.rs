@@ -96,6 +96,9 @@ const NEVER_IN_ENGINE: &[c_long] = &[
     libc::SYS_sched_setaffinity,
     libc::SYS_sched_setparam,
     libc::SYS_sched_setscheduler,
+    libc::SYS_ioprio_set,
+    libc::SYS_migrate_pages,
+    libc::SYS_move_pages,
     // What others do with their files.
     libc::SYS_inotify_init1,
     libc::SYS_fanotify_init,
@@ -128,6 +131,9 @@ const PROCESS_OPTIONS: &[i32] = &[libc::PR_SET_DUMPABLE, libc::PR_SET_PTRACER, l
 
 /// What `ioctl` may not do: type on the terminal of whoever started this process.
 const TERMINAL_REQUESTS: &[u64] = &[libc::TIOCSTI, libc::TIOCLINUX];
+
+/// The same by `ioctl`, of a socket: FIOSETOWN and SIOCSPGRP (asm-generic/sockios.h).
+const SIGNAL_OWNER_REQUESTS: &[u64] = &[0x8901, 0x8902];
 
 /// What `fcntl` may not do: have the kernel send signals to others.
 const SIGNAL_OWNERS: &[i32] = &[libc::F_SETOWN, F_SETOWN_EX, F_SETSIG];
@@ -191,6 +197,11 @@ fn engine(arch: TargetArch, process: u32) -> Built<Vec<BpfProgram>> {
     }
     let owners = SIGNAL_OWNERS.iter().map(|owner| number(*owner));
     rules.insert(libc::SYS_fcntl, equal(1, owners)?);
+    let requests = TERMINAL_REQUESTS.iter().chain(SIGNAL_OWNER_REQUESTS);
+    rules.insert(libc::SYS_ioctl, equal(1, requests.copied())?);
+    // Pairs of other families (TIPC) reach code of the kernel that nothing else would load.
+    let other = compared(0, SeccompCmpOp::Ne, number(libc::AF_UNIX))?;
+    rules.insert(libc::SYS_socketpair, vec![one(other)?]);
     programs(rules, arch)
 }
 

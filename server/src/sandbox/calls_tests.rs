@@ -135,6 +135,8 @@ fn a_taken_engine_may_ask_for_nothing_that_leads_out_of_it() {
         libc::SYS_rt_tgsigqueueinfo,
         libc::SYS_pidfd_send_signal,
         libc::SYS_sched_setaffinity,
+        libc::SYS_ioprio_set,
+        libc::SYS_move_pages,
     ];
     for calls in [LEADS_OUT, &programs, &sockets, &processes] {
         for call in calls {
@@ -158,6 +160,18 @@ fn nothing_can_be_sent_to_an_address() {
         fate(libc::SYS_sendto, &[5, buffer, 9, 0, aligned, 0]),
         REFUSED
     );
+}
+
+#[test]
+fn pairs_of_sockets_are_local_ones() {
+    for (family, expected) in [
+        (libc::AF_UNIX, ALLOWED),
+        (libc::AF_INET, REFUSED),
+        (libc::AF_TIPC, REFUSED),
+    ] {
+        let family = u64::try_from(family).unwrap();
+        assert_eq!(fate(libc::SYS_socketpair, &[family, 1]), expected);
+    }
 }
 
 #[test]
@@ -204,6 +218,9 @@ fn it_opens_itself_to_nobody_types_on_no_terminal_and_ends_nobody_but_itself() {
     let command = |command: i32| [3, u64::try_from(command).unwrap(), 1];
     assert_eq!(fate(libc::SYS_fcntl, &command(libc::F_SETOWN)), REFUSED);
     assert_eq!(fate(libc::SYS_fcntl, &command(libc::F_SETFL)), ALLOWED);
+    for set_owner in [0x8901, 0x8902] {
+        assert_eq!(fate(libc::SYS_ioctl, &[3, set_owner]), REFUSED);
+    }
 }
 
 #[test]
@@ -299,7 +316,6 @@ fn what_the_engine_lives_by_is_allowed() {
         libc::SYS_recvmsg,
         libc::SYS_getsockopt,
         libc::SYS_accept4,
-        libc::SYS_socketpair,
         libc::SYS_ppoll,
         libc::SYS_futex,
         libc::SYS_mmap,
