@@ -97,7 +97,11 @@ impl<S: Sets> Kernel<S> {
             match self.transaction(&flat) {
                 Ok(()) => {
                     self.remember(steps, now);
-                    return self.forget_used(steps, now);
+                    let forgotten = self.forget_used(steps, now);
+                    // Beside what is open now: refused, the change would leave that open for
+                    // nobody. What a used grant let in is over in seconds.
+                    let opens = steps.iter().any(|step| matches!(step, Step::Put { .. }));
+                    return if opens { Ok(()) } else { forgotten };
                 }
                 Err(Failed::Whole(error)) => return Err(refusal(error)),
                 Err(Failed::Unknown) => return self.read_back(steps, now),

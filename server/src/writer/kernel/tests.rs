@@ -119,6 +119,25 @@ fn open(kernel: &mut Kernel<Scripted>) -> Vec<(u8, u64)> {
 }
 
 #[test]
+fn what_takes_the_place_of_one_that_may_be_used_is_open_though_nobody_tells_what_was_used() {
+    let mut kernel = kernel(&[]);
+    let once = Element {
+        once: true,
+        ..element(1)
+    };
+    let old = Step::Put {
+        element: once,
+        ttl: Duration::from_secs(60),
+    };
+    kernel.change(&[old], NOW).unwrap();
+    kernel.netlink.lists = false;
+    let remove = Step::Remove { element: once };
+    assert_eq!(kernel.change(&[remove, put(2, 60)], NOW), Ok(()));
+    kernel.netlink.lists = true;
+    assert_eq!(open(&mut kernel), [(2, 60)]);
+}
+
+#[test]
 fn a_kernel_that_is_busy_for_a_moment_is_asked_again() {
     let mut kernel = kernel(&[Says::Busy, Says::BusyWithOne]);
     assert_eq!(kernel.change(&[put(1, 60)], NOW), Ok(()));
