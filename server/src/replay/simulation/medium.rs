@@ -102,6 +102,8 @@ impl Platter {
         let medium = &mut *self.0.borrow_mut();
         for side in [&mut medium.live, &mut medium.durable] {
             let bytes = &mut side[place(file)];
+            // Both as long as the first.
+            let to = to / 2 * 2 + from % 2;
             if let (Some(from), Some(to)) = (block(bytes, from), block(bytes, to)) {
                 bytes.copy_within(from, to.start);
             }
