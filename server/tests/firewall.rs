@@ -16,6 +16,8 @@
 mod admitted;
 #[path = "firewall/cut.rs"]
 mod cut;
+#[path = "firewall/flushes.rs"]
+mod flushes;
 #[path = "firewall/grants.rs"]
 mod grants;
 #[path = "firewall/guard.rs"]
@@ -24,8 +26,12 @@ mod guard;
 mod likeness;
 #[path = "firewall/networks.rs"]
 mod networks;
+#[path = "firewall/probes.rs"]
+mod probes;
 #[path = "firewall/reloads.rs"]
 mod reloads;
+#[path = "firewall/situations.rs"]
+mod situations;
 #[path = "firewall/standing.rs"]
 mod standing;
 #[path = "firewall/trials.rs"]

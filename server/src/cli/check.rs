@@ -2,6 +2,8 @@
 
 use std::os::fd::AsFd as _;
 
+use rustix::process::geteuid;
+
 use serde_json::json;
 use spa_findings::{Finding, Findings, Severity, redact};
 
@@ -11,6 +13,7 @@ use crate::config::{self, Config, Occasion};
 use crate::daemon;
 use crate::paths::Paths;
 use crate::replay::peek_used;
+use crate::writer::closed_ports;
 
 pub(crate) fn run(options: &Options) -> Run {
     let paths = options.paths();
@@ -24,6 +27,7 @@ pub(crate) fn run(options: &Options) -> Run {
             findings.append(config::check_programs(&paths.config));
             findings.extend(secrets::check(&paths, &loaded.config));
             findings.extend(interfaces(&paths, &loaded.config));
+            findings.append(answers(&paths, &loaded.config));
             findings.append(sequences(&paths, &loaded.config));
             Some(loaded.config)
         }
@@ -79,6 +83,27 @@ fn interfaces(paths: &Paths, config: &Config) -> Option<Finding> {
     let told = absent(config.listen.interfaces.as_deref(), socket.as_fd())?;
     let finding = Finding::error(&paths.configuration(), told).with(Severity::Warning);
     Some(finding.help("write a name as `ip link` shows it, if it is not to come later"))
+}
+
+/// Whether hidden ports answer as closed ones do, by the rules of this host's own firewall;
+/// nothing is said where another machine's configuration is checked, nor to who cannot see.
+fn answers(paths: &Paths, config: &Config) -> Findings {
+    let mut findings = Findings::default();
+    let is_ours = config.guard.mode == config::Mode::Guard && config.external.is_none();
+    if !is_ours || config.hidden_ports().is_empty() || !paths.state.is_dir() || !geteuid().is_root()
+    {
+        return findings;
+    }
+    let text = closed_ports().in_words(config.guard.answer);
+    for line in text.lines().skip(1) {
+        let finding = Finding::warning(
+            &paths.configuration(),
+            format!("strangers at hidden ports: {line}"),
+        );
+        findings
+            .push(finding.help("`spad firewall show` tells what they get; [guard] answer sets it"));
+    }
+    findings
 }
 
 /// Sequences that are used, as far as who asks may know.

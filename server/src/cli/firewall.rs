@@ -187,6 +187,9 @@ fn in_words(shown: &Shown) -> String {
             );
         }
     }
+    for line in shown.strangers_get.iter().flat_map(|text| text.lines()) {
+        let _ = writeln!(text, "# strangers get {line}");
+    }
     text.push_str("# what `spad firewall load` loads:\n");
     text.push_str(shown.text.trim_end());
     text
@@ -231,7 +234,7 @@ fn as_json(shown: &Shown) -> serde_json::Value {
             (row.service.to_string(), json!(word))
         })
         .collect();
-    json!({ "kernel": kernel, "standings": standings, "table": shown.text })
+    json!({ "kernel": kernel, "standings": standings, "strangers_get": shown.strangers_get, "table": shown.text })
 }
 
 fn event_in_words(event: &TrialEvent) -> String {

@@ -66,6 +66,9 @@ fn text(status: &Status) -> String {
             ),
         );
     }
+    if !status.strangers_get.is_empty() {
+        line("strangers", &format_args!("get {}", status.strangers_get));
+    }
     line("clients", &status.clients);
     line(
         "open",

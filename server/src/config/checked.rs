@@ -159,6 +159,8 @@ pub enum AlwaysAllow {
 /// What strangers get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
+    /// What closed ports of this host answer by the rules of its own firewall.
+    Auto,
     /// What a closed port of this host answers: a reset, or port unreachable.
     AsClosed,
     /// That an administrator prohibits it, in ICMP.

@@ -302,7 +302,7 @@ fn guard(table: Option<Table<'_>>) -> Guard {
     let mut guard = Guard {
         mode: Mode::Guard,
         always_allow: vec![super::AlwaysAllow::Interface("lo".to_owned())],
-        answer: Answer::AsClosed,
+        answer: Answer::Auto,
         trial: Duration::from_secs(600),
     };
     let Some(table) = table else { return guard };
@@ -314,6 +314,7 @@ fn guard(table: Option<Table<'_>>) -> Guard {
         guard.always_allow = items.into_iter().filter_map(values::always_allow).collect();
     }
     let words = [
+        ("auto", Answer::Auto),
         ("as_closed", Answer::AsClosed),
         ("prohibited", Answer::Prohibited),
         ("drop", Answer::Drop),

@@ -120,6 +120,9 @@ pub struct Status {
     pub shown: Vec<String>,
     /// Hidden services that are still on trial, as `tcp/22`.
     pub on_trial: Vec<String>,
+    /// What strangers get at hidden ports, and by whose rules.
+    #[serde(default)]
+    pub strangers_get: String,
     /// Clients, disabled ones included.
     pub clients: usize,
     /// Grants that are open.

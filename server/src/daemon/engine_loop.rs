@@ -258,6 +258,7 @@ impl EngineLoop {
             self.next_upkeep = now.boot.saturating_add(period);
             self.ping_helpers(now);
             self.intake.forget_interfaces();
+            self.tell_restored(now);
             // Also leaves memory again, once the disk works.
             let engine = &self.door.engine;
             self.door.state.compact_if_needed(|| engine.records());

@@ -39,6 +39,7 @@ mod readers;
 mod reloads;
 
 mod replies;
+mod restored;
 
 mod report;
 

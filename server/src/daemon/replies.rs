@@ -17,6 +17,7 @@ use super::by_hand::{Cutting, Granting};
 use super::configuration::Prepared;
 use super::overtaken::Overtaken;
 use super::reloads::Reloads;
+use super::restored::Restored;
 
 /// A configuration that waits until the command runner has read it and the writer uses it.
 pub(super) struct Taking {
@@ -40,6 +41,10 @@ pub(super) struct Replies {
     pub(super) last_good: bool,
     /// A reload was refused since the configuration in use was taken.
     pub(super) refused: bool,
+    /// What strangers get, as the writer said last.
+    pub(super) strangers_get: String,
+    /// How often our table was put back, and nobody was told.
+    pub(super) restored: Restored,
     /// Why the firewall's table is not loaded, since the writer said so.
     pub(super) not_loaded: Option<String>,
     /// What packets are looked for at, from the start to the end.
@@ -64,6 +69,8 @@ impl Replies {
             trials: Vec::new(),
             last_good: false,
             refused: false,
+            strangers_get: String::new(),
+            restored: Restored::default(),
             not_loaded: None,
             listen: config.listen.clone(),
             audit: config.log.audit.clone(),

@@ -142,7 +142,11 @@ impl EngineLoop {
         warnings.extend(self.look.warnings());
         let is_closed = door.state.is_closed();
         warnings.extend(self.tracking.warning());
+        let mut strangers = self.replies.strangers_get.lines();
+        let strangers_get = strangers.next().unwrap_or_default().to_owned();
+        warnings.extend(strangers.map(|line| format!("strangers at hidden ports: {line}")));
         let status = Status {
+            strangers_get,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             uptime_s: now
@@ -304,6 +308,29 @@ impl EngineLoop {
 }
 
 impl EngineLoop {
+    /// Says that the table was put back, and how often, once a minute at most.
+    pub(super) fn tell_restored(&mut self, now: Now) {
+        match self.replies.restored.take(now.boot) {
+            None => {}
+            Some((1, grants)) => warn!(
+                "somebody changed our table in the firewall; it was put back; grants that are open in it: {grants}"
+            ),
+            Some((times, grants)) => warn!(
+                "somebody changed our table in the firewall {times} times; it was put back each time, ever more slowly, and an emergency table hides meanwhile; grants that are open in it: {grants}"
+            ),
+        }
+    }
+
+    /// Says once what cannot be told of what closed ports answer.
+    fn strangers_get(&mut self, text: String) {
+        if self.replies.strangers_get != text {
+            let mut lines = text.lines();
+            info!("strangers get {}", lines.next().unwrap_or_default());
+            lines.for_each(|line| warn!("strangers at hidden ports: {line}"));
+            self.replies.strangers_get = text;
+        }
+    }
+
     /// One message of the firewall writer.
     pub(super) fn heard(&mut self, message: FromWriter, now: Now) {
         match message {
@@ -320,10 +347,9 @@ impl EngineLoop {
                     Some(_) => info!(
                         "the firewall's table is loaded again; grants that are open in it: {grants}"
                     ),
-                    None => warn!(
-                        "somebody changed our table in the firewall; it was put back; grants that are open in it: {grants}"
-                    ),
+                    None => self.replies.restored.count(grants),
                 }
+                self.tell_restored(now);
                 self.door
                     .tell_counts(Event::FirewallRestored, "grants", u64::from(grants));
             }
@@ -333,6 +359,7 @@ impl EngineLoop {
                 );
                 self.replies.not_loaded = Some(why);
             }
+            FromWriter::StrangersGet(text) => self.strangers_get(text),
             FromWriter::Trial(event) => self.trial(event),
             FromWriter::Trials(rows) => self.replies.trials = rows,
             FromWriter::Failed(why) => error!("the firewall writer ends: {why}"),

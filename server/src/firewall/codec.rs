@@ -185,6 +185,10 @@ impl FromWriter {
                 out.push(13);
                 put_duration(&mut out, *span);
             }
+            Self::StrangersGet(text) => {
+                out.push(14);
+                put_text(&mut out, text);
+            }
         }
         out
     }
@@ -247,6 +251,7 @@ impl FromWriter {
             11 => Self::Cut(reader.count()?),
             12 => Self::Pong,
             13 => Self::Busy(reader.duration()?),
+            14 => Self::StrangersGet(reader.text()?),
             _ => return Err(BadMessage("unknown kind")),
         };
         reader.end()?;

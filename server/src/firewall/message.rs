@@ -85,6 +85,9 @@ pub enum FromWriter {
     Pong,
     /// Something is under way that takes so long at most, and nothing is answered meanwhile.
     Busy(Duration),
+    /// What strangers get at hidden ports, in words; lines behind the first say what cannot be
+    /// told for sure.
+    StrangersGet(String),
     /// How many connections `Cut` ended, or why some may live on.
     Cut(Result<u32, String>),
     /// How many trials `Confirm` ended, or why it could not be written down.

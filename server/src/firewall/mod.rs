@@ -5,6 +5,8 @@
 //! the privileged process. Only [`crate::writer`] talks to the kernel, and only
 //! about the table `inet spad`, or our sets in one of the administrator's.
 
+pub mod closed_ports;
+
 pub mod element;
 
 pub mod message;

@@ -32,6 +32,9 @@ fn table(text: &str, on_trial: Option<&str>) -> (Table, Plan) {
     let surroundings = Surroundings {
         flow_label_seed: None,
         labels: true,
+        closed_ports: crate::firewall::table::answers::Answers::all(
+            crate::firewall::table::answers::Reply::Closed,
+        ),
     };
     let table = Table::of(&config, &ports.collect(), &surroundings);
     let plan = Plan::new(&table, &config.guard.always_allow, Going::Established);

@@ -14,7 +14,9 @@ use super::netlink::{Action, Failed, Lasts, Netlink, Operation};
 use super::trial_file::{self, Kept};
 use super::{WriterError, before, keys, nft, sets};
 use crate::clock::BootTime;
-use crate::config::{Config, Mode};
+use crate::config::{Answer, Config, Mode};
+use crate::firewall::closed_ports::ClosedPorts;
+use crate::firewall::table::answers::{Answers, Reply};
 use crate::firewall::table::{Place, SetName, Surroundings, Table, removal};
 use crate::firewall::trial::{Moment, Trials};
 use crate::firewall::{Element, Standing, TrialEvent, TrialRow};
@@ -29,6 +31,8 @@ pub(super) struct Guard {
     directory: PathBuf,
     boot: String,
     surroundings: Surroundings,
+    /// What closed ports answer by the rules of others, once somebody has looked.
+    closed_ports: Option<ClosedPorts>,
     /// Connections that were there before their port was hidden, each with its source port.
     before: BTreeSet<Element>,
     /// Processes of `nft` that we ran: their events are our own.
@@ -73,6 +77,7 @@ impl Guard {
             directory: directory.to_owned(),
             boot: boot_id(),
             surroundings: surroundings(),
+            closed_ports: None,
             before: BTreeSet::new(),
             loaders: Vec::new(),
         };
@@ -82,6 +87,22 @@ impl Guard {
     /// Whether our sets stand in a table of the administrator's, without rules of ours.
     pub(super) fn is_anothers(&self) -> bool {
         self.config.guard.mode != Mode::Guard
+    }
+
+    /// What closed ports of this host answer, by the rules of others; says whether our table
+    /// has to be loaded for it.
+    pub(super) fn closed_ports_answer(&mut self, found: ClosedPorts) -> bool {
+        let is_new = self.surroundings.closed_ports != found.answers;
+        self.surroundings.closed_ports = found.answers.clone();
+        self.closed_ports = Some(found);
+        is_new && self.config.guard.answer == Answer::Auto && !self.is_anothers()
+    }
+
+    /// What strangers get at hidden ports, in words; lines behind the first say what cannot be
+    /// told for sure. None where our own rules do not answer, or nobody has looked yet.
+    pub(super) fn strangers_get(&self) -> Option<String> {
+        let found = self.closed_ports.as_ref().filter(|_| !self.is_anothers())?;
+        Some(found.in_words(self.config.guard.answer))
     }
 
     /// How each hidden port stands.
@@ -588,5 +609,6 @@ pub(super) fn surroundings() -> Surroundings {
     Surroundings {
         flow_label_seed: seed,
         labels: true,
+        closed_ports: Answers::all(Reply::Closed),
     }
 }

@@ -14,11 +14,14 @@ use super::emergency::{self, Stands};
 use super::guard::{Guard, Loaded};
 use super::kernel::Kernel;
 use super::limits::Limits;
-use super::netlink::Events;
+use super::netlink::{Events, Touched};
+use super::others::Others;
 use super::reading::Reading;
+use super::restores::Restores;
 use super::socket::{Came, Engine};
 use crate::clock::{self, BootTime};
 use crate::config::{Loaded as Read, Texts};
+use crate::firewall::closed_ports::ClosedPorts;
 use crate::firewall::message::{Cut, MAX_LISTED};
 use crate::firewall::{Answer, Change, FirewallRefusal, FromWriter, KernelElement, Step, ToWriter};
 use crate::sys::memory;
@@ -43,10 +46,19 @@ impl Broken {
     /// The longest pause: by then somebody is at it.
     const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
+    /// It was put back often lately, and is again then.
+    pub(super) const fn until(next: BootTime) -> Self {
+        let pause = Duration::ZERO;
+        Self { next, pause }
+    }
+
     /// It failed now; twice as long a pause as before.
     pub(super) fn again(before: Option<Self>) -> Self {
         let pause = before.map_or(PAUSE, |before| {
-            before.pause.saturating_mul(2).min(Self::LONGEST_PAUSE)
+            before
+                .pause
+                .saturating_mul(2)
+                .clamp(PAUSE, Self::LONGEST_PAUSE)
         });
         let next = boot().saturating_add(pause);
         Self { next, pause }
@@ -68,19 +80,32 @@ pub(super) struct Keeper {
     pub(super) mender: Option<u32>,
     /// The configuration, where a reload reads it.
     pub(super) reading: Option<Reading>,
+    /// How often the table was put back lately.
+    pub(super) restores: Restores,
+    /// The rules of others, and what closed ports answer by them.
+    pub(super) others: Others,
 }
 
 impl Keeper {
     /// Works until the engine ends or says so. The table stays.
     pub(super) fn run(&mut self) -> Result<(), WriterError> {
         loop {
-            let touched = self.wait()? && self.someone_touched_it();
+            let touched = match self.wait()? {
+                true => self.what_was_touched(),
+                false => Touched::default(),
+            };
             match self.broken {
                 Some(broken) if broken.next <= boot() => self.repair()?,
                 // Hidden at once; `nft` has its time.
-                Some(_) if touched => self.stand_in(),
-                None if touched => self.repair()?,
+                Some(_) if touched.ours => self.stand_in(),
+                None if touched.ours => self.touched()?,
                 Some(_) | None => {}
+            }
+            if touched.others {
+                self.others.changed(boot());
+            }
+            if let Some(found) = self.others.work(boot()) {
+                self.answer_as(found)?;
             }
             // First what a knock waits for.
             let came = self.obey_all()?;
@@ -138,26 +163,26 @@ impl Keeper {
         let again = self.broken.map(|broken| broken.next.saturating_since(now));
         let trial = self.guard.next_trial_end();
         let trial = trial.map(|end| end.saturating_since(now).min(PAUSE));
-        let timeout = [again, trial].into_iter().flatten().min();
+        let others = self.others.next();
+        let others = others.map(|next| next.saturating_since(now));
+        let timeout = [again, trial, others].into_iter().flatten().min();
         let timeout = timeout.and_then(|timeout| {
             // Never zero: a trial's end is a moment, not a reason to spin.
             Timespec::try_from(timeout.max(Duration::from_millis(1))).ok()
         });
-        // Without a reload the third is the first, and not looked at.
-        let reading = self.reading.as_ref();
-        let third = reading.map_or(self.engine.as_fd(), AsFd::as_fd);
-        let mut ready = [
-            PollFd::new(&self.engine, PollFlags::IN),
+        let reading = self.reading.as_ref().map(AsFd::as_fd);
+        let beside = [reading, self.others.is_read()].into_iter().flatten();
+        let mut ready = vec![
             PollFd::new(&self.events, PollFlags::IN),
-            PollFd::from_borrowed_fd(third, PollFlags::IN),
+            PollFd::new(&self.engine, PollFlags::IN),
         ];
-        let count = if reading.is_some() { 3 } else { 2 };
-        match poll(ready.get_mut(..count).unwrap_or_default(), timeout.as_ref()) {
+        ready.extend(beside.map(|one| PollFd::from_borrowed_fd(one, PollFlags::IN)));
+        match poll(&mut ready, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(WriterError::Socket(error.into())),
         }
-        let [_, events, _] = &ready;
-        Ok(!events.revents().is_empty())
+        let events = ready.first();
+        Ok(events.is_some_and(|events| !events.revents().is_empty()))
     }
 
     fn obey(&mut self, message: ToWriter) -> Result<(), WriterError> {
@@ -298,6 +323,7 @@ impl Keeper {
                 self.limits = limits;
                 self.report(report)?;
                 keep(texts);
+                self.tell_strangers_get()?;
                 if self.broken.take().is_some() {
                     let listed = self.kernel.list().unwrap_or_default();
                     let grants = u32::try_from(listed.len()).unwrap_or(u32::MAX);
@@ -314,11 +340,47 @@ impl Keeper {
         self.engine.send(&FromWriter::Busy(LOADING))
     }
 
-    fn someone_touched_it(&self) -> bool {
+    fn what_was_touched(&self) -> Touched {
         let mut own = self.guard.loaders.clone();
         own.push(self.kernel.netlink.port());
         let table = self.kernel.netlink.place().table();
         self.events.others_touched(table, &own, self.mender)
+    }
+
+    /// Somebody touched our table: it is put back at once, or where that was done often
+    /// lately, after a pause in which the emergency table hides.
+    fn touched(&mut self) -> Result<(), WriterError> {
+        match self.restores.next().filter(|next| *next > boot()) {
+            None => self.repair(),
+            Some(next) => {
+                self.broken = Some(Broken::until(next));
+                self.stand_in();
+                Ok(())
+            }
+        }
+    }
+
+    /// Answers strangers as closed ports are answered by the rules of others.
+    fn answer_as(&mut self, found: ClosedPorts) -> Result<(), WriterError> {
+        if self.guard.closed_ports_answer(found) && self.broken.is_none() {
+            self.announce()?;
+            match self.guard.reload(&mut self.kernel, boot()) {
+                Ok(_) => self.mender = self.guard.loaders.last().copied(),
+                Err(error) => {
+                    self.broken = Some(Broken::again(None));
+                    self.not_loaded(&error)?;
+                }
+            }
+            self.engine.send(&FromWriter::Pong)?;
+        }
+        self.tell_strangers_get()
+    }
+
+    fn tell_strangers_get(&self) -> Result<(), WriterError> {
+        let text = self.guard.strangers_get();
+        text.map_or(Ok(()), |text| {
+            self.engine.send(&FromWriter::StrangersGet(text))
+        })
     }
 
     /// Puts the table back, and what it held.
@@ -341,6 +403,7 @@ impl Keeper {
             }
             Ok((_, grants)) => {
                 self.mender = self.guard.loaders.last().copied();
+                self.restores.count(boot());
                 self.engine.send(&FromWriter::Restored { grants })
             }
             Err(error) => {

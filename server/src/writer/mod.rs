@@ -18,11 +18,14 @@ mod keeper;
 mod kernel;
 mod keys;
 mod limits;
+mod listing;
 mod netlink;
 mod nft;
 mod once;
+mod others;
 mod privileges;
 mod reading;
+mod restores;
 mod sets;
 mod socket;
 mod trial_file;
@@ -48,6 +51,8 @@ use keeper::{Broken, Keeper};
 use kernel::Kernel;
 use limits::Limits;
 use netlink::{Events, Netlink};
+use others::Others;
+use restores::Restores;
 use socket::Engine;
 
 pub use nft::NftError;
@@ -228,7 +233,10 @@ fn start(engine: Engine, stepped: SteppedDown) -> Result<Keeper, (Engine, Writer
         broken: problem.as_ref().map(|_| Broken::again(None)),
         mender: None,
         reading: None,
+        restores: Restores::default(),
+        others: Others::default(),
     };
+    keeper.others.changed(now);
     let told = keeper.engine.send(&FromWriter::Ready);
     let told = told.and_then(|()| keeper.report(report));
     let told = told.and_then(|()| match problem {
@@ -315,6 +323,13 @@ fn prepare(stepped: SteppedDown) -> Result<Prepared, WriterError> {
         texts,
         configuration,
     })
+}
+
+/// What closed ports of this host answer, by the rules that stand now. For root: nobody else
+/// may see them.
+#[must_use]
+pub fn closed_ports() -> crate::firewall::closed_ports::ClosedPorts {
+    others::read()
 }
 
 /// Says something to whoever reads this process's standard error: the journal, or a terminal.

@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::clock::{self, BootTime};
 
 /// Where distributions put it.
-const PLACES: [&str; 6] = [
+pub(super) const PLACES: [&str; 6] = [
     "/usr/sbin/nft",
     "/sbin/nft",
     "/usr/bin/nft",

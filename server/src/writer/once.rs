@@ -10,7 +10,9 @@ use super::emergency::{self, Stands};
 use super::guard::{self, Guard};
 use super::keys;
 use super::netlink::Netlink;
-use super::{Prepared, WriterError, keeper, prepare, privileges, read, sets, step_down, warn};
+use super::{
+    Prepared, WriterError, keeper, others, prepare, privileges, read, sets, step_down, warn,
+};
 use crate::clock;
 use crate::config::{self, Mode};
 use crate::firewall::table::{Place, SetName, snippet};
@@ -24,6 +26,8 @@ pub struct Shown {
     pub place: Place,
     /// The table that would be loaded.
     pub text: String,
+    /// What strangers get at hidden ports, in words; none where our own rules do not answer.
+    pub strangers_get: Option<String>,
     /// How each hidden port stands by the writer's memory.
     pub standings: Vec<TrialRow>,
     /// What the kernel holds: elements by set, and the ports hidden there.
@@ -62,13 +66,15 @@ pub fn show(paths: &Paths) -> Result<Shown, WriterError> {
     let is_ours = usable.loaded.config.external.is_none();
     let (guard, warnings) = Guard::new(usable.loaded.config, &paths.guard_state());
     warnings.iter().for_each(|warning| warn(warning));
-    let guard = guard.after_hiding(now.boot);
+    let mut guard = guard.after_hiding(now.boot);
+    guard.closed_ports_answer(others::read());
     Ok(Shown {
         text: match is_ours {
             true => guard.text(now.boot),
             false => "# the mode is \"command\": no table, the programs of [firewall] are run\n"
                 .to_owned(),
         },
+        strangers_get: guard.strangers_get(),
         standings: guard.rows(now.boot),
         kernel: in_kernel(&place),
         place,
@@ -159,6 +165,9 @@ pub fn load(paths: &Paths) -> Result<Option<(Place, Vec<TrialEvent>)>, WriterErr
     }
     let (report, problem) = guard.begin(&mut kernel, now)?;
     report.warnings.iter().for_each(|warning| warn(warning));
+    if problem.is_none() && guard.closed_ports_answer(others::read()) {
+        guard.reload(&mut kernel, now)?;
+    }
     if let Some(problem) = problem {
         let hides = emergency::stands(&mut kernel.netlink).map_or("", Stands::in_words);
         return Err(WriterError::NotLoaded {

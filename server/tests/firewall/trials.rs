@@ -82,7 +82,9 @@ in_a_world! {
             let mut writer = world.writer();
             change(&mut writer, "tcp/22");
             let grant = Element { once, source_port: source, ..element(address, "tcp/22") };
-            writer.change(vec![put(grant, 60_000)]).unwrap();
+            // One for a single source port lasts no longer than a client takes to connect.
+            let lasts = if source.is_some() { 5_000 } else { 60_000 };
+            writer.change(vec![put(grant, lasts)]).unwrap();
             if source.is_some() {
                 sysctl_port_range();
                 world.in_client(sysctl_port_range);

@@ -56,19 +56,35 @@ impl Wire {
         let end = Instant::now() + time;
         let mut heard = Vec::new();
         while Instant::now() < end {
-            let Ok(frame) = self.receiver.next() else {
-                continue;
-            };
-            let (head, packet) = frame.split_at(14);
-            let from_server = head[6..12] == [2, 0, 0, 0, 0, 2];
-            let ip = head[12..] == [8, 0] || head[12..] == [0x86, 0xdd];
-            let discovery = head[12..] == [0x86, 0xdd]
-                && (packet[6] == 0 || packet[6] == 58 && packet[40] >= 130);
-            if from_server && ip && !discovery {
-                heard.push(packet.to_vec());
-            }
+            heard.extend(self.next());
         }
         heard
+    }
+
+    /// What the server sends before this, which comes within two seconds.
+    pub(crate) fn hear_until(&mut self, is_last: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
+        let end = Instant::now() + Duration::from_secs(2);
+        let mut heard = Vec::new();
+        while Instant::now() < end {
+            if let Some(packet) = self.next() {
+                if is_last(&packet) {
+                    return heard;
+                }
+                heard.push(packet);
+            }
+        }
+        panic!("it did not come; others: {heard:02x?}");
+    }
+
+    /// The next IP packet of the server's, if one comes soon.
+    fn next(&mut self) -> Option<Vec<u8>> {
+        let frame = self.receiver.next().ok()?;
+        let (head, packet) = frame.split_at(14);
+        let from_server = head[6..12] == [2, 0, 0, 0, 0, 2];
+        let ip = head[12..] == [8, 0] || head[12..] == [0x86, 0xdd];
+        let discovery =
+            head[12..] == [0x86, 0xdd] && (packet[6] == 0 || packet[6] == 58 && packet[40] >= 130);
+        (from_server && ip && !discovery).then(|| packet.to_vec())
     }
 
     /// Sends and hears what comes back: waits long for the first, and a moment for more.
@@ -95,7 +111,7 @@ pub(crate) fn tcp_flags(packets: &[Vec<u8>]) -> Option<u8> {
     })
 }
 
-fn sum(parts: &[&[u8]]) -> u16 {
+pub(crate) fn sum(parts: &[&[u8]]) -> u16 {
     let mut total: u32 = 0;
     for part in parts {
         for pair in part.chunks(2) {

@@ -123,6 +123,7 @@ fn from_writer() -> impl Strategy<Value = FromWriter> {
         ".{1,40}".prop_map(|text| FromWriter::Reloaded(Err(text))),
         Just(FromWriter::Reloaded(Ok(()))),
         any::<u32>().prop_map(|grants| FromWriter::Restored { grants }),
+        any::<String>().prop_map(FromWriter::StrangersGet),
         any::<String>().prop_map(FromWriter::NotRestored),
         (service(), change)
             .prop_map(|(service, change)| FromWriter::Trial(TrialEvent { service, change })),

@@ -7,7 +7,7 @@ use serde_json::json;
 use spa_proto::Protocol;
 
 use super::chains::Rule;
-use super::label_words::is_not_addressed_to_this_host;
+use super::label_words::{comes_from_this_host, is_not_addressed_to_this_host};
 use super::words::{
     Word, counter, drop, goto, has_no_checksum, has_whole_header, header_words, is_ipv6,
     port_unreachable, protocol, reset, state,
@@ -82,6 +82,8 @@ impl Kind {
 pub enum Reply {
     /// What the kernel answers for a port without a service.
     Closed,
+    /// A TCP reset of the host's own rules.
+    Reset,
     /// Nothing.
     Nothing,
     /// An ICMP error, by nft's word for it.
@@ -135,12 +137,12 @@ impl Answers {
     /// One answer for all.
     #[must_use]
     pub fn all(reply: Reply) -> Self {
-        Self::from(|_| reply)
+        Self::from_each(|_| reply)
     }
 
     /// The answer that this gives for each kind.
     #[must_use]
-    pub fn from(reply: impl Fn(Kind) -> Reply) -> Self {
+    pub fn from_each(mut reply: impl FnMut(Kind) -> Reply) -> Self {
         Self(Kind::all().map(|kind| (kind, reply(kind))).collect())
     }
 
@@ -151,11 +153,11 @@ impl Answers {
         found.map_or(Reply::Closed, |(_, reply)| *reply)
     }
 
-    /// Whether any TCP packet gets a reset.
+    /// Whether any IPv6 TCP packet is answered as the kernel answers it.
     #[must_use]
-    pub fn reset_any(&self) -> bool {
+    pub fn closed6(&self) -> bool {
         let resets = |(kind, reply): &(Kind, Reply)| {
-            kind.protocol == Protocol::Tcp && *reply == Reply::Closed
+            (kind.family, kind.protocol) == (Family::Six, Protocol::Tcp) && *reply == Reply::Closed
         };
         self.0.iter().any(resets)
     }
@@ -178,11 +180,9 @@ impl Answers {
                     State::New => format!("{protocol}"),
                     State::Invalid => format!("{protocol} that is invalid"),
                 };
-                let text = match (four, six) {
-                    (Reply::Closed, Reply::Closed) => "as closed".to_owned(),
-                    (Reply::Nothing, Reply::Nothing) => "nothing".to_owned(),
-                    (Reply::Error(four), Reply::Error(six)) if four == six => four.to_owned(),
-                    (four, six) => format!("{} over IPv4, {} over IPv6", word(four), word(six)),
+                let text = match four == six {
+                    true => word(four).to_owned(),
+                    false => format!("{} over IPv4, {} over IPv6", word(four), word(six)),
                 };
                 texts.push(format!("{what}: {text}"));
             }
@@ -201,21 +201,15 @@ impl Answers {
 const fn word(reply: Reply) -> &'static str {
     match reply {
         Reply::Closed => "as closed",
+        Reply::Reset => "a reset",
         Reply::Nothing => "nothing",
         Reply::Error(word) => word,
     }
 }
 
 /// The rules of the chain `strangers`.
-///
-/// A frame that the link layer sent to others as well is not answered, as the kernel
-/// does not. A reset or an unreachable port never goes to a broadcast or multicast
-/// address, nor answers a reset or a broken checksum: the kernel sees to that.
 pub(super) fn strangers(answers: &Answers) -> Vec<Rule> {
-    let mut rules = vec![
-        vec![counter()],
-        vec![is_not_addressed_to_this_host(), drop()],
-    ];
+    let mut rules = vec![vec![counter()]];
     if *answers == Answers::all(Reply::Closed) {
         rules.push(vec![goto("closed")]);
         return rules;
@@ -245,7 +239,10 @@ fn common(replies: [Reply; 2]) -> bool {
     replies.iter().all(|reply| {
         matches!(
             reply,
-            Reply::Closed | Reply::Nothing | Reply::Error("admin-prohibited" | "port-unreachable")
+            Reply::Closed
+                | Reply::Reset
+                | Reply::Nothing
+                | Reply::Error("admin-prohibited" | "port-unreachable")
         )
     })
 }
@@ -257,6 +254,7 @@ fn to_protocol(of: Protocol, family: Option<Family>, [new, invalid]: [Reply; 2])
     let rule = |more: Option<Word>, reply| {
         let answer = match reply {
             Reply::Closed => goto("closed"),
+            Reply::Reset => reset(),
             Reply::Nothing => drop(),
             Reply::Error(word) => reject(family, word),
         };
@@ -293,12 +291,16 @@ fn reject(family: Option<Family>, word: &'static str) -> Word {
 }
 
 /// The rules of the chain `closed`: what the kernel answers for a port without a service.
-/// What it would not look at when it came to one, such as lengths that lie, is not
-/// answered either.
+/// What it would not look at when it came to one, such as lengths that lie, a frame to
+/// others as well, or a source that is this host's own, is not answered either. A reset or an
+/// unreachable port never goes to a broadcast or multicast address, nor answers a reset or a
+/// broken checksum: the kernel sees to that, as it does for its own.
 pub(super) fn closed() -> Vec<Rule> {
-    let mut rules: Vec<Rule> = (5..=15)
-        .map(|words| vec![header_words(words), has_whole_header(words), reset()])
-        .collect();
+    let mut rules = vec![
+        vec![is_not_addressed_to_this_host(), drop()],
+        vec![comes_from_this_host(), drop()],
+    ];
+    rules.extend((5..=15).map(|words| vec![header_words(words), has_whole_header(words), reset()]));
     // RFC 8200, section 8.1.
     rules.push(vec![is_ipv6(), has_no_checksum(), drop()]);
     // To connection tracking a datagram is invalid where its length or checksum is.
@@ -337,7 +339,7 @@ mod tests {
 
     #[test]
     fn each_kind_of_packet_gets_its_own_answer() {
-        let answers = Answers::from(|kind| match (kind.state, kind.family, kind.protocol) {
+        let answers = Answers::from_each(|kind| match (kind.state, kind.family, kind.protocol) {
             (State::Invalid, _, _) => Reply::Nothing,
             (_, Family::Four, Protocol::Udp) => Reply::Error("host-prohibited"),
             (_, Family::Six, Protocol::Udp) => Reply::PROHIBITED,
@@ -345,7 +347,7 @@ mod tests {
             _ => Reply::Closed,
         });
         assert_eq!(
-            text(&answers)[2..],
+            text(&answers)[1..],
             [
                 "meta l4proto tcp ct state invalid drop",
                 "meta l4proto tcp goto closed",
@@ -358,8 +360,8 @@ mod tests {
                 "drop",
             ]
         );
-        assert!(answers.reset_any());
-        assert!(!Answers::all(Reply::PROHIBITED).reset_any());
+        assert!(answers.closed6());
+        assert!(!Answers::all(Reply::PROHIBITED).closed6());
     }
 
     #[test]
@@ -380,7 +382,7 @@ mod tests {
     fn answers_are_named_by_packet_where_they_differ() {
         let all = Answers::all(Reply::Closed).text();
         assert_eq!(all, "as closed, whatever the packet");
-        let answers = Answers::from(|kind| match kind.state {
+        let answers = Answers::from_each(|kind| match kind.state {
             State::New => Reply::Closed,
             State::Invalid => Reply::Nothing,
         });

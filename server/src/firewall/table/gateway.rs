@@ -20,8 +20,8 @@ use super::nat_words::{
 };
 use super::sets::SetName;
 use super::words::{
-    Field, Word, accept, add_to, arrived_at, came_from, delete_from, for_this_host, goto, in_set,
-    is_no_first_segment, is_reset, protocol,
+    Field, Word, accept, add_to, arrived_at, came_from, delete_from, for_this_host, goto,
+    has_no_flow_label, in_set, is_no_first_segment, is_reset, protocol, set_flow_label,
 };
 use super::{Allowed, ChainOf};
 use crate::config::{AlwaysAllow, Forward, Lengths};
@@ -55,7 +55,11 @@ pub(super) fn hidden(
 }
 
 /// The chains; declared even where they are empty, like all of ours.
-pub(super) fn chains(forwards: &[Forward], judging: Judging<'_>) -> Vec<ChainOf> {
+pub(super) fn chains(
+    forwards: &[Forward],
+    judging: Judging<'_>,
+    flow_labels: Option<u32>,
+) -> Vec<ChainOf> {
     let mut through = begun_inside(judging);
     through.extend(judging.always_allowed_behind());
     through.push(vec![sent_to(SetName::Inner4), goto("inside")]);
@@ -64,7 +68,7 @@ pub(super) fn chains(forwards: &[Forward], judging: Judging<'_>) -> Vec<ChainOf>
     chains.push(ordinary("led", led(forwards, judging.lengths)));
     chains.push(ordinary("inside", inside(judging)));
     chains.push(base("through", NfHook::Forward, LAST, through));
-    chains.push(base("farther", NfHook::Output, LAST, farther()));
+    chains.push(base("farther", NfHook::Output, LAST, farther(flow_labels)));
     chains
 }
 
@@ -89,8 +93,8 @@ fn begun_inside(judging: Judging<'_>) -> Vec<Rule> {
 }
 
 /// This host's resets in an inner host's name are as far from the client as those of the
-/// inner host itself.
-fn farther() -> Vec<Rule> {
+/// inner host itself, and have a flow label as its own have.
+fn farther(flow_labels: Option<u32>) -> Vec<Rule> {
     let rule = |(inner, address): (SetName, Field)| {
         vec![
             is_reset(),
@@ -98,7 +102,16 @@ fn farther() -> Vec<Rule> {
             one_hop_away(address == Field::Source4),
         ]
     };
-    INNER.map(rule).into()
+    let mut rules: Vec<Rule> = INNER.map(rule).into();
+    rules.extend(flow_labels.map(|seed| {
+        vec![
+            is_reset(),
+            source_in(SetName::Inner6, Field::Source6),
+            has_no_flow_label(),
+            set_flow_label(seed),
+        ]
+    }));
+    rules
 }
 
 /// Those that lead, and change nothing about who reaches what.

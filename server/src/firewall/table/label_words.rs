@@ -86,6 +86,15 @@ pub(super) fn for_another_host() -> Word {
     Word { data, text }
 }
 
+/// The packet's source is an address of this host's own.
+pub(super) fn comes_from_this_host() -> Word {
+    let fib = Expression::Named(NamedExpression::Fib(Fib {
+        result: FibResult::Type,
+        flags: HashSet::from([FibFlag::Saddr]),
+    }));
+    Word::compare(fib, Operator::EQ, string("local"), "fib saddr type local")
+}
+
 /// The link layer sent the frame to more than this host, or to another.
 pub(super) fn is_not_addressed_to_this_host() -> Word {
     let kind = Expression::Named(NamedExpression::Meta(Meta {

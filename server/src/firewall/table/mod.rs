@@ -62,6 +62,8 @@ pub struct Surroundings {
     pub flow_label_seed: Option<u32>,
     /// Connection tracking has labels.
     pub labels: bool,
+    /// What closed ports of this host answer, by the rules of others.
+    pub closed_ports: Answers,
 }
 
 /// The whole table: what is wanted of the kernel.
@@ -104,12 +106,13 @@ impl Table {
             .collect();
         let guard = &config.guard;
         let answers = match guard.answer {
+            Answer::Auto => surroundings.closed_ports.clone(),
             Answer::AsClosed => Answers::all(Reply::Closed),
             Answer::Prohibited => Answers::all(Reply::PROHIBITED),
             Answer::Drop => Answers::all(Reply::Nothing),
         };
         let flow_labels = surroundings.flow_label_seed;
-        let flow_labels = flow_labels.filter(|_| answers.reset_any());
+        let flow_labels = flow_labels.filter(|_| answers.closed6());
         let ports = &config.listen.ports;
         let knock = match guard.answer {
             // Every port would be silent, those of services that are not hidden too.
@@ -126,7 +129,7 @@ impl Table {
         let mut chains = chains::all(judging, &answers, knock, flow_labels);
         let forwards = config.forwards();
         let inner = (!forwards.is_empty()).then(|| {
-            chains.extend(gateway::chains(&forwards, judging));
+            chains.extend(gateway::chains(&forwards, judging, flow_labels));
             gateway::hidden(&forwards, &hidden)
         });
         Self {

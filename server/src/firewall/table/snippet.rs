@@ -93,7 +93,8 @@ pub fn iptables(config: &Config) -> String {
     let forwards = config.forwards();
     let mut text = "# For iptables and ip6tables alike. spad's own table hides these ports before your rules\n\
          # see a packet, so they may allow them; without that table they are open to everybody.\n\
-         # Where your policy is DROP, write [guard] answer = \"drop\": hidden ports then look like the rest.\n"
+         # nftables does not show all of these rules: where your policy is DROP, write [guard] answer = \"drop\",\n\
+         # and hidden ports look like the rest.\n"
         .to_owned();
     if hidden.is_empty() {
         text.push_str("# `hide` names no service yet.\n");

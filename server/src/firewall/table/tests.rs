@@ -37,6 +37,7 @@ pub(super) fn surroundings(flow_label_seed: Option<u32>) -> Surroundings {
     Surroundings {
         flow_label_seed,
         labels: true,
+        closed_ports: Answers::all(Reply::Nothing),
     }
 }
 
@@ -77,6 +78,18 @@ fn strangers_get_nothing_where_the_host_answers_nothing() {
     let strangers = strangers.split("\t}\n").next().unwrap();
     assert!(!strangers.contains("closed") && !strangers.contains("reject"));
     assert!(strangers.ends_with("\t\tdrop\n") && !text.contains("jhash"));
+}
+
+#[test]
+fn where_nothing_else_is_asked_for_strangers_get_what_closed_ports_answer() {
+    let text = table(Answer::Auto).text();
+    assert_eq!(text, table(Answer::Drop).text());
+    assert_ne!(text, table(Answer::AsClosed).text());
+    assert!(
+        table(Answer::Prohibited)
+            .text()
+            .contains("reject with icmpx admin-prohibited")
+    );
 }
 
 #[test]

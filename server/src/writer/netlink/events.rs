@@ -27,8 +27,8 @@ impl Events {
         Ok(Self(socket))
     }
 
-    /// Reads what there is to hear; true where somebody whose socket is not
-    /// `own` touched this table, or where something was missed. What the process `mender`
+    /// Reads what there is to hear: whether somebody whose socket is not
+    /// `own` touched this table, or rules of others, or where something was missed. What the process `mender`
     /// found, it has put right: a transaction is told before the next one begins, in
     /// several pieces, and the last of them may come when the table is being put back.
     pub(in crate::writer) fn others_touched(
@@ -36,10 +36,10 @@ impl Events {
         table: &str,
         own: &[u32],
         mender: Option<u32>,
-    ) -> bool {
+    ) -> Touched {
         // One who floods us with changes of other tables must not keep us here for ever.
         const MOST: usize = 10_000;
-        let (mut touched, mut missed) = (false, false);
+        let (mut touched, mut missed, mut others) = (false, false, false);
         let mut buffer = Vec::with_capacity(DATAGRAM);
         for _ in 0..MOST {
             buffer.clear();
@@ -50,7 +50,9 @@ impl Events {
                         if Some(from) == mender {
                             touched = false;
                         } else {
-                            touched |= !own.contains(&from) && is_about(table, &message);
+                            let is_ours = is_about(table, &message);
+                            touched |= !own.contains(&from) && is_ours;
+                            others |= !is_ours && is_about_rules(&message);
                         }
                     }
                 }
@@ -59,7 +61,10 @@ impl Events {
                 Err(_) => missed = true,
             }
         }
-        touched | missed
+        Touched {
+            ours: touched | missed,
+            others: others | missed,
+        }
     }
 }
 
@@ -67,6 +72,22 @@ impl std::os::fd::AsFd for Events {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.0.as_fd()
     }
+}
+
+/// What somebody touched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::writer) struct Touched {
+    /// Our table.
+    pub(in crate::writer) ours: bool,
+    /// Rules, chains or tables of others.
+    pub(in crate::writer) others: bool,
+}
+
+/// Whether an event is about a table, a chain or a rule, whosever it is; not about elements.
+fn is_about_rules(message: &NetlinkBuffer<&[u8]>) -> bool {
+    const DELETED_RULE: u16 = 8;
+    let kind = message.message_type();
+    kind >> 8 == SUBSYSTEM && kind & 0xff <= DELETED_RULE
 }
 
 /// Whether an event is about this table of the family `inet`: each but the one that ends a

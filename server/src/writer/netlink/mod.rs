@@ -22,7 +22,7 @@ use rustix::net::sockopt;
 use crate::firewall::table::{Place, SetMake, SetName};
 
 pub(super) use conntrack::Connection;
-pub(super) use events::Events;
+pub(super) use events::{Events, Touched};
 pub(super) use reading::Listed;
 pub(super) use writing::{Action, Lasts, Message, Operation};
 

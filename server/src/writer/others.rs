@@ -1,0 +1,177 @@
+//! [IO] The rules of others on this host, read beside the work, for what closed ports answer.
+//!
+//! A long ruleset takes `nft` a second to print, and no packet waits for that. What the
+//! kernel tells of changes is gathered until it has been still for a moment: whoever changes
+//! rules in a loop does not have us read them in one.
+
+use std::io::{self, PipeReader};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use super::listing;
+use crate::clock::BootTime;
+use crate::firewall::closed_ports::{ClosedPorts, closed_ports};
+
+/// How long others' rules must be still before they are read.
+const STILL: Duration = Duration::from_millis(500);
+/// The longest that a first change waits for others to end, and the pause between two readings.
+const MAX_WAIT: Duration = Duration::from_secs(5);
+
+/// Where others' rules are read, and when next.
+#[derive(Debug, Default)]
+pub(super) struct Others {
+    reading: Option<Reading>,
+    /// Since when a change is unread, and until when it waits.
+    unread: Option<(BootTime, BootTime)>,
+    last: Option<BootTime>,
+}
+
+#[derive(Debug)]
+struct Reading {
+    thread: JoinHandle<ClosedPorts>,
+    /// The other end is closed when the thread ends, however that comes.
+    ended: PipeReader,
+}
+
+impl Others {
+    /// Somebody changed rules that are not ours.
+    pub(super) fn changed(&mut self, now: BootTime) {
+        let since = self.unread.map_or(now, |(since, _)| since);
+        let earliest = self.last.map_or(now, |last| last.saturating_add(MAX_WAIT));
+        let latest = since.saturating_add(MAX_WAIT).max(earliest);
+        let until = now.saturating_add(STILL).min(latest).max(earliest);
+        self.unread = Some((since, until));
+    }
+
+    /// When there is something to do at the latest; none where nothing is to be read.
+    pub(super) fn next(&self) -> Option<BootTime> {
+        match self.reading {
+            Some(_) => None,
+            None => self.unread.map(|(_, until)| until),
+        }
+    }
+
+    /// Readable once rules were read.
+    pub(super) fn is_read(&self) -> Option<BorrowedFd<'_>> {
+        self.reading.as_ref().map(|reading| reading.ended.as_fd())
+    }
+
+    /// Begins to read where that is due; gives what was read, where it was.
+    pub(super) fn work(&mut self, now: BootTime) -> Option<ClosedPorts> {
+        if self.next().is_some_and(|next| next <= now) {
+            self.unread = None;
+            self.last = Some(now);
+            // Without a thread nothing is read, and what was found last goes on.
+            self.reading = Reading::begin().ok();
+        }
+        let over = self
+            .reading
+            .take_if(|reading| reading.thread.is_finished())?;
+        over.thread.join().ok()
+    }
+}
+
+impl Reading {
+    fn begin() -> io::Result<Self> {
+        let (ended, end) = io::pipe()?;
+        let thread = Builder::new().name("others".to_owned()).spawn(move || {
+            let _open_until_the_end = end;
+            read()
+        })?;
+        Ok(Self { thread, ended })
+    }
+}
+
+/// What closed ports answer by the rules that stand now.
+pub(super) fn read() -> ClosedPorts {
+    let mut found = match listing::ruleset() {
+        Ok(ruleset) => closed_ports(&ruleset, outside().as_deref()),
+        Err(error) => {
+            let mut found = ClosedPorts::of_the_kernel();
+            found
+                .doubts
+                .insert(format!("the ruleset cannot be read: {error}"));
+            found
+        }
+    };
+    if has_legacy_rules() {
+        found.doubts.insert(
+            "this kernel has tables of iptables-legacy, whose rules nft does not show".to_owned(),
+        );
+    }
+    found
+}
+
+/// The interface of the default route, by which strangers come.
+fn outside() -> Option<String> {
+    let read = |file| std::fs::read_to_string(file).unwrap_or_default();
+    by_default4(&read("/proc/self/net/route"))
+        .or_else(|| by_default6(&read("/proc/self/net/ipv6_route")))
+}
+
+fn by_default4(routes: &str) -> Option<String> {
+    routes.lines().skip(1).find_map(|line| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let is_default = fields.get(1) == Some(&"00000000") && fields.get(7) == Some(&"00000000");
+        is_default.then(|| fields.first().map(|name| (*name).to_owned()))?
+    })
+}
+
+fn by_default6(routes: &str) -> Option<String> {
+    routes.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let to_all = fields.first()?.bytes().all(|digit| digit == b'0');
+        let name = fields.last().filter(|name| **name != "lo")?;
+        (to_all && fields.get(1) == Some(&"00")).then(|| (*name).to_owned())
+    })
+}
+
+/// Whether there are rules of iptables-legacy: these files name its tables in use. Only root
+/// may read them; nobody else is told of what may not be.
+fn has_legacy_rules() -> bool {
+    ["ip_tables_names", "ip6_tables_names"].iter().any(|file| {
+        let names = std::fs::read_to_string(format!("/proc/self/net/{file}"));
+        names.is_ok_and(|names| !names.trim().is_empty())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_are_read_when_they_have_ended_and_never_in_a_loop() {
+        let at = |millis: u64| BootTime::from_micros(millis * 1000);
+        let mut others = Others::default();
+        assert_eq!(others.next(), None);
+        others.changed(at(0));
+        assert_eq!(others.next(), Some(at(500)));
+        for millis in (100..20_000).step_by(100) {
+            others.changed(at(millis));
+        }
+        assert_eq!(others.next(), Some(at(5_000)), "they never end");
+        others.unread = None;
+        others.last = Some(at(20_000));
+        others.changed(at(20_001));
+        assert_eq!(
+            others.next(),
+            Some(at(25_000)),
+            "the last reading was just now"
+        );
+    }
+
+    #[test]
+    fn strangers_come_by_the_default_route() {
+        let four = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\n\
+            eth1\t0000000A\t00000000\t0001\t0\t0\t0\t000000FF\t0\t0\t0\n\
+            eth0\t00000000\t0101A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n";
+        assert_eq!(by_default4(four).as_deref(), Some("eth0"));
+        assert_eq!(by_default4("x\n1\n"), None);
+        let zero = "0".repeat(32);
+        let six = format!(
+            "{zero} 00 {zero} 00 {zero} ffffffff 1 0 00200200 lo\n{zero} 00 {zero} 00 {zero} 400 1 0 3 eth2\n"
+        );
+        assert_eq!(by_default6(&six).as_deref(), Some("eth2"));
+    }
+}

@@ -1,0 +1,111 @@
+//! Others flush the ruleset beside the writer: what slips in meanwhile does not stay.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::standing::restored;
+use crate::world::{
+    CLIENT4, CLIENT6, SERVER4, SERVER6, World, answers, echo, element, hears, in_a_world, nft, put,
+    sh, udp, until,
+};
+
+const HIDE: &str = "\"ssh\", \"web\", \"dns\"";
+const GUARD: &str = "trial = \"0s\"";
+
+in_a_world! {
+    fn who_connects_while_the_table_is_away_is_reset_when_it_is_back_and_who_was_let_in_stays() {
+        let world = World::new(HIDE, GUARD);
+        echo(22);
+        let dns = udp(SERVER4, 53);
+        let speaking = TcpListener::bind((SERVER4, 80)).unwrap();
+        let mut older = world.connection(SERVER4, 22).unwrap();
+        let mut writer = world.writer();
+        writer.change(vec![put(element(CLIENT6, "tcp/22"), 60_000)]).unwrap();
+        let mut granted = world.connection(SERVER6, 22).unwrap();
+        assert!(answers(&mut granted) && answers(&mut older));
+        for round in 0..3_u16 {
+            writer.hold();
+            nft("flush ruleset");
+            let mut slipped_in = world.connection(SERVER4, 22).unwrap();
+            let other = world.connection(SERVER4, 80).unwrap();
+            let (mut at_the_service, _) = speaking.accept().unwrap();
+            // The service speaks first once the table is back, and so does a UDP service.
+            let asking = world.in_client(|| udp(CLIENT4, 4000 + round));
+            asking.send_to(b"hello", (SERVER4, 53)).unwrap();
+            assert!(hears(&dns), "without a table everybody gets in");
+            writer.release();
+            restored(&mut writer);
+            assert!(!answers(&mut slipped_in) && !answers(&mut { other }), "round {round}");
+            dns.send_to(b"answer", (CLIENT4, 4000 + round)).unwrap();
+            asking.send_to(b"hello", (SERVER4, 53)).unwrap();
+            assert!(!hears(&dns), "round {round}: an answer to it lets nobody in");
+            assert!(answers(&mut granted), "through a grant, round {round}");
+            assert!(answers(&mut older), "from before the hiding, round {round}");
+            // Its end at a service that speaks is over, too.
+            let _reset = at_the_service.write(b"x");
+            at_the_service.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+            let error = at_the_service.read(&mut [0]).unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "round {round}");
+        }
+    }
+
+    fn flushes_in_a_loop_beside_connecting_strangers_leave_none_connected_and_start_nft_ever_more_seldom() {
+        let world = World::new(HIDE, GUARD);
+        echo(22);
+        let mut writer = world.writer();
+        writer.change(vec![put(element(CLIENT6, "tcp/22"), 120_000)]).unwrap();
+        let mut granted = world.connection(SERVER6, 22).unwrap();
+        let over = AtomicBool::new(false);
+        let to = SocketAddr::new(SERVER4.into(), 22);
+        let (mut connected, mut tries) = (Vec::new(), 0_u32);
+        let mut windows = Vec::new();
+        std::thread::scope(|scope| {
+            let strangers = scope.spawn(|| {
+                world.in_client(|| {
+                    let (mut connected, mut tries) = (Vec::new(), 0_u32);
+                    while !over.load(Ordering::Relaxed) {
+                        tries += 1;
+                        let stream = TcpStream::connect_timeout(&to, Duration::from_millis(30));
+                        connected.extend(stream.ok().filter(|_| connected.len() < 300));
+                    }
+                    (connected, tries)
+                })
+            });
+            for _ in 0..40 {
+                nft("flush ruleset");
+                let flushed = Instant::now();
+                until(|| !sh("nft list tables").is_empty());
+                windows.push(flushed.elapsed());
+            }
+            over.store(true, Ordering::Relaxed);
+            (connected, tries) = strangers.join().unwrap();
+        });
+        // With growing pauses; the emergency table hides meanwhile.
+        crate::world::until_within(Duration::from_secs(20), || {
+            writer.writer.wait(Duration::from_millis(50)).unwrap();
+            while let Some(event) = writer.writer.receive().unwrap() {
+                let put_back = matches!(event, spad::firewall::FromWriter::Restored { .. });
+                writer.events.extend(put_back.then_some(event));
+            }
+            sh("nft list table inet spad").contains("chain guard")
+        });
+        let times = writer.events.len();
+        windows.sort_unstable();
+        println!("{} of {tries} strangers connected; put back {times} times in 40 flushes; a table was seen after {:?} at most, {:?} half of the times",
+            connected.len(), windows.last().unwrap(), windows[windows.len() / 2]);
+        let alive = connected.iter_mut().map(answers_soon).filter(|alive| *alive).count();
+        assert_eq!(alive, 0, "of {}", connected.len());
+        assert!(times <= 15, "{times} starts of nft");
+        assert!(!world.connects(SERVER4, 22));
+        assert!(answers(&mut granted));
+    }
+}
+
+fn answers_soon(stream: &mut TcpStream) -> bool {
+    stream
+        .set_read_timeout(Some(Duration::from_millis(50)))
+        .unwrap();
+    stream.write_all(b"x").is_ok() && stream.read_exact(&mut [0]).is_ok()
+}
