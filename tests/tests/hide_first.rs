@@ -203,3 +203,74 @@ fn a_table_that_somebody_flushes_is_stood_in_for_where_nft_cannot_be_used() {
     world.open(&["tcp/8080"]);
     assert_eq!(world.tcp(WEB), Reach::Open);
 }
+
+/// Steps of a start that fail: what is done to the server, and what is said then.
+type Step = (&'static str, fn(&mut World), &'static str);
+
+fn write(world: &World, file: &str, text: &str) {
+    std::fs::write(world.spad.config().join(file), text).expect("a file");
+}
+
+const STEPS: [Step; 7] = [
+    (
+        "a client's file is broken",
+        |world| write(world, "clients.d/laptop.toml", "key = ???\n"),
+        "laptop.toml",
+    ),
+    (
+        "the state directory is gone",
+        |world| std::fs::remove_dir_all(world.spad.state()).expect("gone"),
+        "",
+    ),
+    (
+        "the state directory is a file",
+        |world| {
+            std::fs::remove_dir_all(world.spad.state()).expect("gone");
+            std::fs::write(world.spad.state(), "").expect("a file");
+        },
+        "",
+    ),
+    (
+        "the state is on a file system that cannot be written",
+        |world| {
+            let state = world.spad.state().display().to_string();
+            let script = format!(
+                "mount --bind {state} {state}; mount -o remount,bind,ro {state}; exec \"$@\""
+            );
+            world.spad.start_behind(&["sh", "-c", &script, "sh"]);
+        },
+        "",
+    ),
+    (
+        "no descriptor is left for much",
+        |world| world.spad.start_behind(&["prlimit", "--nofile=9"]),
+        "",
+    ),
+    (
+        "the server's key is open to everybody",
+        |world| {
+            let key = world.spad.state().join("server.key");
+            if key.exists() {
+                std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o666))
+                    .expect("its mode");
+            }
+        },
+        "",
+    ),
+    (
+        "the machine is another one",
+        |world| world.spad.pretend_other_machine(),
+        "",
+    ),
+];
+
+#[test]
+fn whatever_step_of_a_boot_fails_the_table_is_loaded() {
+    for (step, fails, said) in STEPS {
+        let mut world = stopped();
+        fails(&mut world);
+        let load = world.spad.behind(&["firewall", "load"]);
+        hides(&world, step);
+        assert!(load.stderr.contains(said), "{step}: {}", load.stderr);
+    }
+}

@@ -134,10 +134,28 @@ pub fn for_firewall(paths: &Paths, now: Timestamp) -> Result<(Usable, Texts), Fi
             texts,
         )),
         Err(findings) => {
-            let mut usable = last_good(paths, now, findings)?;
+            let mut usable =
+                last_good(paths, now, findings).or_else(|findings| alone(paths, now, findings))?;
             usable.loaded.config.clients = Vec::new();
             Ok((usable, Texts::default()))
         }
+    }
+}
+
+/// What `spad.toml` alone says, where the faults are those of other files: what is hidden
+/// stands there.
+fn alone(paths: &Paths, now: Timestamp, findings: Findings) -> Result<Usable, Findings> {
+    let Ok(Ok(server)) = files::server(&paths.config) else {
+        return Err(findings);
+    };
+    let checking = Checking::of(Some(&server), &|_| Ok(String::new()), now);
+    let end = checking.end(&paths.config, Findings::default(), Occasion::Start);
+    match end {
+        Ok((config, warnings)) => Ok(Usable {
+            loaded: Loaded { config, warnings },
+            instead_of: Some(findings),
+        }),
+        Err(_) => Err(findings),
     }
 }
 

@@ -1,10 +1,10 @@
 //! [IO] The order of a start.
 //!
-//! Everything that needs a privilege comes first and in this order:
-//! configuration, state (with its lock), keys, firewall writer, packet sockets,
-//! control socket. The writer is executed before all of them, to read the
-//! configuration meanwhile, and waits for its turn. Then the privileges go, for good,
-//! and only then is the first byte of a stranger read.
+//! What is to be hidden comes first: where no other daemon is at work, the firewall writer
+//! loads the table, by a configuration that it reads itself, before anything else may fail.
+//! Then comes all that needs a privilege, in this order: configuration, state (with its
+//! lock), keys, packet sockets, control socket. Then the privileges go, for good, and only
+//! then is the first byte of a stranger read.
 
 use std::fs::{DirBuilder, Permissions};
 use std::os::fd::AsFd as _;
@@ -139,13 +139,24 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
     sys::memory::keep_little();
     super::log::start();
     let notifier = Notifier::connect();
-    check_privileges()?;
-    let binary = std::env::current_exe().map_err(|source| StartError::System {
-        step: "find its own executable",
-        source,
-    })?;
-    let writer = IdleWriter::execute(&binary, paths)?;
-    let usable = load_or_last_good(paths, clock::now().wall).map_err(StartError::Configuration)?;
+    // With another state it would not be seen by the lock. Nothing is changed before: not the
+    // table of a daemon that is at work.
+    State::nobody_holds(paths)?;
+    nobody_serves(&paths.control_socket())?;
+    let hidden = check_privileges().and_then(|()| {
+        let binary = std::env::current_exe().map_err(|source| StartError::System {
+            step: "find its own executable",
+            source,
+        })?;
+        let writer = IdleWriter::execute(&binary, paths)?;
+        writer.hide()?;
+        Ok((writer, binary))
+    });
+    let usable = load_or_last_good(paths, clock::now().wall);
+    // Whatever is wrong with the configuration or with anything below: the table stands first.
+    let hidden = hidden.and_then(|(writer, binary)| Ok((writer.ready()?, binary)));
+    let (writer, binary) = hidden.inspect_err(|_| hide_without_writer(paths))?;
+    let usable = usable.map_err(StartError::Configuration)?;
     if let Some(findings) = &usable.instead_of {
         error!(
             "the configuration has errors; the last good one is used until they are mended (spad check, spad reload)\n{findings}"
@@ -168,12 +179,6 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
     if let Some(warning) = state_of_the_engine(&paths.state, identity.uid) {
         warn!("{warning}");
     }
-    // With another state it would not be seen by the lock; and to open a state wipes what
-    // stands in the run directory.
-    nobody_serves(&paths.control_socket()).or_else(|served| {
-        State::nobody_holds(paths)?;
-        Err(StartError::from(served))
-    })?;
     let opened = State::open(
         paths,
         clock::now(),
@@ -236,6 +241,16 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
     }
 }
 
+/// Hides by an emergency table of this process's own where the firewall writer could not be
+/// started, or gave up.
+fn hide_without_writer(paths: &Paths) {
+    match crate::writer::hide_alone(paths) {
+        Ok(Some(hides)) => warn!("{hides}"),
+        Ok(None) => {}
+        Err(error) => error!("nothing could be hidden: {error}"),
+    }
+}
+
 /// What was begun while there were privileges.
 struct Begun {
     clients: Clients,
@@ -252,7 +267,7 @@ fn begin(
     paths: &Paths,
     config: &Arc<Config>,
     identity: &Identity,
-    writer: IdleWriter,
+    writer: Writer,
     binary: &Path,
 ) -> Result<Begun, StartError> {
     let clients = prepare(
@@ -263,7 +278,6 @@ fn begin(
         clock::now().boot,
     )?
     .clients;
-    let writer = writer.begin()?;
     let runner = match config.needs_runner() {
         true => Some(Runner::start(binary, paths)?),
         false => None,

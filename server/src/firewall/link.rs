@@ -2,8 +2,8 @@
 //!
 //! Starts the writer by executing the same binary, which needs root or
 //! CAP_NET_ADMIN, so this comes before the engine gives up its privileges.
-//! It reads the configuration while the engine does, and changes nothing until the engine has
-//! the state's lock. Never blocks afterwards, except in [`Writer::stop`].
+//! It reads the configuration while the engine does, and changes nothing until the engine knows
+//! that no other daemon is at work. Never blocks afterwards, except in [`Writer::stop`].
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -66,6 +66,15 @@ pub enum LinkError {
 pub struct IdleWriter(Writer);
 
 impl IdleWriter {
+    /// Tells it to load the table, and waits until that stands.
+    ///
+    /// # Errors
+    /// As [`Self::hide`] and [`Self::ready`].
+    pub fn begin(self) -> Result<Writer, LinkError> {
+        self.hide()?;
+        self.ready()
+    }
+
     /// Executes `binary` as the writer.
     ///
     /// # Errors
@@ -83,17 +92,24 @@ impl IdleWriter {
         }))
     }
 
-    /// Tells it to load the table, and waits until that stands. The state's lock must be ours:
-    /// a second daemon must not change the table of the first.
+    /// Tells it to load the table. No other daemon may be at work: a second one must not
+    /// change the table of the first.
+    ///
+    /// # Errors
+    /// It cannot be told.
+    pub fn hide(&self) -> Result<(), LinkError> {
+        match self.0.send(&ToWriter::Begin) {
+            // Why it ended is told when it is waited for.
+            Ok(()) | Err(LinkError::Ended) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Waits until the table stands, which [`Self::hide`] asked for.
     ///
     /// # Errors
     /// Why it could not start, in the writer's own words where it had any.
-    pub fn begin(mut self) -> Result<Writer, LinkError> {
-        match self.0.send(&ToWriter::Begin) {
-            // Why it ended is told below.
-            Ok(()) | Err(LinkError::Ended) => {}
-            Err(error) => return Err(error),
-        }
+    pub fn ready(mut self) -> Result<Writer, LinkError> {
         self.0.await_ready()?;
         self.0.process.works = true;
         Ok(self.0)

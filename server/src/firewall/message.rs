@@ -27,7 +27,7 @@ pub const MAX_TEXT: usize = 8192;
 /// What the engine asks of the writer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToWriter {
-    /// The state is this engine's alone: load the table. The first message; answered by
+    /// No other daemon is at work: load the table. The first message; answered by
     /// [`FromWriter::Ready`], or by `Failed`.
     Begin,
     /// Change grants; answered by [`FromWriter::Answer`].

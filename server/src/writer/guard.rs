@@ -4,17 +4,16 @@
 //! what `spad firewall load` sets up at boot and what the writer keeps standing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use spa_proto::Service;
 
 use super::emergency::{self, Existing, Going, Hides, Plan, Stands};
 use super::netlink::{Action, Failed, Lasts, Netlink, Operation};
-use super::trial_file::{self, Kept};
+use super::trial_file::{self, Kept, Memory};
 use super::{WriterError, before, keys, nft, sets};
 use crate::clock::BootTime;
-use crate::config::{Answer, Config, Mode};
+use crate::config::{Answer, Config, Mode, Texts};
 use crate::firewall::closed_ports::ClosedPorts;
 use crate::firewall::table::answers::{Answers, Reply};
 use crate::firewall::table::{Place, SetName, Surroundings, Table, removal};
@@ -28,7 +27,7 @@ use super::kernel::{Kernel, Once};
 pub(super) struct Guard {
     config: Config,
     trials: Trials,
-    directory: PathBuf,
+    memory: Memory,
     boot: String,
     surroundings: Surroundings,
     /// What closed ports answer by the rules of others, once somebody has looked.
@@ -58,23 +57,22 @@ pub(super) struct Loaded {
 }
 
 impl Guard {
-    /// A guard for this configuration, not loaded yet; its memory is in `directory`.
-    pub(super) fn new(config: Config, directory: &Path) -> (Self, Vec<String>) {
+    /// A guard for this configuration, not loaded yet.
+    pub(super) fn new(config: Config, memory: Memory) -> (Self, Vec<String>) {
         let mut warnings = Vec::new();
-        let trials = match trial_file::read(directory, &config.hidden_ports()) {
+        let trials = match trial_file::read(&memory, &config.hidden_ports()) {
             Kept::Whole(trials) => trials,
-            Kept::Damaged(trials) => {
-                warnings.push(
-                    "the file trials.json is damaged: every hidden port stays hidden, without a trial"
-                        .to_owned(),
-                );
+            Kept::Damaged(trials, why) => {
+                warnings.push(format!(
+                    "the file trials.json of the firewall writer {why}: every hidden port stays hidden, without a trial"
+                ));
                 trials
             }
         };
         let guard = Self {
             config,
             trials,
-            directory: directory.to_owned(),
+            memory,
             boot: boot_id(),
             surroundings: surroundings(),
             closed_ports: None,
@@ -272,6 +270,16 @@ impl Guard {
         self.load_table(&load, kernel, now, warnings)?;
         self.before = before;
         Ok(())
+    }
+
+    /// Keeps the texts of a configuration that is in force for a start with a broken one.
+    pub(super) fn keep(&self, texts: &Texts) {
+        self.memory.keep(texts);
+    }
+
+    /// Hides without `nft` where nothing does; what stands already stays.
+    pub(super) fn hide_alone(&self, kernel: &mut Kernel, now: BootTime) -> Result<Hides, Failed> {
+        self.hide_by_emergency(kernel, now, Existing::Keep)
     }
 
     /// Hides without `nft`, where that cannot be used.
@@ -525,7 +533,7 @@ impl Guard {
     }
 
     fn write(&self, warnings: &mut Vec<String>) {
-        if let Err(error) = trial_file::write(&self.directory, &self.trials) {
+        if let Err(error) = trial_file::write(&self.memory, &self.trials) {
             warnings.push(format!(
                 "cannot write down how trials stand, so the next start may begin them anew: {error}"
             ));

@@ -322,7 +322,7 @@ impl Keeper {
             Ok(report) => {
                 self.limits = limits;
                 self.report(report)?;
-                keep(texts);
+                self.guard.keep(texts);
                 self.tell_strangers_get()?;
                 if self.broken.take().is_some() {
                     let listed = self.kernel.list().unwrap_or_default();
@@ -443,15 +443,6 @@ impl Keeper {
             self.engine.send(&FromWriter::Trial(event))?;
         }
         Ok(())
-    }
-}
-
-/// Keeps the texts of a configuration that is in force for a start with a broken one.
-pub(super) fn keep(texts: &Texts) {
-    if let Err(error) = texts.keep_in(std::path::Path::new(".")) {
-        super::warn(&format!(
-            "cannot keep this configuration for a start with a broken one: {error}"
-        ));
     }
 }
 

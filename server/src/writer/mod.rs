@@ -32,7 +32,7 @@ mod trial_file;
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::io::Errno;
 use spa_findings::Findings;
@@ -54,11 +54,14 @@ use netlink::{Events, Netlink};
 use others::Others;
 use restores::Restores;
 use socket::Engine;
+use trial_file::Memory;
 
 pub use nft::NftError;
 pub(crate) use privileges::reads_as;
 
+pub(crate) use once::hide_alone;
 pub use once::{Dialect, InKernel, Shown, load, remove, show, snippet};
+pub(crate) use trial_file::create as create_memory;
 
 /// Why the writer cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -206,6 +209,7 @@ fn start(engine: Engine, stepped: SteppedDown) -> Result<Keeper, (Engine, Writer
         usable,
         texts,
         configuration,
+        problem: without_user,
     } = prepared;
     let now = clock::now().boot;
     match kernel.adopt(now) {
@@ -218,8 +222,12 @@ fn start(engine: Engine, stepped: SteppedDown) -> Result<Keeper, (Engine, Writer
         Ok(report) => report,
         Err(error) => return Err((engine, error)),
     };
+    // It works as root for no longer than that.
+    if let Some(error) = without_user {
+        return Err((engine, error));
+    }
     if usable.instead_of.is_none() {
-        keeper::keep(&texts);
+        guard.keep(&texts);
     }
     drop(texts);
     memory::give_back();
@@ -257,6 +265,7 @@ struct Prepared {
     usable: Usable,
     texts: Texts,
     configuration: PathBuf,
+    problem: Option<WriterError>,
 }
 
 /// What was read as root, by a process that is root no more.
@@ -264,6 +273,9 @@ struct SteppedDown {
     usable: Usable,
     texts: Texts,
     configuration: PathBuf,
+    memory: Memory,
+    /// Why it is still root, with CAP_NET_ADMIN alone: enough to load the table, and to end.
+    problem: Option<WriterError>,
 }
 
 /// Reads what only root may read. Nothing is changed by that: another daemon may be at work
@@ -278,17 +290,41 @@ fn step_down(paths: &Paths, (usable, texts): (Usable, Texts)) -> Result<SteppedD
     let configuration = std::path::absolute(&paths.config).map_err(WriterError::Socket)?;
     let external = usable.loaded.config.external.as_ref();
     let user = external.and_then(|external| external.user.as_deref());
-    let identity = privileges::identity(user)?;
+    let net_admin = external.is_none_or(|external| external.keep_net_admin);
+    let (identity, mut problem) = match privileges::identity(user) {
+        Ok(identity) => (identity, None),
+        // Another's programs must not be run by root.
+        Err(error) if external.is_some() => return Err(error),
+        Err(error) => (None, Some(error)),
+    };
     if identity.as_ref().is_some_and(|identity| identity.stand_in) {
         warn("there is no user `spad-fw`, so the firewall writer runs as `nobody`");
     }
-    privileges::enter_directory(&paths.guard_state(), identity.as_ref())?;
-    let net_admin = external.is_none_or(|external| external.keep_net_admin);
-    privileges::give_away(identity.as_ref(), net_admin)?;
+    let directory = paths.guard_state();
+    let found = Memory::found(PathBuf::from("."), paths, &directory);
+    let memory = match privileges::enter_directory(&directory, identity.as_ref()) {
+        Ok(()) => found,
+        // Programs of [firewall] are told there what is still to be closed.
+        Err(error) if external.is_some() => return Err(error),
+        Err(error) => {
+            warn(&format!(
+                "{error}\n  note: what is hidden stays hidden without it"
+            ));
+            Memory::Unusable
+        }
+    };
+    if let Err(error) = privileges::give_away(identity.as_ref(), net_admin) {
+        if external.is_some() {
+            return Err(error);
+        }
+        problem.get_or_insert(error);
+    }
     Ok(SteppedDown {
         usable,
         texts,
         configuration,
+        memory,
+        problem,
     })
 }
 
@@ -298,6 +334,8 @@ fn prepare(stepped: SteppedDown) -> Result<Prepared, WriterError> {
         usable,
         texts,
         configuration,
+        memory,
+        problem,
     } = stepped;
     let left = command::left_over();
     if left > 0 {
@@ -311,7 +349,7 @@ fn prepare(stepped: SteppedDown) -> Result<Prepared, WriterError> {
     let events = Events::open().map_err(WriterError::Kernel)?;
     // The engine says it where this processor's calls are not known.
     let _known = sandbox::forbid_calls_of_writer()?;
-    let (guard, warnings) = Guard::new(usable.loaded.config.clone(), Path::new("."));
+    let (guard, warnings) = Guard::new(usable.loaded.config.clone(), memory);
     for warning in warnings {
         warn(&warning);
     }
@@ -322,6 +360,7 @@ fn prepare(stepped: SteppedDown) -> Result<Prepared, WriterError> {
         usable,
         texts,
         configuration,
+        problem,
     })
 }
 

@@ -8,10 +8,12 @@ use spa_proto::Service;
 
 use super::emergency::{self, Stands};
 use super::guard::{self, Guard};
+use super::kernel::Kernel;
 use super::keys;
 use super::netlink::Netlink;
+use super::trial_file::Memory;
 use super::{
-    Prepared, WriterError, keeper, others, prepare, privileges, read, sets, step_down, warn,
+    Prepared, WriterError, others, prepare, privileges, read, sets, step_down, warn,
 };
 use crate::clock;
 use crate::config::{self, Mode};
@@ -64,7 +66,7 @@ pub fn show(paths: &Paths) -> Result<Shown, WriterError> {
     let (usable, _) = config::for_firewall(paths, now.wall).map_err(WriterError::Configuration)?;
     let place = Place::of(&usable.loaded.config);
     let is_ours = usable.loaded.config.external.is_none();
-    let (guard, warnings) = Guard::new(usable.loaded.config, &paths.guard_state());
+    let (guard, warnings) = Guard::new(usable.loaded.config, Memory::of(paths));
     warnings.iter().for_each(|warning| warn(warning));
     let mut guard = guard.after_hiding(now.boot);
     guard.closed_ports_answer(others::read());
@@ -148,6 +150,7 @@ pub fn load(paths: &Paths) -> Result<Option<(Place, Vec<TrialEvent>)>, WriterErr
         mut guard,
         usable,
         texts,
+        problem: without_user,
         ..
     } = match step_down(paths, read(paths)?)? {
         stepped if stepped.usable.loaded.config.external.is_some() => return Ok(None),
@@ -175,10 +178,38 @@ pub fn load(paths: &Paths) -> Result<Option<(Place, Vec<TrialEvent>)>, WriterErr
             hides,
         });
     }
+    if let Some(problem) = without_user {
+        warn(&format!(
+            "{problem}\n  note: the table was loaded by root with CAP_NET_ADMIN alone"
+        ));
+    }
     if usable.instead_of.is_none() {
-        keeper::keep(&texts);
+        guard.keep(&texts);
     }
     Ok(Some((kernel.netlink.place().clone(), report.events)))
+}
+
+/// Hides what the configuration hides where nothing does, by the kernel alone and in this
+/// process; tells what hides now, or nothing in the modes that have no table of ours.
+///
+/// # Errors
+/// Why nothing could be hidden.
+pub(crate) fn hide_alone(paths: &Paths) -> Result<Option<&'static str>, WriterError> {
+    privileges::check()?;
+    let now = clock::now();
+    let (usable, _) = config::for_firewall(paths, now.wall).map_err(WriterError::Configuration)?;
+    let config = usable.loaded.config;
+    if config.external.is_some() || config.guard.mode != Mode::Guard {
+        return Ok(None);
+    }
+    let mut kernel = Kernel::new(Netlink::open(Place::own()).map_err(WriterError::Kernel)?);
+    let (guard, _) = Guard::new(config, Memory::of(paths));
+    let guard = guard.after_hiding(now.boot);
+    guard
+        .hide_alone(&mut kernel, now.boot)
+        .map_err(|failed| WriterError::Kernel(std::io::Error::other(failed.to_string())))?;
+    let stands = emergency::stands(&mut kernel.netlink);
+    Ok(Some(stands.map_or("", Stands::in_words)))
 }
 
 /// Takes the table away, or our sets where they stand in the administrator's; gives

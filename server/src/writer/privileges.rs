@@ -112,7 +112,11 @@ pub(super) fn enter_directory(
                 "it belongs to the user number {owner}, who is not the firewall writer; look why, then remove it"
             ))));
         }
-        give(&open, identity).map_err(|error| failed(error.into()))?;
+        match give(&open, identity) {
+            // It has been the writer's own since before, or nothing in it can be read.
+            Ok(()) | Err(rustix::io::Errno::ROFS) => {}
+            Err(error) => return Err(failed(error.into())),
+        }
     }
     rustix::process::fchdir(&open).map_err(|error| failed(error.into()))
 }

@@ -4,12 +4,77 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Read as _, Write as _};
-use std::path::Path;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 use spa_proto::Service;
 
+use crate::config::Texts;
 use crate::firewall::trial::Trials;
+use crate::paths::Paths;
+
+/// Where trials are remembered.
+#[derive(Clone, Debug)]
+pub(super) enum Memory {
+    /// In this directory.
+    In(PathBuf),
+    /// It was lost, for the server was set up long ago; written to this directory again.
+    LostIn(PathBuf),
+    /// The directory cannot be used.
+    Unusable,
+}
+
+impl Memory {
+    /// The memory of these paths, for who may read all of them. `spad init` makes the file.
+    pub(super) fn of(paths: &Paths) -> Self {
+        let directory = paths.guard_state();
+        Self::found(directory.clone(), paths, &directory)
+    }
+
+    /// The same, which is to be found at `directory` from now on.
+    pub(super) fn found(at: PathBuf, paths: &Paths, directory: &Path) -> Self {
+        let there = |path: &Path| path.symlink_metadata().is_ok();
+        match there(&paths.server_key()) && !there(&directory.join(NAME)) {
+            true => Self::LostIn(at),
+            false => Self::In(at),
+        }
+    }
+
+    /// Keeps the texts of a configuration that is in force for a start with a broken one.
+    pub(super) fn keep(&self, texts: &Texts) {
+        let kept = self.directory();
+        if let Err(error) = kept.and_then(|directory| texts.keep_in(directory)) {
+            super::warn(&format!(
+                "cannot keep this configuration for a start with a broken one: {error}"
+            ));
+        }
+    }
+
+    /// Where it can be written.
+    pub(super) fn directory(&self) -> io::Result<&Path> {
+        match self {
+            Self::In(directory) | Self::LostIn(directory) => Ok(directory),
+            Self::Unusable => Err(io::Error::other("its directory cannot be used")),
+        }
+    }
+}
+
+/// Makes an empty memory of a server that is set up.
+///
+/// # Errors
+/// What the file system says.
+pub(crate) fn create(paths: &Paths) -> io::Result<()> {
+    let directory = paths.guard_state();
+    match std::fs::DirBuilder::new().mode(0o700).create(&directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    if directory.join(NAME).symlink_metadata().is_ok() {
+        return Ok(());
+    }
+    write_in(&directory, &Trials::default())
+}
 
 const NAME: &str = "trials.json";
 /// The longest file that is read, in bytes; 65,536 ports fit.
@@ -19,17 +84,23 @@ const LONGEST: u64 = 16 << 20;
 pub(super) enum Kept {
     /// As it was written, or nothing yet.
     Whole(Trials),
-    /// The file is damaged, so everything is hidden for good.
-    Damaged(Trials),
+    /// The file is damaged or lost, so everything is hidden for good; why.
+    Damaged(Trials, &'static str),
 }
 
-/// Reads the file in `directory`.
-pub(super) fn read(directory: &Path, hidden: &BTreeSet<Service>) -> Kept {
+/// Reads what is remembered.
+pub(super) fn read(memory: &Memory, hidden: &BTreeSet<Service>) -> Kept {
+    let all_hidden = |why| Kept::Damaged(Trials::all_hidden(hidden), why);
+    let directory = match memory {
+        Memory::In(directory) => directory,
+        Memory::LostIn(_) => return all_hidden("is missing"),
+        Memory::Unusable => return all_hidden("cannot be read"),
+    };
     match text(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Kept::Whole(Trials::default()),
         text => match text.ok().and_then(|text| Trials::from_text(&text)) {
             Some(trials) => Kept::Whole(trials),
-            None => Kept::Damaged(Trials::all_hidden(hidden)),
+            None => all_hidden("is damaged"),
         },
     }
 }
@@ -44,8 +115,12 @@ fn text(directory: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// Writes the file in `directory`, on the disk when this returns.
-pub(super) fn write(directory: &Path, trials: &Trials) -> io::Result<()> {
+/// Writes what is remembered, on the disk when this returns.
+pub(super) fn write(memory: &Memory, trials: &Trials) -> io::Result<()> {
+    write_in(memory.directory()?, trials)
+}
+
+fn write_in(directory: &Path, trials: &Trials) -> io::Result<()> {
     let new = directory.join("trials.new");
     match std::fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -26,6 +26,7 @@ const RUN_FILES: [&str; 2] = ["horizon.memory", "journal.proof"];
 
 /// Makes what is missing.
 pub(super) fn complete(paths: &Paths, key_is_new: bool) -> Run {
+    crate::writer::create_memory(paths)?;
     let horizon = paths.state.join("horizon");
     let made = horizon.symlink_metadata().is_ok();
     if !made && key_is_new {

@@ -16,7 +16,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::limits::Limits;
 use super::reading::Reading;
 use super::socket::{Announcer, Came, Engine};
-use super::{SteppedDown, WriterError, keeper};
+use super::trial_file::Memory;
+use super::{SteppedDown, WriterError};
 use crate::clock;
 use crate::config::{External, Loaded, Texts};
 use crate::firewall::message::MAX_LISTED;
@@ -57,7 +58,7 @@ pub(super) fn run(
         now,
     );
     if stepped.usable.instead_of.is_none() {
-        keeper::keep(&stepped.texts);
+        stepped.memory.keep(&stepped.texts);
     }
     let mut commander = Commander {
         engine,
@@ -196,7 +197,7 @@ impl Commander {
             Runner::new(external.time_limit, self.announcer.clone()),
         );
         self.external = external;
-        keeper::keep(texts);
+        Memory::In(".".into()).keep(texts);
         Ok(())
     }
 }
