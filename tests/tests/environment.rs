@@ -168,14 +168,13 @@ fn a_state_directory_that_the_engine_could_change_is_complained_of() {
 
 #[test]
 fn a_missing_nft_is_named_with_how_to_install_it() {
-    let world = World::stopped(&Settings::default());
+    let mut world = World::stopped(&Settings::default());
     let empty = world.lab.path().join("empty");
     std::fs::create_dir(&empty).expect("a directory");
     let script = "mount --bind \"$0\" /usr/sbin && exec \"$@\"";
-    let ended = run_behind(
-        &world,
-        &["sh", "-c", script, empty.to_str().expect("a path")],
-    );
+    let empty = empty.to_str().expect("a path");
+    world.spad.start_behind(&["sh", "-c", script, empty]);
+    let ended = world.spad.behind(&["firewall", "load"]);
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     let said = ended.stderr.matches("apt-get install nftables").count();
     assert_eq!(said, 1, "{}", ended.stderr);

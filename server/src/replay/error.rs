@@ -11,7 +11,7 @@ use spa_proto::Timestamp;
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// Another process has it.
-    #[error("{path} is in use by another spad{}; one state directory serves one spad: stop that one. Another needs directories of its own and, since the firewall's table is one, a network namespace of its own", Pid(*.pid))]
+    #[error("{path} is in use by another spad{}; one state directory serves one spad\n  help: stop that one; another needs directories of its own and, since the firewall's table is one, a network namespace of its own", Pid(*.pid))]
     Locked {
         /// The state directory.
         path: PathBuf,
