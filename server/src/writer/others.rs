@@ -38,9 +38,12 @@ impl Others {
     /// Somebody changed rules that are not ours.
     pub(super) fn changed(&mut self, now: BootTime) {
         let since = self.unread.map_or(now, |(since, _)| since);
-        let earliest = self.last.map_or(now, |last| last.saturating_add(MAX_WAIT));
-        let latest = since.saturating_add(MAX_WAIT).max(earliest);
-        let until = now.saturating_add(STILL).min(latest).max(earliest);
+        let latest = since.saturating_add(MAX_WAIT);
+        let until = now.saturating_add(STILL).min(latest);
+        let until = match self.last {
+            Some(last) => until.max(last.saturating_add(MAX_WAIT)),
+            None => until,
+        };
         self.unread = Some((since, until));
     }
 
