@@ -171,7 +171,8 @@ impl Grants {
     /// Takes these holders away. What nobody else holds is removed from the
     /// kernel; what others hold for less long is shortened to them.
     pub fn withdraw(&mut self, holders: &[(Owner, Element)], now: BootTime) -> Vec<Change> {
-        let mut wanted = Vec::new();
+        // Once each, though two keys of one client may hold it: the last one's is how it ends.
+        let mut wanted = BTreeMap::new();
         for (owner, element) in holders {
             let Some(entry) = self.elements.get_mut(element) else {
                 continue;
@@ -181,11 +182,12 @@ impl Grants {
             };
             let latest = entry.latest();
             if latest.is_none_or(|latest| latest < taken.ends()) {
-                wanted.push((*element, latest));
+                let _before = wanted.insert(*element, latest);
             }
             self.forget(&taken, element);
             self.watch(*element);
         }
+        let wanted: Vec<_> = wanted.into_iter().collect();
         self.send_all(&wanted, now)
     }
 

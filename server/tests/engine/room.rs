@@ -335,3 +335,20 @@ fn both_keys_of_a_client_share_its_room() {
     assert_eq!(world.kernel.open(), [element(HERE, "tcp/22")]);
     assert_eq!(world.engine.holders().len(), 1);
 }
+
+#[test]
+fn what_both_keys_of_a_client_hold_is_closed_by_one_packet() {
+    for (first, second) in [(100, 50), (50, 100)] {
+        let mut world = World::with(|config| {
+            let second = ClientSecret::from_bytes([3; 32]).public();
+            config.clients.remove(0);
+            let key = spad::config::ClientKey::Public(second);
+            config.clients[0].keys.push(key.into());
+        });
+        world.send(laptop, &open_for(&[WEB], first));
+        world.send(desk, &open_for(&[WEB], second));
+        assert_eq!(world.send(laptop, &close(&[WEB])), Reason::Closed);
+        assert!(world.kernel.open().is_empty());
+        assert!(world.engine.holders().is_empty());
+    }
+}
