@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use spa_findings::{Finding, Source};
 use spa_proto::Timestamp;
-use spad::config::{Files, Occasion, check};
+use spad::config::{Files, check};
 use spad::import::knockd::{Given, Imported, import, one_time_files};
 
 const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
@@ -34,7 +34,7 @@ pub fn run(data: &[u8]) {
     let made = done.files.iter();
     let made = made.map(|(name, text)| (Path::new("/etc/spad").join(name), text.clone()));
     taken.one_time = made.collect();
-    let loaded = check(&taken, Occasion::Start, NOW).expect("what was written is right");
+    let loaded = check(&taken, NOW).expect("what was written is right");
     assert!(loaded.config.knock.len() >= done.doors.len());
     let again = imported(&done.spad, &taken.one_time, knockd, &files);
     assert_eq!(again.spad, done.spad);

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use spa_findings::{Finding, Source};
 use spa_proto::Timestamp;
-use spad::config::{Files, Occasion, check};
+use spad::config::{Files, check};
 use spad::import::knockd::{Given, Imported, import, one_time_files};
 
 const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
@@ -106,7 +106,7 @@ fn passes_check(imported: &Imported) {
         imported.spad.clone(),
     ));
     files.one_time = listed(imported);
-    let loaded = check(&files, Occasion::Change, NOW);
+    let loaded = check(&files, NOW);
     let loaded = loaded.unwrap_or_else(|findings| panic!("{findings}\n{}", imported.spad));
     assert!(loaded.config.knock.len() >= imported.doors.len());
 }

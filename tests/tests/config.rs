@@ -246,8 +246,8 @@ fn a_broken_configuration_at_a_later_start_is_replaced_by_the_last_good_one_loud
 }
 
 #[test]
-fn a_service_nobody_may_open_is_not_hidden_by_a_reload() {
-    let world = World::new();
+fn a_service_nobody_may_open_is_hidden_by_a_reload_as_by_a_start_and_warned_of() {
+    let mut world = World::new();
     edit(
         &world,
         &[
@@ -258,13 +258,18 @@ fn a_service_nobody_may_open_is_not_hidden_by_a_reload() {
             ("\"chat\"]", "\"chat\", \"admin\"]"),
         ],
     );
-    let reloaded = world.spad.cli(&["reload"]);
-    assert_eq!(reloaded.code, Some(1));
-    says(
-        &format!("{}{}", reloaded.stdout, reloaded.stderr),
-        &["admin", "help:"],
-    );
     assert_eq!(world.tcp(8081), Reach::Open);
+    for read in ["check", "reload"] {
+        let read = world.spad.cli(&[read]).ok();
+        says(
+            &format!("{}{}", read.stdout, read.stderr),
+            &["nobody may open the hidden service `admin`", "help:"],
+        );
+    }
+    assert_eq!(world.tcp(8081), Reach::Refused);
+    world.spad.stop();
+    world.spad.start();
+    assert_eq!(world.tcp(8081), Reach::Refused);
 }
 
 #[test]

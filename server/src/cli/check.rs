@@ -9,7 +9,7 @@ use spa_findings::{Finding, Findings, Severity, redact};
 
 use super::{Failure, Options, Run, outcome, secrets};
 use crate::capture::absent;
-use crate::config::{self, Config, Occasion};
+use crate::config::{self, Config};
 use crate::daemon;
 use crate::paths::Paths;
 use crate::replay::peek_used;
@@ -17,7 +17,7 @@ use crate::writer::closed_ports;
 
 pub(crate) fn run(options: &Options) -> Run {
     let paths = options.paths();
-    let result = config::load_for(&paths.config, Occasion::Change, crate::clock::now().wall);
+    let result = config::load_for(&paths.config, crate::clock::now().wall);
     let mut findings = Findings::default();
     findings.extend(daemon::readers().closed(&paths.config));
     let config = match result {

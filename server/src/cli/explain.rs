@@ -23,7 +23,7 @@ use super::owners::Owners;
 use super::{Failure, Options, Run};
 use crate::capture::{Datagram, Heard};
 use crate::clients::Clients;
-use crate::config::{self, Config, Occasion};
+use crate::config::{self, Config};
 use crate::daemon::{PrepareError, prepare};
 use crate::explain::judge::{Ending, Judge, Outside, hear};
 use crate::explain::recording::{Recorded, each};
@@ -53,7 +53,7 @@ pub(crate) fn run(options: &Options, arguments: &Arguments) -> Run {
     let name = redact::line(&arguments.file.display().to_string(), false);
     let opened =
         File::open(&arguments.file).map_err(|error| Failure::Failed(format!("{name}: {error}")))?;
-    let loaded = config::load_for(&paths.config, Occasion::Start, crate::clock::now().wall);
+    let loaded = config::load_for(&paths.config, crate::clock::now().wall);
     let config = match loaded {
         Ok(loaded) => Arc::new(loaded.config),
         Err(findings) => {

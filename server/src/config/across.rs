@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use spa_findings::redact::quote;
-use spa_findings::{Finding, Severity, Slips, Source, location, nearest};
+use spa_findings::{Finding, Slips, Source, location, nearest};
 use spa_proto::{CommandName, Protocol};
 
 use super::checked::ClientKey;
@@ -19,16 +19,6 @@ use super::names::{ClientName, ServiceName};
 use super::programs;
 use super::server_file::ServerFile;
 use super::written::Spotted;
-
-/// When the configuration is read, as far as that changes what is an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Occasion {
-    /// At start, and when a client is withdrawn: a hidden service that nobody
-    /// may open is a warning, for the machine must come up, and go down, anyway.
-    Start,
-    /// On check, reload and when a client is added: it is an error.
-    Change,
-}
 
 /// What clients say of hidden services and of keys, gathered one client after the
 /// other: their files need not be kept.
@@ -150,14 +140,13 @@ impl Gathered {
     }
 }
 
-/// What is wrong with hidden services, now that every client is known. Without an
-/// occasion, because a client file could not be read, nothing is said about who may
-/// open what.
+/// What is wrong with hidden services, now that every client is read. Where not all of them
+/// are known, because a file could not be read, nothing is said about who may open what.
 pub(super) fn hidden(
     source: &Source,
     server: &ServerFile,
     gathered: &Gathered,
-    occasion: Option<Occasion>,
+    all_known: bool,
 ) -> Vec<Finding> {
     let mut found = Vec::new();
     let mut seen = BTreeSet::new();
@@ -172,8 +161,8 @@ pub(super) fn hidden(
         }
         found.extend(knock_port_hidden(source, server, name));
         found.extend(tcp_carrier_hidden(source, server, name));
-        if let (Some(occasion), Some(door)) = (occasion, gathered.doors.get(&name.value)) {
-            found.extend(lock_out(source, server, door, name, occasion));
+        if let Some(door) = gathered.doors.get(&name.value).filter(|_| all_known) {
+            found.extend(lock_out(source, server, door, name));
         }
     }
     found.extend(inner_shared::shown_in_vain(source, server));
@@ -269,23 +258,20 @@ fn tcp_carrier_hidden(
     )
 }
 
-/// A hidden service that nobody may open.
+/// A hidden service that nobody may open. A warning, at a start as at a reload: the next boot
+/// must hide what is hidden now, whoever has expired meanwhile. Where it is newly hidden it is
+/// shown again after its trial.
 fn lock_out(
     source: &Source,
     server: &ServerFile,
     door: &Door,
     name: &Spotted<String>,
-    occasion: Occasion,
 ) -> Option<Finding> {
     if !server.names.contains_key(&name.value) || door.active {
         return None;
     }
-    let severity = match occasion {
-        Occasion::Start => Severity::Warning,
-        Occasion::Change => Severity::Error,
-    };
     let shown = quote(&name.value);
-    let finding = source.error(
+    let finding = source.warning(
         name.span.clone(),
         format!("nobody may open the hidden service `{shown}`"),
     );
@@ -306,7 +292,7 @@ fn lock_out(
             ))
             .note("if it is the way you reach this machine, you are locked out"),
     };
-    Some(finding.with(severity))
+    Some(finding)
 }
 
 /// A client whose plain knock asks for more than it gets.

@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use spa_findings::{Finding, Findings, Source};
 use spa_proto::Timestamp;
 
-use super::across::{self, Gathered, Occasion};
+use super::across::{self, Gathered};
 use super::checked::{AcceptedKey, ClientConfig, Config};
 use super::client_file::{self, ClientFile};
 use super::groups::{Effective, Groups};
@@ -109,7 +109,6 @@ impl<'s> Checking<'s> {
         self,
         directory: &Path,
         read: Findings,
-        occasion: Occasion,
     ) -> Result<(Config, Findings), Findings> {
         let is_missing = self.source.is_none() && read.is_empty();
         let all_read = !read.has_errors();
@@ -121,8 +120,7 @@ impl<'s> Checking<'s> {
             let all_known = self.understood && all_read;
             let used = all_known.then_some(&self.used);
             findings.extend(across::of_groups(source, server, used));
-            let occasion = all_known.then_some(occasion);
-            findings.extend(across::hidden(source, server, &self.gathered, occasion));
+            findings.extend(across::hidden(source, server, &self.gathered, all_known));
         } else if is_missing {
             findings.push(Finding::error(
                 &directory.join("spad.toml"),

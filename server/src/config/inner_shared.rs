@@ -44,7 +44,7 @@ pub(super) fn shown_in_vain(source: &Source, server: &ServerFile) -> Vec<Finding
 mod tests {
     use std::path::Path;
 
-    use crate::config::{Files, Occasion, check};
+    use crate::config::{Files, check};
 
     /// What is said of these services, the first of which is hidden.
     fn said(services: &str) -> String {
@@ -56,7 +56,7 @@ mod tests {
         let client = "shared_key = true\nallow = [\"nas\"]\n".to_owned();
         files.put_client("anna".parse().unwrap(), client);
         let now = spa_proto::Timestamp::from_micros(0);
-        let loaded = check(&files, Occasion::Start, now).unwrap();
+        let loaded = check(&files, now).unwrap();
         loaded.warnings.to_string()
     }
 

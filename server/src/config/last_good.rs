@@ -17,7 +17,7 @@ use spa_proto::Timestamp;
 use super::checking::Checking;
 use super::files;
 use super::one_time::Reader;
-use super::{ClientName, Config, Loaded, Occasion, client_path};
+use super::{ClientName, Config, Loaded, client_path};
 use crate::paths::Paths;
 
 /// Longer client files do not load, in bytes.
@@ -110,7 +110,7 @@ impl Texts {
 /// # Errors
 /// What is wrong with the files, where there are no last good ones either.
 pub fn load_or_last_good(paths: &Paths, now: Timestamp) -> Result<Usable, Findings> {
-    match super::load_for(&paths.config, Occasion::Start, now) {
+    match super::load_for(&paths.config, now) {
         Ok(loaded) => Ok(Usable {
             loaded,
             instead_of: None,
@@ -125,7 +125,7 @@ pub fn load_or_last_good(paths: &Paths, now: Timestamp) -> Result<Usable, Findin
 /// # Errors
 /// As [`load_or_last_good`].
 pub fn for_firewall(paths: &Paths, now: Timestamp) -> Result<(Usable, Texts), Findings> {
-    match load_texts(&paths.config, Occasion::Start, now) {
+    match load_texts(&paths.config, now) {
         Ok((loaded, texts)) => Ok((
             Usable {
                 loaded,
@@ -149,7 +149,7 @@ fn alone(paths: &Paths, now: Timestamp, findings: Findings) -> Result<Usable, Fi
         return Err(findings);
     };
     let checking = Checking::of(Some(&server), &|_| Ok(String::new()), now);
-    let end = checking.end(&paths.config, Findings::default(), Occasion::Start);
+    let end = checking.end(&paths.config, Findings::default());
     match end {
         Ok((config, warnings)) => Ok(Usable {
             loaded: Loaded { config, warnings },
@@ -163,16 +163,11 @@ fn alone(paths: &Paths, now: Timestamp, findings: Findings) -> Result<Usable, Fi
 ///
 /// # Errors
 /// All findings, if one of them is an error.
-pub fn load_texts(
-    directory: &Path,
-    occasion: Occasion,
-    now: Timestamp,
-) -> Result<(Loaded, Texts), Findings> {
+pub fn load_texts(directory: &Path, now: Timestamp) -> Result<(Loaded, Texts), Findings> {
     let texts = std::cell::RefCell::new(Texts::default());
     let (config, warnings) = super::read(
         directory,
         None,
-        occasion,
         now,
         |source| texts.borrow_mut().server(source),
         |name, source, _| texts.borrow_mut().client(name, source),
@@ -201,7 +196,7 @@ fn read(paths: &Paths, now: Timestamp) -> Option<Loaded> {
     let server = Source::new(&paths.configuration(), kept.server);
     // Files of sequences are not kept: a door whose file has a fault opens nothing.
     let by_itself = Checking::of(Some(&server), &files::one_time, now);
-    let by_itself = by_itself.end(&paths.config, Findings::default(), Occasion::Start);
+    let by_itself = by_itself.end(&paths.config, Findings::default());
     let one_time: Reader<'_> = match by_itself {
         Ok(_) => &files::one_time,
         Err(_) => &|_| Ok(String::new()),
@@ -215,7 +210,7 @@ fn read(paths: &Paths, now: Timestamp) -> Option<Loaded> {
             clients.extend(checking.client(&name, &Source::new(&path, text)));
         }
     }
-    let end = checking.end(&paths.config, Findings::default(), Occasion::Start);
+    let end = checking.end(&paths.config, Findings::default());
     let (config, warnings) = end.ok()?;
     let config = Config { clients, ..config };
     Some(Loaded { config, warnings })

@@ -46,7 +46,6 @@ use std::path::{Path, PathBuf};
 use spa_findings::{Findings, Source};
 use spa_proto::Timestamp;
 
-pub use across::Occasion;
 pub use checked::{
     AcceptedKey, AlwaysAllow, Answer, ClientConfig, ClientKey, CommandDefinition, Config,
     GrantLimits, Guard, Hooks, KnockDoor, Listen, Log, OnStateError, Packets, Program, Rate,
@@ -81,26 +80,22 @@ pub struct Loaded {
     pub warnings: Findings,
 }
 
-/// Reads the configuration as a starting daemon does: [`Occasion::Start`], now.
+/// Reads the configuration now.
 ///
 /// # Errors
 ///
 /// All findings, if one of them is an error.
 pub fn load(config_directory: &Path) -> Result<Loaded, Findings> {
-    load_for(config_directory, Occasion::Start, crate::clock::now().wall)
+    load_for(config_directory, crate::clock::now().wall)
 }
 
-/// Reads the configuration on this occasion.
+/// Reads the configuration at this time.
 ///
 /// # Errors
 ///
 /// All findings, if one of them is an error.
-pub fn load_for(
-    config_directory: &Path,
-    occasion: Occasion,
-    now: Timestamp,
-) -> Result<Loaded, Findings> {
-    load_with(config_directory, None, occasion, now)
+pub fn load_for(config_directory: &Path, now: Timestamp) -> Result<Loaded, Findings> {
+    load_with(config_directory, None, now)
 }
 
 /// The same, as if `spad.toml` held this text, and these files of sequences stood there.
@@ -112,7 +107,6 @@ pub fn load_text(
     config_directory: &Path,
     server: String,
     one_time: &BTreeMap<PathBuf, String>,
-    occasion: Occasion,
     now: Timestamp,
 ) -> Result<Loaded, Findings> {
     let source = Source::new(&config_directory.join("spad.toml"), server);
@@ -125,7 +119,7 @@ pub fn load_text(
     let findings = files::each_client(config_directory, None, |name, source| {
         clients.extend(checking.client(name, source));
     });
-    let (config, warnings) = checking.end(config_directory, findings, occasion)?;
+    let (config, warnings) = checking.end(config_directory, findings)?;
     let config = Config { clients, ..config };
     Ok(Loaded { config, warnings })
 }
@@ -138,14 +132,12 @@ pub fn load_text(
 pub fn load_with(
     config_directory: &Path,
     client: Option<(ClientName, String)>,
-    occasion: Occasion,
     now: Timestamp,
 ) -> Result<Loaded, Findings> {
     let mut clients = Vec::new();
     let (config, warnings) = read(
         config_directory,
         client,
-        occasion,
         now,
         |_| {},
         |_, _, client| clients.extend(client),
@@ -160,7 +152,6 @@ pub fn load_with(
 fn read(
     config_directory: &Path,
     client: Option<(ClientName, String)>,
-    occasion: Occasion,
     now: Timestamp,
     server: impl FnOnce(&Source),
     mut each: impl FnMut(&ClientName, &Source, Option<ClientConfig>),
@@ -189,7 +180,7 @@ fn read(
             each(name, source, client);
         },
     ));
-    checking.end(config_directory, findings, occasion)
+    checking.end(config_directory, findings)
 }
 
 /// Checks texts; pure.
@@ -197,13 +188,13 @@ fn read(
 /// # Errors
 ///
 /// All findings, those about the files themselves included, if one of them is an error.
-pub fn check(files: &Files, occasion: Occasion, now: Timestamp) -> Result<Loaded, Findings> {
+pub fn check(files: &Files, now: Timestamp) -> Result<Loaded, Findings> {
     let one_time = |path: &Path| files.one_time(path);
     let mut checking = Checking::of(files.server.as_ref(), &one_time, now);
     let each = files.clients.iter();
     let clients = each.filter_map(|(name, source)| checking.client(name, source));
     let clients = clients.collect();
-    let (config, warnings) = checking.end(&files.directory, files.findings.clone(), occasion)?;
+    let (config, warnings) = checking.end(&files.directory, files.findings.clone())?;
     let config = Config { clients, ..config };
     Ok(Loaded { config, warnings })
 }

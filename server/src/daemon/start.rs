@@ -416,8 +416,7 @@ mod tests {
 
     #[test]
     fn the_engine_may_change_nothing_in_the_state_directory_but_what_it_has_open() {
-        let config =
-            crate::config::check(&files(), crate::config::Occasion::Start, clock::now().wall);
+        let config = crate::config::check(&files(), clock::now().wall);
         let config = config.unwrap().config;
         let paths = Paths {
             config: "/etc/spad".into(),

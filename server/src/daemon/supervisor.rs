@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info};
 
 use crate::clock;
-use crate::config::{Occasion, Readers, load_for};
+use crate::config::{Readers, load_for};
 use crate::control::message::Grant;
 use crate::control::server::{Ask, serve};
 use crate::control::{Request, Response};
@@ -142,7 +142,7 @@ fn reload(paths: Paths, readers: Readers, orders: Orders, answer: oneshot::Sende
 
 fn read(paths: &Paths, readers: &Readers) -> Result<Prepared, String> {
     let began = clock::now();
-    let loaded = load_for(&paths.config, Occasion::Change, began.wall)
+    let loaded = load_for(&paths.config, began.wall)
         .map_err(|findings| readers.explain(&paths.config, &findings).to_string())?;
     let config = Arc::new(loaded.config);
     let owner = spa_keys::file::Owner::Me;

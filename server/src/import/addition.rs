@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use spa_findings::{Finding, Findings, Severity, Source};
 use spa_proto::Timestamp;
 
-use crate::config::{self, Config, Files, Occasion, SERVER_LIMIT};
+use crate::config::{self, Config, Files, SERVER_LIMIT};
 
 /// A `spad.toml` that grows.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ impl Addition {
         let mut files = Files::none(directory);
         files.server = Some(source.clone());
         files.one_time.clone_from(one_time);
-        let loaded = config::check(&files, Occasion::Start, now)?;
+        let loaded = config::check(&files, now)?;
         Ok(Self {
             files,
             config: loaded.config,
@@ -91,7 +91,7 @@ impl Addition {
         }
         files.server = Some(Source::new(&path, text.clone()));
         files.one_time.extend(file);
-        match config::check(&files, Occasion::Start, self.now) {
+        match config::check(&files, self.now) {
             Ok(loaded) => {
                 (self.files, self.text, self.config) = (files, text, loaded.config);
                 Ok(())

@@ -14,7 +14,7 @@ use super::rights::Rights;
 use super::socket::{Came, Engine};
 use super::{RunnerError, hook_input, warn};
 use crate::clock::{self, BootTime};
-use crate::config::{self, Occasion};
+use crate::config::{self};
 use spa_proto::CommandName;
 
 /// Commands at once, at most.
@@ -171,8 +171,8 @@ impl Keeper {
     fn prepare(&mut self) -> Result<(), String> {
         self.prepared = None;
         let now = clock::now().wall;
-        let loaded = config::load_for(&self.configuration, Occasion::Change, now)
-            .map_err(|findings| findings.to_string())?;
+        let loaded =
+            config::load_for(&self.configuration, now).map_err(|findings| findings.to_string())?;
         let findings = config::check_programs(&self.configuration);
         if findings.has_errors() {
             return Err(findings.to_string());

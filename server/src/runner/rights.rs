@@ -106,7 +106,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::{Files, Occasion, check};
+    use crate::config::{Files, check};
     use crate::runner::message::RunId;
 
     const SERVER: &str = r#"
@@ -152,7 +152,7 @@ open = ["ssh"]
             "key = [{{ key = \"{key}\", until = 1970-01-01T00:00:01Z }}]\ncommands = [\"backup\"]\nallow = [\"ssh\"]\n"
         );
         files.put_client("fred".parse().unwrap(), over);
-        let loaded = check(&files, Occasion::Start, Timestamp::from_micros(0));
+        let loaded = check(&files, Timestamp::from_micros(0));
         Rights::of(&loaded.unwrap().config)
     }
 

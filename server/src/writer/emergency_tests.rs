@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use super::*;
-use crate::config::{Files, Occasion, check};
+use crate::config::{Files, check};
 use crate::firewall::Standing;
 use crate::firewall::table::{Surroundings, removal};
 
@@ -16,7 +16,7 @@ fn configuration(text: &str) -> crate::config::Config {
     let source = spa_findings::Source::new(&directory.join("spad.toml"), text.to_owned());
     files.server = Some(source);
     let now = spa_proto::Timestamp::from_micros(0);
-    check(&files, Occasion::Start, now).unwrap().config
+    check(&files, now).unwrap().config
 }
 
 fn table(text: &str, on_trial: Option<&str>) -> (Table, Plan) {

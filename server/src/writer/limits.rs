@@ -96,7 +96,7 @@ impl Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Files, Occasion, check as check_files};
+    use crate::config::{Files, check as check_files};
     use crate::firewall::{ChangeId, Element};
 
     fn limits() -> Limits {
@@ -171,7 +171,7 @@ mod tests {
         let text = format!("key = \"{key}\"\nallow = [\"ssh\"]\n{client}\n");
         files.put_client("anna".parse().unwrap(), text);
         let now = spa_proto::Timestamp::from_micros(0);
-        Limits::of(&check_files(&files, Occasion::Start, now).unwrap().config)
+        Limits::of(&check_files(&files, now).unwrap().config)
     }
 
     #[test]

@@ -12,9 +12,7 @@ use super::kernel::Kernel;
 use super::keys;
 use super::netlink::Netlink;
 use super::trial_file::Memory;
-use super::{
-    Prepared, WriterError, others, prepare, privileges, read, sets, step_down, warn,
-};
+use super::{Prepared, WriterError, others, prepare, privileges, read, sets, step_down, warn};
 use crate::clock;
 use crate::config::{self, Mode};
 use crate::firewall::table::{Place, SetName, snippet};

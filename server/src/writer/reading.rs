@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::thread::{Builder, JoinHandle};
 
 use crate::clock;
-use crate::config::{self, Loaded, Occasion, Texts};
+use crate::config::{self, Loaded, Texts};
 
 /// What was read, or what is wrong with it.
 type Read = Result<(Loaded, Texts), String>;
@@ -36,8 +36,7 @@ impl Reading {
         let thread = Builder::new().name("reading".to_owned()).spawn(move || {
             let _open_until_the_end = end;
             let now = clock::now().wall;
-            config::load_texts(&configuration, Occasion::Change, now)
-                .map_err(|findings| findings.to_string())
+            config::load_texts(&configuration, now).map_err(|findings| findings.to_string())
         })?;
         Ok(Self { thread, ended })
     }

@@ -100,7 +100,7 @@ in_a_world! {
         let mut writer = world.writer();
         let mut wire = Wire::of(&world);
         let flow = Element { source_port: NonZeroU16::new(4000), ..element(GHOST4, "tcp/22") };
-        writer.change(vec![put(flow, 60_000)]).unwrap();
+        writer.change(vec![put(flow, 5_000)]).unwrap();
         assert_ne!(tcp_flags(&wire.ask(&tcp(GHOST4, SERVER4, (4001, 22), SYN))), SYN_ACK);
         assert_eq!(tcp_flags(&wire.ask(&tcp(GHOST4, SERVER4, (4000, 22), SYN))), SYN_ACK);
     }

@@ -11,7 +11,7 @@ use crate::cli::outcome::{note, print};
 use crate::cli::owners::Owners;
 use crate::cli::place::{self, Existing};
 use crate::cli::{Failure, Options, Run, key, live};
-use crate::config::{self, ClientKey, ClientName, Config, Occasion, ServiceName, client_path};
+use crate::config::{self, ClientKey, ClientName, Config, ServiceName, client_path};
 use crate::paths::Paths;
 
 #[derive(Debug, clap::Args)]
@@ -80,7 +80,6 @@ pub(super) fn run(options: &Options, arguments: &Arguments) -> Run {
     let loaded = config::load_with(
         &paths.config,
         Some((name.clone(), text.clone())),
-        Occasion::Start,
         crate::clock::now().wall,
     );
     let loaded = loaded.map_err(|findings| {

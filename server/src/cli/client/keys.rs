@@ -5,7 +5,7 @@ use spa_keys::ClientPublic;
 use crate::cli::outcome::note;
 use crate::cli::place::{self, Existing};
 use crate::cli::{Failure, Options, Run, key, live};
-use crate::config::{self, ClientName, Occasion, client_path, edit};
+use crate::config::{self, ClientName, client_path, edit};
 
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("change").required(true).args(["add", "remove"])))]
@@ -70,7 +70,6 @@ pub(super) fn run(options: &Options, arguments: &Arguments) -> Run {
     let loaded = config::load_with(
         &paths.config,
         Some((name.clone(), text.clone())),
-        Occasion::Start,
         crate::clock::now().wall,
     );
     let loaded = loaded.map_err(|findings| {

@@ -59,13 +59,7 @@ pub(crate) fn run(options: &Options, arguments: &Arguments) -> Run {
     let files = imported.files.iter();
     let files = files.map(|(name, text)| (paths.config.join(name), text.clone()));
     let files = files.collect();
-    let loaded = config::load_text(
-        &paths.config,
-        imported.spad.clone(),
-        &files,
-        config::Occasion::Start,
-        now,
-    );
+    let loaded = config::load_text(&paths.config, imported.spad.clone(), &files, now);
     loaded.map_err(|findings| refused(&findings))?;
     for finding in &config::programs_of(&Source::new(&paths.configuration(), imported.spad.clone()))
     {
@@ -128,7 +122,6 @@ fn spad_toml(paths: &Paths) -> Result<Source, Failure> {
         &paths.config,
         source.text().to_owned(),
         &BTreeMap::new(),
-        config::Occasion::Start,
         crate::clock::now().wall,
     )
     .map_err(|findings| {

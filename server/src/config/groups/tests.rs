@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::super::{ClientConfig, Files, Occasion, check};
+use super::super::{ClientConfig, Files, check};
 use super::*;
 
 const KEY: &str = "key = \"spa-pub-pOCSkrZRwni5dyxWn1-puxPZBrRqtoyd-dwrRAn4ogkKCWzc\"\n";
@@ -37,7 +37,7 @@ fn client(text: &str) -> ClientConfig {
         SERVER.to_owned(),
     ));
     files.put_client("anna".parse().unwrap(), format!("{KEY}{text}"));
-    let loaded = check(&files, Occasion::Start, Timestamp::from_micros(0)).unwrap();
+    let loaded = check(&files, Timestamp::from_micros(0)).unwrap();
     loaded.config.clients.into_iter().next().unwrap()
 }
 

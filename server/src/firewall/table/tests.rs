@@ -16,7 +16,7 @@ pub(super) fn config_of(text: &str, answer: Answer, allowed: Vec<AlwaysAllow>) -
         text.to_owned(),
     ));
     let now = spa_proto::Timestamp::from_micros(0);
-    let loaded = crate::config::check(&files, crate::config::Occasion::Start, now).unwrap();
+    let loaded = crate::config::check(&files, now).unwrap();
     let trial = Duration::from_secs(600);
     Config {
         guard: Guard {

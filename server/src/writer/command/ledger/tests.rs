@@ -86,7 +86,7 @@ fn external(extra: &str) -> External {
         text,
     ));
     let now = Timestamp::from_micros(0);
-    let loaded = crate::config::check(&files, crate::config::Occasion::Start, now).unwrap();
+    let loaded = crate::config::check(&files, now).unwrap();
     loaded.config.external.unwrap()
 }
 
