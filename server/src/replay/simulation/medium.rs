@@ -216,7 +216,11 @@ impl Disk for Platter {
 
 /// One record, or four, of this file.
 fn block(bytes: &[u8], at: u32) -> Option<std::ops::Range<usize>> {
-    let length = if at % 2 == 0 { RECORD } else { 4 * RECORD };
+    let length = if at.is_multiple_of(2) {
+        RECORD
+    } else {
+        4 * RECORD
+    };
     let count = bytes.len() / length;
     let start = (at as usize / 2).checked_rem(count)? * length;
     Some(start..start + length)
