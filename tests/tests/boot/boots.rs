@@ -45,3 +45,21 @@ fn a_machine_whose_spad_toml_was_lost_hides_what_it_hid() {
     let seen = watch.seen();
     assert_eq!(seen.reached, 0, "{seen:?}\n{}", machine.journal());
 }
+
+#[test]
+fn what_the_readme_says_undoes_everything_for_good() {
+    let readme = include_str!("../../../README.md");
+    let (_, undo) = readme.split_once("To undo everything").expect("the words");
+    let script = undo.split("```").nth(1).expect("the lines");
+    let script = script.strip_prefix("sh\n").expect("the lines");
+    let mut machine = Machine::new(&["nftables"]);
+    machine.boot();
+    machine.wait_active("spad");
+    machine.wait_shown();
+    let _ = machine.must(&["sh", "-euc", script]);
+    assert_eq!(machine.hidden_port(), Reach::Open);
+    machine.systemctl(&["restart", "nftables"]);
+    assert_eq!(machine.hidden_port(), Reach::Open, "{}", machine.journal());
+    let left = machine.must(&["find", "/etc/systemd/system", "-name", "spad*"]);
+    assert_eq!(left, "");
+}

@@ -65,19 +65,72 @@ fn boots_hidden_after(script: &str) -> Machine {
     machine
 }
 
+/// A unit that runs this before the guard.
+fn before_the_guard(command: &str) -> String {
+    format!(
+        "cat >/etc/systemd/system/fault.service <<'UNIT'
+[Unit]
+DefaultDependencies=no
+Before=spad-guard.service nftables.service
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh -euc '{command}'
+[Install]
+WantedBy=sysinit.target
+UNIT
+systemctl enable fault.service >&2"
+    )
+}
+
+/// The guard's unit failed for all to see, spad runs, and all is well once `nft` is back.
+#[track_caller]
+fn recovers_when_nft_is_back(machine: &Machine) {
+    assert_eq!(machine.state("spad-guard"), "failed");
+    machine.wait_active("spad");
+    let status = machine.run(&["spad", "status"]).stdout;
+    assert!(status.contains("emergency"), "{status}");
+    let shown = machine.must(&["mv", "/usr/sbin/nft.away", "/usr/sbin/nft"]);
+    assert_eq!(shown, "");
+    machine.systemctl(&["reload", "spad"]);
+    machine.open();
+    machine.wait_closed();
+    machine.systemctl(&["restart", "spad-guard"]);
+    assert_eq!(machine.state("spad-guard"), "active");
+}
+
+#[test]
+fn a_boot_with_a_read_only_state_hides() {
+    let machine = boots_hidden_after(&before_the_guard(
+        "mount --bind /var/lib/spad /var/lib/spad; mount -o remount,bind,ro /var/lib/spad",
+    ));
+    assert_eq!(machine.state("fault"), "active");
+    assert_eq!(machine.state("spad-guard"), "active");
+    machine.wait_active("spad");
+    let written = machine.run(&["touch", "/var/lib/spad/file"]);
+    assert!(!written.success, "it can be written to");
+}
+
 #[test]
 fn a_boot_without_the_state_directory_hides() {
-    let _ = boots_hidden_after("rm -r /var/lib/spad");
+    let machine = boots_hidden_after("rm -r /var/lib/spad");
+    assert_eq!(machine.state("spad-guard"), "active");
 }
 
 #[test]
 fn a_boot_without_nft_hides() {
-    let _ = boots_hidden_after("mv /usr/sbin/nft /usr/sbin/nft.away");
+    let machine = boots_hidden_after("mv /usr/sbin/nft /usr/sbin/nft.away");
+    recovers_when_nft_is_back(&machine);
 }
 
 #[test]
 fn a_boot_with_an_nft_that_hangs_hides_and_ends() {
-    let _ = boots_hidden_after(
-        "systemctl disable nftables; printf '#!/bin/sh\\nexec sleep 1000\\n' >/usr/sbin/nft",
+    let machine = boots_hidden_after(
+        "systemctl disable nftables; mv /usr/sbin/nft /usr/sbin/nft.away
+         printf '#!/bin/sh\\nexec sleep 1000\\n' >/usr/sbin/nft; chmod 755 /usr/sbin/nft",
     );
+    let limit = ["show", "--value", "-p", "TimeoutStartUSec", "spad-guard"];
+    let limit = machine.must(&[&["systemctl"], &limit[..]].concat());
+    assert_eq!(limit, "45s\n");
+    recovers_when_nft_is_back(&machine);
 }

@@ -2,6 +2,7 @@
 //! binaries. Its network card is the lab's, and is down until its own units bring it up.
 
 use std::fmt::Write as _;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -19,6 +20,8 @@ use spa_tests::{attacker, binaries, wait};
 
 /// Where its audit lines go.
 const AUDIT: &str = "/var/log/spad/audit.jsonl";
+/// Nothing listens there, and no rule names it.
+const UNUSED: u16 = 8079;
 /// A boot on a loaded machine.
 const BOOT: Duration = Duration::from_secs(60);
 
@@ -248,8 +251,11 @@ impl Machine {
     /// Waits until the network is up: the shown port answers.
     #[track_caller]
     pub(crate) fn wait_shown(&self) {
+        let shown = SocketAddr::new(SERVER4.into(), SHOWN);
         wait::soon("the shown port answers", || {
-            (reach::tcp(&self.lab.client, SERVER4.into(), SHOWN) == Reach::Open).then_some(())
+            // While the link is down, nobody is there to refuse.
+            let answers = || TcpStream::connect_timeout(&shown, Duration::from_millis(400)).is_ok();
+            self.lab.client.enter(answers).then_some(())
         });
     }
 
@@ -276,6 +282,11 @@ impl Machine {
     /// What a stranger sees at the hidden port.
     pub(crate) fn hidden_port(&self) -> Reach {
         reach::tcp(&self.lab.client, SERVER4.into(), WEB)
+    }
+
+    /// What a stranger sees at a port where nothing listens.
+    pub(crate) fn closed_port(&self) -> Reach {
+        reach::tcp(&self.lab.client, SERVER4.into(), UNUSED)
     }
 
     /// Sends a packet of the client.
