@@ -275,3 +275,256 @@ fn whatever_step_of_a_boot_fails_the_table_is_loaded() {
         assert!(load.stderr.contains(said), "{step}: {}", load.stderr);
     }
 }
+
+/// What becomes of `spad run`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    Ends,
+    Opens,
+    Refuses(&'static str),
+    /// It serves, and sees no packet.
+    SeesNothing,
+}
+
+use Then::{Ends, Opens, Refuses, SeesNothing};
+
+/// A start of `spad run` of which a step fails.
+struct Start {
+    step: &'static str,
+    on_state_error: &'static str,
+    fails: fn(&mut World),
+    then: Then,
+    /// All of this is said, with a help.
+    said: &'static [&'static str],
+}
+
+fn read_only(world: &mut World, directory: &str) {
+    let path = world.lab.path().join("spad").join(directory);
+    std::fs::create_dir_all(&path).expect("a directory");
+    let path = path.display();
+    let script =
+        format!("mount --bind {path} {path}; mount -o remount,bind,ro {path}; exec \"$@\"");
+    world.spad.start_behind(&["sh", "-c", &script, "sh"]);
+}
+
+fn without_journals(world: &mut World) {
+    let state = world.spad.state();
+    for file in ["journal.a", "journal.b", "horizon", "clean"] {
+        let _ = std::fs::remove_file(state.join(file));
+    }
+    std::fs::remove_dir_all(state.join("guard")).expect("it was there");
+}
+
+fn without_users(world: &mut World) {
+    let file = world.lab.path().join("passwd");
+    std::fs::write(&file, "root:x:0:0:root:/root:/bin/sh\n").expect("a file");
+    world.spad.put_in_place("/etc/passwd", file);
+}
+
+fn without_audit(world: &mut World) {
+    let file = world.spad.config().join("spad.toml");
+    let text = std::fs::read_to_string(&file).expect("spad.toml");
+    let audit = world.spad.audit_file().display().to_string();
+    let text = text.replace(&audit, "/proc/nowhere/audit.jsonl");
+    std::fs::write(&file, text).expect("spad.toml");
+}
+
+fn break_client(world: &mut World) {
+    write(world, "clients.d/laptop.toml", "key = ???\n");
+}
+
+const STARTS: [Start; 15] = [
+    Start {
+        step: "the state cannot be written",
+        on_state_error: "memory",
+        fails: |world| read_only(world, "state"),
+        then: Opens,
+        said: &["Read-only file system"],
+    },
+    Start {
+        step: "the state cannot be written",
+        on_state_error: "refuse",
+        fails: |world| read_only(world, "state"),
+        then: Refuses("state_unwritable"),
+        said: &["Read-only file system"],
+    },
+    Start {
+        step: "guard/ and the journals are gone",
+        on_state_error: "memory",
+        fails: without_journals,
+        then: Refuses("state_unwritable"),
+        said: &["no journal"],
+    },
+    Start {
+        step: "guard/ and the journals are gone",
+        on_state_error: "refuse",
+        fails: without_journals,
+        then: Refuses("state_unwritable"),
+        said: &["no journal"],
+    },
+    Start {
+        step: "there is no user for it",
+        on_state_error: "memory",
+        fails: without_users,
+        then: Opens,
+        said: &["no user `spad`", "no user `spad-fw`"],
+    },
+    Start {
+        step: "the server's key can be read by everybody",
+        on_state_error: "memory",
+        fails: |world| {
+            let key = world.spad.state().join("server.key");
+            let open = std::fs::Permissions::from_mode(0o666);
+            std::fs::set_permissions(key, open).expect("its mode");
+        },
+        then: Ends,
+        said: &["server.key", "chmod 600"],
+    },
+    Start {
+        step: "the run directory cannot be written",
+        on_state_error: "memory",
+        fails: |world| read_only(world, "run"),
+        then: Ends,
+        said: &["Read-only file system"],
+    },
+    Start {
+        step: "the audit's directory cannot be made",
+        on_state_error: "memory",
+        fails: without_audit,
+        then: Ends,
+        said: &["/proc/nowhere/audit.jsonl"],
+    },
+    Start {
+        step: "hardly a descriptor is left",
+        on_state_error: "memory",
+        fails: |world| world.spad.start_behind(&["prlimit", "--nofile=5"]),
+        then: Ends,
+        said: &["Too many open files"],
+    },
+    Start {
+        step: "little memory is left",
+        on_state_error: "memory",
+        fails: |world| world.spad.start_behind(&["prlimit", "--as=26000000"]),
+        then: Ends,
+        said: &["memory allocation"],
+    },
+    Start {
+        step: "an interface of [listen] is unknown",
+        on_state_error: "memory",
+        fails: |world| {
+            world.spad.configure(&Settings {
+                trial: "0s",
+                interfaces: Some(&["nowhere"]),
+                ..Settings::default()
+            });
+        },
+        then: SeesNothing,
+        said: &["`nowhere` in [listen] interfaces is no interface"],
+    },
+    Start {
+        step: "a client's file is broken, and no configuration was ever good",
+        on_state_error: "memory",
+        fails: break_client,
+        then: Ends,
+        said: &["laptop.toml"],
+    },
+    Start {
+        step: "a client's file is broken, and there is a last good configuration",
+        on_state_error: "memory",
+        fails: |world| {
+            world.spad.start();
+            world.spad.stop();
+            let _ = world.spad.cli(&["firewall", "remove"]).ok();
+            break_client(world);
+        },
+        then: Opens,
+        said: &["laptop.toml", "the last good one is used"],
+    },
+    Start {
+        step: "the machine is another one",
+        on_state_error: "memory",
+        fails: |world| world.spad.pretend_other_machine(),
+        then: Refuses("state_unwritable"),
+        said: &["belongs to another machine"],
+    },
+    Start {
+        step: "the last good configuration cannot be written",
+        on_state_error: "memory",
+        fails: |world| {
+            let file = world.spad.state().join("guard/last-good.new");
+            std::fs::create_dir_all(file.join("x")).expect("a directory in its place");
+        },
+        then: Opens,
+        said: &["cannot keep this configuration"],
+    },
+];
+
+/// What is wrong with this start, if anything.
+fn fault(start: &Start) -> Option<String> {
+    let mut world = World::stopped(&Settings {
+        trial: "0s",
+        on_state_error: start.on_state_error,
+        ..Settings::default()
+    });
+    (start.fails)(&mut world);
+    assert_eq!(world.tcp(WEB), Reach::Open, "nothing hides yet");
+    world.spad.spawn();
+    let ends = wait::soon("it serves or ends", || {
+        let ended = world.spad.process().ended().is_some();
+        let serves = !ended && world.spad.cli(&["status"]).success;
+        (ended || serves).then_some(ended)
+    });
+    let mut faults = Vec::new();
+    if world.hidden().contains(&Reach::Open) {
+        faults.push("a stranger reaches what is hidden".to_owned());
+    }
+    if world.tcp(SHOWN) != Reach::Open {
+        faults.push("what is not hidden cannot be reached".to_owned());
+    }
+    if ends != (start.then == Ends) {
+        faults.push(format!("it ended: {ends}"));
+    }
+    let packet = world.laptop.open(&["tcp/8080"]);
+    match start.then {
+        Opens if !ends => world.send_counted(&packet, "opened"),
+        Refuses(reason) if !ends => {
+            world.send_counted(&packet, reason);
+            if world.tcp(WEB) == Reach::Open {
+                faults.push("it opened".to_owned());
+            }
+        }
+        _ => {}
+    }
+    let said = world.spad.said();
+    // Where the tests run there need be no such user, which is said with a help of its own.
+    let about_users = start.said.iter().any(|part| part.contains("user"));
+    let said: Vec<&str> = said
+        .lines()
+        .filter(|line| about_users || !line.contains("adduser"))
+        .collect();
+    let said = said.join("\n");
+    // A broken key's file is said together with the command that fixes it.
+    let help: &[&str] = match start.said.contains(&"chmod 600") {
+        true => &[],
+        false => &["help: "],
+    };
+    for part in start.said.iter().chain(help) {
+        if !said.contains(part) {
+            faults.push(format!("it does not say {part:?}"));
+        }
+    }
+    (!faults.is_empty()).then(|| {
+        format!(
+            "{} ({}): {}:\n{said}",
+            start.step,
+            start.on_state_error,
+            faults.join(", ")
+        )
+    })
+}
+
+#[test]
+fn whatever_step_of_the_daemons_start_fails_nothing_is_shown_and_the_cause_is_named() {
+    let faults: Vec<String> = STARTS.iter().filter_map(fault).collect();
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}

@@ -33,7 +33,9 @@ const LONGEST_WORK: Duration = Duration::from_millis(if cfg!(test) { 200 } else 
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// The system refuses.
-    #[error("cannot open the control socket {path}: {source}")]
+    #[error(
+        "cannot open the control socket {path}: {source}\n  help: see that root can write to its directory, and start spad again"
+    )]
     System {
         /// The socket.
         path: String,

@@ -295,7 +295,9 @@ fn begin(
         .first()
         .and_then(|capture| absent(config.listen.interfaces.as_deref(), capture.as_fd()))
     {
-        warn!("{warning}");
+        warn!(
+            "{warning}\n  help: correct [listen] interfaces in spad.toml if it is misspelt (ip link lists them)"
+        );
     }
     let group = sys::users::group("spad-admin")
         .ok()

@@ -36,7 +36,9 @@ const BUFFER: usize = 1 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     /// The writer could not be started, or gave up.
-    #[error("the firewall writer did not start: {0}")]
+    #[error(
+        "the firewall writer did not start: {0}\n  help: see what was said before, and what limits the unit has (`systemctl show spad`)"
+    )]
     NotStarted(String),
     /// The writer's end of the socket is closed: it has ended.
     #[error("the firewall writer has ended")]

@@ -41,7 +41,9 @@ pub enum StateError {
         path: PathBuf,
     },
     /// A file of the state could not be read or written.
-    #[error("{path}: {source}")]
+    #[error(
+        "{path}: {source}\n  help: check the disk, and what limits the unit has (`systemctl show spad`)"
+    )]
     Io {
         /// Which.
         path: PathBuf,

@@ -32,7 +32,9 @@ const FAREWELL: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum RunnerLinkError {
     /// It could not be started, or gave up.
-    #[error("the command runner did not start: {0}")]
+    #[error(
+        "the command runner did not start: {0}\n  help: see what was said before, and what limits the unit has (`systemctl show spad`)"
+    )]
     NotStarted(String),
     /// Its end of the socket is closed.
     #[error("the command runner has ended")]

@@ -46,7 +46,7 @@ impl Memory {
         let kept = self.directory();
         if let Err(error) = kept.and_then(|directory| texts.keep_in(directory)) {
             super::warn(&format!(
-                "cannot keep this configuration for a start with a broken one: {error}"
+                "cannot keep this configuration for a start with a broken one: {error}\n  help: check the disk, and remove what stands in its place in guard/ of the state directory"
             ));
         }
     }
