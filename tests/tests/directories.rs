@@ -1,6 +1,7 @@
 //! What the code takes for granted of its directories is what the shipped units promise.
 #![expect(
     clippy::expect_used,
+    clippy::panic,
     reason = "a helper of tests that fails is a test that fails"
 )]
 

@@ -65,7 +65,7 @@ pub(super) fn chains(
     through.push(vec![sent_to(SetName::Inner4), goto("inside")]);
     through.push(vec![sent_to(SetName::Inner6), goto("inside")]);
     let mut chains = nat_chains(forwards, judging.allowed, judging.lengths);
-    chains.push(ordinary("led", led(forwards, judging.lengths)));
+    chains.push(ordinary("led", led(forwards, judging)));
     chains.push(ordinary("inside", inside(judging)));
     chains.push(base("through", NfHook::Forward, LAST, through));
     chains.push(base("farther", NfHook::Output, LAST, farther(flow_labels)));
@@ -204,8 +204,9 @@ fn inside(judging: Judging<'_>) -> Vec<Rule> {
     rules
 }
 
-/// Who was led there by a grant; one that was cut may so begin anew.
-fn led(forwards: &[Forward], lengths: &Lengths) -> Vec<Rule> {
+/// Who was led there by a grant; one that was cut may so begin anew. A rule of the host's may
+/// have led there from an address that is not this host's, so the label is given here too.
+fn led(forwards: &[Forward], judging: Judging<'_>) -> Vec<Rule> {
     let mut rules = Vec::new();
     for one in forwards.iter().filter(|one| one.hidden) {
         let [grants, flow, _] = sets(one);
@@ -215,9 +216,10 @@ fn led(forwards: &[Forward], lengths: &Lengths) -> Vec<Rule> {
             SetName::Cut6
         };
         let granted = [grants, flow].map(in_set_by_first_port).into_iter();
-        for word in granted.chain(networks(one, lengths, Field::FirstPort)) {
-            let admitted = vec![word, delete_from(cut), accept()];
-            rules.push([to_inner(one), led_from(one), admitted].concat());
+        for word in granted.chain(networks(one, judging.lengths, Field::FirstPort)) {
+            let let_in = [delete_from(cut)].into_iter().chain(judging.admitted());
+            let admitted = [word].into_iter().chain(let_in).chain([accept()]);
+            rules.push([to_inner(one), led_from(one), admitted.collect()].concat());
         }
     }
     rules.push(vec![goto("strangers")]);
