@@ -1,4 +1,8 @@
 //! A hidden service is never shown because something else failed.
+#![expect(
+    clippy::expect_used,
+    reason = "a helper of tests that fails is a test that fails"
+)]
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
