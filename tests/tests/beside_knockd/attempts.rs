@@ -102,6 +102,15 @@ fn strangers_first_knocks_fill_knockds_memory_and_log_alone() {
     const SOURCES: u16 = 4000;
     let stage = stage();
     stage.settle();
+    // It comes half a second after the start.
+    wait::soon("what strangers get is logged", || {
+        stage
+            .world
+            .spad
+            .said()
+            .contains("strangers get")
+            .then_some(())
+    });
     let (memory, lines) = (stage.knockd.memory(), stage.world.spad.audit().len());
     let said = stage.world.spad.said().len();
     let frame = |number: u16| {
