@@ -55,6 +55,19 @@ fn replace_nft(world: &mut World, script: &str) -> PathBuf {
     works
 }
 
+/// Makes the configuration hide what was shown.
+fn hide_shown_too(world: &World) {
+    world.spad.configure(&Settings {
+        trial: "0s",
+        hide: &["ssh", "web", "chat", "shown"],
+        ..Settings::default()
+    });
+    let file = world.spad.config().join("spad.toml");
+    let text = std::fs::read_to_string(&file).expect("spad.toml");
+    let text = text.replace("[services]\n", "[services]\nshown = \"tcp/8081\"\n");
+    std::fs::write(&file, text).expect("spad.toml");
+}
+
 /// What may become of `nft`, and what is said then.
 const FAULTS: [(&str, &str, &str); 4] = [
     (
@@ -112,15 +125,7 @@ fn a_table_that_stands_goes_on_hiding_where_nft_cannot_be_used() {
     let mut world = stopped();
     let _ = world.spad.cli(&["firewall", "load"]).ok();
     let _works = replace_nft(&mut world, "exit 1");
-    world.spad.configure(&Settings {
-        trial: "0s",
-        hide: &["ssh", "web", "chat", "shown"],
-        ..Settings::default()
-    });
-    let file = world.spad.config().join("spad.toml");
-    let text = std::fs::read_to_string(&file).expect("spad.toml");
-    let text = text.replace("[services]\n", "[services]\nshown = \"tcp/8081\"\n");
-    std::fs::write(&file, text).expect("spad.toml");
+    hide_shown_too(&world);
     let load = world.spad.behind(&["firewall", "load"]);
     assert!(!load.success);
     let said = "the table inet spad that was loaded before goes on hiding";
@@ -207,6 +212,53 @@ fn a_table_that_somebody_flushes_is_stood_in_for_where_nft_cannot_be_used() {
     });
     world.open(&["tcp/8080"]);
     assert_eq!(world.tcp(WEB), Reach::Open);
+}
+
+#[test]
+fn whoever_flushes_again_while_nft_still_runs_shows_nothing_until_it_has_ended() {
+    let mut world = stopped();
+    let starts = world.lab.path().join("nft.starts");
+    let script = format!(
+        "echo >>{}; until [ -e {} ]; do sleep 0.1; done; exec \"$0\" \"$@\"",
+        starts.display(),
+        world.lab.path().join("nft.works").display()
+    );
+    let works = replace_nft(&mut world, &script);
+    std::fs::write(&works, "").expect("nft works");
+    std::fs::write(&starts, "").expect("a file");
+    std::fs::set_permissions(&starts, std::fs::Permissions::from_mode(0o666)).expect("for all");
+    world.spad.start();
+    std::fs::remove_file(&works).expect("nft waits");
+    for _ in 0..5 {
+        world.lab.server.nft("flush ruleset");
+        wait::soon("it hides again", || {
+            (reach::tcp(&world.lab.client, SERVER4.into(), WEB) != Reach::Open).then_some(())
+        });
+    }
+    let started = std::fs::read_to_string(&starts).expect("a file");
+    assert_eq!(started, "\n", "by one nft, which has not ended");
+    std::fs::write(&works, "").expect("nft goes on");
+    world.open(&["tcp/8080"]);
+}
+
+#[test]
+fn a_reload_does_not_believe_an_nft_that_ends_well_and_loads_nothing() {
+    let mut world = stopped();
+    let works = replace_nft(&mut world, "cat >/dev/null; exit 0");
+    std::fs::write(&works, "").expect("nft works");
+    world.spad.start();
+    std::fs::remove_file(&works).expect("nft does nothing");
+    hide_shown_too(&world);
+    let reload = world.spad.cli(&["reload"]);
+    assert!(!reload.success);
+    for part in ["reported success", "help: "] {
+        assert!(reload.stderr.contains(part), "{}", reload.stderr);
+    }
+    std::fs::write(&works, "").expect("nft works");
+    world.spad.reload();
+    wait::soon("the port is hidden", || {
+        (world.tcp(SHOWN) != Reach::Open).then_some(())
+    });
 }
 
 /// Steps of a start that fail: what is done to the server, and what is said then.

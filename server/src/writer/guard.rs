@@ -4,11 +4,13 @@
 //! what `spad firewall load` sets up at boot and what the writer keeps standing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use spa_proto::Service;
 
 use super::emergency::{self, Existing, Going, Hides, Plan, Stands};
+use super::flush_watch::FlushWatch;
 use super::netlink::{Action, Failed, Lasts, Netlink, Operation};
 use super::trial_file::{self, Kept, Memory};
 use super::{WriterError, before, keys, nft, sets};
@@ -54,6 +56,8 @@ pub(super) struct Loaded {
     pub(super) events: Vec<TrialEvent>,
     /// Something that somebody should know.
     pub(super) warnings: Vec<String>,
+    /// Whether the table is to be loaded again for it.
+    pub(super) reload: bool,
 }
 
 impl Guard {
@@ -183,7 +187,7 @@ impl Guard {
         let mut trials = self.trials.clone();
         let mut loaded = Loaded {
             events: self.take_up(&mut trials, &config, kernel, now),
-            warnings: Vec::new(),
+            ..Loaded::default()
         };
         self.put_in_place(&config, &trials, kernel, now, &mut loaded.warnings)?;
         self.config = config;
@@ -202,7 +206,7 @@ impl Guard {
         let (mut trials, config) = (self.trials.clone(), self.config.clone());
         let mut loaded = Loaded {
             events: self.take_up(&mut trials, &config, kernel, now),
-            warnings: Vec::new(),
+            ..Loaded::default()
         };
         let problem = self.put_in_place(&config, &trials, kernel, now, &mut loaded.warnings);
         let problem = problem.err();
@@ -425,20 +429,41 @@ impl Guard {
         }
         // A chain of an older version may have another place, and then cannot be changed.
         alike &= missing.len() == sets.len() || !missing.contains(&SetName::Settling);
+        let mut was_away = false;
         if alike {
-            match nft::load(&table.transaction(&missing)) {
-                Ok(process) => {
-                    self.loaders = vec![process];
-                    return Ok(0);
-                }
-                Err(error) if missing.len() == sets.len() => return Err(error.into()),
+            match self.run_nft(&table.transaction(&missing), table, kernel, &mut was_away) {
+                Ok(()) => return Ok(0),
+                Err(error) if missing.len() == sets.len() => return Err(error),
                 Err(_) => {}
             }
         }
         // A table of another version cannot be changed, only replaced; what it held is put in again.
         let everything = joined(&removal(), &table.transaction(&sets));
-        self.loaders = vec![nft::load(&everything)?];
+        self.run_nft(&everything, table, kernel, &mut was_away)?;
         kernel.put_back(now, once).map_err(refused)
+    }
+
+    /// Loads these commands, which make this table. Where somebody flushes meanwhile it hides
+    /// again at once, and notes that the table was away.
+    fn run_nft(
+        &mut self,
+        commands: &serde_json::Value,
+        table: &Table,
+        kernel: &mut Kernel,
+        was_away: &mut bool,
+    ) -> Result<(), WriterError> {
+        let allowed = &self.config.guard.always_allow;
+        let plan = Plan::new(table, allowed, Going::Admitted);
+        let watch = FlushWatch::open(&mut kernel.netlink, &plan, was_away);
+        let mut watch = watch.map_err(WriterError::Kernel)?;
+        self.loaders = vec![nft::load_while(commands, &mut watch)?];
+        if !watch.is_hidden(table) {
+            return Err(WriterError::NotThere);
+        }
+        if *was_away {
+            kernel.in_pages(&settling(table)).map_err(refused)?;
+        }
+        Ok(())
     }
 
     /// The connections that were there before their port was hidden: those that the kernel
@@ -477,7 +502,7 @@ impl Guard {
         let reached = self.reached(kernel);
         let mut loaded = Loaded {
             events: self.trials.reached(&reached),
-            warnings: Vec::new(),
+            ..Loaded::default()
         };
         let moment = Moment {
             boot: &self.boot,
@@ -503,7 +528,7 @@ impl Guard {
     pub(super) fn confirm(&mut self, kernel: &mut Kernel, now: BootTime) -> Loaded {
         let mut loaded = Loaded {
             events: self.trials.confirm(),
-            warnings: Vec::new(),
+            ..Loaded::default()
         };
         self.settle(&mut loaded, kernel, now);
         loaded
@@ -517,7 +542,8 @@ impl Guard {
         self.write(&mut loaded.warnings);
         let standings = self.trials.standings(now);
         let leads = |port: &Service| self.config.inner_of(*port).is_some();
-        let gateway = loaded.events.iter().any(|event| leads(&event.service));
+        // The inner host's port stands as the one that leads there.
+        loaded.reload = loaded.events.iter().any(|event| leads(&event.service));
         for event in &loaded.events {
             let standing = standings.get(&event.service).copied();
             if let Err(error) = settle_port(kernel, event.service, standing) {
@@ -525,10 +551,6 @@ impl Guard {
                     .warnings
                     .push(format!("{}: the kernel said {error}", event.service));
             }
-        }
-        // The inner host's port stands as the one that leads there.
-        if gateway && let Err(error) = self.reload(kernel, now) {
-            loaded.warnings.push(error.to_string());
         }
     }
 
@@ -548,6 +570,20 @@ fn hide_first(table: &Table, config: &Config, going: Going, kernel: &mut Kernel)
         let plan = Plan::new(table, &config.guard.always_allow, going);
         let _ = emergency::load(&mut kernel.netlink, &plan, Existing::Keep);
     }
+}
+
+/// What puts the table's hidden UDP ports among those whose answers let nobody in.
+fn settling(table: &Table) -> Vec<Operation> {
+    let set = SetName::Settling;
+    let lasts = Lasts::For(Duration::from_millis(set.make().timeout));
+    table
+        .settling_ports()
+        .map(|port| Operation {
+            set,
+            key: keys::of_service(port),
+            action: Action::Add(lasts),
+        })
+        .collect()
 }
 
 /// Makes one port's place in the kernel what it should be now that its trial is over.

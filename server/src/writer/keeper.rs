@@ -110,7 +110,7 @@ impl Keeper {
             // First what a knock waits for.
             let came = self.obey_all()?;
             let report = self.guard.watch_trials(&mut self.kernel, boot());
-            self.report(report)?;
+            self.settle(report)?;
             if let Came::End = came {
                 return Ok(());
             }
@@ -201,7 +201,7 @@ impl Keeper {
                     Some(warning) => Err(warning.clone()),
                     None => Ok(u32::try_from(report.events.len()).unwrap_or(u32::MAX)),
                 };
-                self.report(report)?;
+                self.settle(report)?;
                 self.engine.send(&FromWriter::Confirmed(result))
             }
             ToWriter::Cut(cuts) => {
@@ -362,18 +362,26 @@ impl Keeper {
 
     /// Answers strangers as closed ports are answered by the rules of others.
     fn answer_as(&mut self, found: ClosedPorts) -> Result<(), WriterError> {
-        if self.guard.closed_ports_answer(found) && self.broken.is_none() {
-            self.announce()?;
-            match self.guard.reload(&mut self.kernel, boot()) {
-                Ok(_) => self.mender = self.guard.loaders.last().copied(),
-                Err(error) => {
-                    self.broken = Some(Broken::again(None));
-                    self.not_loaded(&error)?;
-                }
-            }
-            self.engine.send(&FromWriter::Pong)?;
+        if self.guard.closed_ports_answer(found) {
+            self.load_again()?;
         }
         self.tell_strangers_get()
+    }
+
+    /// Loads the table as it should be now; one that is to be put back is so by that.
+    fn load_again(&mut self) -> Result<(), WriterError> {
+        if self.broken.is_some() {
+            return Ok(());
+        }
+        self.announce()?;
+        match self.guard.reload(&mut self.kernel, boot()) {
+            Ok(_) => self.mender = self.guard.loaders.last().copied(),
+            Err(error) => {
+                self.broken = Some(Broken::again(None));
+                self.not_loaded(&error)?;
+            }
+        }
+        self.engine.send(&FromWriter::Pong)
     }
 
     fn tell_strangers_get(&self) -> Result<(), WriterError> {
@@ -432,6 +440,14 @@ impl Keeper {
         };
         let text = format!("{error}\n  note: {hides}");
         self.engine.send(&FromWriter::NotRestored(text))
+    }
+
+    /// Loads the table again where the end of trials asks for it, and reports that end.
+    fn settle(&mut self, report: Loaded) -> Result<(), WriterError> {
+        if report.reload {
+            self.load_again()?;
+        }
+        self.report(report)
     }
 
     /// Tells what happened to trials.

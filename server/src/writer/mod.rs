@@ -12,6 +12,7 @@ mod before;
 mod command;
 mod cut;
 mod emergency;
+mod flush_watch;
 mod guard;
 mod held;
 mod keeper;
@@ -124,6 +125,11 @@ pub enum WriterError {
         /// Why the kernel did not.
         kernel: String,
     },
+    /// `nft` ended well, and the kernel does not hide what it should.
+    #[error(
+        "nft reported success, and the table inet spad is not there\n  help: run `nft --version` and `nft list table inet spad` as root; is it the program of nftables?"
+    )]
+    NotThere,
     /// A set of our name in a table of the administrator's is made otherwise.
     #[error(
         "the set {set} of the table inet {table} is not made as ours is\n  help: take it out of your ruleset, and put in what `spad firewall snippet` prints"

@@ -6,7 +6,7 @@
 //! leaves what `nft` says about a fault unread.
 
 use std::io::{self, ErrorKind, PipeReader, Read as _, Write as _};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -73,12 +73,21 @@ pub enum NftError {
     },
 }
 
+/// What must not wait until `nft` has ended.
+pub(super) trait Meanwhile {
+    /// Where there is something to read for it.
+    fn watched(&self) -> BorrowedFd<'_>;
+
+    /// Reads what is there, and acts on it.
+    fn look(&mut self);
+}
+
 /// Loads a text of nftables' own language; gives the number of the process that did.
 ///
 /// # Errors
 /// Nothing of it is loaded then.
 pub(super) fn load_text(text: &str) -> Result<u32, NftError> {
-    run(&["-f", "-"], text)
+    run(&["-f", "-"], text, None)
 }
 
 /// Loads these commands; gives the number of the process that did.
@@ -86,16 +95,28 @@ pub(super) fn load_text(text: &str) -> Result<u32, NftError> {
 /// # Errors
 /// Nothing of it is loaded then.
 pub(super) fn load(commands: &Value) -> Result<u32, NftError> {
-    run(&["-j", "-f", "-"], &commands.to_string())
+    run(&["-j", "-f", "-"], &commands.to_string(), None)
 }
 
-fn run(arguments: &[&str], text: &str) -> Result<u32, NftError> {
+/// The same, with an eye on something else until it has ended.
+///
+/// # Errors
+/// Nothing of it is loaded then.
+pub(super) fn load_while(commands: &Value, meanwhile: &mut dyn Meanwhile) -> Result<u32, NftError> {
+    run(&["-j", "-f", "-"], &commands.to_string(), Some(meanwhile))
+}
+
+fn run(
+    arguments: &[&str],
+    text: &str,
+    meanwhile: Option<&mut dyn Meanwhile>,
+) -> Result<u32, NftError> {
     let program = PLACES
         .iter()
         .map(Path::new)
         .find(|place| place.is_file())
         .ok_or(NftError::Missing)?;
-    run_program(program, arguments, text, TIME_LIMIT)
+    run_program(program, arguments, text, TIME_LIMIT, meanwhile)
 }
 
 fn run_program(
@@ -103,6 +124,7 @@ fn run_program(
     arguments: &[&str],
     text: &str,
     limit: Duration,
+    meanwhile: Option<&mut dyn Meanwhile>,
 ) -> Result<u32, NftError> {
     let not_run = |reason| NftError::NotRun {
         program: program.to_owned(),
@@ -111,7 +133,8 @@ fn run_program(
     let end = clock::now().boot.saturating_add(limit);
     let mut running = Running::start(program, arguments).map_err(not_run)?;
     let process = running.child.id();
-    let ended = running.feed(text.as_bytes(), end).map_err(not_run)?;
+    let ended = running.feed(text.as_bytes(), end, meanwhile);
+    let ended = ended.map_err(not_run)?;
     let Some((status, all_read)) = ended else {
         return Err(NftError::TooSlow {
             program: program.to_owned(),
@@ -184,7 +207,12 @@ impl Running {
 
     /// Writes its input and hears what it says until it ends: how, and whether it took all of
     /// its input. None where it did not end in time.
-    fn feed(&mut self, mut text: &[u8], end: BootTime) -> io::Result<Option<(ExitStatus, bool)>> {
+    fn feed(
+        &mut self,
+        mut text: &[u8],
+        end: BootTime,
+        mut meanwhile: Option<&mut dyn Meanwhile>,
+    ) -> io::Result<Option<(ExitStatus, bool)>> {
         loop {
             // What it still says is heard after that.
             let status = self.child.try_wait()?;
@@ -198,17 +226,24 @@ impl Running {
             if left.is_zero() {
                 return Ok(None);
             }
-            self.wait(left)?;
+            let watched = meanwhile.as_ref().map(|meanwhile| meanwhile.watched());
+            if self.wait(left, watched)?
+                && let Some(meanwhile) = &mut meanwhile
+            {
+                meanwhile.look();
+            }
         }
     }
 
-    fn wait(&self, left: Duration) -> io::Result<()> {
+    /// Waits until there is something to do; says whether it is for what is `watched`.
+    fn wait(&self, left: Duration, watched: Option<BorrowedFd<'_>>) -> io::Result<bool> {
         let left = match self.exit {
             Some(_) => left,
             None => left.min(LOOK),
         };
         let timeout = Timespec::try_from(left.max(Duration::from_millis(1))).ok();
         let read = [
+            watched,
             self.exit.as_ref().map(AsFd::as_fd),
             self.says.as_ref().map(AsFd::as_fd),
         ];
@@ -221,9 +256,12 @@ impl Running {
             ready.push(PollFd::new(input, PollFlags::OUT));
         }
         match poll(&mut ready, timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
+        let first = ready.first();
+        let is_ready = first.is_some_and(|first| !first.revents().is_empty());
+        Ok(watched.is_some() && is_ready)
     }
 
     /// Writes what there is room for; closes the input where all is written, or nobody reads.

@@ -15,7 +15,7 @@ fn program(script: &str) -> (tempfile::TempDir, PathBuf) {
 
 fn feed(script: &str, text: &str) -> Result<u32, NftError> {
     let (_directory, program) = program(script);
-    run_program(&program, &["-f", "-"], text, Duration::from_secs(1))
+    run_program(&program, &["-f", "-"], text, Duration::from_secs(1), None)
 }
 
 /// More than a pipe holds.
@@ -87,7 +87,7 @@ fn one_whose_child_keeps_its_output_open_does_not_keep_us_waiting() {
 fn one_that_cannot_be_run_is_named() {
     let (_directory, program) = program("");
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o644)).unwrap();
-    let error = run_program(&program, &[], "", TIME_LIMIT).unwrap_err();
+    let error = run_program(&program, &[], "", TIME_LIMIT, None).unwrap_err();
     let text = error.to_string();
     let named = format!("cannot run {}: Permission denied", program.display());
     assert!(text.starts_with(&named), "{text}");

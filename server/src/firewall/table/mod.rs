@@ -156,6 +156,12 @@ impl Table {
         self
     }
 
+    /// The hidden ports that a stranger's datagram may have reached while the table was away.
+    pub(crate) fn settling_ports(&self) -> impl Iterator<Item = Service> {
+        let udp = |port: &Service| port.protocol == Protocol::Udp;
+        self.hidden.keys().copied().filter(udp)
+    }
+
     /// The sets that the table has.
     #[must_use]
     pub fn sets(&self) -> Vec<SetName> {
@@ -206,9 +212,8 @@ impl Table {
             }
         }
         if self.settling {
-            let udp = |port: &&Service| port.protocol == Protocol::Udp;
-            let ports = self.hidden.keys().filter(udp);
-            let elements: Vec<Value> = ports.map(|port| element((*port, None))).collect();
+            let ports = self.settling_ports();
+            let elements: Vec<Value> = ports.map(|port| element((port, None))).collect();
             if !elements.is_empty() {
                 commands.push(add_elements(SetName::Settling, &elements));
             }

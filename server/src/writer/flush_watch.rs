@@ -1,0 +1,80 @@
+//! [IO] Hides again at once where somebody flushes while `nft` runs.
+//!
+//! `nft` takes tens of milliseconds, and up to ten seconds where it hangs; a flush meanwhile
+//! must not wait for its end. The emergency table stands in until it is replaced.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
+
+use spa_proto::Service;
+
+use super::emergency::{self, Existing, Plan, Stands};
+use super::keys;
+use super::netlink::{Events, Netlink};
+use super::nft::Meanwhile;
+use crate::firewall::table::{Place, SetName, Table};
+
+/// Listens for changes of our table from its opening on.
+pub(super) struct FlushWatch<'a> {
+    /// A socket of its own: what the writer's has received is still to be read when `nft` has
+    /// ended.
+    events: Events,
+    netlink: &'a mut Netlink,
+    plan: &'a Plan,
+    was_away: &'a mut bool,
+}
+
+impl<'a> FlushWatch<'a> {
+    /// Hides by this plan where nothing does, and then notes that the table `was_away`.
+    ///
+    /// # Errors
+    /// Where there is no socket to be had.
+    pub(super) fn open(
+        netlink: &'a mut Netlink,
+        plan: &'a Plan,
+        was_away: &'a mut bool,
+    ) -> io::Result<Self> {
+        let events = Events::open()?;
+        Ok(Self {
+            events,
+            netlink,
+            plan,
+            was_away,
+        })
+    }
+
+    /// Whether the kernel hides what this table hides: a program in the place of `nft` may end
+    /// well and load nothing. Where somebody flushed just now the table was there before.
+    pub(super) fn is_hidden(&mut self, table: &Table) -> bool {
+        let is_there = emergency::stands(self.netlink) == Ok(Stands::Full)
+            && self.netlink.list(SetName::Hidden).is_ok_and(|listed| {
+                let listed = listed.iter().filter_map(|(key, _)| keys::to_service(key));
+                let listed: BTreeSet<Service> = listed.collect();
+                // One on trial may be shown again by now.
+                let for_good = |(_, rest): &(_, &Option<_>)| rest.is_none();
+                let mut ports = table.hidden().iter().filter(for_good);
+                ports.all(|(port, _)| listed.contains(port))
+            });
+        self.look();
+        is_there || *self.was_away
+    }
+}
+
+impl Meanwhile for FlushWatch<'_> {
+    fn watched(&self) -> BorrowedFd<'_> {
+        self.events.as_fd()
+    }
+
+    fn look(&mut self) {
+        let own = [self.netlink.port()];
+        let touched = self
+            .events
+            .others_touched(Place::own().table(), &own, None)
+            .ours;
+        // What the kernel refuses now, it refuses the table that follows, and is reported then.
+        if touched && emergency::stands(self.netlink) == Ok(Stands::Nothing) {
+            *self.was_away |= emergency::load(self.netlink, self.plan, Existing::Keep).is_ok();
+        }
+    }
+}
