@@ -40,6 +40,8 @@ pub mod config;
 
 pub mod control;
 
+pub mod descriptors;
+
 mod journal;
 
 pub mod daemon;

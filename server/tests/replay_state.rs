@@ -344,7 +344,7 @@ fn with_both_slots_bad_nothing_is_accepted_until_the_reset_and_then_nothing_old(
             opened
                 .state
                 .take_events()
-                .contains(&StateEvent::HorizonUnknown)
+                .contains(&StateEvent::HorizonUnknown { because: None })
         );
         opened.state.clean_stop().unwrap();
     }

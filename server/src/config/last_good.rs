@@ -11,7 +11,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use serde::Deserialize;
-use spa_findings::{Findings, Source};
+use spa_findings::{Finding, Findings, Source};
 use spa_proto::Timestamp;
 
 use super::checking::Checking;
@@ -177,22 +177,31 @@ pub fn load_texts(directory: &Path, now: Timestamp) -> Result<(Loaded, Texts), F
 
 /// What is used instead of files that have these faults.
 fn last_good(paths: &Paths, now: Timestamp, findings: Findings) -> Result<Usable, Findings> {
-    match read(paths, now) {
-        Some(loaded) => Ok(Usable {
-            loaded,
-            instead_of: Some(findings),
-        }),
-        None => Err(findings),
+    let path = paths.guard_state().join(NAME);
+    match std::fs::read(&path) {
+        Ok(text) => match loaded(paths, now, &text) {
+            Some(loaded) => Ok(Usable {
+                loaded,
+                instead_of: Some(findings),
+            }),
+            None => Err(findings),
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(findings),
+        // Somebody may count on it.
+        Err(error) => {
+            let message = format!("the last good configuration cannot be read: {error}");
+            let mut findings = findings;
+            findings.push(Finding::error(&path, message));
+            Err(findings)
+        }
     }
 }
 
 const NAME: &str = "last-good.json";
 
 /// The last good texts, less the clients whose files are gone now or disable them.
-fn read(paths: &Paths, now: Timestamp) -> Option<Loaded> {
-    let text = std::fs::read(paths.guard_state().join(NAME)).ok()?;
-    let kept: Kept = serde_json::from_slice(&text).ok()?;
-    drop(text);
+fn loaded(paths: &Paths, now: Timestamp, text: &[u8]) -> Option<Loaded> {
+    let kept: Kept = serde_json::from_slice(text).ok()?;
     let server = Source::new(&paths.configuration(), kept.server);
     // Files of sequences are not kept: a door whose file has a fault opens nothing.
     let by_itself = Checking::of(Some(&server), &files::one_time, now);
@@ -222,18 +231,21 @@ fn is_still_there(path: &Path) -> bool {
 }
 
 /// Whether the file as it is now says so, whoever may have written it. A file that
-/// cannot be understood says nothing: then the last good one stands in for it.
+/// cannot be understood says nothing: then the last good one stands in for it. One that
+/// cannot be read may say so.
 fn is_disabled(path: &Path) -> bool {
     // Opening a pipe would wait.
     if !path.is_file() {
         return false;
     }
-    let Ok(file) = std::fs::File::open(path) else {
-        return false;
-    };
     let mut text = String::new();
-    let read = file.take(LONGEST).read_to_string(&mut text);
-    read.is_ok() && super::edit::is_enabled(&text) == Some(false)
+    let read =
+        std::fs::File::open(path).and_then(|file| file.take(LONGEST).read_to_string(&mut text));
+    match read {
+        Ok(_) => super::edit::is_enabled(&text) == Some(false),
+        // No text at all; else nobody knows what it says.
+        Err(error) => error.kind() != std::io::ErrorKind::InvalidData,
+    }
 }
 
 #[cfg(test)]
@@ -316,6 +328,17 @@ mod tests {
         std::fs::write(&client, format!("enabled = false\n{text}")).unwrap();
         let third = load_or_last_good(&paths, now).unwrap();
         assert_eq!(third.loaded.config.clients.len(), 0);
+    }
+
+    #[test]
+    fn a_last_good_one_that_cannot_be_read_is_named_with_the_reason() {
+        let (_directory, paths) = world();
+        // A directory can be opened, and not be read.
+        std::fs::create_dir(paths.guard_state().join(NAME)).unwrap();
+        std::fs::write(paths.configuration(), "hide = [").unwrap();
+        let findings = load_or_last_good(&paths, Timestamp::from_micros(0)).unwrap_err();
+        let said = findings.to_string();
+        assert!(said.contains("cannot be read: Is a directory"), "{said}");
     }
 
     #[test]

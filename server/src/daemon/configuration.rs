@@ -27,7 +27,7 @@ pub(crate) struct Prepared {
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
     /// A key file.
-    #[error(transparent)]
+    #[error("{0}{help}", help = help(.0))]
     File(#[from] FileError),
     /// There was no `spad init`, or the key was lost.
     #[error("{0}\n  help: spad init makes the server's key")]
@@ -91,6 +91,16 @@ pub(crate) fn prepare(
         warnings,
         read,
     })
+}
+
+/// What the file itself cannot tell.
+fn help(error: &FileError) -> &'static str {
+    match error.problem {
+        Problem::System(_) => {
+            "\n  help: check the disk, and what limits the unit has (`systemctl show spad`)"
+        }
+        _ => "",
+    }
 }
 
 /// Says it so where there is no such file.

@@ -22,6 +22,7 @@ use crate::capture::{Capture, CaptureError, CaptureOptions, Intake, RING_FRAMES,
 use crate::clients::Clients;
 use crate::config::{Config, load_or_last_good};
 use crate::control::server::{ListenError, bind, nobody_serves};
+use crate::descriptors::{self, TooFew};
 use crate::engine::Engine;
 use crate::firewall::{IdleWriter, LinkError, Writer};
 use crate::paths::Paths;
@@ -46,6 +47,9 @@ pub enum StartError {
         /// The capabilities, by name.
         missing: String,
     },
+    /// Too few files may be open at once.
+    #[error(transparent)]
+    Descriptors(#[from] TooFew),
     /// The configuration has errors, and there is no last good one.
     #[error("the configuration has errors\n{0}")]
     Configuration(Findings),
@@ -85,8 +89,20 @@ pub enum StartError {
         "{0}\n  help: see what it said before; open grants run out on time, hidden services stay hidden"
     )]
     Ended(String),
+    /// The run directory.
+    #[error(
+        "cannot use the run directory {path}: {reason}\n  help: make it root's own: chown root {path} && chmod 755 {path}; under systemd remove it, and RuntimeDirectory= makes it"
+    )]
+    RunDirectory {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// Anything else the system refuses.
-    #[error("cannot {step}: {source}")]
+    #[error(
+        "cannot {step}: {source}\n  help: see what limits the unit has (`systemctl show spad`), and what the kernel said (`dmesg`)"
+    )]
     System {
         /// What was tried.
         step: &'static str,
@@ -138,7 +154,7 @@ fn check_privileges() -> Result<(), StartError> {
 pub fn run(paths: &Paths) -> Result<(), StartError> {
     sys::memory::keep_little();
     super::log::start();
-    let notifier = Notifier::connect();
+    let descriptors = descriptors::raise();
     // With another state it would not be seen by the lock. Nothing is changed before: not the
     // table of a daemon that is at work.
     State::nobody_holds(paths)?;
@@ -155,7 +171,11 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
     let usable = load_or_last_good(paths, clock::now().wall);
     // Whatever is wrong with the configuration or with anything below: the table stands first.
     let hidden = hidden.and_then(|(writer, binary)| Ok((writer.ready()?, binary)));
-    let (writer, binary) = hidden.inspect_err(|_| hide_without_writer(paths))?;
+    let hidden = hidden.inspect_err(|_| hide_without_writer(paths));
+    // Whatever else failed, this is why; and what it would serve packets with would fail later.
+    descriptors?;
+    let (writer, binary) = hidden?;
+    let notifier = Notifier::connect();
     let usable = usable.map_err(StartError::Configuration)?;
     if let Some(findings) = &usable.instead_of {
         error!(
@@ -388,9 +408,9 @@ fn make_audit_directory(audit: &Path, identity: &Identity) -> Result<(), StartEr
 
 /// Root's own, so that nobody else can stand in the control socket's place.
 fn make_run_directory(run: &Path) -> Result<(), StartError> {
-    let failed = |source| StartError::System {
-        step: "make the run directory",
-        source,
+    let failed = |reason: std::io::Error| StartError::RunDirectory {
+        path: run.to_owned(),
+        reason: reason.to_string(),
     };
     if run.symlink_metadata().is_err() {
         DirBuilder::new()

@@ -77,8 +77,11 @@ impl fmt::Display for Pid {
 }
 
 /// Why a journal is not trusted, where a crash of the machine alone does not explain it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Because {
+    /// A file beside it, or itself.
+    #[error("a file of the state cannot be read ({0})")]
+    Unreadable(String),
     /// So many of its records.
     #[error("records that are damaged or missing: {0}")]
     Damaged(u32),
@@ -101,7 +104,10 @@ pub enum StateEvent {
         because: Option<Because>,
     },
     /// Nobody knows how far packets were accepted: none is.
-    HorizonUnknown,
+    HorizonUnknown {
+        /// The file that could not be read, and why; else the horizon's slots are bad.
+        because: Option<String>,
+    },
     /// The horizon lies more than ten minutes ahead of the clock.
     HorizonAhead {
         /// How far.
@@ -152,7 +158,7 @@ impl StateEvent {
     pub fn stops_packets(&self) -> bool {
         matches!(
             self,
-            Self::HorizonUnknown | Self::Refusing { .. } | Self::Closed { .. }
+            Self::HorizonUnknown { .. } | Self::Refusing { .. } | Self::Closed { .. }
         )
     }
 }
@@ -170,7 +176,13 @@ impl fmt::Display for StateEvent {
                     "; packets sent until just after it are refused, fresh ones pass"
                 )
             }
-            Self::HorizonUnknown => write!(
+            Self::HorizonUnknown {
+                because: Some(unreadable),
+            } => write!(
+                f,
+                "how far packets were accepted cannot be read, so none is accepted ({unreadable})\n  help: fix that, and restart spad"
+            ),
+            Self::HorizonUnknown { because: None } => write!(
                 f,
                 "both slots of the horizon file are bad: no packet is accepted until `spad replay reset`"
             ),

@@ -112,7 +112,7 @@ pub fn adopt(state: &Path) -> Result<(), StateError> {
             .create_new(true)
             .mode(0o600)
             .open(&temporary)?;
-        file.write_all(this_machine().as_bytes())?;
+        file.write_all(this_machine().map_err(StateError::into_io)?.as_bytes())?;
         file.sync_all()?;
         std::fs::rename(&temporary, &path)?;
         File::open(state)?.sync_all()
@@ -131,7 +131,7 @@ pub fn adopt(state: &Path) -> Result<(), StateError> {
 pub fn check(state: &Path) -> Result<(), StateError> {
     let path = state.join("machine-id");
     match std::fs::read_to_string(&path) {
-        Ok(text) if text == this_machine() => Ok(()),
+        Ok(text) if text == this_machine()? => Ok(()),
         Ok(_) => Err(StateError::OtherMachine { path }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Err(StateError::OtherMachine { path })
@@ -141,8 +141,14 @@ pub fn check(state: &Path) -> Result<(), StateError> {
 }
 
 /// The machine's id; a machine without one has this word for it.
-fn this_machine() -> String {
-    let text = std::fs::read_to_string(MACHINE_ID).unwrap_or_default();
+fn this_machine() -> Result<String, StateError> {
+    let text = match std::fs::read_to_string(MACHINE_ID) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        text => text.map_err(|source| StateError::Io {
+            path: MACHINE_ID.into(),
+            source,
+        })?,
+    };
     let id = text.trim();
-    format!("{}\n", if id.is_empty() { "none" } else { id })
+    Ok(format!("{}\n", if id.is_empty() { "none" } else { id }))
 }

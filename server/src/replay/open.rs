@@ -13,7 +13,7 @@ use spa_proto::Timestamp;
 
 use super::cache::{Bounds, ReplayCache};
 use super::disk::{Directory, Disk, FileName};
-use super::error::{StateError, StateEvent};
+use super::error::{Because, StateError, StateEvent};
 use super::horizon::Horizon;
 use super::journal::Journal;
 use super::machine::{self, Lock};
@@ -192,10 +192,10 @@ pub(super) fn start<D: Disk>(
     policy: OnStateError,
     bounds: Bounds,
 ) -> Opened<D> {
-    let mut unreadable = false;
-    let mut bytes_of = |file| {
-        disk.read(file).unwrap_or_else(|_| {
-            unreadable = true;
+    let mut unreadable = None;
+    let mut bytes_of = |file: FileName| {
+        disk.read(file).unwrap_or_else(|error| {
+            unreadable.get_or_insert_with(|| format!("{}: {error}", file.as_str()));
             Vec::new()
         })
     };
@@ -252,7 +252,7 @@ pub(super) fn start<D: Disk>(
         compaction_failed: false,
         written_again: false,
         one_time: one_time(&evidence.reading),
-        distrusted: ruling.because.filter(|_| !ruling.trusted),
+        distrusted: ruling.because.clone().filter(|_| !ruling.trusted),
         run_lost: None,
         not_compacted: None,
         events: events(&ruling),
@@ -366,11 +366,16 @@ fn one_time(reading: &Reading) -> Option<UsedMark> {
 fn events(ruling: &Ruling) -> Vec<StateEvent> {
     let unclean = (!ruling.trusted).then_some(StateEvent::UncleanStart {
         floor: ruling.floor,
-        because: ruling.because,
+        because: ruling.because.clone(),
     });
     let unknown = ruling
         .horizon
         .is_none()
-        .then_some(StateEvent::HorizonUnknown);
+        .then(|| StateEvent::HorizonUnknown {
+            because: match &ruling.because {
+                Some(Because::Unreadable(unreadable)) => Some(unreadable.clone()),
+                _ => None,
+            },
+        });
     unclean.into_iter().chain(unknown).collect()
 }

@@ -106,7 +106,7 @@ impl<D: Disk> State<D> {
             )),
             Standing::Closed { problem } => Some(format!("no packet is accepted: {problem}")),
         };
-        let distrusted = self.distrusted.map(|because| {
+        let distrusted = self.distrusted.as_ref().map(|because| {
             format!(
                 "at the last start the journal could not be trusted ({because}): packets sent before it are refused; check the disk"
             )

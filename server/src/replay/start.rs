@@ -24,13 +24,13 @@ pub(super) struct Evidence {
     pub(super) memory: Vec<u8>,
     /// What the run directory says of the journal's end in this boot.
     pub(super) proof: Option<Proof>,
-    /// A file that could not be read is worse than one that is missing.
-    pub(super) unreadable: bool,
+    /// A file that could not be read, and why: worse than one that is missing.
+    pub(super) unreadable: Option<String>,
     pub(super) boot_id: [u8; 16],
 }
 
 /// What the evidence says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ruling {
     /// Every record that mattered was read: floors stay as they are.
     pub(super) trusted: bool,
@@ -49,7 +49,7 @@ impl Evidence {
         let memory = self.memory();
         let same_boot = self.boot_id != NO_BOOT && self.reading.boot_id == Some(self.boot_id);
         let marked = self.reading.marked || self.slots.is_marked() || memory.says_disk_failed();
-        let whole = self.reading.is_complete() && !marked && !self.unreadable;
+        let whole = self.reading.is_complete() && !marked && self.unreadable.is_none();
         let proven = match &self.proof {
             Some(proof) if same_boot => proof.covers(&self.reading),
             _ => self.is_clean(),
@@ -78,7 +78,10 @@ impl Evidence {
     /// Why the journal is not trusted, where that is not just the missing mark of a clean stop.
     fn because(&self, whole: bool, proven: bool) -> Option<Because> {
         let reading = &self.reading;
-        if reading.of_earlier_format {
+        if let Some(unreadable) = &self.unreadable {
+            // What it would say may only be missing for that.
+            Some(Because::Unreadable(unreadable.clone()))
+        } else if reading.of_earlier_format {
             Some(Because::OfEarlierFormat)
         } else if reading.damaged > 0 {
             Some(Because::Damaged(reading.damaged))
@@ -251,7 +254,7 @@ mod tests {
             clean: encode(1, 0, &clean).to_vec(),
             memory: Vec::new(),
             proof: None,
-            unreadable: false,
+            unreadable: None,
             boot_id: [2; 16],
         }
     }
@@ -262,9 +265,14 @@ mod tests {
         let ruling = found.rule(at(900), SKEW);
         assert!(ruling.trusted && ruling.floor == Timestamp::default());
         // The one that cannot be read may be the newer one, or say that others are not whole.
-        found.unreadable = true;
+        found.unreadable = Some("journal.b: error".to_owned());
         let ruling = found.rule(at(900), SKEW);
         assert!(!ruling.trusted && ruling.floor == at(1000));
+        let because = ruling.because.unwrap().to_string();
+        assert!(
+            because.contains("cannot be read (journal.b: error)"),
+            "{because}"
+        );
     }
 
     #[test]

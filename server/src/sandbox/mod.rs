@@ -7,11 +7,12 @@
 
 mod calls;
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, LandlockStatus, PathBeneath, PathFd,
-    Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
+    PathFdError, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
 };
 
 use crate::sys;
@@ -55,10 +56,12 @@ fn refused(step: &'static str) -> impl Fn(&dyn std::fmt::Display) -> SandboxErro
 /// The user of the engine: `spad`, or `nobody` where that does not exist.
 ///
 /// # Errors
-/// Where neither exists.
+/// Where neither exists, or nobody can tell.
 pub fn engine_identity() -> Result<Identity, SandboxError> {
     for (name, stand_in) in [("spad", false), ("nobody", true)] {
-        if let Ok(Some(user)) = sys::users::user(name) {
+        let found = sys::users::user(name)
+            .map_err(|error| refused("look up the user of the engine")(&error))?;
+        if let Some(user) = found {
             return Ok(Identity {
                 uid: user.uid,
                 gid: user.gid,
@@ -163,7 +166,7 @@ fn forbid(
     Ok(true)
 }
 
-fn confine(visible: &Visible) -> Result<Confinement, landlock::RulesetError> {
+fn confine(visible: &Visible) -> Result<Confinement, ConfineError> {
     let abi = ABI::V6;
     let everything = AccessFs::from_all(abi);
     let mut rules = Ruleset::default()
@@ -177,7 +180,7 @@ fn confine(visible: &Visible) -> Result<Confinement, landlock::RulesetError> {
         (&visible.write, everything),
     ] {
         for path in paths {
-            if let Some(directory) = open_path(path) {
+            if let Some(directory) = open_path(path)? {
                 rules = rules.add_rule(PathBeneath::new(directory, access))?;
             }
         }
@@ -195,14 +198,43 @@ fn confine(visible: &Visible) -> Result<Confinement, landlock::RulesetError> {
     })
 }
 
-/// A path that does not exist needs no rule: it stays invisible.
-fn open_path(path: &Path) -> Option<PathFd> {
-    PathFd::new(path).ok()
+/// A path that does not exist, or that this user cannot reach, needs no rule: it stays invisible.
+fn open_path(path: &Path) -> Result<Option<PathFd>, ConfineError> {
+    use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
+    match PathFd::new(path) {
+        Ok(opened) => Ok(Some(opened)),
+        Err(PathFdError::OpenCall { source, .. })
+            if matches!(source.kind(), NotFound | PermissionDenied | NotADirectory) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Why the file system could not be confined.
+#[derive(Debug, thiserror::Error)]
+enum ConfineError {
+    #[error(transparent)]
+    Rules(#[from] landlock::RulesetError),
+    /// Without its rule it would be invisible, and nobody would know why.
+    #[error(transparent)]
+    Path(#[from] PathFdError),
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_that_is_not_there_needs_no_rule_and_one_that_cannot_be_opened_is_an_error() {
+        assert!(open_path(Path::new("/")).unwrap().is_some());
+        for absent in ["/no/such/directory", "/etc/passwd/x"] {
+            assert!(open_path(Path::new(absent)).unwrap().is_none(), "{absent}");
+        }
+        // As where no descriptor is left.
+        assert!(open_path(Path::new(&"x".repeat(300))).is_err());
+    }
 
     #[test]
     fn what_an_older_kernel_leaves_out_is_said_exactly() {

@@ -92,7 +92,9 @@ pub enum WriterError {
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
     /// Its own directory cannot be used.
-    #[error("cannot use {directory}: {reason}")]
+    #[error(
+        "cannot use {directory}: {reason}\n  help: check the disk, and that the state directory is root's own; `spad init` makes what is missing"
+    )]
     Directory {
         /// Which one.
         directory: PathBuf,

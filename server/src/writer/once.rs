@@ -14,7 +14,8 @@ use super::netlink::Netlink;
 use super::trial_file::Memory;
 use super::{Prepared, WriterError, others, prepare, privileges, read, sets, step_down, warn};
 use crate::clock;
-use crate::config::{self, Mode};
+use crate::config::{self, Config, Mode};
+use crate::descriptors;
 use crate::firewall::table::{Place, SetName, snippet};
 use crate::firewall::{TrialEvent, TrialRow};
 use crate::paths::Paths;
@@ -143,6 +144,11 @@ fn in_kernel(place: &Place) -> InKernel {
 /// # Errors
 /// Why it was not loaded.
 pub fn load(paths: &Paths) -> Result<Option<(Place, Vec<TrialEvent>)>, WriterError> {
+    if let Err(too_few) = descriptors::raise() {
+        warn(&too_few.to_string());
+    }
+    let found = read(paths)?;
+    hide_first(&found.0.loaded.config, paths);
     let Prepared {
         mut kernel,
         mut guard,
@@ -150,13 +156,13 @@ pub fn load(paths: &Paths) -> Result<Option<(Place, Vec<TrialEvent>)>, WriterErr
         texts,
         problem: without_user,
         ..
-    } = match step_down(paths, read(paths)?)? {
+    } = match step_down(paths, found)? {
         stepped if stepped.usable.loaded.config.external.is_some() => return Ok(None),
         stepped => prepare(stepped)?,
     };
     if let Some(findings) = &usable.instead_of {
         warn(&format!(
-            "the configuration does not load, so the last good one is used\n{findings}"
+            "the configuration does not load: the last good one is used, or spad.toml alone\n{findings}"
         ));
     }
     let now = clock::now().boot;
@@ -193,21 +199,37 @@ pub fn load(paths: &Paths) -> Result<Option<(Place, Vec<TrialEvent>)>, WriterErr
 /// # Errors
 /// Why nothing could be hidden.
 pub(crate) fn hide_alone(paths: &Paths) -> Result<Option<&'static str>, WriterError> {
-    privileges::check()?;
-    let now = clock::now();
-    let (usable, _) = config::for_firewall(paths, now.wall).map_err(WriterError::Configuration)?;
-    let config = usable.loaded.config;
-    if config.external.is_some() || config.guard.mode != Mode::Guard {
+    let (usable, _) = read(paths)?;
+    let Some((guard, mut kernel)) = alone(usable.loaded.config, paths)? else {
         return Ok(None);
-    }
-    let mut kernel = Kernel::new(Netlink::open(Place::own()).map_err(WriterError::Kernel)?);
-    let (guard, _) = Guard::new(config, Memory::of(paths));
-    let guard = guard.after_hiding(now.boot);
+    };
     guard
-        .hide_alone(&mut kernel, now.boot)
+        .hide_alone(&mut kernel, clock::now().boot)
         .map_err(|failed| WriterError::Kernel(std::io::Error::other(failed.to_string())))?;
     let stands = emergency::stands(&mut kernel.netlink);
     Ok(Some(stands.map_or("", Stands::in_words)))
+}
+
+/// Hides where nothing does, before any other step may fail. What keeps the kernel from it
+/// keeps the table from being loaded too, and is told then.
+fn hide_first(config: &Config, paths: &Paths) {
+    if let Ok(Some((guard, mut kernel))) = alone(config.clone(), paths)
+        && emergency::stands(&mut kernel.netlink) == Ok(Stands::Nothing)
+    {
+        let _ = guard.hide_alone(&mut kernel, clock::now().boot);
+    }
+}
+
+/// What it takes to hide by the kernel alone, with as few descriptors as that can be done;
+/// nothing in the modes that have no table of ours.
+fn alone(config: Config, paths: &Paths) -> Result<Option<(Guard, Kernel)>, WriterError> {
+    if config.external.is_some() || config.guard.mode != Mode::Guard {
+        return Ok(None);
+    }
+    let (guard, _) = Guard::new(config, Memory::of(paths));
+    let guard = guard.after_hiding(clock::now().boot);
+    let netlink = Netlink::open(Place::own()).map_err(WriterError::Kernel)?;
+    Ok(Some((guard, Kernel::new(netlink))))
 }
 
 /// Takes the table away, or our sets where they stand in the administrator's; gives

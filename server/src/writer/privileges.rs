@@ -54,7 +54,9 @@ pub(super) fn identity(asked: Option<&str>) -> Result<Option<Identity>, WriterEr
         .as_ref()
         .map_or(usual.as_slice(), |name| name.as_slice());
     for (name, stand_in) in names.iter().copied() {
-        if let Ok(Some(user)) = sys::users::user(name) {
+        let found =
+            sys::users::user(name).map_err(refused("look up the user of the firewall writer"))?;
+        if let Some(user) = found {
             return Ok(Some(Identity {
                 uid: user.uid,
                 gid: user.gid,

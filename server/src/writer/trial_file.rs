@@ -34,8 +34,8 @@ impl Memory {
 
     /// The same, which is to be found at `directory` from now on.
     pub(super) fn found(at: PathBuf, paths: &Paths, directory: &Path) -> Self {
-        let there = |path: &Path| path.symlink_metadata().is_ok();
-        match there(&paths.server_key()) && !there(&directory.join(NAME)) {
+        let is_missing = |path: &Path| matches!(path.symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound);
+        match !is_missing(&paths.server_key()) && is_missing(&directory.join(NAME)) {
             true => Self::LostIn(at),
             false => Self::In(at),
         }
@@ -84,13 +84,13 @@ const LONGEST: u64 = 16 << 20;
 pub(super) enum Kept {
     /// As it was written, or nothing yet.
     Whole(Trials),
-    /// The file is damaged or lost, so everything is hidden for good; why.
-    Damaged(Trials, &'static str),
+    /// The file is damaged or lost, or cannot be read, so everything is hidden for good; why.
+    Damaged(Trials, String),
 }
 
 /// Reads what is remembered.
 pub(super) fn read(memory: &Memory, hidden: &BTreeSet<Service>) -> Kept {
-    let all_hidden = |why| Kept::Damaged(Trials::all_hidden(hidden), why);
+    let all_hidden = |why: &str| Kept::Damaged(Trials::all_hidden(hidden), why.to_owned());
     let directory = match memory {
         Memory::In(directory) => directory,
         Memory::LostIn(_) => return all_hidden("is missing"),
@@ -98,6 +98,9 @@ pub(super) fn read(memory: &Memory, hidden: &BTreeSet<Service>) -> Kept {
     };
     match text(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Kept::Whole(Trials::default()),
+        Err(error) if error.kind() != io::ErrorKind::InvalidData => {
+            all_hidden(&format!("cannot be read ({error})"))
+        }
         text => match text.ok().and_then(|text| Trials::from_text(&text)) {
             Some(trials) => Kept::Whole(trials),
             None => all_hidden("is damaged"),
@@ -133,4 +136,35 @@ fn write_in(directory: &Path, trials: &Trials) -> io::Result<()> {
     file.sync_all()?;
     std::fs::rename(&new, directory.join(NAME))?;
     std::fs::File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_not_called_damaged() {
+        let why = |make: fn(&Path)| {
+            let directory = tempfile::tempdir().unwrap();
+            make(&directory.path().join(NAME));
+            match read(&Memory::In(directory.path().to_owned()), &BTreeSet::new()) {
+                Kept::Whole(_) => None,
+                Kept::Damaged(_, why) => Some(why),
+            }
+        };
+        assert_eq!(why(|_| ()), None);
+        // A directory can be opened, and not be read.
+        let unreadable = why(|path| std::fs::create_dir(path).unwrap()).unwrap();
+        assert!(
+            unreadable.contains("cannot be read (Is a directory"),
+            "{unreadable}"
+        );
+        let damaged: [fn(&Path); 2] = [
+            |path| std::fs::write(path, "{").unwrap(),
+            |path| std::fs::write(path, [0xff]).unwrap(),
+        ];
+        for make in damaged {
+            assert_eq!(why(make).as_deref(), Some("is damaged"));
+        }
+    }
 }

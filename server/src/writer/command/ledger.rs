@@ -33,7 +33,10 @@ pub(super) trait Programs {
 /// Where what is open is kept.
 pub(super) trait Store {
     /// What was kept, brought to this boot; nothing is longer than `longest`.
-    fn read(&mut self, longest: Duration, now: Now) -> Vec<(Element, BootTime)>;
+    ///
+    /// # Errors
+    /// It cannot be read: nobody knows what is open.
+    fn read(&mut self, longest: Duration, now: Now) -> std::io::Result<Vec<(Element, BootTime)>>;
 
     /// Keeps this, on the disk when it returns.
     ///
@@ -70,8 +73,8 @@ impl<P: Programs, S: Store> Ledger<P, S> {
         mut store: S,
         longest: Duration,
         now: Now,
-    ) -> Self {
-        let kept = store.read(longest, now);
+    ) -> std::io::Result<Self> {
+        let kept = store.read(longest, now)?;
         let entry = |(element, ends)| {
             (
                 element,
@@ -82,14 +85,14 @@ impl<P: Programs, S: Store> Ledger<P, S> {
                 },
             )
         };
-        Self {
+        Ok(Self {
             external,
             programs,
             store,
             open: kept.into_iter().map(entry).collect(),
             said: None,
             unsaid: 0,
-        }
+        })
     }
 
     /// From now on these programs.

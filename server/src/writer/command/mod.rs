@@ -57,6 +57,14 @@ pub(super) fn run(
         limits.longest(),
         now,
     );
+    let ledger = match ledger {
+        Ok(ledger) => ledger,
+        Err(error) => {
+            return engine.send(&FromWriter::Failed(format!(
+                "the file of what [firewall] has open (command.json) cannot be read: {error}\n  help: check the disk; what programs left open stays so until spad starts"
+            )));
+        }
+    };
     if stepped.usable.instead_of.is_none() {
         stepped.memory.keep(&stepped.texts);
     }

@@ -63,46 +63,45 @@ impl StateFile {
     /// How many elements the file names.
     pub(super) fn count(&self) -> usize {
         match self.kept() {
-            Ok(Some(kept)) => kept.open.len(),
-            Ok(None) | Err(_) => 0,
+            Ok(Some(Ok(kept))) => kept.open.len(),
+            Ok(None | Some(Err(_))) | Err(_) => 0,
         }
     }
 
-    /// None where there is no file.
-    fn kept(&self) -> io::Result<Option<Kept>> {
+    /// None where there is no file; why it is damaged, where it can be read.
+    fn kept(&self) -> io::Result<Option<Result<Kept, String>>> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match rustix::fs::open(self.directory.join(NAME), flags, Mode::empty()) {
             Err(rustix::io::Errno::NOENT) => return Ok(None),
             file => std::fs::File::from(file?),
         };
-        let mut text = String::new();
-        file.take(LONGEST).read_to_string(&mut text)?;
-        let kept: Kept = serde_json::from_str(&text)?;
-        if kept.version != 1 {
-            return Err(io::Error::other("it is of another version"));
-        }
-        Ok(Some(kept))
+        let mut text = Vec::new();
+        file.take(LONGEST).read_to_end(&mut text)?;
+        Ok(Some(match serde_json::from_slice::<Kept>(&text) {
+            Ok(kept) if kept.version != 1 => Err("it is of another version".to_owned()),
+            kept => kept.map_err(|error| error.to_string()),
+        }))
     }
 }
 
 impl Store for StateFile {
-    fn read(&mut self, longest: Duration, now: Now) -> Vec<(Element, BootTime)> {
-        let kept = match self.kept() {
-            Ok(Some(kept)) => kept,
-            Ok(None) => return Vec::new(),
-            Err(error) => {
+    fn read(&mut self, longest: Duration, now: Now) -> io::Result<Vec<(Element, BootTime)>> {
+        let kept = match self.kept()? {
+            Some(Ok(kept)) => kept,
+            None => return Ok(Vec::new()),
+            Some(Err(error)) => {
                 let path = self.directory.join(NAME);
                 let aside = path.with_extension("damaged");
                 let _ = std::fs::rename(&path, &aside);
                 super::super::warn(&format!(
                     "the file of what [firewall] has open is damaged ({error}) and was renamed to command.damaged: look at your firewall whether it lets in anybody that it should not"
                 ));
-                return Vec::new();
+                return Ok(Vec::new());
             }
         };
         let same_boot = !self.boot.is_empty() && kept.boot == self.boot;
         let rows = kept.open.into_iter();
-        rows.filter_map(|row| {
+        let open = rows.filter_map(|row| {
             let element = Element {
                 address: row.address,
                 prefix: row.prefix,
@@ -120,8 +119,8 @@ impl Store for StateFile {
             // Longer than anything may last: a clock was wrong, then or now.
             let is_wrong = ends.saturating_since(now.boot) > longest;
             Some((element, if is_wrong { now.boot } else { ends }))
-        })
-        .collect()
+        });
+        Ok(open.collect())
     }
 
     fn write(&mut self, open: &[(Element, BootTime)], now: Now) -> io::Result<()> {

@@ -62,8 +62,8 @@ impl Programs for Fake {
 }
 
 impl Store for Fake {
-    fn read(&mut self, _: Duration, _: Now) -> Vec<(Element, BootTime)> {
-        self.0.borrow().disk.clone()
+    fn read(&mut self, _: Duration, _: Now) -> std::io::Result<Vec<(Element, BootTime)>> {
+        Ok(self.0.borrow().disk.clone())
     }
 
     fn write(&mut self, open: &[(Element, BootTime)], _: Now) -> std::io::Result<()> {
@@ -109,7 +109,7 @@ impl World {
         let outside = Shared::default();
         let fake = || Fake(Rc::clone(&outside));
         let longest = Duration::from_secs(300);
-        let ledger = Ledger::new(external(extra), fake(), fake(), longest, now);
+        let ledger = Ledger::new(external(extra), fake(), fake(), longest, now).unwrap();
         Self {
             ledger,
             outside,
@@ -148,7 +148,7 @@ impl World {
     fn restart(&mut self) {
         let fake = || Fake(Rc::clone(&self.outside));
         let longest = Duration::from_secs(300);
-        self.ledger = Ledger::new(external(""), fake(), fake(), longest, self.now);
+        self.ledger = Ledger::new(external(""), fake(), fake(), longest, self.now).unwrap();
     }
 
     fn open(&self) -> Vec<u8> {

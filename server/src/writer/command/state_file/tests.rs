@@ -27,7 +27,9 @@ fn left(boot: &str, now: Now) -> u64 {
     let ends = BootTime::from_micros(1_060_000_000);
     let mut file = StateFile::of(directory.path(), "one");
     file.write(&[(element(), ends)], at(1000, 0)).unwrap();
-    let read = StateFile::of(directory.path(), boot).read(LONGEST_GRANT, now);
+    let read = StateFile::of(directory.path(), boot)
+        .read(LONGEST_GRANT, now)
+        .unwrap();
     assert_eq!((read.len(), read[0].0), (1, element()));
     read[0].1.saturating_since(now.boot).as_secs()
 }
@@ -55,9 +57,20 @@ fn after_another_boot_the_walls_clock_decides_and_a_wrong_one_prolongs_nothing()
 fn a_damaged_file_is_put_aside_and_none_is_no_fault() {
     let directory = tempfile::tempdir().unwrap();
     let mut file = StateFile::of(directory.path(), "one");
-    assert!(file.read(LONGEST_GRANT, at(1, 1)).is_empty());
+    assert!(file.read(LONGEST_GRANT, at(1, 1)).unwrap().is_empty());
     std::fs::write(directory.path().join(NAME), "{\"version\":1").unwrap();
-    assert!(file.read(LONGEST_GRANT, at(1, 1)).is_empty());
+    assert!(file.read(LONGEST_GRANT, at(1, 1)).unwrap().is_empty());
     assert!(directory.path().join("command.damaged").exists());
     assert!(!directory.path().join(NAME).exists());
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_not_called_damaged_and_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut file = StateFile::of(directory.path(), "one");
+    // A directory can be opened, and not be read.
+    std::fs::create_dir(directory.path().join(NAME)).unwrap();
+    let error = file.read(LONGEST_GRANT, at(1, 1)).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::IsADirectory);
+    assert!(directory.path().join(NAME).exists());
 }
