@@ -207,7 +207,7 @@ fn closed(place: &Place) -> String {
     assert!(opened.state.append(&record).is_err());
     assert!(matches!(
         opened.state.take_events()[..],
-        [StateEvent::Closed { .. }]
+        [StateEvent::Standing(Standing::Closed { .. })]
     ));
     let Standing::Closed { problem } = opened.state.standing() else {
         return String::new();
@@ -562,7 +562,7 @@ fn on_a_read_only_disk_the_server_goes_on_in_memory_and_the_next_start_is_unclea
             assert!(!is_fresh(&mut refusing, 1));
             assert!(matches!(
                 refusing.state.take_events()[..],
-                [StateEvent::Refusing { .. }]
+                [StateEvent::Standing(Standing::Refusing { .. })]
             ));
             drop(refusing);
             let mut opened =
@@ -570,7 +570,7 @@ fn on_a_read_only_disk_the_server_goes_on_in_memory_and_the_next_start_is_unclea
             assert!(opened.state.is_in_memory());
             assert!(matches!(
                 opened.state.take_events()[..],
-                [StateEvent::InMemory { .. }]
+                [StateEvent::Standing(Standing::InMemory { .. })]
             ));
             let timestamp = now().wall;
             record(&mut opened, 1, timestamp).unwrap();

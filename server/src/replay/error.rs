@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use spa_proto::Timestamp;
 
+use super::standing::Standing;
+
 /// The state cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
@@ -93,7 +95,7 @@ pub enum Because {
     OfEarlierFormat,
 }
 
-/// What the administrator should hear of. Displays as one line with its mend.
+/// What the administrator should know. Displays as a line, with help where there is some.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StateEvent {
     /// Used packets may be missing from the journal: nothing up to `floor` is accepted.
@@ -113,23 +115,8 @@ pub enum StateEvent {
         /// How far.
         by: Duration,
     },
-    /// The disk does not take the journal or the horizon; the state lives in memory.
-    InMemory {
-        /// What the disk said.
-        error: String,
-    },
-    /// The disk does not take them, and no packet is accepted meanwhile.
-    Refusing {
-        /// What the disk said.
-        error: String,
-    },
-    /// The state cannot be used: no packet is accepted in this life of the process.
-    Closed {
-        /// Why, and how to fix it.
-        problem: String,
-    },
-    /// The disk takes them again.
-    Recovered,
+    /// The state lives elsewhere from here on.
+    Standing(Standing),
     /// The journal could not be compacted; it is tried again.
     NotCompacted {
         /// What the disk said.
@@ -150,7 +137,10 @@ impl StateEvent {
     /// Is it the end of something bad?
     #[must_use]
     pub fn is_over(&self) -> bool {
-        matches!(self, Self::Recovered | Self::Compacted | Self::RunFound)
+        matches!(
+            self,
+            Self::Standing(Standing::OnDisk) | Self::Compacted | Self::RunFound
+        )
     }
 
     /// Is no packet accepted from here on?
@@ -158,7 +148,8 @@ impl StateEvent {
     pub fn stops_packets(&self) -> bool {
         matches!(
             self,
-            Self::HorizonUnknown { .. } | Self::Refusing { .. } | Self::Closed { .. }
+            Self::HorizonUnknown { .. }
+                | Self::Standing(Standing::Refusing { .. } | Standing::Closed { .. })
         )
     }
 }
@@ -191,19 +182,21 @@ impl fmt::Display for StateEvent {
                 "packets up to {} s ahead of the clock were once accepted; if the clock was wrong then and is right now, `spad replay reset` forgets it",
                 by.as_secs()
             ),
-            Self::InMemory { error } => write!(
+            Self::Standing(Standing::InMemory { error }) => write!(
                 f,
                 "cannot write the state ({error}): used packets are remembered in memory\n  help: check the disk, or the next start refuses packets for a while"
             ),
-            Self::Refusing { error } => write!(
+            Self::Standing(Standing::Refusing { error }) => write!(
                 f,
                 "cannot write the state ({error}): no packet is accepted until it is written again (on_state_error = \"refuse\")\n  help: check the disk; restart spad if it was read-only or missing when spad started"
             ),
-            Self::Closed { problem } => write!(
+            Self::Standing(Standing::Closed { problem }) => write!(
                 f,
                 "the state cannot be used, so no packet is accepted: {problem}"
             ),
-            Self::Recovered => write!(f, "the state is written to the disk again"),
+            Self::Standing(Standing::OnDisk) => {
+                write!(f, "the state is written to the disk again")
+            }
             Self::NotCompacted { error } => {
                 write!(f, "cannot compact the journal ({error}); trying again")
             }

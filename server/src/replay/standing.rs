@@ -48,7 +48,9 @@ impl Opened {
     /// A state that takes no packet and writes nothing, because of `problem`.
     #[must_use]
     pub(super) fn closed(problem: &StateError, policy: OnStateError) -> Self {
-        let problem = problem.to_string();
+        let standing = Standing::Closed {
+            problem: problem.to_string(),
+        };
         let mut horizon = Horizon::unknown();
         horizon.set_writable(false);
         Self {
@@ -60,9 +62,7 @@ impl Opened {
                 journal: Journal::after(&read(&[], &[]), [0, 0]),
                 slots: HorizonSlots::default(),
                 in_force: horizon.used(),
-                standing: Standing::Closed {
-                    problem: problem.clone(),
-                },
+                standing: standing.clone(),
                 lost: true,
                 compaction_failed: true,
                 written_again: false,
@@ -70,7 +70,7 @@ impl Opened {
                 distrusted: None,
                 run_lost: None,
                 not_compacted: None,
-                events: vec![StateEvent::Closed { problem }],
+                events: vec![StateEvent::Standing(standing)],
             },
             cache: ReplayCache::default(),
             horizon,
@@ -180,20 +180,14 @@ impl<D: Disk> State<D> {
         }
         let text = error.to_string();
         if self.policy == OnStateError::Memory && self.note_failure() {
-            self.standing = Standing::InMemory {
-                error: text.clone(),
-            };
             self.compaction_failed = true;
-            self.events.push(StateEvent::InMemory { error: text });
+            self.goes_on(Standing::InMemory { error: text });
             return Ok(());
         }
         if self.standing == Standing::OnDisk {
-            self.standing = Standing::Refusing {
-                error: text.clone(),
-            };
             // The next batch of packets tries once more; then the horizon's pace counts.
             self.compaction_failed = false;
-            self.events.push(StateEvent::Refusing { error: text });
+            self.goes_on(Standing::Refusing { error: text });
         }
         Err(StateError::NotWritten(error))
     }
@@ -244,9 +238,13 @@ impl<D: Disk> State<D> {
         self.journal
             .compact(&mut self.disk, header, records, true)?;
         self.unmark()?;
-        self.standing = Standing::OnDisk;
         self.written_again = true;
-        self.events.push(StateEvent::Recovered);
+        self.goes_on(Standing::OnDisk);
         Ok(())
+    }
+
+    fn goes_on(&mut self, standing: Standing) {
+        self.standing = standing.clone();
+        self.events.push(StateEvent::Standing(standing));
     }
 }

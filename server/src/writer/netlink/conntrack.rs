@@ -7,22 +7,20 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
+use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP};
 use rustix::io::Errno;
 use spa_proto::{Protocol, Service};
 
 use super::attributes::put;
-use super::reading::{MESSAGE_DONE, Messages, attribute, error_code};
-use super::{Netlink, errno, writing};
+use super::reading::attribute;
+use super::{Netlink, writing};
 use crate::firewall::Element;
 
 /// The subsystem, and what it is asked for.
 const SUBSYSTEM: u16 = 1 << 8;
-const NEW: u16 = SUBSYSTEM;
 const GET: u16 = SUBSYSTEM | 1;
 const DELETE: u16 = SUBSYSTEM | 2;
 
-const ACKNOWLEDGE: u16 = 4;
-const DUMP: u16 = 0x300;
 const NESTED: u16 = 0x8000;
 
 /// The bit of the status that says that both ends have spoken.
@@ -120,67 +118,25 @@ impl Netlink {
         let mut all = Vec::new();
         for family in [libc::AF_INET, libc::AF_INET6] {
             let family = u8::try_from(family).unwrap_or(0);
-            self.connections_of(family, &mut all)?;
+            let asked = |sequence| message(GET, NLM_F_DUMP, sequence, family, &[]);
+            self.ask(asked, |message| {
+                all.extend(connection(family, message.payload()));
+            })?;
         }
         Ok(all)
-    }
-
-    fn connections_of(&mut self, family: u8, all: &mut Vec<Connection>) -> Result<(), Errno> {
-        self.drain();
-        let sequence = self.next();
-        self.send_plain(&message(GET, DUMP, sequence, family, &[]))?;
-        loop {
-            self.receive(0).map_err(|error| errno(&error))?;
-            for message in Messages(&self.buffer) {
-                if message.sequence_number() != sequence {
-                    continue;
-                }
-                match (message.message_type(), error_code(&message)) {
-                    (MESSAGE_DONE, _) | (_, Some(0)) => return Ok(()),
-                    (_, Some(code)) => {
-                        return Err(Errno::from_raw_os_error(code.saturating_neg()));
-                    }
-                    (NEW, None) => all.extend(connection(family, message.payload())),
-                    _ => {}
-                }
-            }
-        }
     }
 
     /// Lets connection tracking forget this one; true where it knew it still.
     ///
     /// # Errors
     /// What the kernel says.
-    pub(in crate::writer) fn forget(&mut self, connection: &Connection) -> Result<bool, Errno> {
-        self.drain();
-        let sequence = self.next();
-        let family = connection.family;
-        self.send_plain(&message(
-            DELETE,
-            ACKNOWLEDGE,
-            sequence,
-            family,
-            &connection.name,
-        ))?;
-        loop {
-            self.receive(0).map_err(|error| errno(&error))?;
-            for message in Messages(&self.buffer) {
-                if message.sequence_number() != sequence {
-                    continue;
-                }
-                match error_code(&message).map(i32::saturating_neg) {
-                    None => {}
-                    Some(0) => return Ok(true),
-                    Some(code) if code == Errno::NOENT.raw_os_error() => return Ok(false),
-                    Some(code) => return Err(Errno::from_raw_os_error(code)),
-                }
-            }
+    pub(in crate::writer) fn forget(&mut self, known: &Connection) -> Result<bool, Errno> {
+        let asked = |sequence| message(DELETE, NLM_F_ACK, sequence, known.family, &known.name);
+        match self.ask(asked, |_| {}) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(error),
         }
-    }
-
-    fn send_plain(&mut self, bytes: &[u8]) -> Result<(), Errno> {
-        let sent = self.socket.send_to(bytes, &self.kernel, 0);
-        sent.map(|_| ()).map_err(|error| errno(&error))
     }
 }
 

@@ -14,7 +14,7 @@ mod writing;
 use std::collections::BTreeMap;
 use std::io;
 
-use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NetlinkBuffer};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 use rustix::io::Errno;
 use rustix::net::sockopt;
@@ -35,6 +35,17 @@ const SUBSYSTEM: u16 = 10;
 const DATAGRAM: usize = 1 << 16;
 /// Room for the answers to the longest transaction.
 const ANSWERS: u32 = 1 << 20;
+
+/// What asks for a list.
+const DUMP: u16 = NLM_F_DUMP | NLM_F_ACK;
+
+/// How the kernel answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answered {
+    Whole,
+    /// What was listed changed meanwhile.
+    InPart,
+}
 
 /// Why a transaction was not made.
 #[derive(Debug, PartialEq, Eq)]
@@ -230,25 +241,18 @@ impl Netlink {
         place: &Place,
         set: SetName,
     ) -> Result<Option<SetMake>, Errno> {
-        self.drain();
-        let sequence = self.next();
-        let mut bytes = Vec::new();
-        let which = |bytes: &mut Vec<u8>| names(bytes, place, set);
-        append(&mut bytes, Kind::GetSet, sequence, 0, which);
-        let sent = self.socket.send_to(&bytes, &self.kernel, 0);
-        sent.map_err(|error| errno(&error))?;
-        loop {
-            self.receive(0).map_err(|error| errno(&error))?;
-            for message in Messages(&self.buffer) {
-                if message.sequence_number() != sequence {
-                    continue;
-                }
-                return match error_code(&message).map(i32::saturating_neg) {
-                    Some(code) if code == Errno::NOENT.raw_os_error() => Ok(None),
-                    Some(code) => Err(Errno::from_raw_os_error(code)),
-                    None => Ok(Some(make(message.payload()))),
-                };
-            }
+        let mut found = None;
+        let asked = |sequence| {
+            let mut bytes = Vec::new();
+            append(&mut bytes, Kind::GetSet, sequence, NLM_F_ACK, |bytes| {
+                names(bytes, place, set);
+            });
+            bytes
+        };
+        match self.ask(asked, |message| found = Some(make(message.payload()))) {
+            Ok(_) => Ok(found),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -278,73 +282,72 @@ impl Netlink {
     }
 
     fn list_once(&mut self, place: &Place, set: SetName) -> Result<Option<Vec<Listed>>, Errno> {
-        const INTERRUPTED: u16 = 16;
-        self.drain();
-        let sequence = self.next();
-        let mut bytes = Vec::new();
-        let which = |bytes: &mut Vec<u8>| names(bytes, place, set);
-        append(
-            &mut bytes,
-            Kind::List,
-            sequence,
-            NLM_F_DUMP | NLM_F_ACK,
-            which,
-        );
-        let sent = self.socket.send_to(&bytes, &self.kernel, 0);
-        sent.map_err(|error| errno(&error))?;
         let mut listed = Vec::new();
-        let mut whole = true;
-        loop {
-            self.receive(0).map_err(|error| errno(&error))?;
-            for message in Messages(&self.buffer) {
-                if message.sequence_number() != sequence {
-                    continue;
-                }
-                whole &= message.flags() & INTERRUPTED == 0;
-                match (message.message_type(), error_code(&message)) {
-                    (MESSAGE_DONE, _) | (_, Some(0)) => return Ok(whole.then_some(listed)),
-                    (_, Some(code)) => {
-                        return Err(Errno::from_raw_os_error(code.saturating_neg()));
-                    }
-                    _ => elements(message.payload(), &mut listed),
-                }
-            }
-        }
+        let asked = |sequence| {
+            let mut bytes = Vec::new();
+            append(&mut bytes, Kind::List, sequence, DUMP, |bytes| {
+                names(bytes, place, set);
+            });
+            bytes
+        };
+        let answer = self.ask(asked, |message| elements(message.payload(), &mut listed))?;
+        Ok((answer == Answered::Whole).then_some(listed))
     }
 
-    /// How many rules each chain of this table has; chains without one are not told.
+    /// How many rules each chain of this table has; a chain without rules is not listed.
     ///
     /// # Errors
     /// What the kernel says.
     pub(super) fn rules_of(&mut self, table: &str) -> Result<BTreeMap<String, usize>, Errno> {
+        let mut rules = BTreeMap::new();
+        let asked = |sequence| {
+            let mut bytes = Vec::new();
+            append(&mut bytes, Kind::ListRules, sequence, DUMP, |bytes| {
+                table_name(bytes, table);
+            });
+            bytes
+        };
+        self.ask(asked, |message| {
+            // Not every kernel heeds the table's name.
+            if let Some(chain) = chain_of_rule(table, message.payload()) {
+                let count: &mut usize = rules.entry(chain).or_default();
+                *count = count.saturating_add(1);
+            }
+        })?;
+        Ok(rules)
+    }
+
+    /// Sends the request that `asked` makes of its sequence number, and gives each message of
+    /// the answer to `take`, until the kernel says that it has ended.
+    ///
+    /// # Errors
+    /// What the kernel says instead.
+    fn ask(
+        &mut self,
+        asked: impl FnOnce(u32) -> Vec<u8>,
+        mut take: impl FnMut(&NetlinkBuffer<&[u8]>),
+    ) -> Result<Answered, Errno> {
+        const INTERRUPTED: u16 = 16;
         self.drain();
         let sequence = self.next();
-        let mut bytes = Vec::new();
-        let flags = NLM_F_DUMP | NLM_F_ACK;
-        append(&mut bytes, Kind::ListRules, sequence, flags, |bytes| {
-            table_name(bytes, table);
-        });
-        let sent = self.socket.send_to(&bytes, &self.kernel, 0);
+        let sent = self.socket.send_to(&asked(sequence), &self.kernel, 0);
         sent.map_err(|error| errno(&error))?;
-        let mut rules = BTreeMap::new();
+        let mut answered = Answered::Whole;
         loop {
             self.receive(0).map_err(|error| errno(&error))?;
             for message in Messages(&self.buffer) {
                 if message.sequence_number() != sequence {
                     continue;
                 }
+                if message.flags() & INTERRUPTED != 0 {
+                    answered = Answered::InPart;
+                }
                 match (message.message_type(), error_code(&message)) {
-                    (MESSAGE_DONE, _) | (_, Some(0)) => return Ok(rules),
+                    (MESSAGE_DONE, _) | (_, Some(0)) => return Ok(answered),
                     (_, Some(code)) => {
                         return Err(Errno::from_raw_os_error(code.saturating_neg()));
                     }
-                    _ => {
-                        // Not every kernel heeds the table's name.
-                        if let Some(chain) = chain_of_rule(table, message.payload()) {
-                            let count: &mut usize = rules.entry(chain).or_default();
-                            *count = count.saturating_add(1);
-                        }
-                    }
+                    _ => take(&message),
                 }
             }
         }
