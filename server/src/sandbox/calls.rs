@@ -47,6 +47,14 @@ const NEVER: &[c_long] = &[
     libc::SYS_setns,
     libc::SYS_mount,
     libc::SYS_umount2,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_move_mount,
+    libc::SYS_open_tree,
+    OPEN_TREE_ATTR,
+    libc::SYS_mount_setattr,
     libc::SYS_pivot_root,
     libc::SYS_chroot,
     libc::SYS_personality,
@@ -66,7 +74,17 @@ const NEVER: &[c_long] = &[
     libc::SYS_finit_module,
     libc::SYS_delete_module,
     libc::SYS_kexec_load,
+    KEXEC_FILE_LOAD,
 ];
+
+/// Linux 6.15, with one number on every processor; libc does not name it yet.
+const OPEN_TREE_ATTR: c_long = 467;
+
+/// For this processor libc does not name it: asm-generic/unistd.h.
+#[cfg(target_arch = "riscv64")]
+const KEXEC_FILE_LOAD: c_long = 294;
+#[cfg(not(target_arch = "riscv64"))]
+const KEXEC_FILE_LOAD: c_long = libc::SYS_kexec_file_load;
 
 /// Forbidden to the engine as well, whatever the arguments.
 const NEVER_IN_ENGINE: &[c_long] = &[

@@ -1,9 +1,14 @@
 //! The filters, run as the kernel runs them, against calls that nobody can make in a
 //! test: with some of them it would not end well.
 
+use std::collections::BTreeSet;
+
 use seccompiler::{BpfProgram, BpfProgramRef, TargetArch};
 
-use super::{architecture, engine, writer};
+use super::{
+    KEXEC_FILE_LOAD, NEVER, NEVER_IN_ENGINE, NEVER_IN_ENGINE_HERE, OPEN_TREE_ATTR, architecture,
+    engine, writer,
+};
 
 const ALLOWED: u32 = libc::SECCOMP_RET_ALLOW;
 const REFUSED: u32 = libc::SECCOMP_RET_ERRNO | 1;
@@ -81,19 +86,34 @@ fn run(program: BpfProgramRef<'_>, data: &[u32]) -> u32 {
 }
 
 /// Other processes, another view of the machine, the kernel's lesser known parts.
+///
+/// The same as [`NEVER`], written once more: a call that is lost there must not be lost here
+/// with it.
 const LEADS_OUT: &[libc::c_long] = &[
     libc::SYS_ptrace,
     libc::SYS_process_vm_readv,
     libc::SYS_process_vm_writev,
+    libc::SYS_process_madvise,
     libc::SYS_pidfd_getfd,
+    libc::SYS_kcmp,
     libc::SYS_open_by_handle_at,
     libc::SYS_shmget,
+    libc::SYS_shmat,
     libc::SYS_msgget,
+    libc::SYS_semget,
     libc::SYS_mq_open,
     libc::SYS_unshare,
     libc::SYS_setns,
     libc::SYS_mount,
     libc::SYS_umount2,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_move_mount,
+    libc::SYS_open_tree,
+    OPEN_TREE_ATTR,
+    libc::SYS_mount_setattr,
     libc::SYS_pivot_root,
     libc::SYS_chroot,
     libc::SYS_personality,
@@ -102,6 +122,8 @@ const LEADS_OUT: &[libc::c_long] = &[
     libc::SYS_userfaultfd,
     libc::SYS_io_uring_setup,
     libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_io_setup,
     libc::SYS_io_submit,
     libc::SYS_keyctl,
     libc::SYS_add_key,
@@ -110,39 +132,74 @@ const LEADS_OUT: &[libc::c_long] = &[
     libc::SYS_finit_module,
     libc::SYS_delete_module,
     libc::SYS_kexec_load,
+    KEXEC_FILE_LOAD,
 ];
+
+/// Other programs, sockets, other processes of the same user, what others do with their files:
+/// the same as [`NEVER_IN_ENGINE`], for the same reason.
+const LEADS_OUT_OF_THE_ENGINE: &[libc::c_long] = &[
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    libc::SYS_memfd_create,
+    libc::SYS_socket,
+    libc::SYS_connect,
+    libc::SYS_bind,
+    libc::SYS_listen,
+    libc::SYS_setsockopt,
+    libc::SYS_sendmsg,
+    libc::SYS_sendmmsg,
+    libc::SYS_sendfile,
+    libc::SYS_splice,
+    libc::SYS_tee,
+    libc::SYS_vmsplice,
+    libc::SYS_kill,
+    libc::SYS_tkill,
+    libc::SYS_rt_sigqueueinfo,
+    libc::SYS_rt_tgsigqueueinfo,
+    libc::SYS_pidfd_send_signal,
+    libc::SYS_setpriority,
+    libc::SYS_sched_setaffinity,
+    libc::SYS_sched_setparam,
+    libc::SYS_sched_setscheduler,
+    libc::SYS_ioprio_set,
+    libc::SYS_migrate_pages,
+    libc::SYS_move_pages,
+    libc::SYS_inotify_init1,
+    libc::SYS_fanotify_init,
+];
+
+/// The same as [`NEVER_IN_ENGINE_HERE`].
+#[cfg(target_arch = "x86_64")]
+const OF_THIS_PROCESSOR: &[libc::c_long] = &[
+    libc::SYS_fork,
+    libc::SYS_vfork,
+    libc::SYS_modify_ldt,
+    libc::SYS_inotify_init,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const OF_THIS_PROCESSOR: &[libc::c_long] = &[];
 
 #[test]
 fn a_taken_engine_may_ask_for_nothing_that_leads_out_of_it() {
-    let programs = [libc::SYS_execve, libc::SYS_execveat, libc::SYS_memfd_create];
-    let sockets = [
-        libc::SYS_socket,
-        libc::SYS_connect,
-        libc::SYS_bind,
-        libc::SYS_listen,
-        libc::SYS_setsockopt,
-        libc::SYS_sendmsg,
-        libc::SYS_sendmmsg,
-        libc::SYS_sendfile,
-        libc::SYS_splice,
-        libc::SYS_tee,
-        libc::SYS_vmsplice,
-    ];
-    let processes = [
-        libc::SYS_kill,
-        libc::SYS_tkill,
-        libc::SYS_rt_sigqueueinfo,
-        libc::SYS_rt_tgsigqueueinfo,
-        libc::SYS_pidfd_send_signal,
-        libc::SYS_sched_setaffinity,
-        libc::SYS_ioprio_set,
-        libc::SYS_move_pages,
-    ];
-    for calls in [LEADS_OUT, &programs, &sockets, &processes] {
+    for calls in [LEADS_OUT, LEADS_OUT_OF_THE_ENGINE, OF_THIS_PROCESSOR] {
         for call in calls {
             assert_eq!(fate(*call, &[]), REFUSED, "{call}");
             assert_eq!(fate(*call, &[1; 6]), REFUSED, "{call}");
         }
+    }
+}
+
+/// Otherwise what is forbidden next would be tried by nobody.
+#[test]
+fn whatever_is_forbidden_is_tried() {
+    for (forbidden, tried) in [
+        (NEVER, LEADS_OUT),
+        (NEVER_IN_ENGINE, LEADS_OUT_OF_THE_ENGINE),
+        (NEVER_IN_ENGINE_HERE, OF_THIS_PROCESSOR),
+    ] {
+        let [forbidden, tried] = [forbidden, tried].map(BTreeSet::from_iter);
+        let untried: Vec<_> = forbidden.difference(&tried).collect();
+        assert!(untried.is_empty(), "{untried:?}");
     }
 }
 

@@ -90,6 +90,13 @@ pub fn call_with_zeros(number: c_long) -> io::Result<()> {
         libc::SYS_bpf,
         libc::SYS_kcmp,
         libc::SYS_inotify_init1,
+        libc::SYS_fsopen,
+        libc::SYS_fsconfig,
+        libc::SYS_fsmount,
+        libc::SYS_fspick,
+        libc::SYS_move_mount,
+        libc::SYS_open_tree,
+        libc::SYS_mount_setattr,
     ];
     if !harmless.contains(&number) {
         return Err(io::ErrorKind::InvalidInput.into());
