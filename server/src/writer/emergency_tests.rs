@@ -120,6 +120,20 @@ fn every_hidden_port_is_dropped_but_for_lo_and_whom_always_allow_names() {
 }
 
 #[test]
+fn after_a_flush_only_what_has_our_label_goes_on() {
+    in_a_network(|| {
+        let (table, _) = table(PLAIN, None);
+        for (going, labels) in [(Going::Established, 0), (Going::Admitted, 2)] {
+            let plan = Plan::new(&table, &[], going);
+            load(&mut netlink(), &plan, Existing::Replace).unwrap();
+            let text = nft(&["-n", "list", "table", "inet", "spad"]);
+            assert_eq!(text.matches(" ct state 0x2 ").count(), 2, "{text}");
+            assert_eq!(text.matches(" ct label ").count(), labels, "{text}");
+        }
+    });
+}
+
+#[test]
 fn ports_of_inner_hosts_are_dropped_on_their_way_through_a_gateway() {
     in_a_network(|| {
         let (_, plan) = table(GATEWAY, None);

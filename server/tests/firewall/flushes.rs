@@ -5,10 +5,11 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::admitted::spad_with_nft;
 use crate::standing::restored;
 use crate::world::{
-    CLIENT4, CLIENT6, SERVER4, SERVER6, World, answers, echo, element, hears, in_a_world, nft, put,
-    sh, udp, until,
+    CLIENT4, CLIENT6, SERVER4, SERVER6, TestWriter, World, answers, echo, element, hears,
+    in_a_world, nft, put, sh, start, udp, until,
 };
 
 const HIDE: &str = "\"ssh\", \"web\", \"dns\"";
@@ -49,6 +50,26 @@ in_a_world! {
             let error = at_the_service.read(&mut [0]).unwrap_err();
             assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "round {round}");
         }
+    }
+
+    fn who_slips_in_is_kept_out_by_the_emergency_table_too_and_who_was_let_in_stays() {
+        let world = World::new(HIDE, GUARD);
+        echo(22);
+        let broken = world.directory().join("broken");
+        let spad = spad_with_nft(&world, &format!("[ ! -e {} ] || exit 1", broken.display()));
+        let mut writer = TestWriter::new(start(&spad, &world.paths).unwrap());
+        writer.change(vec![put(element(CLIENT6, "tcp/22"), 60_000)]).unwrap();
+        let mut granted = world.connection(SERVER6, 22).unwrap();
+        assert!(answers(&mut granted));
+        std::fs::write(broken, "").unwrap();
+        writer.hold();
+        nft("flush ruleset");
+        let mut slipped_in = world.connection(SERVER4, 22).unwrap();
+        assert!(answers(&mut slipped_in), "without a table everybody gets in");
+        writer.release();
+        until(|| sh("nft list ruleset").contains("chain emergency_hidden"));
+        assert!(!answers(&mut slipped_in) && !world.connects(SERVER4, 22));
+        assert!(answers(&mut granted));
     }
 
     fn flushes_in_a_loop_beside_connecting_strangers_leave_none_connected_and_start_nft_ever_more_seldom() {
