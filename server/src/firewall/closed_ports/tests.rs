@@ -146,14 +146,103 @@ fn our_own_table_is_no_firewall_of_the_hosts() {
     assert_eq!(read(&json, None), ClosedPorts::of_the_kernel());
 }
 
+/// A base chain of the table `t`, with this hook and priority, whose rules are these.
+fn chain(name: &str, hook: &str, priority: i64, rules: &[&str]) -> Vec<String> {
+    let chain = format!(
+        r#"{{"chain": {{"family": "inet", "table": "t", "name": "{name}", "type": "filter", "hook": "{hook}", "prio": {priority}, "policy": "accept"}}}}"#
+    );
+    let rules = rules.iter().map(|words| {
+        format!(
+            r#"{{"rule": {{"family": "inet", "table": "t", "chain": "{name}", "expr": [{words}]}}}}"#
+        )
+    });
+    std::iter::once(chain).chain(rules).collect()
+}
+
+fn read_chains(chains: &[Vec<String>]) -> ClosedPorts {
+    let json = format!(r#"{{"nftables": [{}]}}"#, chains.concat().join(", "));
+    read(&json, None)
+}
+
+#[test]
+fn chains_are_passed_in_the_kernels_order_and_those_before_routing_first() {
+    const DROP: &str = r#"{"drop": null}"#;
+    const REJECT: &str = r#"{"reject": {"type": "icmpx", "expr": "admin-prohibited"}}"#;
+    for (chains, expected, by) in [
+        // As a list of bans that is looked at before everything else.
+        (vec![("pre", "prerouting", 0, DROP)], Nothing, "inet t pre"),
+        (
+            vec![
+                ("late", "input", 10, REJECT),
+                ("early", "input", 0, DROP),
+                ("out", "output", -10, REJECT),
+            ],
+            Nothing,
+            "inet t early",
+        ),
+        (
+            vec![
+                ("in", "input", -300, REJECT),
+                ("pre", "prerouting", 300, DROP),
+            ],
+            Nothing,
+            "inet t pre",
+        ),
+    ] {
+        let chains: Vec<_> = chains
+            .into_iter()
+            .map(|(name, hook, priority, words)| chain(name, hook, priority, &[words]))
+            .collect();
+        let found = read_chains(&chains);
+        assert_eq!(found.answers, Answers::all(expected), "{chains:?}");
+        assert_eq!(found.decided_by.as_deref(), Some(by));
+    }
+}
+
+#[test]
+fn each_word_of_a_rule_does_what_it_does_in_the_kernel() {
+    let of = |rules: &[&str]| {
+        let mut chains = vec![chain("in", "input", 0, rules)];
+        let other = [r#"{"return": null}"#];
+        chains.push(chain("other", "output", 0, &other));
+        let found = read_chains(&chains);
+        assert!(found.doubts.is_empty(), "{rules:?}: {:?}", found.doubts);
+        rows(&found)
+    };
+    let drop = r#"{"drop": null}"#;
+    // Over a limit nobody is by one packet.
+    let over = r#"{"limit": {"rate": 5, "per": "second", "inv": true}}, {"drop": null}"#;
+    assert_eq!(of(&[over]), [[Closed; 2]; 6]);
+    let within = r#"{"limit": {"rate": 5, "per": "second"}}, {"drop": null}"#;
+    assert_eq!(of(&[within]), [[Nothing; 2]; 6]);
+    // Whoever is jumped from comes back, whoever goes does not.
+    let to = |verdict: &str| format!(r#"{{"{verdict}": {{"target": "other"}}}}"#);
+    assert_eq!(of(&[&to("jump"), drop]), [[Nothing; 2]; 6]);
+    assert_eq!(of(&[&to("goto"), drop]), [[Closed; 2]; 6]);
+    // A reset answers TCP, and passes over everything else.
+    let reset = r#"{"reject": {"type": "tcp reset"}}"#;
+    let [tcp, other] = [[Reset; 2], [Nothing; 2]];
+    assert_eq!(of(&[reset, drop]), [tcp, other, other, tcp, other, other]);
+    // A stranger is in no list of the administrator's.
+    for (op, expected) in [("==", Closed), ("!=", Nothing)] {
+        let banned = format!(
+            r#"{{"match": {{"op": "{op}", "left": {{"payload": {{"protocol": "ip", "field": "saddr"}}}}, "right": "@banned"}}}}, {{"drop": null}}"#
+        );
+        assert_eq!(of(&[&banned])[..3], [[expected; 2]; 3], "{op}");
+    }
+}
+
+#[test]
+fn a_ufw_that_allows_the_rest_drops_nothing_that_is_for_this_host() {
+    let json = fixture!("ufw").replace(r#""policy": "drop""#, r#""policy": "accept""#);
+    assert!(!json.contains(r#""policy": "drop""#));
+    assert_ne!(json, fixture!("ufw"));
+    let found = read(&json, None);
+    assert_eq!(rows(&found), [[Closed; 2]; 6], "{found:?}");
+}
+
 #[test]
 fn what_is_not_understood_is_said_and_changes_nothing() {
-    let rule = |words: &str| {
-        format!(
-            r#"{{"nftables": [{{"chain": {{"family": "inet", "table": "t", "name": "c", "type": "filter", "hook": "input", "prio": 0, "policy": "accept"}}}},
-            {{"rule": {{"family": "inet", "table": "t", "chain": "c", "expr": [{words}]}}}}]}}"#
-        )
-    };
     for (words, doubts) in [
         (
             r#"{"match": {"op": "==", "left": {"osf": {}}, "right": "Linux"}}, {"drop": null}"#,
@@ -168,7 +257,7 @@ fn what_is_not_understood_is_said_and_changes_nothing() {
         (r#"{"match": 7}, {"drop": null}"#, 1),
         ("7, null, [], {}", 0),
     ] {
-        let found = read(&rule(words), None);
+        let found = read_chains(&[chain("c", "input", 0, &[words])]);
         assert_eq!(found.answers, Answers::all(Closed), "{words}");
         assert_eq!(found.doubts.len(), doubts, "{words}: {:?}", found.doubts);
     }
