@@ -155,6 +155,29 @@ fn a_damaged_record_of_what_is_used_keeps_the_door_shut_and_says_so() {
 }
 
 #[test]
+fn a_record_that_lost_what_is_used_keeps_the_door_shut_and_says_so() {
+    let mut world = world("7000,8000,9000\n7100,8100\n");
+    world.spad.start();
+    assert!(opens(&world, SERVERS[0], &FIRST));
+    world.spad.stop();
+    // What the journal knows of it is still known after it was written anew.
+    world.spad.start();
+    world.spad.stop();
+    world.wait_closed(WEB);
+    let file = world.spad.state().join("one-time");
+    std::fs::write(&file, "").expect("the record of an older backup");
+    world.spad.start();
+    for ports in [&FIRST[..], &SECOND] {
+        assert!(!opens(&world, SERVERS[0], ports));
+    }
+    let status = world.spad.status()["warnings"].to_string();
+    for said in [status, world.spad.said()] {
+        let lost = "does not hold every sequence that was used";
+        assert!(said.contains(lost), "{said}");
+    }
+}
+
+#[test]
 fn where_the_disk_takes_nothing_the_door_stays_shut_and_status_says_so() {
     let mut world = world("7000,8000,9000\n7100,8100\n");
     // A full file system of its own, for the record alone.

@@ -303,6 +303,28 @@ mod tests {
     }
 
     #[test]
+    fn after_a_power_cut_the_file_is_text_and_what_was_cut_ends_a_line_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        for rest in ["{\"seq\":2", ""] {
+            let cut = ["{\"seq\":1}\n", rest, &"\0".repeat(4096)].concat();
+            std::fs::write(&path, cut).unwrap();
+            let log = AuditLog::open(&path).unwrap();
+            log.write(event());
+            drop(log);
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert!(!text.contains('\0'), "{text:?}");
+            let mut lines = text.lines();
+            assert_eq!(lines.next(), Some("{\"seq\":1}"));
+            if !rest.is_empty() {
+                assert_eq!(lines.next(), Some(rest));
+            }
+            let last: serde_json::Value = serde_json::from_str(lines.next().unwrap()).unwrap();
+            assert_eq!((&last["event"], lines.next()), (&"state".into(), None));
+        }
+    }
+
+    #[test]
     fn a_link_is_not_followed() {
         let folder = tempfile::tempdir().unwrap();
         let (path, elsewhere) = (folder.path().join("a"), folder.path().join("b"));

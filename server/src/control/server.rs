@@ -236,6 +236,65 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_long_request_is_taken_whole_and_one_that_is_too_long_gets_a_whole_answer() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control.sock");
+        let (ask, mut asks) = mpsc::channel(64);
+        let listener = UnixListener::bind(&path).unwrap();
+        tokio::spawn(serve(listener, ask));
+        tokio::spawn(async move {
+            while let Some(Ask {
+                request, answer, ..
+            }) = asks.recv().await
+            {
+                let Request::Grant { from, .. } = request else {
+                    continue;
+                };
+                let message = from.concat();
+                let _gone = answer.send(Response::Done { message });
+            }
+        });
+        let empty = serde_json::to_vec(&Request::Grant {
+            service: String::new(),
+            from: vec![String::new()],
+            ttl_s: 1,
+        });
+        let around = empty.unwrap().len() + 1;
+        // As long as may be; one byte longer; and whoever never ends the line.
+        for (length, ends, taken) in [
+            (MAX_REQUEST, true, true),
+            (MAX_REQUEST + 1, true, false),
+            (MAX_REQUEST, false, false),
+        ] {
+            let from = "x".repeat(length - around);
+            let request = Request::Grant {
+                service: String::new(),
+                from: vec![from.clone()],
+                ttl_s: 1,
+            };
+            let mut line = serde_json::to_vec(&request).unwrap();
+            line.push(if ends { b'\n' } else { b' ' });
+            assert_eq!(line.len(), length);
+            let mut stream = UnixStream::connect(&path).await.unwrap();
+            stream.write_all(&line).await.unwrap();
+            let mut answer = Vec::new();
+            let read = timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+            // What of it was not read resets the connection, behind the answer.
+            let _reset = read.unwrap();
+            let response: Response = serde_json::from_slice(&answer).unwrap();
+            let expected = match taken {
+                true => Response::Done { message: from },
+                false => Response::Failed {
+                    message: format!(
+                        "the request is longer than {MAX_REQUEST} bytes\n  help: use several commands"
+                    ),
+                },
+            };
+            assert!(response == expected, "{length}, {ends}");
+        }
+    }
+
     #[test]
     fn a_socket_on_which_somebody_serves_is_told_from_one_that_is_left() {
         let directory = tempfile::tempdir().unwrap();

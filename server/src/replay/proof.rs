@@ -105,3 +105,68 @@ fn of_cell(cell: &[u8; RECORD], place: u32, boot: [u8; 16]) -> Option<Proof> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replay::reading::{FIRST, Half};
+
+    const COUNTED: End = End {
+        generation: 3,
+        count: 5,
+        sum: 50,
+    };
+
+    /// A journal of so many records, with these sums over all and over all but the last.
+    fn reading(count: u32, sum: u64, sum_before_last: u64) -> Reading {
+        Reading {
+            half: Half::A,
+            generation: COUNTED.generation,
+            highest: COUNTED.generation,
+            boot_id: Some([1; 16]),
+            records: Vec::new(),
+            next: FIRST + count,
+            sum,
+            sum_before_last,
+            slots: 64,
+            damaged: 0,
+            marked: false,
+            misshapen: false,
+            of_earlier_format: false,
+        }
+    }
+
+    #[test]
+    fn one_record_that_is_not_counted_yet_is_taken_behind_those_that_are_and_behind_no_others() {
+        let proof = Proof {
+            sequence: 7,
+            now: COUNTED,
+            slots: 64,
+            next: End::default(),
+        };
+        for (count, sum, sum_before_last, covered) in [
+            (5, 50, 40, true),
+            (5, 51, 40, false),
+            (4, 40, 30, false),
+            (6, 60, 50, true),
+            // One of those before it is another.
+            (6, 60, 49, false),
+            // Never more than one: packets act behind their count alone.
+            (7, 70, 60, false),
+            (7, 70, 50, false),
+        ] {
+            let covers = proof.covers(&reading(count, sum, sum_before_last));
+            assert_eq!(covers, covered, "{count} {sum} {sum_before_last}");
+        }
+        let short = Reading {
+            slots: 63,
+            ..reading(5, 50, 40)
+        };
+        assert!(!proof.covers(&short), "the file lost its end");
+        let another = Reading {
+            generation: 2,
+            ..reading(5, 50, 40)
+        };
+        assert!(!proof.covers(&another));
+    }
+}
