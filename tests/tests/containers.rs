@@ -2,7 +2,7 @@
 
 use spa_tests::echo::Echo;
 use spa_tests::gateway::{Gateway, INNER, INNER4, OUTER};
-use spa_tests::lab::SERVER4;
+use spa_tests::lab::{CLIENT4, SERVER4};
 use spa_tests::reach::{self, Reach};
 use spa_tests::settings::Settings;
 use spa_tests::wait;
@@ -68,8 +68,17 @@ fn a_published_port_of_a_container_is_hidden_and_opened_like_any_other() {
         heard(3);
         gateway.open();
         assert_eq!(published(&gateway), [Reach::Open; 2]);
-        // By its own address it is as reachable as its engine's rules leave it.
+        // What was let in, and is cut, does not go on past the label of its connection.
         let client = &gateway.world.lab.client;
+        let mut connection = reach::connection(client, SERVER4.into(), OUTER);
+        assert!(reach::echoes(&mut connection));
+        let from = CLIENT4.to_string();
+        let revoke = ["revoke", "nas", "--from", &from, "--cut"];
+        let said = gateway.world.spad.cli(&revoke).ok().stdout;
+        assert!(said.contains("cut"), "{said}");
+        assert!(!reach::echoes(&mut connection));
+        assert_eq!(published(&gateway), [closed, Reach::Open]);
+        // By its own address it is as reachable as its engine's rules leave it.
         assert_eq!(reach::tcp(client, INNER4.into(), INNER), Reach::Open);
     }
 }

@@ -79,6 +79,10 @@ fn what_is_held_follows_a_change_of_address_and_says_once_that_there_was_no_way(
     wait::soon("it says so", || {
         held.said().contains("trying again").then_some(())
     });
+    // Four more find no way.
+    wait::throughout(Duration::from_millis(900), || {
+        held.ended().map(|status| format!("{status}"))
+    });
     // Another network: the usual address is gone.
     let usual = format!("{CLIENT4}/24");
     let _ = world

@@ -168,7 +168,7 @@ fn a_used_packet_opens_nothing_after_the_journal_was_lost() {
 
 #[test]
 fn honest_packets_pass_again_soon_after_a_machine_crash() {
-    // The horizon stands at most skew + 20 s ahead, moved every 10 s. `spad init`
+    // The horizon stands at most skew + 25 s ahead, moved every 10 s. `spad init`
     // made it with the usual skew of a minute.
     let mut world = World::with(&Settings {
         max_skew: "1s",

@@ -59,11 +59,17 @@ fn a_stopped_writer_is_noticed_and_what_it_does_too_late_lets_nobody_in() {
     let world = World::with(&Settings::ttl("30s"));
     let writer = Stopped::new(helper(&world, "firewall-writer"));
     let began = wait::now();
-    // The first waits for it in vain, the others come when that is known.
-    world.send_counted(&world.laptop.open(&["tcp/8080"]), "firewall_unresponsive");
+    // The first waits for it, and so does an administrator; the others come when that is known.
+    world.send(&world.laptop.open(&["tcp/8080"]));
+    let confirmed = world.spad.cli(&["confirm"]);
+    let said = &confirmed.stderr;
+    assert!(!confirmed.success);
+    assert!(said.contains("what was asked for is not done"), "{said}");
+    world.spad.wait_counted("firewall_unresponsive", 1);
     let noticed = began.elapsed();
     assert!(noticed < Duration::from_secs(6), "{noticed:?}");
-    world.send_counted(&world.laptop.open(&["tcp/8080"]), "firewall_unresponsive");
+    // Another service: what became of the first must not hang on what is asked for later.
+    world.send_counted(&world.laptop.open(&["tcp/22"]), "firewall_unresponsive");
     let told = warnings(&world);
     assert!(
         told.contains("the firewall writer has not responded for"),
@@ -101,6 +107,8 @@ fn a_stopped_writer_is_noticed_and_what_it_does_too_late_lets_nobody_in() {
     // What waited in its socket was made, and is undone.
     world.wait_closed(WEB);
     world.stays_closed(WEB, Duration::from_secs(1));
+    let grants = world.spad.cli(&["grants", "--json"]).ok().json();
+    assert_eq!(grants.to_string(), "[]");
     let refused = world.spad.counted("firewall_unresponsive");
     assert_eq!((refused, world.spad.counted("opened")), (2, 0));
     for line in world.spad.audit() {

@@ -107,6 +107,12 @@ in_a_world! {
         nft("table inet proxy { chain in { type filter hook input priority filter; tcp dport 22 ct state invalid,untracked synproxy; } }");
         let heard = wire.ask(&tcp(GHOST4, SERVER4, (4001, 22), SYN));
         assert_eq!(tcp_flags(&heard), Some(0x14), "reset, and not by their proxy: {heard:02x?}");
+        // In this host's own name a stranger gets no answer either, though only this host would hear it.
+        nft(&format!("table inet own {{ chain out {{ type filter hook output priority 0; ip daddr {SERVER4} tcp flags rst counter; }} }}"));
+        wire.send(&tcp(SERVER4, SERVER4, (4002, 22), SYN));
+        wire.ask(&tcp(GHOST4, SERVER4, (4003, 22), SYN));
+        let counted = sh("nft list chain inet own out");
+        assert!(counted.contains("packets 0 "), "{counted}");
     }
 
     fn what_this_host_begins_from_a_hidden_port_is_answered_and_what_strangers_begin_is_not() {

@@ -184,17 +184,21 @@ fn told_apart(
             ));
         }
     }
-    assert!(
-        answered > 0 || silent(),
-        "{ends:?}: nothing answers, so nothing is shown"
+    assert_eq!(
+        answered > 0,
+        !silent(),
+        "{ends:?}: where nothing answers, nothing is shown"
     );
     differ
 }
 
-/// Whether the host of this test answers nobody.
+/// Whether the host of this test answers nobody at its closed ports.
 fn silent() -> bool {
-    sh("nft list ruleset").contains("table inet user")
+    sh("nft list ruleset").contains(SILENT)
 }
+
+/// The comment of a rule that drops all the rest.
+const SILENT: &str = "answers nobody";
 
 /// Each probe of each family: alike, or named above.
 fn compare(world: &World, ends: &[Ends], ports: [Ports; 2], also: &[(&str, &str)]) {
@@ -279,7 +283,7 @@ in_a_world! {
     }
 
     fn beside_a_firewall_that_drops_the_rest() {
-        with_firewall("drop", "ct state invalid drop", &[]);
+        with_firewall(&format!("drop comment \"{SILENT}\""), "ct state invalid drop", &[]);
     }
 
     fn beside_a_firewall_that_rejects_the_rest() {
@@ -324,14 +328,27 @@ in_a_world! {
     fn where_the_source_must_come_by_the_interface_that_leads_to_it() {
         let world = host(
             "sysctl -qw net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.s0.rp_filter=1
-             ip link add d0 type veth peer name d1; ip link set d1 up; ip link set d0 up; ip addr add 10.88.0.1/24 dev d0",
+             ip link add d0 type veth peer name d1; sysctl -qw net.ipv6.conf.d0.disable_ipv6=1; ip link set d1 up; ip link set d0 up
+             ip addr add 10.88.0.1/24 dev d0; ip neigh add 10.88.0.7 lladdr 02:00:00:00:00:88 dev d0",
         );
         let elsewhere = Ends { from: "10.88.0.7".parse().unwrap(), ..LINK[0] };
         let mut wire = Wire::of(&world);
+        // Answers leave by the other interface, where they lead.
+        let mut answers = |name: &str, ports: Ports, frame: &probes::Frame| {
+            let sent = || sh("awk '$1 == \"d0:\" { print $11 }' /proc/self/net/dev");
+            let before = sent();
+            let heard = ask(&mut wire, frame, SERVER4, ports.tcp);
+            assert_eq!(heard, Vec::<Vec<u8>>::new(), "{name}");
+            sent() != before
+        };
+        let first = probes::all()[0].1(elsewhere, CLOSED, 4000).unwrap();
+        sh("sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.s0.rp_filter=0");
+        assert!(answers("without rp_filter", CLOSED, &first), "they would");
+        sh("sysctl -qw net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.s0.rp_filter=1");
         for (name, probe) in probes::all() {
             for ports in [HIDDEN, CLOSED] {
                 if let Some(frame) = probe(elsewhere, ports, 4000).filter(|_| !name.contains("from")) {
-                    assert_eq!(ask(&mut wire, &frame, SERVER4, ports.tcp), Vec::<Vec<u8>>::new(), "{name}");
+                    assert!(!answers(name, ports, &frame), "{name} to {ports:?}");
                 }
             }
         }
