@@ -52,6 +52,8 @@ pub mod explain;
 
 pub mod import;
 
+mod program;
+
 pub mod sandbox;
 
 pub mod sys;

@@ -207,6 +207,23 @@ fn where_the_program_fails_for_one_of_several_nothing_is_open_and_the_log_says_w
 }
 
 #[test]
+fn a_program_is_not_blamed_for_a_file_that_could_not_be_opened_for_it() {
+    let mut outside = Outside::new("60s");
+    let world = &mut outside.world;
+    world.spad.stop();
+    // Root's own, and not the writer's.
+    let file = world.lab.path().join("null");
+    std::fs::write(&file, "").expect("a file");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("a mode");
+    world.spad.put_in_place("/dev/null", file);
+    world.spad.start();
+    world.send_counted(&world.laptop.open(&["tcp/8080"]), "firewall_command");
+    let said = world.spad.said();
+    let named = "/fw: cannot open /dev/null: Permission denied";
+    assert!(said.contains(named), "{said}");
+}
+
+#[test]
 fn what_was_open_when_all_was_killed_is_closed_on_time_after_a_restart() {
     let mut outside = Outside::new("3s");
     outside.world.open(&["tcp/8080"]);

@@ -403,7 +403,7 @@ fn break_client(world: &mut World) {
     write(world, "clients.d/laptop.toml", "key = ???\n");
 }
 
-const STARTS: [Start; 16] = [
+const STARTS: [Start; 17] = [
     Start {
         step: "the state cannot be written",
         on_state_error: "memory",
@@ -475,6 +475,18 @@ const STARTS: [Start; 16] = [
         },
         then: Ends,
         said: &["a directory that only root can write to", "chmod 755"],
+    },
+    Start {
+        step: "there is no /dev/null for the firewall writer",
+        on_state_error: "memory",
+        fails: |world| {
+            // It cannot be opened, whoever tries.
+            let socket = world.lab.path().join("null");
+            drop(std::os::unix::net::UnixListener::bind(&socket).expect("a socket"));
+            world.spad.put_in_place("/dev/null", socket);
+        },
+        then: Ends,
+        said: &["cannot open /dev/null: No such device"],
     },
     Start {
         step: "little memory is left",

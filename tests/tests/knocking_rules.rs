@@ -427,6 +427,32 @@ fn the_rules_are_tried_out_in_a_namespace_before_they_are_printed() {
 }
 
 #[test]
+fn a_trial_names_the_file_that_failed_and_does_not_wait_for_a_program_that_hangs() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (socket, hangs) = (directory.path().join("null"), directory.path().join("nft"));
+    drop(std::os::unix::net::UnixListener::bind(&socket).expect("a socket"));
+    std::fs::write(&hangs, "#!/bin/sh\nwhile :; do sleep 600; done\n").expect("a script");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&hangs, mode).expect("a mode");
+    let said = |file: &std::path::Path, place: &str| {
+        let mut command = Command::new("unshare");
+        let script = "mount --bind \"$1\" \"$2\" && shift 2 && exec \"$@\"";
+        command.args(["--mount", "sh", "-c", script, "sh"]);
+        command.arg(file).arg(place).arg(binaries::spad());
+        let rules = "rules --sequence 7000,8000 --open tcp/22 --check";
+        let finished = run(command.args(rules.split(' ')));
+        assert!(!finished.success);
+        finished.stderr
+    };
+    let without = said(&socket, "/dev/null");
+    let named = "`ip -batch -` failed: cannot open /dev/null: No such device";
+    assert!(without.contains(named), "{without}");
+    let hung = said(&hangs, "/usr/sbin/nft");
+    let named = "`nft -f -` failed: it did not end within 10 seconds, and was killed";
+    assert!(hung.contains(named), "{hung}");
+}
+
+#[test]
 fn a_trial_finds_rules_that_do_not_hold() {
     let recipe = |sequence: &str| Recipe {
         sequence: sequence.parse().expect("a sequence"),

@@ -19,6 +19,7 @@ use rustix::net::{
 use super::codec::BadMessage;
 use super::message::{FromWriter, MAX_MESSAGE, ToWriter};
 use crate::paths::Paths;
+use crate::program;
 
 /// The hidden subcommand that the writer is started as; its socket is standard input.
 pub const SUBCOMMAND: &str = "firewall-writer";
@@ -82,7 +83,9 @@ impl IdleWriter {
     /// # Errors
     /// Why it could not be executed.
     pub fn execute(binary: &Path, paths: &Paths) -> Result<Self, LinkError> {
-        let (socket, theirs) = pair().map_err(|error| LinkError::NotStarted(error.to_string()))?;
+        let (socket, theirs) = pair().map_err(|error| {
+            LinkError::NotStarted(format!("cannot make a socket to it: {error}"))
+        })?;
         let child = execute(binary, SUBCOMMAND, paths, theirs).map_err(LinkError::NotStarted)?;
         Ok(Self(Writer {
             socket,
@@ -240,6 +243,7 @@ pub(crate) fn execute(
     paths: &Paths,
     socket: OwnedFd,
 ) -> Result<Child, String> {
+    let stdout = program::null().map_err(|error| error.to_string())?;
     Command::new(binary)
         .arg(subcommand)
         .arg("--config")
@@ -249,7 +253,7 @@ pub(crate) fn execute(
         .arg("--run")
         .arg(&paths.run)
         .stdin(Stdio::from(socket))
-        .stdout(Stdio::null())
+        .stdout(stdout)
         .spawn()
         .map_err(|error| format!("cannot execute {}: {error}", binary.display()))
 }

@@ -17,6 +17,7 @@ use super::message::{Ended, How, MAX_OUTPUT, RunId};
 use super::rights::Ready;
 use crate::clock::BootTime;
 use crate::config::changeable;
+use crate::program::{null, pipe};
 use crate::sys;
 
 #[cfg(test)]
@@ -68,7 +69,7 @@ impl Job {
             let message = format!("others than its owner may write to {}", what.display());
             return Err(io::Error::other(message));
         }
-        let (output, writer) = io::pipe()?;
+        let (output, writer) = pipe()?;
         rustix::io::ioctl_fionbio(&output, true)?;
         let mut command = Command::new(program);
         command
@@ -207,9 +208,9 @@ fn home(home: &OsString) -> OsString {
 /// The text, then the end.
 fn stdin(input: &str) -> io::Result<Stdio> {
     if input.is_empty() {
-        return Ok(Stdio::null());
+        return null();
     }
-    let (reader, mut writer) = io::pipe()?;
+    let (reader, mut writer) = pipe()?;
     // Less than a pipe holds, so nobody waits.
     writer.write_all(input.as_bytes())?;
     Ok(Stdio::from(reader))

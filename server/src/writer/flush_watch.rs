@@ -12,8 +12,8 @@ use spa_proto::Service;
 use super::emergency::{self, Existing, Plan, Stands};
 use super::keys;
 use super::netlink::{Events, Netlink};
-use super::nft::Meanwhile;
 use crate::firewall::table::{Place, SetName, Table};
+use crate::program::Meanwhile;
 
 /// Listens for changes of our table from its opening on.
 pub(super) struct FlushWatch<'a> {

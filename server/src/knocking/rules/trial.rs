@@ -3,10 +3,10 @@
 //! are gone when this process is, however it ends.
 
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -14,6 +14,7 @@ use spa_proto::{Protocol, Service};
 
 use super::Recipe;
 use crate::knocking::Knock;
+use crate::program::{self, Limits, Words};
 use crate::sys::network::move_into_new_network;
 
 const SERVER: [IpAddr; 2] = [
@@ -24,6 +25,12 @@ const SERVER: [IpAddr; 2] = [
 const MOMENT: Duration = Duration::from_millis(20);
 /// Whoever answers answers within this time.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+/// What one program may take.
+const LIMITS: Limits = Limits {
+    time: Duration::from_secs(10),
+    words: 64 << 10,
+};
 
 /// Why rules could not be tried, or do not hold.
 #[derive(Debug, thiserror::Error)]
@@ -268,24 +275,23 @@ fn run(program: &str, arguments: &[&str], input: &str) -> Result<(), TrialError>
         let words = [&[program][..], arguments].concat();
         TrialError::Program(format!("`{}` failed: {why}", words.join(" ")))
     };
-    let child = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args(arguments)
         .env_clear()
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut child = child.map_err(|error| failed(error.to_string()))?;
-    if let Some(mut stdin) = child.stdin.take() {
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    let run = program::run(&mut command, input.as_bytes(), Words::Errors, LIMITS, None);
+    let run = run.map_err(|error| failed(error.to_string()))?;
+    match run.status {
+        Some(status) if status.success() && run.all_read => Ok(()),
         // One that ended early says why itself.
-        let _ = stdin.write_all(input.as_bytes());
+        Some(status) => Err(failed(match String::from_utf8_lossy(&run.words).trim() {
+            "" => format!("it ended ({status}) and said nothing"),
+            words => words.to_owned(),
+        })),
+        None => Err(failed(format!(
+            "it did not end within {} seconds, and was killed",
+            LIMITS.time.as_secs()
+        ))),
     }
-    let ended = child.wait_with_output()?;
-    if ended.status.success() {
-        return Ok(());
-    }
-    Err(failed(
-        String::from_utf8_lossy(&ended.stderr).trim().to_owned(),
-    ))
 }
