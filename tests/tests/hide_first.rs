@@ -6,6 +6,8 @@
 
 #[path = "hide_first/descriptors.rs"]
 mod descriptors;
+#[path = "hide_first/reload.rs"]
+mod reload;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;

@@ -385,6 +385,6 @@ fn cannot_read(path: &Path, error: &std::io::Error) -> Finding {
             finding.help("make it: spad init, or say where it is: --config DIR")
         }
         std::io::ErrorKind::PermissionDenied => finding.help("run this as root"),
-        _ => finding,
+        _ => finding.help("check the disk, and what limits spad has: systemctl show spad"),
     }
 }

@@ -123,21 +123,44 @@ async fn show(listed: oneshot::Receiver<Listing>, answer: oneshot::Sender<Respon
 /// Reads the configuration on a thread of its own, for a hundred thousand
 /// clients take a moment, and hands it to the engine's thread.
 fn reload(paths: Paths, readers: Readers, orders: Orders, answer: oneshot::Sender<Response>) {
-    let work = move || match read(&paths, &readers) {
-        Ok(prepared) => orders.give(Order::Take(Box::new(prepared), answer)),
-        Err(why) => {
-            error!("the new configuration is refused, the running one stays\n{why}");
-            orders.give(Order::ReloadFailed);
-            // Whoever asked may have gone.
-            let _gone = answer.send(Response::Failed {
-                message: format!("the running configuration stays\n{why}"),
-            });
+    let (give, given) = std::sync::mpsc::channel();
+    let work = {
+        let orders = orders.clone();
+        // Nobody gives it an answer to send where there is no thread for it.
+        move || {
+            given
+                .recv()
+                .map_or((), |answer| read_for(&paths, &readers, &orders, answer))
         }
     };
-    // Without a thread the place for the answer is dropped, and that says so.
-    let _thread = std::thread::Builder::new()
+    match std::thread::Builder::new()
         .name("reload".to_owned())
-        .spawn(work);
+        .spawn(work)
+    {
+        Ok(_thread) => drop(give.send(answer)),
+        Err(error) => {
+            let why = format!(
+                "cannot read the configuration beside the work: {error}\n  help: see how many tasks the unit may have (`systemctl show -p TasksMax spad`)"
+            );
+            refuse(&orders, answer, &why);
+        }
+    }
+}
+
+fn read_for(paths: &Paths, readers: &Readers, orders: &Orders, answer: oneshot::Sender<Response>) {
+    match read(paths, readers) {
+        Ok(prepared) => orders.give(Order::Take(Box::new(prepared), answer)),
+        Err(why) => refuse(orders, answer, &why),
+    }
+}
+
+fn refuse(orders: &Orders, answer: oneshot::Sender<Response>, why: &str) {
+    error!("the new configuration is refused, the running one stays\n{why}");
+    orders.give(Order::ReloadFailed);
+    // Whoever asked may have gone.
+    let _gone = answer.send(Response::Failed {
+        message: format!("the running configuration stays\n{why}"),
+    });
 }
 
 fn read(paths: &Paths, readers: &Readers) -> Result<Prepared, String> {
