@@ -20,6 +20,8 @@ use spa_tests::wait;
 
 /// A hidden SCTP port.
 const SCTP: u16 = 3868;
+/// A port that the host's own rule leads to a hidden one.
+const MOVED: u16 = 5353;
 /// A port of the inner host that nothing hides.
 const INNER_SHOWN: u16 = 7023;
 /// The gateway, as the inner host sees it.
@@ -62,10 +64,13 @@ fn of_the_gateway() -> [IpAddr; 2] {
     [GATEWAY4, GATEWAY6].map(|address| address.parse().expect("an address"))
 }
 
-/// What arrives of these ports behind every rule of ours; hears nothing before the table is there.
+/// Counts what arrives at these ports behind every rule of ours; and a rule of the host's leads
+/// another port to a hidden one.
 fn count(gateway: &Gateway) {
     gateway.world.lab.server.nft(&format!(
-        "table inet counts {{ chain in {{ type filter hook input priority 300;
+        "table inet theirs {{ chain pre {{ type nat hook prerouting priority dstnat;
+         udp dport {MOVED} redirect to :{CHAT}; }}; }}
+         table inet counts {{ chain in {{ type filter hook input priority 300;
          udp dport {CHAT} counter; sctp dport {SCTP} counter; udp dport 7777 counter; }}; }}"
     ));
 }
@@ -80,7 +85,7 @@ fn counted(gateway: &Gateway) -> Vec<String> {
         .collect()
 }
 
-/// A datagram and an SCTP packet with these ends, and a datagram behind them to where it is seen.
+/// Two datagrams and an SCTP packet with these ends, and a datagram behind them to where it is seen.
 fn send(gateway: &Gateway, from: IpAddr, to: IpAddr) {
     let ends = |port| Ends::of((from, 4000), (to, port));
     let datagram = |port| frame::datagram(ends(port), b"there?");
@@ -99,7 +104,7 @@ fn send(gateway: &Gateway, from: IpAddr, to: IpAddr) {
     let before = counted(gateway).pop();
     tap::inject(
         &gateway.world.lab.client,
-        &[datagram(CHAT), packet, datagram(7777)],
+        &[datagram(CHAT), datagram(MOVED), packet, datagram(7777)],
     );
     wait::soon("what came last is counted", || {
         (counted(gateway).pop() != before).then_some(())

@@ -205,7 +205,8 @@ fn a_table_that_somebody_flushes_is_stood_in_for_where_nft_cannot_be_used() {
         "flush ruleset",
     ] {
         world.lab.server.nft(rules);
-        wait::soon("it hides again", || {
+        // Sooner than nft is tried again.
+        wait::within(std::time::Duration::from_secs(1), "it hides again", || {
             (reach::tcp(&world.lab.client, SERVER4.into(), WEB) != Reach::Open).then_some(())
         });
         hides(&world, rules);

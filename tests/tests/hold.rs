@@ -11,12 +11,17 @@ use spa_tests::settings::{Settings, WEB};
 use spa_tests::wait;
 use spa_tests::world::World;
 
-/// `spa open --hold` with these words, once it says that it holds.
-fn hold(world: &World, words: &[&str]) -> Process {
+/// `spa open` with these words.
+fn open(world: &World, words: &[&str]) -> Process {
     let mut command = world.lab.client.command(binaries::spa());
     command.arg("--config").arg(world.spa_directory());
     command.args(["open", "-4"]).args(words);
-    let held = Process::start(&mut command, &world.lab.path().join("held"));
+    Process::start(&mut command, &world.lab.path().join("held"))
+}
+
+/// `spa open --hold` with these words, once it says that it holds.
+fn hold(world: &World, words: &[&str]) -> Process {
+    let held = open(world, words);
     wait::soon("it holds", || {
         held.said().contains("held open").then_some(())
     });
@@ -112,13 +117,22 @@ fn what_is_held_follows_a_change_of_address_and_says_once_that_there_was_no_way(
 fn a_door_that_stays_closed_is_not_held() {
     let world = world("2s");
     let _ = world.spad.cli(&["client", "disable", "laptop"]).ok();
-    let done = world.spa(&["open", "gw:tcp/8080", "--hold", "--timeout", "500ms"]);
-    assert_eq!(done.code, Some(4), "{done:?}");
-    let done = world.spa(&["open", "gw:tcp/8080", "--hold=5s", "--ttl", "5s"]);
-    assert_eq!(done.code, Some(2), "{done:?}");
-    let done = world.spa(&["open", "gw:tcp/8080", "--hold=1ms"]);
-    assert_eq!(done.code, Some(2), "{done:?}");
-    assert!(done.stderr.contains("100ms or more"), "{done:?}");
+    for (words, code, said) in [
+        (&["--hold", "--timeout", "500ms"][..], 4, "still closed"),
+        (
+            &["--hold=5s", "--ttl", "5s"],
+            2,
+            "a --ttl longer than --hold",
+        ),
+        (&["--hold=1ms"], 2, "100ms or more"),
+    ] {
+        let words = [&["gw:tcp/8080"], words].concat();
+        let mut done = open(&world, &words);
+        // It ends by itself.
+        let status = wait::soon("it is over", || done.ended());
+        assert_eq!(status.code(), Some(code), "{words:?}: {}", done.said());
+        assert!(done.said().contains(said), "{words:?}: {}", done.said());
+    }
 }
 
 #[test]

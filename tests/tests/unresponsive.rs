@@ -242,11 +242,18 @@ fn time_in_which_the_engine_itself_was_stopped_is_held_against_nobody() {
 
 #[test]
 fn the_journal_gets_a_priority_with_each_line() {
-    let mut world = World::stopped(&Settings::default());
+    let mut world = World::stopped(&Settings {
+        interfaces: Some(&["nowhere"]),
+        ..Settings::default()
+    });
     let script = "JOURNAL_STREAM=$(stat -Lc %d:%i /dev/fd/2) exec \"$@\"";
     world.spad.start_behind(&["sh", "-c", script, "sh"]);
     world.spad.start();
     let writer = helper(&world, "firewall-writer");
+    let stopped = Stopped::new(writer);
+    // Something to answer, sooner than the next ping.
+    let _refused = world.spad.cli(&["confirm"]);
+    drop(stopped);
     kill_process(writer, Signal::KILL).expect("it ends");
     wait::soon("the engine ends too", || world.spad.process().ended());
     let said = world.spad.said();
@@ -255,6 +262,8 @@ fn the_journal_gets_a_priority_with_each_line() {
         lines.any(|line| line.starts_with(priority) && line.contains(text))
     };
     assert!(with("<6>", "ready"), "{said}");
+    assert!(with("<4>", "`nowhere` in [listen] interfaces"), "{said}");
+    assert!(with("<3>", "does not respond"), "{said}");
     assert!(with("<3>", "the firewall writer has ended"), "{said}");
     let without = said.lines().find(|line| !line.starts_with('<'));
     assert_eq!(without, None, "{said}");
