@@ -263,7 +263,7 @@ impl EngineLoop {
             let engine = &self.door.engine;
             self.door.state.compact_if_needed(|| engine.records());
             self.door.write_owed();
-            self.look_at_tracking();
+            self.look_at_tracking(now);
             let dropped = self.intake.statistics().dropped;
             if dropped > self.dropped_said {
                 let lost = dropped.saturating_sub(self.dropped_said);
@@ -276,8 +276,8 @@ impl EngineLoop {
         self.door.tell_state_events();
     }
 
-    fn look_at_tracking(&mut self) {
-        match self.tracking.look() {
+    fn look_at_tracking(&mut self, now: Now) {
+        match self.tracking.look(now.boot) {
             Some(News::Full(news)) => {
                 warn!("{news}");
                 self.door.tell_state("connection tracking nearly full");

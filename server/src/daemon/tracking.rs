@@ -7,12 +7,18 @@
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
+use std::time::Duration;
+
+use crate::clock::BootTime;
 
 /// Nearly full from here on, in parts of a hundred.
 const FULL: u64 = 90;
 
 /// It has room again below this.
 const ROOM: u64 = 80;
+
+/// For so long nothing was dropped before it is said to have room: a flood comes in waves.
+const QUIET: Duration = Duration::from_secs(60);
 
 /// The kernel's files are no longer, with lines for thousands of processors.
 const LONGEST: u64 = 1 << 20;
@@ -52,6 +58,8 @@ pub(super) struct Tracking {
     last: Look,
     /// What was counted when it became full.
     full_since: Option<Look>,
+    /// When the kernel was last seen to give something up.
+    gave_up: Option<BootTime>,
 }
 
 impl Tracking {
@@ -70,25 +78,30 @@ impl Tracking {
         Self {
             files,
             last,
-            full_since: None,
+            ..Self::default()
         }
     }
 
     /// Looks again; says what began or ended.
-    pub(super) fn look(&mut self) -> Option<News> {
+    pub(super) fn look(&mut self, at: BootTime) -> Option<News> {
         let now = self.files.as_ref()?.look()?;
-        self.take(now)
+        self.take(now, at)
     }
 
-    fn take(&mut self, now: Look) -> Option<News> {
+    fn take(&mut self, now: Look, at: BootTime) -> Option<News> {
         let before = std::mem::replace(&mut self.last, now);
         let gave_up = now.dropped > before.dropped || now.given_up > before.given_up;
+        if gave_up {
+            self.gave_up = Some(at);
+        }
+        let gave_up_lately = |gave_up| at.saturating_since(gave_up) < QUIET;
+        let gave_up_lately = self.gave_up.is_some_and(gave_up_lately);
         match self.full_since {
             None if gave_up || now.is_over(FULL) => {
                 self.full_since = Some(before);
                 Some(News::Full(self.warning()?))
             }
-            Some(since) if !gave_up && !now.is_over(ROOM) => {
+            Some(since) if !gave_up_lately && !now.is_over(ROOM) => {
                 self.full_since = None;
                 Some(News::Room(format!(
                     "the kernel's table of connections has room again ({} of {}){}",
@@ -213,8 +226,8 @@ mod tests {
         }
     }
 
-    fn told(tracking: &mut Tracking, look: Look) -> &'static str {
-        match tracking.take(look) {
+    fn told(tracking: &mut Tracking, look: Look, seconds: u64) -> &'static str {
+        match tracking.take(look, BootTime::from_micros(seconds * 1_000_000)) {
             None => "nothing",
             Some(News::Full(_)) => "full",
             Some(News::Room(_)) => "room",
@@ -225,16 +238,22 @@ mod tests {
     fn it_is_told_when_it_begins_and_when_it_ends_and_warned_of_meanwhile() {
         let mut tracking = Tracking::default();
         let all = [
-            (899, 0, "nothing"),
-            (900, 0, "full"),
-            (1000, 5, "nothing"),
-            (850, 5, "nothing"),
-            (799, 7, "nothing"),
-            (799, 7, "room"),
-            (850, 7, "nothing"),
+            (10, 899, 0, "nothing"),
+            (20, 900, 0, "full"),
+            (30, 1000, 5, "nothing"),
+            (40, 850, 5, "nothing"),
+            (50, 799, 7, "nothing"),
+            (60, 799, 7, "nothing"),
+            (109, 799, 7, "nothing"),
+            (110, 799, 7, "room"),
+            (120, 850, 7, "nothing"),
+            (130, 900, 7, "full"),
+            // Nothing was dropped meanwhile.
+            (140, 799, 7, "room"),
         ];
-        for (count, dropped, what) in all {
-            assert_eq!(told(&mut tracking, look(count, dropped)), what, "{count}");
+        for (at, count, dropped, what) in all {
+            let told = told(&mut tracking, look(count, dropped), at);
+            assert_eq!(told, what, "{at}");
             let between = matches!(what, "full") || tracking.full_since.is_some();
             assert_eq!(tracking.warning().is_some(), between, "{count}");
         }
@@ -246,13 +265,19 @@ mod tests {
             last: look(10, 100),
             ..Tracking::default()
         };
-        assert_eq!(told(&mut tracking, look(10, 103)), "full");
+        assert_eq!(told(&mut tracking, look(10, 103), 10), "full");
         let warning = tracking.warning().unwrap();
         assert!(
             warning.contains("(10 of 1000), 3 packets dropped"),
             "{warning}"
         );
-        assert_eq!(told(&mut tracking, look(10, 103)), "room");
+        // Waves of it are one flood.
+        for at in [20, 69] {
+            assert_eq!(told(&mut tracking, look(10, 103), at), "nothing");
+        }
+        assert_eq!(told(&mut tracking, look(10, 104), 69), "nothing");
+        assert_eq!(told(&mut tracking, look(10, 104), 128), "nothing");
+        assert_eq!(told(&mut tracking, look(10, 104), 129), "room");
     }
 
     #[test]
@@ -262,12 +287,12 @@ mod tests {
             most: 0,
             ..look(1_000_000, 0)
         };
-        assert_eq!(told(&mut tracking, unlimited), "nothing");
+        assert_eq!(told(&mut tracking, unlimited, 1), "nothing");
     }
 
     #[test]
     fn without_a_table_nothing_is_said() {
-        assert_eq!(Tracking::default().look(), None);
+        assert_eq!(Tracking::default().look(BootTime::default()), None);
         assert_eq!(Tracking::default().warning(), None);
     }
 }

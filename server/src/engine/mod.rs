@@ -42,7 +42,7 @@ use crate::clock::{BootTime, Now};
 use crate::config::Rate;
 use crate::firewall::{ChangeId, Element};
 use crate::grants::{Grants, Owner};
-use crate::policy::{self, Ledger, Permit, Rates, permit, timely};
+use crate::policy::{self, Age, Ledger, Permit, Rates, permit, timely};
 use crate::replay::{Horizon, JournalRecord, ReplayCache, Seen};
 use crate::runner::message::RunId;
 use crate::screen::{self, LateNames, Outcome, WhyLate, screen};
@@ -329,7 +329,7 @@ impl Ledger for Books<'_> {
         }
     }
 
-    fn held_since(&self) -> impl Iterator<Item = (Element, ChangeId)> {
+    fn held_since(&self) -> impl Iterator<Item = (Element, Age)> {
         self.grants.held_since(self.ids)
     }
 

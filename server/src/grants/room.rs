@@ -10,20 +10,21 @@ use super::{Grants, Owner};
 use crate::clock::BootTime;
 use crate::firewall::element::MAX_STEPS;
 use crate::firewall::{Change, ChangeId, Element};
-use crate::policy::OpenPermit;
+use crate::policy::{Age, OpenPermit};
 
 impl Grants {
-    /// What these keys hold, once a key, each with the change by which it was last granted;
+    /// What these keys hold, once a key, each with its age;
     /// not what gives way already.
-    pub fn held_since<'a>(
-        &'a self,
-        ids: &'a [KeyId],
-    ) -> impl Iterator<Item = (Element, ChangeId)> + 'a {
+    pub fn held_since<'a>(&'a self, ids: &'a [KeyId]) -> impl Iterator<Item = (Element, Age)> + 'a {
         let owners = ids.iter().map(|id| Owner::Client(*id));
         let all = owners.flat_map(|owner| self.held_of(owner));
         all.filter_map(|(owner, element)| {
             let held = self.elements.get(&element)?.by(owner)?;
-            held.leaves_by.is_none().then_some((element, held.last))
+            let age = Age {
+                last: held.last,
+                ends: held.ends(),
+            };
+            held.leaves_by.is_none().then_some((element, age))
         })
     }
 

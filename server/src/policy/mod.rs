@@ -47,19 +47,29 @@ use spa_proto::{
 };
 
 use crate::clients::Clients;
-use crate::clock::Now;
+use crate::clock::{BootTime, Now};
 use crate::config::{ClientConfig, Config, Network};
 use crate::firewall::element::MAX_STEPS;
 use crate::firewall::{ChangeId, Element, Whom};
 use crate::verdict::Reason;
 
+/// What decides which grant gives way: the one that was granted first. Those that were adopted
+/// at a start count as granted at once, and of these it is the one that ends next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Age {
+    /// The change by which it was last granted.
+    pub last: ChangeId,
+    /// When it ends.
+    pub ends: BootTime,
+}
+
 /// What the rest of the engine knows of a client that policy asks for.
 pub trait Ledger {
     /// The elements that this client holds, each once.
     fn held(&self) -> impl Iterator<Item = Element>;
-    /// The same, each with the change that it was last granted by; not what gives way already.
+    /// The same, each with its age; not what gives way already.
     /// One that several of its keys hold comes once a key.
-    fn held_since(&self) -> impl Iterator<Item = (Element, ChangeId)>;
+    fn held_since(&self) -> impl Iterator<Item = (Element, Age)>;
     /// How many they are: asked for each packet, so without listing them where that can be.
     fn count(&self) -> usize;
     /// When this client last closed the service, by the closing packet's time.

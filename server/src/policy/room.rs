@@ -11,10 +11,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::Ledger;
+use super::{Age, Ledger};
 use crate::clients::Clients;
 use crate::config::ClientConfig;
-use crate::firewall::{ChangeId, Element};
+use crate::firewall::Element;
 use crate::verdict::Reason;
 
 /// A grant for one source port lasts no longer: its client connects by itself, and at once.
@@ -72,7 +72,7 @@ pub(super) fn made(
             continue;
         }
         if let Some(old) = old.get_mut(class) {
-            let (latest, elements): &mut (ChangeId, Vec<Element>) = old.entry(counted).or_default();
+            let (latest, elements): &mut (Age, Vec<Element>) = old.entry(counted).or_default();
             *latest = (*latest).max(since);
             elements.push(element);
         }

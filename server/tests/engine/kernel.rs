@@ -85,6 +85,22 @@ fn a_restart_adopts_open_grants_with_their_holders() {
 }
 
 #[test]
+fn of_what_a_restart_adopted_the_grant_that_ends_next_gives_way() {
+    // Whichever the order of the elements.
+    for (ssh, web) in [(50, 100), (100, 50)] {
+        let mut world = World::with(|config| config.grants.max_per_client = 2);
+        world.send(laptop, &open_for(&["tcp/22"], ssh));
+        world.send(laptop, &open_for(&[WEB], web));
+        world.pass(seconds(10));
+        restart(&mut world);
+        world.send(laptop, &open_for(&["udp/9999"], 100));
+        assert_eq!(world.is_open(HERE, "tcp/22"), ssh == 100);
+        assert_eq!(world.is_open(HERE, WEB), web == 100);
+        assert!(world.is_open(HERE, "udp/9999"));
+    }
+}
+
+#[test]
 fn an_element_without_a_holder_runs_out_and_is_nobodys_to_close() {
     let mut world = World::new();
     world.send(laptop, &open_for(&[WEB], 100));
