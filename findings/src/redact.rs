@@ -106,7 +106,7 @@ pub fn quote(text: &str) -> String {
     shown.chars().take(LONGEST).chain(['…']).collect()
 }
 
-fn is_key_character(character: char) -> bool {
+pub(crate) fn is_key_character(character: char) -> bool {
     character.is_ascii_alphanumeric() || character == '-' || character == '_'
 }
 

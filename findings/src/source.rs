@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use crate::{Finding, redact};
 
@@ -17,6 +18,8 @@ pub struct Source {
     path: PathBuf,
     text: String,
     shown: Shown,
+    /// Where lines end, once somebody asks for a place: many may.
+    ends: OnceLock<Vec<usize>>,
 }
 
 /// What its lines may show.
@@ -58,6 +61,7 @@ impl Source {
             path: path.to_owned(),
             text,
             shown,
+            ends: OnceLock::new(),
         }
     }
 
@@ -68,6 +72,7 @@ impl Source {
             path: path.to_owned(),
             text,
             shown: Shown::NoKey,
+            ends: OnceLock::new(),
         }
     }
 
@@ -114,19 +119,51 @@ impl Source {
             .chars()
             .count();
         let carets = marked.min(length.saturating_sub(indent)).max(1);
-        let safe = match self.shown {
-            Shown::PublicKeys => redact::line(whole, false),
-            Shown::LessNearASecret => redact::line(whole, true),
-            Shown::NoKey => redact::message(whole),
-        };
         let place = Place {
             line: number,
             column: indent.saturating_add(1),
-            shown: safe,
+            shown: String::new(),
             indent,
             carets,
         };
-        if length > SHOWN { cut(place) } else { place }
+        if length <= SHOWN {
+            let shown = self.safe(whole);
+            return Place { shown, ..place };
+        }
+        let skipped = indent.saturating_sub(SHOWN / 3);
+        cut(place, skipped, &self.part(whole, skipped), length)
+    }
+
+    /// This line of the text, fit to be shown.
+    fn safe(&self, line: &str) -> String {
+        match self.shown {
+            Shown::PublicKeys => redact::line(line, false),
+            Shown::LessNearASecret => redact::line(line, true),
+            Shown::NoKey => redact::message(line),
+        }
+    }
+
+    /// [`SHOWN`] characters of this line behind the first `skipped`, fit to be shown.
+    fn part(&self, line: &str, skipped: usize) -> String {
+        let part = |text: String, skipped| text.chars().skip(skipped).take(SHOWN).collect();
+        if !matches!(self.shown, Shown::PublicKeys) {
+            // What stands before may tell what must not be shown.
+            return part(self.safe(line), skipped);
+        }
+        // A run of key characters is judged whole, and each by itself.
+        let byte = |text: &str, characters| {
+            let mut indices = text.char_indices();
+            indices.nth(characters).map_or(text.len(), |(at, _)| at)
+        };
+        let (before, rest) = split(line, byte(line, skipped));
+        let (_, behind) = split(rest, byte(rest, SHOWN));
+        let run_before = before.trim_end_matches(redact::is_key_character);
+        let run_behind = behind.trim_start_matches(redact::is_key_character);
+        let end = line.len().saturating_sub(run_behind.len());
+        let (until_end, _) = split(line, end);
+        let (_, runs) = split(until_end, run_before.len());
+        let (_, run) = split(before, run_before.len());
+        part(self.safe(runs), run.chars().count())
     }
 
     /// Line and column of this offset, from 1, as [`Self::place`] counts them.
@@ -139,18 +176,19 @@ impl Source {
 
     /// The line that this beginning of the text ends in.
     fn line_of(&self, before: &str) -> Line<'_> {
-        let start = before
-            .rfind('\n')
-            .map_or(0, |newline| newline.saturating_add(1));
-        let (_, whole) = split(&self.text, start);
-        let whole = whole
-            .split('\n')
-            .next()
-            .unwrap_or_default()
-            .trim_end_matches('\r');
+        let ends = self.ends.get_or_init(|| {
+            let ends = self.text.match_indices('\n');
+            ends.map(|(end, _)| end).collect()
+        });
+        let number = ends.partition_point(|end| *end < before.len());
+        let last = number.checked_sub(1).and_then(|last| ends.get(last));
+        let start = last.map_or(0, |end| end.saturating_add(1));
+        let (until_end, _) = split(&self.text, ends.get(number).copied().unwrap_or(usize::MAX));
+        let (_, whole) = split(until_end, start);
+        let whole = whole.trim_end_matches('\r');
         let (_, ahead) = split(before, start);
         Line {
-            number: before.matches('\n').count().saturating_add(1),
+            number: number.saturating_add(1),
             whole,
             ahead: ahead.chars().count().min(whole.chars().count()),
         }
@@ -177,12 +215,11 @@ fn split(text: &str, mut offset: usize) -> (&str, &str) {
     }
 }
 
-/// Leaves of a long line what stands around the place.
-fn cut(place: Place) -> Place {
-    let skipped = place.indent.saturating_sub(SHOWN / 3);
+/// The place in `window`, which is what is shown of a long line of `length` characters behind
+/// the first `skipped`.
+fn cut(place: Place, skipped: usize, window: &str, length: usize) -> Place {
     let mark = usize::from(skipped > 0);
-    let window: String = place.shown.chars().skip(skipped).take(SHOWN).collect();
-    let more = place.shown.chars().count() > skipped.saturating_add(SHOWN);
+    let more = length > skipped.saturating_add(SHOWN);
     let indent = place.indent.saturating_sub(skipped);
     let carets = place.carets.min(SHOWN.saturating_sub(indent)).max(1);
     let shown = format!(
@@ -213,6 +250,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_shown_of_a_long_line_is_what_the_whole_line_would_show(
+            text in "([ \",ü]|[a-zA-Z0-9_-]{1,60}){100,200}", start in 0_usize..4000,
+        ) {
+            let source = Source::new(Path::new("x"), text);
+            let skipped = start.min(source.text.chars().count());
+            let whole = source.safe(&source.text);
+            let of_whole: String = whole.chars().skip(skipped).take(SHOWN).collect();
+            prop_assert_eq!(source.part(&source.text, skipped), of_whole);
+        }
+
         #[test]
         fn a_caret_points_inside_its_line(text in "[\\PC\n\r\t]{0,300}", start in 0_usize..1000, length in 0_usize..1000) {
             let source = Source::new(Path::new("x"), text);
