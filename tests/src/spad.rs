@@ -205,6 +205,14 @@ impl Spad {
         run(&mut self.disguised(&self.wrapper, arguments))
     }
 
+    /// Starts a `spad` command behind all that its starts stand behind, and waits for nothing.
+    #[must_use]
+    pub fn beside(&mut self, arguments: &[&str]) -> Process {
+        self.starts = self.starts.saturating_add(1);
+        let output = self.directory.join(format!("output.{}", self.starts));
+        Process::start(&mut self.disguised(&self.wrapper, arguments), &output)
+    }
+
     fn disguised(&self, wrapper: &[String], arguments: &[&str]) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.namespace]);

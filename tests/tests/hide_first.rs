@@ -9,6 +9,9 @@ mod descriptors;
 #[path = "hide_first/reload.rs"]
 mod reload;
 
+#[path = "hide_first/first_step.rs"]
+mod first_step;
+
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;

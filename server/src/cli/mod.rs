@@ -184,6 +184,7 @@ pub(crate) fn definition() -> clap::Command {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
+    crate::sys::process::outlive_full_files();
     let line = match Line::try_parse() {
         Ok(line) => line,
         Err(error) => {

@@ -142,20 +142,33 @@ pub fn for_firewall(paths: &Paths, now: Timestamp) -> Result<(Usable, Texts), Fi
     }
 }
 
+/// What is to be hidden, from the fewest files: from `spad.toml` alone, whatever clients' files
+/// and files of sequences say; from the last good one where that cannot be used. None where
+/// there is neither.
+pub(crate) fn for_hiding(paths: &Paths, now: Timestamp) -> Option<Config> {
+    let last_good = || last_good(paths, now, Findings::default()).ok();
+    let loaded = by_itself(paths, now).or_else(|| Some(last_good()?.loaded));
+    loaded.map(|loaded| loaded.config)
+}
+
+/// What `spad.toml` says by itself, where it can be read and has no fault.
+fn by_itself(paths: &Paths, now: Timestamp) -> Option<Loaded> {
+    let server = files::server(&paths.config).ok()?.ok()?;
+    let checking = Checking::of(Some(&server), &|_| Ok(String::new()), now);
+    let end = checking.end(&paths.config, Findings::default());
+    let (config, warnings) = end.ok()?;
+    Some(Loaded { config, warnings })
+}
+
 /// What `spad.toml` alone says, where the faults are those of other files: what is hidden
 /// stands there.
 fn alone(paths: &Paths, now: Timestamp, findings: Findings) -> Result<Usable, Findings> {
-    let Ok(Ok(server)) = files::server(&paths.config) else {
-        return Err(findings);
-    };
-    let checking = Checking::of(Some(&server), &|_| Ok(String::new()), now);
-    let end = checking.end(&paths.config, Findings::default());
-    match end {
-        Ok((config, warnings)) => Ok(Usable {
-            loaded: Loaded { config, warnings },
+    match by_itself(paths, now) {
+        Some(loaded) => Ok(Usable {
+            loaded,
             instead_of: Some(findings),
         }),
-        Err(_) => Err(findings),
+        None => Err(findings),
     }
 }
 

@@ -1,7 +1,8 @@
 //! [IO] The order of a start.
 //!
-//! What is to be hidden comes first: where no other daemon is at work, the firewall writer
-//! loads the table, by a configuration that it reads itself, before anything else may fail.
+//! What is to be hidden comes first, in this process, by `spad.toml` alone ([`writer::hide`]):
+//! nothing else can hang or fail before. Then, where no other daemon is at work, the firewall
+//! writer loads the table, by a configuration that it reads itself, before the rest may fail.
 //! Then comes all that needs a privilege, in this order: configuration, state (with its
 //! lock), keys, packet sockets, control socket. Then the privileges go, for good, and only
 //! then is the first byte of a stranger read.
@@ -29,6 +30,7 @@ use crate::paths::Paths;
 use crate::replay::{Opened, State, StateError, UsedSequences};
 use crate::runner::link::{Runner, RunnerLinkError};
 use crate::sandbox::{self, Confinement, Identity, SandboxError, Visible};
+use crate::writer::{self, HiddenFirst};
 use crate::{clock, sys};
 
 use super::configuration::{PrepareError, prepare};
@@ -155,11 +157,10 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
     sys::memory::keep_little();
     super::log::start();
     let descriptors = descriptors::raise();
-    // With another state it would not be seen by the lock. Nothing is changed before: not the
-    // table of a daemon that is at work.
-    State::nobody_holds(paths)?;
-    nobody_serves(&paths.control_socket())?;
-    let hidden = check_privileges().and_then(|()| {
+    // Before anything is said, and before anything that may hang or fail.
+    let hidden = writer::hide(paths);
+    nobody_is_at_work(paths, hidden)?;
+    let loaded = check_privileges().and_then(|()| {
         let binary = std::env::current_exe().map_err(|source| StartError::System {
             step: "find its own executable",
             source,
@@ -170,11 +171,11 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
     });
     let usable = load_or_last_good(paths, clock::now().wall);
     // Whatever is wrong with the configuration or with anything below: the table stands first.
-    let hidden = hidden.and_then(|(writer, binary)| Ok((writer.ready()?, binary)));
-    let hidden = hidden.inspect_err(|_| hide_without_writer(paths));
+    let loaded = loaded.and_then(|(writer, binary)| Ok((writer.ready()?, binary)));
+    let loaded = loaded.inspect_err(|_| hide_without_writer(paths));
     // Whatever else failed, this is why; and what it would serve packets with would fail later.
     descriptors?;
-    let (writer, binary) = hidden?;
+    let (writer, binary) = loaded?;
     let notifier = Notifier::connect();
     let usable = usable.map_err(StartError::Configuration)?;
     if let Some(findings) = &usable.instead_of {
@@ -261,10 +262,23 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
     }
 }
 
+/// With another state it would not be seen by the lock. The table of a daemon that is at work
+/// stays as it was; what else holds the state keeps nothing from being hidden.
+fn nobody_is_at_work(paths: &Paths, hidden: HiddenFirst) -> Result<(), StartError> {
+    let held = State::nobody_holds(paths).map_err(StartError::State);
+    let served = nobody_serves(&paths.control_socket()).map_err(StartError::Control);
+    match (&held, &served) {
+        (_, Err(_)) => hidden.take_back(),
+        (Err(_), _) => hide_without_writer(paths),
+        (Ok(()), Ok(())) => {}
+    }
+    held.and(served)
+}
+
 /// Hides by an emergency table of this process's own where the firewall writer could not be
 /// started, or gave up.
 fn hide_without_writer(paths: &Paths) {
-    match crate::writer::hide_alone(paths) {
+    match writer::hide_alone(paths) {
         Ok(Some(hides)) => warn!("{hides}"),
         Ok(None) => {}
         Err(error) => error!("nothing could be hidden: {error}"),

@@ -126,3 +126,13 @@ fn checked(result: libc::c_int) -> io::Result<()> {
     }
     Ok(())
 }
+
+/// A file that has reached its limit (`RLIMIT_FSIZE`) takes nothing more, and does not end this
+/// process: it may be the log. As if the signal were ignored, and not for the programs that
+/// this process starts, where it ends what cannot go on.
+pub fn outlive_full_files() {
+    extern "C" fn nothing(_signal: libc::c_int) {}
+    let handler: extern "C" fn(libc::c_int) = nothing;
+    // SAFETY: the handler touches nothing, so it may run at any point of any thread.
+    unsafe { libc::signal(libc::SIGXFSZ, handler as libc::sighandler_t) };
+}

@@ -8,7 +8,7 @@
 //! [`Plan`] and its messages are pure; [`load`] is I/O. In the mode "set" there is nothing to
 //! do here, for there the administrator's own rules hide.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -128,7 +128,7 @@ impl Plan {
     }
 
     /// The elements of each set.
-    fn elements(&self) -> Vec<(SetName, Vec<Element>)> {
+    pub(super) fn elements(&self) -> Vec<(SetName, Vec<Element>)> {
         let lasts = |rest: &Option<Duration>| rest.map_or(Lasts::Forever, Lasts::For);
         let hidden = self.hidden.iter();
         let hidden = hidden.map(|(port, rest)| (keys::of_service(*port), lasts(rest)));
@@ -388,7 +388,8 @@ fn hide_in_full_table(netlink: &mut Netlink, plan: &Plan) -> Result<(), Failed> 
             Err(Errno::NOENT) => continue,
             listed => listed.map_err(Failed::Whole)?,
         };
-        elements.retain(|(key, _)| !listed.iter().any(|(hidden, _)| hidden == key));
+        let hidden: BTreeSet<Vec<u8>> = listed.into_iter().map(|(key, _)| key).collect();
+        elements.retain(|(key, _)| !hidden.contains(key));
         messages.extend(add_elements(&place, set, &elements));
     }
     netlink.make_all(&messages)

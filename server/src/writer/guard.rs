@@ -13,7 +13,7 @@ use super::emergency::{self, Existing, Going, Hides, Plan, Stands};
 use super::flush_watch::FlushWatch;
 use super::netlink::{Action, Failed, Lasts, Netlink, Operation};
 use super::trial_file::{self, Kept, Memory};
-use super::{WriterError, before, keys, nft, sets};
+use super::{WriterError, before, first, keys, nft, sets};
 use crate::clock::BootTime;
 use crate::config::{Answer, Config, Mode, Texts};
 use crate::firewall::closed_ports::ClosedPorts;
@@ -281,7 +281,8 @@ impl Guard {
         self.memory.keep(texts);
     }
 
-    /// Hides without `nft` where nothing does; what stands already stays.
+    /// Hides without `nft` where nothing does; a full table that stands stays, and hides what
+    /// trials say.
     pub(super) fn hide_alone(&self, kernel: &mut Kernel, now: BootTime) -> Result<Hides, Failed> {
         self.hide_by_emergency(kernel, now, Existing::Keep)
     }
@@ -298,7 +299,12 @@ impl Guard {
             Existing::Replace => Going::Admitted,
         };
         let plan = Plan::new(&self.table(now), &self.config.guard.always_allow, going);
-        emergency::load(&mut kernel.netlink, &plan, existing)
+        let hides = emergency::load(&mut kernel.netlink, &plan, existing)?;
+        if hides == Hides::FullTable {
+            let shown = first::shown_again(&self.config, &plan);
+            kernel.in_pages(&shown).map_err(Failed::Whole)?;
+        }
+        Ok(hides)
     }
 
     /// Hides without `nft` until that works: a table that has all its rules stays, any other

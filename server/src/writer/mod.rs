@@ -1,6 +1,7 @@
 //! The firewall writer: the one process that may change the firewall.
 //!
-//! Started by the engine as root, it reads the configuration itself, so no message can widen
+//! Started by the engine as root, which has hidden what `spad.toml` hides by then ([`first`]),
+//! it reads the configuration itself, so no message can widen
 //! a limit, and waits until the engine says that the state is its own. Then it becomes
 //! `spad-fw` with CAP_NET_ADMIN alone, loads the table `inet spad` or adopts the one that
 //! stands, and takes the closed set of messages of `firewall::message`. It parses nothing
@@ -12,6 +13,7 @@ mod before;
 mod command;
 mod cut;
 mod emergency;
+mod first;
 mod flush_watch;
 mod guard;
 mod held;
@@ -60,6 +62,7 @@ use trial_file::Memory;
 pub use nft::NftError;
 pub(crate) use privileges::reads_as;
 
+pub(crate) use first::{HiddenFirst, hide};
 pub(crate) use once::hide_alone;
 pub use once::{Dialect, InKernel, Shown, load, remove, show, snippet};
 pub(crate) use trial_file::create as create_memory;
@@ -116,6 +119,24 @@ pub enum WriterError {
         reason: String,
         /// What hides.
         hides: &'static str,
+    },
+    /// Something failed before `nft` was started, and something hides all the same.
+    #[error("{reason}\n  note: {hides}")]
+    Hidden {
+        /// What.
+        reason: String,
+        /// What hides.
+        hides: &'static str,
+    },
+    /// It cannot be told where the configuration is, once this process works elsewhere.
+    #[error(
+        "cannot tell where {configuration} is, for the working directory is gone: {reason}\n  help: start it from another directory, or give --config from the root on"
+    )]
+    WorkingDirectory {
+        /// The path as it was given.
+        configuration: PathBuf,
+        /// What the system says.
+        reason: io::Error,
     },
     /// Neither `nft` nor the kernel by itself took a table: what is to be hidden is not.
     #[error(
@@ -295,7 +316,11 @@ fn read(paths: &Paths) -> Result<(Usable, Texts), WriterError> {
 
 /// Gives root's privileges away, in a directory of its own.
 fn step_down(paths: &Paths, (usable, texts): (Usable, Texts)) -> Result<SteppedDown, WriterError> {
-    let configuration = std::path::absolute(&paths.config).map_err(WriterError::Socket)?;
+    let configuration =
+        std::path::absolute(&paths.config).map_err(|reason| WriterError::WorkingDirectory {
+            configuration: paths.config.clone(),
+            reason,
+        })?;
     let external = usable.loaded.config.external.as_ref();
     let user = external.and_then(|external| external.user.as_deref());
     let net_admin = external.is_none_or(|external| external.keep_net_admin);

@@ -56,6 +56,12 @@ fn one_that_hangs_is_killed_with_all_that_it_started_whatever_signals_it_ignores
 }
 
 #[test]
+fn one_that_closes_its_outputs_and_stays_is_killed() {
+    let error = feed("exec >&- 2>&-; sleep 600", "").unwrap_err();
+    assert!(matches!(error, NftError::TooSlow { .. }), "{error}");
+}
+
+#[test]
 fn one_that_never_stops_to_talk_is_killed_and_its_words_are_limited() {
     let error = feed("yes", "").unwrap_err();
     assert!(matches!(error, NftError::TooSlow { .. }), "{error}");

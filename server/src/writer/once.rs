@@ -12,9 +12,11 @@ use super::kernel::Kernel;
 use super::keys;
 use super::netlink::Netlink;
 use super::trial_file::Memory;
-use super::{Prepared, WriterError, others, prepare, privileges, read, sets, step_down, warn};
+use super::{
+    Prepared, WriterError, first, others, prepare, privileges, read, sets, step_down, warn,
+};
 use crate::clock;
-use crate::config::{self, Config, Mode};
+use crate::config::{self, Mode};
 use crate::descriptors;
 use crate::firewall::table::{Place, SetName, snippet};
 use crate::firewall::{TrialEvent, TrialRow};
@@ -142,13 +144,30 @@ fn in_kernel(place: &Place) -> InKernel {
 /// mode is "command", which has no table.
 ///
 /// # Errors
-/// Why it was not loaded.
+/// Why it was not loaded, and what hides all the same.
 pub fn load(paths: &Paths) -> Result<Option<(Place, Vec<TrialEvent>)>, WriterError> {
-    if let Err(too_few) = descriptors::raise() {
+    let too_few = descriptors::raise().err();
+    // Before anything is said: nobody may read it.
+    let _hidden = first::hide(paths);
+    if let Some(too_few) = too_few {
         warn(&too_few.to_string());
     }
-    let found = read(paths)?;
-    hide_first(&found.0.loaded.config, paths);
+    load_whole(paths).map_err(|error| match error {
+        WriterError::Configuration(_)
+        | WriterError::NotLoaded { .. }
+        | WriterError::NothingHides { .. } => error,
+        // The memory of trials may be readable.
+        error => match hide_alone(paths) {
+            Ok(Some(hides)) => WriterError::Hidden {
+                reason: error.to_string(),
+                hides,
+            },
+            _ => error,
+        },
+    })
+}
+
+fn load_whole(paths: &Paths) -> Result<Option<(Place, Vec<TrialEvent>)>, WriterError> {
     let Prepared {
         mut kernel,
         mut guard,
@@ -156,7 +175,7 @@ pub fn load(paths: &Paths) -> Result<Option<(Place, Vec<TrialEvent>)>, WriterErr
         texts,
         problem: without_user,
         ..
-    } = match step_down(paths, found)? {
+    } = match step_down(paths, read(paths)?)? {
         stepped if stepped.usable.loaded.config.external.is_some() => return Ok(None),
         stepped => prepare(stepped)?,
     };
@@ -168,7 +187,10 @@ pub fn load(paths: &Paths) -> Result<Option<(Place, Vec<TrialEvent>)>, WriterErr
     let now = clock::now().boot;
     match kernel.adopt(now) {
         Ok(_) | Err(Errno::NOENT) => {}
-        Err(error) => return Err(WriterError::Kernel(error.into())),
+        // What is open may be lost for it; what is hidden must not be shown for it.
+        Err(error) => warn(&format!(
+            "the grants in the table that stands cannot be listed: {error}"
+        )),
     }
     let (report, problem) = guard.begin(&mut kernel, now)?;
     report.warnings.iter().for_each(|warning| warn(warning));
@@ -193,43 +215,27 @@ pub fn load(paths: &Paths) -> Result<Option<(Place, Vec<TrialEvent>)>, WriterErr
     Ok(Some((kernel.netlink.place().clone(), report.events)))
 }
 
-/// Hides what the configuration hides where nothing does, by the kernel alone and in this
-/// process; tells what hides now, or nothing in the modes that have no table of ours.
+/// Hides what the configuration hides where nothing does, as trials say, by the kernel alone
+/// and in this process; tells what hides now, or nothing in the modes that have no table of
+/// ours. [`first::hide`] comes before it: what is read here may hang.
 ///
 /// # Errors
 /// Why nothing could be hidden.
 pub(crate) fn hide_alone(paths: &Paths) -> Result<Option<&'static str>, WriterError> {
     let (usable, _) = read(paths)?;
-    let Some((guard, mut kernel)) = alone(usable.loaded.config, paths)? else {
-        return Ok(None);
-    };
-    guard
-        .hide_alone(&mut kernel, clock::now().boot)
-        .map_err(|failed| WriterError::Kernel(std::io::Error::other(failed.to_string())))?;
-    let stands = emergency::stands(&mut kernel.netlink);
-    Ok(Some(stands.map_or("", Stands::in_words)))
-}
-
-/// Hides where nothing does, before any other step may fail. What keeps the kernel from it
-/// keeps the table from being loaded too, and is told then.
-fn hide_first(config: &Config, paths: &Paths) {
-    if let Ok(Some((guard, mut kernel))) = alone(config.clone(), paths)
-        && emergency::stands(&mut kernel.netlink) == Ok(Stands::Nothing)
-    {
-        let _ = guard.hide_alone(&mut kernel, clock::now().boot);
-    }
-}
-
-/// What it takes to hide by the kernel alone, with as few descriptors as that can be done;
-/// nothing in the modes that have no table of ours.
-fn alone(config: Config, paths: &Paths) -> Result<Option<(Guard, Kernel)>, WriterError> {
-    if config.external.is_some() || config.guard.mode != Mode::Guard {
+    let config = usable.loaded.config;
+    if !first::has_own_table(&config) {
         return Ok(None);
     }
     let (guard, _) = Guard::new(config, Memory::of(paths));
     let guard = guard.after_hiding(clock::now().boot);
     let netlink = Netlink::open(Place::own()).map_err(WriterError::Kernel)?;
-    Ok(Some((guard, Kernel::new(netlink))))
+    let mut kernel = Kernel::new(netlink);
+    guard
+        .hide_alone(&mut kernel, clock::now().boot)
+        .map_err(|failed| WriterError::Kernel(std::io::Error::other(failed.to_string())))?;
+    let stands = emergency::stands(&mut kernel.netlink);
+    Ok(Some(stands.map_or("", Stands::in_words)))
 }
 
 /// Takes the table away, or our sets where they stand in the administrator's; gives
