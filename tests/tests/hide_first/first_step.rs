@@ -10,7 +10,7 @@ use super::{hide_shown_too, hides, stopped};
 use spa_tests::binaries;
 use spa_tests::process::{Finished, Process, run};
 use spa_tests::reach::Reach;
-use spa_tests::settings::{SHOWN, WEB};
+use spa_tests::settings::{SHOWN, Settings, WEB};
 use spa_tests::wait;
 use spa_tests::world::World;
 
@@ -32,19 +32,40 @@ fn pipe(world: &World, name: &str) -> std::path::PathBuf {
     path
 }
 
-/// What a start waits for without end: what it is, and how that is brought about.
-type Hang = (&'static str, fn(&mut World));
+/// Something makes both commands wait without end; what is hidden is hidden by then.
+#[track_caller]
+fn hides_while_it_hangs(hang: fn(&mut World)) {
+    let mut world = stopped();
+    hang(&mut world);
+    for command in COMMANDS {
+        let where_ = format!("{command:?}");
+        assert_eq!(world.tcp(WEB), Reach::Open, "{where_}: nothing hides yet");
+        let mut process = world.spad.beside(command);
+        wait::soon(&where_, || (world.tcp(WEB) != Reach::Open).then_some(()));
+        hides(&world, &where_);
+        assert!(process.ended().is_none(), "{where_}: it does not wait");
+        process.signal(Signal::KILL);
+        world.spad.end_rest();
+        assert_ne!(world.tcp(WEB), Reach::Open, "{where_}: it was ended");
+        let _ = world.spad.cli(&["firewall", "remove"]).ok();
+    }
+}
 
-const HANGS: [Hang; 3] = [
-    ("the state's disk answers nothing", |world| {
+#[test]
+fn a_disk_of_the_state_that_answers_nothing_shows_nothing() {
+    hides_while_it_hangs(|world| {
         // A file system in user space, whose user answers nothing.
         let state = world.spad.state().display().to_string();
         let script = format!(
             "exec 9<>/dev/fuse; mount -i -n -t fuse hung {state} -o fd=9,rootmode=40000,user_id=0,group_id=0 && exec \"$@\""
         );
         world.spad.start_behind(&["sh", "-c", &script, "sh"]);
-    }),
-    ("nobody reads what it says", |world| {
+    });
+}
+
+#[test]
+fn whoever_does_not_read_what_is_said_shows_nothing() {
+    hides_while_it_hangs(|world| {
         users(
             world,
             "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n",
@@ -59,30 +80,15 @@ const HANGS: [Hang; 3] = [
         ];
         let wrapper = ["sh", "-c", &script, "sh"];
         world.spad.start_behind(&[&wrapper[..], &too_few].concat());
-    }),
-    ("the name service answers nothing", |world| {
-        let nobody_writes = pipe(world, "names");
-        world.spad.put_in_place("/etc/passwd", nobody_writes);
-    }),
-];
+    });
+}
 
 #[test]
-fn whatever_a_start_waits_for_without_end_what_is_hidden_is_hidden() {
-    for (what, hang) in HANGS {
-        for command in COMMANDS {
-            let where_ = format!("{what}: {command:?}");
-            let mut world = stopped();
-            hang(&mut world);
-            assert_eq!(world.tcp(WEB), Reach::Open, "nothing hides yet");
-            let mut process = world.spad.beside(command);
-            wait::soon(&where_, || (world.tcp(WEB) != Reach::Open).then_some(()));
-            hides(&world, &where_);
-            assert!(process.ended().is_none(), "{where_}: it does not wait");
-            process.signal(Signal::KILL);
-            world.spad.end_rest();
-            hides(&world, &where_);
-        }
-    }
+fn a_name_service_that_answers_nothing_shows_nothing() {
+    hides_while_it_hangs(|world| {
+        let nobody_writes = pipe(world, "names");
+        world.spad.put_in_place("/etc/passwd", nobody_writes);
+    });
 }
 
 /// Runs a command to its end, its outputs in a file; gives how it ended and what it said.
@@ -185,21 +191,30 @@ fn held(world: &World) -> File {
 fn whoever_holds_the_state_keeps_nothing_from_being_hidden() {
     let world = stopped();
     let state = held(&world);
-    let ended = world.spad.cli(&["run"]);
-    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    for part in ["is in use by another spad", "help: "] {
-        assert!(ended.stderr.contains(part), "{}", ended.stderr);
+    for table in ["emergency", "loaded; hidden"] {
+        let is_full = table != "emergency";
+        if is_full {
+            let _ = world.spad.cli(&["firewall", "load"]).ok();
+        }
+        let ended = world.spad.cli(&["run"]);
+        assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+        for part in ["is in use by another spad", "help: "] {
+            assert!(ended.stderr.contains(part), "{}", ended.stderr);
+        }
+        hides(&world, table);
+        // What the table that stands does not hide yet.
+        hide_shown_too(&world);
+        assert!(!world.spad.cli(&["run"]).success);
+        for port in [WEB, SHOWN] {
+            assert_ne!(world.tcp(port), Reach::Open, "{table}: {port}");
+        }
+        let shown = world.spad.cli(&["firewall", "show"]).ok().stdout;
+        assert!(shown.contains(table), "{shown}");
+        world.spad.configure(&Settings {
+            trial: "0s",
+            ..Settings::default()
+        });
     }
-    hides(&world, "held");
-    // Nor in a full table that stands, and keeps its form.
-    let _ = world.spad.cli(&["firewall", "load"]).ok();
-    hide_shown_too(&world);
-    assert!(!world.spad.cli(&["run"]).success);
-    for port in [WEB, SHOWN] {
-        assert_ne!(world.tcp(port), Reach::Open, "{port}");
-    }
-    let shown = world.spad.cli(&["firewall", "show"]).ok().stdout;
-    assert!(!shown.contains("emergency"), "{shown}");
     drop(state);
 }
 
