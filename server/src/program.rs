@@ -19,6 +19,9 @@ use crate::clock::{self, BootTime};
 /// How long one that was killed may take to be gone, before it is left to itself.
 const GONE_WITHIN: Duration = Duration::from_secs(1);
 
+/// How often [`Meanwhile::still_runs`] is called.
+pub(crate) const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
+
 /// How often it is looked at where the kernel does not tell that it ended.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -68,6 +71,9 @@ pub(crate) struct Limits {
 
 /// What must not wait until it has ended.
 pub(crate) trait Meanwhile {
+    /// It has begun, or still runs after another [`SIGN_OF_LIFE`].
+    fn still_runs(&self);
+
     /// Where there is something to read for it.
     fn watched(&self) -> BorrowedFd<'_>;
 
@@ -174,7 +180,15 @@ impl Running {
         end: BootTime,
         mut meanwhile: Option<&mut dyn Meanwhile>,
     ) -> io::Result<(Option<ExitStatus>, bool)> {
+        let mut said = None;
         loop {
+            let now = clock::now().boot;
+            if let Some(meanwhile) = &meanwhile
+                && said.is_none_or(|said| now.saturating_since(said) >= SIGN_OF_LIFE)
+            {
+                said = Some(now);
+                meanwhile.still_runs();
+            }
             // What it still says is heard after that.
             let status = self.child.try_wait()?;
             self.write(&mut text);
@@ -199,7 +213,7 @@ impl Running {
     /// Waits until there is something to do; says whether it is for what is `watched`.
     fn wait(&self, left: Duration, watched: Option<BorrowedFd<'_>>) -> io::Result<bool> {
         let left = match self.exit {
-            Some(_) => left,
+            Some(_) => left.min(SIGN_OF_LIFE),
             None => left.min(LOOK),
         };
         let timeout = Timespec::try_from(left.max(Duration::from_millis(1))).ok();

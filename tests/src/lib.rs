@@ -36,6 +36,8 @@ pub mod spad;
 
 pub mod world;
 
+pub mod fake_nft;
+
 pub mod sshd;
 
 pub mod client;

@@ -13,17 +13,15 @@ mod reload;
 mod first_step;
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use spa_tests::fake_nft::{NFT, replace_nft};
 use spa_tests::lab::SERVER4;
 use spa_tests::reach::{self, Reach};
 use spa_tests::settings::{SHOWN, Settings, WEB};
 use spa_tests::wait;
 use spa_tests::world::World;
-
-const NFT: &str = "/usr/sbin/nft";
 
 /// A server that was never started, so that no table stands.
 fn stopped() -> World {
@@ -40,27 +38,6 @@ fn hides(world: &World, where_: &str) {
         assert_ne!(seen, Reach::Open, "{where_}");
     }
     assert_eq!(world.tcp(SHOWN), Reach::Open, "{where_}");
-}
-
-/// A script in the place of `nft`, until the file that is given back is there: then it is `nft`.
-fn replace_nft(world: &mut World, script: &str) -> PathBuf {
-    let directory = world.lab.path().to_owned();
-    let (real, fake, works) = ["nft.real", "nft.fake", "nft.works"]
-        .map(|name| directory.join(name))
-        .into();
-    std::fs::copy(NFT, &real).expect("a copy of nft");
-    let text = format!(
-        "#!/bin/sh\nif [ -e {} ]; then exec {} \"$@\"; fi\n{script}\n",
-        works.display(),
-        real.display()
-    );
-    std::fs::write(&fake, text).expect("a script");
-    for program in [&real, &fake] {
-        std::fs::set_permissions(program, std::fs::Permissions::from_mode(0o755))
-            .expect("a program");
-    }
-    world.spad.put_in_place(NFT, fake);
-    works
 }
 
 /// Makes the configuration hide what was shown.

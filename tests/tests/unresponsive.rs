@@ -5,12 +5,14 @@
     reason = "a helper of tests that fails is a test that fails"
 )]
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use spa_tests::binaries;
+use spa_tests::fake_nft::replace_nft;
 use spa_tests::programs::run;
 use spa_tests::reach::Reach;
 use spa_tests::settings::{Settings, WEB};
@@ -118,6 +120,55 @@ fn a_stopped_writer_is_noticed_and_what_it_does_too_late_lets_nobody_in() {
     world.open(&["tcp/8080"]);
     assert_eq!(world.tcp(WEB), Reach::Open);
     world.spad.reload();
+}
+
+#[test]
+fn what_a_busy_writer_keeps_waiting_is_refused_and_one_that_hangs_meanwhile_is_noticed() {
+    let mut world = World::stopped(&Settings {
+        trial: "0s",
+        ..Settings::ttl("30s")
+    });
+    let began = world.lab.path().join("nft.began");
+    let works = replace_nft(
+        &mut world,
+        &format!("echo >>{}; sleep 5; exit 1", began.display()),
+    );
+    std::fs::write(&works, "").expect("nft works");
+    std::fs::write(&began, "").expect("a file");
+    std::fs::set_permissions(&began, std::fs::Permissions::from_mode(0o666)).expect("for all");
+    world.spad.start();
+    std::fs::remove_file(&works).expect("nft takes its time");
+    world.lab.server.nft("flush ruleset");
+    let runs = || {
+        let text = std::fs::read_to_string(&began).unwrap_or_default();
+        (!text.is_empty()).then_some(())
+    };
+    wait::soon("nft runs", runs);
+    let sent = wait::now();
+    world.send(&world.laptop.open(&["tcp/8080"]));
+    world.spad.wait_counted("firewall_unresponsive", 1);
+    let refused = sent.elapsed();
+    assert!(refused < Duration::from_millis(4500), "{refused:?}");
+    assert_eq!(warnings(&world).find("not responded"), None, "it is busy");
+    let writer = Stopped::new(helper(&world, "firewall-writer"));
+    wait::within(Duration::from_secs(8), "the silence is noticed", || {
+        warnings(&world)
+            .contains("the firewall writer has not responded for")
+            .then_some(())
+    });
+    std::fs::write(&works, "").expect("nft works");
+    drop(writer);
+    wait::within(Duration::from_secs(10), "it responds again", || {
+        let said = world.spad.said();
+        said.contains("the firewall writer responds again")
+            .then_some(())
+    });
+    world.stays_closed(WEB, Duration::from_millis(500));
+    assert_eq!(world.spad.counted("opened"), 0);
+    wait::within(Duration::from_secs(30), "the table is back", || {
+        world.send(&world.laptop.open(&["tcp/8080"]));
+        (world.tcp(WEB) == Reach::Open).then_some(())
+    });
 }
 
 #[test]

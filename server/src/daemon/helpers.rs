@@ -34,10 +34,10 @@ impl EngineLoop {
     pub(super) fn writer_responded(&mut self, busy: Option<Duration>, now: Now) {
         let more = self.door.engine.last_unanswered().is_some();
         let life = &mut self.door.writer_life;
-        let silence = life.received(more, now.boot);
-        if let Some(span) = busy {
-            life.is_busy(span, now.boot);
-        }
+        let silence = match busy {
+            Some(span) => life.is_busy(span, now.boot),
+            None => life.received(more, now.boot),
+        };
         if let Some(silence) = silence {
             self.responds_again(WRITER, silence, now);
         }
@@ -46,10 +46,10 @@ impl EngineLoop {
     /// A message of the runner's came.
     pub(super) fn runner_responded(&mut self, message: &FromRunner, now: Now) {
         let life = &mut self.door.runner_life;
-        let silence = life.received(false, now.boot);
-        if let FromRunner::Busy(span) = message {
-            life.is_busy(*span, now.boot);
-        }
+        let silence = match message {
+            FromRunner::Busy(span) => life.is_busy(*span, now.boot),
+            _ => life.received(false, now.boot),
+        };
         if let Some(silence) = silence {
             self.responds_again(RUNNER, silence, now);
         }
@@ -83,10 +83,11 @@ impl EngineLoop {
                 "{WRITER} (process {process}) does not respond: nothing is opened or closed until it does, and after {} s this daemon ends with an error, so that its service manager starts it again\n  help: see why it hangs: ps -o pid,stat,wchan:30,cmd -p {process}",
                 GIVE_UP.as_secs()
             );
-            let _told = self
-                .door
-                .with_engine(now, |engine, effects| engine.give_up_waiting(now, effects));
-            self.tell_granted();
+            self.give_up_waiting(now);
+        }
+        // It may be busy for longer, but no packet acts so late.
+        if self.door.writer_life.keeps_waiting(now.boot) {
+            self.give_up_waiting(now);
         }
         if self.door.runner_life.look(now.boot)
             && let Some(runner) = &self.door.runner
@@ -115,6 +116,14 @@ impl EngineLoop {
             let (process, span) = (runner.process(), GIVE_UP);
             self.door.runner_broken = Some(RunnerLinkError::Unresponsive { process, span });
         }
+    }
+
+    /// Refuses what the writer keeps waiting; an answer that comes after that is undone.
+    fn give_up_waiting(&mut self, now: Now) {
+        let _told = self
+            .door
+            .with_engine(now, |engine, effects| engine.give_up_waiting(now, effects));
+        self.tell_granted();
     }
 
     /// Which helper does not respond, and for how long it has not.

@@ -31,6 +31,8 @@ const MAX_BUSY: Duration = Duration::from_secs(120);
 pub(super) struct Liveness {
     /// Since when something waits for an answer.
     asked: Option<BootTime>,
+    /// Since when it keeps something waiting, busy or not.
+    waiting: Option<BootTime>,
     /// Until when it said that it is busy.
     busy: Option<BootTime>,
     /// It is unresponsive, and was looked at then.
@@ -44,6 +46,7 @@ impl Liveness {
     /// within a second, call [`Self::watch`] as well.
     pub(super) fn ask(&mut self, now: BootTime) {
         self.asked.get_or_insert(now);
+        self.waiting.get_or_insert(now);
     }
 
     /// The same, and the next look is due by itself.
@@ -63,15 +66,35 @@ impl Liveness {
         let since = self.asked;
         self.busy = None;
         self.asked = more.then_some(now);
+        self.waiting = self.asked;
         self.due = self.due.and_then(|_| self.deadline());
         let unresponsive = self.unresponsive.take();
         unresponsive.and(since.map(|since| now.saturating_since(since)))
     }
 
-    /// It said that it is busy for so long at most.
-    pub(super) fn is_busy(&mut self, span: Duration, now: BootTime) {
+    /// It said that it is busy for so long at most: a sign of life, and no answer. Says what
+    /// [`Self::received`] does.
+    pub(super) fn is_busy(&mut self, span: Duration, now: BootTime) -> Option<Duration> {
+        let waiting = self.waiting;
+        let silence = self.received(true, now);
+        self.waiting = waiting;
         self.busy = Some(now.saturating_add(span.min(MAX_BUSY)));
         self.watch(now);
+        silence
+    }
+
+    /// Whether what was sent waits too long for its answer, busy or not; said once.
+    pub(super) fn keeps_waiting(&mut self, now: BootTime) -> bool {
+        let Some(since) = self.waiting else {
+            return false;
+        };
+        let span = now.saturating_since(since);
+        if span >= LIMIT.saturating_add(LATE) {
+            // This process did not run, or it would have looked before.
+            self.waiting = Some(now);
+            return false;
+        }
+        self.waiting.take_if(|_| span >= LIMIT).is_some()
     }
 
     /// True where it is unresponsive from now on.
@@ -189,14 +212,32 @@ mod tests {
     }
 
     #[test]
+    fn who_is_busy_keeps_nothing_waiting_for_longer_than_two_seconds() {
+        let mut helper = Liveness::default();
+        let _ = helper.is_busy(Duration::from_secs(2), at(0));
+        helper.ask(at(300));
+        assert!(!helper.keeps_waiting(at(1000)));
+        let _ = helper.is_busy(Duration::from_secs(2), at(1000));
+        assert!(!helper.keeps_waiting(at(1900)));
+        let _ = helper.is_busy(Duration::from_secs(2), at(2000));
+        assert!(helper.keeps_waiting(at(2300)), "busy or not");
+        assert!(!helper.keeps_waiting(at(2400)), "once");
+        assert!(!helper.look(at(2400)), "it lives");
+        let _ = helper.received(false, at(2500));
+        helper.ask(at(3000));
+        assert!(!helper.keeps_waiting(at(9000)), "this process was stopped");
+        assert!(helper.keeps_waiting(at(11_000)));
+    }
+
+    #[test]
     fn who_says_to_be_busy_has_that_time_and_no_more() {
         let mut helper = Liveness::default();
         helper.watch(at(0));
-        helper.is_busy(Duration::from_secs(10), at(100));
+        let _ = helper.is_busy(Duration::from_secs(10), at(100));
         assert!(!helper.look(at(12_000)));
         assert!(helper.look(at(12_100)));
         let mut helper = Liveness::default();
-        helper.is_busy(Duration::MAX, at(0));
+        let _ = helper.is_busy(Duration::MAX, at(0));
         assert!(helper.look(at(122_000)), "a bound to what it says");
     }
 

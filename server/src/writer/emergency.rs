@@ -342,8 +342,11 @@ pub(super) fn load(
     existing: Existing,
 ) -> Result<Hides, Failed> {
     if existing == Existing::Keep && stands(netlink) == Ok(Stands::Full) {
-        hide_in_full_table(netlink, plan)?;
-        return Ok(Hides::FullTable);
+        match hide_in_full_table(netlink, plan) {
+            // It cannot hide what the plan leads to inner hosts.
+            Err(Failed::Whole(Errno::NOENT)) => {}
+            hidden => return hidden.map(|()| Hides::FullTable),
+        }
     }
     match netlink.make_all(&plan.messages(Extent::Whole)) {
         Ok(()) => {}
@@ -358,10 +361,14 @@ pub(super) fn load(
 /// # Errors
 /// What the kernel says.
 pub(super) fn stands(netlink: &mut Netlink) -> Result<Stands, Errno> {
-    let rules = match netlink.rules_of(Place::own().table()) {
-        Err(Errno::NOENT) => return Ok(Stands::Nothing),
-        rules => rules?,
-    };
+    let place = Place::own();
+    match netlink.is_dormant(place.table()) {
+        // Not there, or the kernel passes all its rules by.
+        Err(Errno::NOENT) | Ok(true) => return Ok(Stands::Nothing),
+        Ok(false) => {}
+        Err(error) => return Err(error),
+    }
+    let rules = netlink.rules_of(place.table())?;
     let has = |chain: &str| rules.contains_key(chain);
     Ok(if has(HIDDEN) && has(INPUT) {
         Stands::Emergency
@@ -379,15 +386,15 @@ pub(super) fn is_whole(netlink: &mut Netlink, table: &Table) -> bool {
     found.eq(table.rules())
 }
 
-/// Puts in what the full table does not hide yet, where it has the sets for it.
+/// Puts in what the full table does not hide yet.
+///
+/// # Errors
+/// `NOENT` where it lacks a set for it.
 fn hide_in_full_table(netlink: &mut Netlink, plan: &Plan) -> Result<(), Failed> {
     let place = Place::own();
     let mut messages = Vec::new();
     for (set, mut elements) in plan.elements() {
-        let listed = match netlink.list_in(&place, set) {
-            Err(Errno::NOENT) => continue,
-            listed => listed.map_err(Failed::Whole)?,
-        };
+        let listed = netlink.list_in(&place, set).map_err(Failed::Whole)?;
         let hidden: BTreeSet<Vec<u8>> = listed.into_iter().map(|(key, _)| key).collect();
         elements.retain(|(key, _)| !hidden.contains(key));
         messages.extend(add_elements(&place, set, &elements));

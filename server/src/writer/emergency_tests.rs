@@ -220,6 +220,35 @@ fn a_table_whose_rules_were_flushed_hides_nothing_and_is_replaced() {
 }
 
 #[test]
+fn a_dormant_table_hides_nothing_and_is_replaced() {
+    in_a_network(|| {
+        let mut netlink = netlink();
+        let (full, plan) = table(PLAIN, None);
+        super::super::nft::load(&full.transaction(&full.sets())).unwrap();
+        nft(&["add", "table", "inet", "spad", "{ flags dormant; }"]);
+        assert_eq!(stands(&mut netlink), Ok(Stands::Nothing));
+        let hides = load(&mut netlink, &plan, Existing::Keep);
+        assert_eq!(hides, Ok(Hides::EmergencyTable));
+        assert_eq!(stands(&mut netlink), Ok(Stands::Emergency));
+    });
+}
+
+#[test]
+fn a_full_table_without_the_sets_of_a_gateway_is_replaced_where_one_is_to_hide() {
+    in_a_network(|| {
+        let mut netlink = netlink();
+        let (full, _) = table(PLAIN, None);
+        super::super::nft::load(&full.transaction(&full.sets())).unwrap();
+        let more = PLAIN.replace("hide = [", "hide = [\"nas\", ")
+            + "nas = { ports = [\"tcp/2222\"], to = \"10.0.0.5:22\" }\n";
+        let (_, plan) = table(&more, None);
+        let hides = load(&mut netlink, &plan, Existing::Keep);
+        assert_eq!(hides, Ok(Hides::EmergencyTable));
+        assert_eq!(netlink.list(SetName::Inner4).unwrap().len(), 1);
+    });
+}
+
+#[test]
 fn thousands_of_hidden_ports_are_one_transaction() {
     in_a_network(|| {
         let (_, mut plan) = table(PLAIN, None);

@@ -12,8 +12,9 @@ use spa_proto::Service;
 use super::emergency::{self, Existing, Plan, Stands};
 use super::keys;
 use super::netlink::{Events, Netlink};
+use super::socket::Announcer;
 use crate::firewall::table::{Place, SetName, Table};
-use crate::program::Meanwhile;
+use crate::program::{Meanwhile, SIGN_OF_LIFE};
 
 /// Listens for changes of our table from its opening on.
 pub(super) struct FlushWatch<'a> {
@@ -23,6 +24,7 @@ pub(super) struct FlushWatch<'a> {
     netlink: &'a mut Netlink,
     plan: &'a Plan,
     was_away: &'a mut bool,
+    announcer: Option<&'a Announcer>,
 }
 
 impl<'a> FlushWatch<'a> {
@@ -34,6 +36,7 @@ impl<'a> FlushWatch<'a> {
         netlink: &'a mut Netlink,
         plan: &'a Plan,
         was_away: &'a mut bool,
+        announcer: Option<&'a Announcer>,
     ) -> io::Result<Self> {
         let events = Events::open()?;
         Ok(Self {
@@ -41,6 +44,7 @@ impl<'a> FlushWatch<'a> {
             netlink,
             plan,
             was_away,
+            announcer,
         })
     }
 
@@ -62,18 +66,21 @@ impl<'a> FlushWatch<'a> {
 }
 
 impl Meanwhile for FlushWatch<'_> {
+    fn still_runs(&self) {
+        if let Some(announcer) = self.announcer {
+            announcer.busy(SIGN_OF_LIFE.saturating_mul(2));
+        }
+    }
+
     fn watched(&self) -> BorrowedFd<'_> {
         self.events.as_fd()
     }
 
     fn look(&mut self) {
-        let own = [self.netlink.port()];
-        let touched = self
-            .events
-            .others_touched(Place::own().table(), &own, None)
-            .ours;
+        let own = self.netlink.port();
+        let touched = self.events.others_touched(Place::own().table(), own, None);
         // What the kernel refuses now, it refuses the table that follows, and is reported then.
-        if touched && emergency::stands(self.netlink) == Ok(Stands::Nothing) {
+        if touched.ours && emergency::stands(self.netlink) == Ok(Stands::Nothing) {
             *self.was_away |= emergency::load(self.netlink, self.plan, Existing::Keep).is_ok();
         }
     }

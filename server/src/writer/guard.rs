@@ -11,14 +11,16 @@ use spa_proto::Service;
 
 use super::emergency::{self, Existing, Going, Hides, Plan, Stands};
 use super::flush_watch::FlushWatch;
+use super::load_lock::LoadLock;
 use super::netlink::{Action, Failed, Lasts, Netlink, Operation};
+use super::socket::Announcer;
 use super::trial_file::{self, Kept, Memory};
-use super::{WriterError, before, first, keys, nft, sets};
+use super::{WriterError, before, first, hidden_file, keys, nft, sets};
 use crate::clock::BootTime;
 use crate::config::{Answer, Config, Mode, Texts};
 use crate::firewall::closed_ports::ClosedPorts;
 use crate::firewall::table::answers::{Answers, Reply};
-use crate::firewall::table::{Place, SetName, Surroundings, Table, removal};
+use crate::firewall::table::{Place, SetName, Surroundings, Table, removal, silence};
 use crate::firewall::trial::{Moment, Trials};
 use crate::firewall::{Element, Standing, TrialEvent, TrialRow};
 
@@ -34,10 +36,16 @@ pub(super) struct Guard {
     surroundings: Surroundings,
     /// What closed ports answer by the rules of others, once somebody has looked.
     closed_ports: Option<ClosedPorts>,
+    /// What our table hid in this boot: who connected there while it was away slipped in.
+    hid: BTreeSet<Service>,
     /// Connections that were there before their port was hidden, each with its source port.
     before: BTreeSet<Element>,
-    /// Processes of `nft` that we ran: their events are our own.
-    pub(super) loaders: Vec<u32>,
+    /// Who else loads this table.
+    pub(super) load_lock: LoadLock,
+    /// Where a daemon waits meanwhile.
+    announcer: Option<Announcer>,
+    /// The process of `nft` that loaded the table last, until its events were read.
+    pub(super) loader: Option<u32>,
 }
 
 /// What a table is made of.
@@ -73,17 +81,29 @@ impl Guard {
                 trials
             }
         };
+        let boot = boot_id();
+        let hid = memory.directory().map(|at| hidden_file::read(at, &boot));
+        let hid = hid.unwrap_or_default();
+        let load_lock = LoadLock::new(memory.directory().ok());
         let guard = Self {
             config,
             trials,
             memory,
-            boot: boot_id(),
+            boot,
             surroundings: surroundings(),
             closed_ports: None,
+            hid,
             before: BTreeSet::new(),
-            loaders: Vec::new(),
+            load_lock,
+            announcer: None,
+            loader: None,
         };
         (guard, warnings)
+    }
+
+    /// Announces from now on that it is busy while `nft` runs.
+    pub(super) fn announce_to(&mut self, announcer: Announcer) {
+        self.announcer = Some(announcer);
     }
 
     /// Whether our sets stand in a table of the administrator's, without rules of ours.
@@ -257,13 +277,15 @@ impl Guard {
     ) -> Result<(), WriterError> {
         if config.guard.mode != Mode::Guard {
             self.load_sets(kernel)?;
-            return sets::leave_guard(&mut kernel.netlink);
+            sets::leave_guard(&mut kernel.netlink)?;
+            self.has_hidden(BTreeSet::new(), warnings);
+            return Ok(());
         }
         let standings = trials.standings(now);
         let table = Table::of(config, &standings, &self.surroundings);
         let hidden = table.hidden().keys().copied().collect();
         let before = self.before_hiding(&hidden, kernel);
-        hide_first(&table, config, Going::Established, kernel);
+        hide_first(&table, config, self.going(&table), kernel);
         let load = Load {
             config,
             standings: &standings,
@@ -273,7 +295,32 @@ impl Guard {
         };
         self.load_table(&load, kernel, now, warnings)?;
         self.before = before;
+        self.has_hidden(hidden, warnings);
         Ok(())
+    }
+
+    /// What goes on at ports that are hidden from now on.
+    fn going(&self, table: &Table) -> Going {
+        match table.hidden().keys().all(|port| self.hid.contains(port)) {
+            true => Going::Admitted,
+            false => Going::Established,
+        }
+    }
+
+    /// Remembers what the table hides.
+    fn has_hidden(&mut self, hidden: BTreeSet<Service>, warnings: &mut Vec<String>) {
+        if hidden == self.hid {
+            return;
+        }
+        self.hid = hidden;
+        let Ok(directory) = self.memory.directory() else {
+            return;
+        };
+        if let Err(error) = hidden_file::write(directory, &self.boot, &self.hid) {
+            warnings.push(format!(
+                "cannot write down what is hidden: {error}\n  note: where others flush the table while spad is stopped, connections that are made meanwhile go on\n  help: check the disk"
+            ));
+        }
     }
 
     /// Keeps the texts of a configuration that is in force for a start with a broken one.
@@ -294,11 +341,12 @@ impl Guard {
         now: BootTime,
         existing: Existing,
     ) -> Result<Hides, Failed> {
+        let table = self.table(now);
         let going = match existing {
-            Existing::Keep => Going::Established,
+            Existing::Keep => self.going(&table),
             Existing::Replace => Going::Admitted,
         };
-        let plan = Plan::new(&self.table(now), &self.config.guard.always_allow, going);
+        let plan = Plan::new(&table, &self.config.guard.always_allow, going);
         let hides = emergency::load(&mut kernel.netlink, &plan, existing)?;
         if hides == Hides::FullTable {
             let shown = first::shown_again(&self.config, &plan);
@@ -322,7 +370,7 @@ impl Guard {
     fn load_sets(&mut self, kernel: &mut Kernel) -> Result<bool, WriterError> {
         let process = sets::load(&mut kernel.netlink)?;
         if let Some(process) = process {
-            self.loaders = vec![process];
+            self.loader = Some(process);
         }
         Ok(process.is_some())
     }
@@ -460,9 +508,10 @@ impl Guard {
     ) -> Result<(), WriterError> {
         let allowed = &self.config.guard.always_allow;
         let plan = Plan::new(table, allowed, Going::Admitted);
-        let watch = FlushWatch::open(&mut kernel.netlink, &plan, was_away);
+        let announcer = self.announcer.as_ref();
+        let watch = FlushWatch::open(&mut kernel.netlink, &plan, was_away, announcer);
         let mut watch = watch.map_err(WriterError::Kernel)?;
-        self.loaders = vec![nft::load_while(commands, &mut watch)?];
+        self.loader = Some(nft::load_while(commands, &mut watch)?);
         if !watch.is_hidden(table) {
             return Err(WriterError::NotThere);
         }
@@ -473,7 +522,8 @@ impl Guard {
     }
 
     /// The connections that were there before their port was hidden: those that the kernel
-    /// lets in by that, and those of ports that are hidden from now on.
+    /// lets in by that, and those of ports that are hidden from now on for the first time in
+    /// this boot.
     fn before_hiding(&self, hidden: &BTreeSet<Service>, kernel: &mut Kernel) -> BTreeSet<Element> {
         let netlink = &mut kernel.netlink;
         let mut before = self.before.clone();
@@ -485,17 +535,27 @@ impl Guard {
                     .filter_map(|(key, _)| keys::to_element(set, key)),
             );
         }
-        // An older version's table gave no labels: its connections are known by their state alone.
-        let has = |netlink: &mut Netlink, set| matches!(netlink.make_of(set), Ok(Some(_)));
-        let is_older = has(netlink, SetName::Before4) && !has(netlink, SetName::Settling);
-        // Whoever is connected where an emergency table stands was so before it.
-        let is_older = is_older || emergency::stands(netlink) == Ok(Stands::Emergency);
-        let listed = netlink.list(SetName::Hidden).unwrap_or_default();
-        let listed = listed.iter().filter_map(|(key, _)| keys::to_service(key));
-        let was: BTreeSet<Service> = listed.filter(|_| !is_older).collect();
-        let new = hidden.difference(&was).copied().collect();
+        let new = hidden
+            .difference(&self.were_hidden(netlink))
+            .copied()
+            .collect();
         before.extend(before::connections(netlink, &new));
         before
+    }
+
+    /// The ports that were hidden in this boot before now.
+    fn were_hidden(&self, netlink: &mut Netlink) -> BTreeSet<Service> {
+        if self.memory.directory().is_ok() {
+            // Not what the kernel lists: the first step of a start may have put it in just now.
+            return self.hid.clone();
+        }
+        // Who is connected where nothing but an emergency table stands was so before it.
+        if emergency::stands(netlink) != Ok(Stands::Full) {
+            return BTreeSet::new();
+        }
+        let listed = netlink.list(SetName::Hidden).unwrap_or_default();
+        let listed = listed.iter().filter_map(|(key, _)| keys::to_service(key));
+        listed.collect()
     }
 
     /// When trials must be looked at again at the latest; none where none runs.
@@ -550,6 +610,14 @@ impl Guard {
         let leads = |port: &Service| self.config.inner_of(*port).is_some();
         // The inner host's port stands as the one that leads there.
         loaded.reload = loaded.events.iter().any(|event| leads(&event.service));
+        let hidden = standings
+            .iter()
+            .filter(|(_, standing)| **standing != Standing::Shown);
+        let hidden: BTreeSet<Service> = hidden.map(|(port, _)| *port).collect();
+        if let Err(error) = self.let_go_on(&hidden, kernel) {
+            let warning = format!("connections to what was shown may be cut: {error}");
+            loaded.warnings.push(warning);
+        }
         for event in &loaded.events {
             let standing = standings.get(&event.service).copied();
             if let Err(error) = settle_port(kernel, event.service, standing) {
@@ -558,6 +626,24 @@ impl Guard {
                     .push(format!("{}: the kernel said {error}", event.service));
             }
         }
+        self.has_hidden(hidden, &mut loaded.warnings);
+    }
+
+    /// Lets in by name the connections of ports that were shown until now.
+    fn let_go_on(&mut self, hidden: &BTreeSet<Service>, kernel: &mut Kernel) -> Result<(), Errno> {
+        let new = hidden.difference(&self.hid).copied().collect();
+        let before = before::connections(&mut kernel.netlink, &new);
+        let operations = before.iter().map(|one| Operation {
+            set: match one.address.is_ipv4() {
+                true => SetName::Before4,
+                false => SetName::Before6,
+            },
+            key: keys::of_element(one),
+            action: Action::Add(Lasts::For(silence(one.service.protocol))),
+        });
+        kernel.in_pages(&operations.collect::<Vec<_>>())?;
+        self.before.extend(before);
+        Ok(())
     }
 
     fn write(&self, warnings: &mut Vec<String>) {

@@ -29,8 +29,16 @@ use crate::sys::memory;
 /// How often a running trial is looked at, and a failed repair tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What runs `nft`, or goes through every connection, is given so long.
-const LOADING: Duration = Duration::from_secs(60);
+/// How often `spad firewall load` is looked for that loads the table just now, and how long it
+/// is waited for.
+const PUT_OFF: Duration = Duration::from_millis(50);
+const PUT_OFF_LIMIT: Duration = Duration::from_secs(15);
+/// A reload, which somebody waits for, waits so long for it.
+const LOCK_LIMIT: Duration = Duration::from_secs(2);
+
+/// What goes through every connection is given so long. While `nft` runs it is announced
+/// again and again.
+const LOADING: Duration = Duration::from_secs(5);
 
 /// Steps of changes that are made in one transaction when they came together.
 const TOGETHER: usize = 256;
@@ -50,6 +58,11 @@ impl Broken {
     pub(super) const fn until(next: BootTime) -> Self {
         let pause = Duration::ZERO;
         Self { next, pause }
+    }
+
+    /// Whether it failed before, rather than being left for a while.
+    const fn is_reported(&self) -> bool {
+        !self.pause.is_zero()
     }
 
     /// It failed now; twice as long a pause as before.
@@ -76,8 +89,10 @@ pub(super) struct Keeper {
     pub(super) configuration: std::path::PathBuf,
     /// Since the table could not be loaded or put back.
     pub(super) broken: Option<Broken>,
-    /// The process of `nft` that put the table back last.
-    pub(super) mender: Option<u32>,
+    /// Since when `spad firewall load` is left to load the table.
+    pub(super) put_off: Option<BootTime>,
+    /// What others touched that is not dealt with yet.
+    pub(super) touched: Touched,
     /// The configuration, where a reload reads it.
     pub(super) reading: Option<Reading>,
     /// How often the table was put back lately.
@@ -90,10 +105,10 @@ impl Keeper {
     /// Works until the engine ends or says so. The table stays.
     pub(super) fn run(&mut self) -> Result<(), WriterError> {
         loop {
-            let touched = match self.wait()? {
-                true => self.what_was_touched(),
-                false => Touched::default(),
-            };
+            if self.wait()? {
+                self.read_events(None);
+            }
+            let touched = std::mem::take(&mut self.touched);
             match self.broken {
                 Some(broken) if broken.next <= boot() => self.repair()?,
                 // Hidden at once; `nft` has its time.
@@ -165,7 +180,8 @@ impl Keeper {
         let trial = trial.map(|end| end.saturating_since(now).min(PAUSE));
         let others = self.others.next();
         let others = others.map(|next| next.saturating_since(now));
-        let timeout = [again, trial, others].into_iter().flatten().min();
+        let touched = (self.touched != Touched::default()).then_some(Duration::ZERO);
+        let timeout = [again, trial, others, touched].into_iter().flatten().min();
         let timeout = timeout.and_then(|timeout| {
             // Never zero: a trial's end is a moment, not a reason to spin.
             Timespec::try_from(timeout.max(Duration::from_millis(1))).ok()
@@ -318,8 +334,10 @@ impl Keeper {
         }
         let limits = Limits::of(&read.config);
         self.announce()?;
+        let _lock = self.guard.load_lock.take_within(LOCK_LIMIT);
         match self.guard.load(read.config, &mut self.kernel, boot()) {
             Ok(report) => {
+                self.read_own_events();
                 self.limits = limits;
                 self.report(report)?;
                 self.guard.keep(texts);
@@ -340,11 +358,19 @@ impl Keeper {
         self.engine.send(&FromWriter::Busy(LOADING))
     }
 
-    fn what_was_touched(&self) -> Touched {
-        let mut own = self.guard.loaders.clone();
-        own.push(self.kernel.netlink.port());
+    fn read_events(&mut self, loader: Option<u32>) {
+        let own = self.kernel.netlink.port();
         let table = self.kernel.netlink.place().table();
-        self.events.others_touched(table, &own, self.mender)
+        let found = self.events.others_touched(table, own, loader);
+        // What was found before is put right by a load.
+        self.touched.ours = found.ours || (self.touched.ours && loader.is_none());
+        self.touched.others |= found.others;
+    }
+
+    /// To be called after each load: what the loader itself did is not what others touched.
+    pub(super) fn read_own_events(&mut self) {
+        let loader = self.guard.loader.take();
+        self.read_events(loader);
     }
 
     /// Somebody touched our table: it is put back at once, or where that was done often
@@ -374,8 +400,9 @@ impl Keeper {
             return Ok(());
         }
         self.announce()?;
+        let _lock = self.guard.load_lock.take_within(LOCK_LIMIT);
         match self.guard.reload(&mut self.kernel, boot()) {
-            Ok(_) => self.mender = self.guard.loaders.last().copied(),
+            Ok(_) => self.read_own_events(),
             Err(error) => {
                 self.broken = Some(Broken::again(None));
                 self.not_loaded(&error)?;
@@ -391,8 +418,19 @@ impl Keeper {
         })
     }
 
-    /// Puts the table back, and what it held.
+    /// Puts the table back, and what it held; a moment later where another process of ours
+    /// loads it just now.
     fn repair(&mut self) -> Result<(), WriterError> {
+        let lock = self.guard.load_lock.take();
+        if lock.is_none() {
+            let since = *self.put_off.get_or_insert_with(boot);
+            if boot().saturating_since(since) < PUT_OFF_LIMIT {
+                self.hide();
+                self.broken = Some(Broken::until(boot().saturating_add(PUT_OFF)));
+                return Ok(());
+            }
+        }
+        self.put_off = None;
         self.announce()?;
         self.put_table_back()?;
         self.engine.send(&FromWriter::Pong)
@@ -406,17 +444,17 @@ impl Keeper {
         match result {
             // Somebody changed what is his own in a table of his own.
             Ok((false, 0)) if before.is_none() => {
-                self.mender = self.guard.loaders.last().copied();
+                self.read_own_events();
                 Ok(())
             }
             Ok((_, grants)) => {
-                self.mender = self.guard.loaders.last().copied();
+                self.read_own_events();
                 self.restores.count(boot());
                 self.engine.send(&FromWriter::Restored { grants })
             }
             Err(error) => {
-                self.stand_in();
-                match before {
+                self.replace();
+                match before.filter(Broken::is_reported) {
                     Some(_) => Ok(()),
                     None => self.not_loaded(&error),
                 }
@@ -424,9 +462,24 @@ impl Keeper {
         }
     }
 
+    /// Hides without `nft` where nothing does.
+    fn hide(&mut self) {
+        if !self.guard.is_anothers() {
+            let _ = self.guard.hide_alone(&mut self.kernel, boot());
+        }
+    }
+
     /// Hides without `nft` where the table does not; what keeps the kernel from it is told
     /// with the table.
     fn stand_in(&mut self) {
+        // What another process of ours is loading just now must not be replaced.
+        match self.guard.load_lock.take() {
+            Some(_lock) => self.replace(),
+            None => self.hide(),
+        }
+    }
+
+    fn replace(&mut self) {
         if !self.guard.is_anothers() {
             let _ = self.guard.stand_in(&mut self.kernel, boot());
         }

@@ -12,11 +12,14 @@ use super::held::Held;
 use super::keys::{self, GRANTS};
 use super::netlink::{Action, Failed, Lasts, Listed, Netlink, Operation};
 use crate::clock::BootTime;
-use crate::firewall::table::{SET_SIZE, SetName};
+use crate::firewall::table::SetName;
 use crate::firewall::{Element, FirewallRefusal, KernelElement, Step};
 
 /// How far the kernel's end of a grant may be from ours before somebody else must have moved it.
 const TOLERANCE: Duration = Duration::from_secs(2);
+
+/// So many elements are remembered before those that have ended are looked for.
+const MANY_HELD: usize = 1024;
 
 /// Elements in one transaction where there are many.
 const PAGE: usize = 512;
@@ -159,7 +162,7 @@ impl<S: Sets> Kernel<S> {
                 Step::Remove { element } => self.held.remove(element),
             }
         }
-        self.held.prune_when_large(SET_SIZE as usize, now);
+        self.held.prune_when_large(MANY_HELD, now);
     }
 
     /// The answer was lost: what the kernel holds is the answer.

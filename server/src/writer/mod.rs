@@ -17,11 +17,13 @@ mod first;
 mod flush_watch;
 mod guard;
 mod held;
+mod hidden_file;
 mod keeper;
 mod kernel;
 mod keys;
 mod limits;
 mod listing;
+mod load_lock;
 mod netlink;
 mod nft;
 mod once;
@@ -53,7 +55,7 @@ use guard::Guard;
 use keeper::{Broken, Keeper};
 use kernel::Kernel;
 use limits::Limits;
-use netlink::{Events, Netlink};
+use netlink::{Events, Netlink, Touched};
 use others::Others;
 use restores::Restores;
 use socket::Engine;
@@ -260,6 +262,10 @@ fn start(engine: Engine, stepped: SteppedDown) -> Result<Keeper, (Engine, Writer
     }
     drop(texts);
     memory::give_back();
+    match engine.announcer() {
+        Ok(announcer) => guard.announce_to(announcer),
+        Err(error) => return Err((engine, error)),
+    }
     let mut keeper = Keeper {
         engine,
         kernel,
@@ -268,11 +274,13 @@ fn start(engine: Engine, stepped: SteppedDown) -> Result<Keeper, (Engine, Writer
         events,
         configuration,
         broken: problem.as_ref().map(|_| Broken::again(None)),
-        mender: None,
+        touched: Touched::default(),
+        put_off: None,
         reading: None,
         restores: Restores::default(),
         others: Others::default(),
     };
+    keeper.read_own_events();
     keeper.others.changed(now);
     let told = keeper.engine.send(&FromWriter::Ready);
     let told = told.and_then(|()| keeper.report(report));

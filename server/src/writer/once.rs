@@ -13,7 +13,8 @@ use super::keys;
 use super::netlink::Netlink;
 use super::trial_file::Memory;
 use super::{
-    Prepared, WriterError, first, others, prepare, privileges, read, sets, step_down, warn,
+    Prepared, WriterError, first, hidden_file, others, prepare, privileges, read, sets, step_down,
+    warn,
 };
 use crate::clock;
 use crate::config::{self, Mode};
@@ -139,6 +140,9 @@ fn in_kernel(place: &Place) -> InKernel {
     }
 }
 
+/// So long a daemon that loads the table is waited for.
+const LOCK_LIMIT: Duration = Duration::from_secs(5);
+
 /// Loads the table, as the boot does before the network is up; keeps every grant
 /// of one that stands. Gives where it stands, and what happened to trials; none where the
 /// mode is "command", which has no table.
@@ -192,11 +196,14 @@ fn load_whole(paths: &Paths) -> Result<Option<(Place, Vec<TrialEvent>)>, WriterE
             "the grants in the table that stands cannot be listed: {error}"
         )),
     }
+    // A daemon may be at it; it loads the table again after this.
+    let lock = guard.load_lock.take_within(LOCK_LIMIT);
     let (report, problem) = guard.begin(&mut kernel, now)?;
     report.warnings.iter().for_each(|warning| warn(warning));
     if problem.is_none() && guard.closed_ports_answer(others::read()) {
         guard.reload(&mut kernel, now)?;
     }
+    drop(lock);
     if let Some(problem) = problem {
         let hides = emergency::stands(&mut kernel.netlink).map_or("", Stands::in_words);
         return Err(WriterError::NotLoaded {
@@ -263,5 +270,11 @@ pub fn remove(paths: &Paths) -> Result<(Place, Vec<Service>), WriterError> {
         InKernel::Missing | InKernel::Unseen(_) => Vec::new(),
     };
     guard::remove()?;
+    // Who connects from now on did not slip in.
+    if let Err(error) = hidden_file::forget(&paths.guard_state()) {
+        warn(&format!(
+            "cannot forget what was hidden: {error}\n  note: connections that are made now are ended when the table is loaded again"
+        ));
+    }
     Ok((place, hidden))
 }

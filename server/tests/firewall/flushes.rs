@@ -74,6 +74,85 @@ in_a_world! {
         assert!(answers(&mut granted));
     }
 
+    fn who_slips_in_while_nobody_runs_is_reset_whatever_loads_the_table_next() {
+        let world = World::new(HIDE, GUARD);
+        echo(22);
+        let mut older = world.connection(SERVER4, 22).unwrap();
+        world.spad(&["firewall", "load"]);
+        assert!(answers(&mut older), "from before the hiding");
+        for loads in ["the guard", "a daemon", "the guard beside the daemon"] {
+            let mut running = None;
+            if loads == "the guard beside the daemon" {
+                let writer = world.writer();
+                writer.hold();
+                running = Some(writer);
+            }
+            nft("flush ruleset");
+            let mut slipped_in = world.connection(SERVER4, 22).unwrap();
+            assert!(answers(&mut slipped_in), "without a table everybody gets in");
+            if loads == "a daemon" {
+                world.writer().writer.stop();
+            } else {
+                world.spad(&["firewall", "load"]);
+            }
+            assert!(!answers(&mut slipped_in), "{loads}");
+            assert!(answers(&mut older), "{loads}");
+            if let Some(writer) = running {
+                writer.release();
+                writer.writer.stop();
+            }
+        }
+    }
+
+    fn who_is_connected_when_a_port_is_hidden_by_a_start_goes_on_though_a_table_stands_already() {
+        let world = World::new("\"web\"", GUARD);
+        echo(22);
+        world.spad(&["firewall", "load"]);
+        for loads in ["the guard", "a daemon"] {
+            world.configure("\"web\"", GUARD);
+            world.spad(&["firewall", "load"]);
+            let mut mine = world.connection(SERVER4, 22).unwrap();
+            world.configure(HIDE, GUARD);
+            if loads == "a daemon" {
+                world.writer().writer.stop();
+            } else {
+                world.spad(&["firewall", "load"]);
+            }
+            assert!(answers(&mut mine), "{loads}");
+            assert!(!world.connects(SERVER4, 22), "{loads}");
+        }
+    }
+
+    fn the_guard_loads_the_table_beside_a_daemon_that_puts_it_back_and_neither_is_in_the_others_way() {
+        let world = World::new(HIDE, GUARD);
+        echo(22);
+        let mut writer = world.writer();
+        writer.change(vec![put(element(CLIENT6, "tcp/22"), 60_000)]).unwrap();
+        for _ in 0..12 {
+            nft("flush ruleset");
+            world.spad(&["firewall", "load"]);
+            assert!(!world.connects(SERVER4, 22));
+        }
+        until(|| {
+            writer.writer.wait(Duration::from_millis(20)).unwrap();
+            while let Some(message) = writer.writer.receive().unwrap() {
+                assert!(!matches!(message, spad::firewall::FromWriter::NotRestored(_)), "{message:?}");
+            }
+            world.connects(SERVER6, 22)
+        });
+    }
+
+    fn who_connects_once_the_administrator_took_the_table_away_goes_on_when_it_is_loaded_again() {
+        let world = World::new(HIDE, GUARD);
+        echo(22);
+        world.spad(&["firewall", "load"]);
+        world.spad(&["firewall", "remove"]);
+        let mut meanwhile = world.connection(SERVER4, 22).unwrap();
+        world.spad(&["firewall", "load"]);
+        assert!(answers(&mut meanwhile));
+        assert!(!world.connects(SERVER4, 22));
+    }
+
     fn flushes_in_a_loop_beside_connecting_strangers_leave_none_connected_and_start_nft_ever_more_seldom() {
         let world = World::new(HIDE, GUARD);
         echo(22);

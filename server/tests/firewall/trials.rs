@@ -58,6 +58,19 @@ in_a_world! {
         assert!(!world.connects(SERVER4, 22));
     }
 
+    fn who_connected_while_a_port_was_shown_goes_on_when_it_is_confirmed() {
+        let world = World::new("\"ssh\"", "trial = \"1s\"");
+        echo(22);
+        let mut writer = world.writer();
+        let _began = change(&mut writer, "tcp/22");
+        assert_eq!(change(&mut writer, "tcp/22"), TrialChange::Over);
+        let mut four = world.connection(SERVER4, 22).unwrap();
+        let mut six = world.connection(SERVER6, 22).unwrap();
+        assert_eq!(confirm(&mut writer), 1);
+        assert!(answers(&mut four) && answers(&mut six));
+        assert!(!world.connects(SERVER4, 22));
+    }
+
     fn the_kernel_ends_a_trial_though_nobody_runs() {
         let world = World::new("\"ssh\"", "trial = \"2s\"");
         echo(22);

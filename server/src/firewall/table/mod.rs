@@ -362,11 +362,17 @@ fn timed(key: Value, rest: Option<Duration>) -> Value {
     }
 }
 
-fn connection(one: &Element) -> Value {
-    let silence = match one.service.protocol {
+/// How long a connection from before its port was hidden may be silent.
+pub(crate) const fn silence(protocol: Protocol) -> Duration {
+    let seconds = match protocol {
         Protocol::Udp => UDP_SILENCE,
         Protocol::Tcp | Protocol::Sctp => TCP_SILENCE,
     };
+    Duration::from_secs(seconds as u64)
+}
+
+fn connection(one: &Element) -> Value {
+    let silence = silence(one.service.protocol).as_secs();
     let (service, port) = (one.service, one.source_port.map(NonZeroU16::get));
     let key = json!({"concat": [
         one.address, port, service.protocol.as_str(), service.port.get(),

@@ -27,15 +27,15 @@ impl Events {
         Ok(Self(socket))
     }
 
-    /// Reads what there is to hear: whether somebody whose socket is not
-    /// `own` touched this table, or rules of others, or where something was missed. What the process `mender`
-    /// found, it has put right: a transaction is told before the next one begins, in
-    /// several pieces, and the last of them may come when the table is being put back.
+    /// Reads what has come: whether somebody whose socket is not `own` touched this table, or
+    /// rules of others, or whether something was missed. Our `loader`, an `nft` that has just
+    /// ended, made the table whole whatever came before its transaction. Its number is free
+    /// for others from then on, so only the first look after it may name it.
     pub(in crate::writer) fn others_touched(
         &self,
         table: &str,
-        own: &[u32],
-        mender: Option<u32>,
+        own: u32,
+        loader: Option<u32>,
     ) -> Touched {
         // One who floods us with changes of other tables must not keep us here for ever.
         const MOST: usize = 10_000;
@@ -47,11 +47,11 @@ impl Events {
                 Ok(_) => {
                     for message in Messages(&buffer) {
                         let from = message.port_number();
-                        if Some(from) == mender {
+                        if Some(from) == loader {
                             touched = false;
                         } else {
                             let is_ours = is_about(table, &message);
-                            touched |= !own.contains(&from) && is_ours;
+                            touched |= from != own && is_ours;
                             others |= !is_ours && is_about_rules(&message);
                         }
                     }

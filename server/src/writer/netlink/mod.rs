@@ -26,7 +26,7 @@ pub(super) use events::{Events, Touched};
 pub(super) use reading::Listed;
 pub(super) use writing::{Action, Lasts, Message, Operation};
 
-use reading::{MESSAGE_DONE, Messages, chain_of_rule, elements, error_code, make};
+use reading::{MESSAGE_DONE, Messages, chain_of_rule, elements, error_code, make, table_flags};
 use writing::{Kind, append, control, names, table_name};
 
 /// The subsystem of nftables in `nfnetlink.h`.
@@ -292,6 +292,26 @@ impl Netlink {
         };
         let answer = self.ask(asked, |message| elements(message.payload(), &mut listed))?;
         Ok((answer == Answered::Whole).then_some(listed))
+    }
+
+    /// Whether the kernel passes by all chains of this table.
+    ///
+    /// # Errors
+    /// `NOENT` where it is not there.
+    pub(super) fn is_dormant(&mut self, table: &str) -> Result<bool, Errno> {
+        const DORMANT: u32 = 1;
+        let mut is_dormant = false;
+        let asked = |sequence| {
+            let mut bytes = Vec::new();
+            append(&mut bytes, Kind::GetTable, sequence, NLM_F_ACK, |bytes| {
+                table_name(bytes, table);
+            });
+            bytes
+        };
+        self.ask(asked, |message| {
+            is_dormant |= table_flags(message.payload()) & DORMANT != 0;
+        })?;
+        Ok(is_dormant)
     }
 
     /// How many rules each chain of this table has; a chain without rules is not listed.

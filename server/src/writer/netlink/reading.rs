@@ -81,6 +81,14 @@ pub(super) fn make(payload: &[u8]) -> SetMake {
     }
 }
 
+/// The flags of the table that the kernel describes here.
+pub(super) fn table_flags(payload: &[u8]) -> u32 {
+    const FLAGS: u16 = 2;
+    let attributes = payload.get(4..).unwrap_or(&[]);
+    let flags = attribute(attributes, FLAGS).and_then(|bytes| bytes.try_into().ok());
+    flags.map_or(0, u32::from_be_bytes)
+}
+
 /// The chain of the rule that the kernel describes here; none where it is another table's.
 pub(super) fn chain_of_rule(table: &str, payload: &[u8]) -> Option<String> {
     const TABLE: u16 = 1;

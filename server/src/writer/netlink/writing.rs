@@ -26,6 +26,8 @@ pub(super) enum Kind {
     Add,
     /// Take them out.
     Delete,
+    /// How a table is made.
+    GetTable,
     /// Make a table.
     AddTable,
     /// Take a table away with all that is in it.
@@ -128,6 +130,7 @@ impl Kind {
             Self::Begin => 16,
             Self::End => 17,
             Self::AddTable => NFTABLES,
+            Self::GetTable => NFTABLES | 1,
             Self::DeleteTable => NFTABLES | 2,
             Self::AddChain => NFTABLES | 3,
             Self::AddRule => NFTABLES | 6,
