@@ -1,6 +1,6 @@
 //! No packet acts twice though a file of the state is damaged, and no start is silent about it.
 //!
-//! One file at a time, every damage of each kind: cut off at every byte, every bit flipped, records
+//! One file at a time (several: older_tests.rs), every damage of each kind: cut off at every byte, every bit flipped, records
 //! copied and swapped, ranges zeroed, blocks and whole files as they were before, the file gone. In
 //! the same boot and in the next, after kill -9 and after a clean stop. Either the start reports
 //! something, or it remembers all that it should: the damaged bytes said nothing that counts,
@@ -24,7 +24,7 @@ use crate::clock::{BootTime, Now};
 use crate::config::OnStateError;
 
 const SKEW: Duration = Duration::from_secs(60);
-const BOOT: [u8; 16] = [1; 16];
+pub(super) const BOOT: [u8; 16] = [1; 16];
 const CLIENT: [u8; 8] = [7; 8];
 
 fn now(seconds: u64) -> Now {
@@ -51,21 +51,21 @@ fn nonce(number: u8) -> [u8; 24] {
 }
 
 /// What happened to the server before the damage.
-struct Past {
-    disk: Platter,
+pub(super) struct Past {
+    pub(super) disk: Platter,
     /// The files at earlier moments, in their order.
-    before: Vec<[Vec<u8>; 6]>,
+    pub(super) before: Vec<[Vec<u8>; 6]>,
     /// Used packets: number and time.
     used: Vec<(u8, Timestamp)>,
 }
 
 impl Past {
-    fn files(disk: &Platter) -> [Vec<u8>; 6] {
+    pub(super) fn files(disk: &Platter) -> [Vec<u8>; 6] {
         FILES.map(|file| disk.clone().read(file).unwrap())
     }
 
     /// A server of two lives that used `count` packets, the first of them before a clean stop.
-    fn of(count: u8, cleanly: bool) -> Self {
+    pub(super) fn of(count: u8, cleanly: bool) -> Self {
         let disk = Platter::default();
         create_on(
             disk.clone(),
@@ -121,11 +121,24 @@ impl Past {
 
     /// Whatever this damage makes of the file, no used packet is accepted, and the start is not silent.
     fn check(&self, boot: [u8; 16], file: FileName, what: &str, bytes: Vec<u8>) -> bool {
+        let what = format!("{}, {what}", file.as_str());
+        self.check_all(boot, &what, [(file, bytes)])
+    }
+
+    /// The same of several files.
+    pub(super) fn check_all(
+        &self,
+        boot: [u8; 16],
+        what: &str,
+        files: impl IntoIterator<Item = (FileName, Vec<u8>)>,
+    ) -> bool {
         let disk = self.disk.copy();
         if boot != BOOT {
             disk.cut_power(&mut |_| 3);
         }
-        disk.put_back(file, bytes);
+        for (file, bytes) in files {
+            disk.put_back(file, bytes);
+        }
         let mut server = open(&disk, boot, 1062);
         let silent = server.state.take_events().is_empty();
         for (number, timestamp) in &self.used {
@@ -134,12 +147,8 @@ impl Past {
                 .cache
                 .screen(id, &nonce(*number), *timestamp, sighting());
             let accepted = seen.is_ok() && server.horizon.accept(*timestamp).is_ok();
-            let name = file.as_str();
-            assert!(
-                !accepted,
-                "{name}, {what}: packet {number} is accepted again"
-            );
-            assert!(!silent || seen.is_err(), "{name}, {what}: nothing is said");
+            assert!(!accepted, "{what}: packet {number} is accepted again");
+            assert!(!silent || seen.is_err(), "{what}: nothing is said");
         }
         silent
     }

@@ -9,9 +9,6 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::encoding::RECORD;
-use crate::sys::shared::{self, SharedPage};
-
 /// The files of the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileName {
@@ -111,10 +108,6 @@ pub trait Disk {
     /// Nobody knows what does.
     fn sync(&mut self, file: FileName) -> io::Result<()>;
 
-    /// Stores one of the two cells of the proof; it survives the process, not the machine.
-    /// Where there is no page for it, the next start is unclean.
-    fn store_proof(&mut self, cell: u32, bytes: &[u8; RECORD]);
-
     /// Will the next start find these files? They may be deleted or replaced while they are open.
     ///
     /// # Errors
@@ -128,7 +121,6 @@ pub struct Directory {
     state: PathBuf,
     run: PathBuf,
     files: [Result<StateFile, i32>; 6],
-    proof: Option<SharedPage>,
 }
 
 /// An open file of the state.
@@ -148,13 +140,11 @@ impl Directory {
             open_state_file(&directory.join(file.as_str()))
                 .map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))
         };
-        let mut directory = Self {
+        let directory = Self {
             state: state.to_owned(),
             run: run.to_owned(),
             files: FILES.map(open),
-            proof: None,
         };
-        directory.proof = directory.map_proof().ok();
         // New names survive the machine too. If not, their loss is an unclean start.
         let _ = directory.sync_names();
         directory
@@ -167,15 +157,7 @@ impl Directory {
             state: PathBuf::new(),
             run: PathBuf::new(),
             files: FILES.map(|_| Err(libc::ENOENT)),
-            proof: None,
         }
-    }
-
-    /// With all of its memory set aside: what is stored later finds room.
-    fn map_proof(&mut self) -> io::Result<SharedPage> {
-        let length = u64::try_from(shared::LENGTH).unwrap_or(0);
-        self.allocate(FileName::Proof, length)?;
-        SharedPage::map(self.writable(FileName::Proof)?)
     }
 
     fn sync_names(&self) -> io::Result<()> {
@@ -241,6 +223,15 @@ fn open_state_file(path: &Path) -> io::Result<StateFile> {
 
 impl Disk for Directory {
     fn read(&mut self, name: FileName) -> io::Result<Vec<u8>> {
+        // It could not even be made: there is no such directory.
+        if self
+            .files
+            .get(name.place())
+            .and_then(|file| file.as_ref().err())
+            == Some(&libc::ENOENT)
+        {
+            return Ok(Vec::new());
+        }
         let file = &self.file(name)?.file;
         let length = file.metadata()?.len();
         if length > LONGEST {
@@ -273,12 +264,6 @@ impl Disk for Directory {
 
     fn sync(&mut self, name: FileName) -> io::Result<()> {
         self.writable(name)?.sync_data()
-    }
-
-    fn store_proof(&mut self, cell: u32, bytes: &[u8; RECORD]) {
-        if let (Some(page), Ok(cell)) = (&self.proof, usize::try_from(cell)) {
-            page.store(cell, bytes);
-        }
     }
 
     fn is_found(&self, files: &[FileName]) -> io::Result<()> {

@@ -24,6 +24,7 @@ use spa_proto::{Protocol, Service, Timestamp};
 
 use super::proof::{End, Proof};
 use super::record::{Entry, HeldBy, Holder, HolderKey, JournalRecord};
+use super::slots::SlotId;
 use crate::clock::BootTime;
 use crate::config::DoorId;
 
@@ -74,10 +75,19 @@ pub fn encode(generation: u32, place: u32, entry: &Entry) -> [u8; RECORD] {
             writer.put(&slots.to_be_bytes());
         }
         Entry::Incomplete => {}
-        Entry::Clean { count, sum, slots } => {
+        Entry::Clean {
+            count,
+            sum,
+            slots,
+            highest,
+            horizon,
+        } => {
             writer.put(&count.to_be_bytes());
             writer.put(&sum.to_be_bytes());
             writer.put(&slots.to_be_bytes());
+            writer.put(&highest.to_be_bytes());
+            writer.put(&horizon.sequence.to_be_bytes());
+            writer.time(horizon.timestamp);
         }
         Entry::Proof { boot_id, proof } => {
             writer.put(boot_id);
@@ -216,6 +226,11 @@ fn parse(bytes: &[u8; RECORD]) -> Option<(u32, Entry)> {
             count: reader.number()?,
             sum: reader.sum()?,
             slots: reader.number()?,
+            highest: reader.number()?,
+            horizon: SlotId {
+                sequence: u64::from_be_bytes(reader.take()?),
+                timestamp: reader.time()?,
+            },
         },
         8 => Entry::Proof {
             boot_id: reader.take()?,

@@ -203,9 +203,12 @@ impl fmt::Display for StateEvent {
             Self::Compacted => write!(f, "the journal is compacted again"),
             Self::RunLost { error } => write!(
                 f,
-                "{error}: the next start will be as after a crash of the machine\n  help: restart spad"
+                "{error}: the next start will be as after a crash of the machine\n  help: make room in the run directory; where its files were deleted, restart spad"
             ),
-            Self::RunFound => write!(f, "the files of the run directory are found again"),
+            Self::RunFound => write!(
+                f,
+                "the files of the run directory are found and written again"
+            ),
         }
     }
 }

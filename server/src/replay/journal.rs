@@ -2,7 +2,7 @@
 //!
 //! Preallocated, so that a full disk does not stop it; no fsync, so that it
 //! survives the process only, which is what the horizon is for. After each record the proof
-//! of the journal's end moves on, in memory that survives the process too. When it is
+//! of the journal's end is written to the run directory, memory that survives the process too. When it is
 //! nearly full, what is still true is written into the second file, which then
 //! counts.
 
@@ -14,6 +14,7 @@ use super::machine::NO_BOOT;
 use super::proof::{End, Proof, add};
 use super::reading::{FIRST, Half, Reading};
 use super::record::{Entry, JournalRecord};
+use super::slots::SlotId;
 
 /// Slots of a new file: one mebibyte. Tests compact often.
 const FEWEST_SLOTS: u32 = if cfg!(test) { 32 } else { 16_384 };
@@ -37,6 +38,8 @@ pub struct Journal {
     sequence: u32,
     /// It is known that these are all records.
     is_whole: bool,
+    /// Why the last proof could not be stored.
+    unproven: Option<String>,
 }
 
 impl Journal {
@@ -52,6 +55,7 @@ impl Journal {
             boot_id: NO_BOOT,
             sequence: 0,
             is_whole: false,
+            unproven: None,
             slots: lengths.map(|length| {
                 u32::try_from(length.checked_div(RECORD).unwrap_or(0)).unwrap_or(u32::MAX)
             }),
@@ -92,16 +96,36 @@ impl Journal {
         self.next >= capacity.saturating_sub(capacity / 8)
     }
 
-    /// The clean mark: where this journal ends.
+    /// The clean mark: where this journal ends, beside which horizon.
     #[must_use]
-    pub fn clean_mark(&self) -> [u8; RECORD] {
+    pub fn clean_mark(&self, horizon: SlotId) -> [u8; RECORD] {
         let End {
             generation,
             count,
             sum,
         } = self.end();
         let slots = self.capacity(self.half);
-        encode(generation, 0, &Entry::Clean { count, sum, slots })
+        let entry = Entry::Clean {
+            count,
+            sum,
+            slots,
+            highest: self.highest,
+            horizon,
+        };
+        encode(generation, 0, &entry)
+    }
+
+    /// Why the next start of this boot will not find the proof of the last record.
+    #[must_use]
+    pub fn unproven(&self) -> Option<&str> {
+        self.unproven.as_deref()
+    }
+
+    /// Stores the proof again where that failed.
+    pub fn prove_again<D: Disk>(&mut self, disk: &mut D) {
+        if self.unproven.is_some() {
+            self.prove(disk, End::default());
+        }
     }
 
     fn end(&self) -> End {
@@ -127,7 +151,9 @@ impl Journal {
         };
         self.sequence = self.sequence.wrapping_add(1);
         let (place, bytes) = proof.cell(self.boot_id);
-        disk.store_proof(place, &bytes);
+        // Where it is not stored the next start is unclean, and `unproven` is reported.
+        let stored = disk.write(FileName::Proof, offset(place), &bytes);
+        self.unproven = stored.err().map(|error| error.to_string());
     }
 
     /// Writes on the disk that not all records are here.

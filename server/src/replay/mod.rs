@@ -46,6 +46,9 @@ mod damage_tests;
 mod horizon_tests;
 
 #[cfg(test)]
+mod older_tests;
+
+#[cfg(test)]
 mod record_tests;
 
 #[cfg(test)]

@@ -156,12 +156,19 @@ pub(super) fn create_on<D: Disk>(
     floor: Timestamp,
 ) -> Result<(), StateError> {
     let fail = StateError::NotWritten;
+    let mut is_new = true;
+    for file in [FileName::JournalA, FileName::JournalB, FileName::Horizon] {
+        is_new &= disk.read(file).map_err(fail)?.is_empty();
+    }
     disk.allocate(FileName::Horizon, LENGTH).map_err(fail)?;
     // A horizon that nobody knows counts for nothing here: the floor stands in for it.
     let mut slots = HorizonSlots::read(&disk.read(FileName::Horizon).map_err(fail)?);
     let horizon = slots.timestamp().unwrap_or_default().max(floor);
     let marked = slots.is_marked();
     slots.write(&mut disk, horizon, marked).map_err(fail)?;
+    if is_new {
+        stop_cleanly_on(&mut disk, boot_id, &slots).map_err(fail)?;
+    }
     let mut opened = start(
         disk,
         lock,
@@ -178,6 +185,25 @@ pub(super) fn create_on<D: Disk>(
     let kept = kept(opened.holders, opened.owed);
     opened.state.rewrite(&opened.cache, kept)?;
     opened.state.clean_stop().map_err(fail)?;
+    Ok(())
+}
+
+/// Makes a disk with nothing on it but this horizon one of a clean stop: no packet was ever accepted.
+fn stop_cleanly_on<D: Disk>(
+    disk: &mut D,
+    boot_id: [u8; 16],
+    slots: &HorizonSlots,
+) -> io::Result<()> {
+    // There need not be a run directory yet.
+    let proof = disk.read(FileName::Proof).unwrap_or_default();
+    let proof = Proof::read(&proof, boot_id);
+    let mut journal = Journal::after(&read(&[], &[]), [0, 0]);
+    journal.proven(true, boot_id, proof);
+    journal.compact(disk, boot_id, [], true)?;
+    if let Some(horizon) = slots.id() {
+        disk.allocate(FileName::Clean, SMALL)?;
+        disk.write(FileName::Clean, 0, &journal.clean_mark(horizon))?;
+    }
     Ok(())
 }
 
@@ -209,6 +235,7 @@ pub(super) fn start<D: Disk>(
         (FileName::Horizon, LENGTH),
         (FileName::Clean, SMALL),
         (FileName::Memory, SMALL),
+        (FileName::Proof, 2 * SMALL),
     ] {
         // Without room set aside they fail later, on a full disk only, and are handled there.
         let _ = disk.allocate(file, length);
@@ -254,6 +281,7 @@ pub(super) fn start<D: Disk>(
         one_time: one_time(&evidence.reading),
         distrusted: ruling.because.clone().filter(|_| !ruling.trusted),
         run_lost: None,
+        not_noted: None,
         not_compacted: None,
         events: events(&ruling),
     };

@@ -3,7 +3,7 @@
 //! A disk can lose what was written last, give back what was there before, or put a block
 //! in another's place, and each record it shows is whole all the same. So the number of records,
 //! and a sum over all of them in their order, are kept apart from the journal: in the same
-//! boot in memory that outlives the process, a page of the run directory; across boots in the
+//! boot in memory that outlives the process, a file of the run directory; across boots in the
 //! clean mark. docs/protocol.md §8.3.
 
 use super::encoding::{RECORD, Slot, decode, encode};
@@ -33,7 +33,7 @@ pub struct End {
     pub sum: u64,
 }
 
-/// What stands in the run directory's page: two cells, stored in turn, so that one is whole
+/// What stands in the run directory's file: two cells, stored in turn, so that one is whole
 /// wherever the process was killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Proof {

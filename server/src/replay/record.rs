@@ -10,6 +10,7 @@ use spa_keys::KeyId;
 use spa_proto::{Service, Timestamp};
 
 use super::proof::Proof;
+use super::slots::SlotId;
 use crate::clock::BootTime;
 use crate::config::DoorId;
 
@@ -136,6 +137,10 @@ pub enum Entry {
         sum: u64,
         /// Slots of its file; it may be longer by zeros.
         slots: u32,
+        /// The largest generation that either of the journal's files may show.
+        highest: u32,
+        /// The horizon beside it.
+        horizon: SlotId,
     },
     /// In the run directory: how far the journal goes in this boot.
     Proof {

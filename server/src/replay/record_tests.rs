@@ -11,6 +11,7 @@ use super::encoding::{RECORD, Slot, decode, encode};
 use super::proof::add;
 use super::reading::{Half, read};
 use super::record::{Entry, HeldBy, Holder, HolderKey, JournalRecord};
+use super::slots::SlotId;
 use crate::clock::BootTime;
 use crate::config::DoorId;
 
@@ -85,7 +86,10 @@ fn entry() -> impl Strategy<Value = Entry> {
         1 => (any::<[u8; 16]>(), any::<[u32; 2]>(), any::<u64>())
             .prop_map(|(boot_id, [count, slots], sum)| Entry::Header { boot_id, count, sum, slots }),
         1 => Just(Entry::Incomplete),
-        1 => (any::<[u32; 2]>(), any::<u64>()).prop_map(|([count, slots], sum)| Entry::Clean { count, sum, slots }),
+        1 => (any::<[u32; 3]>(), any::<[u64; 3]>()).prop_map(|([count, slots, highest], [sum, sequence, time])| {
+            let timestamp = Timestamp::from_micros(time);
+            Entry::Clean { count, sum, slots, highest, horizon: SlotId { sequence, timestamp } }
+        }),
         1 => (any::<u64>(), time(), any::<bool>())
             .prop_map(|(sequence, timestamp, incomplete)| Entry::Horizon { sequence, timestamp, incomplete }),
         1 => (any::<[u8; 16]>(), time(), any::<bool>())

@@ -26,6 +26,15 @@ pub struct HorizonSlots {
     synced: u8,
 }
 
+/// Which writing of the horizon the newest slot holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotId {
+    /// Its number.
+    pub sequence: u64,
+    /// The horizon.
+    pub timestamp: Timestamp,
+}
+
 /// A valid slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Written {
@@ -58,6 +67,15 @@ impl HorizonSlots {
     #[must_use]
     pub fn timestamp(&self) -> Option<Timestamp> {
         self.newest.map(|slot| slot.timestamp)
+    }
+
+    /// Which writing it is of.
+    #[must_use]
+    pub fn id(&self) -> Option<SlotId> {
+        self.newest.map(|slot| SlotId {
+            sequence: slot.sequence,
+            timestamp: slot.timestamp,
+        })
     }
 
     /// The lower of the two, once this process made sure of both: whichever is lost, the

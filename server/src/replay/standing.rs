@@ -69,6 +69,7 @@ impl Opened {
                 one_time: None,
                 distrusted: None,
                 run_lost: None,
+                not_noted: None,
                 not_compacted: None,
                 events: vec![StateEvent::Standing(standing)],
             },
@@ -112,7 +113,7 @@ impl<D: Disk> State<D> {
             )
         });
         let run = self.run_lost.as_ref().map(|error| {
-            format!("{error}: the next start will be as after a crash of the machine; restart spad")
+            format!("{error}: the next start will be as after a crash of the machine; make room in the run directory, or restart spad where its files were deleted")
         });
         let compacted = self.not_compacted.as_ref().map(|error| {
             format!(
@@ -135,11 +136,7 @@ impl<D: Disk> State<D> {
             // Said by an event, and by `standing`.
             let _refusing = self.disk_failed(error);
         }
-        let lost = self
-            .disk
-            .is_found(&OF_RUN)
-            .err()
-            .map(|error| error.to_string());
+        let lost = self.run_trouble();
         match (&self.run_lost, &lost) {
             (None, Some(error)) => self.events.push(StateEvent::RunLost {
                 error: error.clone(),
@@ -219,7 +216,31 @@ impl<D: Disk> State<D> {
             timestamp,
             disk_failed,
         };
-        self.disk.write(FileName::Memory, 0, &encode(0, 0, &entry))
+        let noted = self.disk.write(FileName::Memory, 0, &encode(0, 0, &entry));
+        self.not_noted = noted.as_ref().err().map(ToString::to_string);
+        noted
+    }
+
+    /// Why the next start of this boot will not find in the run directory what it needs.
+    /// What could not be written there is tried again first.
+    fn run_trouble(&mut self) -> Option<String> {
+        self.journal.prove_again(&mut self.disk);
+        if self.not_noted.is_some() {
+            let _noted = self.note_in_run_directory(self.in_force, self.is_in_memory());
+        }
+        let unwritten = |file: FileName, error: &str| {
+            format!(
+                "cannot write {} of the run directory ({error})",
+                file.as_str()
+            )
+        };
+        let found = self.disk.is_found(&OF_RUN).err();
+        let noted = self.not_noted.as_deref();
+        let proven = self.journal.unproven();
+        found
+            .map(|error| error.to_string())
+            .or_else(|| proven.map(|error| unwritten(FileName::Proof, error)))
+            .or_else(|| noted.map(|error| unwritten(FileName::Memory, error)))
     }
 
     /// The disk may work again: first the horizon, still marked, then the journal,

@@ -59,11 +59,15 @@ impl Evidence {
         // What was accepted while the disk failed, only the run directory knew, or memory.
         let run_lost = same_boot && self.proof.is_none() && memory == Memory::Nothing;
         let floor = match horizon {
-            Some(horizon) if !trusted && (run_lost || marked && !memory.is_of_this_boot()) => {
-                // The one case that is not exact.
-                horizon.max(now.saturating_add(skew).saturating_add(skew))
+            Some(horizon) if !trusted => {
+                // A right clock admitted nothing later, should the horizon be an older one too.
+                let mut ahead = now.saturating_add(skew);
+                if run_lost || marked && !memory.is_of_this_boot() {
+                    // The one case that is not exact.
+                    ahead = ahead.saturating_add(skew);
+                }
+                horizon.max(ahead)
             }
-            Some(horizon) if !trusted => horizon,
             _ => Timestamp::default(),
         };
         Ruling {
@@ -96,7 +100,7 @@ impl Evidence {
         self.proof.is_some() || slot(&self.clean) != Slot::Empty
     }
 
-    /// Was the clean mark written for this very journal?
+    /// Was the clean mark written for this very journal and horizon?
     fn is_clean(&self) -> bool {
         let End {
             generation,
@@ -111,8 +115,15 @@ impl Evidence {
                         count: records,
                         sum: over,
                         slots,
+                        highest,
+                        horizon,
                     },
-            } => (marked, records, over) == (generation, count, sum) && self.reading.slots >= slots,
+            } => {
+                (marked, records, over) == (generation, count, sum)
+                    && self.reading.slots >= slots
+                    && self.reading.highest <= highest
+                    && self.slots.id() == Some(horizon)
+            }
             _ => false,
         }
     }
@@ -214,6 +225,7 @@ mod tests {
     use super::*;
     use crate::replay::encoding::encode;
     use crate::replay::reading::{FIRST, Half};
+    use crate::replay::slots::SlotId;
 
     const BOOT: [u8; 16] = [1; 16];
     const SKEW: Duration = Duration::from_secs(60);
@@ -233,6 +245,11 @@ mod tests {
             count: 0,
             sum: 0,
             slots: FIRST,
+            highest: 1,
+            horizon: SlotId {
+                sequence: 0,
+                timestamp: horizon,
+            },
         };
         Evidence {
             reading: Reading {

@@ -52,6 +52,8 @@ pub struct State<D = Directory> {
     pub(super) distrusted: Option<Because>,
     /// What became of the files of the run directory.
     pub(super) run_lost: Option<String>,
+    /// Why the horizon could not be written there the last time.
+    pub(super) not_noted: Option<String>,
     /// Why the journal could not be compacted the last time.
     pub(super) not_compacted: Option<String>,
     pub(super) events: Vec<StateEvent>,
@@ -212,8 +214,11 @@ impl<D: Disk> State<D> {
         if self.standing != Standing::OnDisk || self.lost {
             return Ok(false);
         }
+        let Some(horizon) = self.slots.id() else {
+            return Ok(false);
+        };
         self.journal.sync(&mut self.disk)?;
-        let mark = self.journal.clean_mark();
+        let mark = self.journal.clean_mark(horizon);
         self.disk.write(FileName::Clean, 0, &mark)?;
         self.disk.sync(FileName::Clean)?;
         Ok(true)
@@ -319,8 +324,8 @@ impl<D: Disk> State<D> {
     /// For a start in this boot that finds the state gone.
     fn note_horizon(&mut self, to: Timestamp) {
         let in_memory = self.is_in_memory();
-        // Without it that start refuses packets for longer, or all of them.
-        let _ = self.note_in_run_directory(to, in_memory);
+        // Without it that start refuses packets for longer, or all of them; `look` reports it.
+        let _noted = self.note_in_run_directory(to, in_memory);
     }
 }
 

@@ -11,6 +11,5 @@ pub mod probe;
 pub mod process;
 pub mod ring;
 pub mod scheduling;
-pub mod shared;
 pub mod users;
 pub mod way;

@@ -201,17 +201,6 @@ impl Disk for Platter {
     fn is_found(&self, _files: &[FileName]) -> io::Result<()> {
         Ok(())
     }
-
-    fn store_proof(&mut self, cell: u32, bytes: &[u8; RECORD]) {
-        if self.call().is_ok() {
-            let medium = &mut *self.0.borrow_mut();
-            put(
-                &mut medium.live[place(FileName::Proof)],
-                u64::from(cell) * 64,
-                bytes,
-            );
-        }
-    }
 }
 
 /// One record, or four, of this file.

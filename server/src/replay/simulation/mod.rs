@@ -255,7 +255,7 @@ fn after_a_boot_in_memory_nothing_up_to_now_and_twice_the_skew_is_accepted() {
     assert_eq!(open(2, 2000).cache.base_floor(), at(2120));
     platter.cut_power(&mut |_| 0);
     assert_eq!(
-        open(3, 3000).cache.base_floor(),
+        open(3, 2050).cache.base_floor(),
         at(2120),
         "and it is on the disk; the next is an ordinary one"
     );

@@ -105,6 +105,7 @@ pub(super) struct World {
     disk_failed: bool,
     ever_in_memory: bool,
     crashed: i64,
+    started: i64,
     power: Option<u64>,
     packets: Vec<Packet>,
     /// How often an honest packet had to pass, and did.
@@ -129,6 +130,7 @@ impl World {
             disk_failed: false,
             ever_in_memory: false,
             crashed: -1_000_000_000_000,
+            started: -1_000_000_000,
             power: None,
             packets: Vec::new(),
             honest_passed: 0,
@@ -337,6 +339,12 @@ impl World {
         if self.server.is_some() {
             return;
         }
+        // What was sent until the start after a crash is refused; the next start is no such one.
+        let recovers = self.crashed >= self.started;
+        if recovers {
+            self.crashed = self.time - 1;
+        }
+        self.started = self.time;
         let disk = self.platter.clone();
         let started = start(
             disk,
@@ -355,6 +363,9 @@ impl World {
             .as_ref()
             .is_some_and(|server| server.state.is_in_memory());
         if self.platter.is_dead() {
+            if recovers {
+                self.crashed = self.time;
+            }
             self.die();
         }
     }

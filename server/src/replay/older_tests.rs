@@ -1,0 +1,68 @@
+//! No packet acts twice though some files of the state are older than the others.
+//!
+//! As after a mirror that was behind for some blocks, or a backup of which a part was put
+//! back: every subset of the files, as they were at every earlier moment, beside the
+//! rest as it is. In the same boot, with the run directory and without it, and in the next. All
+//! files of one clean stop, without the run directory of that boot, are the one thing that
+//! no start can notice: docs/operating.md, "Time".
+
+use super::damage_tests::{BOOT, Past};
+use super::disk::{FILES, FileName, OF_RUN, OF_STATE};
+
+/// Moments of [`Past::before`] that are clean stops: when it was made, and its first life's.
+const CLEAN_STOPS: [usize; 2] = [0, 1];
+
+fn every_subset(cleanly: bool, boot: [u8; 16], with_run: bool) {
+    let past = Past::of(8, cleanly);
+    let now = Past::files(&past.disk);
+    let place = |file: FileName| FILES.iter().position(|other| *other == file).unwrap();
+    let [mut starts, mut silent, mut whole] = [0, 0, 0];
+    for (moment, before) in past.before.iter().enumerate() {
+        for subset in 1..16_u32 {
+            let is_older = |index: usize| subset >> index & 1 == 1;
+            let older = (0..).zip(OF_STATE).filter(|(index, _)| is_older(*index));
+            let mut files: Vec<_> = older
+                .map(|(_, file)| (file, before[place(file)].clone()))
+                .collect();
+            let all = (0..)
+                .zip(OF_STATE)
+                .all(|(index, file)| is_older(index) || before[place(file)] == now[place(file)]);
+            if all && !with_run && CLEAN_STOPS.contains(&moment) {
+                whole += 1;
+                continue;
+            }
+            if !with_run {
+                files.extend(OF_RUN.map(|file| (file, Vec::new())));
+            }
+            let names: Vec<_> = files.iter().map(|(file, _)| file.as_str()).collect();
+            let what = format!("{names:?} as at moment {moment}");
+            starts += 1;
+            silent += usize::from(past.check_all(boot, &what, files));
+        }
+    }
+    println!("{starts} starts with older files, {silent} of them harmless");
+    assert!(starts > 100 && silent * 4 < starts * 3);
+    assert!(with_run || whole == CLEAN_STOPS.len());
+}
+
+#[test]
+fn no_older_files_let_a_packet_act_twice_in_the_same_boot() {
+    every_subset(false, BOOT, true);
+    every_subset(true, BOOT, true);
+}
+
+#[test]
+fn no_older_files_let_a_packet_act_twice_in_the_same_boot_without_the_run_directory() {
+    every_subset(false, BOOT, false);
+    every_subset(true, BOOT, false);
+}
+
+#[test]
+fn no_older_files_let_a_packet_act_twice_after_a_kill_and_a_new_boot() {
+    every_subset(false, [2; 16], false);
+}
+
+#[test]
+fn no_older_files_let_a_packet_act_twice_after_a_clean_stop_and_a_new_boot() {
+    every_subset(true, [2; 16], false);
+}
