@@ -42,6 +42,8 @@ pub mod control;
 
 pub mod descriptors;
 
+mod check_line;
+
 mod journal;
 
 pub mod daemon;

@@ -5,19 +5,20 @@
 //! file was removed since, or says now that it is disabled, is not brought back. docs/operating.md, "A broken
 //! configuration".
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use serde::Deserialize;
 use spa_findings::{Finding, Findings, Source};
-use spa_proto::Timestamp;
+use spa_proto::{Service, Timestamp};
 
 use super::checking::Checking;
 use super::files;
 use super::one_time::Reader;
 use super::{ClientName, Config, Loaded, client_path};
+use crate::check_line;
 use crate::paths::Paths;
 
 /// Longer client files do not load, in bytes.
@@ -99,9 +100,11 @@ impl Texts {
             .mode(0o600)
             .open(&new)?;
         file.write_all(&self.json)?;
-        file.write_all(b"}}")?;
+        file.write_all(END)?;
+        file.write_all(check_line::of(&[&self.json, END]).as_bytes())?;
         file.sync_all()?;
-        std::fs::rename(&new, &path)
+        std::fs::rename(&new, &path)?;
+        std::fs::File::open(directory)?.sync_all()
     }
 }
 
@@ -192,12 +195,20 @@ pub fn load_texts(directory: &Path, now: Timestamp) -> Result<(Loaded, Texts), F
 fn last_good(paths: &Paths, now: Timestamp, findings: Findings) -> Result<Usable, Findings> {
     let path = paths.guard_state().join(NAME);
     match std::fs::read(&path) {
-        Ok(text) => match loaded(paths, now, &text) {
-            Some(loaded) => Ok(Usable {
+        Ok(bytes) => match check_line::verify(&bytes).map(|text| loaded(paths, now, text)) {
+            Some(Some(loaded)) => Ok(Usable {
                 loaded,
                 instead_of: Some(findings),
             }),
-            None => Err(findings),
+            Some(None) => Err(findings),
+            None => {
+                let mut findings = findings;
+                findings.push(Finding::error(
+                    &path,
+                    "the last good configuration is damaged",
+                ));
+                Err(findings)
+            }
         },
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(findings),
         // Somebody may count on it.
@@ -211,6 +222,26 @@ fn last_good(paths: &Paths, now: Timestamp, findings: Findings) -> Result<Usable
 }
 
 const NAME: &str = "last-good.json";
+
+/// What ends the texts' JSON.
+const END: &[u8] = b"}}\n";
+
+/// The ports that the configuration kept in `directory` hides; none where there is none.
+/// `None`: it cannot be read, or is damaged.
+#[must_use]
+pub fn hidden_before(directory: &Path, now: Timestamp) -> Option<BTreeSet<Service>> {
+    let bytes = match std::fs::read(directory.join(NAME)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Some(BTreeSet::new());
+        }
+        bytes => bytes.ok()?,
+    };
+    let kept: Kept = serde_json::from_slice(check_line::verify(&bytes)?).ok()?;
+    let server = Source::new(Path::new(NAME), kept.server);
+    let checking = Checking::of(Some(&server), &|_| Ok(String::new()), now);
+    let (config, _) = checking.end(directory, Findings::default()).ok()?;
+    Some(config.hidden_ports())
+}
 
 /// The last good texts, less the clients whose files are gone now or disable them.
 fn loaded(paths: &Paths, now: Timestamp, text: &[u8]) -> Option<Loaded> {
@@ -352,6 +383,29 @@ mod tests {
         let findings = load_or_last_good(&paths, Timestamp::from_micros(0)).unwrap_err();
         let said = findings.to_string();
         assert!(said.contains("cannot be read: Is a directory"), "{said}");
+    }
+
+    #[test]
+    fn a_damaged_last_good_one_is_not_used_and_what_it_hid_is_not_known() {
+        let (_directory, paths) = world();
+        let now = Timestamp::from_micros(0);
+        let hides = SERVER.replace("hide = []", "hide = [\"ssh\"]");
+        std::fs::write(paths.configuration(), hides).unwrap();
+        let guard = paths.guard_state();
+        assert_eq!(hidden_before(&guard, now), Some(BTreeSet::new()));
+        keep(&paths, now);
+        let hidden = BTreeSet::from(["tcp/22".parse().unwrap()]);
+        assert_eq!(hidden_before(&guard, now), Some(hidden));
+        std::fs::write(paths.configuration(), "hide = [").unwrap();
+        let whole = std::fs::read(guard.join(NAME)).unwrap();
+        for bit in 0..whole.len() * 8 {
+            let mut damaged = whole.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(guard.join(NAME), damaged).unwrap();
+            assert_eq!(hidden_before(&guard, now), None, "bit {bit}");
+            let findings = load_or_last_good(&paths, now).unwrap_err().to_string();
+            assert!(findings.contains("configuration is damaged"), "{findings}");
+        }
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub(crate) use files::{SERVER_LIMIT, foreign, one_time, server};
 pub use hours::{Hours, HoursError, Week};
 pub use inner::{Forward, Inner};
 pub(crate) use last_good::for_hiding;
-pub use last_good::{Texts, Usable, for_firewall, load_or_last_good, load_texts};
+pub use last_good::{Texts, Usable, for_firewall, hidden_before, load_or_last_good, load_texts};
 pub use lengths::Lengths;
 pub use mode::Mode;
 pub use names::{ClientName, DoorId, DoorName, MAX_NAME, NameError, ServiceName};

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use spa_proto::Service;
 
 use super::message::{Standing, TrialChange, TrialEvent, TrialRow};
+use crate::check_line;
 use crate::clock::BootTime;
 
 /// How each hidden port stands.
@@ -34,6 +35,15 @@ enum Trial {
     },
     /// Its trial ended.
     Shown,
+}
+
+/// What stands in the file.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TrialsFile {
+    /// Which writing of it this is: an older one must not pass for the last.
+    number: u64,
+    ports: BTreeMap<String, Trial>,
 }
 
 /// The moment: which boot this is, and how long ago it was.
@@ -161,28 +171,43 @@ impl Trials {
             .min()
     }
 
-    /// The file's text.
+    /// The text of the file's writing of this number.
     #[must_use]
-    pub fn to_text(&self) -> String {
-        let ports: BTreeMap<String, &Trial> = self
-            .0
-            .iter()
-            .map(|(service, trial)| (service.to_string(), trial))
-            .collect();
-        // A map of text to plain values always has a JSON form.
-        let mut text = serde_json::to_string_pretty(&ports).unwrap_or_default();
+    pub fn to_text(&self, number: u64) -> String {
+        let ports = self.0.iter();
+        let file = TrialsFile {
+            number,
+            ports: ports
+                .map(|(service, trial)| (service.to_string(), trial.clone()))
+                .collect(),
+        };
+        // Texts, numbers and a map of them always have a JSON form.
+        let mut text = serde_json::to_string_pretty(&file).unwrap_or_default();
         text.push('\n');
+        let line = check_line::of(&[text.as_bytes()]);
+        text.push_str(&line);
         text
     }
 
-    /// Reads the file's text; `None` where it is damaged.
+    /// Reads the file's bytes, and its number; `None` where they are damaged.
     #[must_use]
-    pub fn from_text(text: &str) -> Option<Self> {
-        let ports: BTreeMap<String, Trial> = serde_json::from_str(text).ok()?;
-        let ports = ports
-            .into_iter()
-            .map(|(service, trial)| Some((service.parse().ok()?, trial)));
-        ports.collect::<Option<_>>().map(Self)
+    pub fn from_bytes(bytes: &[u8]) -> Option<(Self, u64)> {
+        let file: TrialsFile = serde_json::from_slice(check_line::verify(bytes)?).ok()?;
+        let ports = file.ports.into_iter();
+        let ports = ports.map(|(service, trial)| Some((service.parse().ok()?, trial)));
+        Some((Self(ports.collect::<Option<_>>()?), file.number))
+    }
+
+    /// Hides for good those of these ports, hidden before, of which nothing is known; gives which.
+    pub fn stay_hidden(&mut self, before: &BTreeSet<Service>) -> Vec<Service> {
+        let unknown: Vec<Service> = before
+            .iter()
+            .filter(|service| !self.0.contains_key(service))
+            .copied()
+            .collect();
+        let hidden = unknown.iter().map(|service| (*service, Trial::Hidden));
+        self.0.extend(hidden);
+        unknown
     }
 
     /// What to go by where the file is damaged: everything stays hidden.
@@ -316,13 +341,34 @@ mod tests {
         let mut trials = Trials::default();
         trials.hide(&ports(&["tcp/22", "udp/51820"]), LENGTH, at("a", 7));
         trials.reached(&ports(&["udp/51820"]));
-        let text = trials.to_text();
-        assert_eq!(Trials::from_text(&text), Some(trials));
-        assert_eq!(Trials::from_text(&text[..text.len() / 2]), None);
-        assert_eq!(
-            Trials::from_text(r#"{"tcp/0":{"standing":"hidden"}}"#),
-            None
-        );
-        assert_eq!(Trials::from_text(r#"{"tcp/1":{"standing":"else"}}"#), None);
+        let text = trials.to_text(3).into_bytes();
+        assert_eq!(Trials::from_bytes(&text), Some((trials, 3)));
+        for bit in 0..text.len() * 8 {
+            let mut damaged = text.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Trials::from_bytes(&damaged), None, "bit {bit}");
+        }
+        for length in 0..text.len() {
+            assert_eq!(Trials::from_bytes(&text[..length]), None);
+        }
+        for ports in [
+            r#"{"tcp/0":{"standing":"hidden"}}"#,
+            r#"{"tcp/1":{"standing":"else"}}"#,
+        ] {
+            let text = format!("{{\"number\":1,\"ports\":{ports}}}\n");
+            let line = check_line::of(&[text.as_bytes()]);
+            assert_eq!(Trials::from_bytes((text + &line).as_bytes()), None);
+        }
+    }
+
+    #[test]
+    fn a_port_that_was_hidden_before_and_is_not_remembered_has_no_trial() {
+        let mut trials = Trials::default();
+        trials.hide(&ports(&["tcp/22"]), LENGTH, at("a", 0));
+        let lost = trials.stay_hidden(&ports(&["tcp/22", "tcp/80"]));
+        assert_eq!(lost, ["tcp/80".parse().unwrap()]);
+        trials.hide(&ports(&["tcp/22", "tcp/80"]), LENGTH, at("a", 1));
+        trials.expire(at("a", 600));
+        assert_eq!(standing(&trials, 600), [Standing::Shown, Standing::Hidden]);
     }
 }

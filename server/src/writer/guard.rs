@@ -71,16 +71,7 @@ pub(super) struct Loaded {
 impl Guard {
     /// A guard for this configuration, not loaded yet.
     pub(super) fn new(config: Config, memory: Memory) -> (Self, Vec<String>) {
-        let mut warnings = Vec::new();
-        let trials = match trial_file::read(&memory, &config.hidden_ports()) {
-            Kept::Whole(trials) => trials,
-            Kept::Damaged(trials, why) => {
-                warnings.push(format!(
-                    "the file trials.json of the firewall writer {why}: every hidden port stays hidden, without a trial"
-                ));
-                trials
-            }
-        };
+        let Kept { trials, problem } = trial_file::read(&memory, &config.hidden_ports());
         let boot = boot_id();
         let hid = memory.directory().map(|at| hidden_file::read(at, &boot));
         let hid = hid.unwrap_or_default();
@@ -98,7 +89,7 @@ impl Guard {
             announcer: None,
             loader: None,
         };
-        (guard, warnings)
+        (guard, problem.into_iter().collect())
     }
 
     /// Announces from now on that it is busy while `nft` runs.
@@ -649,7 +640,7 @@ impl Guard {
     fn write(&self, warnings: &mut Vec<String>) {
         if let Err(error) = trial_file::write(&self.memory, &self.trials) {
             warnings.push(format!(
-                "cannot write down how trials stand, so the next start may begin them anew: {error}"
+                "cannot write down how trials stand, so at the next start one may begin anew, or a port stay hidden without one: {error}"
             ));
         }
     }

@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 use spa_proto::Service;
 
-use crate::config::Texts;
+use crate::config::{self, Texts};
 use crate::firewall::trial::Trials;
 use crate::paths::Paths;
+use crate::{check_line, clock};
 
 /// Where trials are remembered.
 #[derive(Clone, Debug)]
@@ -77,45 +78,82 @@ pub(crate) fn create(paths: &Paths) -> io::Result<()> {
 }
 
 const NAME: &str = "trials.json";
+/// Beside it, written after it: its number.
+const NUMBER: &str = "trials.number";
 /// The longest file that is read, in bytes; 65,536 ports fit.
 const LONGEST: u64 = 16 << 20;
 
 /// What was kept.
-pub(super) enum Kept {
-    /// As it was written, or nothing yet.
-    Whole(Trials),
-    /// The file is damaged or lost, or cannot be read, so everything is hidden for good; why.
-    Damaged(Trials, String),
+pub(super) struct Kept {
+    /// How the hidden ports stand.
+    pub(super) trials: Trials,
+    /// What is wrong with the file, and which ports stay hidden for it.
+    pub(super) problem: Option<String>,
 }
 
-/// Reads what is remembered.
+/// Reads what is remembered. Where that cannot be what was written last, everything is hidden
+/// for good; so is a port that was hidden before and is not remembered.
 pub(super) fn read(memory: &Memory, hidden: &BTreeSet<Service>) -> Kept {
-    let all_hidden = |why: &str| Kept::Damaged(Trials::all_hidden(hidden), why.to_owned());
+    let all_hidden = |why: &str| Kept {
+        trials: Trials::all_hidden(hidden),
+        problem: Some(format!(
+            "the file trials.json of the firewall writer {why}: every hidden port stays hidden, without a trial"
+        )),
+    };
     let directory = match memory {
         Memory::In(directory) => directory,
         Memory::LostIn(_) => return all_hidden("is missing"),
         Memory::Unusable => return all_hidden("cannot be read"),
     };
-    match text(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Kept::Whole(Trials::default()),
-        Err(error) if error.kind() != io::ErrorKind::InvalidData => {
-            all_hidden(&format!("cannot be read ({error})"))
-        }
-        text => match text.ok().and_then(|text| Trials::from_text(&text)) {
-            Some(trials) => Kept::Whole(trials),
-            None => all_hidden("is damaged"),
+    let mut trials = match bytes(directory, NAME) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Trials::default(),
+        Err(error) => return all_hidden(&format!("cannot be read ({error})")),
+        Ok(bytes) => match (Trials::from_bytes(&bytes), last_number(directory)) {
+            (None, _) => return all_hidden("is damaged"),
+            (Some(_), None) => return all_hidden("is beside a damaged trials.number"),
+            (Some((_, number)), Some(last)) if number < last => {
+                return all_hidden("is an older one than was written last");
+            }
+            (Some((trials, _)), Some(_)) => trials,
         },
+    };
+    let before = config::hidden_before(directory, clock::now().wall);
+    let before = before.map_or_else(
+        || hidden.clone(),
+        |before| before.intersection(hidden).copied().collect(),
+    );
+    let lost: Vec<String> = trials
+        .stay_hidden(&before)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let problem = (!lost.is_empty()).then(|| {
+        let lost = lost.join(", ");
+        format!("the file trials.json of the firewall writer does not hold {lost}, hidden before as far as is known: stays hidden, without a trial")
+    });
+    Kept { trials, problem }
+}
+
+/// The number of the last writing; 0 where none is kept, `None` where it is damaged.
+fn last_number(directory: &Path) -> Option<u64> {
+    match bytes(directory, NUMBER) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Some(0),
+        bytes => {
+            let bytes = bytes.ok()?;
+            let text = std::str::from_utf8(check_line::verify(&bytes)?).ok()?;
+            text.trim_end().parse().ok()
+        }
     }
 }
 
-fn text(directory: &Path) -> io::Result<String> {
+fn bytes(directory: &Path, name: &str) -> io::Result<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = rustix::fs::open(directory.join(NAME), flags, Mode::empty())?;
-    let mut text = String::new();
+    let file = rustix::fs::open(directory.join(name), flags, Mode::empty())?;
+    let mut bytes = Vec::new();
     std::fs::File::from(file)
         .take(LONGEST)
-        .read_to_string(&mut text)?;
-    Ok(text)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Writes what is remembered, on the disk when this returns.
@@ -124,6 +162,19 @@ pub(super) fn write(memory: &Memory, trials: &Trials) -> io::Result<()> {
 }
 
 fn write_in(directory: &Path, trials: &Trials) -> io::Result<()> {
+    let present = bytes(directory, NAME).ok();
+    let present = present.and_then(|bytes| Trials::from_bytes(&bytes));
+    let present = present.map_or(0, |(_, number)| number);
+    let last = last_number(directory).unwrap_or(0);
+    let number = present.max(last).saturating_add(1);
+    replace(directory, NAME, &trials.to_text(number))?;
+    // Killed before this, the file is newer than the last number, and taken as it is.
+    let text = format!("{number}\n");
+    let line = check_line::of(&[text.as_bytes()]);
+    replace(directory, NUMBER, &(text + &line))
+}
+
+fn replace(directory: &Path, name: &str, text: &str) -> io::Result<()> {
     let new = directory.join("trials.new");
     match std::fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -132,9 +183,9 @@ fn write_in(directory: &Path, trials: &Trials) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::open(&new, flags, Mode::RUSR | Mode::WUSR)?;
     let mut file = std::fs::File::from(file);
-    file.write_all(trials.to_text().as_bytes())?;
+    file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    std::fs::rename(&new, directory.join(NAME))?;
+    std::fs::rename(&new, directory.join(name))?;
     std::fs::File::open(directory)?.sync_all()
 }
 
@@ -147,24 +198,50 @@ mod tests {
         let why = |make: fn(&Path)| {
             let directory = tempfile::tempdir().unwrap();
             make(&directory.path().join(NAME));
-            match read(&Memory::In(directory.path().to_owned()), &BTreeSet::new()) {
-                Kept::Whole(_) => None,
-                Kept::Damaged(_, why) => Some(why),
-            }
+            read(&Memory::In(directory.path().to_owned()), &BTreeSet::new()).problem
         };
         assert_eq!(why(|_| ()), None);
+        assert_eq!(
+            why(|path| write_in(path.parent().unwrap(), &Trials::default()).unwrap()),
+            None
+        );
         // A directory can be opened, and not be read.
         let unreadable = why(|path| std::fs::create_dir(path).unwrap()).unwrap();
         assert!(
             unreadable.contains("cannot be read (Is a directory"),
             "{unreadable}"
         );
-        let damaged: [fn(&Path); 2] = [
+        let damaged: [fn(&Path); 3] = [
             |path| std::fs::write(path, "{").unwrap(),
             |path| std::fs::write(path, [0xff]).unwrap(),
+            // Without a check value.
+            |path| std::fs::write(path, "{}").unwrap(),
         ];
         for make in damaged {
-            assert_eq!(why(make).as_deref(), Some("is damaged"));
+            let why = why(make).unwrap();
+            assert!(why.contains("firewall writer is damaged"), "{why}");
         }
+    }
+
+    #[test]
+    fn an_older_file_and_a_damaged_number_hide_everything_and_a_newer_file_is_taken() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let problem = || read(&Memory::In(directory.path().to_owned()), &BTreeSet::new()).problem;
+        write_in(directory.path(), &Trials::default()).unwrap();
+        let [first, number] = [NAME, NUMBER].map(|name| std::fs::read(at(name)).unwrap());
+        write_in(directory.path(), &Trials::default()).unwrap();
+        assert_eq!(problem(), None);
+        let last = std::fs::read(at(NAME)).unwrap();
+        std::fs::write(at(NAME), first).unwrap();
+        assert!(problem().unwrap().contains("is an older one"));
+        std::fs::write(at(NAME), last).unwrap();
+        // As after a kill between the two.
+        std::fs::write(at(NUMBER), number).unwrap();
+        assert_eq!(problem(), None);
+        std::fs::write(at(NUMBER), "1\n").unwrap();
+        assert!(problem().unwrap().contains("damaged trials.number"));
+        write_in(directory.path(), &Trials::default()).unwrap();
+        assert_eq!(problem(), None, "written anew it is whole again");
     }
 }

@@ -190,6 +190,31 @@ in_a_world! {
         assert_eq!(standings(&mut writer), [Standing::Hidden]);
         assert!(!world.connects(SERVER4, 22));
     }
+
+    fn an_older_memory_of_trials_and_a_lost_one_open_nothing() {
+        let world = World::new("\"ssh\"", "trial = \"2s\"");
+        echo(22);
+        let memory = world.paths.guard_state().join("trials.json");
+        let mut writer = world.writer();
+        writer.writer.stop();
+        let on_trial = std::fs::read(&memory).unwrap();
+        writer = world.writer();
+        confirm(&mut writer);
+        writer.writer.stop();
+        let flipped = String::from_utf8(std::fs::read(&memory).unwrap()).unwrap();
+        let flipped = flipped.replace("tcp/22", "tcp/23").into_bytes();
+        for bytes in [Some(on_trial), Some(flipped), None] {
+            match bytes {
+                Some(bytes) => std::fs::write(&memory, bytes).unwrap(),
+                None => std::fs::remove_file(&memory).unwrap(),
+            }
+            let mut writer = world.writer();
+            std::thread::sleep(Duration::from_millis(2300));
+            assert_eq!(standings(&mut writer), [Standing::Hidden]);
+            assert!(!world.connects(SERVER4, 22));
+            writer.writer.stop();
+        }
+    }
 }
 
 /// Lets the next connection come from port 40,000.

@@ -221,7 +221,9 @@ fn whoever_holds_the_state_keeps_nothing_from_being_hidden() {
 #[test]
 fn a_port_that_is_shown_after_its_trial_is_shown_again_once_that_is_read() {
     let mut world = stopped();
-    let trials = "{ \"tcp/8080\": { \"standing\": \"shown\" } }";
+    // As it is written, with its check value.
+    let trials =
+        "{\"number\":9,\"ports\":{\"tcp/8080\":{\"standing\":\"shown\"}}}\ncheck cd44888b\n";
     std::fs::write(world.spad.state().join("guard/trials.json"), trials).expect("trials");
     let state = held(&world);
     let seen = |world: &World, where_: &str| {
