@@ -39,15 +39,17 @@ pub fn send_from(source: Ipv4Addr, packet: &[u8]) {
         .expect("a way to the server");
 }
 
-/// The IPv4 addresses that the kernel lets in now, each with the time it has left.
+/// The IPv4 addresses that the kernel lets in now, each with the time it has left. `None` where
+/// it cannot be listed: the table may be gone for the moment in which it is loaded again.
+///
+/// # Panics
+/// The list has another shape than is read here.
 #[must_use]
-pub fn let_in(server: &Namespace) -> BTreeMap<Ipv4Addr, Duration> {
-    // The table may be gone for the moment in which it is loaded again.
+pub fn let_in(server: &Namespace) -> Option<BTreeMap<Ipv4Addr, Duration>> {
     let listed = server.run("nft", &["-j", "list", "set", "inet", "spad", "grants4"]);
-    let listed: Value = serde_json::from_str(&listed.stdout).unwrap_or_default();
-    let elements = listed
-        .pointer("/nftables/1/set/elem")
-        .and_then(Value::as_array);
+    let listed: Value = serde_json::from_str(&listed.stdout).ok()?;
+    let set = listed.pointer("/nftables/1/set").expect("a set");
+    let elements = set.get("elem").and_then(Value::as_array);
     let mut found = BTreeMap::new();
     for element in elements.into_iter().flatten() {
         let text = element
@@ -55,9 +57,10 @@ pub fn let_in(server: &Namespace) -> BTreeMap<Ipv4Addr, Duration> {
             .and_then(Value::as_str);
         let left = element.pointer("/elem/expires").and_then(Value::as_u64);
         let address = text.and_then(|text| text.parse::<IpAddr>().ok());
-        if let (Some(IpAddr::V4(address)), Some(left)) = (address, left) {
-            let _ = found.insert(address, Duration::from_secs(left));
-        }
+        let (Some(IpAddr::V4(address)), Some(left)) = (address, left) else {
+            panic!("an element of another shape: {element}");
+        };
+        let _ = found.insert(address, Duration::from_secs(left));
     }
-    found
+    Some(found)
 }

@@ -9,7 +9,7 @@
     reason = "the whole crate is tests; clippy.toml exempts only #[test] functions themselves"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,8 +30,12 @@ const TTL: Duration = Duration::from_secs(2);
 const SLACK: Duration = Duration::from_millis(900);
 /// A packet that acted so long ago is none that the network doubled.
 const COPY: Duration = Duration::from_millis(1100);
+/// A packet that acted so long ago is refused for its age alone: the allowed skew is 60 s.
+const YOUNG: Duration = Duration::from_secs(40);
 /// What the service manager and a start may take.
 const BACK: Duration = Duration::from_secs(30);
+/// The same where the start believes in a new boot, and the stop was perhaps not clean.
+const BACK_AFTER_BOOT: Duration = Duration::from_secs(130);
 /// What continuous integration has for it.
 const SHORT: Duration = Duration::from_secs(35);
 
@@ -45,17 +49,28 @@ struct Ledger {
     sent: BTreeMap<u32, Vec<u8>>,
     /// When each genuine packet's address was first seen to be let in.
     opened: BTreeMap<u32, Instant>,
+    /// The last of them.
+    young: VecDeque<(Instant, u32)>,
     replays: u32,
     broken: Vec<String>,
 }
 
 impl Ledger {
-    /// A packet that was seen to act, long enough ago.
-    fn used(&self, chance: &mut Chance) -> Option<Vec<u8>> {
-        let newest = *self.opened.keys().next_back()?;
-        let from = u32::try_from(chance.below(usize::try_from(newest).ok()? + 1)).ok()?;
-        let (number, since) = self.opened.range(from..).next()?;
-        (since.elapsed() > COPY).then(|| self.sent.get(number).cloned())?
+    /// A packet that was seen to act, long enough ago, and not so long that it is stale.
+    fn used(&mut self, chance: &mut Chance) -> Option<Vec<u8>> {
+        while self
+            .young
+            .front()
+            .is_some_and(|(since, _)| since.elapsed() > YOUNG)
+        {
+            let _ = self.young.pop_front();
+        }
+        let old = self
+            .young
+            .partition_point(|(since, _)| since.elapsed() > COPY);
+        let which = (old > 0).then(|| chance.below(old))?;
+        let (_, number) = self.young.get(which)?;
+        self.sent.get(number).cloned()
     }
 
     /// Sets what the kernel holds against what may be.
@@ -67,7 +82,11 @@ impl Ledger {
                     .push(format!("a used packet opened again, for {address}"));
                 continue;
             }
-            let first = self.opened.entry(number).or_insert_with(wait::now);
+            let first = self.opened.entry(number).or_insert_with(|| {
+                let now = wait::now();
+                self.young.push_back((now, number));
+                now
+            });
             if *left > TTL || first.elapsed() > TTL + SLACK {
                 let age = first.elapsed();
                 self.broken.push(format!(
@@ -105,7 +124,7 @@ fn send(world: &World, ledger: &Mutex<Ledger>, stop: &AtomicBool, mut chance: Ch
 /// Looks at the kernel's set, and tries the hidden port without a grant.
 fn watch(world: &World, ledger: &Mutex<Ledger>, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
-        let held = crowd::let_in(&world.lab.server);
+        let held = crowd::let_in(&world.lab.server).unwrap_or_default();
         let seen = reach::tcp(&world.lab.client, spa_tests::lab::SERVER4.into(), WEB);
         let mut ledger = ledger.lock().expect("the ledger");
         ledger.look(&held);
@@ -161,14 +180,44 @@ fn strike(spad: &Spad, chance: &mut Chance) -> Option<&'static str> {
     })
 }
 
-/// Starts it again where it has ended, as a service manager does.
-fn tend(spad: &mut Spad) -> bool {
-    let ended = spad.process().ended().is_some();
-    if ended {
-        spad.end_rest();
-        spad.spawn();
+/// How a used packet that arrived is refused, while it is not stale.
+const REFUSED: [&str; 4] = ["replay", "duplicate", "below_floor", "below_floor_unnamed"];
+
+/// The server, and what its lives said of used packets.
+struct Lives {
+    spad: Spad,
+    starts: u32,
+    /// Starts that were to believe in a new boot.
+    boots: u32,
+    /// Used packets that were refused, by the life in which they were.
+    refused: BTreeMap<u32, u64>,
+}
+
+impl Lives {
+    /// Starts it again where it has ended, as a service manager does; after a clean stop
+    /// each other time as on another boot.
+    fn tend(&mut self, chance: &mut Chance) {
+        let Some(status) = self.spad.process().ended() else {
+            return;
+        };
+        self.spad.end_rest();
+        if status.success() && chance.below(2) == 0 {
+            self.boots += 1;
+            self.spad.pretend_new_boot();
+        }
+        self.starts += 1;
+        self.spad.spawn();
     }
-    ended
+
+    /// Asks how many used packets this life has refused. One that does not answer is asked later.
+    fn count(&mut self) {
+        let answer = self.spad.cli(&["status", "--json"]).stdout;
+        let status: serde_json::Value = serde_json::from_str(&answer).unwrap_or_default();
+        let of = |reason: &&str| status["verdicts"][*reason].as_u64().unwrap_or(0);
+        let refused: u64 = REFUSED.iter().map(of).sum();
+        let most = self.refused.entry(self.starts).or_default();
+        *most = refused.max(*most);
+    }
 }
 
 #[test]
@@ -186,7 +235,7 @@ fn whoever_is_killed_or_hangs_nothing_acts_twice_and_every_grant_ends_on_time() 
     crowd::gather(&world.lab);
     world.spad.start();
     // The killer has the server for itself, the others look at the rest of the world.
-    let mut spad = std::mem::replace(
+    let spad = std::mem::replace(
         &mut world.spad,
         Spad::init(
             &world.lab.server,
@@ -197,8 +246,13 @@ fn whoever_is_killed_or_hangs_nothing_acts_twice_and_every_grant_ends_on_time() 
     let ledger = Mutex::new(Ledger::default());
     let stop = AtomicBool::new(false);
     let start = wait::now();
+    let mut lives = Lives {
+        spad,
+        starts: 1,
+        boots: 0,
+        refused: BTreeMap::new(),
+    };
     let mut blows: BTreeMap<&str, u32> = BTreeMap::new();
-    let mut starts = 1;
     let mut longest = Duration::ZERO;
     std::thread::scope(|scope| {
         let _stopped = Stop(&stop);
@@ -209,8 +263,9 @@ fn whoever_is_killed_or_hangs_nothing_acts_twice_and_every_grant_ends_on_time() 
         let mut killed = 0;
         while kills.map_or(start.elapsed() < SHORT, |kills| killed < kills) {
             std::thread::sleep(chance.within(Duration::from_millis(700)));
-            let Some(how) = strike(&spad, &mut chance) else {
-                starts += u32::from(tend(&mut spad));
+            lives.count();
+            let Some(how) = strike(&lives.spad, &mut chance) else {
+                lives.tend(&mut chance);
                 continue;
             };
             killed += 1;
@@ -220,32 +275,60 @@ fn whoever_is_killed_or_hangs_nothing_acts_twice_and_every_grant_ends_on_time() 
                 continue;
             }
             let since = wait::now();
-            let (sent, _) = newest(ledger, &spad);
+            let boots = lives.boots;
+            let (sent, _) = newest(ledger, &lives.spad);
             loop {
-                starts += u32::from(tend(&mut spad));
-                if newest(ledger, &spad).1 > sent {
+                lives.tend(&mut chance);
+                if newest(ledger, &lives.spad).1 > sent {
                     break;
                 }
+                let most = if lives.boots == boots {
+                    BACK
+                } else {
+                    BACK_AFTER_BOOT
+                };
                 assert!(
-                    since.elapsed() < BACK,
+                    since.elapsed() < most,
                     "no packet opens any more\n{}",
-                    spad.said()
+                    lives.spad.said()
                 );
                 std::thread::sleep(Duration::from_millis(20));
             }
             longest = longest.max(since.elapsed());
         }
+        // The machine loses power at the end: what acted, and may be younger than the horizon, is refused.
+        lives.count();
+        lives.spad.process().signal(Signal::KILL);
+        wait::soon("it is dead", || lives.spad.process().ended());
+        lives.spad.end_rest();
+        lives.boots += 1;
+        lives.spad.pretend_new_boot();
+        lives.starts += 1;
+        lives.spad.spawn();
+        wait::soon("replays arrive at the last life", || {
+            lives.count();
+            let refused = lives.refused.get(&lives.starts);
+            refused.is_some_and(|count| *count > 100).then_some(())
+        });
     });
     let ledger = ledger.into_inner().expect("the ledger");
     assert!(ledger.broken.is_empty(), "{:?}", ledger.broken);
+    let arrived: u64 = lives.refused.values().sum();
+    let starts = lives.starts;
     println!(
-        "{:?}: {blows:?}, {starts} starts, back within {longest:?}; {} packets, {} seen to act; {} replays, none acted",
+        "{:?}: {blows:?}, {starts} starts, {} of them as on a new boot, back within {longest:?}; {} packets, {} seen to act; {} replays, {arrived} of them seen to be refused, none acted",
         start.elapsed(),
+        lives.boots,
         ledger.sent.len(),
         ledger.opened.len(),
         ledger.replays
     );
-    assert!(ledger.opened.len() > 50 && ledger.replays > 100 && starts > 3);
+    assert!(ledger.opened.len() > 50 && ledger.replays > 100 && starts > 3 && lives.boots > 0);
+    assert!(
+        arrived > u64::from(ledger.replays) / 4,
+        "used packets that arrived: {arrived} of {}",
+        ledger.replays
+    );
 }
 
 /// The newest packet sent, and the newest seen to act. Fails if anything was broken by then.
