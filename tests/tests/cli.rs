@@ -369,7 +369,8 @@ fn without_a_daemon_the_commands_that_need_it_say_so() {
         let ended = world.spad.cli(arguments);
         assert_eq!(ended.code, Some(1), "{arguments:?}");
         assert!(
-            ended.stderr.contains("does not run") && ended.stderr.contains("help:"),
+            ended.stderr.contains("cannot reach the daemon")
+                && ended.stderr.contains("journalctl -u spad"),
             "{arguments:?}: {}",
             ended.stderr
         );

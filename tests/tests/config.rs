@@ -292,7 +292,22 @@ fn a_start_without_the_servers_key_is_refused_with_the_mend() {
     std::fs::remove_file(world.spad.state().join("server.key")).expect("the key");
     let started = world.spad.cli(&["run"]);
     assert_eq!(started.code, Some(1));
-    says(&started.stderr, &["server.key", "help: spad init"]);
+    let help = "help: restore server.key from the backup; or `spad init` makes a new one, which every client must";
+    says(&started.stderr, &["server.key", help]);
+    for command in [&["check"][..], &["key", "show"]] {
+        let said = world.spad.cli(command);
+        assert!(!said.success, "{command:?}");
+        says(&said.stderr, &["server.key", help]);
+    }
+    let status = world.spad.cli(&["status"]).stderr;
+    says(
+        &status,
+        &[
+            "cannot reach the daemon",
+            "journalctl -u spad",
+            "restart it",
+        ],
+    );
 }
 
 #[test]

@@ -83,16 +83,19 @@ fn an_interface_that_is_not_there_yet_is_told_everywhere_and_looked_at_once_it_c
     for threads in [None, Some(2)] {
         let world = World::with(&Settings {
             interfaces: Some(&["eth0", "wan7"]),
+            always_allow: &["lo", "wan7"],
             threads,
             ..Settings::default()
         });
-        let told = "`wan7` in [listen] interfaces is no interface of this machine";
         let check = world.spad.cli(&["check"]).ok();
-        assert!(check.stderr.contains(told), "{}", check.stderr);
-        assert!(check.stderr.contains("help: "), "{}", check.stderr);
         let status = || world.spad.status().to_string();
-        assert!(status().contains(told), "{}", status());
-        assert!(world.spad.said().contains(told), "{}", world.spad.said());
+        for setting in ["[listen] interfaces", "[guard] always_allow"] {
+            let told = &*format!("`wan7` in {setting} is no interface of this machine");
+            assert!(check.stderr.contains(told), "{}", check.stderr);
+            assert!(status().contains(told), "{}", status());
+            assert!(world.spad.said().contains(told), "{}", world.spad.said());
+        }
+        assert!(check.stderr.contains("help: "), "{}", check.stderr);
         assert!(!status().contains("eth0"), "{}", status());
         open_at(&world, false, 62_201);
         let _ = world.lab.server.must(

@@ -85,6 +85,38 @@ fn behind_a_read_only_disk_packets_open_from_memory_and_never_again_after_a_rest
     );
 }
 
+#[test]
+fn a_reload_decides_from_then_on_what_becomes_of_packets_while_the_disk_fails() {
+    let mut world = World::with(&settings("memory"));
+    world.spad.stop();
+    behind_a_read_only_disk(&mut world);
+    world.spad.start();
+    let packet = world.laptop.open(&["tcp/8080"]);
+    world.send_counted(&packet, "opened");
+    world.wait_closed(WEB);
+    let refuses = "no packet is accepted until it is written again";
+    for count in 1..=2 {
+        world.spad.configure(&settings("refuse"));
+        world.spad.reload();
+        assert!(warnings(&world).contains(refuses), "{}", warnings(&world));
+        world.send_counted(&world.laptop.open(&["tcp/8080"]), "state_unwritable");
+        assert_eq!(world.hidden(), [Reach::Refused; 4]);
+        assert_eq!(lines(&world, refuses), count, "{}", world.spad.said());
+        world.spad.configure(&settings("memory"));
+        world.spad.reload();
+        assert!(!warnings(&world).contains(refuses), "{}", warnings(&world));
+        world.send_counted(&world.laptop.open(&["tcp/8080"]), "opened");
+        world.wait_closed(WEB);
+        world.send_counted(&packet, "replay");
+    }
+    // The next start knows that it does not know all, as if nothing had been reloaded.
+    world.spad.kill();
+    world.spad.start_behind(&[]);
+    world.spad.start();
+    world.send_counted(&packet, "below_floor");
+    world.stays_closed(WEB, Duration::from_millis(200));
+}
+
 /// Every write beyond the first bytes of a file fails while this is in force.
 fn fail_writes(world: &mut World, limit: &str) {
     let engine = world.spad.process().id();

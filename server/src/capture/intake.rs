@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 
 use super::datagram::Kept;
 use super::sieve::{Shared, Sieve};
-use super::{Capture, FrameFault, Heard, Statistics};
+use super::{Capture, FrameFault, Heard, NamedIn, Statistics};
 use crate::clients::Heads;
 use crate::verdict::Counters;
 
@@ -148,11 +148,16 @@ impl Intake {
 
     /// See [`super::absent`].
     #[must_use]
-    pub fn absent(&self, names: Option<&[String]>) -> Option<String> {
-        match &self.0 {
-            Kind::Ring(capture) => super::absent(names, capture.as_fd()),
-            Kind::Sieves(sieves) => super::absent(names, sieves.sockets.first()?.as_fd()),
-        }
+    pub fn absent<'a>(
+        &self,
+        names: impl IntoIterator<Item = &'a str>,
+        named_in: NamedIn,
+    ) -> Option<String> {
+        let socket = match &self.0 {
+            Kind::Ring(capture) => capture.as_fd(),
+            Kind::Sieves(sieves) => sieves.sockets.first()?.as_fd(),
+        };
+        super::absent(names, named_in, socket)
     }
 
     /// Counts since the start, of all rings together.

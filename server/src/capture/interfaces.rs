@@ -54,12 +54,25 @@ impl Interfaces {
     }
 }
 
+/// Where the configuration names interfaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamedIn {
+    /// `[listen] interfaces`.
+    Listen,
+    /// `[guard] always_allow`.
+    AlwaysAllow,
+}
+
 /// What to say of configured interfaces that this machine does not have now: any socket
 /// of its network knows. They may be meant to come later, so it is no error.
 #[must_use]
-pub fn absent(names: Option<&[String]>, socket: BorrowedFd<'_>) -> Option<String> {
-    let names = names.unwrap_or_default().iter();
+pub fn absent<'a>(
+    names: impl IntoIterator<Item = &'a str>,
+    named_in: NamedIn,
+    socket: BorrowedFd<'_>,
+) -> Option<String> {
     let absent: Vec<String> = names
+        .into_iter()
         .filter(|name| name_to_index(socket, name) == Err(rustix::io::Errno::NODEV))
         .map(|name| format!("`{name}`"))
         .collect();
@@ -68,8 +81,15 @@ pub fn absent(names: Option<&[String]>, socket: BorrowedFd<'_>) -> Option<String
         [_] => ("is no interface", "it appears"),
         _ => ("are no interfaces", "they appear"),
     };
+    let (setting, effect) = match named_in {
+        NamedIn::Listen => ("[listen] interfaces", "packets are looked for there"),
+        NamedIn::AlwaysAllow => (
+            "[guard] always_allow",
+            "whoever comes in there reaches what is hidden",
+        ),
+    };
     Some(format!(
-        "{} in [listen] interfaces {is} of this machine: packets are looked for there once {it}",
+        "{} in {setting} {is} of this machine: {effect} once {it}",
         absent.join(", ")
     ))
 }
@@ -82,11 +102,11 @@ mod tests {
     fn an_interface_that_is_not_there_is_told_and_one_that_is_there_is_not() {
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let told = |names: &[&str]| {
-            let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-            absent(Some(&names), std::os::fd::AsFd::as_fd(&socket))
+            let socket = std::os::fd::AsFd::as_fd(&socket);
+            absent(names.iter().copied(), NamedIn::Listen, socket)
         };
         assert_eq!(told(&["lo"]), None);
-        assert_eq!(absent(None, std::os::fd::AsFd::as_fd(&socket)), None);
+        assert_eq!(told(&[]), None);
         assert!(
             told(&["lo", "wan7"])
                 .unwrap()

@@ -44,7 +44,7 @@ pub use datagram::{Datagram, Heard};
 pub use error::CaptureError;
 pub use fault::FrameFault;
 pub use intake::Intake;
-pub use interfaces::absent;
+pub use interfaces::{NamedIn, absent};
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};

@@ -8,7 +8,7 @@ use serde_json::json;
 use spa_findings::{Finding, Findings, Severity, redact};
 
 use super::{Failure, Options, Run, outcome, secrets};
-use crate::capture::absent;
+use crate::capture::{NamedIn, absent};
 use crate::config::{self, Config};
 use crate::daemon;
 use crate::paths::Paths;
@@ -54,7 +54,7 @@ pub(crate) fn run(options: &Options) -> Run {
                 .iter()
                 .filter(|finding| finding.severity == Severity::Error)
                 .count();
-            outcome::note(format_args!("{errors} to be mended"));
+            outcome::note(outcome::counted(errors, "error"));
             Err(Failure::Said)
         }
     }
@@ -74,15 +74,29 @@ fn whole(config: &Config) -> String {
 
 /// Interfaces that this machine does not have; as for keys, nothing is said where
 /// another machine's configuration is checked.
-fn interfaces(paths: &Paths, config: &Config) -> Option<Finding> {
+fn interfaces(paths: &Paths, config: &Config) -> Vec<Finding> {
     if !paths.state.is_dir() {
-        return None;
+        return Vec::new();
     }
     let kind = rustix::net::SocketType::DGRAM;
-    let socket = rustix::net::socket(rustix::net::AddressFamily::UNIX, kind, None).ok()?;
-    let told = absent(config.listen.interfaces.as_deref(), socket.as_fd())?;
-    let finding = Finding::error(&paths.configuration(), told).with(Severity::Warning);
-    Some(finding.help("write a name as `ip link` shows it, if it is not to come later"))
+    let Ok(socket) = rustix::net::socket(rustix::net::AddressFamily::UNIX, kind, None) else {
+        return Vec::new();
+    };
+    let listened = config.listen.interfaces.iter().flatten();
+    let listened = listened.map(String::as_str);
+    let absent = [
+        absent(listened, NamedIn::Listen, socket.as_fd()),
+        absent(
+            config.allowed_interfaces(),
+            NamedIn::AlwaysAllow,
+            socket.as_fd(),
+        ),
+    ];
+    let found = absent.into_iter().flatten().map(|told| {
+        let finding = Finding::warning(&paths.configuration(), told);
+        finding.help("write a name as `ip link` shows it, if it is not to come later")
+    });
+    found.collect()
 }
 
 /// Whether hidden ports answer as closed ones do, by the rules of this host's own firewall;

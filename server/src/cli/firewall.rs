@@ -156,7 +156,7 @@ fn in_words(shown: &Shown) -> String {
         }
         InKernel::Emergency { hidden } => writeln!(
             text,
-            "# loaded: an emergency table, for nft could not be used; nobody has a grant; hidden: {}\n# once nft works again: spad firewall load",
+            "# loaded: an emergency table, for nft could not be used; nobody has a grant; hidden: {}\n# once nft works again: systemctl restart spad-guard, or spad firewall load",
             hidden_in_words(hidden).join(", ")
         ),
         InKernel::Stands { grants, hidden } => {

@@ -6,6 +6,7 @@ use spa_keys::{ServerPublic, ServerSecret};
 
 use super::owners::Owners;
 use super::{Failure, Options, Run, outcome};
+use crate::daemon::NO_SERVER_KEY;
 use crate::paths::Paths;
 use crate::replay::machine;
 
@@ -48,9 +49,7 @@ pub(crate) fn public(paths: &Paths) -> Result<ServerPublic, Failure> {
         .map_or(Owner::Me, |(uid, _)| Owner::Also(uid));
     let path = paths.server_key();
     let text = read_secret_file(&path, owner).map_err(|error| match error.problem {
-        spa_keys::file::Problem::Missing => {
-            Failure::with_help(&error, "spad init makes the server's key")
-        }
+        spa_keys::file::Problem::Missing => Failure::with_help(&error, NO_SERVER_KEY),
         _ => Failure::from(error),
     })?;
     let secret = ServerSecret::from_text(&text)

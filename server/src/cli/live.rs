@@ -54,7 +54,7 @@ pub(crate) fn request(paths: &Paths, request: &Request) -> Outcome {
 pub(crate) fn tell(outcome: Outcome) -> Run {
     match outcome {
         Outcome::NotRunning => {
-            note("the daemon does not run here; it takes this at its next start");
+            note("no daemon could be reached; it takes this at its next start");
             Ok(())
         }
         Outcome::Done(message) | Outcome::Unknown(message) => {

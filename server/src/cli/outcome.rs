@@ -65,8 +65,8 @@ pub(crate) fn print_json(report: &serde_json::Value) -> Run {
 }
 
 /// `1 client`, `2 clients`.
-pub(crate) fn counted(count: usize, one: &str) -> String {
-    let ending = if count == 1 { "" } else { "s" };
+pub(crate) fn counted<N: Display + PartialEq + From<u8>>(count: N, one: &str) -> String {
+    let ending = if count == N::from(1) { "" } else { "s" };
     format!("{count} {one}{ending}")
 }
 

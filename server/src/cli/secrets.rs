@@ -13,6 +13,7 @@ use spa_keys::{KeyError, PreSharedKey, ServerSecret, SharedKey, Zeroizing};
 use super::owners::Owners;
 use crate::clients::{ClientSecrets, Clients};
 use crate::config::{ClientConfig, Config};
+use crate::daemon::NO_SERVER_KEY;
 use crate::paths::Paths;
 
 /// What is wrong with the keys. Nothing, where this machine has no state directory: a
@@ -29,7 +30,7 @@ pub(super) fn check(paths: &Paths, config: &Config) -> Vec<Finding> {
         Ok(Some(server)) => server,
         Ok(None) => {
             let finding = Finding::error(&paths.server_key(), "the server's key is missing");
-            return vec![finding.help("spad init makes the server's key")];
+            return vec![finding.help(NO_SERVER_KEY)];
         }
         Err(finding) => return vec![finding],
     };

@@ -95,8 +95,8 @@ fn text(status: &Status) -> String {
     line(
         "captured",
         &format_args!(
-            "{} packets, {} lost in the ring{}",
-            status.captured,
+            "{}, {} lost in the ring{}",
+            counted(status.captured, "packet"),
             status.capture_dropped,
             match status.capture_threads {
                 0 | 1 => String::new(),
@@ -130,6 +130,7 @@ mod tests {
             verdicts: [("opened".to_owned(), 3), ("head_tag".to_owned(), 7)].into(),
             sequences_left: [("side".to_owned(), 1)].into(),
             windows_gave_way: 1,
+            captured: 1,
             connections_gave_way: 12,
             ..Status::default()
         };
@@ -141,6 +142,7 @@ mod tests {
             "head_tag",
             "7",
             "hidden      nothing",
+            "captured    1 packet, 0 lost",
             "door        side: 1 sequence left",
             "gave way    1 window and 12 connections",
         ] {

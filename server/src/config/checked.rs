@@ -317,6 +317,16 @@ impl Config {
             .collect()
     }
 
+    /// The interfaces of `always_allow`, where our own table hides.
+    pub fn allowed_interfaces(&self) -> impl Iterator<Item = &str> {
+        let ours = self.guard.mode == Mode::Guard && self.external.is_none();
+        let entries = self.guard.always_allow.iter().filter(move |_| ours);
+        entries.filter_map(|entry| match entry {
+            AlwaysAllow::Interface(name) => Some(name.as_str()),
+            AlwaysAllow::Network(_) => None,
+        })
+    }
+
     /// The door of this id.
     #[must_use]
     pub fn door(&self, id: DoorId) -> Option<&KnockDoor> {

@@ -19,7 +19,7 @@ const MAX_RESPONSE: u64 = 64 << 20;
 pub enum ControlError {
     /// Nothing listens there.
     #[error(
-        "the daemon does not run (nothing answers at {path})\n  help: start it with `systemctl start spad`, or `spad run`"
+        "cannot reach the daemon at {path}\n  help: if `systemctl status spad` says that it runs, restart it; if not, `journalctl -u spad` says why, and `systemctl start spad` (or `spad run`) starts it"
     )]
     NotRunning {
         /// The control socket.

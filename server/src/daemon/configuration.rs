@@ -12,6 +12,9 @@ use crate::clock::BootTime;
 use crate::config::{ClientName, Config};
 use crate::paths::Paths;
 
+/// What to do where the server's key is missing: it may be lost, or never have been made.
+pub(crate) const NO_SERVER_KEY: &str = "restore server.key from the backup; or `spad init` makes a new one, which every client must then be given";
+
 /// A configuration that is ready to be used.
 #[derive(Debug)]
 pub(crate) struct Prepared {
@@ -30,7 +33,7 @@ pub enum PrepareError {
     #[error("{0}{help}", help = help(.0))]
     File(#[from] FileError),
     /// There was no `spad init`, or the key was lost.
-    #[error("{0}\n  help: spad init makes the server's key")]
+    #[error("{0}\n  help: {help}", help = NO_SERVER_KEY)]
     NoServerKey(FileError),
     /// A client's shared or pre-shared key was lost.
     #[error(

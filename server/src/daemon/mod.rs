@@ -51,7 +51,7 @@ mod tracking;
 
 mod waiting;
 
-pub(crate) use configuration::{PrepareError, prepare};
+pub(crate) use configuration::{NO_SERVER_KEY, PrepareError, prepare};
 pub(crate) use forwarding::findings as forwarding;
 pub(crate) use readers::readers;
 pub use start::{StartError, run};

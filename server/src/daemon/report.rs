@@ -6,6 +6,7 @@ use spa_keys::KeyId;
 use tracing::{error, info, warn};
 
 use crate::audit::Event;
+use crate::capture::NamedIn;
 use crate::clock::{self, Now};
 use crate::config::ClientName;
 use crate::control::message::Status;
@@ -128,8 +129,11 @@ impl EngineLoop {
         if config.needs_runner() && door.runner.is_none() {
             warnings.push(NEEDS_RESTART.to_owned());
         }
-        let interfaces = self.replies.listen.interfaces.as_deref();
-        warnings.extend(self.intake.absent(interfaces));
+        let listened = self.replies.listen.interfaces.iter().flatten();
+        let listened = listened.map(String::as_str);
+        warnings.extend(self.intake.absent(listened, NamedIn::Listen));
+        let allowed = config.allowed_interfaces();
+        warnings.extend(self.intake.absent(allowed, NamedIn::AlwaysAllow));
         let shown = standing(|standing| matches!(standing, Standing::Shown));
         if !shown.is_empty() {
             warnings.push(format!(
@@ -398,6 +402,9 @@ impl EngineLoop {
                     sys::memory::give_back();
                 });
                 self.intake.use_heads(self.door.engine.clients().heads());
+                let policy = self.door.engine.clients().config().packets.on_state_error;
+                self.door.state.use_policy(policy);
+                self.door.tell_state_events();
                 self.warming = true;
                 self.replies.last_good = false;
                 self.replies.refused = false;

@@ -19,7 +19,7 @@ use spa_keys::file::Owner;
 use tracing::{error, info, warn};
 
 use crate::audit::{AuditLog, Event};
-use crate::capture::{Capture, CaptureError, CaptureOptions, Intake, RING_FRAMES, absent};
+use crate::capture::{Capture, CaptureError, CaptureOptions, Intake, NamedIn, RING_FRAMES, absent};
 use crate::clients::Clients;
 use crate::config::{Config, load_or_last_good};
 use crate::control::server::{ListenError, bind, nobody_serves};
@@ -325,13 +325,19 @@ fn begin(
         1 => vec![Capture::open(&options)?],
         threads => Capture::open_group(&options, threads)?,
     };
-    if let Some(warning) = captures
-        .first()
-        .and_then(|capture| absent(config.listen.interfaces.as_deref(), capture.as_fd()))
-    {
-        warn!(
-            "{warning}\n  help: correct [listen] interfaces in spad.toml if it is misspelt (ip link lists them)"
-        );
+    if let Some(capture) = captures.first() {
+        let listened = config.listen.interfaces.iter().flatten();
+        let listened = listened.map(String::as_str);
+        let allowed = config.allowed_interfaces();
+        let absent = [
+            absent(listened, NamedIn::Listen, capture.as_fd()),
+            absent(allowed, NamedIn::AlwaysAllow, capture.as_fd()),
+        ];
+        for warning in absent.into_iter().flatten() {
+            warn!(
+                "{warning}\n  help: correct it in spad.toml if it is misspelt (ip link lists them)"
+            );
+        }
     }
     let group = sys::users::group("spad-admin")
         .ok()

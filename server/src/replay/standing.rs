@@ -189,6 +189,24 @@ impl<D: Disk> State<D> {
         Err(StateError::NotWritten(error))
     }
 
+    /// What a reloaded configuration says of a state that cannot be written, from here on.
+    pub fn use_policy(&mut self, policy: OnStateError) {
+        if std::mem::replace(&mut self.policy, policy) == policy {
+            return;
+        }
+        match (policy, self.standing.clone()) {
+            (OnStateError::Refuse, Standing::InMemory { error }) => {
+                self.goes_on(Standing::Refusing { error });
+            }
+            (OnStateError::Memory, Standing::Refusing { error }) if self.note_failure() => {
+                // The horizon stood still while packets were refused.
+                self.written_again = true;
+                self.goes_on(Standing::InMemory { error });
+            }
+            _ => {}
+        }
+    }
+
     /// Leaves word for the next start. Each of the three is enough; on a failing
     /// disk, who knows which works.
     fn note_failure(&mut self) -> bool {
