@@ -285,6 +285,19 @@ fn a_key_file_that_others_may_read_is_refused_with_the_mend() {
     assert!(!started.stderr.contains(secret.trim()));
 }
 
+/// Needs root, as giving away does.
+#[test]
+fn a_reload_that_may_not_read_the_servers_key_is_refused_with_the_help() {
+    let world = World::new();
+    let key = world.spad.state().join("server.key");
+    std::os::unix::fs::chown(&key, Some(0), Some(0)).expect("root's");
+    let reloaded = world.spad.cli(&["reload"]);
+    assert_eq!(reloaded.code, Some(1));
+    says(&reloaded.stderr, &["server.key", "help: run `spad check`"]);
+    let _ = world.spad.cli(&["init"]).ok();
+    world.spad.reload();
+}
+
 #[test]
 fn a_start_without_the_servers_key_is_refused_with_the_mend() {
     let mut world = World::new();

@@ -7,13 +7,14 @@ use std::num::NonZeroU16;
 use std::path::Path;
 
 use serde_json::json;
+use spa_findings::Severity;
 use spa_keys::ServerSecret;
 use spa_keys::file::{Problem, Writing, write_secret_file_with};
 
 use super::outcome::{counted, note, print, print_json, warn};
-use super::owners::Owners;
+use super::owners::{Owners, give_to_engine};
 use super::place::{self, Existing};
-use super::{Failure, Options, Run, key};
+use super::{Failure, Options, Run, key, secrets};
 use crate::config::{self, Config};
 use crate::paths::Paths;
 
@@ -55,8 +56,13 @@ pub(crate) fn run(options: &Options, arguments: &Arguments) -> Run {
     directories(&paths, owners)?;
     let key_is_new = server_key(&paths, owners)?;
     configuration(&paths, owners, arguments.port)?;
+    let trials_are_new = state::remembers_no_trials(&paths);
     state::complete(&paths, key_is_new)?;
-    report(options, &paths)
+    report(options, &paths)?;
+    if let Some(config) = existing(&paths)?.filter(|_| trials_are_new) {
+        warn_of_trials(&config);
+    }
+    Ok(())
 }
 
 fn made(path: &Path, new: bool) {
@@ -78,6 +84,9 @@ fn directories(paths: &Paths, owners: Owners) -> Run {
         let (mode, owner) = (owners.state_mode(), owners.state());
         made(path, place::directory(path, mode, owner)?);
     }
+    for finding in secrets::closed_directories(paths, owners) {
+        note(finding.with(Severity::Warning));
+    }
     Ok(())
 }
 
@@ -87,6 +96,7 @@ fn server_key(paths: &Paths, owners: Owners) -> Result<bool, Failure> {
     if path.symlink_metadata().is_ok() {
         // A key that cannot be read must be seen to before anything builds on it.
         key::public(paths)?;
+        give_keys(paths, owners)?;
         made(&path, false);
         return Ok(false);
     }
@@ -103,6 +113,20 @@ fn server_key(paths: &Paths, owners: Owners) -> Result<bool, Failure> {
     }
     made(&path, true);
     Ok(true)
+}
+
+/// Lets the engine read the keys that are there: put back from a backup, they are root's.
+fn give_keys(paths: &Paths, owners: Owners) -> Run {
+    give_to_engine(&paths.state, &["server.key"], owners)?;
+    let directory = paths.client_keys();
+    for entry in std::fs::read_dir(&directory)? {
+        let name = entry?.file_name();
+        let name = name.to_string_lossy();
+        if name.ends_with(".shared") || name.ends_with(".psk") {
+            give_to_engine(&directory, &[&*name], owners)?;
+        }
+    }
+    Ok(())
 }
 
 fn configuration(paths: &Paths, owners: Owners, port: Option<NonZeroU16>) -> Run {
@@ -169,19 +193,47 @@ fn report(options: &Options, paths: &Paths) -> Run {
     ))
 }
 
+/// A restored configuration hides, and nothing here knows that its ports were hidden for good.
+fn warn_of_trials(config: &Config) {
+    let ports: Vec<_> = config
+        .hidden_ports()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let ours = config.guard.mode == config::Mode::Guard && config.external.is_none();
+    if ports.is_empty() || !ours || config.guard.trial.is_zero() {
+        return;
+    }
+    warn(format_args!(
+        "from the start of spad on, {} will be hidden ON TRIAL, for {} s: if nobody reaches a port through a grant by then, EVERYBODY CAN REACH IT\n  help: once spad runs, `spad confirm` hides them for good",
+        ports.join(", "),
+        config.guard.trial.as_secs()
+    ));
+}
+
+/// How the daemon is started here.
+fn start(flags: &str) -> String {
+    let by_systemd = flags.is_empty() && Path::new("/run/systemd/system").is_dir();
+    match by_systemd {
+        true => "systemctl enable --now spad-guard spad".to_owned(),
+        false => format!("spad{flags} run"),
+    }
+}
+
 /// What is left to do.
 fn next(paths: &Paths, config: Option<&Config>) -> String {
     let flags = flags(paths);
+    let start = start(&flags);
     if let Some(config) = config.filter(|config| !config.hide.is_empty()) {
         let hidden: Vec<_> = config.hide.iter().map(ToString::to_string).collect();
         return format!(
-            "the configuration that was there hides {}, and has {}. Next:\n  spad{flags} check\n  spad{flags} run, or where it runs already: spad{flags} reload",
+            "the configuration that was there hides {}, and has {}. Next:\n  spad{flags} check\n  {start}, or where it runs already: spad{flags} reload",
             hidden.join(", "),
             counted(config.clients.len(), "client"),
         );
     }
     format!(
-        "nothing is hidden yet. Next:\n  spad{flags} client add NAME --key spa-pub-… --allow ssh\n  hide = [\"ssh\"] in {}\n  spad{flags} check\n  spad{flags} run",
+        "nothing is hidden yet. Next:\n  spad{flags} client add NAME --key spa-pub-… --allow ssh\n  hide = [\"ssh\"] in {}\n  spad{flags} check\n  {start}",
         paths.configuration().display()
     )
 }

@@ -3,16 +3,18 @@
 //!
 //! Reads secrets, shows none.
 
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use spa_findings::{Finding, Severity};
+use spa_findings::{Finding, Severity, redact};
 use spa_keys::file::{FileError, Owner, Problem, read_secret_file};
 use spa_keys::{KeyError, PreSharedKey, ServerSecret, SharedKey, Zeroizing};
 
 use super::owners::Owners;
 use crate::clients::{ClientSecrets, Clients};
-use crate::config::{ClientConfig, Config};
+use crate::config::{ClientConfig, Config, has_access_list};
 use crate::daemon::NO_SERVER_KEY;
 use crate::paths::Paths;
 
@@ -22,6 +24,10 @@ pub(super) fn check(paths: &Paths, config: &Config) -> Vec<Finding> {
     if !paths.state.is_dir() {
         return Vec::new();
     }
+    let owners = Owners::find();
+    // What root may read can be checked nevertheless.
+    let mut closed = closed_directories(paths, owners);
+    let mut found = Vec::new();
     let server = match read(
         &paths.server_key(),
         "the server's key",
@@ -30,11 +36,15 @@ pub(super) fn check(paths: &Paths, config: &Config) -> Vec<Finding> {
         Ok(Some(server)) => server,
         Ok(None) => {
             let finding = Finding::error(&paths.server_key(), "the server's key is missing");
-            return vec![finding.help(NO_SERVER_KEY)];
+            closed.push(finding.help(NO_SERVER_KEY));
+            return closed;
         }
-        Err(finding) => return vec![finding],
+        Err(finding) => {
+            closed.push(finding);
+            return closed;
+        }
     };
-    let mut found = Vec::new();
+    closed.extend(closed_file(&paths.server_key(), owners));
     let mut secrets = ClientSecrets::default();
     for client in &config.clients {
         let path = |ending: &str| {
@@ -43,12 +53,14 @@ pub(super) fn check(paths: &Paths, config: &Config) -> Vec<Finding> {
                 .join(format!("{}.{ending}", client.name))
         };
         if client.has_shared_key() {
+            closed.extend(closed_file(&path("shared"), owners));
             match of_client(client, &path("shared"), "shared key", SharedKey::from_text) {
                 Ok(key) => drop(secrets.shared.insert(client.name.clone(), key)),
                 Err(finding) => found.push(finding),
             }
         }
         if client.pre_shared_key {
+            closed.extend(closed_file(&path("psk"), owners));
             match of_client(
                 client,
                 &path("psk"),
@@ -72,7 +84,8 @@ pub(super) fn check(paths: &Paths, config: &Config) -> Vec<Finding> {
             found.push(Finding::error(&paths.clients(), error.to_string()));
         }
     }
-    found
+    closed.append(&mut found);
+    closed
 }
 
 fn of_client<K>(
@@ -89,6 +102,51 @@ fn of_client<K>(
         Finding::error(path, format!("{what} is missing")).help(help)
     };
     read(path, &what, parse)?.ok_or_else(missing)
+}
+
+/// The directories of keys that the engine may not look into.
+pub(super) fn closed_directories(paths: &Paths, owners: Owners) -> Vec<Finding> {
+    let directories = [&paths.state, &paths.client_keys()];
+    let closed = directories.map(|directory| closed_directory(directory, owners));
+    closed.into_iter().flatten().collect()
+}
+
+/// A directory of keys that the engine may not look into, when it is not root any more.
+fn closed_directory(path: &Path, owners: Owners) -> Option<Finding> {
+    let (uid, gid) = owners.engine?;
+    let status = std::fs::metadata(path).ok()?;
+    let shift = match () {
+        () if status.uid() == uid => 6,
+        () if status.gid() == gid => 3,
+        () => 0,
+    };
+    if !status.is_dir() || (status.mode() >> shift) & 0o5 == 0o5 || has_access_list(path) {
+        return None;
+    }
+    let shown = redact::line(&path.display().to_string(), false);
+    let help = format!("chgrp {gid} {shown} && chmod g+rx {shown}");
+    Some(closed(path, &status, uid).help(help))
+}
+
+/// A key file that root may read and the engine may not, which reads it at a reload.
+fn closed_file(path: &Path, owners: Owners) -> Option<Finding> {
+    let (uid, gid) = owners.engine?;
+    let status = std::fs::symlink_metadata(path).ok()?;
+    if status.uid() == uid && status.mode() & 0o400 != 0 {
+        return None;
+    }
+    let shown = redact::line(&path.display().to_string(), false);
+    let help = format!("chown {uid}:{gid} {shown} && chmod 600 {shown}");
+    Some(closed(path, &status, uid).help(help))
+}
+
+fn closed(path: &Path, status: &Metadata, engine: u32) -> Finding {
+    let (owner, group, mode) = (status.uid(), status.gid(), status.mode() & 0o7777);
+    let message = format!(
+        "mode {mode:04o}, owner {owner} and group {group} let the daemon's user {engine} not read this"
+    );
+    let finding = Finding::error(path, message);
+    finding.note("the daemon is not root any more when it reloads")
 }
 
 /// The key in this file; `None` if there is no such file.

@@ -64,6 +64,7 @@ pub use names::{ClientName, DoorId, DoorName, MAX_NAME, NameError, ServiceName};
 pub use network::{Network, NetworkError};
 pub(crate) use one_time::named as one_time_files;
 pub use readers::Readers;
+pub(crate) use readers::has_access_list;
 pub use survey::{Surveyed, Surveyor};
 pub use used_up::used_up;
 pub(crate) use users::is_the_daemons;

@@ -99,7 +99,7 @@ impl Readers {
 }
 
 /// Then the mode does not tell who may read.
-fn has_access_list(path: &Path) -> bool {
+pub(crate) fn has_access_list(path: &Path) -> bool {
     let mut list = [0; 256];
     let read = rustix::fs::getxattr(path, "system.posix_acl_access", &mut list);
     matches!(read, Ok(_) | Err(Errno::RANGE))

@@ -98,7 +98,10 @@ pub(crate) fn prepare(
 
 /// What the file itself cannot tell.
 fn help(error: &FileError) -> &'static str {
-    match error.problem {
+    match &error.problem {
+        Problem::System(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            "\n  help: run `spad check` as root: it says how to let the daemon read this, which is not root any more"
+        }
         Problem::System(_) => {
             "\n  help: check the disk, and what limits the unit has (`systemctl show spad`)"
         }

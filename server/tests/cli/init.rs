@@ -1,7 +1,7 @@
 //! `spad init` and `spad key`.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 
 use spa_keys::ServerSecret;
 
@@ -43,6 +43,50 @@ fn init_said_again_tells_what_the_configuration_hides() {
     let said = server.run(&["init"]).is(0);
     let said = said.says("hides ssh, and has 1 client.").says(" reload");
     assert!(!said.out.contains("nothing is hidden"), "{}", said.out);
+}
+
+#[test]
+fn after_a_restore_init_says_that_hidden_ports_go_on_trial_and_how_to_end_that() {
+    let server = Server::new();
+    server.configure("hide = []", "hide = [\"ssh\"]");
+    let said = server.run(&["init"]).is(0);
+    assert!(!said.err.contains("TRIAL"), "{}", said.err);
+    fs::remove_dir_all(server.path("var")).unwrap();
+    let said = server.run(&["init"]).is(0);
+    said.says("tcp/22 will be hidden ON TRIAL, for 600 s")
+        .says("EVERYBODY CAN REACH IT")
+        .says("`spad confirm` hides them for good");
+    fs::remove_dir_all(server.path("var")).unwrap();
+    server.configure("[guard]", "[guard]\ntrial = \"0s\"");
+    let said = server.run(&["init"]).is(0);
+    assert!(!said.err.contains("TRIAL"), "{}", said.err);
+}
+
+/// Needs root, as giving away does.
+#[test]
+fn keys_that_the_daemon_may_not_read_are_found_by_check_and_given_to_it_by_init() {
+    let server = Server::new();
+    server.add("anna", 1).is(0);
+    server.run(&["check"]).is(0);
+    let engine = fs::metadata(server.path("var/server.key")).unwrap().uid();
+    assert_ne!(engine, 0, "root runs this");
+    let key = server.path("var/server.key");
+    chown(&key, Some(0), Some(0)).unwrap();
+    let gid = fs::metadata(server.path("var")).unwrap().gid();
+    let help = format!("chown {engine}:{gid} {} && chmod 600", key.display());
+    server.run(&["check"]).is(1).says(&help).says("1 error");
+    server.run(&["init"]).is(0);
+    assert_eq!(fs::metadata(&key).unwrap().uid(), engine);
+    server.run(&["check"]).is(0);
+    for directory in ["var", "var/keys"] {
+        let path = server.path(directory);
+        chown(&path, Some(0), Some(0)).unwrap();
+        let help = format!("chgrp {gid} {} && chmod g+rx", path.display());
+        server.run(&["check"]).is(1).says(&help);
+        server.run(&["init"]).is(0).says(&help);
+        chown(&path, Some(0), Some(gid)).unwrap();
+        server.run(&["check"]).is(0);
+    }
 }
 
 #[test]

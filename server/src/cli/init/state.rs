@@ -24,6 +24,12 @@ const FILES: [&str; 6] = [
 /// The same in the run directory.
 const RUN_FILES: [&str; 2] = ["horizon.memory", "journal.proof"];
 
+/// Whether every port that is hidden now is new, as far as anybody here remembers.
+pub(super) fn remembers_no_trials(paths: &Paths) -> bool {
+    let file = paths.guard_state().join("trials.json");
+    file.symlink_metadata().is_err()
+}
+
 /// Makes what is missing.
 pub(super) fn complete(paths: &Paths, key_is_new: bool) -> Run {
     crate::writer::create_memory(paths)?;
