@@ -57,6 +57,14 @@ pub fn now() -> Now {
     }
 }
 
+/// The second that begins at this time or after it, as people read it.
+#[must_use]
+pub fn in_utc(time: Timestamp) -> String {
+    let second = i64::try_from(time.as_micros().div_ceil(1_000_000)).unwrap_or(i64::MAX);
+    let second = jiff::Timestamp::from_second(second).unwrap_or(jiff::Timestamp::MAX);
+    second.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
 /// A clock's reading in microseconds; zero for a time before its epoch.
 fn micros(clock: rustix::time::ClockId) -> u64 {
     let time = rustix::time::clock_gettime(clock);

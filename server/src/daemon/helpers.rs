@@ -160,7 +160,12 @@ impl EngineLoop {
         };
         let state = match (
             self.unresponsive(now.boot),
-            self.door.state.warnings().into_iter().next(),
+            self.door
+                .state
+                .warnings()
+                .into_iter()
+                .next()
+                .or_else(|| self.door.engine.refuses_until(now)),
         ) {
             (Some(why), _) => why,
             (None, Some(why)) => format!("serving, but {why}"),

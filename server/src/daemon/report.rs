@@ -143,6 +143,7 @@ impl EngineLoop {
         }
         warnings.extend(helpers);
         warnings.extend(door.state.warnings());
+        warnings.extend(engine.refuses_until(now));
         warnings.extend(self.look.warnings());
         let is_closed = door.state.is_closed();
         warnings.extend(self.tracking.warning());

@@ -237,6 +237,9 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
     for finding in door.sequences_to_tell().to_string().lines() {
         warn!("{finding}");
     }
+    if let Some(warning) = door.engine.refuses_until(clock::now()) {
+        warn!("{warning}");
+    }
     door.tell(Event::Start);
     let failed = |step| move |source| StartError::System { step, source };
     let (orders, inbox) = super::order::queue().map_err(failed("make an event descriptor"))?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Effect, Engine, GrantRow, Listing};
 use crate::audit::Event;
 use crate::clients::Clients;
-use crate::clock::{BootTime, Now};
+use crate::clock::{BootTime, Now, in_utc};
 use crate::config::ClientName;
 use crate::firewall::{ChangeId, Element, KernelElement};
 use crate::grants::{Holding, Owner};
@@ -278,6 +278,18 @@ impl Engine {
     /// Cache and horizon, for the state directory's `tick` and resets.
     pub fn never_twice(&mut self) -> (&mut ReplayCache, &mut Horizon) {
         (&mut self.replay, &mut self.horizon)
+    }
+
+    /// Until when every packet is refused, where that is still to come.
+    #[must_use]
+    pub fn refuses_until(&self, now: Now) -> Option<String> {
+        let floor = self.replay.base_floor();
+        (floor > now.wall).then(|| {
+            format!(
+                "packets sent before {} are refused, later ones pass: the last stop was not clean, or the key was adopted; this ends by itself",
+                in_utc(floor)
+            )
+        })
     }
 
     /// Who holds what, for the journal.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use spa_proto::Timestamp;
 
 use super::standing::Standing;
+use crate::clock::in_utc;
 
 /// The state cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -157,14 +158,15 @@ impl StateEvent {
 impl fmt::Display for StateEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UncleanStart { because, .. } => {
+            Self::UncleanStart { floor, because } => {
                 match because {
                     None => write!(f, "the last stop was not clean")?,
                     Some(because) => write!(f, "the journal cannot be trusted: {because}")?,
                 }
+                let floor = in_utc(*floor);
                 write!(
                     f,
-                    "; packets sent until just after it are refused, fresh ones pass"
+                    "; packets sent before {floor} are refused, later ones pass"
                 )
             }
             Self::HorizonUnknown {
