@@ -187,8 +187,17 @@ fn in_words(shown: &Shown) -> String {
             );
         }
     }
-    for line in shown.strangers_get.iter().flat_map(|text| text.lines()) {
-        let _ = writeln!(text, "# strangers get {line}");
+    for (number, line) in shown
+        .strangers_get
+        .iter()
+        .flat_map(|text| text.lines().enumerate())
+    {
+        let said = if number == 0 {
+            "strangers get"
+        } else {
+            "at hidden ports:"
+        };
+        let _ = writeln!(text, "# {said} {line}");
     }
     text.push_str("# what `spad firewall load` loads:\n");
     text.push_str(shown.text.trim_end());

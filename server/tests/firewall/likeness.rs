@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use crate::wire::{ACK, RST, SYN, Wire, datagram, packet, segment, summed, tcp, udp};
-use crate::world::{GHOST4, GHOST6, SERVER4, SERVER6, World, echo, in_a_world, udp as service};
+use crate::world::{
+    GHOST4, GHOST6, SERVER4, SERVER6, World, echo, in_a_world, nft, udp as service,
+};
 
 /// A port on which nothing listens, for each hidden one; as many one bits, so that checksums match in length.
 const CLOSED: u16 = 23;
@@ -87,6 +89,38 @@ in_a_world! {
         assert!(labels.len() > 30, "{labels:02x?}");
         assert!(labels.iter().any(|label| label[0] != 0), "all twenty bits are used");
         assert_eq!(label(4000), label(4000));
+    }
+
+    fn rules_by_which_strangers_tell_hidden_ports_from_closed_ones_are_named() {
+        let world = World::new("\"ssh\"", "trial = \"0s\"");
+        echo(22);
+        let mut source = 4000;
+        for (chain, told) in [
+            ("out { type filter hook output priority 0; policy drop; ct state established accept; }", Some("the chain inet user out")),
+            ("out { type filter hook output priority 0; ct state related tcp flags rst drop; }", Some("the chain inet user out")),
+            ("out { type filter hook output priority 0; policy drop; ct state { established, related } accept; }", None),
+            ("in { type filter hook input priority 0; tcp dport 23-99 reject; }", Some("the tcp ports 23-99 are answered otherwise than others, by the chain inet user in")),
+        ] {
+            nft(&format!("table inet user {{ chain {chain} }}"));
+            world.spad(&["firewall", "load"]);
+            let mut wire = Wire::of(&world);
+            for (from, to) in [(IpAddr::from(GHOST4), IpAddr::from(SERVER4)), (GHOST6.into(), SERVER6.into())] {
+                source += 1;
+                let [hidden, closed] = [22, CLOSED].map(|port| {
+                    let heard = wire.ask(&tcp(from, to, (source, port), SYN));
+                    heard.iter().map(|packet| likeness(packet)).collect::<Vec<_>>()
+                });
+                assert_eq!(hidden == closed, told.is_none(), "{chain} over {to}: {hidden:02x?} {closed:02x?}");
+            }
+            let shown = world.spad(&["firewall", "show"]);
+            let named = shown.lines().filter(|line| line.starts_with("# at hidden ports:"));
+            let named: Vec<&str> = named.collect();
+            match told {
+                None => assert_eq!(named, Vec::<&str>::new(), "{chain}"),
+                Some(words) => assert!(named.iter().any(|line| line.contains(words)), "{chain}: {shown}"),
+            }
+            nft("delete table inet user");
+        }
     }
 
     fn a_broken_checksum_is_not_answered_as_it_is_not_at_a_closed_port() {

@@ -41,7 +41,8 @@ enum Field<'a> {
     Words(&'a [&'a str]),
     Number(u64),
     Interface,
-    Port,
+    /// A port; none for one that no rule names.
+    Port(Option<u64>),
     /// An address, a header of another protocol, and what else a rule must name to match.
     Other,
     /// Of another family or protocol: no condition about it holds.
@@ -64,7 +65,11 @@ pub(super) fn matches(condition: &Value, packet: Packet<'_>) -> Matches {
     if field == Field::Absent {
         return Matches::No;
     }
-    let equal = equal(field, right, packet);
+    let equal = match (op, field, number(right)) {
+        // Any of these bits.
+        ("in", Field::Number(value), Some(bits)) => (value & bits != 0).into(),
+        _ => equal(field, right, packet),
+    };
     match op {
         "==" | "in" => equal,
         "!=" => equal.not(),
@@ -85,7 +90,7 @@ fn words(left: &Value, packet: Packet<'_>) -> Vec<String> {
         (Some("protocol"), _) => vec![ether],
         (Some("pkttype"), _) => vec!["host", "unicast"],
         (_, Some("state")) => vec![packet.state()],
-        (_, Some("direction")) => vec!["original"],
+        (_, Some("direction")) => vec![packet.direction()],
         _ => vec![],
     };
     let next = left.get("payload").filter(|payload| {
@@ -124,7 +129,11 @@ fn field<'a>(left: &Value, packet: Packet<'_>) -> Field<'a> {
         return Field::Other;
     }
     match (key(left, "meta"), key(left, "ct")) {
-        (Some("iifname" | "iif"), _) => return Field::Interface,
+        (Some("iifname" | "iif"), _) if packet.reset.is_none() => return Field::Interface,
+        (Some("oifname" | "oif"), _) if packet.reset.is_some() => return Field::Interface,
+        (Some("iifname" | "iif"), _) => return Field::Absent,
+        // The connection of a reset may have any.
+        (_, Some("status")) if packet.reset.is_some() => return Field::Unknown,
         (Some("mark"), _) | (_, Some("mark" | "status" | "label")) => return Field::Number(0),
         (Some(_), _) | (_, Some(_)) => return Field::Unknown,
         (None, None) => {}
@@ -143,7 +152,8 @@ fn payload<'a>(protocol: &str, field: &str, packet: Packet<'_>) -> Field<'a> {
         Family::Six => "ip6",
     };
     match (protocol, field) {
-        (protocol, "dport" | "sport") if protocol == own || protocol == "th" => Field::Port,
+        (protocol, "dport") if protocol == own || protocol == "th" => Field::Port(packet.port),
+        (protocol, "sport") if protocol == own || protocol == "th" => Field::Port(None),
         ("tcp", "flags") if packet.is_tcp() => Field::Number(packet.flags()),
         (protocol, "saddr" | "daddr") if protocol == network => Field::Other,
         (protocol, _) if protocol == own || protocol == network || protocol == "ether" => {
@@ -175,8 +185,8 @@ fn equal(field: Field<'_>, right: &Value, packet: Packet<'_>) -> Matches {
                 return any(field, all, packet);
             }
             match (object.get("range").and_then(Value::as_array), field) {
-                (Some(ends), Field::Port) => nearly_all(ends).into(),
-                (_, Field::Port | Field::Other) => Matches::No,
+                (Some(ends), Field::Port(port)) => is_in(port, ends).into(),
+                (_, Field::Port(_) | Field::Other) => Matches::No,
                 (_, Field::Number(value)) => {
                     number(right).map_or(Matches::Unknown, |right| (value == right).into())
                 }
@@ -196,15 +206,25 @@ fn any(field: Field<'_>, all: &[Value], packet: Packet<'_>) -> Matches {
     })
 }
 
-/// A range of nearly all ports has the closed one in it.
-fn nearly_all(ends: &[Value]) -> bool {
+/// Whether the port is in the range: one of nearly all ports has those that no rule names.
+fn is_in(port: Option<u64>, ends: &[Value]) -> bool {
+    match (range(ends), port) {
+        (Some((from, to)), Some(port)) => (from..=to).contains(&port),
+        (Some(range), None) => nearly_all(range),
+        (None, _) => false,
+    }
+}
+
+/// Whether nearly all ports are in it.
+pub(super) const fn nearly_all((from, to): (u64, u64)) -> bool {
     const MOST_PORTS: u64 = 50_000;
+    to.saturating_sub(from) >= MOST_PORTS
+}
+
+fn range(ends: &[Value]) -> Option<(u64, u64)> {
     match ends {
-        [from, to] => match (from.as_u64(), to.as_u64()) {
-            (Some(from), Some(to)) => to.saturating_sub(from) >= MOST_PORTS,
-            _ => false,
-        },
-        _ => false,
+        [from, to] => Some((from.as_u64()?, to.as_u64()?)),
+        _ => None,
     }
 }
 
@@ -228,7 +248,8 @@ fn one(field: Field<'_>, right: &Value, packet: Packet<'_>) -> Matches {
             .interface
             .is_some_and(|name| is_called(name, &text))
             .into(),
-        Field::Port | Field::Other | Field::Absent => Matches::No,
+        Field::Port(Some(port)) => (right.as_u64() == Some(port)).into(),
+        Field::Port(None) | Field::Other | Field::Absent => Matches::No,
         Field::Unknown => Matches::Unknown,
     }
 }
@@ -286,5 +307,40 @@ pub(super) fn interfaces(words: &[Value], names: &mut BTreeSet<String>) {
             .iter()
             .filter(|name| **name != "lo" && !name.contains(['*', '@']));
         names.extend(others.map(|name| (*name).to_owned()));
+    }
+}
+
+/// The ranges of ports that these words name.
+pub(super) fn ranges(words: &[Value], found: &mut BTreeSet<(u64, u64)>) {
+    let of_ports = |left: &Value| {
+        let field = left.get("payload").and_then(|payload| payload.get("field"));
+        field.and_then(Value::as_str) == Some("dport")
+    };
+    for word in words {
+        let condition = word.get("match");
+        let side = |name: &str| condition.and_then(|condition| condition.get(name));
+        if let Some(right) = side("right").filter(|_| side("left").is_some_and(of_ports)) {
+            ranges_in(right, found);
+        }
+        let map = word.get("vmap");
+        if map.and_then(|map| map.get("key")).is_some_and(of_ports)
+            && let Some(data) = map.and_then(|map| map.get("data"))
+        {
+            ranges_in(data, found);
+        }
+    }
+}
+
+fn ranges_in(value: &Value, found: &mut BTreeSet<(u64, u64)>) {
+    match value {
+        Value::Array(all) => all.iter().for_each(|one| ranges_in(one, found)),
+        Value::Object(object) => {
+            let ends = object.get("range").and_then(Value::as_array);
+            found.extend(ends.and_then(|ends| range(ends)));
+            if let Some(set) = object.get("set") {
+                ranges_in(set, found);
+            }
+        }
+        _ => {}
     }
 }

@@ -5,7 +5,10 @@
 //! Our own table is passed over. What cannot be told from the rules is said.
 
 mod conditions;
+mod found;
 mod packet;
+mod ports;
+mod resets;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,69 +16,10 @@ use serde_json::Value;
 
 use super::table::TABLE;
 use super::table::answers::{Answers, Family, Kind, Reply, State};
-use crate::config::Answer;
 use conditions::{Matches, chosen, matches};
+
+pub use found::ClosedPorts;
 use packet::Packet;
-
-/// What was found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClosedPorts {
-    /// The answer to each kind of packet.
-    pub answers: Answers,
-    /// The chain that answers a new TCP connection over IPv4; none where the kernel does.
-    pub decided_by: Option<String>,
-    /// What cannot be told for sure, and why.
-    pub doubts: BTreeSet<String>,
-}
-
-impl ClosedPorts {
-    /// Where no rules are known: what the kernel answers.
-    #[must_use]
-    pub fn of_the_kernel() -> Self {
-        Self {
-            answers: Answers::all(Reply::Closed),
-            decided_by: None,
-            doubts: BTreeSet::new(),
-        }
-    }
-}
-
-impl ClosedPorts {
-    /// What strangers get at hidden ports where this answer is configured, in words; each line
-    /// behind the first says what cannot be told for sure, or that closed ports answer otherwise.
-    #[must_use]
-    pub fn in_words(&self, answer: Answer) -> String {
-        let by = self.decided_by.as_ref();
-        let by = by.map_or("by the kernel".to_owned(), |chain| {
-            format!("by the chain {chain}")
-        });
-        let theirs = self.answers.text();
-        let (ours, told) = match answer {
-            Answer::Auto => (None, "auto"),
-            Answer::AsClosed => (Some(Answers::all(Reply::Closed)), "as_closed"),
-            Answer::Prohibited => (Some(Answers::all(Reply::PROHIBITED)), "prohibited"),
-            Answer::Drop => (Some(Answers::all(Reply::Nothing)), "drop"),
-        };
-        let mut lines = match ours {
-            None => vec![format!("what closed ports answer {by}: {theirs}")],
-            Some(ours) if ours == self.answers => {
-                vec![format!("{}, as closed ports answer {by}", ours.text())]
-            }
-            Some(ours) => vec![
-                format!("{} (answer = \"{told}\")", ours.text()),
-                format!(
-                    "something else than closed ports answer {by} ({theirs}): one scan tells hidden ports from closed ones; answer = \"auto\" does as they do"
-                ),
-            ],
-        };
-        lines.extend(
-            self.doubts
-                .iter()
-                .map(|doubt| format!("it cannot be told for sure: {doubt}")),
-        );
-        lines.join("\n")
-    }
-}
 
 /// Reads a ruleset; `outside` is the interface that leads to strangers.
 #[must_use]
@@ -104,10 +48,13 @@ pub fn closed_ports(ruleset: &Value, outside: Option<&str>) -> ClosedPorts {
         }
         reply
     });
+    ruleset.ports_differ(outside, &mut doubts);
     ClosedPorts {
-        answers,
         decided_by,
+        differences: ruleset.resets_differ(&answers, outside),
+        answers,
         doubts,
+        is_read: true,
     }
 }
 
@@ -124,11 +71,15 @@ type Place<'a> = (&'a str, &'a str, &'a str);
 struct Ruleset<'a> {
     /// Chains with a hook, in the order in which packets pass them.
     base: Vec<Base<'a>>,
+    /// Those that answers pass.
+    leaving: Vec<Base<'a>>,
     rules: BTreeMap<Place<'a>, Vec<&'a [Value]>>,
     /// Elements of named sets and maps.
     sets: BTreeMap<Place<'a>, &'a Value>,
     /// Interfaces that rules name, other than the loopback.
     interfaces: BTreeSet<String>,
+    /// Ranges of ports that rules name.
+    ranges: BTreeSet<(u64, u64)>,
 }
 
 #[derive(Debug)]
@@ -154,12 +105,17 @@ impl<'a> Ruleset<'a> {
         let objects = value.get("nftables").and_then(Value::as_array);
         for object in objects.into_iter().flatten() {
             if let Some(chain) = object.get("chain") {
-                ruleset.base.extend(base(chain));
+                let chain = base(chain);
+                match chain.as_ref().is_some_and(|chain| chain.order.0 >= OUTPUT) {
+                    true => ruleset.leaving.extend(chain),
+                    false => ruleset.base.extend(chain),
+                }
             } else if let Some(rule) = object.get("rule")
                 && let Some(place) = place(rule, "chain")
                 && let Some(words) = rule.get("expr").and_then(Value::as_array)
             {
                 conditions::interfaces(words, &mut ruleset.interfaces);
+                conditions::ranges(words, &mut ruleset.ranges);
                 ruleset.rules.entry(place).or_default().push(words);
             } else if let Some(set) = object.get("set").or_else(|| object.get("map"))
                 && let Some(place) = place(set, "name")
@@ -169,12 +125,17 @@ impl<'a> Ruleset<'a> {
             }
         }
         ruleset.base.sort_by_key(|chain| chain.order);
+        ruleset.leaving.sort_by_key(|chain| chain.order);
         ruleset
     }
 
     /// What this packet is answered, and by which chain where it is not the kernel.
     fn reply(&self, packet: Packet<'_>, doubts: &mut BTreeSet<String>) -> (Reply, Option<String>) {
-        for chain in &self.base {
+        let passed = match packet.reset {
+            None => &self.base,
+            Some(_) => &self.leaving,
+        };
+        for chain in passed {
             let (family, table, name) = chain.place;
             if !packet.is_of(family) || (family, table) == ("inet", TABLE) {
                 continue;
@@ -231,7 +192,11 @@ impl<'a> Ruleset<'a> {
                 "match" => match matches(content, packet) {
                     Matches::Yes => {}
                     Matches::No => return None,
-                    Matches::Unknown => unsure = true,
+                    Matches::Unknown => match packet.reset {
+                        None => unsure = true,
+                        Some(reset) if reset.unknown_holds => {}
+                        Some(_) => return None,
+                    },
                 },
                 "limit" if content.get("inv").and_then(Value::as_bool) == Some(true) => {
                     return None;
@@ -239,6 +204,8 @@ impl<'a> Ruleset<'a> {
                 "ct count" => return None,
                 "xt" => {
                     match xt_target(content) {
+                        None if resets::holds(content, packet) == Some(false) => return None,
+                        None if packet.reset.is_some() => {}
                         Some(_) if unsure => {
                             doubts.insert(doubt("a rule of iptables that nftables does not show"));
                             return None;
@@ -342,15 +309,21 @@ fn place<'a>(object: &'a Value, name: &str) -> Option<Place<'a>> {
     Some((text("family")?, text("table")?, text(name)?))
 }
 
-/// A base chain by which a packet for this host passes.
+/// From this hook on chains are passed by answers.
+const OUTPUT: u8 = 2;
+
+/// A base chain by which a packet for this host passes, or the answer to it.
 fn base(chain: &Value) -> Option<Base<'_>> {
     let text = |key: &str| chain.get(key).and_then(Value::as_str);
     let hook = match text("hook")? {
         "prerouting" => 0,
         "input" => 1,
+        "output" => OUTPUT,
+        "postrouting" => 3,
         _ => return None,
     };
-    (text("type")? == "filter").then_some(())?;
+    let is_rerouting = hook == OUTPUT && text("type")? == "route";
+    (text("type")? == "filter" || is_rerouting).then_some(())?;
     let priority = chain.get("prio").and_then(Value::as_i64).unwrap_or(0);
     Some(Base {
         place: place(chain, "name")?,
@@ -377,5 +350,7 @@ fn xt_target(content: &Value) -> Option<Reply> {
         .then_some(Reply::Error("port-unreachable"))
 }
 
+#[cfg(test)]
+mod differing_tests;
 #[cfg(test)]
 mod tests;

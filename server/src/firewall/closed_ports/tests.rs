@@ -1,6 +1,7 @@
 //! Rulesets as `nft -j list ruleset` prints them, and what closed ports answer there.
 
 use super::*;
+use crate::config::Answer;
 use spa_proto::Protocol;
 
 fn read(json: &str, outside: Option<&str>) -> ClosedPorts {
@@ -147,7 +148,7 @@ fn our_own_table_is_no_firewall_of_the_hosts() {
 }
 
 /// A base chain of the table `t`, with this hook and priority, whose rules are these.
-fn chain(name: &str, hook: &str, priority: i64, rules: &[&str]) -> Vec<String> {
+pub(super) fn chain(name: &str, hook: &str, priority: i64, rules: &[&str]) -> Vec<String> {
     let chain = format!(
         r#"{{"chain": {{"family": "inet", "table": "t", "name": "{name}", "type": "filter", "hook": "{hook}", "prio": {priority}, "policy": "accept"}}}}"#
     );
@@ -159,7 +160,7 @@ fn chain(name: &str, hook: &str, priority: i64, rules: &[&str]) -> Vec<String> {
     std::iter::once(chain).chain(rules).collect()
 }
 
-fn read_chains(chains: &[Vec<String>]) -> ClosedPorts {
+pub(super) fn read_chains(chains: &[Vec<String>]) -> ClosedPorts {
     let json = format!(r#"{{"nftables": [{}]}}"#, chains.concat().join(", "));
     read(&json, None)
 }
@@ -268,4 +269,20 @@ fn what_is_not_understood_is_said_and_changes_nothing() {
     for odd in odd {
         assert_eq!(closed_ports(&odd, None), ClosedPorts::of_the_kernel());
     }
+}
+
+#[test]
+fn a_ruleset_that_cannot_be_read_changes_no_answer_that_was_found() {
+    let unread = ClosedPorts::unread("why");
+    assert_eq!(unread.clone().after(None).answers, Answers::all(Nothing));
+    assert_eq!(
+        unread.in_words(Answer::Auto),
+        "nothing, whatever the packet\nit cannot be told for sure: the ruleset cannot be read: why"
+    );
+    assert_eq!(unread.in_words(Answer::AsClosed).lines().count(), 2);
+    let found = read(fixture!("rejecting"), None);
+    let after = unread.after(Some(found.clone()));
+    assert_eq!(after.answers, found.answers);
+    assert_eq!(after.doubts.len(), 1);
+    assert_eq!(found.clone().after(Some(after)), found);
 }
