@@ -36,6 +36,9 @@ type Chain = (&'static str, Option<(Hook, i32)>, Vec<Rule>);
 /// What the table says of itself where `nft list table inet spad` shows it.
 const COMMENT: &str = "emergency: nft could not be used, so nobody has a grant; spad firewall load";
 
+/// What strangers get at hidden ports while it stands.
+pub(super) const STRANGERS_GET: &str = "nothing: the emergency table drops the hidden ports for everybody, whatever closed ports answer";
+
 /// The chains.
 const BEFORE_NAT: &str = "emergency";
 const INPUT: &str = "emergency_input";

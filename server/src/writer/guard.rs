@@ -15,7 +15,7 @@ use super::load_lock::LoadLock;
 use super::netlink::{Action, Failed, Lasts, Netlink, Operation};
 use super::socket::Announcer;
 use super::trial_file::{self, Kept, Memory};
-use super::{WriterError, before, first, hidden_file, keys, nft, sets};
+use super::{WriterError, before, first, hidden_file, keys, nft, others, sets};
 use crate::clock::BootTime;
 use crate::config::{Answer, Config, Mode, Texts};
 use crate::firewall::closed_ports::ClosedPorts;
@@ -105,10 +105,18 @@ impl Guard {
     /// What closed ports of this host answer, by the rules of others; says whether our table
     /// has to be loaded for it.
     pub(super) fn closed_ports_answer(&mut self, found: ClosedPorts) -> bool {
+        let found = found.after(self.closed_ports.take());
         let is_new = self.surroundings.closed_ports != found.answers;
         self.surroundings.closed_ports = found.answers.clone();
         self.closed_ports = Some(found);
         is_new && self.config.guard.answer == Answer::Auto && !self.is_anothers()
+    }
+
+    /// Whether nobody knows yet what closed ports answer.
+    pub(super) fn has_not_read_others(&self) -> bool {
+        self.closed_ports
+            .as_ref()
+            .is_none_or(|found| !found.is_read)
     }
 
     /// What strangers get at hidden ports, in words; lines behind the first say what cannot be
@@ -208,12 +216,17 @@ impl Guard {
 
     /// Loads the table at a start, whatever happens: where that fails, what is hidden is
     /// hidden all the same, by the table that stands or by an emergency table, and the reason
-    /// is given with the rest. Not even that can be done where there is an error.
+    /// is given with the rest. Not even that can be done where there is an error. The rules of
+    /// others are read first: something hides by now, and no stranger must get another answer
+    /// for a moment.
     pub(super) fn begin(
         &mut self,
         kernel: &mut Kernel,
         now: BootTime,
     ) -> Result<(Loaded, Option<WriterError>), WriterError> {
+        if self.config.guard.answer == Answer::Auto && !self.is_anothers() {
+            self.closed_ports_answer(others::read(others::AT_A_START));
+        }
         let (mut trials, config) = (self.trials.clone(), self.config.clone());
         let mut loaded = Loaded {
             events: self.take_up(&mut trials, &config, kernel, now),
@@ -736,6 +749,7 @@ pub(super) fn surroundings() -> Surroundings {
     Surroundings {
         flow_label_seed: seed,
         labels: true,
-        closed_ports: Answers::all(Reply::Closed),
+        // As the emergency table, until somebody has looked.
+        closed_ports: Answers::all(Reply::Nothing),
     }
 }

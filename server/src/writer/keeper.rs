@@ -341,8 +341,9 @@ impl Keeper {
                 self.limits = limits;
                 self.report(report)?;
                 self.guard.keep(texts);
+                let was_broken = self.broken.take().is_some();
                 self.tell_strangers_get()?;
-                if self.broken.take().is_some() {
+                if was_broken {
                     let listed = self.kernel.list().unwrap_or_default();
                     let grants = u32::try_from(listed.len()).unwrap_or(u32::MAX);
                     self.engine.send(&FromWriter::Restored { grants })?;
@@ -388,6 +389,9 @@ impl Keeper {
 
     /// Answers strangers as closed ports are answered by the rules of others.
     fn answer_as(&mut self, found: ClosedPorts) -> Result<(), WriterError> {
+        if !found.is_read {
+            self.others.try_again(boot());
+        }
         if self.guard.closed_ports_answer(found) {
             self.load_again()?;
         }
@@ -411,8 +415,17 @@ impl Keeper {
         self.engine.send(&FromWriter::Pong)
     }
 
-    fn tell_strangers_get(&self) -> Result<(), WriterError> {
-        let text = self.guard.strangers_get();
+    /// Tells what strangers get, which is nothing where an emergency table hides for longer
+    /// than a pause.
+    pub(super) fn tell_strangers_get(&mut self) -> Result<(), WriterError> {
+        let is_known = self.broken.as_ref().is_some_and(Broken::is_reported);
+        let by_emergency = is_known
+            && !self.guard.is_anothers()
+            && emergency::stands(&mut self.kernel.netlink) == Ok(Stands::Emergency);
+        let text = match by_emergency {
+            true => Some(emergency::STRANGERS_GET.to_owned()),
+            false => self.guard.strangers_get(),
+        };
         text.map_or(Ok(()), |text| {
             self.engine.send(&FromWriter::StrangersGet(text))
         })
@@ -450,7 +463,11 @@ impl Keeper {
             Ok((_, grants)) => {
                 self.read_own_events();
                 self.restores.count(boot());
-                self.engine.send(&FromWriter::Restored { grants })
+                if self.guard.has_not_read_others() {
+                    self.others.changed(boot());
+                }
+                self.engine.send(&FromWriter::Restored { grants })?;
+                self.tell_strangers_get()
             }
             Err(error) => {
                 self.replace();
@@ -492,7 +509,8 @@ impl Keeper {
             false => emergency::stands(&mut self.kernel.netlink).map_or("", Stands::in_words),
         };
         let text = format!("{error}\n  note: {hides}");
-        self.engine.send(&FromWriter::NotRestored(text))
+        self.engine.send(&FromWriter::NotRestored(text))?;
+        self.tell_strangers_get()
     }
 
     /// Loads the table again where the end of trials asks for it, and reports that end.

@@ -5,32 +5,34 @@
 use std::io;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 
-use super::nft::{PLACES, TIME_LIMIT};
+use super::nft::PLACES;
 use crate::program::{self, Limits, Words};
 
 /// Everything that nftables knows, as JSON.
 ///
 /// # Errors
 /// Why it could not be read.
-pub(super) fn ruleset() -> io::Result<Value> {
-    const LIMITS: Limits = Limits {
-        time: TIME_LIMIT,
-        words: 64 << 20,
+pub(super) fn ruleset(limit: Duration) -> io::Result<Value> {
+    const MAX_LENGTH: usize = 64 << 20;
+    let limits = Limits {
+        time: limit,
+        words: MAX_LENGTH,
     };
     let program = PLACES.iter().map(Path::new).find(|place| place.is_file());
     let program = program.ok_or_else(|| io::Error::other("there is no program `nft`"))?;
     let mut command = Command::new(program);
     command.args(["-j", "list", "ruleset"]).env_clear();
-    let run = program::run(&mut command, b"", Words::Output, LIMITS, None);
+    let run = program::run(&mut command, b"", Words::Output, limits, None);
     let run = run
         .map_err(|error| io::Error::other(format!("cannot run {}: {error}", program.display())))?;
     match run.status {
         None => Err(io::Error::other("nft did not end in time")),
         Some(status) if !status.success() => Err(io::Error::other(format!("nft ended ({status})"))),
-        Some(_) if run.words.len() == LIMITS.words => {
+        Some(_) if run.words.len() == MAX_LENGTH => {
             Err(io::Error::other("the ruleset is too long"))
         }
         Some(_) => serde_json::from_slice(&run.words).map_err(io::Error::other),

@@ -286,7 +286,7 @@ fn start(engine: Engine, stepped: SteppedDown) -> Result<Keeper, (Engine, Writer
     let told = told.and_then(|()| keeper.report(report));
     let told = told.and_then(|()| match problem {
         Some(problem) => keeper.not_loaded(&problem),
-        None => Ok(()),
+        None => keeper.tell_strangers_get(),
     });
     match told {
         Ok(()) => Ok(keeper),
@@ -409,7 +409,7 @@ fn prepare(stepped: SteppedDown) -> Result<Prepared, WriterError> {
 /// may see them.
 #[must_use]
 pub fn closed_ports() -> crate::firewall::closed_ports::ClosedPorts {
-    others::read()
+    others::read(nft::TIME_LIMIT)
 }
 
 /// Says something to whoever reads this process's standard error: the journal, or a terminal.

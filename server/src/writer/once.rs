@@ -11,6 +11,7 @@ use super::guard::{self, Guard};
 use super::kernel::Kernel;
 use super::keys;
 use super::netlink::Netlink;
+use super::nft::TIME_LIMIT;
 use super::trial_file::Memory;
 use super::{
     Prepared, WriterError, first, hidden_file, others, prepare, privileges, read, sets, step_down,
@@ -71,16 +72,21 @@ pub fn show(paths: &Paths) -> Result<Shown, WriterError> {
     let (guard, warnings) = Guard::new(usable.loaded.config, Memory::of(paths));
     warnings.iter().for_each(|warning| warn(warning));
     let mut guard = guard.after_hiding(now.boot);
-    guard.closed_ports_answer(others::read());
+    guard.closed_ports_answer(others::read(TIME_LIMIT));
+    let kernel = in_kernel(&place);
+    let strangers_get = guard.strangers_get();
     Ok(Shown {
         text: match is_ours {
             true => guard.text(now.boot),
             false => "# the mode is \"command\": no table, the programs of [firewall] are run\n"
                 .to_owned(),
         },
-        strangers_get: guard.strangers_get(),
+        strangers_get: match kernel {
+            InKernel::Emergency { .. } => Some(emergency::STRANGERS_GET.to_owned()),
+            _ => strangers_get,
+        },
         standings: guard.rows(now.boot),
-        kernel: in_kernel(&place),
+        kernel,
         place,
     })
 }
@@ -200,9 +206,6 @@ fn load_whole(paths: &Paths) -> Result<Option<(Place, Vec<TrialEvent>)>, WriterE
     let lock = guard.load_lock.take_within(LOCK_LIMIT);
     let (report, problem) = guard.begin(&mut kernel, now)?;
     report.warnings.iter().for_each(|warning| warn(warning));
-    if problem.is_none() && guard.closed_ports_answer(others::read()) {
-        guard.reload(&mut kernel, now)?;
-    }
     drop(lock);
     if let Some(problem) = problem {
         let hides = emergency::stands(&mut kernel.netlink).map_or("", Stands::in_words);

@@ -10,13 +10,20 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use super::listing;
+use super::nft::TIME_LIMIT;
 use crate::clock::BootTime;
 use crate::firewall::closed_ports::{ClosedPorts, closed_ports};
 
 /// How long others' rules must be still before they are read.
 const STILL: Duration = Duration::from_millis(500);
-/// The longest that a first change waits for others to end, and the pause between two readings.
+/// So long a start waits for them before it answers without.
+pub(super) const AT_A_START: Duration = Duration::from_secs(3);
+/// The longest that a first change waits for others to end, and the longest pause between two
+/// readings.
 const MAX_WAIT: Duration = Duration::from_secs(5);
+
+/// When they are read again where that failed.
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// Where others' rules are read, and when next.
 #[derive(Debug, Default)]
@@ -24,7 +31,11 @@ pub(super) struct Others {
     reading: Option<Reading>,
     /// Since when a change is unread, and until when it waits.
     unread: Option<(BootTime, BootTime)>,
+    /// When they are read although nobody changed them.
+    again: Option<BootTime>,
     last: Option<BootTime>,
+    /// How long after the last reading the next one may come: longer the more often they come.
+    pause: Duration,
 }
 
 #[derive(Debug)]
@@ -41,17 +52,25 @@ impl Others {
         let latest = since.saturating_add(MAX_WAIT);
         let until = now.saturating_add(STILL).min(latest);
         let until = match self.last {
-            Some(last) => until.max(last.saturating_add(MAX_WAIT)),
+            Some(last) => until.max(last.saturating_add(self.pause)),
             None => until,
         };
         self.unread = Some((since, until));
+    }
+
+    /// They could not be read: later they may be, though nobody changes them.
+    pub(super) fn try_again(&mut self, now: BootTime) {
+        self.again = Some(now.saturating_add(AGAIN));
     }
 
     /// When there is something to do at the latest; none where nothing is to be read.
     pub(super) fn next(&self) -> Option<BootTime> {
         match self.reading {
             Some(_) => None,
-            None => self.unread.map(|(_, until)| until),
+            None => {
+                let changed = self.unread.map(|(_, until)| until);
+                [changed, self.again].into_iter().flatten().min()
+            }
         }
     }
 
@@ -63,8 +82,7 @@ impl Others {
     /// Begins to read where that is due; gives what was read, where it was.
     pub(super) fn work(&mut self, now: BootTime) -> Option<ClosedPorts> {
         if self.next().is_some_and(|next| next <= now) {
-            self.unread = None;
-            self.last = Some(now);
+            self.begin(now);
             // Without a thread nothing is read, and what was found last goes on.
             self.reading = Reading::begin().ok();
         }
@@ -75,28 +93,36 @@ impl Others {
     }
 }
 
+impl Others {
+    /// All that changed until now is read.
+    fn begin(&mut self, now: BootTime) {
+        let quiet = self.last.map(|last| now.saturating_since(last));
+        let in_a_row = quiet.is_some_and(|quiet| quiet < MAX_WAIT.saturating_mul(2));
+        self.pause = match in_a_row {
+            true => self.pause.saturating_mul(2).min(MAX_WAIT),
+            false => STILL,
+        };
+        (self.unread, self.again) = (None, None);
+        self.last = Some(now);
+    }
+}
+
 impl Reading {
     fn begin() -> io::Result<Self> {
         let (ended, end) = io::pipe()?;
         let thread = Builder::new().name("others".to_owned()).spawn(move || {
             let _open_until_the_end = end;
-            read()
+            read(TIME_LIMIT)
         })?;
         Ok(Self { thread, ended })
     }
 }
 
 /// What closed ports answer by the rules that stand now.
-pub(super) fn read() -> ClosedPorts {
-    let mut found = match listing::ruleset() {
+pub(super) fn read(limit: Duration) -> ClosedPorts {
+    let mut found = match listing::ruleset(limit) {
         Ok(ruleset) => closed_ports(&ruleset, outside().as_deref()),
-        Err(error) => {
-            let mut found = ClosedPorts::of_the_kernel();
-            found
-                .doubts
-                .insert(format!("the ruleset cannot be read: {error}"));
-            found
-        }
+        Err(error) => ClosedPorts::unread(&error.to_string()),
     };
     if has_legacy_rules() {
         found.doubts.insert(
@@ -154,14 +180,24 @@ mod tests {
             others.changed(at(millis));
         }
         assert_eq!(others.next(), Some(at(5_000)), "they never end");
-        others.unread = None;
-        others.last = Some(at(20_000));
+        others.begin(at(20_000));
         others.changed(at(20_001));
-        assert_eq!(
-            others.next(),
-            Some(at(25_000)),
-            "the last reading was just now"
-        );
+        assert_eq!(others.next(), Some(at(20_501)), "as a stop and a start");
+        let mut now = 20_501;
+        for pause in [1_000, 2_000, 4_000, 5_000, 5_000] {
+            others.begin(at(now));
+            others.changed(at(now + 1));
+            assert_eq!(others.next(), Some(at(now + pause)), "in a loop");
+            now += pause;
+        }
+        others.begin(at(now + 10_000));
+        others.changed(at(now + 10_001));
+        assert_eq!(others.next(), Some(at(now + 10_501)), "the loop has ended");
+        others.begin(at(0));
+        others.try_again(at(1));
+        assert_eq!(others.next(), Some(at(60_001)), "it failed");
+        others.changed(at(30_000));
+        assert_eq!(others.next(), Some(at(30_500)));
     }
 
     #[test]

@@ -2,9 +2,11 @@
 
 use std::net::IpAddr;
 
+use spad::firewall::FromWriter;
+
 use crate::wire::{ACK, RST, SYN, Wire, datagram, packet, segment, summed, tcp, udp};
 use crate::world::{
-    GHOST4, GHOST6, SERVER4, SERVER6, World, echo, in_a_world, nft, udp as service,
+    GHOST4, GHOST6, SERVER4, SERVER6, World, echo, in_a_world, nft, sh, udp as service,
 };
 
 /// A port on which nothing listens, for each hidden one; as many one bits, so that checksums match in length.
@@ -89,6 +91,26 @@ in_a_world! {
         assert!(labels.len() > 30, "{labels:02x?}");
         assert!(labels.iter().any(|label| label[0] != 0), "all twenty bits are used");
         assert_eq!(label(4000), label(4000));
+    }
+
+    fn no_start_beside_a_firewall_that_drops_the_rest_answers_for_a_moment() {
+        nft("table inet user { chain in { type filter hook input priority 0; policy drop; tcp dport 22 accept; }; }");
+        let world = World::new("\"ssh\"", "trial = \"0s\"");
+        let answers = || sh("nft list chain inet spad strangers").contains("goto closed");
+        world.spad(&["firewall", "load"]);
+        assert!(!answers(), "at boot");
+        for when in ["after a load", "after a flush"] {
+            let mut writer = world.writer();
+            assert!(!answers(), "{when}");
+            let strangers_get = writer.wait_for(|message| matches!(message, FromWriter::StrangersGet(_)));
+            let FromWriter::StrangersGet(text) = strangers_get else { unreachable!() };
+            assert!(text.contains("inet user in: nothing"), "{text}");
+            drop(writer);
+            nft("delete table inet spad");
+        }
+        nft("delete table inet user");
+        world.spad(&["firewall", "load"]);
+        assert!(answers(), "without it");
     }
 
     fn rules_by_which_strangers_tell_hidden_ports_from_closed_ones_are_named() {

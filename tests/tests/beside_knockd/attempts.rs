@@ -102,7 +102,7 @@ fn strangers_first_knocks_fill_knockds_memory_and_log_alone() {
     const SOURCES: u16 = 4000;
     let stage = stage();
     stage.settle();
-    // It comes half a second after the start.
+    // It comes with the start.
     wait::soon("what strangers get is logged", || {
         stage
             .world
