@@ -84,6 +84,8 @@ fn at_boot_an_emergency_table_hides_where_nft_cannot_be_used() {
         hides(&world, fault);
         let shown = world.spad.cli(&["firewall", "show"]).ok().stdout;
         assert!(shown.contains("an emergency table"), "{shown}");
+        let strangers = "# strangers get nothing: the emergency table";
+        assert!(shown.contains(strangers), "{shown}");
         let json = world.spad.cli(&["firewall", "show", "--json"]).ok().json();
         assert_eq!(json["kernel"]["emergency"], true, "{json}");
 
@@ -136,6 +138,13 @@ fn a_daemon_that_cannot_use_nft_hides_says_so_and_opens_once_it_can() {
     for part in ["emergency table", "netlink: cannot"] {
         assert!(warnings.contains(part), "{warnings}");
     }
+    let strangers = |world: &World, start: &str| {
+        let got = world.spad.status()["strangers_get"].to_string();
+        got.starts_with(&format!("\"{start}")).then_some(())
+    };
+    wait::soon("what they get", || {
+        strangers(&world, "nothing: the emergency table")
+    });
     world.send_counted(&world.laptop.open(&["tcp/8080"]), "firewall_table_missing");
     hides(&world, "after a knock");
 
@@ -158,6 +167,12 @@ fn a_daemon_that_cannot_use_nft_hides_says_so_and_opens_once_it_can() {
     wait::soon("the full table", || {
         let status = world.spad.status();
         (!status["warnings"].to_string().contains("emergency")).then_some(())
+    });
+    wait::soon("what they get now", || {
+        strangers(
+            &world,
+            "as closed, whatever the packet, as closed ports answer",
+        )
     });
     over.store(true, Ordering::Release);
     assert!(stranger.join().expect("no connection was made") > 0);
