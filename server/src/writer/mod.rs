@@ -114,7 +114,7 @@ pub enum WriterError {
     Nft(#[from] NftError),
     /// The table could not be loaded, and something else hides meanwhile.
     #[error(
-        "{reason}\n  note: {hides}\n  help: once `nft` works again: spad firewall load; a running daemon tries by itself"
+        "{reason}\n  note: {hides}\n  help: once `nft` works again: `systemctl restart spad-guard`, or `spad firewall load`; a running daemon tries by itself"
     )]
     NotLoaded {
         /// Why not.
