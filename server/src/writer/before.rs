@@ -13,8 +13,10 @@ use std::num::NonZeroU16;
 
 use spa_proto::{Protocol, Service};
 
-use super::netlink::Netlink;
+use super::keys;
+use super::netlink::{Action, Lasts, Netlink, Operation};
 use crate::firewall::Element;
+use crate::firewall::table::{SetName, silence};
 
 /// The most connections that are let in so.
 const MAX_CONNECTIONS: usize = 10_000;
@@ -36,6 +38,24 @@ pub(super) fn connections(netlink: &mut Netlink, ports: &BTreeSet<Service>) -> B
     let answered = tracked.iter().filter(|one| one.is_answered());
     connections.extend(answered.flat_map(|one| one.elements(ports)));
     connections.into_iter().take(MAX_CONNECTIONS).collect()
+}
+
+/// The same as elements of the sets that let them go on.
+pub(super) fn elements(
+    netlink: &mut Netlink,
+    ports: &BTreeSet<Service>,
+) -> (BTreeSet<Element>, Vec<Operation>) {
+    let connections = connections(netlink, ports);
+    let operation = |one: &Element| Operation {
+        set: match one.address.is_ipv4() {
+            true => SetName::Before4,
+            false => SetName::Before6,
+        },
+        key: keys::of_element(one),
+        action: Action::Add(Lasts::For(silence(one.service.protocol))),
+    };
+    let operations = connections.iter().map(operation).collect();
+    (connections, operations)
 }
 
 /// Reads a line of `/proc/net/tcp` or `tcp6`; none for other states and the title.

@@ -15,11 +15,12 @@ use std::time::Duration;
 use rustix::io::Errno;
 use spa_proto::{Protocol, Service};
 
+use super::before;
 use super::keys;
 use super::netlink::ruleset::{
     Expression, Hook, Load, add_chain, add_elements, add_rule, add_set, add_table, delete_table,
 };
-use super::netlink::{Failed, Lasts, Message, Netlink};
+use super::netlink::{Action, Failed, Lasts, Message, Netlink};
 use crate::config::{AlwaysAllow, Network};
 use crate::firewall::table::{ADMITTED_LABEL, InnerPort, LAST, PRIORITY, Place, SetName, Table};
 
@@ -352,10 +353,22 @@ pub(super) fn load(
         }
     }
     match netlink.make_all(&plan.messages(Extent::Whole)) {
-        Ok(()) => {}
-        // A module may be missing: of connection tracking, or of routing.
-        Err(_) => netlink.make_all(&plan.messages(Extent::Bare))?,
+        Ok(()) => return Ok(Hides::EmergencyTable),
+        // A kernel without labels for connections lets go on whatever is established.
+        Err(_) if plan.going == Going::Admitted => {
+            let going = Going::Established;
+            let plan = Plan {
+                going,
+                ..plan.clone()
+            };
+            if netlink.make_all(&plan.messages(Extent::Whole)).is_ok() {
+                return Ok(Hides::EmergencyTable);
+            }
+        }
+        Err(_) => {}
     }
+    // A module may be missing: of connection tracking, or of routing.
+    netlink.make_all(&plan.messages(Extent::Bare))?;
     Ok(Hides::EmergencyTable)
 }
 
@@ -400,6 +413,15 @@ fn hide_in_full_table(netlink: &mut Netlink, plan: &Plan) -> Result<(), Failed> 
         let listed = netlink.list_in(&place, set).map_err(Failed::Whole)?;
         let hidden: BTreeSet<Vec<u8>> = listed.into_iter().map(|(key, _)| key).collect();
         elements.retain(|(key, _)| !hidden.contains(key));
+        if set == SetName::Hidden {
+            let new = elements.iter().filter_map(|(key, _)| keys::to_service(key));
+            // The administrator's own connection goes on, and is let in by name for that.
+            for one in before::elements(netlink, &new.collect()).1 {
+                if let Action::Add(lasts) = one.action {
+                    messages.extend(add_elements(&place, one.set, &[(one.key, lasts)]));
+                }
+            }
+        }
         messages.extend(add_elements(&place, set, &elements));
     }
     netlink.make_all(&messages)

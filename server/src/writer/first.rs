@@ -12,14 +12,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rustix::io::Errno;
 
+use super::before;
 use super::emergency::{self, Existing, Going, Plan, Stands};
 use super::kernel::Kernel;
+use super::keys;
 use super::netlink::{Action, Netlink, Operation};
 use crate::clock;
 use crate::config::{self, Config, Mode};
 use crate::firewall::Standing;
 use crate::firewall::table::answers::{Answers, Reply};
-use crate::firewall::table::{Place, Surroundings, Table};
+use crate::firewall::table::{Place, SetName, Surroundings, Table};
 use crate::paths::Paths;
 
 /// What was hidden in a table that stood already.
@@ -109,7 +111,13 @@ fn missing(netlink: &mut Netlink, plan: &Plan) -> Result<(Vec<Operation>, bool),
         let new = elements
             .into_iter()
             .filter(|(key, _)| !hidden.contains(key));
-        missing.extend(new.map(|(key, lasts)| Operation {
+        let new: Vec<_> = new.collect();
+        if set == SetName::Hidden {
+            let ports = new.iter().filter_map(|(key, _)| keys::to_service(key));
+            // What is connected there goes on, and is let in by name for that.
+            missing.extend(before::elements(netlink, &ports.collect()).1);
+        }
+        missing.extend(new.into_iter().map(|(key, lasts)| Operation {
             set,
             key,
             action: Action::Add(lasts),

@@ -48,6 +48,13 @@ impl<'a> FlushWatch<'a> {
         })
     }
 
+    /// Hides where nothing does: also what was flushed before this began to listen.
+    pub(super) fn hide(&mut self) {
+        if emergency::stands(self.netlink) == Ok(Stands::Nothing) {
+            *self.was_away |= emergency::load(self.netlink, self.plan, Existing::Keep).is_ok();
+        }
+    }
+
     /// Whether the kernel hides what this table hides: a program in the place of `nft` may end
     /// well and load nothing. Where somebody flushed just now the table was there before.
     pub(super) fn is_hidden(&mut self, table: &Table) -> bool {
@@ -80,8 +87,8 @@ impl Meanwhile for FlushWatch<'_> {
         let own = self.netlink.port();
         let touched = self.events.others_touched(Place::own().table(), own, None);
         // What the kernel refuses now, it refuses the table that follows, and is reported then.
-        if touched.ours && emergency::stands(self.netlink) == Ok(Stands::Nothing) {
-            *self.was_away |= emergency::load(self.netlink, self.plan, Existing::Keep).is_ok();
+        if touched.ours {
+            self.hide();
         }
     }
 }

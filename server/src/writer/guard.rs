@@ -11,16 +11,17 @@ use spa_proto::Service;
 
 use super::emergency::{self, Existing, Going, Hides, Plan, Stands};
 use super::flush_watch::FlushWatch;
+use super::hidden_file::{self, Hidden};
 use super::load_lock::LoadLock;
 use super::netlink::{Action, Failed, Lasts, Netlink, Operation};
 use super::socket::Announcer;
 use super::trial_file::{self, Kept, Memory};
-use super::{WriterError, before, first, hidden_file, keys, nft, others, sets};
+use super::{WriterError, before, first, keys, nft, others, sets};
 use crate::clock::BootTime;
 use crate::config::{Answer, Config, Mode, Texts};
 use crate::firewall::closed_ports::ClosedPorts;
 use crate::firewall::table::answers::{Answers, Reply};
-use crate::firewall::table::{Place, SetName, Surroundings, Table, removal, silence};
+use crate::firewall::table::{Place, SetName, Surroundings, Table, removal};
 use crate::firewall::trial::{Moment, Trials};
 use crate::firewall::{Element, Standing, TrialEvent, TrialRow};
 
@@ -73,8 +74,8 @@ impl Guard {
     pub(super) fn new(config: Config, memory: Memory) -> (Self, Vec<String>) {
         let Kept { trials, problem } = trial_file::read(&memory, &config.hidden_ports());
         let boot = boot_id();
-        let hid = memory.directory().map(|at| hidden_file::read(at, &boot));
-        let hid = hid.unwrap_or_default();
+        let hidden = memory.directory().map(|at| hidden_file::read(at, &boot));
+        let hidden = hidden.unwrap_or_default();
         let load_lock = LoadLock::new(memory.directory().ok());
         let guard = Self {
             config,
@@ -83,8 +84,8 @@ impl Guard {
             boot,
             surroundings: surroundings(),
             closed_ports: None,
-            hid,
-            before: BTreeSet::new(),
+            hid: hidden.ports,
+            before: hidden.before,
             load_lock,
             announcer: None,
             loader: None,
@@ -297,8 +298,9 @@ impl Guard {
             settling: false,
             once: Once::StillThere,
         };
-        self.load_table(&load, kernel, now, warnings)?;
+        // Also where this fails: it is tried again.
         self.before = before;
+        self.load_table(&load, kernel, now, warnings)?;
         self.has_hidden(hidden, warnings);
         Ok(())
     }
@@ -313,14 +315,19 @@ impl Guard {
 
     /// Remembers what the table hides.
     fn has_hidden(&mut self, hidden: BTreeSet<Service>, warnings: &mut Vec<String>) {
-        if hidden == self.hid {
-            return;
-        }
         self.hid = hidden;
         let Ok(directory) = self.memory.directory() else {
             return;
         };
-        if let Err(error) = hidden_file::write(directory, &self.boot, &self.hid) {
+        let hidden = Hidden {
+            ports: self.hid.clone(),
+            before: self.before.clone(),
+        };
+        // Another process of ours may have written it, or taken it away.
+        if hidden_file::read(directory, &self.boot) == hidden {
+            return;
+        }
+        if let Err(error) = hidden_file::write(directory, &self.boot, &hidden) {
             warnings.push(format!(
                 "cannot write down what is hidden: {error}\n  note: where others flush the table while spad is stopped, connections that are made meanwhile go on\n  help: check the disk"
             ));
@@ -346,10 +353,7 @@ impl Guard {
         existing: Existing,
     ) -> Result<Hides, Failed> {
         let table = self.table(now);
-        let going = match existing {
-            Existing::Keep => self.going(&table),
-            Existing::Replace => Going::Admitted,
-        };
+        let going = self.going(&table);
         let plan = Plan::new(&table, &self.config.guard.always_allow, going);
         let hides = emergency::load(&mut kernel.netlink, &plan, existing)?;
         if hides == Hides::FullTable {
@@ -402,11 +406,10 @@ impl Guard {
             .map_err(refused)?
             .is_none();
         // Whoever comes while the table is away has no label.
-        hide_first(&self.table(now), &self.config, Going::Admitted, kernel);
+        let table = self.table(now);
+        hide_first(&table, &self.config, self.going(&table), kernel);
         // Nor is it among these.
-        let ports = self.before.iter().map(|one| one.service).collect();
-        let alive = before::connections(&mut kernel.netlink, &ports);
-        self.before.retain(|one| alive.contains(one));
+        self.before = self.still_there(&mut kernel.netlink);
         let config = self.config.clone();
         let standings = self.trials.standings(now);
         let load = Load {
@@ -418,6 +421,8 @@ impl Guard {
         };
         let mut warnings = Vec::new();
         let put_back = self.load_table(&load, kernel, now, &mut warnings)?;
+        let hidden = table.hidden().keys().copied().collect();
+        self.has_hidden(hidden, &mut warnings);
         warnings.iter().for_each(|warning| super::warn(warning));
         Ok(put_back)
     }
@@ -511,10 +516,11 @@ impl Guard {
         was_away: &mut bool,
     ) -> Result<(), WriterError> {
         let allowed = &self.config.guard.always_allow;
-        let plan = Plan::new(table, allowed, Going::Admitted);
+        let plan = Plan::new(table, allowed, self.going(table));
         let announcer = self.announcer.as_ref();
         let watch = FlushWatch::open(&mut kernel.netlink, &plan, was_away, announcer);
         let mut watch = watch.map_err(WriterError::Kernel)?;
+        watch.hide();
         self.loader = Some(nft::load_while(commands, &mut watch)?);
         if !watch.is_hidden(table) {
             return Err(WriterError::NotThere);
@@ -530,7 +536,7 @@ impl Guard {
     /// this boot.
     fn before_hiding(&self, hidden: &BTreeSet<Service>, kernel: &mut Kernel) -> BTreeSet<Element> {
         let netlink = &mut kernel.netlink;
-        let mut before = self.before.clone();
+        let mut before = self.still_there(netlink);
         for set in [SetName::Before4, SetName::Before6] {
             let listed = netlink.list(set).unwrap_or_default();
             before.extend(
@@ -545,6 +551,13 @@ impl Guard {
             .collect();
         before.extend(before::connections(netlink, &new));
         before
+    }
+
+    /// The connections from before their port was hidden that have not ended.
+    fn still_there(&self, netlink: &mut Netlink) -> BTreeSet<Element> {
+        let ports = self.before.iter().map(|one| one.service).collect();
+        let alive = before::connections(netlink, &ports);
+        self.before.intersection(&alive).copied().collect()
     }
 
     /// The ports that were hidden in this boot before now.
@@ -600,6 +613,10 @@ impl Guard {
             events: self.trials.confirm(),
             ..Loaded::default()
         };
+        if loaded.events.is_empty() {
+            // The file may be damaged or lost all the same.
+            self.write(&mut loaded.warnings);
+        }
         self.settle(&mut loaded, kernel, now);
         loaded
     }
@@ -636,16 +653,8 @@ impl Guard {
     /// Lets in by name the connections of ports that were shown until now.
     fn let_go_on(&mut self, hidden: &BTreeSet<Service>, kernel: &mut Kernel) -> Result<(), Errno> {
         let new = hidden.difference(&self.hid).copied().collect();
-        let before = before::connections(&mut kernel.netlink, &new);
-        let operations = before.iter().map(|one| Operation {
-            set: match one.address.is_ipv4() {
-                true => SetName::Before4,
-                false => SetName::Before6,
-            },
-            key: keys::of_element(one),
-            action: Action::Add(Lasts::For(silence(one.service.protocol))),
-        });
-        kernel.in_pages(&operations.collect::<Vec<_>>())?;
+        let (before, operations) = before::elements(&mut kernel.netlink, &new);
+        kernel.in_pages(&operations)?;
         self.before.extend(before);
         Ok(())
     }

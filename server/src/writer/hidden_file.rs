@@ -7,25 +7,64 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Read as _, Write as _};
+use std::num::NonZeroU16;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 use spa_proto::Service;
 
+use crate::firewall::Element;
+
 const NAME: &str = "hidden";
 /// The longest file that is read, in bytes; 65,536 ports of each protocol fit.
 const MAX_LENGTH: u64 = 4 << 20;
 
-/// The ports that were hidden in this boot; none where nothing is known of it.
-pub(super) fn read(directory: &Path, boot: &str) -> BTreeSet<Service> {
+/// What is remembered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Hidden {
+    /// The ports that our table hides.
+    pub(super) ports: BTreeSet<Service>,
+    /// The connections from before their port was hidden, each with its source port.
+    pub(super) before: BTreeSet<Element>,
+}
+
+/// What was remembered in this boot and network namespace; nothing where it is of another.
+pub(super) fn read(directory: &Path, boot: &str) -> Hidden {
     let text = text(directory).unwrap_or_default();
     let mut lines = text.lines();
-    match lines.next() {
-        Some(first) if first == boot && !boot.is_empty() => {
-            lines.filter_map(|line| line.parse().ok()).collect()
-        }
-        _ => BTreeSet::new(),
+    let mut hidden = Hidden::default();
+    if boot.is_empty() || lines.next() != Some(place(boot).as_str()) {
+        return hidden;
     }
+    for line in lines {
+        let mut words = line.split(' ');
+        let port = words.next().and_then(|word| word.parse::<Service>().ok());
+        let (Some(service), address, source) = (port, words.next(), words.next()) else {
+            continue;
+        };
+        let Some(address) = address else {
+            hidden.ports.insert(service);
+            continue;
+        };
+        let source = source.and_then(|word| word.parse::<NonZeroU16>().ok());
+        if let (Ok(address), Some(source)) = (address.parse(), source) {
+            hidden.before.insert(Element {
+                address,
+                service,
+                source_port: Some(source),
+                once: false,
+                prefix: None,
+            });
+        }
+    }
+    hidden
+}
+
+/// The boot, and the network namespace: a container may see the boot of its host.
+fn place(boot: &str) -> String {
+    let network = std::fs::metadata("/proc/self/ns/net").map_or(0, |found| found.ino());
+    format!("{boot} {network}")
 }
 
 fn text(directory: &Path) -> io::Result<String> {
@@ -39,14 +78,20 @@ fn text(directory: &Path) -> io::Result<String> {
 }
 
 /// Remembers them, in the place of those before.
-pub(super) fn write(directory: &Path, boot: &str, ports: &BTreeSet<Service>) -> io::Result<()> {
+pub(super) fn write(directory: &Path, boot: &str, hidden: &Hidden) -> io::Result<()> {
     let new = directory.join("hidden.new");
     forget_file(&new)?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::open(&new, flags, Mode::RUSR | Mode::WUSR)?;
-    let mut text = format!("{boot}\n");
-    for port in ports {
+    let mut text = place(boot);
+    text.push('\n');
+    for port in &hidden.ports {
         text.push_str(&format!("{port}\n"));
+    }
+    for one in &hidden.before {
+        if let Some(source) = one.source_port {
+            text.push_str(&format!("{} {} {source}\n", one.service, one.address));
+        }
     }
     std::fs::File::from(file).write_all(text.as_bytes())?;
     std::fs::rename(&new, directory.join(NAME))
@@ -72,18 +117,28 @@ mod tests {
     fn the_ports_of_this_boot_are_found_again_and_those_of_another_are_not() {
         let directory = tempfile::tempdir().unwrap();
         let at = directory.path();
-        let ports: BTreeSet<Service> = ["tcp/22", "udp/51820"]
-            .map(|port| port.parse().unwrap())
-            .into();
-        assert!(read(at, "here").is_empty());
-        write(at, "here", &ports).unwrap();
-        write(at, "here", &ports).unwrap();
-        assert_eq!(read(at, "here"), ports);
-        assert!(read(at, "elsewhere").is_empty());
-        write(at, "", &ports).unwrap();
-        assert!(read(at, "").is_empty(), "no boot is no name of one");
+        let element = |address: &str| Element {
+            address: address.parse().unwrap(),
+            service: "tcp/22".parse().unwrap(),
+            source_port: NonZeroU16::new(40_000),
+            once: false,
+            prefix: None,
+        };
+        let hidden = Hidden {
+            ports: ["tcp/22", "udp/51820"]
+                .map(|port| port.parse().unwrap())
+                .into(),
+            before: [element("192.0.2.1"), element("2001:db8::1")].into(),
+        };
+        assert_eq!(read(at, "here"), Hidden::default());
+        write(at, "here", &hidden).unwrap();
+        write(at, "here", &hidden).unwrap();
+        assert_eq!(read(at, "here"), hidden);
+        assert_eq!(read(at, "elsewhere"), Hidden::default());
+        write(at, "", &hidden).unwrap();
+        assert_eq!(read(at, ""), Hidden::default(), "no boot is no name of one");
         forget(at).unwrap();
         forget(at).unwrap();
-        assert!(read(at, "here").is_empty());
+        assert_eq!(read(at, "here"), Hidden::default());
     }
 }

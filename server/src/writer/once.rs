@@ -207,12 +207,15 @@ fn load_whole(paths: &Paths) -> Result<Option<(Place, Vec<TrialEvent>)>, WriterE
     let (report, problem) = guard.begin(&mut kernel, now)?;
     report.warnings.iter().for_each(|warning| warn(warning));
     drop(lock);
-    if let Some(problem) = problem {
-        let hides = emergency::stands(&mut kernel.netlink).map_or("", Stands::in_words);
-        return Err(WriterError::NotLoaded {
-            reason: problem.to_string(),
-            hides,
-        });
+    let mut reason = problem.map(|problem| problem.to_string());
+    let stands = emergency::stands(&mut kernel.netlink);
+    if !guard.is_anothers() && stands != Ok(Stands::Full) {
+        // Others flushed it again; a daemon would see that, and here there may be none.
+        reason.get_or_insert_with(|| "the table was taken away while it was loaded".to_owned());
+    }
+    if let Some(reason) = reason {
+        let hides = stands.map_or("", Stands::in_words);
+        return Err(WriterError::NotLoaded { reason, hides });
     }
     if let Some(problem) = without_user {
         warn(&format!(
@@ -264,6 +267,7 @@ pub fn remove(paths: &Paths) -> Result<(Place, Vec<Service>), WriterError> {
         let mut netlink = Netlink::open(place.clone()).map_err(WriterError::Kernel)?;
         sets::remove(&mut netlink)?;
         sets::leave_guard(&mut netlink)?;
+        forget_hidden(paths);
         return Ok((place, Vec::new()));
     }
     let hidden = match in_kernel(&place) {
@@ -273,11 +277,15 @@ pub fn remove(paths: &Paths) -> Result<(Place, Vec<Service>), WriterError> {
         InKernel::Missing | InKernel::Unseen(_) => Vec::new(),
     };
     guard::remove()?;
-    // Who connects from now on did not slip in.
+    forget_hidden(paths);
+    Ok((place, hidden))
+}
+
+/// Who connects from now on did not slip in.
+fn forget_hidden(paths: &Paths) {
     if let Err(error) = hidden_file::forget(&paths.guard_state()) {
         warn(&format!(
             "cannot forget what was hidden: {error}\n  note: connections that are made now are ended when the table is loaded again"
         ));
     }
-    Ok((place, hidden))
 }

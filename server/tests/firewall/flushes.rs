@@ -52,6 +52,32 @@ in_a_world! {
         }
     }
 
+    fn who_is_connected_when_a_port_is_first_hidden_goes_on_though_nft_fails_and_when_it_works_again() {
+        let world = World::new(HIDE, GUARD);
+        echo(22);
+        let broken = world.directory().join("broken");
+        let spad = spad_with_nft(&world, &format!("[ ! -e {} ] || exit 1", broken.display()));
+        std::fs::write(&broken, "").unwrap();
+        // The emergency table knows connections by connection tracking alone.
+        nft("table inet host { chain in { type filter hook input priority 0; ct state established accept; } }");
+        let mut mine = world.connection(SERVER4, 22).unwrap();
+        let writer = TestWriter::new(start(&spad, &world.paths).unwrap());
+        until(|| sh("nft list ruleset").contains("chain emergency_hidden"));
+        // Longer than the pause before it is tried again.
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_millis(1500) {
+            assert!(answers(&mut mine), "after {:?}", began.elapsed());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        std::fs::remove_file(&broken).unwrap();
+        crate::world::until_within(Duration::from_secs(10), || {
+            assert!(answers(&mut mine));
+            sh("nft list ruleset").contains("chain guard")
+        });
+        assert!(answers(&mut mine) && !world.connects(SERVER4, 22));
+        drop(writer);
+    }
+
     fn who_slips_in_is_kept_out_by_the_emergency_table_too_and_who_was_let_in_stays() {
         let world = World::new(HIDE, GUARD);
         echo(22);
@@ -112,15 +138,57 @@ in_a_world! {
             world.configure("\"web\"", GUARD);
             world.spad(&["firewall", "load"]);
             let mut mine = world.connection(SERVER4, 22).unwrap();
+            let mut talking = world.connection(SERVER4, 22).unwrap();
             world.configure(HIDE, GUARD);
-            if loads == "a daemon" {
-                world.writer().writer.stop();
-            } else {
-                world.spad(&["firewall", "load"]);
-            }
+            let over = AtomicBool::new(false);
+            let talked = std::thread::scope(|scope| {
+                let talk = scope.spawn(|| {
+                    while !over.load(Ordering::Relaxed) {
+                        if !answers(&mut talking) {
+                            return false;
+                        }
+                    }
+                    true
+                });
+                if loads == "a daemon" {
+                    world.writer().writer.stop();
+                } else {
+                    world.spad(&["firewall", "load"]);
+                }
+                over.store(true, Ordering::Relaxed);
+                talk.join().unwrap()
+            });
+            assert!(talked, "{loads}: a session in which somebody works");
             assert!(answers(&mut mine), "{loads}");
             assert!(!world.connects(SERVER4, 22), "{loads}");
         }
+    }
+
+    fn an_idle_connection_from_before_the_hiding_outlives_a_flush_while_nobody_runs() {
+        let world = World::new(HIDE, GUARD);
+        echo(22);
+        let mut idle = world.connection(SERVER4, 22).unwrap();
+        world.spad(&["firewall", "load"]);
+        nft("flush ruleset");
+        let mut slipped_in = world.connection(SERVER4, 22).unwrap();
+        assert!(answers(&mut slipped_in), "without a table everybody gets in");
+        world.spad(&["firewall", "load"]);
+        assert!(!answers(&mut slipped_in));
+        assert!(answers(&mut idle));
+    }
+
+    fn what_a_daemon_put_back_after_a_removal_is_remembered_again() {
+        let world = World::new(HIDE, GUARD);
+        echo(22);
+        let mut writer = world.writer();
+        world.spad(&["firewall", "remove"]);
+        restored(&mut writer);
+        writer.writer.stop();
+        nft("flush ruleset");
+        let mut slipped_in = world.connection(SERVER4, 22).unwrap();
+        assert!(answers(&mut slipped_in), "without a table everybody gets in");
+        world.writer().writer.stop();
+        assert!(!answers(&mut slipped_in));
     }
 
     fn the_guard_loads_the_table_beside_a_daemon_that_puts_it_back_and_neither_is_in_the_others_way() {
