@@ -470,7 +470,13 @@ fn the_files_are_their_owners_alone_and_no_link_is_followed() {
     let before = fs::read(&elsewhere).unwrap();
     let events = place.open().state.take_events();
     assert!(
-        matches!(events[..], [StateEvent::UncleanStart { .. }]),
+        matches!(
+            events[..],
+            [
+                StateEvent::UncleanStart { .. },
+                StateEvent::Standing(Standing::Refusing { .. })
+            ]
+        ),
         "{events:?}"
     );
     assert_eq!(fs::read(&elsewhere).unwrap(), before);
