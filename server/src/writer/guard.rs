@@ -39,6 +39,8 @@ pub(super) struct Guard {
     closed_ports: Option<ClosedPorts>,
     /// What our table hid in this boot: who connected there while it was away slipped in.
     hid: BTreeSet<Service>,
+    /// That cannot be written down, and it is said already.
+    unwritten: bool,
     /// Connections that were there before their port was hidden, each with its source port.
     before: BTreeSet<Element>,
     /// Who else loads this table.
@@ -85,6 +87,7 @@ impl Guard {
             surroundings: surroundings(),
             closed_ports: None,
             hid: hidden.ports,
+            unwritten: false,
             before: hidden.before,
             load_lock,
             announcer: None,
@@ -327,7 +330,11 @@ impl Guard {
         if hidden_file::read(directory, &self.boot) == hidden {
             return;
         }
-        if let Err(error) = hidden_file::write(directory, &self.boot, &hidden) {
+        let written = hidden_file::write(directory, &self.boot, &hidden);
+        let is_said = std::mem::replace(&mut self.unwritten, written.is_err());
+        if let Err(error) = written
+            && !is_said
+        {
             warnings.push(format!(
                 "cannot write down what is hidden: {error}\n  note: where others flush the table while spad is stopped, connections that are made meanwhile go on\n  help: check the disk"
             ));
