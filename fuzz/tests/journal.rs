@@ -1,7 +1,7 @@
 //! The seeds of the target `journal` are journals of today's format, each of them what its name
-//! says: after a change of the format they would be told from noise by the first slot.
+//! says: after a change of the format the first slot would already give them away as noise.
 //!
-//! `SPA_FUZZ_WRITE_SEEDS=1 cargo test -p spa-fuzz --test journal` writes them anew.
+//! `SPA_FUZZ_WRITE_SEEDS=1 cargo test -p spa-fuzz --test journal` writes them again.
 #![expect(clippy::unwrap_used, reason = "a test may stop")]
 
 use std::net::IpAddr;

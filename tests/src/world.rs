@@ -32,6 +32,32 @@ pub struct World {
 }
 
 impl World {
+    /// Limits a running process by this argument of `prlimit`. As its own user: root needs a
+    /// capability for that.
+    #[track_caller]
+    pub fn limit(&self, process: impl std::fmt::Display, limit: &str) {
+        let process = process.to_string();
+        let owner = std::fs::read_to_string(format!("/proc/{process}/status"));
+        let owner = owner.expect("its status");
+        let id = |word: &str| {
+            let line = owner.lines().find_map(|line| line.strip_prefix(word));
+            let first = line.and_then(|line| line.split_whitespace().next());
+            first.expect("its owner").to_owned()
+        };
+        let user = format!("--reuid={}", id("Uid:"));
+        let group = format!("--regid={}", id("Gid:"));
+        let arguments = [
+            &user,
+            &group,
+            "--clear-groups",
+            "prlimit",
+            "--pid",
+            &process,
+            limit,
+        ];
+        let _ = self.lab.server.must("setpriv", &arguments);
+    }
+
     /// One that runs, with the default settings.
     #[must_use]
     #[track_caller]

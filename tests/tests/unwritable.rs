@@ -120,28 +120,7 @@ fn a_reload_decides_from_then_on_what_becomes_of_packets_while_the_disk_fails() 
 /// Every write beyond the first bytes of a file fails while this is in force.
 fn fail_writes(world: &mut World, limit: &str) {
     let engine = world.spad.process().id();
-    let owner = std::fs::read_to_string(format!("/proc/{engine}/status")).expect("its status");
-    let id = |word: &str| {
-        let line = owner.lines().find_map(|line| line.strip_prefix(word));
-        let first = line.and_then(|line| line.split_whitespace().next());
-        first.expect("its owner").to_owned()
-    };
-    // Its own user may move its limits; root needs a capability for that.
-    let (user, group) = (
-        format!("--reuid={}", id("Uid:")),
-        format!("--regid={}", id("Gid:")),
-    );
-    let (engine, limit) = (engine.to_string(), format!("--fsize={limit}"));
-    let arguments = [
-        &user,
-        &group,
-        "--clear-groups",
-        "prlimit",
-        "--pid",
-        &engine,
-        &limit,
-    ];
-    let _ = world.lab.server.must("setpriv", &arguments);
+    world.limit(engine, &format!("--fsize={limit}"));
 }
 
 #[test]

@@ -51,27 +51,8 @@ fn set_mode(path: PathBuf, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("a mode");
 }
 
-/// Limits the running engine, as its own user may.
 fn limit(world: &World, limit: &str) {
-    let engine = engine(world).to_string();
-    let owner = std::fs::read_to_string(format!("/proc/{engine}/status")).expect("its status");
-    let id = |word: &str| {
-        let line = owner.lines().find_map(|line| line.strip_prefix(word));
-        let first = line.and_then(|line| line.split_whitespace().next());
-        first.expect("its owner").to_owned()
-    };
-    let user = format!("--reuid={}", id("Uid:"));
-    let group = format!("--regid={}", id("Gid:"));
-    let arguments = [
-        &user,
-        &group,
-        "--clear-groups",
-        "prlimit",
-        "--pid",
-        &engine,
-        limit,
-    ];
-    let _ = world.lab.server.must("setpriv", &arguments);
+    world.limit(engine(world), limit);
 }
 
 fn engine(world: &World) -> i32 {
