@@ -72,8 +72,6 @@ impl Door {
 
 impl EngineLoop {
     /// Everything that the runner has to say.
-    // Not among what a knock runs through.
-    #[inline(never)]
     pub(super) fn hear_runner(&mut self) {
         loop {
             let Some(runner) = &mut self.door.runner else {

@@ -17,7 +17,7 @@ use crate::clock::{self, BootTime, Now};
 use crate::firewall::link::LinkError;
 use crate::firewall::{FromWriter, KernelElement, ToWriter};
 use crate::replay::{Holder, HolderKey};
-use crate::sys::{scheduling, way};
+use crate::sys::scheduling;
 
 use super::alarm::{ClockSet, Deadline};
 use super::door::Door;
@@ -137,8 +137,6 @@ impl EngineLoop {
     }
 
     /// Serves until told to stop.
-    // Named in server/way.ld.
-    #[inline(never)]
     pub(super) fn run(mut self) -> Ended {
         if let Err(error) = scheduling::wake_promptly() {
             info!("packets may wait for the processor: {error}");
@@ -313,9 +311,6 @@ impl EngineLoop {
             None => Wait::Long,
         };
         let called = self.waiting.wait(wait)?;
-        if wait == Wait::Long {
-            way::bring_near();
-        }
         if called.by_nobody() && self.warming && came < GULP {
             // One client at a time: a knock waits for no more than one X25519.
             self.warming = self.door.engine.warm(1);
@@ -336,8 +331,6 @@ impl EngineLoop {
     }
 
     /// The table stays; what was used stays used. Gives how the writer ended.
-    // Not among what a knock runs through.
-    #[inline(never)]
     fn finish(self) -> Option<ExitStatus> {
         let Self {
             mut door, intake, ..

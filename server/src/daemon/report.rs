@@ -24,8 +24,6 @@ use super::replies::Taking;
 
 impl EngineLoop {
     /// Does one order; true when it is to stop.
-    // Not among what a knock runs through.
-    #[inline(never)]
     pub(super) fn obey(&mut self, order: Order) -> bool {
         match order {
             Order::Stop => return true,
@@ -230,8 +228,6 @@ impl EngineLoop {
     }
 
     /// Lists a portion more of what is open, for who asked first.
-    // Not among what a knock runs through.
-    #[inline(never)]
     pub(super) fn list_some(&mut self) {
         let Some((mut listing, answer)) = self.replies.listing.pop_front() else {
             return;

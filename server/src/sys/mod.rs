@@ -12,4 +12,3 @@ pub mod process;
 pub mod ring;
 pub mod scheduling;
 pub mod users;
-pub mod way;

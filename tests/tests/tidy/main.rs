@@ -4,7 +4,6 @@
     reason = "a helper of tests that fails is a test that fails"
 )]
 
-mod way;
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
