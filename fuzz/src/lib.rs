@@ -24,8 +24,11 @@ pub mod message;
 pub mod open;
 pub mod recording;
 pub mod request;
-#[path = "../../server/tests/engine/world.rs"]
-#[expect(dead_code, reason = "the stories in server/tests/engine use the rest")]
+#[path = "../../server/tests/it/engine/world.rs"]
+#[expect(
+    dead_code,
+    reason = "the stories in server/tests/it/engine use the rest"
+)]
 mod server_world;
 pub mod world;
 

@@ -18,8 +18,8 @@ mod craft;
 mod door;
 mod refused;
 mod replay;
-#[path = "../../tests/engine/world.rs"]
-#[expect(dead_code, reason = "the stories in tests/engine use the rest")]
+#[path = "../../tests/it/engine/world.rs"]
+#[expect(dead_code, reason = "the stories in tests/it/engine use the rest")]
 mod world;
 
 use std::time::Duration;

@@ -4,7 +4,7 @@
 //! stranger's packet goes on: through NAT, routing and the host's own rules, so that those
 //! answer it as they answer for any port. Behind them it gets what is left: nothing of it
 //! reaches a service. Why each rule stands where it stands was tried in real kernels;
-//! `server/tests/firewall.rs` tries it again.
+//! `server/tests/it/firewall` tries it again.
 
 use std::ops::RangeInclusive;
 

@@ -3,7 +3,7 @@
 //! [`Table::of`] takes the configuration and how each hidden port stands and
 //! gives the whole table; [`Table::transaction`] is what `nft -j -f -` loads at
 //! once, [`Table::text`] is the same for people. Pure; a test in
-//! `server/tests/firewall.rs` shows that both mean the same to the kernel.
+//! `server/tests/it/firewall` shows that both mean the same to the kernel.
 //!
 //! Loading replaces rules and hidden ports, and keeps every grant.
 

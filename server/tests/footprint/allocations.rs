@@ -1,0 +1,188 @@
+//! What a refused packet, and what a client, costs in memory.
+
+#[path = "../../src/capture/craft.rs"]
+#[expect(dead_code, reason = "the tests of the capture use the rest")]
+mod craft;
+#[path = "../it/engine/world.rs"]
+#[expect(dead_code, reason = "the stories in tests/it/engine use the rest")]
+mod world;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use allocation_counter::measure;
+use spa_keys::{ClientSecret, ServerSecret};
+use spad::capture::{Carriers, Heard, frame};
+use spad::clients::{ClientSecrets, Clients};
+use spad::config::{ClientConfig, ClientKey, KnockDoor};
+use spad::knocking::{Demands, Door};
+use spad::verdict::{Class, Reason, Verdict};
+
+use world::*;
+
+/// Read and judged again and again, the packet allocates nothing and has no effect.
+#[track_caller]
+fn costs_nothing(world: &mut World, from: &str, packet: &[u8], expected: Reason) {
+    assert_eq!(expected.class(), Class::Counted);
+    let source = SocketAddr::new(ip(from), 4000);
+    let (ethertype, bytes) =
+        craft::packet(source, "203.0.113.1:62201".parse().unwrap(), &[], packet);
+    let before = world.engine.counters().get(expected);
+    let mut effects = Vec::new();
+    let now = world.now;
+    let cost = measure(|| {
+        for _ in 0..100 {
+            match frame::parse(ethertype, 1, &bytes) {
+                Ok(datagram) => {
+                    let _ = world.engine.packet(&datagram, now, &mut effects);
+                }
+                Err(fault) => world.engine.frame_fault(fault),
+            }
+        }
+    });
+    assert_eq!(cost.count_total, 0, "{expected:?}");
+    assert_eq!(world.engine.counters().get(expected) - before, 100);
+    assert!(effects.is_empty());
+    world.packets += 100;
+    let verdict = Verdict {
+        reason: expected,
+        client: None,
+        elements: Vec::new(),
+    };
+    world.verdicts.extend(vec![verdict; 100]);
+}
+
+fn number(number: u64) -> ClientConfig {
+    let mut secret = [7; 32];
+    secret[..8].copy_from_slice(&number.to_be_bytes());
+    let key = ClientKey::Public(ClientSecret::from_bytes(secret).public());
+    client(&format!("client-{number:09}"), key, &["ssh", "web"])
+}
+
+/// The laptop and so many others.
+fn world_of(others: u64) -> World {
+    World::with(|config| {
+        config
+            .clients
+            .retain(|client| client.name.as_str() == "laptop");
+        config.clients.extend((0..others).map(number));
+    })
+}
+
+fn a_refused_packet_allocates_nothing(others: u64) {
+    let mut world = world_of(others);
+    let request = open_for(&["tcp/22"], 0);
+    costs_nothing(&mut world, THERE, &[0x55; 300], Reason::HeadTag);
+    costs_nothing(&mut world, THERE, &[0x55; 100], Reason::Frame);
+
+    let stranger = Peer::pair([9; 32]);
+    let randomness = world.randomness();
+    let now = world.now.wall;
+    let unknown = spa_proto::seal(
+        &stranger.head,
+        stranger.id,
+        &stranger.keys,
+        &request,
+        now,
+        &randomness,
+    );
+    costs_nothing(&mut world, THERE, &unknown.unwrap(), Reason::UnknownKey);
+
+    // A head that is right, even the first one of its client, before its keys were computed.
+    let mut forged = world.seal(laptop, &request);
+    forged[100] ^= 1;
+    costs_nothing(&mut world, THERE, &forged, Reason::Hmac);
+
+    // Captured while they were fresh: as they were, and with another body.
+    let mut used = world.seal(laptop, &request);
+    world.receive(HERE, &used);
+    costs_nothing(&mut world, HERE, &used, Reason::Duplicate);
+    costs_nothing(&mut world, THERE, &used, Reason::Replay);
+    used[100] ^= 1;
+    costs_nothing(&mut world, THERE, &used, Reason::Replay);
+
+    let stale = world.seal_at(laptop, &request, now.saturating_sub(seconds(1000)));
+    assert_eq!(world.receive(HERE, &stale), Some(Reason::Stale));
+    costs_nothing(&mut world, THERE, &stale, Reason::StaleUnnamed);
+
+    let (replay, _) = world.engine.never_twice();
+    replay.raise_all(now);
+    let below = world.seal_at(laptop, &request, now);
+    costs_nothing(&mut world, THERE, &below, Reason::BelowFloorUnnamed);
+}
+
+#[test]
+fn a_refused_packet_allocates_nothing_with_one_client() {
+    a_refused_packet_allocates_nothing(0);
+}
+
+#[test]
+fn a_refused_packet_allocates_nothing_with_a_thousand_clients() {
+    a_refused_packet_allocates_nothing(999);
+}
+
+#[test]
+fn a_hundred_thousand_clients_fit_in_a_hundred_mebibytes() {
+    // Ten thousand, for time's sake; what a client costs does not depend on the others.
+    const CLIENTS: u64 = 10_000;
+    let mut kept = None;
+    let cost = measure(|| {
+        let mut config = config();
+        config.clients = (0..CLIENTS).map(number).collect();
+        config.clients.shrink_to_fit();
+        let server = Arc::new(ServerSecret::from_bytes(SERVER));
+        let mut clients = Clients::build(
+            Arc::new(config),
+            vec![server],
+            ClientSecrets::default(),
+            [1; 8],
+        )
+        .unwrap();
+        while clients.warm(1000) {}
+        kept = Some(clients);
+    });
+    let each = u64::try_from(cost.bytes_current).unwrap() / CLIENTS;
+    println!("{each} bytes a client, its keys and its configuration included");
+    assert!(each * 100_000 < 100 * 1024 * 1024, "{each} bytes a client");
+    assert_eq!(kept.unwrap().len() as u64, CLIENTS);
+}
+
+#[test]
+fn knocks_that_open_nothing_allocate_no_more_than_once_an_attempt() {
+    let mut world = World::with(|config| {
+        config.knock = vec![KnockDoor {
+            name: "side".parse().unwrap(),
+            door: Door::new("7000:udp,8000:udp".parse().unwrap()),
+            open: vec!["ssh".parse().unwrap()],
+            ttl: None,
+            run: None,
+        }];
+    });
+    let config = world.engine.clients().config();
+    let knocks = Demands::of(&[&config.knock[0].door]);
+    let carriers = Carriers {
+        knocks,
+        ..Carriers::default()
+    };
+    let frames = [7000, 9999, 7000].map(|port| {
+        let from = SocketAddr::new(ip(THERE), 4000 + port % 7);
+        let to = SocketAddr::new(ip("203.0.113.1"), port);
+        craft::packet(from, to, &[], b"x")
+    });
+    let mut effects = Vec::new();
+    let now = world.now;
+    let mut hear = || {
+        for (ethertype, bytes) in &frames {
+            let Ok(Heard::Knock(hit)) = carriers.hear(*ethertype, 1, bytes) else {
+                panic!("a knock");
+            };
+            world.engine.knock(&hit, now, &mut effects);
+        }
+    };
+    hear();
+    let wrong = measure(|| (0..100).for_each(|_| hear()));
+    // A node of the order of attempts, where one ends and another begins.
+    assert!(wrong.count_total <= 200, "{wrong:?}");
+    assert_eq!(wrong.bytes_current, 0, "{wrong:?}");
+    assert!(effects.is_empty());
+}

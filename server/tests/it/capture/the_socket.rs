@@ -1,0 +1,145 @@
+//! What holds of the socket itself: its lock, its interfaces, its errors.
+
+use std::net::UdpSocket;
+use std::num::NonZeroU16;
+use std::os::fd::AsFd;
+use std::process::Command;
+
+use spad::capture::{CaptureError, CaptureOptions, Carriers, FrameFault, filter};
+use spad::ports::Ports;
+use spad::sys::packet::{attach_filter, detach_filter};
+
+use crate::capture::craft::packet;
+use crate::capture::own_network::{
+    PORT, Wire, cable, in_own_network, ip, open, open_with, receive,
+};
+
+fn genuine() -> (u16, Vec<u8>) {
+    let source = "192.0.2.7:40000".parse().unwrap();
+    let destination = format!("198.51.100.1:{PORT}").parse().unwrap();
+    packet(source, destination, &[], &[3; 200])
+}
+
+#[test]
+fn nobody_can_take_off_or_widen_the_filter_of_an_open_capture() {
+    in_own_network(|| {
+        let capture = open();
+        let refused = detach_filter(capture.as_fd()).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::EPERM));
+        let refused = attach_filter(
+            capture.as_fd(),
+            &filter::program(&Carriers::udp(Ports::any())),
+        )
+        .unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::EPERM));
+    });
+}
+
+#[test]
+fn an_interface_that_appears_after_the_start_is_seen_and_one_that_goes_does_no_harm() {
+    in_own_network(|| {
+        let mut capture = open();
+        for _ in 0..2 {
+            cable();
+            Wire::of("near").send(&genuine());
+            let seen = receive(&mut capture, 1);
+            assert_eq!(seen.len(), 1);
+            assert_eq!(seen[0].as_ref().unwrap().2, [3; 200]);
+            ip("link set far down");
+            ip("link del near");
+        }
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        sender.send_to(&[1; 200], ("127.0.0.1", PORT)).unwrap();
+        assert!(receive(&mut capture, 1)[0].is_ok());
+    });
+}
+
+#[test]
+fn of_named_interfaces_only_those_are_judged_though_they_appear_later_or_get_renamed() {
+    in_own_network(|| {
+        let mut capture = open_with(CaptureOptions {
+            carriers: Carriers::udp(Ports::one(NonZeroU16::new(PORT).unwrap())),
+            interfaces: Some(vec!["wan".to_owned(), "far".to_owned()]),
+            ring_frames: 64,
+        });
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        sender.send_to(&[1; 200], ("127.0.0.1", PORT)).unwrap();
+        assert_eq!(receive(&mut capture, 1), [Err(FrameFault::OtherInterface)]);
+        cable();
+        let mut wire = Wire::of("near");
+        wire.send(&genuine());
+        assert!(receive(&mut capture, 1)[0].is_ok());
+        for (name, judged) in [("lan", false), ("wan", true)] {
+            let before = if name == "lan" { "far" } else { "lan" };
+            ip(&format!("link set {before} name {name}"));
+            capture.forget_interfaces();
+            wire.send(&genuine());
+            assert_eq!(receive(&mut capture, 1)[0].is_ok(), judged, "{name}");
+        }
+    });
+}
+
+#[test]
+fn an_open_capture_goes_on_without_any_privilege() {
+    in_own_network(|| {
+        cable();
+        let mut wire = Wire::of("near");
+        let mut capture = open_with(CaptureOptions {
+            carriers: Carriers::udp(Ports::one(NonZeroU16::new(PORT).unwrap())),
+            interfaces: Some(vec!["far".to_owned()]),
+            ring_frames: 64,
+        });
+        let nobody = spad::sys::users::user("nobody").unwrap().unwrap();
+        spad::sys::process::become_user(nobody.uid, nobody.gid, &[]).unwrap();
+        assert!(Wire::try_of("near").is_none());
+        wire.send(&genuine());
+        assert!(receive(&mut capture, 1)[0].is_ok());
+        assert_eq!(capture.statistics().seen, 1);
+    });
+}
+
+#[test]
+fn without_the_capability_the_error_names_it_and_the_mend() {
+    const ASKED: &str = "SPAD_TEST_WITHOUT_CAPABILITY";
+    let options = CaptureOptions {
+        carriers: Carriers::udp(Ports::any()),
+        interfaces: None,
+        ring_frames: 64,
+    };
+    if std::env::var_os(ASKED).is_some() {
+        let error = spad::capture::Capture::open(&options).unwrap_err();
+        assert!(matches!(error, CaptureError::Permission));
+        let text = error.to_string();
+        assert!(
+            text.contains("CAP_NET_RAW") && text.contains("help: start spad as root"),
+            "{text}"
+        );
+        return;
+    }
+    let name = "the_socket::without_the_capability_the_error_names_it_and_the_mend";
+    let output = Command::new("setpriv")
+        .args(["--bounding-set=-net_raw", "--inh-caps=-net_raw", "--"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", name])
+        .env(ASKED, "1")
+        .output()
+        .expect("`setpriv` is needed (package util-linux)");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}\n{output:?}"
+    );
+}
+
+#[test]
+fn a_ring_of_no_frames_or_too_many_is_refused_with_the_range() {
+    for ring_frames in [0, 65_537, u32::MAX] {
+        let options = CaptureOptions {
+            carriers: Carriers::udp(Ports::any()),
+            interfaces: None,
+            ring_frames,
+        };
+        let error = spad::capture::Capture::open(&options).unwrap_err();
+        assert!(error.to_string().contains("1 to 65536 frames"), "{error}");
+    }
+}
