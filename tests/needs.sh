@@ -1,6 +1,6 @@
-# Sourced by ./demo and ./check: installs Debian packages whose commands are missing.
+# Installs the Debian packages of missing commands. ./demo and ./check source this file.
 
-# need COMMAND PACKAGE ...: collects what is missing.
+# need COMMAND PACKAGE ...: collects the packages whose commands are missing.
 missing=()
 need() {
   while [ $# -ge 2 ]; do
@@ -18,18 +18,18 @@ install_missing() {
   export PATH="$PATH:/usr/sbin:/sbin"
   [ ${#missing[@]} -gt 0 ] || return 0
   echo "installing ${missing[*]}"
-  # The machine's own sshd is not ours to start: only its binary is needed.
+  # Only the sshd binary is needed, so do not let its installation start a server.
   local policy=/usr/sbin/policy-rc.d guarded=no
   if [ ! -e "$policy" ]; then
     printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod 755 "$policy" && guarded=yes
   fi
-  local done=yes said
-  said=$(mktemp)
+  local done=yes output
+  output=$(mktemp)
   { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${missing[@]}"; } \
-    </dev/null >"$said" 2>&1 || done=no
+    </dev/null >"$output" 2>&1 || done=no
   [ "$guarded" = no ] || rm -f "$policy"
-  [ "$done" = yes ] || { cat "$said" >&2; rm -f "$said"; exit 1; }
-  rm -f "$said"
+  [ "$done" = yes ] || { cat "$output" >&2; rm -f "$output"; exit 1; }
+  rm -f "$output"
   case " ${missing[*]} " in
     *" openssh-server "*) systemctl disable --quiet ssh.service ssh.socket 2>/dev/null || true ;;
   esac
