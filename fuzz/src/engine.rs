@@ -6,10 +6,12 @@
 use std::collections::BTreeSet;
 
 use spa_proto::{Open, Request, Timestamp};
-use spad::firewall::FirewallRefusal;
+use spad::firewall::FirewallError;
 use spad::verdict::Class;
 
-use crate::server_world::{HERE, Peer, THERE, World, close, desk, laptop, open, phone, seconds};
+use crate::server_world::{
+    EngineHarness, HERE, THERE, TestClient, close, desk, laptop, open, phone, seconds,
+};
 
 /// Longer than `[grants] max_ttl`, and the second that a mend may take.
 const LONGEST: u64 = 302;
@@ -18,7 +20,7 @@ const LONGEST: u64 = 302;
 const STEPS: usize = 64;
 
 pub fn run(data: &[u8]) {
-    let mut world = World::new();
+    let mut world = EngineHarness::new();
     let mut sent: Vec<Vec<u8>> = Vec::new();
     let mut acted: BTreeSet<Vec<u8>> = BTreeSet::new();
     for step in data.chunks_exact(4).take(STEPS) {
@@ -35,12 +37,12 @@ pub fn run(data: &[u8]) {
         }
         sent.push(packet);
     }
-    world.hold = false;
+    world.hold_answers = false;
     world.kernel.refuse = None;
     world.answer_all();
-    world.check();
+    world.check_counts();
     assert_eq!(world.engine.pending(), 0, "a packet without a verdict");
-    world.pass(seconds(LONGEST));
+    world.advance(seconds(LONGEST));
     assert!(
         world.kernel.open().is_empty(),
         "open beyond the longest time"
@@ -49,7 +51,7 @@ pub fn run(data: &[u8]) {
     assert!(world.engine.holders().is_empty());
 }
 
-fn peer(which: u8) -> fn(&World) -> &Peer {
+fn peer(which: u8) -> fn(&EngineHarness) -> &TestClient {
     match which % 3 {
         0 => laptop,
         1 => desk,
@@ -57,7 +59,12 @@ fn peer(which: u8) -> fn(&World) -> &Peer {
     }
 }
 
-fn packet(world: &mut World, what: u8, [a, b, c]: [u8; 3], sent: &[Vec<u8>]) -> Option<Vec<u8>> {
+fn packet(
+    world: &mut EngineHarness,
+    what: u8,
+    [a, b, c]: [u8; 3],
+    sent: &[Vec<u8>],
+) -> Option<Vec<u8>> {
     match what % 16 {
         0..=3 => {
             let services: &[&str] = match b % 4 {
@@ -101,10 +108,10 @@ fn packet(world: &mut World, what: u8, [a, b, c]: [u8; 3], sent: &[Vec<u8>]) -> 
     }
 }
 
-fn trouble(world: &mut World, what: u8, [a, b, c]: [u8; 3]) {
+fn trouble(world: &mut EngineHarness, what: u8, [a, b, c]: [u8; 3]) {
     match what % 16 {
-        9 | 10 => world.pass(seconds(u64::from(a))),
-        11 => world.sleep(seconds(u64::from(a) * 8)),
+        9 | 10 => world.advance(seconds(u64::from(a))),
+        11 => world.suspend(seconds(u64::from(a) * 8)),
         12 => {
             let span = i64::from(i32::from_be_bytes([0, a, b, c])) - 0x0080_0000;
             let to = world
@@ -114,9 +121,9 @@ fn trouble(world: &mut World, what: u8, [a, b, c]: [u8; 3]) {
                 .saturating_add_signed(span * 1_000_000);
             world.set_clock(to);
         }
-        13 => world.kernel.refuse = (a & 1 == 1).then_some(FirewallRefusal::SetFull),
+        13 => world.kernel.refuse = (a & 1 == 1).then_some(FirewallError::SetFull),
         14 => {
-            world.hold = a & 1 == 1;
+            world.hold_answers = a & 1 == 1;
             world.answer_all();
         }
         15 if a & 1 == 0 => {
@@ -127,7 +134,7 @@ fn trouble(world: &mut World, what: u8, [a, b, c]: [u8; 3]) {
             if let Ok(name) = "desk".parse() {
                 world.engine.disable(&name, world.now, &mut effects);
             }
-            world.obey(effects);
+            world.execute(effects);
         }
         _ => {}
     }

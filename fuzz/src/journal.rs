@@ -5,10 +5,10 @@
 
 use std::collections::BTreeSet;
 
-use spad::replay::encoding::{RECORD, Slot, decode, encode};
-use spad::replay::proof::add;
-use spad::replay::reading::{Reading, read};
-use spad::replay::record::Entry;
+use spad::replay::encoding::{RECORD_LEN, Slot, decode, encode};
+use spad::replay::journal_read::{JournalContents, read};
+use spad::replay::proof::add_check;
+use spad::replay::record::JournalEntry;
 use spad::replay::{Bounds, JournalRecord, ReplayCache};
 
 pub fn run(data: &[u8]) {
@@ -17,7 +17,7 @@ pub fn run(data: &[u8]) {
     };
     let (a, b) = files.split_at(files.len() * usize::from(*cut) / 255);
     for file in [a, b] {
-        for (place, slot) in (0..).zip(file.as_chunks::<RECORD>().0) {
+        for (place, slot) in (0..).zip(file.as_chunks::<RECORD_LEN>().0) {
             if let Slot::Entry { generation, entry } = decode(place, slot) {
                 assert_eq!(encode(generation, place, &entry), *slot, "another encoding");
             }
@@ -36,23 +36,23 @@ pub fn run(data: &[u8]) {
 }
 
 /// The same records in a file without damage are read the same, and whole.
-fn comes_out_again(reading: &Reading) {
+fn comes_out_again(reading: &JournalContents) {
     let generation = reading.generation.max(1);
     let count = u32::try_from(reading.records.len()).expect("a short input");
-    let mut file = vec![0; 2 * RECORD];
+    let mut file = vec![0; 2 * RECORD_LEN];
     let mut sum = 0;
     for (place, record) in (2..).zip(&reading.records) {
-        let record = encode(generation, place, &Entry::Record(*record));
-        sum = add(sum, &record);
+        let record = encode(generation, place, &JournalEntry::Record(*record));
+        sum = add_check(sum, &record);
         file.extend(record);
     }
-    let header = Entry::Header {
+    let header = JournalEntry::Header {
         boot_id: [1; 16],
         count,
         sum,
         slots: count + 2,
     };
-    file[..RECORD].copy_from_slice(&encode(generation, 0, &header));
+    file[..RECORD_LEN].copy_from_slice(&encode(generation, 0, &header));
     let again = read(&[], &file);
     assert!(again.is_complete());
     assert_eq!(again.records, reading.records);

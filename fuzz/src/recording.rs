@@ -1,17 +1,17 @@
 //! Any file as a recording: read to its end or refused with a place inside it, each
 //! frame within a block's length; and what is no packet of ours is said to be none.
 
-use spad::capture::{Carriers, Heard};
+use spad::capture::{CarrierSet, Received};
 use spad::explain::judge::hear;
 use spad::explain::recording::each;
 use spad::ports::Ports;
 
 pub fn run(data: &[u8]) {
-    let carriers = Carriers {
+    let carriers = CarrierSet {
         udp: Ports::any(),
         icmp: true,
         tcp: Ports::any(),
-        ..Carriers::default()
+        ..CarrierSet::default()
     };
     let mut last = 0;
     let mut bytes = 0;
@@ -19,7 +19,7 @@ pub fn run(data: &[u8]) {
         assert_eq!(recorded.number, last + 1);
         last = recorded.number;
         bytes += recorded.bytes.len();
-        if let Ok(Heard::Datagram(datagram)) = hear(&carriers, recorded.link, recorded.bytes) {
+        if let Ok(Received::Datagram(datagram)) = hear(&carriers, recorded.link, recorded.bytes) {
             assert!((160..=512).contains(&datagram.payload().len()));
         }
     });

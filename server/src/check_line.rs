@@ -5,7 +5,7 @@ const LENGTH: usize = "check 00000000\n".len();
 
 /// The line for these texts, one behind the other, the last with its line's end.
 #[must_use]
-pub(crate) fn of(texts: &[&[u8]]) -> String {
+pub(crate) fn compute(texts: &[&[u8]]) -> String {
     let mut crc = crc32fast::Hasher::new();
     texts.iter().for_each(|text| crc.update(text));
     format!("check {:08x}\n", crc.finalize())
@@ -15,7 +15,7 @@ pub(crate) fn of(texts: &[&[u8]]) -> String {
 #[must_use]
 pub(crate) fn verify(file: &[u8]) -> Option<&[u8]> {
     let (text, line) = file.split_at_checked(file.len().checked_sub(LENGTH)?)?;
-    (of(&[text]).as_bytes() == line).then_some(text)
+    (compute(&[text]).as_bytes() == line).then_some(text)
 }
 
 #[cfg(test)]
@@ -25,7 +25,7 @@ mod tests {
     #[test]
     fn a_text_is_verified_as_it_was_and_in_no_other_form() {
         let text = b"{\n}\n";
-        let file = [&text[..], of(&[b"{\n", b"}\n"]).as_bytes()].concat();
+        let file = [&text[..], compute(&[b"{\n", b"}\n"]).as_bytes()].concat();
         assert_eq!(verify(&file), Some(&text[..]));
         for bit in 0..file.len() * 8 {
             let mut damaged = file.clone();

@@ -59,7 +59,7 @@ pub fn now() -> Now {
 
 /// The second that begins at this time or after it, as people read it.
 #[must_use]
-pub fn in_utc(time: Timestamp) -> String {
+pub fn format_utc(time: Timestamp) -> String {
     let second = i64::try_from(time.as_micros().div_ceil(1_000_000)).unwrap_or(i64::MAX);
     let second = jiff::Timestamp::from_second(second).unwrap_or(jiff::Timestamp::MAX);
     second.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()

@@ -26,7 +26,7 @@ pub mod runner;
 
 pub mod verdict;
 
-pub mod knocking;
+pub mod knock;
 
 // What stands around the way.
 
@@ -40,11 +40,11 @@ pub mod config;
 
 pub mod control;
 
-pub mod descriptors;
+pub mod fd_limit;
 
 mod check_line;
 
-mod journal;
+mod journald;
 
 pub mod daemon;
 

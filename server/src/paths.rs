@@ -16,13 +16,13 @@ pub struct Paths {
 impl Paths {
     /// The server's configuration file.
     #[must_use]
-    pub fn configuration(&self) -> PathBuf {
+    pub fn config_file(&self) -> PathBuf {
         self.config.join("spad.toml")
     }
 
     /// One file a client.
     #[must_use]
-    pub fn clients(&self) -> PathBuf {
+    pub fn clients_dir(&self) -> PathBuf {
         self.config.join("clients.d")
     }
 
@@ -34,7 +34,7 @@ impl Paths {
 
     /// Shared and pre-shared keys of clients: `NAME.shared`, `NAME.psk`.
     #[must_use]
-    pub fn client_keys(&self) -> PathBuf {
+    pub fn client_keys_dir(&self) -> PathBuf {
         self.state.join("keys")
     }
 

@@ -25,12 +25,12 @@ impl Ports {
     /// One port.
     #[must_use]
     pub fn one(port: NonZeroU16) -> Self {
-        Self::of([(port, port)])
+        Self::from_ranges([(port, port)])
     }
 
     /// From these to those, both included, in the order in which they are written.
     #[must_use]
-    pub fn of(written: impl IntoIterator<Item = (NonZeroU16, NonZeroU16)>) -> Self {
+    pub fn from_ranges(written: impl IntoIterator<Item = (NonZeroU16, NonZeroU16)>) -> Self {
         let written: Vec<_> = written.into_iter().collect();
         let first = written.first().map(|(from, _)| *from);
         let mut sorted: Vec<_> = written
@@ -104,14 +104,14 @@ impl fmt::Display for Ports {
 mod tests {
     use super::*;
 
-    fn of(written: &[(u16, u16)]) -> Ports {
+    fn from_pairs(written: &[(u16, u16)]) -> Ports {
         let ends = |(from, to): &(u16, u16)| {
             (
                 NonZeroU16::new(*from).unwrap(),
                 NonZeroU16::new(*to).unwrap(),
             )
         };
-        Ports::of(written.iter().map(ends))
+        Ports::from_ranges(written.iter().map(ends))
     }
 
     #[test]
@@ -125,21 +125,21 @@ mod tests {
             (&[], ""),
         ];
         for (written, text) in cases {
-            assert_eq!(of(written).to_string(), text);
+            assert_eq!(from_pairs(written).to_string(), text);
         }
         assert_eq!(Ports::any().to_string(), "any");
     }
 
     #[test]
     fn a_port_is_in_them_exactly_when_a_range_has_it_and_the_first_is_the_one_written_first() {
-        let ports = of(&[(62_201, 62_201), (40_000, 40_010), (53, 53)]);
+        let ports = from_pairs(&[(62_201, 62_201), (40_000, 40_010), (53, 53)]);
         for port in 0..=u16::MAX {
             let written = port == 53 || port == 62_201 || (40_000..=40_010).contains(&port);
             assert_eq!(ports.contains(port), written, "{port}");
             assert!(Ports::any().contains(port) && !Ports::default().contains(port));
         }
         assert_eq!(ports.first(), NonZeroU16::new(62_201));
-        assert!(Ports::any().is_any() && !of(&[(1, u16::MAX)]).is_any());
+        assert!(Ports::any().is_any() && !from_pairs(&[(1, u16::MAX)]).is_any());
         assert_eq!(Ports::any().first(), None);
     }
 }

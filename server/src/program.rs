@@ -17,23 +17,23 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use crate::clock::{self, BootTime};
 
 /// How long one that was killed may take to be gone, before it is left to itself.
-const GONE_WITHIN: Duration = Duration::from_secs(1);
+const KILL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How often [`Meanwhile::still_runs`] is called.
-pub(crate) const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
+pub(crate) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often it is looked at where the kernel does not tell that it ended.
-const LOOK: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// `/dev/null`, for a program that is to read or say nothing.
 ///
 /// # Errors
 /// It cannot be opened.
-pub(crate) fn null() -> io::Result<Stdio> {
+pub(crate) fn dev_null() -> io::Result<Stdio> {
     let opened = OpenOptions::new().read(true).write(true).open("/dev/null");
     opened
         .map(Stdio::from)
-        .map_err(|error| named("cannot open /dev/null", &error))
+        .map_err(|error| with_context("cannot open /dev/null", &error))
 }
 
 /// A pipe to or from a program.
@@ -41,21 +41,21 @@ pub(crate) fn null() -> io::Result<Stdio> {
 /// # Errors
 /// There is none to be had.
 pub(crate) fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
-    io::pipe().map_err(|error| named("cannot make a pipe", &error))
+    io::pipe().map_err(|error| with_context("cannot make a pipe", &error))
 }
 
 /// Not of its kind any more: permission, say, to execute the program is not what is missing.
-fn named(what: &str, error: &io::Error) -> io::Error {
+fn with_context(what: &str, error: &io::Error) -> io::Error {
     io::Error::other(format!("{what}: {error}"))
 }
 
 /// What is heard of a program's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Words {
+pub(crate) enum CapturedStreams {
     /// Standard output.
-    Output,
+    Stdout,
     /// Standard error.
-    Errors,
+    Stderr,
     /// Both, as one.
     Both,
 }
@@ -64,34 +64,34 @@ pub(crate) enum Words {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// How long; then it is killed.
-    pub(crate) time: Duration,
+    pub(crate) timeout: Duration,
     /// How much of its words is remembered, in bytes.
-    pub(crate) words: usize,
+    pub(crate) max_output: usize,
 }
 
 /// What must not wait until it has ended.
-pub(crate) trait Meanwhile {
+pub(crate) trait RunObserver {
     /// It has begun, or still runs after another [`SIGN_OF_LIFE`].
-    fn still_runs(&self);
+    fn heartbeat(&self);
 
     /// Where there is something to read for it.
-    fn watched(&self) -> BorrowedFd<'_>;
+    fn watched_fd(&self) -> BorrowedFd<'_>;
 
     /// Reads what is there, and acts on it.
-    fn look(&mut self);
+    fn on_readable(&mut self);
 }
 
 /// A run that is over.
 #[derive(Debug)]
 pub(crate) struct Run {
     /// The number of its process.
-    pub(crate) process: u32,
+    pub(crate) pid: u32,
     /// How it ended; none: not in time, and it was killed.
     pub(crate) status: Option<ExitStatus>,
     /// Whether it took the whole text.
-    pub(crate) all_read: bool,
+    pub(crate) stdin_consumed: bool,
     /// What it said.
-    pub(crate) words: Vec<u8>,
+    pub(crate) output: Vec<u8>,
 }
 
 /// Runs this command, to which only its descriptors are added, and feeds it the text.
@@ -100,19 +100,19 @@ pub(crate) struct Run {
 /// It could not be run, or not be waited for; then it was killed.
 pub(crate) fn run(
     command: &mut Command,
-    text: &[u8],
-    words: Words,
+    input: &[u8],
+    streams: CapturedStreams,
     limits: Limits,
-    meanwhile: Option<&mut dyn Meanwhile>,
+    observer: Option<&mut dyn RunObserver>,
 ) -> io::Result<Run> {
-    let end = clock::now().boot.saturating_add(limits.time);
-    let mut running = Running::start(command, !text.is_empty(), words, limits.words)?;
-    let (status, all_read) = running.feed(text, end, meanwhile)?;
+    let end = clock::now().boot.saturating_add(limits.timeout);
+    let mut running = Running::start(command, !input.is_empty(), streams, limits.max_output)?;
+    let (status, all_read) = running.drive(input, end, observer)?;
     Ok(Run {
-        process: running.child.id(),
+        pid: running.child.id(),
         status,
-        all_read,
-        words: std::mem::take(&mut running.words),
+        stdin_consumed: all_read,
+        output: std::mem::take(&mut running.output),
     })
 }
 
@@ -121,30 +121,35 @@ struct Running {
     child: Child,
     input: Option<PipeWriter>,
     /// What it says, until the end of that.
-    says: Option<PipeReader>,
-    words: Vec<u8>,
-    max_words: usize,
+    output_pipe: Option<PipeReader>,
+    output: Vec<u8>,
+    max_output: usize,
     /// Tells its end; none where the kernel has no such descriptor for us.
-    exit: Option<OwnedFd>,
-    ended: bool,
+    pidfd: Option<OwnedFd>,
+    exited: bool,
 }
 
 impl Running {
-    fn start(command: &mut Command, is_fed: bool, words: Words, max: usize) -> io::Result<Self> {
+    fn start(
+        command: &mut Command,
+        has_input: bool,
+        streams: CapturedStreams,
+        max_output: usize,
+    ) -> io::Result<Self> {
         let (says, theirs) = pipe()?;
-        let (input, stdin) = match is_fed {
+        let (input, stdin) = match has_input {
             true => {
                 let (stdin, input) = pipe()?;
                 (Some(input), Stdio::from(stdin))
             }
-            false => (None, null()?),
+            false => (None, dev_null()?),
         };
-        let (output, errors) = match words {
-            Words::Output => (Stdio::from(theirs), null()?),
-            Words::Errors => (null()?, Stdio::from(theirs)),
-            Words::Both => {
+        let (output, errors) = match streams {
+            CapturedStreams::Stdout => (Stdio::from(theirs), dev_null()?),
+            CapturedStreams::Stderr => (dev_null()?, Stdio::from(theirs)),
+            CapturedStreams::Both => {
                 let both = theirs.try_clone();
-                let both = both.map_err(|error| named("cannot share a pipe", &error))?;
+                let both = both.map_err(|error| with_context("cannot share a pipe", &error))?;
                 (Stdio::from(both), Stdio::from(theirs))
             }
         };
@@ -155,17 +160,17 @@ impl Running {
         command.stdout(Stdio::inherit()).stderr(Stdio::inherit());
         let child = child?;
         let running = Self {
-            exit: Pid::from_raw(child.id().cast_signed())
+            pidfd: Pid::from_raw(child.id().cast_signed())
                 .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()),
             child,
             input,
-            says: Some(says),
-            words: Vec::new(),
-            max_words: max,
-            ended: false,
+            output_pipe: Some(says),
+            output: Vec::new(),
+            max_output,
+            exited: false,
         };
         let input = running.input.as_ref().map(|input| input.as_fd());
-        let says = running.says.as_ref().map(|says| says.as_fd());
+        let says = running.output_pipe.as_ref().map(|says| says.as_fd());
         for pipe in input.into_iter().chain(says) {
             rustix::io::ioctl_fionbio(pipe, true)?;
         }
@@ -174,53 +179,54 @@ impl Running {
 
     /// Writes its input and hears what it says until it ends: how, and whether it took all of
     /// its input. No status where it did not end in time.
-    fn feed(
+    fn drive(
         &mut self,
-        mut text: &[u8],
+        mut input: &[u8],
         end: BootTime,
-        mut meanwhile: Option<&mut dyn Meanwhile>,
+        mut observer: Option<&mut dyn RunObserver>,
     ) -> io::Result<(Option<ExitStatus>, bool)> {
-        let mut said = None;
+        let mut last_heartbeat = None;
         loop {
             let now = clock::now().boot;
-            if let Some(meanwhile) = &meanwhile
-                && said.is_none_or(|said| now.saturating_since(said) >= SIGN_OF_LIFE)
+            if let Some(meanwhile) = &observer
+                && last_heartbeat
+                    .is_none_or(|said| now.saturating_since(said) >= HEARTBEAT_INTERVAL)
             {
-                said = Some(now);
-                meanwhile.still_runs();
+                last_heartbeat = Some(now);
+                meanwhile.heartbeat();
             }
             // What it still says is heard after that.
             let status = self.child.try_wait()?;
-            self.write(&mut text);
+            self.write(&mut input);
             self.read();
             if status.is_some() {
-                self.ended = true;
-                return Ok((status, text.is_empty()));
+                self.exited = true;
+                return Ok((status, input.is_empty()));
             }
-            let left = end.saturating_since(clock::now().boot);
-            if left.is_zero() {
-                return Ok((None, text.is_empty()));
+            let remaining = end.saturating_since(clock::now().boot);
+            if remaining.is_zero() {
+                return Ok((None, input.is_empty()));
             }
-            let watched = meanwhile.as_ref().map(|meanwhile| meanwhile.watched());
-            if self.wait(left, watched)?
-                && let Some(meanwhile) = &mut meanwhile
+            let watched = observer.as_ref().map(|meanwhile| meanwhile.watched_fd());
+            if self.wait(remaining, watched)?
+                && let Some(meanwhile) = &mut observer
             {
-                meanwhile.look();
+                meanwhile.on_readable();
             }
         }
     }
 
     /// Waits until there is something to do; says whether it is for what is `watched`.
     fn wait(&self, left: Duration, watched: Option<BorrowedFd<'_>>) -> io::Result<bool> {
-        let left = match self.exit {
-            Some(_) => left.min(SIGN_OF_LIFE),
-            None => left.min(LOOK),
+        let remaining = match self.pidfd {
+            Some(_) => left.min(HEARTBEAT_INTERVAL),
+            None => left.min(POLL_INTERVAL),
         };
-        let timeout = Timespec::try_from(left.max(Duration::from_millis(1))).ok();
+        let timeout = Timespec::try_from(remaining.max(Duration::from_millis(1))).ok();
         let read = [
             watched,
-            self.exit.as_ref().map(|exit| exit.as_fd()),
-            self.says.as_ref().map(|says| says.as_fd()),
+            self.pidfd.as_ref().map(|exit| exit.as_fd()),
+            self.output_pipe.as_ref().map(|says| says.as_fd()),
         ];
         let mut ready: Vec<PollFd<'_>> = read
             .into_iter()
@@ -240,13 +246,15 @@ impl Running {
     }
 
     /// Writes what there is room for; closes the input where all is written, or nobody reads.
-    fn write(&mut self, text: &mut &[u8]) {
+    fn write(&mut self, input_left: &mut &[u8]) {
         let Some(input) = &mut self.input else {
             return;
         };
         loop {
-            match input.write(text) {
-                Ok(written) if written > 0 => *text = text.get(written..).unwrap_or(&[]),
+            match input.write(input_left) {
+                Ok(written) if written > 0 => {
+                    *input_left = input_left.get(written..).unwrap_or(&[])
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Ok(_) | Err(_) => break,
@@ -257,22 +265,25 @@ impl Running {
 
     /// Reads what is there; remembers the beginning of it.
     fn read(&mut self) {
-        let Some(says) = &mut self.says else {
+        let Some(output_pipe) = &mut self.output_pipe else {
             return;
         };
         let mut buffer = [0; 4096];
         // One that never stops to talk must not keep us here.
         for _ in 0..16 {
-            match says.read(&mut buffer) {
+            match output_pipe.read(&mut buffer) {
                 Ok(length) if length > 0 => {
-                    let room = self.max_words.saturating_sub(self.words.len()).min(length);
-                    self.words
+                    let room = self
+                        .max_output
+                        .saturating_sub(self.output.len())
+                        .min(length);
+                    self.output
                         .extend_from_slice(buffer.get(..room).unwrap_or_default());
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Ok(_) | Err(_) => {
-                    self.says = None;
+                    self.output_pipe = None;
                     return;
                 }
             }
@@ -282,7 +293,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if self.ended {
+        if self.exited {
             return;
         }
         if let Some(pid) = Pid::from_raw(self.child.id().cast_signed()) {
@@ -290,11 +301,11 @@ impl Drop for Running {
             let _ = kill_process_group(pid, Signal::KILL);
         }
         // One that hangs in the kernel is left to itself.
-        let end = clock::now().boot.saturating_add(GONE_WITHIN);
+        let end = clock::now().boot.saturating_add(KILL_TIMEOUT);
         while let Ok(None) = self.child.try_wait()
             && clock::now().boot < end
         {
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::clock::{BootTime, Now};
 use crate::replay::{ReplayCache, Seen, Sighting};
 
 /// Each client is named this often, at most, by a packet that is late anyway.
-const NAMED_EVERY: Duration = Duration::from_secs(1);
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A packet that may still act: within the window, above the floor, not seen.
 #[derive(Debug)]
@@ -30,15 +30,15 @@ pub struct Screened<'a> {
 
 /// A packet that is refused, whatever comes: its HMAC may tell whose it is.
 #[derive(Debug)]
-pub struct Late<'a> {
+pub struct LatePacket<'a> {
     identified: Identified<'a>,
     client: usize,
-    why: WhyLate,
+    reason: LateReason,
 }
 
 /// How a packet comes too late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WhyLate {
+pub enum LateReason {
     /// Its timestamp lies before the window.
     Stale,
     /// Its timestamp is not above its client's floor.
@@ -47,16 +47,16 @@ pub enum WhyLate {
 
 /// What becomes of an identified packet.
 #[derive(Debug)]
-pub enum Outcome<'a> {
+pub enum Screening<'a> {
     /// Goes on to the HMAC.
     Passed(Screened<'a>),
     /// Refused; but once a second for each client it goes on to the HMAC, so
     /// that the log can name a client whose clock is behind.
-    LateButMayBeNamed(Late<'a>),
+    LateReportable(LatePacket<'a>),
     /// Refused and counted.
-    Late(WhyLate),
+    Late(LateReason),
     /// Used before. Within a second from the same address: the network doubled it.
-    Recorded {
+    AlreadySeen {
         /// Doubled rather than replayed.
         within_second_from_same_source: bool,
     },
@@ -64,9 +64,9 @@ pub enum Outcome<'a> {
 
 /// When each client was last named by a late packet.
 #[derive(Clone, Debug, Default)]
-pub struct LateNames(Vec<Option<BootTime>>);
+pub struct LateReportLimiter(Vec<Option<BootTime>>);
 
-impl LateNames {
+impl LateReportLimiter {
     /// For so many clients, indices `0..clients`.
     #[must_use]
     pub fn for_clients(clients: usize) -> Self {
@@ -74,11 +74,11 @@ impl LateNames {
     }
 
     /// Takes this client's turn of this second, if there is one.
-    fn take_turn(&mut self, client: usize, now: BootTime) -> bool {
+    fn allow(&mut self, client: usize, now: BootTime) -> bool {
         let Some(last) = self.0.get_mut(client) else {
             return false;
         };
-        if last.is_some_and(|last| now.saturating_since(last) < NAMED_EVERY) {
+        if last.is_some_and(|last| now.saturating_since(last) < REPORT_INTERVAL) {
             return false;
         }
         *last = Some(now);
@@ -88,7 +88,7 @@ impl LateNames {
 
 /// What a packet is held against.
 #[derive(Clone, Copy)]
-pub struct Against<'a> {
+pub struct ScreenContext<'a> {
     /// What is remembered.
     pub cache: &'a ReplayCache,
     /// When, and from where, the packet was captured.
@@ -99,7 +99,7 @@ pub struct Against<'a> {
     pub max_skew: Duration,
 }
 
-impl Against<'_> {
+impl ScreenContext<'_> {
     /// Timestamps before this are stale.
     #[must_use]
     pub fn window_start(&self) -> Timestamp {
@@ -121,64 +121,64 @@ impl Against<'_> {
 pub fn screen<'a>(
     identified: Identified<'a>,
     client: usize,
-    against: &Against<'_>,
-    names: &mut LateNames,
-) -> Outcome<'a> {
-    let verdict = judge(
+    context: &ScreenContext<'_>,
+    limiter: &mut LateReportLimiter,
+) -> Screening<'a> {
+    let verdict = check_head(
         identified.key_id(),
         identified.nonce(),
         identified.timestamp(),
-        against,
+        context,
     );
-    let why = match verdict {
-        Ok(()) => return Outcome::Passed(Screened { identified, client }),
-        Err(Fault::Recorded {
+    let reason = match verdict {
+        Ok(()) => return Screening::Passed(Screened { identified, client }),
+        Err(Fault::AlreadySeen {
             within_second_from_same_source,
         }) => {
-            return Outcome::Recorded {
+            return Screening::AlreadySeen {
                 within_second_from_same_source,
             };
         }
         Err(Fault::Late(why)) => why,
     };
-    if names.take_turn(client, against.now.boot) {
-        Outcome::LateButMayBeNamed(Late {
+    if limiter.allow(client, context.now.boot) {
+        Screening::LateReportable(LatePacket {
             identified,
             client,
-            why,
+            reason,
         })
     } else {
-        Outcome::Late(why)
+        Screening::Late(reason)
     }
 }
 
 /// What is wrong with a packet's head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    Late(WhyLate),
-    Recorded {
+    Late(LateReason),
+    AlreadySeen {
         within_second_from_same_source: bool,
     },
 }
 
 /// The decision alone, on the head's fields.
-pub(crate) fn judge(
+pub(crate) fn check_head(
     id: KeyId,
     nonce: &[u8; 24],
     timestamp: Timestamp,
-    against: &Against<'_>,
+    context: &ScreenContext<'_>,
 ) -> Result<(), Fault> {
-    if timestamp < against.window_start() {
-        return Err(Fault::Late(WhyLate::Stale));
+    if timestamp < context.window_start() {
+        return Err(Fault::Late(LateReason::Stale));
     }
-    against
+    context
         .cache
-        .screen(id, nonce, timestamp, against.sighting())
+        .screen(id, nonce, timestamp, context.sighting())
         .map_err(|seen| match seen {
-            Seen::BelowFloor => Fault::Late(WhyLate::BelowFloor),
+            Seen::BelowFloor => Fault::Late(LateReason::BelowFloor),
             Seen::Recorded {
                 within_second_from_same_source,
-            } => Fault::Recorded {
+            } => Fault::AlreadySeen {
                 within_second_from_same_source,
             },
         })
@@ -218,7 +218,7 @@ impl<'a> Screened<'a> {
     }
 }
 
-impl Late<'_> {
+impl LatePacket<'_> {
     /// The client's index.
     #[must_use]
     pub fn client(&self) -> usize {
@@ -227,8 +227,8 @@ impl Late<'_> {
 
     /// Why it is refused.
     #[must_use]
-    pub fn why(&self) -> WhyLate {
-        self.why
+    pub fn reason(&self) -> LateReason {
+        self.reason
     }
 
     /// When it claims to have been sent.

@@ -10,7 +10,7 @@ use spa_proto::{IdentifyError, NotAuthentic, OpenError, RequestError};
 
 use crate::capture::FrameFault;
 use crate::config::ClientName;
-use crate::firewall::{Element, FirewallRefusal};
+use crate::firewall::{Element, FirewallError};
 
 /// What became of a packet, from the point of view of whoever sent it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -217,18 +217,18 @@ impl From<NotAuthentic> for Reason {
     }
 }
 
-impl From<FirewallRefusal> for Reason {
-    fn from(refusal: FirewallRefusal) -> Self {
+impl From<FirewallError> for Reason {
+    fn from(refusal: FirewallError) -> Self {
         match refusal {
-            FirewallRefusal::SetFull => Self::FirewallSetFull,
-            FirewallRefusal::TableMissing => Self::FirewallTableMissing,
-            FirewallRefusal::NotDeclared => Self::FirewallNotDeclared,
-            FirewallRefusal::TooLong | FirewallRefusal::TooShort | FirewallRefusal::Malformed => {
+            FirewallError::SetFull => Self::FirewallSetFull,
+            FirewallError::TableMissing => Self::FirewallTableMissing,
+            FirewallError::NotDeclared => Self::FirewallNotDeclared,
+            FirewallError::TooLong | FirewallError::TooShort | FirewallError::Malformed => {
                 Self::FirewallLimit
             }
-            FirewallRefusal::Kernel(_) => Self::FirewallKernel,
-            FirewallRefusal::Command => Self::FirewallCommand,
-            FirewallRefusal::Unsupported => Self::FirewallUnsupported,
+            FirewallError::Kernel(_) => Self::FirewallKernel,
+            FirewallError::Command => Self::FirewallCommand,
+            FirewallError::Unsupported => Self::FirewallUnsupported,
         }
     }
 }
@@ -246,7 +246,7 @@ pub struct Verdict {
 
 impl Verdict {
     /// The verdict on a packet that is not authentic. Allocates nothing.
-    pub(crate) const fn counted(reason: Reason) -> Self {
+    pub(crate) const fn unauthenticated(reason: Reason) -> Self {
         Self {
             reason,
             client: None,
@@ -308,8 +308,8 @@ impl Counters {
 
     pub(crate) fn count_frame(&mut self, fault: FrameFault) {
         self.count(Reason::Frame);
-        let of = FrameFault::ALL.into_iter().zip(&mut self.frames);
-        for (_, count) in of.filter(|(other, _)| *other == fault) {
+        let counts = FrameFault::ALL.into_iter().zip(&mut self.frames);
+        for (_, count) in counts.filter(|(other, _)| *other == fault) {
             *count = count.saturating_add(1);
         }
     }

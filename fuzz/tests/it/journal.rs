@@ -9,30 +9,30 @@ use std::path::Path;
 use spa_keys::KeyId;
 use spa_proto::Timestamp;
 use spad::clock::BootTime;
-use spad::replay::encoding::{RECORD, encode};
-use spad::replay::reading::{FIRST, Reading, read};
-use spad::replay::record::{Entry, HeldBy, Holder, HolderKey, JournalRecord};
+use spad::replay::encoding::{RECORD_LEN, encode};
+use spad::replay::journal_read::{FIRST_RECORD_SLOT, JournalContents, read};
+use spad::replay::record::{Holder, HolderKey, HolderRecord, JournalEntry, JournalRecord};
 
 /// A journal's file of so many slots, begun empty, in which these records stand.
 fn file(generation: u32, slots: u32, records: &[JournalRecord]) -> Vec<u8> {
-    let header = Entry::Header {
+    let header = JournalEntry::Header {
         boot_id: [1; 16],
         count: 0,
         sum: 0,
         slots,
     };
     let mut bytes = encode(generation, 0, &header).to_vec();
-    bytes.resize(RECORD * usize::try_from(FIRST).unwrap(), 0);
-    for (place, record) in (FIRST..).zip(records) {
-        bytes.extend(encode(generation, place, &Entry::Record(*record)));
+    bytes.resize(RECORD_LEN * usize::try_from(FIRST_RECORD_SLOT).unwrap(), 0);
+    for (place, record) in (FIRST_RECORD_SLOT..).zip(records) {
+        bytes.extend(encode(generation, place, &JournalEntry::Record(*record)));
     }
-    bytes.resize(RECORD * usize::try_from(slots).unwrap(), 0);
+    bytes.resize(RECORD_LEN * usize::try_from(slots).unwrap(), 0);
     bytes
 }
 
 /// The slot of this number.
 fn slot(bytes: &mut [u8], place: usize) -> &mut [u8] {
-    &mut bytes[place * RECORD..(place + 1) * RECORD]
+    &mut bytes[place * RECORD_LEN..(place + 1) * RECORD_LEN]
 }
 
 fn id(number: u8) -> KeyId {
@@ -58,7 +58,7 @@ fn nonces(count: u8) -> Vec<JournalRecord> {
 /// Each kind once, held by each kind of holder.
 fn each_kind() -> Vec<JournalRecord> {
     let key = |by, address: &str, prefix| HolderKey {
-        by,
+        holder: by,
         address: address.parse::<IpAddr>().unwrap(),
         prefix,
         service: "tcp/22".parse().unwrap(),
@@ -67,14 +67,14 @@ fn each_kind() -> Vec<JournalRecord> {
     };
     let client = HolderKey {
         source_port: Some(4711.try_into().unwrap()),
-        ..key(HeldBy::Client(id(1)), "192.0.2.1", None)
+        ..key(Holder::Client(id(1)), "192.0.2.1", None)
     };
     let network = HolderKey {
         once: true,
-        ..key(HeldBy::Administrator, "2001:db8::", Some(48))
+        ..key(Holder::Admin, "2001:db8::", Some(48))
     };
     let holder = |key| {
-        JournalRecord::Holder(Holder {
+        JournalRecord::Holder(HolderRecord {
             key,
             ends: BootTime::from_micros(5_000_000),
         })
@@ -93,8 +93,8 @@ fn each_kind() -> Vec<JournalRecord> {
         },
         holder(client),
         holder(network),
-        JournalRecord::HolderGone(client),
-        JournalRecord::HookOwed(client),
+        JournalRecord::HolderRemoved(client),
+        JournalRecord::HookPending(client),
         JournalRecord::HookDone(client),
         JournalRecord::OneTime { count: 3, sum: 99 },
     ]
@@ -110,7 +110,7 @@ fn closes() -> Vec<JournalRecord> {
 }
 
 /// What a seed is: the two files, and how they are to be read.
-type Seed = (&'static str, Vec<u8>, Vec<u8>, fn(&Reading) -> bool);
+type Seed = (&'static str, Vec<u8>, Vec<u8>, fn(&JournalContents) -> bool);
 
 fn seeds() -> Vec<Seed> {
     let whole = || file(1, 8, &nonces(4));
@@ -120,7 +120,7 @@ fn seeds() -> Vec<Seed> {
         bytes
     };
     let none = Vec::new;
-    let mut of_earlier_format = vec![0; RECORD];
+    let mut of_earlier_format = vec![0; RECORD_LEN];
     of_earlier_format[0] = 1;
     let check = crc32fast::hash(&of_earlier_format[..60]);
     of_earlier_format[60..].copy_from_slice(&check.to_be_bytes());
@@ -144,15 +144,15 @@ fn seeds() -> Vec<Seed> {
         ),
         (
             "cut_record",
-            changed(&|bytes| bytes.truncate(5 * RECORD + 20)),
+            changed(&|bytes| bytes.truncate(5 * RECORD_LEN + 20)),
             none(),
-            |read| read.misshapen,
+            |read| read.malformed,
         ),
         (
             "missing_tail",
-            changed(&|bytes| bytes.truncate(5 * RECORD)),
+            changed(&|bytes| bytes.truncate(5 * RECORD_LEN)),
             none(),
-            |read| read.misshapen,
+            |read| read.malformed,
         ),
         (
             "damaged_header",
@@ -174,28 +174,28 @@ fn seeds() -> Vec<Seed> {
         ),
         (
             "record_over_its_successor",
-            changed(&|bytes| bytes.copy_within(3 * RECORD..4 * RECORD, 4 * RECORD)),
+            changed(&|bytes| bytes.copy_within(3 * RECORD_LEN..4 * RECORD_LEN, 4 * RECORD_LEN)),
             none(),
             |read| (read.damaged, read.records.len()) == (1, 3),
         ),
         (
             "marked_incomplete",
             changed(&|bytes| {
-                slot(bytes, 1).copy_from_slice(&encode(1, 1, &Entry::Incomplete));
+                slot(bytes, 1).copy_from_slice(&encode(1, 1, &JournalEntry::Incomplete));
             }),
             none(),
-            |read| read.marked && read.records.len() == 4,
+            |read| read.marked_incomplete && read.records.len() == 4,
         ),
         (
             "remains_of_another_generation",
             changed(&|bytes| {
-                slot(bytes, 6).copy_from_slice(&encode(9, 6, &Entry::Record(nonce(9))));
+                slot(bytes, 6).copy_from_slice(&encode(9, 6, &JournalEntry::Record(nonce(9))));
             }),
             none(),
-            |read| read.misshapen && read.highest == 9,
+            |read| read.malformed && read.max_generation == 9,
         ),
         ("of_earlier_format", of_earlier_format, none(), |read| {
-            read.of_earlier_format
+            read.earlier_format
         }),
     ]
 }

@@ -6,19 +6,19 @@ use std::time::Duration;
 use criterion::Criterion;
 use criterion::measurement::Measurement;
 use spad::config::OnStateError;
-use spad::engine::{Effect, Judged};
+use spad::engine::{Disposition, Effect};
 use spad::paths::Paths;
-use spad::replay::State;
+use spad::replay::StateDir;
 
 use crate::cpu_time::CpuTime;
-use crate::door::{Door, Frame, Sender};
+use crate::fixture::{EngineFixture, Frame, Sender};
 
 /// Packets sealed ahead, and then judged while the clock runs.
 const BATCH: u64 = 256;
 
 pub(crate) fn measure(criterion: &mut Criterion<CpuTime>, clients: usize) {
-    let mut door = Door::with_clients(clients);
-    one_kind(criterion, "authentic", clients, &mut door, |_, _| {});
+    let mut fixture = EngineFixture::with_clients(clients);
+    one_kind(criterion, "authentic", clients, &mut fixture, |_, _| {});
 
     let place = tempfile::tempdir().unwrap();
     let paths = Paths {
@@ -30,17 +30,17 @@ pub(crate) fn measure(criterion: &mut Criterion<CpuTime>, clients: usize) {
         std::fs::create_dir(folder).unwrap();
     }
     let skew = Duration::from_secs(60);
-    State::create(&paths, door.now, skew).unwrap();
-    let opened = State::open(&paths, door.now, skew, OnStateError::Refuse).unwrap();
+    StateDir::create(&paths, fixture.now, skew).unwrap();
+    let opened = StateDir::open(&paths, fixture.now, skew, OnStateError::Refuse).unwrap();
     let mut state = opened.state;
     let name = "authentic, in the journal";
-    one_kind(criterion, name, clients, &mut door, |door, before| {
-        for effect in &door.effects[before..] {
+    one_kind(criterion, name, clients, &mut fixture, |fixture, before| {
+        for effect in &fixture.effects[before..] {
             if let Effect::Record(record) = effect {
                 state.append(record).unwrap();
             }
         }
-        state.compact_if_needed(|| door.engine.records());
+        state.compact_if_needed(|| fixture.engine.journal_records());
     });
 }
 
@@ -48,8 +48,8 @@ fn one_kind(
     criterion: &mut Criterion<CpuTime>,
     name: &str,
     clients: usize,
-    door: &mut Door,
-    mut then: impl FnMut(&mut Door, usize),
+    fixture: &mut EngineFixture,
+    mut then: impl FnMut(&mut EngineFixture, usize),
 ) {
     let id = format!("{name}, {clients} clients");
     criterion.bench_function(&id, |bencher| {
@@ -59,16 +59,16 @@ fn one_kind(
             while left > 0 {
                 let some = left.min(BATCH);
                 left -= some;
-                let frames: Vec<_> = (0..some).map(|number| next(door, number)).collect();
+                let frames: Vec<_> = (0..some).map(|number| next(fixture, number)).collect();
                 let start = CpuTime.start();
                 for frame in &frames {
-                    let before = door.effects.len();
-                    let judged = door.judge(frame);
-                    assert!(matches!(judged, Judged::Pending(_)));
-                    then(door, before);
+                    let before = fixture.effects.len();
+                    let judged = fixture.process(frame);
+                    assert!(matches!(judged, Disposition::AwaitingFirewall(_)));
+                    then(fixture, before);
                 }
                 spent = CpuTime.add(&spent, &CpuTime.end(start));
-                door.obey();
+                fixture.execute();
             }
             spent
         });
@@ -76,12 +76,12 @@ fn one_kind(
 }
 
 /// The next packet; time goes on by a microsecond.
-fn next(door: &mut Door, number: u64) -> Frame {
-    door.now.wall = door.now.wall.saturating_add(Duration::from_micros(1));
-    door.now.boot = door.now.boot.saturating_add(Duration::from_micros(1));
-    let sender = usize::try_from(number).unwrap() % door.senders();
-    let at = door.now.wall;
+fn next(fixture: &mut EngineFixture, number: u64) -> Frame {
+    fixture.now.wall = fixture.now.wall.saturating_add(Duration::from_micros(1));
+    fixture.now.boot = fixture.now.boot.saturating_add(Duration::from_micros(1));
+    let sender = usize::try_from(number).unwrap() % fixture.senders();
+    let at = fixture.now.wall;
     // Each from an address of its own, or they would all hold the same grant.
     let source = format!("192.0.2.{sender}:40000");
-    Frame::new(&source, &door.sealed(Sender::Known(sender), at))
+    Frame::new(&source, &fixture.sealed(Sender::Known(sender), at))
 }

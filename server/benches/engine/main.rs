@@ -15,7 +15,7 @@ mod cpu_time;
 #[path = "../../src/capture/craft.rs"]
 #[expect(dead_code, reason = "the tests of the capture use the rest")]
 mod craft;
-mod door;
+mod fixture;
 mod refused;
 mod replay;
 #[path = "../../tests/it/engine/world.rs"]

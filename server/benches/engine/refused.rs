@@ -6,39 +6,39 @@ use criterion::Criterion;
 use spad::verdict::Reason;
 
 use crate::cpu_time::CpuTime;
-use crate::door::{Door, Frame, SENDERS, Sender};
+use crate::fixture::{EngineFixture, Frame, SENDERS, Sender};
 
 const CLIENT: &str = "192.0.2.1:40000";
 const ATTACKER: &str = "198.51.100.7:4000";
 
 pub(crate) fn measure(criterion: &mut Criterion<CpuTime>, clients: usize) {
-    let mut door = Door::with_clients(clients);
+    let mut fixture = EngineFixture::with_clients(clients);
     let (now, old) = (
-        door.now.wall,
-        door.now.wall.saturating_sub(Duration::from_secs(1000)),
+        fixture.now.wall,
+        fixture.now.wall.saturating_sub(Duration::from_secs(1000)),
     );
     let kinds: [(&str, Reason, Vec<Vec<u8>>); 5] = [
-        ("random bytes", Reason::HeadTag, many(|_| door.noise())),
+        ("random bytes", Reason::HeadTag, many(|_| fixture.noise())),
         (
             "unknown key",
             Reason::UnknownKey,
-            many(|_| door.sealed(Sender::Unknown, now)),
+            many(|_| fixture.sealed(Sender::Unknown, now)),
         ),
         (
             "stale",
             Reason::StaleUnnamed,
-            many(|number| door.sealed(Sender::Known(number), old)),
+            many(|number| fixture.sealed(Sender::Known(number), old)),
         ),
         (
             "replay",
             Reason::Replay,
-            many(|number| door.sealed(Sender::Known(number), now)),
+            many(|number| fixture.sealed(Sender::Known(number), now)),
         ),
         (
             "changed body",
             Reason::Hmac,
             many(|number| {
-                let mut packet = door.sealed(Sender::Known(number), now);
+                let mut packet = fixture.sealed(Sender::Known(number), now);
                 packet[100] ^= 1;
                 packet
             }),
@@ -47,8 +47,8 @@ pub(crate) fn measure(criterion: &mut Criterion<CpuTime>, clients: usize) {
     for (name, reason, packets) in kinds {
         // Once as captured from its sender, with whatever that has done.
         for packet in &packets {
-            door.judge(&Frame::new(CLIENT, packet));
-            door.obey();
+            fixture.process(&Frame::new(CLIENT, packet));
+            fixture.execute();
         }
         let frames: Vec<_> = packets
             .iter()
@@ -57,12 +57,12 @@ pub(crate) fn measure(criterion: &mut Criterion<CpuTime>, clients: usize) {
         let id = format!("{name}, {clients} clients");
         criterion.bench_function(&id, |bencher| {
             let mut next = frames.iter().cycle();
-            let before = door.engine.counters().clone();
-            bencher.iter(|| next.next().map(|frame| door.judge(frame)));
-            let judged = door.engine.counters().total() - before.total();
-            let so = door.engine.counters().get(reason) - before.get(reason);
+            let before = fixture.engine.counters().clone();
+            bencher.iter(|| next.next().map(|frame| fixture.process(frame)));
+            let judged = fixture.engine.counters().total() - before.total();
+            let so = fixture.engine.counters().get(reason) - before.get(reason);
             assert_eq!(judged, so, "{name}: all are {reason:?}");
-            assert!(door.effects.is_empty(), "{name}");
+            assert!(fixture.effects.is_empty(), "{name}");
         });
     }
 }

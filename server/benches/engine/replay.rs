@@ -11,9 +11,9 @@ use spad::clock::BootTime;
 use spad::replay::{Bounds, JournalRecord, ReplayCache, Seen, Sighting};
 
 use crate::cpu_time::CpuTime;
-use crate::door::{Random, SENDERS};
+use crate::fixture::{Random, SENDERS};
 
-const EACH: usize = 10;
+const PACKETS_PER_CLIENT: usize = 10;
 /// Look-ups in a row before they repeat: more than any cache holds the entries of.
 const SCATTERED: usize = 100_000;
 const SIGHTING: Sighting = Sighting {
@@ -45,11 +45,11 @@ pub(crate) fn measure(criterion: &mut Criterion<CpuTime>, entries: usize) {
         some.collect::<Vec<_>>()
     };
     let some = captured(&mut filled, SENDERS);
-    look_up(criterion, "look-up, captured", &filled, &some, false);
+    bench_lookup(criterion, "look-up, captured", &filled, &some, false);
     let all = captured(&mut filled, SCATTERED);
-    look_up(criterion, "look-up, any used", &filled, &all, false);
+    bench_lookup(criterion, "look-up, any used", &filled, &all, false);
     let new: Vec<_> = (0..SCATTERED).map(|_| filled.packet()).collect();
-    look_up(criterion, "look-up, any new", &filled, &new, true);
+    bench_lookup(criterion, "look-up, any new", &filled, &new, true);
 
     let id = format!("record, full, {entries} entries");
     criterion.bench_function(&id, |bencher| {
@@ -63,7 +63,7 @@ pub(crate) fn measure(criterion: &mut Criterion<CpuTime>, entries: usize) {
     });
 }
 
-fn look_up(
+fn bench_lookup(
     criterion: &mut Criterion<CpuTime>,
     name: &str,
     filled: &Filled,
@@ -75,7 +75,7 @@ fn look_up(
     criterion.bench_function(&id, |bencher| {
         let mut next = packets.iter().cycle();
         bencher.iter(|| {
-            let found = next.next().map(|packet| look(&filled.cache, packet));
+            let found = next.next().map(|packet| screen_one(&filled.cache, packet));
             assert_eq!(found, Some(are_new));
         });
     });
@@ -83,7 +83,7 @@ fn look_up(
 
 /// What is measured, a function of its own so that a profile finds it: is it new?
 #[inline(never)]
-fn look(cache: &ReplayCache, packet: &Packet) -> bool {
+fn screen_one(cache: &ReplayCache, packet: &Packet) -> bool {
     let Packet {
         id,
         nonce,
@@ -105,7 +105,7 @@ impl Filled {
             ..Bounds::default()
         };
         let mut random = Random(2);
-        let ids = (0..entries / EACH).map(|_| KeyId::from_bytes(random.bytes()));
+        let ids = (0..entries / PACKETS_PER_CLIENT).map(|_| KeyId::from_bytes(random.bytes()));
         let ids = ids.collect();
         let mut filled = Self {
             cache: ReplayCache::new(bounds),

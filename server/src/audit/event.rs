@@ -9,7 +9,7 @@ use spa_proto::{Service, Timestamp};
 
 use super::RunLine;
 use crate::config::{ClientName, DoorName, ServiceName};
-use crate::firewall::Whom;
+use crate::firewall::Peer;
 use crate::verdict::Reason;
 
 macro_rules! events {
@@ -82,7 +82,7 @@ pub struct AuditEvent {
     /// Where the packet came from.
     pub source: Option<IpAddr>,
     /// Who is let in.
-    pub granted_to: Option<Whom>,
+    pub granted_to: Option<Peer>,
     /// To what, by name.
     pub service: Option<ServiceName>,
     /// To what.

@@ -23,7 +23,7 @@ pub(crate) fn packet(
     payload: &[u8],
 ) -> (u16, Vec<u8>) {
     let udp = udp(source.port(), destination.port(), payload);
-    behind_ip(source.ip(), destination.ip(), options, Udp, &udp)
+    with_ip_header(source.ip(), destination.ip(), options, Udp, &udp)
 }
 
 /// The same in a TCP segment, whose header has this many bytes of options, a multiple of 4.
@@ -39,7 +39,7 @@ pub(crate) fn segment(
     bytes[12] = u8::try_from(5 + options / 4).unwrap() << 4;
     bytes[13] = 0x18;
     bytes.extend_from_slice(payload);
-    behind_ip(source.ip(), destination.ip(), &[], Tcp, &bytes)
+    with_ip_header(source.ip(), destination.ip(), &[], Tcp, &bytes)
 }
 
 /// The same in an echo request.
@@ -55,10 +55,10 @@ pub(crate) fn echo_request(
         (128, Icmpv6)
     };
     let bytes = [&[kind, 0, 0, 0, 1, 2, 3, 4], payload].concat();
-    behind_ip(source, destination, options, protocol, &bytes)
+    with_ip_header(source, destination, options, protocol, &bytes)
 }
 
-fn behind_ip(
+fn with_ip_header(
     source: IpAddr,
     destination: IpAddr,
     options: &[u8],

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use super::Carrier;
 use super::frame::MAX_PAYLOAD;
-use crate::knocking::Hit;
+use crate::knock::ObservedKnock;
 
 /// One payload of 160 to 512 bytes, borrowed from the frame it came in.
 /// Only [`super::frame::parse`] makes one, and [`Kept`] lends it again.
@@ -40,7 +40,7 @@ impl<'a> Datagram<'a> {
     /// A UDP datagram that no frame carried, for tests of the later stages.
     #[doc(hidden)]
     #[must_use]
-    pub const fn assume(
+    pub const fn new_for_test(
         source: SocketAddr,
         destination: SocketAddr,
         interface: u32,
@@ -82,14 +82,14 @@ impl<'a> Datagram<'a> {
 
 /// What was in a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heard<'a> {
+pub enum Received<'a> {
     /// What may be a packet of ours.
     Datagram(Datagram<'a>),
     /// What may be a knock at a door of `[[knock]]`.
-    Knock(Hit),
+    Knock(ObservedKnock),
 }
 
-impl<'a> Heard<'a> {
+impl<'a> Received<'a> {
     /// The datagram, if it is one.
     #[must_use]
     pub const fn datagram(self) -> Option<Datagram<'a>> {
@@ -102,7 +102,7 @@ impl<'a> Heard<'a> {
 
 /// A datagram taken out of its frame, to be judged by another thread.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct OwnedDatagram {
     carrier: Carrier,
     source: SocketAddr,
     destination: SocketAddr,
@@ -111,8 +111,8 @@ pub(super) struct Kept {
     bytes: [u8; MAX_PAYLOAD],
 }
 
-impl Kept {
-    pub(super) fn of(datagram: &Datagram<'_>) -> Self {
+impl OwnedDatagram {
+    pub(super) fn from_datagram(datagram: &Datagram<'_>) -> Self {
         let mut bytes = [0; MAX_PAYLOAD];
         for (to, from) in bytes.iter_mut().zip(datagram.payload) {
             *to = *from;
@@ -127,7 +127,7 @@ impl Kept {
         }
     }
 
-    pub(super) fn lend(&self) -> Datagram<'_> {
+    pub(super) fn as_datagram(&self) -> Datagram<'_> {
         Datagram {
             carrier: self.carrier,
             source: self.source,
@@ -149,7 +149,10 @@ mod tests {
             let [source, destination] =
                 ["192.0.2.7:40000", "[2001:db8::1]:62201"].map(|it| it.parse().unwrap());
             let datagram = Datagram::new(Carrier::Tcp, source, destination, 7, &bytes[..length]);
-            assert_eq!(Kept::of(&datagram).lend(), datagram);
+            assert_eq!(
+                OwnedDatagram::from_datagram(&datagram).as_datagram(),
+                datagram
+            );
         }
     }
 }

@@ -20,7 +20,7 @@ pub enum CaptureError {
     /// The size asked for is none.
     #[error(
         "cannot watch for packets: a ring of {0} frames cannot be\n\
-         help: ask for 1 to {max} frames; 2046 is usual", max = crate::sys::ring::RingSize::MAX_SLOTS
+         help: ask for 1 to {max} frames; 2046 is usual", max = crate::sys::rx_ring::RingSize::MAX_FRAMES
     )]
     RingSize(u32),
     /// No memory for the ring.
@@ -31,7 +31,7 @@ pub enum CaptureError {
     Memory(u32),
     /// Anything else that the kernel refused.
     #[error("cannot watch for packets: {step}: {error}")]
-    System {
+    Syscall {
         /// What was being done.
         step: &'static str,
         /// What the kernel said.

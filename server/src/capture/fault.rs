@@ -7,7 +7,7 @@ pub enum FrameFault {
     /// It came in by an interface that the configuration does not name.
     OtherInterface,
     /// It came by a carrier, or to a port, that the configuration does not name.
-    Elsewhere,
+    OtherDestination,
     /// More than two VLAN tags stand in the data.
     VlanTags,
     /// Neither IPv4 nor IPv6.
@@ -48,7 +48,7 @@ impl FrameFault {
     /// Every fault there is, for tables of counters.
     pub const ALL: [Self; 19] = [
         Self::OtherInterface,
-        Self::Elsewhere,
+        Self::OtherDestination,
         Self::VlanTags,
         Self::EtherType,
         Self::Truncated,
@@ -73,7 +73,7 @@ impl FrameFault {
     pub const fn reason(self) -> &'static str {
         match self {
             Self::OtherInterface => "other_interface",
-            Self::Elsewhere => "elsewhere",
+            Self::OtherDestination => "elsewhere",
             Self::VlanTags => "vlan_tags",
             Self::EtherType => "ether_type",
             Self::Truncated => "truncated",

@@ -14,18 +14,18 @@
 //! whose headers lie outside the buffer's linear part, as some drivers deliver
 //! them, and would let no packet of ours pass there.
 
-use super::Carriers;
-pub use super::assembler::Instruction;
-use super::assembler::{Assembler, Jump, Label};
+use super::CarrierSet;
+pub use super::bpf::Instruction;
+use super::bpf::{Assembler, Jump, Label};
 use super::frame::{IPV6_HEADER, MAX_PAYLOAD, MIN_PAYLOAD};
-use super::payload::{ECHO_HEADER, ECHO4, ECHO6, MAX_TCP_HEADER, MIN_TCP_HEADER, UDP_HEADER};
-use super::tags::{MAX_TAGS, TAG};
-use crate::knocking::TcpFlags;
+use super::transport::{ECHO_HEADER, ECHO4, ECHO6, MAX_TCP_HEADER, MIN_TCP_HEADER, UDP_HEADER};
+use super::vlan::{MAX_TAGS, TAG_LEN};
+use crate::knock::TcpFlags;
 use crate::ports::Ports;
 
 /// Bytes of a frame that are kept: the longest headers and the longest payload. Where
 /// IPv4 and TCP both have options, these may have 60 bytes together; more is cut, and refused.
-pub const KEEP: u32 = number(MAX_TAGS * TAG + IPV6_HEADER + MAX_TCP_HEADER + MAX_PAYLOAD);
+pub const SNAPLEN: u32 = to_u32(MAX_TAGS * TAG_LEN + IPV6_HEADER + MAX_TCP_HEADER + MAX_PAYLOAD);
 
 /// The packet's type, as `sll_pkttype`: `SKF_AD_OFF + SKF_AD_PKTTYPE`.
 pub(super) const PACKET_TYPE: u32 = ancillary(libc::SKF_AD_PKTTYPE);
@@ -43,153 +43,153 @@ const ICMPV6: u32 = 58;
 
 /// The program that lets pass what these may carry.
 #[must_use]
-pub fn program(carriers: &Carriers) -> Vec<Instruction> {
+pub fn program(carriers: &CarrierSet) -> Vec<Instruction> {
     let mut asm = Assembler::default();
     let pass = asm.label();
     let drop = asm.label();
 
     asm.load_word(PACKET_TYPE);
-    asm.unless(Jump::Equal, u32::from(libc::PACKET_HOST), drop);
+    asm.jump_unless(Jump::Equal, u32::from(libc::PACKET_HOST), drop);
     asm.load_half(FRAME_TYPE);
     for tags in 0..=MAX_TAGS {
         // Here the accumulator holds the type of what begins at `base`.
-        let base = number(tags * TAG);
+        let base = to_u32(tags * TAG_LEN);
         let (ipv4, ipv6, next) = (asm.label(), asm.label(), asm.label());
-        asm.when(Jump::Equal, IPV4, ipv4);
-        asm.when(Jump::Equal, IPV6, ipv6);
+        asm.jump_if(Jump::Equal, IPV4, ipv4);
+        asm.jump_if(Jump::Equal, IPV6, ipv6);
         if tags < MAX_TAGS {
             let tagged = asm.label();
-            asm.when(Jump::Equal, CUSTOMER_TAG, tagged);
-            asm.unless(Jump::Equal, SERVICE_TAG, drop);
-            asm.place(tagged);
+            asm.jump_if(Jump::Equal, CUSTOMER_TAG, tagged);
+            asm.jump_unless(Jump::Equal, SERVICE_TAG, drop);
+            asm.bind(tagged);
             asm.load_half(base + 2);
-            asm.go(next);
+            asm.jump(next);
         } else {
-            asm.go(drop);
+            asm.jump(drop);
         }
-        asm.place(ipv4);
+        asm.bind(ipv4);
         ipv4_at(&mut asm, base, carriers, pass, drop);
-        asm.place(ipv6);
+        asm.bind(ipv6);
         ipv6_at(&mut asm, base, carriers, pass, drop);
-        asm.place(next);
+        asm.bind(next);
     }
-    asm.place(drop);
-    asm.give(0);
-    asm.place(pass);
-    asm.give(KEEP);
+    asm.bind(drop);
+    asm.ret(0);
+    asm.bind(pass);
+    asm.ret(SNAPLEN);
     asm.finish()
 }
 
 /// An IPv4 header at `base`, options allowed.
-fn ipv4_at(asm: &mut Assembler, base: u32, carriers: &Carriers, pass: Label, drop: Label) {
+fn ipv4_at(asm: &mut Assembler, base: u32, carriers: &CarrierSet, pass: Label, drop: Label) {
     asm.load_byte(base);
-    asm.unless(Jump::AtLeast, 0x45, drop);
-    asm.when(Jump::Above, 0x4f, drop);
+    asm.jump_unless(Jump::AtLeast, 0x45, drop);
+    asm.jump_if(Jump::Above, 0x4f, drop);
     // More-fragments flag and offset.
     asm.load_half(base + 6);
-    asm.when(Jump::AnyBit, 0x3fff, drop);
+    asm.jump_if(Jump::AnyBit, 0x3fff, drop);
     asm.load_byte(base + 9);
-    let [udp, icmp, tcp] = by_carrier(asm, carriers, ICMP, drop);
+    let [udp, icmp, tcp] = branch_by_protocol(asm, carriers, ICMP, drop);
     if let Some(udp) = udp {
-        asm.place(udp);
+        asm.bind(udp);
         asm.index_by_ipv4_header(base);
         let no_packet = asm.label();
         asm.load_half_indexed(base + 2);
-        is_one_of(asm, &carriers.udp, no_packet);
+        match_ports(asm, &carriers.udp, no_packet);
         asm.load_half_indexed(base + 4);
-        payload_behind(UDP_HEADER, asm, pass, no_packet);
-        asm.place(no_packet);
+        check_payload_length(UDP_HEADER, asm, pass, no_packet);
+        asm.bind(no_packet);
         asm.load_half_indexed(base + 2);
-        is_one_of(asm, &carriers.knocks.udp, drop);
-        asm.go(pass);
+        match_ports(asm, &carriers.knocks.udp, drop);
+        asm.jump(pass);
     }
     if let Some(icmp) = icmp {
-        asm.place(icmp);
+        asm.bind(icmp);
         asm.index_by_ipv4_header(base);
         asm.load_half_indexed(base);
-        asm.unless(Jump::Equal, u32::from(u16::from_be_bytes(ECHO4)), drop);
+        asm.jump_unless(Jump::Equal, u32::from(u16::from_be_bytes(ECHO4)), drop);
         asm.load_half(base + 2);
         asm.subtract_index();
-        payload_behind(ECHO_HEADER, asm, pass, drop);
+        check_payload_length(ECHO_HEADER, asm, pass, drop);
     }
     if let Some(tcp) = tcp {
-        asm.place(tcp);
+        asm.bind(tcp);
         asm.index_by_ipv4_header(base);
         let no_packet = asm.label();
         asm.load_half_indexed(base + 2);
-        is_one_of(asm, &carriers.tcp, no_packet);
+        match_ports(asm, &carriers.tcp, no_packet);
         asm.load_byte_indexed(base + 12);
         tcp_header_length(asm, no_packet);
         asm.add_index();
         asm.index_by_accumulator();
         asm.load_half(base + 2);
         asm.subtract_index();
-        payload_behind(0, asm, pass, no_packet);
-        asm.place(no_packet);
+        check_payload_length(0, asm, pass, no_packet);
+        asm.bind(no_packet);
         asm.index_by_ipv4_header(base);
         asm.load_byte_indexed(base + 13);
-        are_flags(asm, carriers.knocks.flags, drop);
+        match_flags(asm, carriers.knocks.flags, drop);
         asm.load_half_indexed(base + 2);
-        is_one_of(asm, &carriers.knocks.tcp, drop);
-        asm.go(pass);
+        match_ports(asm, &carriers.knocks.tcp, drop);
+        asm.jump(pass);
     }
 }
 
 /// An IPv6 header at `base`, the carrier directly after it.
-fn ipv6_at(asm: &mut Assembler, base: u32, carriers: &Carriers, pass: Label, drop: Label) {
-    let inner = base + number(IPV6_HEADER);
+fn ipv6_at(asm: &mut Assembler, base: u32, carriers: &CarrierSet, pass: Label, drop: Label) {
+    let inner = base + to_u32(IPV6_HEADER);
     asm.load_byte(base);
-    asm.unless(Jump::AtLeast, 0x60, drop);
-    asm.when(Jump::Above, 0x6f, drop);
+    asm.jump_unless(Jump::AtLeast, 0x60, drop);
+    asm.jump_if(Jump::Above, 0x6f, drop);
     asm.load_byte(base + 6);
-    let [udp, icmp, tcp] = by_carrier(asm, carriers, ICMPV6, drop);
+    let [udp, icmp, tcp] = branch_by_protocol(asm, carriers, ICMPV6, drop);
     if let Some(udp) = udp {
-        asm.place(udp);
+        asm.bind(udp);
         let no_packet = asm.label();
         asm.load_half(inner + 2);
-        is_one_of(asm, &carriers.udp, no_packet);
+        match_ports(asm, &carriers.udp, no_packet);
         asm.load_half(inner + 4);
-        payload_behind(UDP_HEADER, asm, pass, no_packet);
-        asm.place(no_packet);
+        check_payload_length(UDP_HEADER, asm, pass, no_packet);
+        asm.bind(no_packet);
         asm.load_half(inner + 2);
-        is_one_of(asm, &carriers.knocks.udp, drop);
-        asm.go(pass);
+        match_ports(asm, &carriers.knocks.udp, drop);
+        asm.jump(pass);
     }
     if let Some(icmp) = icmp {
-        asm.place(icmp);
+        asm.bind(icmp);
         asm.load_half(inner);
-        asm.unless(Jump::Equal, u32::from(u16::from_be_bytes(ECHO6)), drop);
+        asm.jump_unless(Jump::Equal, u32::from(u16::from_be_bytes(ECHO6)), drop);
         asm.load_half(base + 4);
-        payload_behind(ECHO_HEADER, asm, pass, drop);
+        check_payload_length(ECHO_HEADER, asm, pass, drop);
     }
     if let Some(tcp) = tcp {
-        asm.place(tcp);
+        asm.bind(tcp);
         let no_packet = asm.label();
         asm.load_half(inner + 2);
-        is_one_of(asm, &carriers.tcp, no_packet);
+        match_ports(asm, &carriers.tcp, no_packet);
         asm.load_byte(inner + 12);
         tcp_header_length(asm, no_packet);
         asm.index_by_accumulator();
         asm.load_half(base + 4);
         asm.subtract_index();
-        payload_behind(0, asm, pass, no_packet);
-        asm.place(no_packet);
+        check_payload_length(0, asm, pass, no_packet);
+        asm.bind(no_packet);
         asm.load_byte(inner + 13);
-        are_flags(asm, carriers.knocks.flags, drop);
+        match_flags(asm, carriers.knocks.flags, drop);
         asm.load_half(inner + 2);
-        is_one_of(asm, &carriers.knocks.tcp, drop);
-        asm.go(pass);
+        match_ports(asm, &carriers.knocks.tcp, drop);
+        asm.jump(pass);
     }
 }
 
 /// Where the protocol in the accumulator is looked at: UDP, this ICMP, TCP. Others are dropped.
-fn by_carrier(
+fn branch_by_protocol(
     asm: &mut Assembler,
-    carriers: &Carriers,
+    carriers: &CarrierSet,
     icmp: u32,
     drop: Label,
 ) -> [Option<Label>; 3] {
-    let looked_at = [
+    let branches = [
         (
             UDP,
             !carriers.udp.is_empty() || !carriers.knocks.udp.is_empty(),
@@ -200,48 +200,48 @@ fn by_carrier(
             !carriers.tcp.is_empty() || !carriers.knocks.tcp.is_empty(),
         ),
     ];
-    let labels = looked_at.map(|(protocol, is)| {
+    let labels = branches.map(|(protocol, is)| {
         is.then(|| {
             let label = asm.label();
-            asm.when(Jump::Equal, protocol, label);
+            asm.jump_if(Jump::Equal, protocol, label);
             label
         })
     });
-    asm.go(drop);
+    asm.jump(drop);
     labels
 }
 
 /// The byte in the accumulator has the header's length in words; bytes from here on.
 fn tcp_header_length(asm: &mut Assembler, drop: Label) {
-    asm.bits(0xf0, 2);
-    asm.unless(Jump::AtLeast, number(MIN_TCP_HEADER), drop);
+    asm.mask_shift(0xf0, 2);
+    asm.jump_unless(Jump::AtLeast, to_u32(MIN_TCP_HEADER), drop);
 }
 
 /// The flags in the accumulator are those of a knock.
-fn are_flags(asm: &mut Assembler, flags: TcpFlags, drop: Label) {
-    asm.bits(u32::from(flags.mask()), 0);
-    asm.unless(Jump::Equal, u32::from(flags.set()), drop);
+fn match_flags(asm: &mut Assembler, flags: TcpFlags, drop: Label) {
+    asm.mask_shift(u32::from(flags.mask()), 0);
+    asm.jump_unless(Jump::Equal, u32::from(flags.set()), drop);
 }
 
 /// The port in the accumulator. The ranges ascend: below one is in none of the rest.
-fn is_one_of(asm: &mut Assembler, ports: &Ports, drop: Label) {
+fn match_ports(asm: &mut Assembler, ports: &Ports, drop: Label) {
     if ports.is_any() {
         return;
     }
     let found = asm.label();
     for range in ports.ranges() {
-        asm.unless(Jump::AtLeast, u32::from(*range.start()), drop);
-        asm.unless(Jump::Above, u32::from(*range.end()), found);
+        asm.jump_unless(Jump::AtLeast, u32::from(*range.start()), drop);
+        asm.jump_unless(Jump::Above, u32::from(*range.end()), found);
     }
-    asm.go(drop);
-    asm.place(found);
+    asm.jump(drop);
+    asm.bind(found);
 }
 
 /// The length in the accumulator covers so many bytes of a header, and a packet.
-fn payload_behind(header: usize, asm: &mut Assembler, pass: Label, drop: Label) {
-    asm.unless(Jump::AtLeast, number(header + MIN_PAYLOAD), drop);
-    asm.when(Jump::Above, number(header + MAX_PAYLOAD), drop);
-    asm.go(pass);
+fn check_payload_length(header: usize, asm: &mut Assembler, pass: Label, drop: Label) {
+    asm.jump_unless(Jump::AtLeast, to_u32(header + MIN_PAYLOAD), drop);
+    asm.jump_if(Jump::Above, to_u32(header + MAX_PAYLOAD), drop);
+    asm.jump(pass);
 }
 
 /// The offset under which the kernel gives what it knows beside the bytes.
@@ -250,6 +250,6 @@ const fn ancillary(what: i32) -> u32 {
 }
 
 /// Header lengths as BPF counts them; all below a thousand.
-const fn number(length: usize) -> u32 {
+const fn to_u32(length: usize) -> u32 {
     length as u32
 }

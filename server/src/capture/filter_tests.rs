@@ -7,15 +7,15 @@ use std::num::NonZeroU16;
 use proptest::prelude::*;
 
 use super::craft::{CUSTOMER_TAG, SERVICE_TAG, echo_request, packet, segment, tagged};
-use super::filter::{KEEP, program};
+use super::filter::{SNAPLEN, program};
 use super::frame::parse;
-use super::interpreter::{Beside, run};
-use super::{Carriers, FrameFault, Heard};
-use crate::knocking::Demands;
+use super::interpreter::{Ancillary, run};
+use super::{CarrierSet, FrameFault, Received};
+use crate::knock::KnockFilter;
 use crate::ports::Ports;
 
 const PORT: u16 = 62_201;
-const HOST: Beside = Beside {
+const HOST: Ancillary = Ancillary {
     packet_type: 0,
     ethertype: 0x0800,
 };
@@ -23,26 +23,26 @@ const HOST: Beside = Beside {
 fn passes(port: Option<u16>, packet_type: u8, ethertype: u16, bytes: &[u8]) -> bool {
     let one = |port| Ports::one(NonZeroU16::new(port).unwrap());
     let ports = port.map_or_else(Ports::any, one);
-    passes_by(&Carriers::udp(ports), packet_type, ethertype, bytes)
+    passes_by(&CarrierSet::udp(ports), packet_type, ethertype, bytes)
 }
 
-fn passes_by(carriers: &Carriers, packet_type: u8, ethertype: u16, bytes: &[u8]) -> bool {
-    let beside = Beside {
+fn passes_by(carriers: &CarrierSet, packet_type: u8, ethertype: u16, bytes: &[u8]) -> bool {
+    let ancillary = Ancillary {
         packet_type,
         ethertype,
     };
-    let kept = run(&program(carriers), beside, bytes);
-    assert!(kept == 0 || kept == KEEP);
-    kept != 0
+    let accepted_len = run(&program(carriers), ancillary, bytes);
+    assert!(accepted_len == 0 || accepted_len == SNAPLEN);
+    accepted_len != 0
 }
 
 /// Everything that a configuration may name.
-fn everything() -> Carriers {
-    Carriers {
+fn all_carriers() -> CarrierSet {
+    CarrierSet {
         udp: Ports::any(),
         icmp: true,
         tcp: Ports::any(),
-        knocks: Demands::default(),
+        knocks: KnockFilter::default(),
     }
 }
 
@@ -61,7 +61,7 @@ fn genuine(v6: bool, port: u16, payload: usize) -> (u16, Vec<u8>) {
 
 #[test]
 fn the_program_is_short_and_jumps_stay_inside() {
-    let program = program(&Carriers::udp(Ports::one(NonZeroU16::new(PORT).unwrap())));
+    let program = program(&CarrierSet::udp(Ports::one(NonZeroU16::new(PORT).unwrap())));
     assert!(program.len() < 256, "{}", program.len());
     for (at, instruction) in program.iter().enumerate() {
         let furthest = match instruction.code {
@@ -102,8 +102,8 @@ fn of_a_list_with_ranges_exactly_its_ports_pass() {
         (40_000, 50_000),
         (65_535, 65_535),
     ];
-    let ports = Ports::of(written.map(|(from, to)| (end(from), end(to))));
-    let looked_at = program(&Carriers::udp(ports.clone()));
+    let ports = Ports::from_ranges(written.map(|(from, to)| (end(from), end(to))));
+    let filter = program(&CarrierSet::udp(ports.clone()));
     let near = [
         1, 52, 53, 54, 39_999, 40_000, 45_000, 50_000, 50_001, 62_200, 62_201, 62_202,
     ];
@@ -113,18 +113,18 @@ fn of_a_list_with_ranges_exactly_its_ports_pass() {
             for tags in 0..3 {
                 let tag = |inner, _| tagged(CUSTOMER_TAG, inner);
                 let (ethertype, bytes) = (0..tags).fold((ethertype, bytes.clone()), tag);
-                let beside = Beside {
+                let ancillary = Ancillary {
                     packet_type: 0,
                     ethertype,
                 };
-                let passes = run(&looked_at, beside, &bytes) != 0;
+                let passes = run(&filter, ancillary, &bytes) != 0;
                 assert_eq!(passes, ports.contains(port), "{port} {tags}");
             }
         }
     }
     assert!(
         run(
-            &program(&Carriers::default()),
+            &program(&CarrierSet::default()),
             HOST,
             &genuine(false, 53, 200).1
         ) == 0
@@ -146,14 +146,14 @@ fn only_lengths_of_160_to_512_bytes_pass() {
 fn each_carrier_passes_where_it_is_configured_and_nowhere_else_with_the_same_lengths() {
     let one = |port| Ports::one(NonZeroU16::new(port).unwrap());
     let only = [
-        Carriers::udp(one(443)),
-        Carriers {
+        CarrierSet::udp(one(443)),
+        CarrierSet {
             icmp: true,
-            ..Carriers::default()
+            ..CarrierSet::default()
         },
-        Carriers {
+        CarrierSet {
             tcp: one(443),
-            ..Carriers::default()
+            ..CarrierSet::default()
         },
     ];
     for v6 in [false, true] {
@@ -182,10 +182,10 @@ fn each_carrier_passes_where_it_is_configured_and_nowhere_else_with_the_same_len
                     let (ethertype, bytes) = packet;
                     let passed = passes_by(carriers, 0, *ethertype, bytes);
                     assert_eq!(passed, right && which == carried_by, "{which} {carried_by}");
-                    let looked_at = parse(*ethertype, 1, bytes)
-                        .and_then(|datagram| carriers.admit(datagram))
+                    let accepted = parse(*ethertype, 1, bytes)
+                        .and_then(|datagram| carriers.check_destination(datagram))
                         .is_ok();
-                    assert_eq!(looked_at, passed);
+                    assert_eq!(accepted, passed);
                 }
             }
             let [source, elsewhere] = ends(444);
@@ -196,31 +196,38 @@ fn each_carrier_passes_where_it_is_configured_and_nowhere_else_with_the_same_len
 }
 
 /// What the filter passes and `frame` reads: both agree.
-fn heard<'a>(carriers: &Carriers, (ethertype, bytes): &'a (u16, Vec<u8>)) -> Option<Heard<'a>> {
+fn classify<'a>(
+    carriers: &CarrierSet,
+    (ethertype, bytes): &'a (u16, Vec<u8>),
+) -> Option<Received<'a>> {
     let passed = passes_by(carriers, 0, *ethertype, bytes);
-    let heard = carriers.hear(*ethertype, 2, bytes.get(..KEEP as usize).unwrap_or(bytes));
-    assert_eq!(passed, heard.is_ok(), "{heard:?}");
-    heard.ok()
+    let received = carriers.classify(
+        *ethertype,
+        2,
+        bytes.get(..SNAPLEN as usize).unwrap_or(bytes),
+    );
+    assert_eq!(passed, received.is_ok(), "{received:?}");
+    received.ok()
 }
 
 /// Doors at these ports.
-fn doors(tcp: Ports, udp: Ports) -> Carriers {
-    Carriers {
-        knocks: Demands {
+fn knock_carriers(tcp: Ports, udp: Ports) -> CarrierSet {
+    CarrierSet {
+        knocks: KnockFilter {
             tcp,
             udp,
-            ..Demands::default()
+            ..KnockFilter::default()
         },
-        ..Carriers::udp(Ports::one(NonZeroU16::new(62201).unwrap()))
+        ..CarrierSet::udp(Ports::one(NonZeroU16::new(62201).unwrap()))
     }
 }
 
 #[test]
 fn knocks_by_udp_pass_where_no_packet_is_looked_for_there() {
-    let knocks = doors(Ports::default(), Ports::any()).knocks;
-    let alone = Carriers {
+    let knocks = knock_carriers(Ports::default(), Ports::any()).knocks;
+    let alone = CarrierSet {
         knocks,
-        ..Carriers::default()
+        ..CarrierSet::default()
     };
     for ends in [
         ["192.0.2.7:4000", "198.51.100.1:8000"],
@@ -228,17 +235,17 @@ fn knocks_by_udp_pass_where_no_packet_is_looked_for_there() {
     ] {
         let [from, to] = ends.map(|end| end.parse().unwrap());
         let datagram = packet(from, to, &[], &[1]);
-        let heard = heard(&alone, &datagram);
-        assert!(matches!(heard, Some(Heard::Knock(_))));
+        let heard = classify(&alone, &datagram);
+        assert!(matches!(heard, Some(Received::Knock(_))));
     }
 }
 
 #[test]
 fn without_doors_no_knock_passes_and_with_them_only_theirs_and_never_as_a_packet_too() {
     let one = |port| Ports::one(NonZeroU16::new(port).unwrap());
-    let none = doors(Ports::default(), Ports::default());
-    let some = doors(one(7000), one(8000));
-    let every = doors(Ports::any(), Ports::any());
+    let none = knock_carriers(Ports::default(), Ports::default());
+    let some = knock_carriers(one(7000), one(8000));
+    let every = knock_carriers(Ports::any(), Ports::any());
     for [source, to] in [
         ["192.0.2.7", "198.51.100.1"],
         ["2001:db8::7", "2001:db8::1"],
@@ -247,8 +254,8 @@ fn without_doors_no_knock_passes_and_with_them_only_theirs_and_never_as_a_packet
             let ends = [(source, 4000), (to, port)];
             ends.map(|(host, port)| SocketAddr::new(host.parse().unwrap(), port))
         };
-        let knock = |heard: Option<Heard<'_>>, port: u16| match heard {
-            Some(Heard::Knock(hit)) => {
+        let knock = |heard: Option<Received<'_>>, port: u16| match heard {
+            Some(Received::Knock(hit)) => {
                 assert_eq!(
                     (hit.source, hit.source_port),
                     (source.parse().unwrap(), 4000)
@@ -265,21 +272,21 @@ fn without_doors_no_knock_passes_and_with_them_only_theirs_and_never_as_a_packet
                 let datagram = packet(from, to, &[], &data);
                 if port == 62201 && payload == 200 {
                     for carriers in [&none, &some, &every] {
-                        let heard = heard(carriers, &datagram);
+                        let heard = classify(carriers, &datagram);
                         assert!(
-                            heard.and_then(Heard::datagram).is_some(),
+                            heard.and_then(Received::datagram).is_some(),
                             "a packet of ours"
                         );
                     }
                     continue;
                 }
-                assert!(heard(&none, &datagram).is_none());
+                assert!(classify(&none, &datagram).is_none());
                 assert_eq!(
-                    knock(heard(&some, &datagram), port),
+                    knock(classify(&some, &datagram), port),
                     at_some,
                     "{port} {payload}"
                 );
-                assert!(knock(heard(&every, &datagram), port));
+                assert!(knock(classify(&every, &datagram), port));
             }
             for (port, at_some) in [(7000, true), (8000, false)] {
                 let [from, to] = at(port);
@@ -289,9 +296,9 @@ fn without_doors_no_knock_passes_and_with_them_only_theirs_and_never_as_a_packet
                     bytes[place] = flags;
                     let first = flags & 0x12 == 0x02;
                     let segment = (ethertype, bytes);
-                    assert!(heard(&none, &segment).is_none());
-                    assert_eq!(knock(heard(&some, &segment), port), at_some && first);
-                    assert_eq!(knock(heard(&every, &segment), port), first);
+                    assert!(classify(&none, &segment).is_none());
+                    assert_eq!(knock(classify(&some, &segment), port), at_some && first);
+                    assert_eq!(knock(classify(&every, &segment), port), first);
                 }
             }
         }
@@ -300,9 +307,9 @@ fn without_doors_no_knock_passes_and_with_them_only_theirs_and_never_as_a_packet
 
 #[test]
 fn of_icmp_only_echo_requests_pass() {
-    let icmp = Carriers {
+    let icmp = CarrierSet {
         icmp: true,
-        ..Carriers::default()
+        ..CarrierSet::default()
     };
     for (ends, at, right) in [
         (["192.0.2.7", "198.51.100.1"], 20, 8),
@@ -324,15 +331,15 @@ fn of_icmp_only_echo_requests_pass() {
 #[test]
 fn the_longest_program_is_one_that_the_kernel_takes() {
     let end = |port| NonZeroU16::new(port).unwrap();
-    let most = || Ports::of((1..=16).map(|n| (end(n * 100), end(n * 100 + 9))));
-    let carriers = Carriers {
-        udp: most(),
+    let max_ports = || Ports::from_ranges((1..=16).map(|n| (end(n * 100), end(n * 100 + 9))));
+    let carriers = CarrierSet {
+        udp: max_ports(),
         icmp: true,
-        tcp: most(),
-        knocks: Demands {
-            tcp: most(),
-            udp: most(),
-            ..Demands::default()
+        tcp: max_ports(),
+        knocks: KnockFilter {
+            tcp: max_ports(),
+            udp: max_ports(),
+            ..KnockFilter::default()
         },
     };
     assert!(program(&carriers).len() <= 4096);
@@ -409,9 +416,9 @@ fn near_packets() -> impl Strategy<Value = (u16, Vec<u8>)> {
 }
 
 /// The type that newer kernels give for a frame.
-fn behind_tags(ethertype: u16, bytes: &[u8]) -> u16 {
+fn inner_type(ethertype: u16, bytes: &[u8]) -> u16 {
     if ethertype == CUSTOMER_TAG || ethertype == SERVICE_TAG {
-        behind_tags(u16::from_be_bytes([bytes[2], bytes[3]]), &bytes[4..])
+        inner_type(u16::from_be_bytes([bytes[2], bytes[3]]), &bytes[4..])
     } else {
         ethertype
     }
@@ -424,8 +431,8 @@ proptest! {
     fn what_passes_is_refused_later_only_for_what_the_filter_cannot_see(
         (ethertype, bytes) in near_packets(),
     ) {
-        if passes_by(&everything(), 0, ethertype, &bytes) {
-            let kept = &bytes[..bytes.len().min(KEEP as usize)];
+        if passes_by(&all_carriers(), 0, ethertype, &bytes) {
+            let kept = &bytes[..bytes.len().min(SNAPLEN as usize)];
             if let Err(fault) = parse(ethertype, 1, kept) {
                 prop_assert!(matches!(
                     fault,
@@ -440,17 +447,17 @@ proptest! {
     fn what_is_accepted_passes_exactly_when_its_port_is_looked_at(
         (ethertype, bytes) in near_packets(),
     ) {
-        let kept = &bytes[..bytes.len().min(KEEP as usize)];
+        let kept = &bytes[..bytes.len().min(SNAPLEN as usize)];
         if let Ok(datagram) = parse(ethertype, 1, &bytes) {
-            prop_assert!(passes_by(&everything(), 0, ethertype, &bytes));
+            prop_assert!(passes_by(&all_carriers(), 0, ethertype, &bytes));
             let one = Ports::one(NonZeroU16::new(PORT).unwrap());
-            let carriers = Carriers { udp: one.clone(), tcp: one, ..Carriers::default() };
+            let carriers = CarrierSet { udp: one.clone(), tcp: one, ..CarrierSet::default() };
             prop_assert_eq!(
                 passes_by(&carriers, 0, ethertype, &bytes),
-                carriers.admit(datagram).is_ok()
+                carriers.check_destination(datagram).is_ok()
             );
             // A kernel that names the type behind the tags makes no difference.
-            prop_assert_eq!(parse(behind_tags(ethertype, &bytes), 1, &bytes), Ok(datagram));
+            prop_assert_eq!(parse(inner_type(ethertype, &bytes), 1, &bytes), Ok(datagram));
             // What is kept of it is enough, unless the IP length covers more than the datagram.
             let again = parse(ethertype, 1, kept);
             prop_assert!(again == Ok(datagram) || again == Err(FrameFault::Truncated) && bytes.len() > kept.len());

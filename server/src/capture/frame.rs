@@ -28,9 +28,9 @@ use pnet::packet::ip::{IpNextHeaderProtocol, IpNextHeaderProtocols as Next};
 use pnet::packet::ipv4::{Ipv4Flags, Ipv4Packet};
 use pnet::packet::ipv6::Ipv6Packet;
 
-pub use super::payload::UDP_HEADER;
-use super::payload::{self, ECHO4, ECHO6};
-use super::{Carrier, Datagram, FrameFault, tags};
+pub use super::transport::UDP_HEADER;
+use super::transport::{self, ECHO4, ECHO6};
+use super::{Carrier, Datagram, FrameFault, vlan};
 
 /// Shortest payload that is looked at, in bytes. docs/protocol.md §5.
 pub const MIN_PAYLOAD: usize = 160;
@@ -45,7 +45,7 @@ pub const IPV6_HEADER: usize = 40;
 /// # Errors
 /// The first [`FrameFault`].
 pub fn parse(ethertype: u16, interface: u32, bytes: &[u8]) -> Result<Datagram<'_>, FrameFault> {
-    let (ethertype, bytes) = tags::skip(ethertype, bytes)?;
+    let (ethertype, bytes) = vlan::strip_tags(ethertype, bytes)?;
     let packet = if ethertype == EtherTypes::Ipv4.0 {
         ipv4(bytes)?
     } else if ethertype == EtherTypes::Ipv6.0 {
@@ -54,12 +54,12 @@ pub fn parse(ethertype: u16, interface: u32, bytes: &[u8]) -> Result<Datagram<'_
         return Err(FrameFault::EtherType);
     };
     let carried = match packet.carrier {
-        Carrier::Udp => payload::udp(packet.payload)?,
-        Carrier::Tcp => payload::tcp(packet.payload)?,
-        Carrier::Icmp if packet.source.is_ipv4() => payload::echo(packet.payload, ECHO4)?,
-        Carrier::Icmp => payload::echo(packet.payload, ECHO6)?,
+        Carrier::Udp => transport::udp(packet.payload)?,
+        Carrier::Tcp => transport::tcp(packet.payload)?,
+        Carrier::Icmp if packet.source.is_ipv4() => transport::echo(packet.payload, ECHO4)?,
+        Carrier::Icmp => transport::echo(packet.payload, ECHO6)?,
     };
-    if !is_one_host(packet.source) {
+    if !is_unicast_host(packet.source) {
         return Err(FrameFault::Source);
     }
     Ok(Datagram::new(
@@ -72,14 +72,14 @@ pub fn parse(ethertype: u16, interface: u32, bytes: &[u8]) -> Result<Datagram<'_
 }
 
 /// What is kept of an IP header; `payload` has the length that the header states.
-struct Packet<'a> {
+struct IpPacket<'a> {
     carrier: Carrier,
     source: IpAddr,
     destination: IpAddr,
     payload: &'a [u8],
 }
 
-fn ipv4(bytes: &[u8]) -> Result<Packet<'_>, FrameFault> {
+fn ipv4(bytes: &[u8]) -> Result<IpPacket<'_>, FrameFault> {
     // `new` refuses what is shorter than a header without options.
     let header = Ipv4Packet::new(bytes).ok_or(FrameFault::Truncated)?;
     if header.get_version() != 4 {
@@ -102,11 +102,13 @@ fn ipv4(bytes: &[u8]) -> Result<Packet<'_>, FrameFault> {
     }
     // ICMPv6 has no meaning in IPv4.
     let protocol = Some(header.get_next_level_protocol()).filter(|one| *one != Next::Icmpv6);
-    let carrier = protocol.and_then(Carrier::of).ok_or(FrameFault::Protocol)?;
-    if total_length < header_length + carrier.header() {
+    let carrier = protocol
+        .and_then(Carrier::from_protocol)
+        .ok_or(FrameFault::Protocol)?;
+    if total_length < header_length + carrier.min_header_len() {
         return Err(FrameFault::IpLength);
     }
-    Ok(Packet {
+    Ok(IpPacket {
         carrier,
         source: IpAddr::V4(header.get_source()),
         destination: IpAddr::V4(header.get_destination()),
@@ -116,7 +118,7 @@ fn ipv4(bytes: &[u8]) -> Result<Packet<'_>, FrameFault> {
     })
 }
 
-fn ipv6(bytes: &[u8]) -> Result<Packet<'_>, FrameFault> {
+fn ipv6(bytes: &[u8]) -> Result<IpPacket<'_>, FrameFault> {
     // `new` refuses what is shorter than a header.
     let header = Ipv6Packet::new(bytes).ok_or(FrameFault::Truncated)?;
     if header.get_version() != 6 {
@@ -131,15 +133,17 @@ fn ipv6(bytes: &[u8]) -> Result<Packet<'_>, FrameFault> {
     }
     // Nor ICMP in IPv6.
     let protocol = Some(next).filter(|one| *one != Next::Icmp);
-    let carrier = protocol.and_then(Carrier::of).ok_or(FrameFault::Protocol)?;
+    let carrier = protocol
+        .and_then(Carrier::from_protocol)
+        .ok_or(FrameFault::Protocol)?;
     let length = usize::from(header.get_payload_length());
     if length == 0 {
         return Err(FrameFault::Jumbo);
     }
-    if length < carrier.header() {
+    if length < carrier.min_header_len() {
         return Err(FrameFault::IpLength);
     }
-    Ok(Packet {
+    Ok(IpPacket {
         carrier,
         source: IpAddr::V6(header.get_source()),
         destination: IpAddr::V6(header.get_destination()),
@@ -165,7 +169,7 @@ fn is_extension(next: IpNextHeaderProtocol) -> bool {
         .contains(&next)
 }
 
-pub(super) fn is_one_host(address: IpAddr) -> bool {
+pub(super) fn is_unicast_host(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => !(v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast()),
         IpAddr::V6(v6) => {

@@ -24,14 +24,14 @@ fn fault((ethertype, bytes): &(u16, Vec<u8>)) -> FrameFault {
 }
 
 /// The fault after some bytes of a genuine packet were changed.
-fn after(ends: [&str; 2], change: impl FnOnce(&mut Vec<u8>)) -> FrameFault {
+fn fault_after_change(ends: [&str; 2], change: impl FnOnce(&mut Vec<u8>)) -> FrameFault {
     let mut changed = genuine(ends, &[7; 200]);
     change(&mut changed.1);
     fault(&changed)
 }
 
-fn accepted(ends: [&str; 2], (ethertype, bytes): &(u16, Vec<u8>), payload: &[u8]) {
-    let expected = Datagram::assume(address(ends[0]), address(ends[1]), 3, payload);
+fn assert_accepted(ends: [&str; 2], (ethertype, bytes): &(u16, Vec<u8>), payload: &[u8]) {
+    let expected = Datagram::new_for_test(address(ends[0]), address(ends[1]), 3, payload);
     assert_eq!(parse(*ethertype, 3, bytes), Ok(expected));
 }
 
@@ -40,7 +40,7 @@ fn a_packet_of_either_family_is_accepted_with_every_allowed_length() {
     for ends in [V4, V6] {
         for length in MIN_PAYLOAD..=MAX_PAYLOAD {
             let payload = vec![1; length];
-            accepted(ends, &genuine(ends, &payload), &payload);
+            assert_accepted(ends, &genuine(ends, &payload), &payload);
         }
     }
 }
@@ -60,9 +60,9 @@ fn up_to_two_tags_are_skipped_and_a_third_is_refused() {
     for ends in [V4, V6] {
         let payload = [5; 300];
         let one = tagged(CUSTOMER_TAG, genuine(ends, &payload));
-        accepted(ends, &one, &payload);
+        assert_accepted(ends, &one, &payload);
         let two = tagged(SERVICE_TAG, one);
-        accepted(ends, &two, &payload);
+        assert_accepted(ends, &two, &payload);
         let three = tagged(SERVICE_TAG, two);
         assert_eq!(fault(&three), FrameFault::VlanTags);
     }
@@ -78,9 +78,9 @@ fn tags_are_skipped_too_where_the_kernel_names_the_type_behind_them() {
         let payload = [5; 512];
         let plain = genuine(ends, &payload);
         let one = tagged(CUSTOMER_TAG, plain.clone());
-        accepted(ends, &(plain.0, one.1.clone()), &payload);
+        assert_accepted(ends, &(plain.0, one.1.clone()), &payload);
         let two = tagged(SERVICE_TAG, one);
-        accepted(ends, &(plain.0, two.1.clone()), &payload);
+        assert_accepted(ends, &(plain.0, two.1.clone()), &payload);
         let three = tagged(SERVICE_TAG, two);
         assert!(parse(plain.0, 3, &three.1).is_err());
     }
@@ -92,7 +92,7 @@ fn a_flow_label_that_looks_like_a_tag_is_none() {
         let payload = [5; 160];
         let (ethertype, mut bytes) = genuine(V6, &payload);
         bytes[2..4].copy_from_slice(&label.to_be_bytes());
-        accepted(V6, &(ethertype, bytes), &payload);
+        assert_accepted(V6, &(ethertype, bytes), &payload);
     }
 }
 
@@ -106,7 +106,7 @@ fn ipv4_options_are_skipped() {
             &vec![1; words * 4],
             &payload,
         );
-        accepted(V4, &crafted, &payload);
+        assert_accepted(V4, &crafted, &payload);
     }
 }
 
@@ -116,7 +116,7 @@ fn padding_after_the_ip_length_is_ignored() {
         let payload = [2; 160];
         let mut padded = genuine(ends, &payload);
         padded.1.extend_from_slice(&[0; 46]);
-        accepted(ends, &padded, &payload);
+        assert_accepted(ends, &padded, &payload);
     }
 }
 
@@ -124,19 +124,22 @@ fn padding_after_the_ip_length_is_ignored() {
 fn bytes_between_the_udp_length_and_the_ip_length_are_no_payload() {
     let (ethertype, mut bytes) = genuine(V4, &[2; 200]);
     bytes[24..26].copy_from_slice(&(8_u16 + 180).to_be_bytes());
-    accepted(V4, &(ethertype, bytes), &[2; 180]);
+    assert_accepted(V4, &(ethertype, bytes), &[2; 180]);
 }
 
 #[test]
 fn fragments_of_both_families_are_refused() {
     // More fragments; a last fragment by its offset; the same with the reserved flag.
     for flags in [0x2000_u16, 0x0001, 0x1fff, 0x2001, 0x8001] {
-        let refused = after(V4, |bytes| {
+        let refused = fault_after_change(V4, |bytes| {
             bytes[6..8].copy_from_slice(&flags.to_be_bytes())
         });
         assert_eq!(refused, FrameFault::Fragment);
     }
-    assert_eq!(after(V6, |bytes| bytes[6] = 44), FrameFault::Fragment);
+    assert_eq!(
+        fault_after_change(V6, |bytes| bytes[6] = 44),
+        FrameFault::Fragment
+    );
     // "Do not fragment" is no fragment.
     let (_, mut bytes) = genuine(V4, &[1; 160]);
     bytes[6] = 0x40;
@@ -147,7 +150,7 @@ fn fragments_of_both_families_are_refused() {
 fn every_ipv6_extension_header_is_refused() {
     for next in [0, 43, 50, 51, 59, 60, 135, 139, 140, 253, 254] {
         assert_eq!(
-            after(V6, |bytes| bytes[6] = next),
+            fault_after_change(V6, |bytes| bytes[6] = next),
             FrameFault::ExtensionHeader
         );
     }
@@ -155,10 +158,22 @@ fn every_ipv6_extension_header_is_refused() {
 
 #[test]
 fn other_protocols_and_frame_types_are_refused() {
-    assert_eq!(after(V4, |bytes| bytes[9] = 132), FrameFault::Protocol);
-    assert_eq!(after(V4, |bytes| bytes[9] = 58), FrameFault::Protocol);
-    assert_eq!(after(V6, |bytes| bytes[6] = 132), FrameFault::Protocol);
-    assert_eq!(after(V6, |bytes| bytes[6] = 1), FrameFault::Protocol);
+    assert_eq!(
+        fault_after_change(V4, |bytes| bytes[9] = 132),
+        FrameFault::Protocol
+    );
+    assert_eq!(
+        fault_after_change(V4, |bytes| bytes[9] = 58),
+        FrameFault::Protocol
+    );
+    assert_eq!(
+        fault_after_change(V6, |bytes| bytes[6] = 132),
+        FrameFault::Protocol
+    );
+    assert_eq!(
+        fault_after_change(V6, |bytes| bytes[6] = 1),
+        FrameFault::Protocol
+    );
     let (_, bytes) = genuine(V4, &[1; 160]);
     assert_eq!(fault(&(0x0806, bytes.clone())), FrameFault::EtherType);
     assert_eq!(fault(&(IPV6, bytes.clone())), FrameFault::IpVersion);
@@ -169,43 +184,46 @@ fn other_protocols_and_frame_types_are_refused() {
 #[test]
 fn lying_lengths_are_refused() {
     // IPv4: header of 16 bytes; of 60 bytes where the frame is shorter; total length without room for UDP.
-    assert_eq!(after(V4, |bytes| bytes[0] = 0x44), FrameFault::IpHeader);
     assert_eq!(
-        after(V4, |bytes| {
+        fault_after_change(V4, |bytes| bytes[0] = 0x44),
+        FrameFault::IpHeader
+    );
+    assert_eq!(
+        fault_after_change(V4, |bytes| {
             bytes[0] = 0x4f;
             bytes.truncate(59);
         }),
         FrameFault::Truncated
     );
     assert_eq!(
-        after(V4, |bytes| bytes[2..4].copy_from_slice(&[0, 27])),
+        fault_after_change(V4, |bytes| bytes[2..4].copy_from_slice(&[0, 27])),
         FrameFault::IpLength
     );
     assert_eq!(
-        after(V4, |bytes| bytes[2..4].copy_from_slice(&[0, 0])),
+        fault_after_change(V4, |bytes| bytes[2..4].copy_from_slice(&[0, 0])),
         FrameFault::ZeroLength
     );
     assert_eq!(
-        after(V4, |bytes| bytes[2..4].copy_from_slice(&[255, 255])),
+        fault_after_change(V4, |bytes| bytes[2..4].copy_from_slice(&[255, 255])),
         FrameFault::Truncated
     );
     // IPv6: payload length.
     assert_eq!(
-        after(V6, |bytes| bytes[4..6].copy_from_slice(&[0, 0])),
+        fault_after_change(V6, |bytes| bytes[4..6].copy_from_slice(&[0, 0])),
         FrameFault::Jumbo
     );
     assert_eq!(
-        after(V6, |bytes| bytes[4..6].copy_from_slice(&[0, 7])),
+        fault_after_change(V6, |bytes| bytes[4..6].copy_from_slice(&[0, 7])),
         FrameFault::IpLength
     );
     assert_eq!(
-        after(V6, |bytes| bytes[4..6].copy_from_slice(&[255, 255])),
+        fault_after_change(V6, |bytes| bytes[4..6].copy_from_slice(&[255, 255])),
         FrameFault::Truncated
     );
     // UDP: zero, below its header, one byte beyond the IP payload though the frame has it.
     for (ends, at) in [(V4, 24), (V6, 44)] {
         let with = |length: u16| {
-            after(ends, |bytes| {
+            fault_after_change(ends, |bytes| {
                 bytes[at..at + 2].copy_from_slice(&length.to_be_bytes());
                 bytes.extend_from_slice(&[0; 64]);
             })
@@ -234,10 +252,10 @@ fn a_source_that_is_no_single_host_is_refused() {
         );
     }
     for fine in ["127.0.0.1:1", "10.0.0.1:0"] {
-        accepted([fine, V4[1]], &genuine([fine, V4[1]], &[1; 160]), &[1; 160]);
+        assert_accepted([fine, V4[1]], &genuine([fine, V4[1]], &[1; 160]), &[1; 160]);
     }
     for fine in ["[::1]:1", "[fe80::1]:1"] {
-        accepted([fine, V6[1]], &genuine([fine, V6[1]], &[1; 160]), &[1; 160]);
+        assert_accepted([fine, V6[1]], &genuine([fine, V6[1]], &[1; 160]), &[1; 160]);
     }
 }
 
@@ -290,7 +308,7 @@ proptest! {
             crafted = tagged(CUSTOMER_TAG, crafted);
         }
         crafted.1.resize(crafted.1.len() + padding, 0);
-        let expected = Datagram::assume(source, destination, 9, &payload);
+        let expected = Datagram::new_for_test(source, destination, 9, &payload);
         prop_assert_eq!(parse(crafted.0, 9, &crafted.1), Ok(expected));
         prop_assert_eq!(parse(IPV4, 9, &crafted.1), Ok(expected));
     }

@@ -5,7 +5,7 @@ use super::filter::Instruction;
 
 /// What the kernel knows of a frame beside its bytes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Beside {
+pub(crate) struct Ancillary {
     pub(crate) packet_type: u8,
     pub(crate) ethertype: u16,
 }
@@ -14,16 +14,16 @@ const PACKET_TYPE: u32 = 0xffff_f004;
 const FRAME_TYPE: u32 = 0xffff_f000;
 
 /// Bytes kept; 0 is dropped. Loads beyond the bytes drop, as in the kernel.
-pub(crate) fn run(program: &[Instruction], beside: Beside, bytes: &[u8]) -> u32 {
-    ended(program, beside, bytes).unwrap_or(0)
+pub(crate) fn run(program: &[Instruction], ancillary: Ancillary, bytes: &[u8]) -> u32 {
+    execute(program, ancillary, bytes).unwrap_or(0)
 }
 
-fn ended(program: &[Instruction], beside: Beside, bytes: &[u8]) -> Option<u32> {
-    let (mut a, mut x, mut at) = (0_u32, 0_u32, 0_usize);
+fn execute(program: &[Instruction], ancillary: Ancillary, bytes: &[u8]) -> Option<u32> {
+    let (mut a, mut x, mut pc) = (0_u32, 0_u32, 0_usize);
     let load = |offset: u32, size: usize| -> Option<u32> {
         match offset {
-            PACKET_TYPE => Some(u32::from(beside.packet_type)),
-            FRAME_TYPE => Some(u32::from(beside.ethertype)),
+            PACKET_TYPE => Some(u32::from(ancillary.packet_type)),
+            FRAME_TYPE => Some(u32::from(ancillary.ethertype)),
             _ => {
                 let start = usize::try_from(offset).ok()?;
                 let bytes = bytes.get(start..start + size)?;
@@ -36,9 +36,9 @@ fn ended(program: &[Instruction], beside: Beside, bytes: &[u8]) -> Option<u32> {
         }
     };
     loop {
-        let Instruction { code, jt, jf, k } = program[at];
-        at += 1;
-        let holds = match code {
+        let Instruction { code, jt, jf, k } = program[pc];
+        pc += 1;
+        let condition = match code {
             0x20 => {
                 a = load(k, 4)?;
                 continue;
@@ -84,7 +84,7 @@ fn ended(program: &[Instruction], beside: Beside, bytes: &[u8]) -> Option<u32> {
                 continue;
             }
             0x05 => {
-                at += k as usize;
+                pc += k as usize;
                 continue;
             }
             0x06 => return Some(k),
@@ -94,6 +94,6 @@ fn ended(program: &[Instruction], beside: Beside, bytes: &[u8]) -> Option<u32> {
             0x45 => a & k != 0,
             other => unreachable!("operation {other:#x}"),
         };
-        at += usize::from(if holds { jt } else { jf });
+        pc += usize::from(if condition { jt } else { jf });
     }
 }

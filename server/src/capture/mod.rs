@@ -15,20 +15,20 @@
 //! host joined on receipt (`rx-udp-gro-forwarding`) or that a sender on the same
 //! host left joined (UDP_SEGMENT) come as one long one, and are not ours any more.
 
-mod assembler;
-mod carriers;
+mod bpf;
+mod classify;
 mod datagram;
 mod error;
 mod fault;
 pub mod filter;
 pub mod frame;
-mod hit;
-mod intake;
+mod ingress;
 mod interfaces;
+mod knock;
 pub mod moderation;
-mod payload;
-mod sieve;
-mod tags;
+mod prefilter;
+mod transport;
+mod vlan;
 
 #[cfg(test)]
 mod craft;
@@ -39,18 +39,18 @@ mod frame_tests;
 #[cfg(test)]
 mod interpreter;
 
-pub use carriers::{Carrier, Carriers};
-pub use datagram::{Datagram, Heard};
+pub use classify::{Carrier, CarrierSet};
+pub use datagram::{Datagram, Received};
 pub use error::CaptureError;
 pub use fault::FrameFault;
-pub use intake::Intake;
-pub use interfaces::{NamedIn, absent};
+pub use ingress::Ingress;
+pub use interfaces::{InterfaceSetting, missing_interfaces};
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use crate::sys::packet::{OpenError, PacketSocket, take_counts};
-use crate::sys::ring::RingSize;
+use crate::sys::packet_socket::{OpenError, PacketSocket, packet_statistics};
+use crate::sys::rx_ring::RingSize;
 use filter::Instruction;
 use interfaces::Interfaces;
 
@@ -61,7 +61,7 @@ pub const RING_FRAMES: u32 = 2046;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaptureOptions {
     /// Where packets are looked for.
-    pub carriers: Carriers,
+    pub carriers: CarrierSet,
     /// Names of the interfaces to judge; `None` judges all. They may appear later.
     pub interfaces: Option<Vec<String>>,
     /// Frames in the ring, 704 bytes each, rounded up to blocks of 93; [`RING_FRAMES`] is usual.
@@ -81,7 +81,7 @@ pub struct Statistics {
 #[derive(Debug)]
 pub struct Capture {
     socket: PacketSocket,
-    carriers: Carriers,
+    carriers: CarrierSet,
     interfaces: Interfaces,
     statistics: Statistics,
 }
@@ -89,8 +89,8 @@ pub struct Capture {
 impl Statistics {
     /// Adds what the kernel counted at a packet socket since it was last asked;
     /// nothing if it does not answer.
-    fn add_counts_of(&mut self, socket: BorrowedFd<'_>) {
-        if let Ok(counts) = take_counts(socket) {
+    fn add_packet_stats(&mut self, socket: BorrowedFd<'_>) {
+        if let Ok(counts) = packet_statistics(socket) {
             self.seen = self.seen.saturating_add(u64::from(counts.seen));
             self.dropped = self.dropped.saturating_add(u64::from(counts.dropped));
         }
@@ -105,7 +105,7 @@ impl Capture {
     /// See [`CaptureError`].
     pub fn open(options: &CaptureOptions) -> Result<Self, CaptureError> {
         let open = |program: &_, size| PacketSocket::open(program, size);
-        Ok(Self::of(options.open_with(open)?, options))
+        Ok(Self::from_socket(options.open_with(open)?, options))
     }
 
     /// Opens so many sockets, each with a ring of its own, that share the frames:
@@ -113,16 +113,19 @@ impl Capture {
     ///
     /// # Errors
     /// See [`CaptureError`].
-    pub fn open_group(options: &CaptureOptions, count: usize) -> Result<Vec<Self>, CaptureError> {
-        let open = |program: &_, size| PacketSocket::open_group(program, size, count);
+    pub fn open_fanout_group(
+        options: &CaptureOptions,
+        count: usize,
+    ) -> Result<Vec<Self>, CaptureError> {
+        let open = |program: &_, size| PacketSocket::open_fanout_group(program, size, count);
         let sockets = options.open_with(open)?;
         Ok(sockets
             .into_iter()
-            .map(|socket| Self::of(socket, options))
+            .map(|socket| Self::from_socket(socket, options))
             .collect())
     }
 
-    fn of(socket: PacketSocket, options: &CaptureOptions) -> Self {
+    fn from_socket(socket: PacketSocket, options: &CaptureOptions) -> Self {
         Self {
             socket,
             carriers: options.carriers.clone(),
@@ -136,7 +139,7 @@ impl Capture {
     pub fn drain(
         &mut self,
         budget: usize,
-        mut each: impl FnMut(Result<Heard<'_>, FrameFault>),
+        mut each: impl FnMut(Result<Received<'_>, FrameFault>),
     ) -> usize {
         let Self {
             socket,
@@ -144,12 +147,12 @@ impl Capture {
             interfaces,
             ..
         } = self;
-        let (ring, descriptor) = socket.parts();
+        let (ring, descriptor) = socket.split();
         let name = |index| rustix::net::netdevice::index_to_name(descriptor, index).ok();
         for done in 0..budget {
             let frame = ring.next(|frame| {
-                if interfaces.judges(frame.interface, name) {
-                    each(carriers.hear(frame.ethertype, frame.interface, frame.bytes));
+                if interfaces.is_enabled(frame.interface, name) {
+                    each(carriers.classify(frame.ethertype, frame.interface, frame.bytes));
                 } else {
                     each(Err(FrameFault::OtherInterface));
                 }
@@ -163,14 +166,14 @@ impl Capture {
 
     /// Counts since the socket was opened; the last known ones if the kernel does not answer.
     pub fn statistics(&mut self) -> Statistics {
-        self.statistics.add_counts_of(self.socket.as_fd());
+        self.statistics.add_packet_stats(self.socket.as_fd());
         self.statistics
     }
 
     /// Forgets which index has which name, for interfaces get renamed: call it
     /// about once a second. Costs nothing where all interfaces are judged.
-    pub fn forget_interfaces(&mut self) {
-        self.interfaces.forget();
+    pub fn clear_interface_cache(&mut self) {
+        self.interfaces.clear();
     }
 }
 
@@ -186,17 +189,18 @@ impl CaptureOptions {
         open: impl FnOnce(&[Instruction], RingSize) -> Result<T, OpenError>,
     ) -> Result<T, CaptureError> {
         let frames = self.ring_frames;
-        let size = RingSize::of_slots(frames).ok_or(CaptureError::RingSize(frames))?;
-        open(&filter::program(&self.carriers), size).map_err(|refused| explain(refused, frames))
+        let size = RingSize::with_frames(frames).ok_or(CaptureError::RingSize(frames))?;
+        open(&filter::program(&self.carriers), size)
+            .map_err(|refused| capture_error(refused, frames))
     }
 }
 
-fn explain(refused: OpenError, frames: u32) -> CaptureError {
+fn capture_error(refused: OpenError, frames: u32) -> CaptureError {
     let OpenError { step, error } = refused;
     match (error.kind(), error.raw_os_error()) {
         (io::ErrorKind::PermissionDenied, _) => CaptureError::Permission,
         (_, Some(libc::EAFNOSUPPORT)) => CaptureError::NoPacketSockets,
         (_, Some(libc::ENOMEM)) => CaptureError::Memory(frames),
-        _ => CaptureError::System { step, error },
+        _ => CaptureError::Syscall { step, error },
     }
 }

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 /// More frames than this in one look are a flood.
-const FEW: usize = 16;
+const FLOOD_THRESHOLD: usize = 16;
 
 /// A flood of a million frames a second fills 150 slots in it.
 const PAUSE: Duration = Duration::from_micros(150);
@@ -15,8 +15,12 @@ const PAUSE: Duration = Duration::from_micros(150);
 /// How long to leave the ring alone after a look that found `came` frames; none
 /// is to wait on the descriptor, and look as soon as it is ready.
 #[must_use]
-pub const fn pause(came: usize) -> Option<Duration> {
-    if came > FEW { Some(PAUSE) } else { None }
+pub const fn pause_after(frames: usize) -> Option<Duration> {
+    if frames > FLOOD_THRESHOLD {
+        Some(PAUSE)
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -25,9 +29,9 @@ mod tests {
 
     #[test]
     fn a_few_packets_are_looked_at_at_once_and_a_flood_in_gulps() {
-        assert_eq!(pause(0), None);
-        assert_eq!(pause(16), None);
-        assert_eq!(pause(17), Some(Duration::from_micros(150)));
-        assert_eq!(pause(usize::MAX), Some(Duration::from_micros(150)));
+        assert_eq!(pause_after(0), None);
+        assert_eq!(pause_after(16), None);
+        assert_eq!(pause_after(17), Some(Duration::from_micros(150)));
+        assert_eq!(pause_after(usize::MAX), Some(Duration::from_micros(150)));
     }
 }

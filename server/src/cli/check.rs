@@ -8,11 +8,11 @@ use serde_json::json;
 use spa_findings::{Finding, Findings, Severity, redact};
 
 use super::{Failure, Options, Run, outcome, secrets};
-use crate::capture::{NamedIn, absent};
+use crate::capture::{InterfaceSetting, missing_interfaces};
 use crate::config::{self, Config};
 use crate::daemon;
 use crate::paths::Paths;
-use crate::replay::peek_used;
+use crate::replay::read_used;
 use crate::writer::closed_ports;
 
 pub(crate) fn run(options: &Options) -> Run {
@@ -85,15 +85,15 @@ fn interfaces(paths: &Paths, config: &Config) -> Vec<Finding> {
     let listened = config.listen.interfaces.iter().flatten();
     let listened = listened.map(String::as_str);
     let absent = [
-        absent(listened, NamedIn::Listen, socket.as_fd()),
-        absent(
+        missing_interfaces(listened, InterfaceSetting::Listen, socket.as_fd()),
+        missing_interfaces(
             config.allowed_interfaces(),
-            NamedIn::AlwaysAllow,
+            InterfaceSetting::AlwaysAllow,
             socket.as_fd(),
         ),
     ];
     let found = absent.into_iter().flatten().map(|told| {
-        let finding = Finding::warning(&paths.configuration(), told);
+        let finding = Finding::warning(&paths.config_file(), told);
         finding.help("write a name as `ip link` shows it, if it is not to come later")
     });
     found.collect()
@@ -108,10 +108,10 @@ fn answers(paths: &Paths, config: &Config) -> Findings {
     {
         return findings;
     }
-    let text = closed_ports().in_words(config.guard.answer);
+    let text = closed_ports().describe(config.guard.answer);
     for line in text.lines().skip(1) {
         let finding = Finding::warning(
-            &paths.configuration(),
+            &paths.config_file(),
             format!("strangers at hidden ports: {line}"),
         );
         findings
@@ -126,7 +126,7 @@ fn sequences(paths: &Paths, config: &Config) -> Findings {
     if !lists.any(|sequences| sequences.one_time().is_some()) {
         return Findings::default();
     }
-    match peek_used(&paths.state) {
+    match read_used(&paths.state) {
         Ok(used) => config::used_up(config, &used),
         Err(error) => {
             let mut findings = Findings::default();

@@ -21,16 +21,16 @@ use spa_proto::Timestamp;
 use super::outcome::{note, print, print_json, warn};
 use super::owners::Owners;
 use super::{Failure, Options, Run};
-use crate::capture::{Datagram, Heard};
+use crate::capture::{Datagram, Received};
 use crate::clients::Clients;
 use crate::config::{self, Config};
 use crate::daemon::{PrepareError, prepare};
 use crate::explain::judge::{Ending, Judge, Outside, hear};
 use crate::explain::recording::{Recorded, each};
 use crate::firewall::Element;
-use crate::knocking::{Hit, Sequence};
+use crate::knock::{ObservedKnock, Sequence};
 use crate::paths::Paths;
-use crate::replay::{ReplayCache, peek, peek_used};
+use crate::replay::{ReplayCache, read_only_snapshot, read_used};
 use crate::verdict::{Class, Reason};
 
 /// What it takes.
@@ -94,7 +94,7 @@ pub(crate) fn run(options: &Options, arguments: &Arguments) -> Run {
 
 /// The record of used packets, if it can be read; says so if not.
 fn used_packets(paths: &Paths) -> Option<ReplayCache> {
-    peek(&paths.state)
+    read_only_snapshot(&paths.state)
         .map_err(|error| {
             warn(format_args!(
                 "the record of used packets cannot be read, so none counts as used: {}: {error}",
@@ -110,7 +110,7 @@ fn used_sequences(paths: &Paths, config: &Config) -> Option<HashSet<Sequence>> {
     if !doors.any(|door| door.door.sequences.one_time().is_some()) {
         return Some(HashSet::new());
     }
-    peek_used(&paths.state)
+    read_used(&paths.state)
         .map_err(|error| warn(format_args!("no sequence for one use opens: {error}")))
         .ok()
 }
@@ -160,8 +160,8 @@ impl Report {
         let carriers = &self.config.listen.carriers;
         let looked_at = hear(carriers, recorded.link, recorded.bytes);
         let (datagram, at) = match (looked_at, recorded.at) {
-            (Ok(Heard::Datagram(datagram)), Some(at)) => (datagram, at),
-            (Ok(Heard::Knock(hit)), Some(at)) => return self.knock(recorded, &hit, at),
+            (Ok(Received::Datagram(datagram)), Some(at)) => (datagram, at),
+            (Ok(Received::Knock(hit)), Some(at)) => return self.knock(recorded, &hit, at),
             (looked_at, _) => {
                 let (word, why) = looked_at.map_or_else(told_outside, |_| {
                     (
@@ -191,7 +191,7 @@ impl Report {
         *count = count.saturating_add(1);
     }
 
-    fn knock(&mut self, recorded: &Recorded<'_>, hit: &Hit, at: Timestamp) {
+    fn knock(&mut self, recorded: &Recorded<'_>, hit: &ObservedKnock, at: Timestamp) {
         let new = self.new.knock(hit, at);
         let ending = match &mut self.used {
             Some(used) => used.knock(hit, at),
@@ -312,7 +312,7 @@ fn would_end(reason: Reason) -> String {
 }
 
 fn element_text(element: &Element, ttl: Duration) -> String {
-    let mut text = format!("\n    {} for {}", element.service, element.whom());
+    let mut text = format!("\n    {} for {}", element.service, element.peer());
     if let Some(port) = element.source_port {
         let _ = write!(text, ", from port {port} alone");
     }
@@ -327,7 +327,7 @@ fn element_text(element: &Element, ttl: Duration) -> String {
 
 fn element_json(element: &Element, ttl: Duration) -> Value {
     json!({
-        "address": element.whom().to_string(),
+        "address": element.peer().to_string(),
         "service": element.service.to_string(),
         "source_port": element.source_port,
         "once": element.once,

@@ -10,8 +10,8 @@ use spa_proto::Service;
 
 use super::outcome::{note, print, print_json};
 use super::{Failure, Options, Run};
-use crate::firewall::{Standing, TrialChange, TrialEvent, TrialRow};
-use crate::writer::{self, Dialect, InKernel, Shown, WriterError};
+use crate::firewall::{PortState, TrialChange, TrialEvent, TrialRow};
+use crate::writer::{self, Dialect, FirewallView, KernelState, WriterError};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -138,34 +138,34 @@ fn failure(error: WriterError) -> Failure {
 }
 
 /// What stands in the kernel as comments, then the table.
-fn in_words(shown: &Shown) -> String {
+fn in_words(shown: &FirewallView) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = match &shown.kernel {
-        InKernel::Missing if !shown.place.is_own() => writeln!(
+        KernelState::Missing if !shown.location.is_own() => writeln!(
             text,
             "# not loaded: nobody has a grant in your table inet {}",
-            shown.place.table()
+            shown.location.table()
         ),
-        InKernel::Missing => writeln!(text, "# not loaded: nothing is hidden now"),
-        InKernel::Unseen(error) => {
+        KernelState::Missing => writeln!(text, "# not loaded: nothing is hidden now"),
+        KernelState::Unreadable(error) => {
             writeln!(
                 text,
                 "# what the kernel holds cannot be seen ({error}): be root"
             )
         }
-        InKernel::Emergency { hidden } => writeln!(
+        KernelState::Emergency { hidden } => writeln!(
             text,
             "# loaded: an emergency table, for nft could not be used; nobody has a grant; hidden: {}\n# once nft works again: systemctl restart spad-guard, or spad firewall load",
             hidden_in_words(hidden).join(", ")
         ),
-        InKernel::Stands { grants, hidden } => {
+        KernelState::Present { grants, hidden } => {
             let ports = hidden_in_words(hidden);
             let grants: Vec<String> = grants
                 .iter()
                 .map(|(set, count)| format!("{set} {count}"))
                 .collect();
-            let ports = if !shown.place.is_own() {
+            let ports = if !shown.location.is_own() {
                 "what your own rules drop".to_owned()
             } else if ports.is_empty() {
                 "nothing".to_owned()
@@ -179,8 +179,12 @@ fn in_words(shown: &Shown) -> String {
             )
         }
     };
-    for TrialRow { service, standing } in &shown.standings {
-        if *standing == Standing::Shown {
+    for TrialRow {
+        service,
+        state: standing,
+    } in &shown.trials
+    {
+        if *standing == PortState::Exposed {
             let _ = writeln!(
                 text,
                 "# {service} is shown: nobody reached it while it was on trial; `spad confirm` hides it"
@@ -188,7 +192,7 @@ fn in_words(shown: &Shown) -> String {
         }
     }
     for (number, line) in shown
-        .strangers_get
+        .stranger_reply
         .iter()
         .flat_map(|text| text.lines().enumerate())
     {
@@ -220,30 +224,30 @@ fn hidden_as_json(hidden: &BTreeMap<Service, Option<Duration>>) -> serde_json::V
     serde_json::Value::Object(ports.collect())
 }
 
-fn as_json(shown: &Shown) -> serde_json::Value {
+fn as_json(shown: &FirewallView) -> serde_json::Value {
     let kernel = match &shown.kernel {
-        InKernel::Missing => json!({ "loaded": false }),
-        InKernel::Unseen(error) => json!({ "error": error.to_string() }),
-        InKernel::Emergency { hidden } => {
+        KernelState::Missing => json!({ "loaded": false }),
+        KernelState::Unreadable(error) => json!({ "error": error.to_string() }),
+        KernelState::Emergency { hidden } => {
             json!({ "loaded": true, "emergency": true, "hidden": hidden_as_json(hidden) })
         }
-        InKernel::Stands { grants, hidden } => {
+        KernelState::Present { grants, hidden } => {
             json!({ "loaded": true, "elements": grants, "hidden": hidden_as_json(hidden) })
         }
     };
     let standings: serde_json::Map<_, _> = shown
-        .standings
+        .trials
         .iter()
         .map(|row| {
-            let word = match row.standing {
-                Standing::Hidden => "hidden",
-                Standing::OnTrial(_) => "on_trial",
-                Standing::Shown => "shown",
+            let word = match row.state {
+                PortState::Hidden => "hidden",
+                PortState::OnTrial(_) => "on_trial",
+                PortState::Exposed => "shown",
             };
             (row.service.to_string(), json!(word))
         })
         .collect();
-    json!({ "kernel": kernel, "standings": standings, "strangers_get": shown.strangers_get, "table": shown.text })
+    json!({ "kernel": kernel, "standings": standings, "strangers_get": shown.stranger_reply, "table": shown.text })
 }
 
 fn event_in_words(event: &TrialEvent) -> String {
@@ -255,7 +259,7 @@ fn event_in_words(event: &TrialEvent) -> String {
         ),
         TrialChange::Reached => format!("{port} was reached by a grant: it stays hidden"),
         TrialChange::Confirmed => format!("{port} is confirmed: it stays hidden"),
-        TrialChange::Over => format!(
+        TrialChange::TimedOut => format!(
             "{port} is shown again: nobody reached it while it was on trial; `spad confirm` hides it"
         ),
     }
@@ -266,7 +270,7 @@ fn event_as_json(event: &TrialEvent) -> serde_json::Value {
         TrialChange::Began(_) => "began",
         TrialChange::Reached => "reached",
         TrialChange::Confirmed => "confirmed",
-        TrialChange::Over => "over",
+        TrialChange::TimedOut => "over",
     };
     json!({ "port": event.service.to_string(), "trial": word })
 }

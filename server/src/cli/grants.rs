@@ -5,7 +5,7 @@ use super::outcome::{print, print_json};
 use super::{Failure, Options, Run};
 use crate::control::message::Grant;
 use crate::control::{Request, Response};
-use crate::firewall::Whom;
+use crate::firewall::Peer;
 
 /// What it takes.
 #[derive(Debug, clap::Args)]
@@ -28,7 +28,7 @@ pub(crate) fn run(options: &Options, _arguments: &Arguments) -> Run {
 fn table(grants: &[Grant]) -> String {
     let mut rows = vec![["CLIENT", "ADDRESS", "SERVICE", "CLOSES IN"].map(str::to_owned)];
     rows.extend(grants.iter().map(|grant| {
-        let whom = Whom {
+        let whom = Peer {
             address: grant.address,
             prefix: grant.prefix,
         };

@@ -39,7 +39,7 @@ pub(crate) fn run(options: &Options, arguments: &Arguments) -> Run {
     if let (Some(port), Some(config)) = (arguments.port, existing(&paths)?)
         && config.listen.ports.first() != Some(port)
     {
-        let file = paths.configuration();
+        let file = paths.config_file();
         return Err(Failure::with_help(
             format_args!(
                 "{} is there already, with another port, and is never overwritten",
@@ -74,13 +74,13 @@ fn made(path: &Path, new: bool) {
 }
 
 fn directories(paths: &Paths, owners: Owners) -> Run {
-    for path in [&paths.config, &paths.clients()] {
+    for path in [&paths.config, &paths.clients_dir()] {
         made(
             path,
             place::directory(path, owners.directory_mode(), owners.configuration())?,
         );
     }
-    for path in [&paths.state, &paths.client_keys()] {
+    for path in [&paths.state, &paths.client_keys_dir()] {
         let (mode, owner) = (owners.state_mode(), owners.state());
         made(path, place::directory(path, mode, owner)?);
     }
@@ -118,7 +118,7 @@ fn server_key(paths: &Paths, owners: Owners) -> Result<bool, Failure> {
 /// Lets the engine read the keys that are there: put back from a backup, they are root's.
 fn give_keys(paths: &Paths, owners: Owners) -> Run {
     give_to_engine(&paths.state, &["server.key"], owners)?;
-    let directory = paths.client_keys();
+    let directory = paths.client_keys_dir();
     for entry in std::fs::read_dir(&directory)? {
         let name = entry?.file_name();
         let name = name.to_string_lossy();
@@ -130,7 +130,7 @@ fn give_keys(paths: &Paths, owners: Owners) -> Run {
 }
 
 fn configuration(paths: &Paths, owners: Owners, port: Option<NonZeroU16>) -> Run {
-    let path = paths.configuration();
+    let path = paths.config_file();
     if path.symlink_metadata().is_ok() {
         made(&path, false);
         return Ok(());
@@ -162,7 +162,7 @@ fn configuration(paths: &Paths, owners: Owners, port: Option<NonZeroU16>) -> Run
 
 /// The configuration; `None` if there is none yet.
 fn existing(paths: &Paths) -> Result<Option<Config>, Failure> {
-    if paths.configuration().symlink_metadata().is_err() {
+    if paths.config_file().symlink_metadata().is_err() {
         return Ok(None);
     }
     match config::load(&paths.config) {
@@ -234,7 +234,7 @@ fn next(paths: &Paths, config: Option<&Config>) -> String {
     }
     format!(
         "nothing is hidden yet. Next:\n  spad{flags} client add NAME --key spa-pub-… --allow ssh\n  hide = [\"ssh\"] in {}\n  spad{flags} check\n  {start}",
-        paths.configuration().display()
+        paths.config_file().display()
     )
 }
 

@@ -8,7 +8,7 @@ use super::owners::Owners;
 use super::{Failure, Options, Run, outcome};
 use crate::daemon::NO_SERVER_KEY;
 use crate::paths::Paths;
-use crate::replay::machine;
+use crate::replay::lock;
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -59,7 +59,7 @@ pub(crate) fn public(paths: &Paths) -> Result<ServerPublic, Failure> {
 
 fn adopt(paths: &Paths, yes: bool) -> Run {
     public(paths)?;
-    if machine::check(&paths.state).is_ok() {
+    if lock::check_machine(&paths.state).is_ok() {
         return outcome::print("the server's key belongs to this machine already");
     }
     super::ask::sure(

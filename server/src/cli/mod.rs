@@ -184,7 +184,7 @@ pub(crate) fn definition() -> clap::Command {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    crate::sys::process::outlive_full_files();
+    crate::sys::process::handle_sigxfsz();
     let line = match Line::try_parse() {
         Ok(line) => line,
         Err(error) => {

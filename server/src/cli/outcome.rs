@@ -7,7 +7,7 @@ use std::fmt::{self, Display};
 use std::io::Write;
 use std::process::ExitCode;
 
-use crate::journal::{self, Priority};
+use crate::journald::{self, Priority};
 
 /// What a command gives.
 pub(crate) type Run = Result<(), Failure>;
@@ -77,7 +77,7 @@ pub(crate) fn note(text: impl Display) {
 
 fn write(priority: Priority, text: impl Display) {
     let text = text.to_string();
-    let lines = journal::lines(priority, &text);
+    let lines = journald::for_stderr(priority, &text);
     // Nothing can be told where standard error is gone.
     let _ = writeln!(std::io::stderr().lock(), "{lines}");
 }

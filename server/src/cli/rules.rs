@@ -7,8 +7,8 @@ use spa_proto::Service;
 
 use super::outcome::{note, print, print_json};
 use super::{Failure, Options, Run, span};
-use crate::knocking::Sequence;
-use crate::knocking::rules::{Loader, Recipe, iptables, nftables, try_out};
+use crate::knock::Sequence;
+use crate::knock::rules_export::{Loader, RuleSpec, iptables, nftables, verify};
 
 /// What it takes.
 #[derive(Debug, clap::Args)]
@@ -35,10 +35,10 @@ pub(crate) struct Arguments {
 
 /// Runs it.
 pub(crate) fn run(options: &Options, arguments: &Arguments) -> Run {
-    let recipe = Recipe {
+    let recipe = RuleSpec {
         sequence: arguments.sequence.clone(),
         open: arguments.open.clone(),
-        within: arguments.within,
+        window: arguments.within,
         open_for: arguments.open_for,
     };
     recipe.check().map_err(Failure::from)?;
@@ -48,7 +48,7 @@ pub(crate) fn run(options: &Options, arguments: &Arguments) -> Run {
         (nftables(&recipe), Loader::Nftables)
     };
     let seen = if arguments.check {
-        try_out(&recipe, &rules, loader)?
+        verify(&recipe, &rules, loader)?
     } else {
         Vec::new()
     };

@@ -49,7 +49,7 @@ pub(super) fn check(paths: &Paths, config: &Config) -> Vec<Finding> {
     for client in &config.clients {
         let path = |ending: &str| {
             paths
-                .client_keys()
+                .client_keys_dir()
                 .join(format!("{}.{ending}", client.name))
         };
         if client.has_shared_key() {
@@ -81,7 +81,7 @@ pub(super) fn check(paths: &Paths, config: &Config) -> Vec<Finding> {
             [0; 8],
         );
         if let Err(error) = built {
-            found.push(Finding::error(&paths.clients(), error.to_string()));
+            found.push(Finding::error(&paths.clients_dir(), error.to_string()));
         }
     }
     closed.append(&mut found);
@@ -106,7 +106,7 @@ fn of_client<K>(
 
 /// The directories of keys that the engine may not look into.
 pub(super) fn closed_directories(paths: &Paths, owners: Owners) -> Vec<Finding> {
-    let directories = [&paths.state, &paths.client_keys()];
+    let directories = [&paths.state, &paths.client_keys_dir()];
     let closed = directories.map(|directory| closed_directory(directory, owners));
     closed.into_iter().flatten().collect()
 }

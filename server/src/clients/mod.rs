@@ -9,11 +9,11 @@ mod error;
 
 mod hash;
 
-mod heads;
+mod head_keys;
 
 pub use error::ClientsError;
 pub(crate) use hash::KeyIdHash;
-pub use heads::Heads;
+pub use head_keys::HeadKeySet;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -41,13 +41,13 @@ pub struct KeyIndex {
     client: u32,
 }
 
-struct Entry {
+struct KeyEntry {
     id: KeyId,
     client: u32,
     /// Of `servers`.
     server: u8,
     secret: Secret,
-    keys: Lazy,
+    keys: LazyKeys,
 }
 
 enum Secret {
@@ -57,27 +57,27 @@ enum Secret {
 }
 
 /// The keys, once they were needed.
-enum Lazy {
-    NotYet,
+enum LazyKeys {
+    Pending,
     Ready(PacketKeys),
     /// They cannot be computed: nothing is authentic.
-    Never,
+    Unusable,
 }
 
 /// Every client that may send packets, and what is needed to judge them.
 pub struct Clients {
     config: Arc<Config>,
     servers: Vec<Arc<ServerSecret>>,
-    heads: Heads,
+    head_keys: HeadKeySet,
     secrets: ClientSecrets,
     /// In the order of their clients.
-    entries: Vec<Entry>,
+    entries: Vec<KeyEntry>,
     /// Where each client's entries begin, and after the last where they all end.
     starts: Vec<u32>,
     by_id: HashMap<KeyId, KeyIndex, KeyIdHash>,
     by_port: BTreeMap<Service, ServiceName>,
     disabled: BTreeSet<usize>,
-    warmed: usize,
+    precomputed: usize,
 }
 
 impl Clients {
@@ -104,7 +104,7 @@ impl Clients {
         let keys = keys.sum::<usize>().saturating_mul(servers.len());
         let hash = KeyIdHash(u64::from_ne_bytes(seed));
         let mut clients = Self {
-            heads: Heads::of(&servers),
+            head_keys: HeadKeySet::new(&servers),
             servers,
             secrets,
             entries: Vec::with_capacity(keys),
@@ -112,11 +112,11 @@ impl Clients {
             by_id: HashMap::with_capacity_and_hasher(keys, hash),
             by_port,
             disabled: BTreeSet::new(),
-            warmed: 0,
+            precomputed: 0,
             config: Arc::clone(&config),
         };
         for (index, client) in config.clients.iter().enumerate() {
-            clients.starts.push(clients.next_place());
+            clients.starts.push(clients.next_index());
             if client.pre_shared_key && !clients.secrets.pre_shared.contains_key(&client.name) {
                 return Err(ClientsError::NoPreSharedKey(client.name.clone()));
             }
@@ -125,11 +125,11 @@ impl Clients {
                 clients.add(index, client, place, &key.key)?;
             }
         }
-        clients.starts.push(clients.next_place());
+        clients.starts.push(clients.next_index());
         Ok(clients)
     }
 
-    fn next_place(&self) -> u32 {
+    fn next_index(&self) -> u32 {
         u32::try_from(self.entries.len()).unwrap_or(u32::MAX)
     }
 
@@ -158,12 +158,12 @@ impl Clients {
                 }
             };
             let index_of_key = KeyIndex {
-                entry: self.next_place(),
+                entry: self.next_index(),
                 client: u32::try_from(index).unwrap_or(u32::MAX),
             };
             if let Some(other) = self.by_id.insert(id, index_of_key) {
                 let first = self
-                    .client_of(other)
+                    .client_index(other)
                     .and_then(|first| self.config.clients.get(first));
                 let first = first.map_or_else(|| client.name.clone(), |first| first.name.clone());
                 return Err(ClientsError::SameKey {
@@ -171,12 +171,12 @@ impl Clients {
                     second: client.name.clone(),
                 });
             }
-            self.entries.push(Entry {
+            self.entries.push(KeyEntry {
                 id,
                 client: index_of_key.client,
                 server: u8::try_from(server).unwrap_or(u8::MAX),
                 secret,
-                keys: Lazy::NotYet,
+                keys: LazyKeys::Pending,
             });
         }
         Ok(())
@@ -202,19 +202,19 @@ impl Clients {
 
     /// What their packets' heads are made with.
     #[must_use]
-    pub fn heads(&self) -> &Heads {
-        &self.heads
+    pub fn head_keys(&self) -> &HeadKeySet {
+        &self.head_keys
     }
 
     /// The key with this id.
     #[must_use]
-    pub fn find(&self, id: KeyId) -> Option<KeyIndex> {
+    pub fn lookup(&self, id: KeyId) -> Option<KeyIndex> {
         self.by_id.get(&id).copied()
     }
 
     /// The index of the client whose key this is.
     #[must_use]
-    pub fn client_of(&self, key: KeyIndex) -> Option<usize> {
+    pub fn client_index(&self, key: KeyIndex) -> Option<usize> {
         usize::try_from(key.client).ok()
     }
 
@@ -226,7 +226,7 @@ impl Clients {
 
     /// The index of the client of this name.
     #[must_use]
-    pub fn named(&self, name: &ClientName) -> Option<usize> {
+    pub fn index_by_name(&self, name: &ClientName) -> Option<usize> {
         let clients = &self.config.clients;
         clients
             .binary_search_by(|client| client.name.cmp(name))
@@ -235,14 +235,14 @@ impl Clients {
 
     /// The client with this key id.
     #[must_use]
-    pub fn client_with(&self, id: KeyId) -> Option<(usize, &ClientConfig)> {
-        let index = self.client_of(self.find(id)?)?;
+    pub fn by_key_id(&self, id: KeyId) -> Option<(usize, &ClientConfig)> {
+        let index = self.client_index(self.lookup(id)?)?;
         Some((index, self.client(index)?))
     }
 
     /// Every key id of the client with this index.
     #[must_use]
-    pub fn ids_of(&self, client: usize) -> Vec<KeyId> {
+    pub fn key_ids(&self, client: usize) -> Vec<KeyId> {
         let start = |index: usize| usize::try_from(*self.starts.get(index)?).ok();
         let range = start(client).zip(start(client.saturating_add(1)));
         let entries = range.and_then(|(start, end)| self.entries.get(start..end));
@@ -252,10 +252,10 @@ impl Clients {
 
     /// From when on packets of the key with this id are refused.
     #[must_use]
-    pub fn key_until(&self, id: KeyId) -> Option<Timestamp> {
-        let index = self.find(id)?;
+    pub fn key_expiry(&self, id: KeyId) -> Option<Timestamp> {
+        let index = self.lookup(id)?;
         let entry = self.entries.get(usize::try_from(index.entry).ok()?)?;
-        let client = self.client(self.client_of(index)?)?;
+        let client = self.client(self.client_index(index)?)?;
         let place = match entry.secret {
             Secret::Pair(place) => usize::from(place),
             Secret::Shared => 0,
@@ -271,7 +271,7 @@ impl Clients {
 
     /// From now on this client is refused, whatever its file says. Says whether it is known.
     pub(crate) fn disable(&mut self, name: &ClientName) -> Option<usize> {
-        let index = self.named(name)?;
+        let index = self.index_by_name(name)?;
         self.disabled.insert(index);
         Some(index)
     }
@@ -292,31 +292,31 @@ impl Clients {
     /// The keys that a packet of this key is authenticated with. Computed the first
     /// time, which costs an X25519; `None` where they cannot be.
     pub(crate) fn keys(&mut self, key: KeyIndex) -> Option<&PacketKeys> {
-        self.keys_at(usize::try_from(key.entry).ok()?)
+        self.compute_at(usize::try_from(key.entry).ok()?)
     }
 
-    fn keys_at(&mut self, place: usize) -> Option<&PacketKeys> {
-        let entry = self.entries.get_mut(place)?;
-        if matches!(entry.keys, Lazy::NotYet) {
+    fn compute_at(&mut self, index: usize) -> Option<&PacketKeys> {
+        let entry = self.entries.get_mut(index)?;
+        if matches!(entry.keys, LazyKeys::Pending) {
             let keys = compute(&self.config, &self.servers, &self.secrets, entry);
-            entry.keys = keys.map_or(Lazy::Never, Lazy::Ready);
+            entry.keys = keys.map_or(LazyKeys::Unusable, LazyKeys::Ready);
         }
         match &entry.keys {
-            Lazy::Ready(keys) => Some(keys),
-            Lazy::NotYet | Lazy::Never => None,
+            LazyKeys::Ready(keys) => Some(keys),
+            LazyKeys::Pending | LazyKeys::Unusable => None,
         }
     }
 
     /// Computes the keys of up to `count` more clients. False when all are done.
-    pub fn warm(&mut self, count: usize) -> bool {
+    pub fn precompute_keys(&mut self, count: usize) -> bool {
         for _ in 0..count {
-            if self.warmed >= self.entries.len() {
+            if self.precomputed >= self.entries.len() {
                 return false;
             }
-            let _ = self.keys_at(self.warmed);
-            self.warmed = self.warmed.saturating_add(1);
+            let _ = self.compute_at(self.precomputed);
+            self.precomputed = self.precomputed.saturating_add(1);
         }
-        self.warmed < self.entries.len()
+        self.precomputed < self.entries.len()
     }
 }
 
@@ -324,7 +324,7 @@ fn compute(
     config: &Config,
     servers: &[Arc<ServerSecret>],
     secrets: &ClientSecrets,
-    entry: &Entry,
+    entry: &KeyEntry,
 ) -> Option<PacketKeys> {
     let server = servers.get(usize::from(entry.server))?;
     let client = config.clients.get(usize::try_from(entry.client).ok()?)?;

@@ -7,7 +7,7 @@ use std::num::NonZeroU16;
 use spa_findings::redact::quote;
 
 use super::written::{Spotted, Value};
-use crate::capture::Carriers;
+use crate::capture::CarrierSet;
 use crate::ports::Ports;
 
 /// What a list may hold, so that the kernel's filter stays short.
@@ -15,7 +15,10 @@ const MOST: usize = 16;
 
 /// What is written there, UDP being looked at at `udp`, and where each TCP port stands;
 /// `None` where something in it is wrong.
-pub(super) fn read(value: Value<'_>, udp: &Ports) -> Option<(Carriers, Vec<Spotted<NonZeroU16>>)> {
+pub(super) fn read(
+    value: Value<'_>,
+    udp: &Ports,
+) -> Option<(CarrierSet, Vec<Spotted<NonZeroU16>>)> {
     let given = value.list("[\"udp\"]")?;
     if given.is_empty() {
         value.found(
@@ -30,7 +33,7 @@ pub(super) fn read(value: Value<'_>, udp: &Ports) -> Option<(Carriers, Vec<Spott
         value.found(finding.help("name fewer TCP ports"));
         return None;
     }
-    let mut carriers = Carriers::default();
+    let mut carriers = CarrierSet::default();
     let mut tcp = Vec::new();
     let mut right = true;
     for value in given {
@@ -56,7 +59,7 @@ pub(super) fn read(value: Value<'_>, udp: &Ports) -> Option<(Carriers, Vec<Spott
             },
         }
     }
-    carriers.tcp = Ports::of(tcp.iter().map(|port| (port.value, port.value)));
+    carriers.tcp = Ports::from_ranges(tcp.iter().map(|port| (port.value, port.value)));
     right.then_some((carriers, tcp))
 }
 

@@ -15,8 +15,8 @@ use spa_proto::{CommandName, Service, Timestamp};
 use super::inner::Inner;
 use super::mode::Mode;
 use super::{ClientName, DoorId, DoorName, External, Hours, Lengths, Network, ServiceName};
-use crate::capture::Carriers;
-use crate::knocking::Door;
+use crate::capture::CarrierSet;
+use crate::knock::KnockPattern;
 use crate::ports::Ports;
 
 /// `spad.toml` and `clients.d/`, valid by construction.
@@ -69,7 +69,7 @@ pub struct Listen {
     /// The ports of knocks.
     pub ports: Ports,
     /// What carries them, UDP to these ports if it does.
-    pub carriers: Carriers,
+    pub carriers: CarrierSet,
     /// Interfaces packets may arrive at; `None` means all, also those that appear later.
     pub interfaces: Option<Vec<String>>,
     /// Threads that look at packets: 1 to 16.
@@ -213,7 +213,7 @@ pub struct KnockDoor {
     /// No two have the same.
     pub name: DoorName,
     /// What opens it.
-    pub door: Door,
+    pub door: KnockPattern,
     /// The services that it opens: up to 16 ports, each service once. Not empty, unless
     /// it runs something.
     pub open: Vec<ServiceName>,

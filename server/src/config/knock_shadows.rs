@@ -11,7 +11,7 @@ use spa_findings::{Finding, location};
 use super::checked::KnockDoor;
 use super::one_time::TOLD;
 use super::written::Value;
-use crate::knocking::{Door, Knock, Listed, Sequence, Sequences, opens_too};
+use crate::knock::{Knock, KnockPattern, OneTimeSequence, Sequence, Sequences, also_opens};
 
 /// A door, and where its table and what opens it stand.
 pub(super) struct Placed<'a> {
@@ -26,7 +26,7 @@ struct Entry<'a> {
     placed: &'a Placed<'a>,
     knocks: &'a [Knock],
     /// The file's line, where it stands in one.
-    listed: Option<(&'a Path, &'a Listed)>,
+    listed: Option<(&'a Path, &'a OneTimeSequence)>,
 }
 
 /// What is wrong with these doors beside each other.
@@ -70,7 +70,7 @@ impl<'a> Entry<'a> {
         match &placed.door.door.sequences {
             Sequences::Always(sequence) => vec![of(sequence.knocks(), None)],
             Sequences::OneTime(list) => {
-                let listed = list.listed.iter();
+                let listed = list.sequences.iter();
                 let place = |one| Some((list.file.as_path(), one));
                 listed
                     .map(|one| of(one.sequence.knocks(), place(one)))
@@ -99,16 +99,16 @@ impl<'a> Entry<'a> {
         let [Some(own), Some(others)] = sequences else {
             return false;
         };
-        let door = Door {
+        let door = KnockPattern {
             sequences: Sequences::Always(own),
             ..self.placed.door.door.clone()
         };
-        opens_too(&door, &others)
+        also_opens(&door, &others)
     }
 
     fn error(&self, message: String) -> Finding {
         match self.listed {
-            Some((file, listed)) => Finding::error(file, message).at(listed.place.clone()),
+            Some((file, listed)) => Finding::error(file, message).at(listed.location.clone()),
             None => self.placed.sequences.error(message),
         }
     }
@@ -116,7 +116,7 @@ impl<'a> Entry<'a> {
     fn place(&self) -> String {
         match self.listed {
             Some((file, listed)) => {
-                format!("the other is {}", location(file, listed.place.line, 1))
+                format!("the other is {}", location(file, listed.location.line, 1))
             }
             None => {
                 let table = self.placed.table;

@@ -22,7 +22,9 @@ use super::programs;
 use super::server_file::TTL;
 use super::values::{self, in_words};
 use super::written::{Spotted, Table, Value};
-use crate::knocking::{Door, Knock, NotFlags, OneTime, Sequence, Sequences, TcpFlags, WITHIN};
+use crate::knock::{
+    DEFAULT_WINDOW, Knock, KnockPattern, OneTime, ParseTcpFlagsError, Sequence, Sequences, TcpFlags,
+};
 
 /// The most doors: each is asked about each knock.
 const MOST: usize = 32;
@@ -145,7 +147,7 @@ fn door<'a>(
     };
     let within = match table.get("within") {
         Some(value) => values::time(value, TIME).map(|time| time.value),
-        None => Some(WITHIN),
+        None => Some(DEFAULT_WINDOW),
     };
     let flags = match table.get("tcp_flags") {
         Some(value) => flags(value),
@@ -186,9 +188,9 @@ fn door<'a>(
     };
     let door = KnockDoor {
         name: name?,
-        door: Door {
+        door: KnockPattern {
             sequences: sequences?,
-            within: within?,
+            window: within?,
             flags: flags?,
             target: target?,
             strict: strict?,
@@ -299,7 +301,7 @@ fn listed(value: Value<'_>, beside: &Beside<'_>, others: &[Placed<'_>]) -> Optio
 fn empty(file: PathBuf) -> OneTime {
     OneTime {
         file,
-        listed: Arc::default(),
+        sequences: Arc::default(),
     }
 }
 
@@ -324,7 +326,7 @@ fn command(value: Value<'_>, beside: &Beside<'_>) -> Option<CommandName> {
 fn strict(value: Value<'_>, sequences: Option<&Sequences>) -> Option<bool> {
     let strict = value.boolean()?;
     let mut all = sequences.into_iter().flat_map(Sequences::iter);
-    if !strict && all.any(Sequence::lies_on_a_scans_way) {
+    if !strict && all.any(Sequence::is_scan_order) {
         let finding = value.warning("a scan of ports in order opens this door");
         value.found(finding.help("take `strict = false` out, or mix the ports of the sequence"));
     }
@@ -340,14 +342,14 @@ fn flags(value: Value<'_>) -> Option<TcpFlags> {
         let message = format!("`{shown}` {message}");
         value.page.source.error(span, message)
     };
-    let finding = match TcpFlags::of(words.iter().map(|word| word.value)) {
+    let finding = match TcpFlags::parse(words.iter().map(|word| word.value)) {
         Ok(flags) => return Some(flags),
-        Err(NotFlags::Word(place)) => at(place, "is not a TCP flag")
+        Err(ParseTcpFlagsError::UnknownFlag(place)) => at(place, "is not a TCP flag")
             .help("write fin, syn, rst, psh, ack or urg, with ! before one that must not be set"),
-        Err(NotFlags::Contrary(place)) => {
+        Err(ParseTcpFlagsError::Contradiction(place)) => {
             at(place, "says the contrary of what stands before it").help("take one of the two out")
         }
-        Err(NotFlags::WithoutSyn) => value
+        Err(ParseTcpFlagsError::MissingSyn) => value
             .error("a knock is the first segment of a connection")
             .help("add \"syn\", or take `tcp_flags` out"),
     };

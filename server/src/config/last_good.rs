@@ -101,7 +101,7 @@ impl Texts {
             .open(&new)?;
         file.write_all(&self.json)?;
         file.write_all(END)?;
-        file.write_all(check_line::of(&[&self.json, END]).as_bytes())?;
+        file.write_all(check_line::compute(&[&self.json, END]).as_bytes())?;
         file.sync_all()?;
         std::fs::rename(&new, &path)?;
         std::fs::File::open(directory)?.sync_all()
@@ -246,7 +246,7 @@ pub fn hidden_before(directory: &Path, now: Timestamp) -> Option<BTreeSet<Servic
 /// The last good texts, less the clients whose files are gone now or disable them.
 fn loaded(paths: &Paths, now: Timestamp, text: &[u8]) -> Option<Loaded> {
     let kept: Kept = serde_json::from_slice(text).ok()?;
-    let server = Source::new(&paths.configuration(), kept.server);
+    let server = Source::new(&paths.config_file(), kept.server);
     // Files of sequences are not kept: a door whose file has a fault opens nothing.
     let by_itself = Checking::of(Some(&server), &files::one_time, now);
     let by_itself = by_itself.end(&paths.config, Findings::default());
@@ -305,9 +305,9 @@ mod tests {
             state: directory.path().join("state"),
             run: directory.path().join("run"),
         };
-        std::fs::create_dir_all(paths.clients()).unwrap();
+        std::fs::create_dir_all(paths.clients_dir()).unwrap();
         std::fs::create_dir_all(paths.guard_state()).unwrap();
-        std::fs::write(paths.configuration(), SERVER).unwrap();
+        std::fs::write(paths.config_file(), SERVER).unwrap();
         (directory, paths)
     }
 
@@ -323,7 +323,7 @@ mod tests {
         let first = load_or_last_good(&paths, now).unwrap();
         assert!(first.instead_of.is_none());
         keep(&paths, now);
-        std::fs::write(paths.configuration(), "hide = [").unwrap();
+        std::fs::write(paths.config_file(), "hide = [").unwrap();
         let second = load_or_last_good(&paths, now).unwrap();
         assert!(second.instead_of.is_some());
         assert_eq!(second.loaded.config, first.loaded.config);
@@ -336,10 +336,10 @@ mod tests {
         assert!(texts.are_of(&paths.config));
         assert!(!Texts::default().are_of(&paths.config));
         for other in ["", "hide = [", &format!("{SERVER}# more\n")] {
-            std::fs::write(paths.configuration(), other).unwrap();
+            std::fs::write(paths.config_file(), other).unwrap();
             assert!(!texts.are_of(&paths.config), "{other:?}");
         }
-        std::fs::remove_file(paths.configuration()).unwrap();
+        std::fs::remove_file(paths.config_file()).unwrap();
         assert!(!texts.are_of(&paths.config));
     }
 
@@ -347,13 +347,13 @@ mod tests {
     fn a_client_removed_since_is_not_brought_back() {
         let (_directory, paths) = world();
         let now = Timestamp::from_micros(0);
-        let client = paths.clients().join("alice.toml");
+        let client = paths.clients_dir().join("alice.toml");
         std::fs::write(&client, "shared_key = true\nallow = [\"ssh\"]\n").unwrap();
         let first = load_or_last_good(&paths, now).unwrap();
         assert_eq!(first.loaded.config.clients.len(), 1);
         keep(&paths, now);
         std::fs::remove_file(&client).unwrap();
-        std::fs::write(paths.configuration(), "hide = [").unwrap();
+        std::fs::write(paths.config_file(), "hide = [").unwrap();
         let second = load_or_last_good(&paths, now).unwrap();
         assert_eq!(second.loaded.config.clients.len(), 0);
     }
@@ -362,11 +362,11 @@ mod tests {
     fn a_client_disabled_since_is_not_brought_back() {
         let (_directory, paths) = world();
         let now = Timestamp::from_micros(0);
-        let client = paths.clients().join("alice.toml");
+        let client = paths.clients_dir().join("alice.toml");
         let text = "shared_key = true\nallow = [\"ssh\"]\n";
         std::fs::write(&client, text).unwrap();
         keep(&paths, now);
-        std::fs::write(paths.configuration(), "hide = [").unwrap();
+        std::fs::write(paths.config_file(), "hide = [").unwrap();
         let second = load_or_last_good(&paths, now).unwrap();
         assert_eq!(second.loaded.config.clients.len(), 1);
         std::fs::write(&client, format!("enabled = false\n{text}")).unwrap();
@@ -379,7 +379,7 @@ mod tests {
         let (_directory, paths) = world();
         // A directory can be opened, and not be read.
         std::fs::create_dir(paths.guard_state().join(NAME)).unwrap();
-        std::fs::write(paths.configuration(), "hide = [").unwrap();
+        std::fs::write(paths.config_file(), "hide = [").unwrap();
         let findings = load_or_last_good(&paths, Timestamp::from_micros(0)).unwrap_err();
         let said = findings.to_string();
         assert!(said.contains("cannot be read: Is a directory"), "{said}");
@@ -390,13 +390,13 @@ mod tests {
         let (_directory, paths) = world();
         let now = Timestamp::from_micros(0);
         let hides = SERVER.replace("hide = []", "hide = [\"ssh\"]");
-        std::fs::write(paths.configuration(), hides).unwrap();
+        std::fs::write(paths.config_file(), hides).unwrap();
         let guard = paths.guard_state();
         assert_eq!(hidden_before(&guard, now), Some(BTreeSet::new()));
         keep(&paths, now);
         let hidden = BTreeSet::from(["tcp/22".parse().unwrap()]);
         assert_eq!(hidden_before(&guard, now), Some(hidden));
-        std::fs::write(paths.configuration(), "hide = [").unwrap();
+        std::fs::write(paths.config_file(), "hide = [").unwrap();
         let whole = std::fs::read(guard.join(NAME)).unwrap();
         for bit in 0..whole.len() * 8 {
             let mut damaged = whole.clone();
@@ -411,7 +411,7 @@ mod tests {
     #[test]
     fn without_a_last_good_one_a_broken_configuration_is_refused() {
         let (_directory, paths) = world();
-        std::fs::write(paths.configuration(), "hide = [").unwrap();
+        std::fs::write(paths.config_file(), "hide = [").unwrap();
         assert!(load_or_last_good(&paths, Timestamp::from_micros(0)).is_err());
     }
 }

@@ -10,7 +10,7 @@ use spa_findings::{Finding, Place, Source};
 
 use super::files;
 use super::written::{Page, parse};
-use crate::knocking::{Knock, Listed, NotASequence, OneTime, Sequence};
+use crate::knock::{Knock, OneTime, OneTimeSequence, ParseSequenceError, Sequence};
 
 /// The most sequences of one file.
 pub(super) const MOST: usize = 1000;
@@ -59,9 +59,9 @@ pub(super) fn read(
             Err(_) => None,
         };
         match (sequence, misplaced) {
-            (Ok(sequence), None) => listed.push(Listed {
+            (Ok(sequence), None) => listed.push(OneTimeSequence {
                 sequence,
-                place: place(),
+                location: place(),
             }),
             // To find a place reads the file from its beginning.
             _ if found.len() >= TOLD => more = more.saturating_add(1),
@@ -75,16 +75,16 @@ pub(super) fn read(
     }
     let list = OneTime {
         file: file.to_owned(),
-        listed: Arc::from(listed),
+        sequences: Arc::from(listed),
     };
     (list, found)
 }
 
 /// What is wrong with a line, without what it holds.
-fn no_sequence(error: &NotASequence, written: &str, start: usize, shown: &Source) -> Finding {
+fn no_sequence(error: &ParseSequenceError, written: &str, start: usize, shown: &Source) -> Finding {
     let whole = start..start.saturating_add(written.len());
     match error {
-        NotASequence::Knock(_) => {
+        ParseSequenceError::InvalidKnock(_) => {
             let mut offset = start;
             let mut span = whole;
             for knock in written.split(',') {
@@ -99,17 +99,17 @@ fn no_sequence(error: &NotASequence, written: &str, start: usize, shown: &Source
             let finding = shown.error(span, "this is no knock");
             finding.help("write a port from 1 to 65535, with :udp behind it for UDP: 7000,8000:udp")
         }
-        NotASequence::TwiceInARow(_) => {
+        ParseSequenceError::RepeatedKnock(_) => {
             let message = "one knock stands twice in a row: a packet that the network repeats would count for both";
             let finding = shown.error(whole, message);
             finding.help("put another between them")
         }
-        NotASequence::Neighbours(_) => {
+        ParseSequenceError::ConsecutivePorts(_) => {
             let message = "the knocks stand in a row: a scan makes them in this order";
             let finding = shown.error(whole, message);
             finding.help("choose ports that lie apart")
         }
-        NotASequence::TooShort | NotASequence::TooLong => {
+        ParseSequenceError::TooShort | ParseSequenceError::TooLong => {
             let said = error.to_string();
             let (wrong, help) = said.rsplit_once("; ").unwrap_or((&said, "take some out"));
             shown.error(whole, wrong).help(help)
@@ -142,15 +142,15 @@ mod tests {
     fn findings(text: &str) -> (usize, String) {
         let (list, found) = read(Path::new("side"), text, |_| None);
         let said: Vec<String> = found.iter().map(|finding| format!("{finding:#}")).collect();
-        (list.listed.len(), said.join("\n"))
+        (list.sequences.len(), said.join("\n"))
     }
 
     #[test]
     fn comments_and_empty_lines_and_blanks_are_no_sequences() {
         let text = "# for anna\n\n  7000,8000:udp\r\n\t9000, 9100 \n#1,2\n3,40";
         let (list, found) = read(Path::new("side"), text, |_| None);
-        let lines = list.listed.iter();
-        let lines = lines.map(|one| (one.sequence.to_string(), one.place.line));
+        let lines = list.sequences.iter();
+        let lines = lines.map(|one| (one.sequence.to_string(), one.location.line));
         let right = [("7000,8000:udp", 3), ("9000,9100", 4), ("3,40", 6)];
         let right = right.map(|(text, line)| (text.to_owned(), line));
         assert_eq!((lines.collect::<Vec<_>>(), found), (right.to_vec(), vec![]));

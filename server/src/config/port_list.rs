@@ -19,7 +19,7 @@ pub(super) fn read(value: Value<'_>) -> Option<Ports> {
         return Some(Ports::any());
     }
     if !value.raw().is_array() {
-        return Some(Ports::of([one(value)?]));
+        return Some(Ports::from_ranges([one(value)?]));
     }
     let items = value.list("[62201, 53]")?;
     if items.is_empty() {
@@ -37,7 +37,7 @@ pub(super) fn read(value: Value<'_>) -> Option<Ports> {
     }
     let count = items.len();
     let read: Vec<_> = items.into_iter().filter_map(one).collect();
-    (read.len() == count).then(|| Ports::of(read))
+    (read.len() == count).then(|| Ports::from_ranges(read))
 }
 
 /// A port or a range, as first and last.

@@ -26,8 +26,8 @@ use super::service_table;
 use super::values;
 use super::written::{Page, Spotted, Table, parse};
 use super::zone;
-use crate::capture::Carriers;
-use crate::knocking::{Demands, Door};
+use crate::capture::CarrierSet;
+use crate::knock::{KnockFilter, KnockPattern};
 use crate::ports::Ports;
 use jiff::tz::TimeZone;
 use spa_findings::redact::quote;
@@ -115,8 +115,8 @@ pub(super) fn read(page: &Page<'_>, one_time: Reader<'_>) -> Option<ServerFile> 
         read: one_time,
     };
     let knock = knock_table::read(knock, &beside);
-    let doors: Vec<&Door> = knock.iter().map(|knock| &knock.door).collect();
-    listen.carriers.knocks = Demands::of(&doors);
+    let doors: Vec<&KnockPattern> = knock.iter().map(|knock| &knock.door).collect();
+    listen.carriers.knocks = KnockFilter::new(&doors);
     Some(ServerFile {
         names,
         services,
@@ -142,7 +142,7 @@ fn listen(table: Option<Table<'_>>) -> (Listen, Option<Range<usize>>, Vec<Spotte
     let default = NonZeroU16::MIN.saturating_add(62_200);
     let mut listen = Listen {
         ports: Ports::one(default),
-        carriers: Carriers::udp(Ports::one(default)),
+        carriers: CarrierSet::udp(Ports::one(default)),
         interfaces: None,
         threads: 1,
         address: None,
@@ -154,7 +154,7 @@ fn listen(table: Option<Table<'_>>) -> (Listen, Option<Range<usize>>, Vec<Spotte
     if let Some(value) = table.get("port") {
         place = Some(value.span());
         listen.ports = port_list::read(value).unwrap_or(listen.ports);
-        listen.carriers = Carriers::udp(listen.ports.clone());
+        listen.carriers = CarrierSet::udp(listen.ports.clone());
     }
     let mut tcp = Vec::new();
     if let Some(value) = table.get("carriers")

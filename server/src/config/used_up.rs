@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use spa_findings::{Finding, Findings};
 
 use super::Config;
-use crate::knocking::Sequence;
+use crate::knock::Sequence;
 
 /// What to tell of lists: used sequences behind unused ones, and doors with nothing left.
 #[must_use]
@@ -18,7 +18,7 @@ pub fn used_up(config: &Config, used: &HashSet<Sequence>) -> Findings {
         let Some(list) = door.door.sequences.one_time() else {
             continue;
         };
-        let mut rest = list.listed.iter();
+        let mut rest = list.sequences.iter();
         let left = rest.any(|one| !used.contains(&one.sequence));
         if !left {
             let message = format!(
@@ -35,7 +35,7 @@ pub fn used_up(config: &Config, used: &HashSet<Sequence>) -> Findings {
                 0 => "this sequence is used already, and opens nothing".to_owned(),
                 more => format!("this sequence, and {more} behind it, are used already"),
             };
-            let finding = Finding::warning(&list.file, message).at(first.place.clone());
+            let finding = Finding::warning(&list.file, message).at(first.location.clone());
             findings.push(
                 finding
                     .help("take it out: each opens once")

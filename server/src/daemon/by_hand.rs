@@ -9,8 +9,8 @@ use tracing::{info, warn};
 use crate::clock;
 use crate::config::ClientName;
 use crate::control::{Request, Response};
-use crate::engine::Revoked;
-use crate::firewall::message::MAX_CUT;
+use crate::engine::Revocation;
+use crate::firewall::message::MAX_FILTERS;
 use crate::firewall::{ChangeId, ToWriter};
 use crate::policy;
 
@@ -86,16 +86,16 @@ impl EngineLoop {
         let now = clock::now();
         let config = self.door.engine.clients().config();
         let ttl = std::time::Duration::from_secs(ttl_s);
-        let hand = policy::by_hand(config, service, from, ttl)?;
+        let hand = policy::admin_permit(config, service, from, ttl)?;
         let whom: Vec<String> = from.iter().map(ToString::to_string).collect();
         let message = format!("{service} is open for {ttl_s} s to {}", whom.join(", "));
         let id = self.door.with_engine(now, |engine, effects| {
-            engine.grant_by_hand(hand, uid, now, effects)
+            engine.admin_grant(hand, uid, now, effects)
         });
         Ok((id, message))
     }
 
-    fn revoke_client(&mut self, client: &str, uid: u32) -> Result<Revoked, String> {
+    fn revoke_client(&mut self, client: &str, uid: u32) -> Result<Revocation, String> {
         let now = clock::now();
         let name = client.parse::<ClientName>().ok();
         let revoked = name.and_then(|name| {
@@ -110,7 +110,12 @@ impl EngineLoop {
         })
     }
 
-    fn revoke_from(&mut self, service: &str, from: &[String], uid: u32) -> Result<Revoked, String> {
+    fn revoke_from(
+        &mut self,
+        service: &str,
+        from: &[String],
+        uid: u32,
+    ) -> Result<Revocation, String> {
         let now = clock::now();
         let config = self.door.engine.clients().config();
         let ports = policy::ports(config, service)?;
@@ -120,12 +125,12 @@ impl EngineLoop {
         }))
     }
 
-    fn tell_revoked(&mut self, revoked: &Revoked, cut: bool, answer: oneshot::Sender<Response>) {
+    fn tell_revoked(&mut self, revoked: &Revocation, cut: bool, answer: oneshot::Sender<Response>) {
         let message = match revoked.grants {
             1 => "1 grant closed".to_owned(),
             grants => format!("{grants} grants closed"),
         };
-        let places: Vec<_> = revoked.places.iter().copied().collect();
+        let places: Vec<_> = revoked.connections.iter().copied().collect();
         if !cut || places.is_empty() {
             let last = self.door.engine.last_unanswered();
             let message = if cut {
@@ -137,7 +142,7 @@ impl EngineLoop {
             self.replies.closing.push_back((last, response, answer));
             return self.tell_closed();
         }
-        let chunks = places.chunks(MAX_CUT);
+        let chunks = places.chunks(MAX_FILTERS);
         self.replies.cutting.push_back(Cutting {
             left: chunks.len(),
             cut: 0,
@@ -154,7 +159,7 @@ impl EngineLoop {
     pub(super) fn tell_granted(&mut self) {
         let waiting = std::mem::take(&mut self.replies.granting);
         for granting in waiting {
-            let response = match self.door.engine.outcome_by_hand(granting.id) {
+            let response = match self.door.engine.take_admin_result(granting.id) {
                 None => {
                     self.replies.granting.push(granting);
                     continue;

@@ -32,7 +32,7 @@ impl Door {
         };
         let effects = &mut self.effects;
         match message {
-            ToRunner::Run(run) => drop(self.engine.run_abandoned(run.id, why, now, effects)),
+            ToRunner::Run(run) => drop(self.engine.run_aborted(run.id, why, now, effects)),
             ToRunner::Hook(hook) => self.engine.hook_refused(hook.id, why, now, effects),
             ToRunner::Prepare | ToRunner::Use | ToRunner::Ping | ToRunner::Stop => {}
         }

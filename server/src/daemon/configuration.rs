@@ -73,7 +73,11 @@ pub(crate) fn prepare(
     let server = server.map_err(where_missing(PrepareError::NoServerKey))?;
     let mut secrets = ClientSecrets::default();
     for client in &config.clients {
-        let file = |kind: &str| paths.client_keys().join(format!("{}.{kind}", client.name));
+        let file = |kind: &str| {
+            paths
+                .client_keys_dir()
+                .join(format!("{}.{kind}", client.name))
+        };
         let lost = |file| PrepareError::NoClientKey(file, client.name.clone());
         if client.has_shared_key() {
             let shared = read_key(&file("shared"), owner, SharedKey::from_text);

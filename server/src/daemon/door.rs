@@ -11,13 +11,13 @@ use spa_findings::Findings;
 use spa_proto::Service;
 
 use crate::audit::{AuditEvent, AuditLog, Event};
-use crate::capture::{FrameFault, Heard};
+use crate::capture::{FrameFault, Received};
 use crate::clock::{self, Now};
 use crate::config::used_up;
-use crate::engine::{Effect, Engine, UsedUp};
-use crate::firewall::link::LinkError;
-use crate::firewall::{Answer, Change, ToWriter, Writer};
-use crate::replay::{State, UsedSequences};
+use crate::engine::{Effect, Engine, UsedSequence};
+use crate::firewall::link::WriterClientError;
+use crate::firewall::{Change, ChangeResult, ToWriter, WriterClient};
+use crate::replay::{StateDir, UsedSequences};
 use crate::runner::link::{Runner, RunnerLinkError};
 use crate::verdict::Reason;
 
@@ -29,9 +29,9 @@ const MAX_WAITING: usize = 1024;
 /// The engine and what it acts on.
 pub(super) struct Door {
     pub(super) engine: Engine,
-    pub(super) state: State,
+    pub(super) state: StateDir,
     pub(super) used: UsedSequences,
-    pub(super) writer: Writer,
+    pub(super) writer: WriterClient,
     pub(super) audit: AuditLog,
     /// None where the configuration of the start declared nothing to run.
     pub(super) runner: Option<Runner>,
@@ -42,15 +42,15 @@ pub(super) struct Door {
     pub(super) effects: Vec<Effect>,
     waiting: VecDeque<ToWriter>,
     /// The writer has ended, and so must this process.
-    pub(super) broken: Option<LinkError>,
+    pub(super) broken: Option<WriterClientError>,
 }
 
 impl Door {
     pub(super) fn new(
         engine: Engine,
-        state: State,
+        state: StateDir,
         used: UsedSequences,
-        writer: Writer,
+        writer: WriterClient,
         runner: Option<Runner>,
         audit: AuditLog,
     ) -> Self {
@@ -71,24 +71,24 @@ impl Door {
     }
 
     /// One frame, from the ring to its effects.
-    pub(super) fn frame(&mut self, frame: Result<Heard<'_>, FrameFault>, now: Now) {
+    pub(super) fn frame(&mut self, frame: Result<Received<'_>, FrameFault>, now: Now) {
         match frame {
-            Ok(Heard::Knock(hit)) => {
-                self.engine.knock(&hit, now, &mut self.effects);
+            Ok(Received::Knock(hit)) => {
+                self.engine.on_knock(&hit, now, &mut self.effects);
                 self.obey(now);
             }
-            Ok(Heard::Datagram(datagram)) => {
-                self.engine.packet(&datagram, now, &mut self.effects);
+            Ok(Received::Datagram(datagram)) => {
+                self.engine.on_datagram(&datagram, now, &mut self.effects);
                 self.obey(now);
             }
-            Err(fault) => self.engine.frame_fault(fault),
+            Err(fault) => self.engine.count_frame_fault(fault),
         }
     }
 
     /// What the writer said of a change.
-    pub(super) fn answered(&mut self, answer: Answer, now: Now) {
+    pub(super) fn answered(&mut self, answer: ChangeResult, now: Now) {
         self.engine
-            .firewall_answered(answer, now, &mut self.effects);
+            .on_firewall_answer(answer, now, &mut self.effects);
         self.obey(now);
     }
 
@@ -112,12 +112,12 @@ impl Door {
                 match effect {
                     // Why not, the state says once by an event.
                     Effect::Record(record) => recorded &= self.state.append(&record).is_ok(),
-                    Effect::UseUp(used) => recorded &= self.use_up(&used, now),
+                    Effect::MarkSequenceUsed(used) => recorded &= self.use_up(&used, now),
                     Effect::Firewall(change) if recorded => self.send_change(change, now),
                     Effect::Firewall(change) => {
                         let reason = Reason::StateUnwritable;
                         self.engine
-                            .abandon(change.id, reason, now, &mut self.effects);
+                            .abort_change(change.id, reason, now, &mut self.effects);
                     }
                     Effect::Run(message) => self.ask_runner(message, recorded, now),
                     Effect::Audit(event) => self.audit.write(*event),
@@ -130,11 +130,11 @@ impl Door {
     }
 
     /// False where that it is used may not survive: then nothing may open by it.
-    fn use_up(&mut self, used: &UsedUp, now: Now) -> bool {
-        let UsedUp {
+    fn use_up(&mut self, used: &UsedSequence, now: Now) -> bool {
+        let UsedSequence {
             door,
             sequence,
-            left,
+            remaining: left,
         } = used;
         if let Err(error) = self.used.append(sequence, now.wall) {
             error!("the door {door} stays shut: {error}");
@@ -155,7 +155,7 @@ impl Door {
 
     /// Used sequences that the disk did not take; that it still does not, status says.
     pub(super) fn write_owed(&mut self) {
-        if let Ok(count @ 1..) = self.used.write_owed() {
+        if let Ok(count @ 1..) = self.used.retry_pending() {
             // If not, the file holds more than the journal knows of.
             let _ = self.state.append_used(self.used.mark());
             info!("that {count} sequences for one use are used is written down now");
@@ -166,7 +166,7 @@ impl Door {
         if self.waiting.len() >= MAX_WAITING || self.writer_life.is_unresponsive() {
             let reason = Reason::FirewallUnresponsive;
             self.engine
-                .abandon(change.id, reason, now, &mut self.effects);
+                .abort_change(change.id, reason, now, &mut self.effects);
         } else {
             // While a change waits for its answer, grants make this process look each second.
             self.writer_life.ask(now.boot);
@@ -190,7 +190,7 @@ impl Door {
         while let Some(message) = self.waiting.front() {
             match self.writer.send(message) {
                 Ok(()) => drop(self.waiting.pop_front()),
-                Err(LinkError::Busy) => return,
+                Err(WriterClientError::Busy) => return,
                 Err(error) => {
                     self.broken = Some(error);
                     return;
@@ -207,7 +207,7 @@ impl Door {
     /// Says what the state has to say.
     pub(super) fn tell_state_events(&mut self) {
         for event in self.state.take_events() {
-            if event.is_over() {
+            if event.is_recovery() {
                 info!("{event}");
             } else if event.stops_packets() {
                 error!("{event}");

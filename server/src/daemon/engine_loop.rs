@@ -12,11 +12,11 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 
 use crate::audit::Event;
-use crate::capture::{Intake, moderation};
+use crate::capture::{Ingress, moderation};
 use crate::clock::{self, BootTime, Now};
-use crate::firewall::link::LinkError;
+use crate::firewall::link::WriterClientError;
 use crate::firewall::{FromWriter, KernelElement, ToWriter};
-use crate::replay::{Holder, HolderKey};
+use crate::replay::{HolderKey, HolderRecord};
 use crate::sys::scheduling;
 
 use super::alarm::{ClockSet, Deadline};
@@ -47,7 +47,7 @@ pub(super) enum Ended {
 
 /// The engine's thread.
 pub(super) struct EngineLoop {
-    pub(super) intake: Intake,
+    pub(super) intake: Ingress,
     pub(super) door: Door,
     inbox: Inbox,
     deadline: Deadline,
@@ -65,7 +65,7 @@ pub(super) struct EngineLoop {
 
 impl EngineLoop {
     pub(super) fn new(
-        intake: Intake,
+        intake: Ingress,
         door: Door,
         inbox: Inbox,
         notifier: Notifier,
@@ -102,14 +102,14 @@ impl EngineLoop {
     /// Takes over the grants that the kernel holds from an earlier life.
     pub(super) fn adopt(
         &mut self,
-        holders: Vec<Holder>,
+        holders: Vec<HolderRecord>,
         owed: Vec<HolderKey>,
-    ) -> Result<(), LinkError> {
+    ) -> Result<(), WriterClientError> {
         let mut kernel: Vec<KernelElement> = Vec::new();
         self.door.writer.send(&ToWriter::List)?;
         loop {
             if !self.door.writer.wait(LISTING)? {
-                return Err(LinkError::NotStarted(
+                return Err(WriterClientError::NotStarted(
                     "it does not list its grants".to_owned(),
                 ));
             }
@@ -130,7 +130,7 @@ impl EngineLoop {
         }
         self.door.with_engine(now, |engine, effects| {
             engine.adopt(&kernel, holders, now, effects);
-            engine.owe_hooks(owed, now, effects);
+            engine.restore_pending_hooks(owed, now, effects);
         });
         self.door.send(ToWriter::Trials);
         Ok(())
@@ -138,7 +138,7 @@ impl EngineLoop {
 
     /// Serves until told to stop.
     pub(super) fn run(mut self) -> Ended {
-        if let Err(error) = scheduling::wake_promptly() {
+        if let Err(error) = scheduling::minimise_wakeup_latency() {
             info!("packets may wait for the processor: {error}");
         }
         if let Err(error) = self.intake.start() {
@@ -152,7 +152,7 @@ impl EngineLoop {
                 return Ended::Failed("a thread of the capture ended".to_owned());
             }
             if let Some(error) = self.door.broken.take() {
-                let writer_ended = matches!(error, LinkError::Ended);
+                let writer_ended = matches!(error, WriterClientError::Ended);
                 // Otherwise it ended because it was told to.
                 let how = self.finish().filter(|_| writer_ended);
                 let how = how.map_or_else(String::new, |how| format!(" ({how})"));
@@ -194,7 +194,7 @@ impl EngineLoop {
         let came = intake.drain(GULP, |frame| door.frame(frame, now));
         if came > 0 {
             let engine = &door.engine;
-            door.state.compact_if_needed(|| engine.records());
+            door.state.compact_if_needed(|| engine.journal_records());
             if door.state.has_events() {
                 door.tell_state_events();
             }
@@ -247,19 +247,21 @@ impl EngineLoop {
         }
         self.look_after_helpers(now);
         let skew = self.door.engine.clients().config().packets.max_skew;
-        let (_, horizon) = self.door.engine.never_twice();
+        let (_, horizon) = self.door.engine.replay_state_mut();
         // Where it cannot be written, the state says so once by an event.
-        let _told = self.door.state.tick(now, skew, horizon);
+        let _told = self.door.state.advance_horizon(now, skew, horizon);
         if self.next_upkeep <= now.boot {
             let period = self.notifier.period();
             let period = period.map_or(UPKEEP, |period| period.min(UPKEEP));
             self.next_upkeep = now.boot.saturating_add(period);
             self.ping_helpers(now);
-            self.intake.forget_interfaces();
+            self.intake.clear_interface_cache();
             self.tell_restored(now);
             // Also leaves memory again, once the disk works.
             let engine = &self.door.engine;
-            self.door.state.compact_if_needed(|| engine.records());
+            self.door
+                .state
+                .compact_if_needed(|| engine.journal_records());
             self.door.write_owed();
             self.look_at_tracking(now);
             let dropped = self.intake.statistics().dropped;
@@ -304,7 +306,7 @@ impl EngineLoop {
                 .wait_for_room(Source::Runner, runner, runner.is_behind())?;
         }
         let busy = self.warming || !self.replies.listing.is_empty();
-        let wait = match moderation::pause(came) {
+        let wait = match moderation::pause_after(came) {
             Some(pause) if !busy && came < GULP => Wait::Pause(pause),
             Some(_) => Wait::Pause(Duration::ZERO),
             None if busy => Wait::Look,
@@ -313,7 +315,7 @@ impl EngineLoop {
         let called = self.waiting.wait(wait)?;
         if called.by_nobody() && self.warming && came < GULP {
             // One client at a time: a knock waits for no more than one X25519.
-            self.warming = self.door.engine.warm(1);
+            self.warming = self.door.engine.precompute_keys(1);
         }
         if called.by(Source::Deadline) {
             self.deadline.heard();
@@ -326,8 +328,8 @@ impl EngineLoop {
 
     /// Takes over what was counted beside the engine, before its counters are looked at.
     pub(super) fn gather_noise(&mut self) {
-        let noise = self.intake.take_noise();
-        self.door.engine.count_noise(&noise);
+        let noise = self.intake.take_counters();
+        self.door.engine.add_counters(&noise);
     }
 
     /// The table stays; what was used stays used. Gives how the writer ended.
@@ -340,7 +342,7 @@ impl EngineLoop {
         let runner_lives = !door.runner_life.is_unresponsive();
         if let Some(runner) = door.runner.take().filter(|_| runner_lives) {
             let now = clock::now();
-            door.engine.stop_hooks();
+            door.engine.begin_shutdown();
             runner.stop(|message| door.heard_runner(message, now));
         }
         door.tell(Event::Stop);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tracing::{error, info};
 
 use crate::clock::{BootTime, Now};
-use crate::firewall::link::LinkError;
+use crate::firewall::link::WriterClientError;
 use crate::firewall::{FromWriter, ToWriter};
 use crate::runner::link::RunnerLinkError;
 use crate::runner::message::{FromRunner, ToRunner};
@@ -108,7 +108,7 @@ impl EngineLoop {
         if self.door.writer_life.is_given_up(now.boot) {
             let process = self.door.writer.process();
             let span = GIVE_UP;
-            self.door.broken = Some(LinkError::Unresponsive { process, span });
+            self.door.broken = Some(WriterClientError::Unresponsive { process, span });
         }
         if self.door.runner_life.is_given_up(now.boot)
             && let Some(runner) = &self.door.runner
@@ -122,7 +122,7 @@ impl EngineLoop {
     fn give_up_waiting(&mut self, now: Now) {
         let _told = self
             .door
-            .with_engine(now, |engine, effects| engine.give_up_waiting(now, effects));
+            .with_engine(now, |engine, effects| engine.abort_unanswered(now, effects));
         self.tell_granted();
     }
 

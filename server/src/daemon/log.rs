@@ -8,7 +8,7 @@ use std::io::{IsTerminal, Write};
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::journal::{self, Priority};
+use crate::journald::{self, Priority};
 
 /// Starts the log. Called once, before anything can be said.
 pub(super) fn start() {
@@ -54,7 +54,7 @@ impl<'a> MakeWriter<'a> for StandardError {
 impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         let text = String::from_utf8_lossy(bytes);
-        let lines = journal::lines(self.0, &text);
+        let lines = journald::for_stderr(self.0, &text);
         std::io::stderr().lock().write_all(lines.as_bytes())?;
         Ok(bytes.len())
     }

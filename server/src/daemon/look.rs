@@ -63,7 +63,7 @@ impl EngineLoop {
             return;
         }
         self.look.next = now.boot.saturating_add(PERIOD);
-        self.door.state.look();
+        self.door.state.check_files();
         let audit = self.door.audit.problem();
         tell(
             &mut self.look.audit_lost,

@@ -8,7 +8,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::oneshot;
 
 use crate::control::{Request, Response};
-use crate::engine::Listing;
+use crate::engine::GrantListing;
 
 use super::configuration::Prepared;
 
@@ -21,7 +21,7 @@ pub(super) enum Order {
     /// Grant or revoke by hand, for the user with this number.
     ByHand(Request, u32, oneshot::Sender<Response>),
     /// List what is open, a portion at a time.
-    List(oneshot::Sender<Listing>),
+    List(oneshot::Sender<GrantListing>),
     /// Use this configuration, once the firewall writer uses it too.
     Take(Box<Prepared>, oneshot::Sender<Response>),
     /// A configuration was refused before it came here: note that.

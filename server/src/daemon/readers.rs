@@ -15,7 +15,7 @@ pub(crate) fn readers() -> Readers {
     Readers {
         users: engine
             .into_iter()
-            .chain(writer::reads_as())
+            .chain(writer::config_reader())
             .chain(runner::reads_as())
             .collect(),
         group: sys::users::group("spad")

@@ -9,9 +9,9 @@ use tokio::sync::oneshot;
 use crate::clock::Now;
 use crate::config::{Config, Listen};
 use crate::control::Response;
-use crate::engine::Listing;
+use crate::engine::GrantListing;
 use crate::firewall::ChangeId;
-use crate::firewall::message::{Standing, TrialRow};
+use crate::firewall::message::{PortState, TrialRow};
 
 use super::by_hand::{Cutting, Granting};
 use super::configuration::Prepared;
@@ -35,7 +35,7 @@ pub(super) struct Replies {
     pub(super) granting: Vec<Granting>,
     pub(super) cutting: VecDeque<Cutting>,
     /// Lists of what is open that are not whole yet.
-    pub(super) listing: VecDeque<(Listing, oneshot::Sender<Listing>)>,
+    pub(super) listing: VecDeque<(GrantListing, oneshot::Sender<GrantListing>)>,
     pub(super) trials: Vec<TrialRow>,
     /// The files had errors at the start, and the last good configuration is used instead.
     pub(super) last_good: bool,
@@ -98,7 +98,7 @@ impl Replies {
     pub(super) fn hidden(&self, config: &Config) -> Vec<String> {
         let is_shown = |port: &Service| {
             let mut rows = self.trials.iter();
-            rows.any(|row| row.service == *port && row.standing == Standing::Shown)
+            rows.any(|row| row.service == *port && row.state == PortState::Exposed)
         };
         let hidden = config.hide.iter().filter(|name| {
             let service = config.services.get(*name);

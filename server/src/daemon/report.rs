@@ -6,13 +6,13 @@ use spa_keys::KeyId;
 use tracing::{error, info, warn};
 
 use crate::audit::Event;
-use crate::capture::NamedIn;
+use crate::capture::InterfaceSetting;
 use crate::clock::{self, Now};
 use crate::config::ClientName;
 use crate::control::message::Status;
 use crate::control::{Request, Response};
-use crate::engine::Listing;
-use crate::firewall::message::{Standing, TrialChange, TrialEvent};
+use crate::engine::GrantListing;
+use crate::firewall::message::{PortState, TrialChange, TrialEvent};
 use crate::firewall::{FromWriter, ToWriter};
 use crate::sys;
 
@@ -53,7 +53,7 @@ impl EngineLoop {
             }
             Order::ByHand(request, uid, answer) => self.by_hand(&request, uid, answer),
             Order::List(answer) => {
-                let listing = Listing::default();
+                let listing = GrantListing::default();
                 self.replies.listing.push_back((listing, answer));
             }
             Order::Answer(request, answer) => {
@@ -92,9 +92,9 @@ impl EngineLoop {
         let door = &mut self.door;
         let engine = &mut door.engine;
         let config = Arc::clone(engine.clients().config());
-        let standing = |wanted: fn(&Standing) -> bool| {
+        let standing = |wanted: fn(&PortState) -> bool| {
             let rows = self.replies.trials.iter();
-            rows.filter(|row| wanted(&row.standing))
+            rows.filter(|row| wanted(&row.state))
                 .map(|row| row.service.to_string())
                 .collect::<Vec<_>>()
         };
@@ -120,7 +120,7 @@ impl EngineLoop {
                 "[[knock]] opens doors by sequences of knocks, which are no secret from whoever sees them go by: give their users a key, `spad client add`".to_owned(),
             );
         }
-        let for_one_use = engine.sequences_left().next().is_some();
+        let for_one_use = engine.remaining_sequences().next().is_some();
         if let Some(problem) = door.used.problem().filter(|_| for_one_use) {
             warnings.push(format!("no sequence for one use opens its door: {problem}"));
         }
@@ -129,10 +129,16 @@ impl EngineLoop {
         }
         let listened = self.replies.listen.interfaces.iter().flatten();
         let listened = listened.map(String::as_str);
-        warnings.extend(self.intake.absent(listened, NamedIn::Listen));
+        warnings.extend(
+            self.intake
+                .missing_interfaces(listened, InterfaceSetting::Listen),
+        );
         let allowed = config.allowed_interfaces();
-        warnings.extend(self.intake.absent(allowed, NamedIn::AlwaysAllow));
-        let shown = standing(|standing| matches!(standing, Standing::Shown));
+        warnings.extend(
+            self.intake
+                .missing_interfaces(allowed, InterfaceSetting::AlwaysAllow),
+        );
+        let shown = standing(|standing| matches!(standing, PortState::Exposed));
         if !shown.is_empty() {
             warnings.push(format!(
                 "everybody can see {}: nobody reached it while it was on trial; `spad confirm` hides it for good",
@@ -160,13 +166,13 @@ impl EngineLoop {
             carriers: self.replies.listen.carriers.to_string(),
             hidden: self.replies.hidden(&config),
             shown,
-            on_trial: standing(|standing| matches!(standing, Standing::OnTrial(_))),
+            on_trial: standing(|standing| matches!(standing, PortState::OnTrial(_))),
             clients: config.clients.len(),
             open_grants: engine.open_grants(),
-            windows_gave_way: engine.gave_way().windows,
-            connections_gave_way: engine.gave_way().connections,
+            windows_gave_way: engine.evictions().windows,
+            connections_gave_way: engine.evictions().connections,
             sequences_left: engine
-                .sequences_left()
+                .remaining_sequences()
                 .map(|(door, left)| (door.to_string(), left))
                 .collect(),
             capture_threads: self.intake.threads(),
@@ -181,7 +187,7 @@ impl EngineLoop {
             replay_entries: 0,
             warnings,
         };
-        let (cache, horizon) = engine.never_twice();
+        let (cache, horizon) = engine.replay_state_mut();
         let mut status = Status {
             replay_entries: cache.len(),
             ..status
@@ -216,7 +222,7 @@ impl EngineLoop {
 
     /// Nothing is called closed that the firewall would not close.
     pub(super) fn unless_still_open(&self, response: Response) -> Response {
-        let open = self.door.engine.still_open(clock::now());
+        let open = self.door.engine.failed_closes(clock::now());
         match response {
             Response::Done { message } if open > 0 => Response::Failed {
                 message: format!(
@@ -232,7 +238,7 @@ impl EngineLoop {
         let Some((mut listing, answer)) = self.replies.listing.pop_front() else {
             return;
         };
-        if self.door.engine.list(&mut listing, clock::now()) {
+        if self.door.engine.list_page(&mut listing, clock::now()) {
             self.replies.listing.push_front((listing, answer));
         } else {
             // Whoever asked may have gone.
@@ -271,8 +277,8 @@ impl EngineLoop {
         };
         let skew = self.door.engine.clients().config().packets.max_skew;
         for id in ids {
-            let kept: Vec<_> = self.door.engine.kept().collect();
-            let (cache, _) = self.door.engine.never_twice();
+            let kept: Vec<_> = self.door.engine.journal_extras().collect();
+            let (cache, _) = self.door.engine.replay_state_mut();
             if let Err(error) = self.door.state.reset_client(id, now, cache, kept, skew) {
                 return Response::Failed {
                     message: format!("it holds until the next start only: {error}"),
@@ -287,13 +293,13 @@ impl EngineLoop {
 
     fn key_ids(&self, name: &ClientName) -> Option<Vec<KeyId>> {
         let clients = self.door.engine.clients();
-        Some(clients.ids_of(clients.named(name)?))
+        Some(clients.key_ids(clients.index_by_name(name)?))
     }
 
     fn reset_replay(&mut self, now: Now) -> Response {
         let skew = self.door.engine.clients().config().packets.max_skew;
-        let kept: Vec<_> = self.door.engine.kept().collect();
-        let (cache, horizon) = self.door.engine.never_twice();
+        let kept: Vec<_> = self.door.engine.journal_extras().collect();
+        let (cache, horizon) = self.door.engine.replay_state_mut();
         match self.door.state.reset_all(now, cache, horizon, kept, skew) {
             Ok(()) => {
                 warn!("every floor was lowered by an administrator");
@@ -360,7 +366,7 @@ impl EngineLoop {
                 );
                 self.replies.not_loaded = Some(why);
             }
-            FromWriter::StrangersGet(text) => self.strangers_get(text),
+            FromWriter::StrangerReply(text) => self.strangers_get(text),
             FromWriter::Trial(event) => self.trial(event),
             FromWriter::Trials(rows) => self.replies.trials = rows,
             FromWriter::Failed(why) => error!("the firewall writer ends: {why}"),
@@ -396,11 +402,12 @@ impl EngineLoop {
                 let forget = std::thread::Builder::new().name("forget".to_owned());
                 let _thread = forget.spawn(move || {
                     drop(old);
-                    sys::memory::give_back();
+                    sys::malloc::malloc_trim();
                 });
-                self.intake.use_heads(self.door.engine.clients().heads());
+                self.intake
+                    .set_head_keys(self.door.engine.clients().head_keys());
                 let policy = self.door.engine.clients().config().packets.on_state_error;
-                self.door.state.use_policy(policy);
+                self.door.state.set_policy(policy);
                 self.door.tell_state_events();
                 self.warming = true;
                 self.replies.last_good = false;
@@ -475,7 +482,7 @@ impl EngineLoop {
             }
             TrialChange::Reached => info!("{service} was reached through a grant: hidden for good"),
             TrialChange::Confirmed => info!("{service} was confirmed: hidden for good"),
-            TrialChange::Over => error!(
+            TrialChange::TimedOut => error!(
                 "nobody reached {service} while it was on trial: everybody can see it again; `spad confirm` hides it for good"
             ),
         }
@@ -483,7 +490,7 @@ impl EngineLoop {
             TrialChange::Began(_) => (Event::GuardOn, "on trial"),
             TrialChange::Reached => (Event::GuardOn, "reached"),
             TrialChange::Confirmed => (Event::GuardOn, "confirmed"),
-            TrialChange::Over => (Event::GuardOff, "nobody reached it on trial"),
+            TrialChange::TimedOut => (Event::GuardOff, "nobody reached it on trial"),
         };
         self.door.tell_port(told, event.service, detail);
         self.door.send(ToWriter::Trials);

@@ -19,18 +19,21 @@ use spa_keys::file::Owner;
 use tracing::{error, info, warn};
 
 use crate::audit::{AuditLog, Event};
-use crate::capture::{Capture, CaptureError, CaptureOptions, Intake, NamedIn, RING_FRAMES, absent};
+use crate::capture::{
+    Capture, CaptureError, CaptureOptions, Ingress, InterfaceSetting, RING_FRAMES,
+    missing_interfaces,
+};
 use crate::clients::Clients;
 use crate::config::{Config, load_or_last_good};
 use crate::control::server::{ListenError, bind, nobody_serves};
-use crate::descriptors::{self, TooFew};
 use crate::engine::Engine;
-use crate::firewall::{IdleWriter, LinkError, Writer};
+use crate::fd_limit::{self, FdLimitError};
+use crate::firewall::{StartingWriter, WriterClient, WriterClientError};
 use crate::paths::Paths;
-use crate::replay::{Opened, State, StateError, UsedSequences};
+use crate::replay::{OpenedState, StateDir, StateError, UsedSequences};
 use crate::runner::link::{Runner, RunnerLinkError};
 use crate::sandbox::{self, Confinement, Identity, SandboxError, Visible};
-use crate::writer::{self, HiddenFirst};
+use crate::writer::{self, EarlyHiding};
 use crate::{clock, sys};
 
 use super::configuration::{PrepareError, prepare};
@@ -51,7 +54,7 @@ pub enum StartError {
     },
     /// Too few files may be open at once.
     #[error(transparent)]
-    Descriptors(#[from] TooFew),
+    Descriptors(#[from] FdLimitError),
     /// The configuration has errors, and there is no last good one.
     #[error("the configuration has errors\n{0}")]
     Configuration(Findings),
@@ -63,7 +66,7 @@ pub enum StartError {
     Keys(#[from] PrepareError),
     /// The firewall writer.
     #[error(transparent)]
-    Firewall(#[from] LinkError),
+    Firewall(#[from] WriterClientError),
     /// The command runner.
     #[error(transparent)]
     Runner(#[from] RunnerLinkError),
@@ -154,9 +157,9 @@ fn check_privileges() -> Result<(), StartError> {
 /// # Errors
 /// Why it did not start, or why it ended other than by being told to.
 pub fn run(paths: &Paths) -> Result<(), StartError> {
-    sys::memory::keep_little();
+    sys::malloc::limit_malloc_cache();
     super::log::start();
-    let descriptors = descriptors::raise();
+    let descriptors = fd_limit::raise();
     // Before anything is said, and before anything that may hang or fail.
     let hidden = writer::hide(paths);
     nobody_is_at_work(paths, hidden)?;
@@ -165,13 +168,13 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
             step: "find its own executable",
             source,
         })?;
-        let writer = IdleWriter::execute(&binary, paths)?;
-        writer.hide()?;
+        let writer = StartingWriter::spawn(&binary, paths)?;
+        writer.send_begin()?;
         Ok((writer, binary))
     });
     let usable = load_or_last_good(paths, clock::now().wall);
     // Whatever is wrong with the configuration or with anything below: the table stands first.
-    let loaded = loaded.and_then(|(writer, binary)| Ok((writer.ready()?, binary)));
+    let loaded = loaded.and_then(|(writer, binary)| Ok((writer.wait_ready()?, binary)));
     let loaded = loaded.inspect_err(|_| hide_without_writer(paths));
     // Whatever else failed, this is why; and what it would serve packets with would fail later.
     descriptors?;
@@ -200,13 +203,13 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
     if let Some(warning) = state_of_the_engine(&paths.state, identity.uid) {
         warn!("{warning}");
     }
-    let opened = State::open(
+    let opened = StateDir::open(
         paths,
         clock::now(),
         config.packets.max_skew,
         config.packets.on_state_error,
     )?;
-    let (used, used_sequences) = UsedSequences::open(&paths.state, opened.state.one_time());
+    let (used, used_sequences) = UsedSequences::open(&paths.state, opened.state.used_mark());
     let begun = match begin(paths, &config, &identity, writer, &binary) {
         Ok(begun) => begun,
         Err(error) => {
@@ -215,21 +218,21 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
             return Err(error);
         }
     };
-    let Opened {
+    let OpenedState {
         state,
         cache,
         horizon,
         holders,
-        owed,
+        pending_hooks: owed,
     } = opened;
     // The engine holds it, until a reload gives it another: a large one is not kept beside that.
     drop(config);
-    sys::memory::give_back();
+    sys::malloc::malloc_trim();
     let mut engine = Engine::new(begun.clients, cache, horizon);
     if let Some(used) = used_sequences {
-        engine.recall_used(used);
+        engine.load_used_sequences(used);
     }
-    let for_one_use = engine.sequences_left().next().is_some();
+    let for_one_use = engine.remaining_sequences().next().is_some();
     if let Some(problem) = used.problem().filter(|_| for_one_use) {
         error!("no sequence for one use opens its door: {problem}");
     }
@@ -243,7 +246,7 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
     door.tell(Event::Start);
     let failed = |step| move |source| StartError::System { step, source };
     let (orders, inbox) = super::order::queue().map_err(failed("make an event descriptor"))?;
-    let intake = Intake::new(begun.captures, door.engine.clients().heads().clone())
+    let intake = Ingress::new(begun.captures, door.engine.clients().head_keys().clone())
         .map_err(failed("make an event descriptor"))?;
     let mut engine = EngineLoop::new(intake, door, inbox, notifier, clock::now())
         .map_err(failed("make a timer"))?;
@@ -267,11 +270,11 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
 
 /// With another state it would not be seen by the lock. The table of a daemon that is at work
 /// stays as it was; what else holds the state keeps nothing from being hidden.
-fn nobody_is_at_work(paths: &Paths, hidden: HiddenFirst) -> Result<(), StartError> {
-    let held = State::nobody_holds(paths).map_err(StartError::State);
+fn nobody_is_at_work(paths: &Paths, hidden: EarlyHiding) -> Result<(), StartError> {
+    let held = StateDir::check_unlocked(paths).map_err(StartError::State);
     let served = nobody_serves(&paths.control_socket()).map_err(StartError::Control);
     match (&held, &served) {
-        (_, Err(_)) => hidden.take_back(),
+        (_, Err(_)) => hidden.undo(),
         (Err(_), _) => hide_without_writer(paths),
         (Ok(()), Ok(())) => {}
     }
@@ -281,7 +284,7 @@ fn nobody_is_at_work(paths: &Paths, hidden: HiddenFirst) -> Result<(), StartErro
 /// Hides by an emergency table of this process's own where the firewall writer could not be
 /// started, or gave up.
 fn hide_without_writer(paths: &Paths) {
-    match writer::hide_alone(paths) {
+    match writer::hide_only(paths) {
         Ok(Some(hides)) => warn!("{hides}"),
         Ok(None) => {}
         Err(error) => error!("nothing could be hidden: {error}"),
@@ -291,7 +294,7 @@ fn hide_without_writer(paths: &Paths) {
 /// What was begun while there were privileges.
 struct Begun {
     clients: Clients,
-    writer: Writer,
+    writer: WriterClient,
     runner: Option<Runner>,
     captures: Vec<Capture>,
     control: UnixListener,
@@ -304,7 +307,7 @@ fn begin(
     paths: &Paths,
     config: &Arc<Config>,
     identity: &Identity,
-    writer: Writer,
+    writer: WriterClient,
     binary: &Path,
 ) -> Result<Begun, StartError> {
     let clients = prepare(
@@ -326,15 +329,15 @@ fn begin(
     };
     let captures = match config.listen.threads {
         1 => vec![Capture::open(&options)?],
-        threads => Capture::open_group(&options, threads)?,
+        threads => Capture::open_fanout_group(&options, threads)?,
     };
     if let Some(capture) = captures.first() {
         let listened = config.listen.interfaces.iter().flatten();
         let listened = listened.map(String::as_str);
         let allowed = config.allowed_interfaces();
         let absent = [
-            absent(listened, NamedIn::Listen, capture.as_fd()),
-            absent(allowed, NamedIn::AlwaysAllow, capture.as_fd()),
+            missing_interfaces(listened, InterfaceSetting::Listen, capture.as_fd()),
+            missing_interfaces(allowed, InterfaceSetting::AlwaysAllow, capture.as_fd()),
         ];
         for warning in absent.into_iter().flatten() {
             warn!(

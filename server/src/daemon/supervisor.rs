@@ -15,7 +15,7 @@ use crate::config::{Readers, load_for};
 use crate::control::message::Grant;
 use crate::control::server::{Ask, serve};
 use crate::control::{Request, Response};
-use crate::engine::Listing;
+use crate::engine::GrantListing;
 use crate::paths::Paths;
 
 use super::configuration::{Prepared, prepare};
@@ -101,15 +101,15 @@ fn obey(paths: &Paths, readers: &Readers, orders: &Orders, ask: Ask) {
 
 /// Makes the answer of a list that the engine's thread made. An engine that has ended
 /// drops it, and then the place for the answer is dropped too, which says so.
-async fn show(listed: oneshot::Receiver<Listing>, answer: oneshot::Sender<Response>) {
+async fn show(listed: oneshot::Receiver<GrantListing>, answer: oneshot::Sender<Response>) {
     let Ok(listing) = listed.await else { return };
     let rows = listing.into_rows().into_iter();
     let grants = rows.map(|row| Grant {
         client: row.client.map(|name| name.to_string()),
         door: row.door.map(|name| name.to_string()),
-        by_hand: row.by_hand,
-        address: row.whom.address,
-        prefix: row.whom.prefix,
+        by_hand: row.admin,
+        address: row.peer.address,
+        prefix: row.peer.prefix,
         service: row.service.to_string(),
         source_port: row.source_port.map(NonZeroU16::get),
         remaining_s: row.remaining.as_secs_f64().ceil() as u64,

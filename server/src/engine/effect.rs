@@ -7,9 +7,9 @@ use spa_proto::Service;
 
 use crate::audit::AuditEvent;
 use crate::config::{ClientName, DoorName};
-use crate::firewall::{Change, ChangeId, Element, Whom};
+use crate::firewall::{Change, ChangeId, Element, Peer};
 use crate::grants::Owner;
-use crate::knocking::Sequence;
+use crate::knock::Sequence;
 use crate::replay::JournalRecord;
 use crate::runner::message::{RunId, ToRunner};
 use crate::verdict::Verdict;
@@ -23,7 +23,7 @@ pub enum Effect {
     Record(JournalRecord),
     /// Note that this sequence is used, where it survives the machine. What follows is
     /// held back as behind a record.
-    UseUp(UsedUp),
+    MarkSequenceUsed(UsedSequence),
     /// Send this to the firewall writer; its answer comes back by
     /// [`super::Engine::firewall_answered`].
     Firewall(Change),
@@ -36,40 +36,40 @@ pub enum Effect {
 
 /// A sequence for one use whose knocks were made.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UsedUp {
+pub struct UsedSequence {
     /// At which door.
     pub door: DoorName,
     /// Which.
     pub sequence: Sequence,
     /// How many that door has left.
-    pub left: usize,
+    pub remaining: usize,
 }
 
 /// What became of a packet, now or later.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Judged {
+pub enum Disposition {
     /// This.
     Verdict(Verdict),
     /// What the firewall writer answers to this change.
-    Pending(ChangeId),
+    AwaitingFirewall(ChangeId),
     /// What the command runner says to this run.
-    Running(RunId),
+    AwaitingRunner(RunId),
 }
 
 /// A list of what is open that grows a portion at a time, while packets come and go.
 #[derive(Debug, Default)]
-pub struct Listing {
+pub struct GrantListing {
     /// How far it came.
     pub(super) after: Option<(Owner, Element)>,
     pub(super) rows: Vec<GrantRow>,
 }
 
-impl Listing {
+impl GrantListing {
     /// The rows, in the order of addresses and services.
     #[must_use]
     pub fn into_rows(self) -> Vec<GrantRow> {
         let mut rows = self.rows;
-        rows.sort_by(|a, b| a.place().cmp(&b.place()));
+        rows.sort_by(|a, b| a.sort_key().cmp(&b.sort_key()));
         rows
     }
 }
@@ -83,9 +83,9 @@ pub struct GrantRow {
     /// The door of `[[knock]]` by which it came.
     pub door: Option<DoorName>,
     /// An administrator granted it by hand.
-    pub by_hand: bool,
+    pub admin: bool,
     /// Who is let in.
-    pub whom: Whom,
+    pub peer: Peer,
     /// To what.
     pub service: Service,
     /// From which source port alone.
@@ -97,7 +97,7 @@ pub struct GrantRow {
 }
 
 impl GrantRow {
-    fn place(&self) -> impl Ord + '_ {
-        (self.whom, self.service, self.source_port, &self.client)
+    fn sort_key(&self) -> impl Ord + '_ {
+        (self.peer, self.service, self.source_port, &self.client)
     }
 }

@@ -13,22 +13,22 @@ use super::{Effect, Engine};
 use crate::audit::{AuditEvent, Event, RunLine};
 use crate::clock::{BootTime, Now};
 use crate::config::{ClientName, DoorName};
-use crate::firewall::{Element, Whom};
-use crate::grants::{Holding, Owner, key_of};
-use crate::replay::{HeldBy, HolderKey, JournalRecord};
+use crate::firewall::{Element, Peer};
+use crate::grants::{Holding, Owner, holder_key};
+use crate::replay::{Holder, HolderKey, JournalRecord};
 use crate::runner::message::{Ended, HookEvent, How, RunHook, RunId, ToRunner};
 use crate::verdict::Reason;
 
 /// Hooks at once, at most; fewer than the runner takes.
-const AT_ONCE: usize = 4;
+const MAX_CONCURRENT: usize = 4;
 
 /// Grants that are looked at for what their hooks are to be told, at a time.
-const PORTION: usize = 64;
+const BATCH: usize = 64;
 
 /// Grants that hooks are told of.
 #[derive(Debug, Default)]
-pub(super) struct Hooks {
-    grants: BTreeMap<HolderKey, Told>,
+pub(super) struct HookScheduler {
+    grants: BTreeMap<HolderKey, HookState>,
     /// What is to be told something, in the order in which it happened.
     queue: VecDeque<HolderKey>,
     running: BTreeMap<RunId, HolderKey>,
@@ -38,7 +38,7 @@ pub(super) struct Hooks {
 
 /// What is known of one grant.
 #[derive(Debug, Default)]
-struct Told {
+struct HookState {
     /// The client's name, also once it is gone from the configuration.
     client: Option<ClientName>,
     /// The same of a door's.
@@ -48,14 +48,14 @@ struct Told {
     /// A new end, to be told.
     until: Option<BootTime>,
     /// The grant is over.
-    over: bool,
+    ended: bool,
     running: Option<HookEvent>,
     queued: bool,
 }
 
-impl Hooks {
+impl HookScheduler {
     /// Whose close hook is owed.
-    pub(super) fn owed(&self) -> impl Iterator<Item = HolderKey> + '_ {
+    pub(super) fn pending_close(&self) -> impl Iterator<Item = HolderKey> + '_ {
         self.grants.keys().copied()
     }
 
@@ -69,10 +69,10 @@ impl Hooks {
 
     /// The grant is over. One that no hook was told of is forgotten at once, so that no
     /// client fills the queue with what nobody is to hear.
-    fn is_over(&mut self, key: HolderKey) -> Option<JournalRecord> {
-        let told = self.grants.get_mut(&key)?;
-        if told.open {
-            told.over = true;
+    fn holder_ended(&mut self, key: HolderKey) -> Option<JournalRecord> {
+        let state = self.grants.get_mut(&key)?;
+        if state.open {
+            state.ended = true;
             self.queue(key);
             return None;
         }
@@ -84,33 +84,38 @@ impl Hooks {
 
 impl Engine {
     /// The kernel took these.
-    pub(super) fn tell_hooks(&mut self, granted: &[Holding], now: Now, effects: &mut Vec<Effect>) {
+    pub(super) fn schedule_hooks(
+        &mut self,
+        granted: &[Holding],
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
         let hooks = &self.clients.config().hooks;
         if hooks.open.is_some() || hooks.close.is_some() {
             for holder in granted.iter().filter_map(Holding::holder) {
                 let client = holder
                     .key
-                    .by
+                    .holder
                     .client()
-                    .and_then(|id| self.clients.client_with(id));
+                    .and_then(|id| self.clients.by_key_id(id));
                 let client = client.map(|(_, client)| client.name.clone());
-                let door = self.door_of(&holder.key);
+                let door = self.door_name(&holder.key);
                 if !self.hooks.grants.contains_key(&holder.key) {
-                    effects.push(Effect::Record(JournalRecord::HookOwed(holder.key)));
+                    effects.push(Effect::Record(JournalRecord::HookPending(holder.key)));
                 }
-                let told = self.hooks.grants.entry(holder.key).or_default();
-                told.client = client.or(told.client.take());
-                told.door = door.or(told.door.take());
-                told.until = Some(holder.ends);
-                told.over = false;
+                let state = self.hooks.grants.entry(holder.key).or_default();
+                state.client = client.or(state.client.take());
+                state.door = door.or(state.door.take());
+                state.until = Some(holder.ends);
+                state.ended = false;
                 self.hooks.queue(holder.key);
             }
         }
         self.run_hooks(now, effects);
     }
 
-    fn door_of(&self, key: &HolderKey) -> Option<DoorName> {
-        let HeldBy::Door(id) = key.by else {
+    fn door_name(&self, key: &HolderKey) -> Option<DoorName> {
+        let Holder::Door(id) = key.holder else {
             return None;
         };
         let door = self.clients.config().door(id);
@@ -118,28 +123,41 @@ impl Engine {
     }
 
     /// A holder was taken away: the journal says so, and its close hook is due.
-    pub(super) fn strike(&mut self, owner: Owner, element: &Element, effects: &mut Vec<Effect>) {
-        if let Some(key) = key_of(owner, element) {
-            let done = self.hooks.is_over(key);
+    pub(super) fn holder_removed(
+        &mut self,
+        owner: Owner,
+        element: &Element,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Some(key) = holder_key(owner, element) {
+            let done = self.hooks.holder_ended(key);
             effects.extend(done.map(Effect::Record));
-            effects.push(Effect::Record(JournalRecord::HolderGone(key)));
+            effects.push(Effect::Record(JournalRecord::HolderRemoved(key)));
         }
     }
 
     /// At start, once what the kernel holds is adopted: whose close hook is owed from an
     /// earlier life. What has ended since is told now.
-    pub fn owe_hooks(&mut self, owed: Vec<HolderKey>, now: Now, effects: &mut Vec<Effect>) {
-        for key in owed {
-            let client = key.by.client().and_then(|id| self.clients.client_with(id));
-            let told = Told {
+    pub fn restore_pending_hooks(
+        &mut self,
+        pending: Vec<HolderKey>,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        for key in pending {
+            let client = key
+                .holder
+                .client()
+                .and_then(|id| self.clients.by_key_id(id));
+            let state = HookState {
                 client: client.map(|(_, client)| client.name.clone()),
-                door: self.door_of(&key),
+                door: self.door_name(&key),
                 open: true,
-                ..Told::default()
+                ..HookState::default()
             };
-            self.hooks.grants.insert(key, told);
-            if !self.grants.is_held(&key) {
-                let done = self.hooks.is_over(key);
+            self.hooks.grants.insert(key, state);
+            if !self.grants.is_leased(&key) {
+                let done = self.hooks.holder_ended(key);
                 effects.extend(done.map(Effect::Record));
             }
         }
@@ -147,7 +165,7 @@ impl Engine {
     }
 
     /// The daemon stops: no hook runs any more, and one that the stop ends is owed still.
-    pub fn stop_hooks(&mut self) {
+    pub fn begin_shutdown(&mut self) {
         self.hooks.stopping = true;
     }
 
@@ -156,8 +174,8 @@ impl Engine {
         if self.hooks.stopping {
             return;
         }
-        for _ in 0..self.hooks.queue.len().min(PORTION) {
-            if self.hooks.running.len() >= AT_ONCE {
+        for _ in 0..self.hooks.queue.len().min(BATCH) {
+            if self.hooks.running.len() >= MAX_CONCURRENT {
                 return;
             }
             let Some(key) = self.hooks.queue.pop_front() else {
@@ -175,15 +193,15 @@ impl Engine {
     /// Tells one grant's hook what is next; false where that must wait.
     fn run_hook(&mut self, key: HolderKey, now: Now, effects: &mut Vec<Effect>) -> bool {
         let hooks = &self.clients.config().hooks;
-        let Some(told) = self.hooks.grants.get_mut(&key) else {
+        let Some(state) = self.hooks.grants.get_mut(&key) else {
             return true;
         };
-        if told.running.is_some() {
+        if state.running.is_some() {
             // Its end looks again.
             return true;
         }
-        let (event, until) = if told.over {
-            if !self.grants.is_over(&key, now.boot) {
+        let (event, until) = if state.ended {
+            if !self.grants.is_closed(&key, now.boot) {
                 return false;
             }
             if hooks.close.is_none() {
@@ -193,10 +211,10 @@ impl Engine {
             }
             (HookEvent::Close, now.boot)
         } else {
-            let Some(until) = told.until.take() else {
+            let Some(until) = state.until.take() else {
                 return true;
             };
-            let event = if std::mem::replace(&mut told.open, true) {
+            let event = if std::mem::replace(&mut state.open, true) {
                 HookEvent::Renew
             } else {
                 HookEvent::Open
@@ -206,8 +224,8 @@ impl Engine {
             }
             (event, until)
         };
-        told.running = Some(event);
-        let (client, door) = (told.client.clone(), told.door.clone());
+        state.running = Some(event);
+        let (client, door) = (state.client.clone(), state.door.clone());
         let id = self.next_run();
         self.hooks.running.insert(id, key);
         effects.push(Effect::Run(ToRunner::Hook(RunHook {
@@ -215,8 +233,8 @@ impl Engine {
             event,
             client,
             door,
-            key: key.by.client(),
-            whom: Whom {
+            key: key.holder.client(),
+            whom: Peer {
                 address: key.address,
                 prefix: key.prefix,
             },
@@ -242,15 +260,15 @@ impl Engine {
         if self.hooks.stopping && ended.how == How::TimedOut {
             return;
         }
-        self.hook_over(id, |event| RunLine::ended(event, ended), None, now, effects);
+        self.finish_hook(id, |event| RunLine::ended(event, ended), None, now, effects);
     }
 
     /// A hook was not run, and is not tried again.
     pub fn hook_refused(&mut self, id: RunId, why: Reason, now: Now, effects: &mut Vec<Effect>) {
-        self.hook_over(id, RunLine::of, Some(why), now, effects);
+        self.finish_hook(id, RunLine::of, Some(why), now, effects);
     }
 
-    fn hook_over(
+    fn finish_hook(
         &mut self,
         id: RunId,
         line: impl FnOnce(String) -> RunLine,
@@ -261,28 +279,28 @@ impl Engine {
         let Some(key) = self.hooks.running.remove(&id) else {
             return;
         };
-        let Some(told) = self.hooks.grants.get_mut(&key) else {
+        let Some(state) = self.hooks.grants.get_mut(&key) else {
             return;
         };
-        let Some(event) = told.running.take() else {
+        let Some(event) = state.running.take() else {
             return;
         };
-        let mut said = AuditEvent::new(Event::Hook, now.wall);
-        said.client = told.client.clone();
-        said.door = told.door.clone();
-        said.key = key.by.client();
-        said.granted_to = Some(key.address.into());
-        said.port = Some(key.service);
-        said.service = self.clients.service_at(key.service).cloned();
-        said.reason = why;
-        said.run = Some(Box::new(line(event.as_str().to_owned())));
-        effects.push(Effect::Audit(Box::new(said)));
-        if event == HookEvent::Close && told.over {
+        let mut audit_event = AuditEvent::new(Event::Hook, now.wall);
+        audit_event.client = state.client.clone();
+        audit_event.door = state.door.clone();
+        audit_event.key = key.holder.client();
+        audit_event.granted_to = Some(key.address.into());
+        audit_event.port = Some(key.service);
+        audit_event.service = self.clients.service_at(key.service).cloned();
+        audit_event.reason = why;
+        audit_event.run = Some(Box::new(line(event.as_str().to_owned())));
+        effects.push(Effect::Audit(Box::new(audit_event)));
+        if event == HookEvent::Close && state.ended {
             self.hooks.grants.remove(&key);
             effects.push(Effect::Record(JournalRecord::HookDone(key)));
         } else {
             // Opened anew while the close hook ran: the open hook is told of it as of a first.
-            told.open &= event != HookEvent::Close;
+            state.open &= event != HookEvent::Close;
             self.hooks.queue(key);
         }
         self.run_hooks(now, effects);

@@ -9,200 +9,206 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use super::{Effect, Engine, UsedUp};
+use super::{Effect, Engine, UsedSequence};
 use crate::audit::{AuditEvent, Event};
 use crate::clock::Now;
 use crate::config::{Config, DoorName, KnockDoor};
 use crate::firewall::ChangeId;
 use crate::grants::Owner;
-use crate::knocking::{Demands, Heard, Hit, Sequence, Tracker};
-use crate::policy::{ByKnock, Rates, by_knock};
+use crate::knock::{KnockFilter, KnockProgress, ObservedKnock, Sequence, Tracker};
+use crate::policy::{DoorPermit, Rates, door_permit};
 use crate::verdict::Reason;
 
 /// Elements that one door may hold: who knows its sequence can knock in anybody's name,
 /// and must not fill the kernel's sets.
-const HELD: usize = 1024;
+const MAX_GRANTS_PER_DOOR: usize = 1024;
 
 /// The doors, and what was asked for by them.
 #[derive(Debug)]
-pub(super) struct Doors {
+pub(super) struct KnockService {
     tracker: Tracker,
     /// Sequences that no door opens by again; none where that is not known, and then no
     /// sequence for one use opens.
     used: Option<HashSet<Sequence>>,
     /// What is heard, from the start to the end.
-    heard: Demands,
+    filter: KnockFilter,
     /// Of each door.
     rates: Rates,
-    asked: BTreeMap<ChangeId, Asked>,
+    pending: BTreeMap<ChangeId, PendingKnock>,
 }
 
 /// A whole sequence whose verdict the firewall writer decides.
 #[derive(Debug)]
-struct Asked {
-    permit: ByKnock,
-    knocked: Knocked,
+struct PendingKnock {
+    permit: DoorPermit,
+    knocked: CompletedKnock,
 }
 
 /// The last knock of a sequence, for its audit lines.
 #[derive(Debug)]
-pub(super) struct Knocked {
+pub(super) struct CompletedKnock {
     /// The door's name, also once it is gone from the configuration.
     pub(super) door: DoorName,
-    pub(super) hit: Hit,
+    pub(super) knock: ObservedKnock,
     at: Now,
 }
 
-impl Knocked {
+impl CompletedKnock {
     /// What came of it; with a reason, where and how soon as well.
     pub(super) fn line(&self, event: Event, reason: Option<Reason>, now: Now) -> AuditEvent {
         let mut line = AuditEvent::new(event, now.wall);
         line.door = Some(self.door.clone());
-        line.source = Some(self.hit.source);
+        line.source = Some(self.knock.source);
         line.reason = reason;
         if reason.is_some() {
-            line.interface = Some(self.hit.interface);
+            line.interface = Some(self.knock.interface);
             line.latency = Some(now.boot.saturating_since(self.at.boot));
         }
         line
     }
 }
 
-impl Doors {
-    pub(super) fn of(config: &Config, used: Option<HashSet<Sequence>>) -> Self {
+impl KnockService {
+    pub(super) fn new(config: &Config, used: Option<HashSet<Sequence>>) -> Self {
         let doors = config.knock.iter().map(|knock| knock.door.clone());
         let is_used =
             |sequence: &Sequence| used.as_ref().is_none_or(|used| used.contains(sequence));
         Self {
             tracker: Tracker::new(doors.collect(), is_used),
             used,
-            heard: config.listen.carriers.knocks.clone(),
+            filter: config.listen.carriers.knocks.clone(),
             rates: Rates::for_clients(config.knock.len()),
-            asked: BTreeMap::new(),
+            pending: BTreeMap::new(),
         }
     }
 
     /// Of a new configuration: attempts begin anew, answers are still waited for.
     pub(super) fn reload(&mut self, config: &Config) {
-        let new = Self::of(config, self.used.take());
-        let Self { heard, asked, .. } = std::mem::replace(self, new);
-        (self.heard, self.asked) = (heard, asked);
+        let new = Self::new(config, self.used.take());
+        let Self {
+            filter: heard,
+            pending: asked,
+            ..
+        } = std::mem::replace(self, new);
+        (self.filter, self.pending) = (heard, asked);
     }
 
     /// Sequences whose verdict the firewall writer has yet to decide.
     pub(super) fn pending(&self) -> usize {
-        self.asked.len()
+        self.pending.len()
     }
 }
 
 impl Engine {
     /// At the start: the sequences for one use that are used. Before this none opens.
-    pub fn recall_used(&mut self, used: HashSet<Sequence>) {
-        self.doors.used = Some(used);
-        self.doors.reload(self.clients.config());
+    pub fn load_used_sequences(&mut self, used: HashSet<Sequence>) {
+        self.knock_service.used = Some(used);
+        self.knock_service.reload(self.clients.config());
     }
 
     /// The sequences for one use that are used, if that is known.
     #[must_use]
     pub fn used_sequences(&self) -> Option<&HashSet<Sequence>> {
-        self.doors.used.as_ref()
+        self.knock_service.used.as_ref()
     }
 
     /// How many sequences each door has left that opens once by each.
-    pub fn sequences_left(&self) -> impl Iterator<Item = (&DoorName, usize)> {
+    pub fn remaining_sequences(&self) -> impl Iterator<Item = (&DoorName, usize)> {
         let doors = self.clients.config().knock.iter().enumerate();
         let doors = doors.filter(|(_, door)| door.door.sequences.one_time().is_some());
-        doors.map(|(place, door)| (&door.name, self.doors.tracker.left(place)))
+        doors.map(|(place, door)| (&door.name, self.knock_service.tracker.remaining(place)))
     }
 
     /// Hears one knock. It ends in exactly one reason, now or with the firewall writer's
     /// answer.
-    pub fn knock(&mut self, hit: &Hit, now: Now, effects: &mut Vec<Effect>) {
-        self.knock_and_tell(hit, now, effects, |_, _| {});
+    pub fn on_knock(&mut self, knock: &ObservedKnock, now: Now, effects: &mut Vec<Effect>) {
+        self.on_knock_with(knock, now, effects, |_, _| {});
     }
 
     /// The same; `tell` is told what it was to each door that heard it.
-    pub fn knock_and_tell(
+    pub fn on_knock_with(
         &mut self,
-        hit: &Hit,
+        knock: &ObservedKnock,
         now: Now,
         effects: &mut Vec<Effect>,
-        mut tell: impl FnMut(&KnockDoor, Heard<'_>),
+        mut observe: impl FnMut(&KnockDoor, KnockProgress<'_>),
     ) {
         let config = Arc::clone(self.clients.config());
         let (mut completed, mut used) = (None, None);
-        self.doors.tracker.hear(hit, now.boot, |place, heard| {
-            if let Heard::Whole(sequence) = heard {
-                completed = Some(place);
-                used = sequence.cloned();
-            }
-            if let Some(door) = config.knock.get(place) {
-                tell(door, heard);
-            }
-        });
+        self.knock_service
+            .tracker
+            .observe(knock, now.boot, |place, heard| {
+                if let KnockProgress::Completed(sequence) = heard {
+                    completed = Some(place);
+                    used = sequence.cloned();
+                }
+                if let Some(door) = config.knock.get(place) {
+                    observe(door, heard);
+                }
+            });
         let Some(door) = completed else {
             return self.counters.count(Reason::Knock);
         };
         if let Some(sequence) = used {
-            effects.extend(self.use_up(door, sequence));
+            effects.extend(self.mark_used(door, sequence));
         }
-        let permit = self.may_open(door, hit, now);
+        let permit = self.may_open(door, knock, now);
         let Some((permit, door)) = permit.zip(config.knock.get(door)) else {
             return self.counters.count(Reason::KnockRefused);
         };
-        let knocked = Knocked {
+        let knocked = CompletedKnock {
             door: door.name.clone(),
-            hit: *hit,
+            knock: *knock,
             at: now,
         };
         match permit.run() {
             Some(command) if permit.elements().is_empty() => {
                 self.counters.count(Reason::KnockRan);
-                self.run_by_knock(command.clone(), knocked, now, effects);
+                self.run_for_door(command.clone(), knocked, now, effects);
             }
             _ => {
-                let change = self.grants.open_by_knock(&permit, now.boot);
-                let asked = Asked { permit, knocked };
-                self.doors.asked.insert(change.id, asked);
+                let change = self.grants.open_door(&permit, now.boot);
+                let pending = PendingKnock { permit, knocked };
+                self.knock_service.pending.insert(change.id, pending);
                 effects.push(Effect::Firewall(change));
             }
         }
     }
 
-    fn use_up(&mut self, place: usize, sequence: Sequence) -> Option<Effect> {
-        let known = self.doors.used.as_mut()?;
+    fn mark_used(&mut self, index: usize, sequence: Sequence) -> Option<Effect> {
+        let known = self.knock_service.used.as_mut()?;
         known.insert(sequence.clone());
-        let door = self.clients.config().knock.get(place)?;
-        Some(Effect::UseUp(UsedUp {
+        let door = self.clients.config().knock.get(index)?;
+        Some(Effect::MarkSequenceUsed(UsedSequence {
             door: door.name.clone(),
             sequence,
-            left: self.doors.tracker.left(place),
+            remaining: self.knock_service.tracker.remaining(index),
         }))
     }
 
-    fn may_open(&mut self, place: usize, hit: &Hit, now: Now) -> Option<ByKnock> {
+    fn may_open(&mut self, index: usize, knock: &ObservedKnock, now: Now) -> Option<DoorPermit> {
         let config = self.clients.config();
-        let door = config.knock.get(place)?;
+        let door = config.knock.get(index)?;
         // A strict door that is deaf to wrong knocks would open to a scan.
-        if !self.doors.heard.cover(&door.door) {
+        if !self.knock_service.filter.covers(&door.door) {
             return None;
         }
-        let knocked = by_knock(config, door, hit.source)?;
-        let held = self.grants.count_of(Owner::Door(knocked.door()));
-        let room = held.saturating_add(knocked.elements().len()) <= HELD;
+        let permit = door_permit(config, door, knock.source)?;
+        let grants = self.grants.count_for_owner(Owner::Door(permit.door()));
+        let room = grants.saturating_add(permit.elements().len()) <= MAX_GRANTS_PER_DOOR;
         let rate = config.grants.rate;
-        (room && self.doors.rates.admit(place, rate, now.boot)).then_some(knocked)
+        (room && self.knock_service.rates.admit(index, rate, now.boot)).then_some(permit)
     }
 
     /// Tells of a whole sequence that is answered.
-    pub(super) fn settle_knock(
+    pub(super) fn finish_knock(
         &mut self,
         id: ChangeId,
         refused: Option<Reason>,
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(Asked { permit, knocked }) = self.doors.asked.remove(&id) else {
+        let Some(PendingKnock { permit, knocked }) = self.knock_service.pending.remove(&id) else {
             return;
         };
         self.counters.count(refused.unwrap_or(Reason::KnockOpened));
@@ -219,7 +225,7 @@ impl Engine {
         }
         // What runs beside it may count on being reached.
         if let (None, Some(command)) = (refused, permit.run()) {
-            self.run_by_knock(command.clone(), knocked, now, effects);
+            self.run_for_door(command.clone(), knocked, now, effects);
         }
     }
 }

@@ -10,9 +10,9 @@
 //! authentic costs no allocation and has no effect but its counter.
 //! docs/protocol.md §7 has the order, and nothing else may be added before step 6.
 
-mod act;
+mod firewall;
 
-mod by_hand;
+mod admin;
 
 mod effect;
 
@@ -22,13 +22,13 @@ mod knock;
 
 mod run;
 
-mod tell;
+mod audit;
 
-mod upkeep;
+mod maintenance;
 
-pub use act::GaveWay;
-pub use by_hand::Revoked;
-pub use effect::{Effect, GrantRow, Judged, Listing, UsedUp};
+pub use admin::Revocation;
+pub use effect::{Disposition, Effect, GrantListing, GrantRow, UsedSequence};
+pub use firewall::EvictionCounts;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -42,15 +42,15 @@ use crate::clock::{BootTime, Now};
 use crate::config::Rate;
 use crate::firewall::{ChangeId, Element};
 use crate::grants::{Grants, Owner};
-use crate::policy::{self, Age, Ledger, Permit, Rates, permit, timely};
+use crate::policy::{self, Age, ClientHoldings, Permit, Rates, check_future, permit};
 use crate::replay::{Horizon, JournalRecord, ReplayCache, Seen};
 use crate::runner::message::RunId;
-use crate::screen::{self, LateNames, Outcome, WhyLate, screen};
+use crate::screen::{self, LateReason, LateReportLimiter, Screening, screen};
 use crate::verdict::{Counters, Reason, Verdict};
 
 /// Lines that the refusals of one client make at most; more are summed up with the
 /// noise, or one client could fill the disk.
-const LINES: Rate = Rate {
+const AUDIT_LINE_RATE: Rate = Rate {
     count: 20,
     per: Duration::from_secs(1),
     burst: None,
@@ -61,24 +61,24 @@ pub struct Engine {
     clients: Clients,
     replay: ReplayCache,
     horizon: Horizon,
-    late: LateNames,
+    late: LateReportLimiter,
     rates: Rates,
     grants: Grants,
-    waiting: BTreeMap<ChangeId, act::Waiting>,
+    pending_packets: BTreeMap<ChangeId, firewall::PendingPacket>,
     /// Commands that are asked for, or under way.
-    runs: BTreeMap<RunId, run::Running>,
+    pending_runs: BTreeMap<RunId, run::PendingRun>,
     last_run: u64,
-    hooks: hooks::Hooks,
-    hands: by_hand::Hands,
-    doors: knock::Doors,
+    hooks: hooks::HookScheduler,
+    admin_grants: admin::AdminGrants,
+    knock_service: knock::KnockService,
     counters: Counters,
-    gave_way: act::GaveWay,
+    evictions: firewall::EvictionCounts,
     /// What the noise was when it was last told.
-    told: Counters,
+    reported: Counters,
     /// Lines that each client's refusals may still make.
-    lines: Rates,
+    audit_budget: Rates,
     /// Refusals without a line of their own, not told yet.
-    untold: Counters,
+    unreported: Counters,
     last_minute: Option<BootTime>,
     /// Emptied after each packet.
     records: Vec<JournalRecord>,
@@ -94,28 +94,28 @@ struct Sender {
 
 /// Where the way ended early, and whose packet it was if that is known.
 #[derive(Clone, Copy, Debug)]
-struct Stopped {
+struct Rejection {
     reason: Reason,
     sender: Option<Sender>,
     /// What it asked for in vain.
-    asked: Option<Service>,
+    service: Option<Service>,
 }
 
-impl<R: Into<Reason>> From<R> for Stopped {
+impl<R: Into<Reason>> From<R> for Rejection {
     fn from(reason: R) -> Self {
         Self {
             reason: reason.into(),
             sender: None,
-            asked: None,
+            service: None,
         }
     }
 }
 
 impl Sender {
-    fn stopped(self, reason: impl Into<Reason>) -> Stopped {
-        Stopped {
+    fn reject(self, reason: impl Into<Reason>) -> Rejection {
+        Rejection {
             sender: Some(self),
-            ..Stopped::from(reason)
+            ..Rejection::from(reason)
         }
     }
 }
@@ -126,23 +126,23 @@ impl Engine {
     pub fn new(clients: Clients, replay: ReplayCache, horizon: Horizon) -> Self {
         let clients_count = clients.len();
         Self {
-            doors: knock::Doors::of(clients.config(), None),
-            late: LateNames::for_clients(clients_count),
+            knock_service: knock::KnockService::new(clients.config(), None),
+            late: LateReportLimiter::for_clients(clients_count),
             rates: Rates::for_clients(clients_count),
             clients,
             replay,
             horizon,
             grants: Grants::default(),
-            waiting: BTreeMap::new(),
-            runs: BTreeMap::new(),
+            pending_packets: BTreeMap::new(),
+            pending_runs: BTreeMap::new(),
             last_run: 0,
-            hooks: hooks::Hooks::default(),
-            hands: by_hand::Hands::default(),
+            hooks: hooks::HookScheduler::default(),
+            admin_grants: admin::AdminGrants::default(),
             counters: Counters::default(),
-            gave_way: act::GaveWay::default(),
-            told: Counters::default(),
-            lines: Rates::for_clients(clients_count),
-            untold: Counters::default(),
+            evictions: firewall::EvictionCounts::default(),
+            reported: Counters::default(),
+            audit_budget: Rates::for_clients(clients_count),
+            unreported: Counters::default(),
             last_minute: None,
             records: Vec::new(),
         }
@@ -150,31 +150,37 @@ impl Engine {
 
     /// Judges one datagram. Exactly one verdict comes of it, now or with the
     /// firewall writer's answer, or the command runner's.
-    pub fn packet(
+    pub fn on_datagram(
         &mut self,
         datagram: &Datagram<'_>,
         now: Now,
         effects: &mut Vec<Effect>,
-    ) -> Judged {
-        let way = self.way(datagram, now);
+    ) -> Disposition {
+        let outcome = self.run_pipeline(datagram, now);
         effects.extend(self.records.drain(..).map(Effect::Record));
-        match way {
-            Ok((permit, sender)) => self.act(permit, sender, datagram, now, effects),
-            Err(stopped) => Judged::Verdict(self.stop(stopped, datagram, now, effects)),
+        match outcome {
+            Ok((permit, sender)) => self.apply_permit(permit, sender, datagram, now, effects),
+            Err(stopped) => {
+                Disposition::Verdict(self.conclude_rejected(stopped, datagram, now, effects))
+            }
         }
     }
 
-    fn way(&mut self, datagram: &Datagram<'_>, now: Now) -> Result<(Permit, Sender), Stopped> {
+    fn run_pipeline(
+        &mut self,
+        datagram: &Datagram<'_>,
+        now: Now,
+    ) -> Result<(Permit, Sender), Rejection> {
         let max_skew = self.clients.config().packets.max_skew;
         let source = datagram.source().ip();
 
         // identify: two SipHashes and a look-up.
-        let identified = self.clients.heads().identify(datagram.payload())?;
+        let identified = self.clients.head_keys().identify(datagram.payload())?;
         let key = self
             .clients
-            .find(identified.key_id())
+            .lookup(identified.key_id())
             .ok_or(Reason::UnknownKey)?;
-        let client = self.clients.client_of(key).ok_or(Reason::UnknownKey)?;
+        let client = self.clients.client_index(key).ok_or(Reason::UnknownKey)?;
         let (id, timestamp) = (identified.key_id(), identified.timestamp());
         let sender = Sender {
             client,
@@ -184,7 +190,7 @@ impl Engine {
 
         // screen: window, floor, nonce.
         let cache = &self.replay;
-        let against = screen::Against {
+        let against = screen::ScreenContext {
             cache,
             now,
             source,
@@ -192,21 +198,21 @@ impl Engine {
         };
         let (sighting, window_start) = (against.sighting(), against.window_start());
         let screened = match screen(identified, client, &against, &mut self.late) {
-            Outcome::Passed(screened) => screened,
-            Outcome::Recorded {
+            Screening::Passed(screened) => screened,
+            Screening::AlreadySeen {
                 within_second_from_same_source,
             } => {
-                let twice = if within_second_from_same_source {
+                let reason = if within_second_from_same_source {
                     Reason::Duplicate
                 } else {
                     Reason::Replay
                 };
-                return Err(twice.into());
+                return Err(reason.into());
             }
-            Outcome::Late(WhyLate::Stale) => return Err(Reason::StaleUnnamed.into()),
-            Outcome::Late(WhyLate::BelowFloor) => return Err(Reason::BelowFloorUnnamed.into()),
-            Outcome::LateButMayBeNamed(late) => {
-                let why = if late.why() == WhyLate::Stale {
+            Screening::Late(LateReason::Stale) => return Err(Reason::StaleUnnamed.into()),
+            Screening::Late(LateReason::BelowFloor) => return Err(Reason::BelowFloorUnnamed.into()),
+            Screening::LateReportable(late) => {
+                let why = if late.reason() == LateReason::Stale {
                     Reason::Stale
                 } else {
                     Reason::BelowFloor
@@ -214,7 +220,7 @@ impl Engine {
                 let keys = self.clients.keys(key).ok_or(Reason::Hmac)?;
                 let authentic = late.is_authentic(keys);
                 return Err(if authentic {
-                    sender.stopped(why)
+                    sender.reject(why)
                 } else {
                     Reason::Hmac.into()
                 });
@@ -232,105 +238,108 @@ impl Engine {
         let recorded = authentic.record(&mut recorder).map_err(|seen| {
             let below = matches!(seen, Seen::BelowFloor);
             if below {
-                sender.stopped(Reason::BelowFloor)
+                sender.reject(Reason::BelowFloor)
             } else {
                 Reason::Replay.into()
             }
         })?;
 
         // open: decrypt, decode.
-        let opened = recorded.open(keys).map_err(|fault| sender.stopped(fault))?;
+        let opened = recorded.open(keys).map_err(|fault| sender.reject(fault))?;
 
         // policy: the future, the rate, the client's own limits.
-        let timely = timely(opened, now.wall, max_skew, &mut self.horizon);
-        let timely = timely.map_err(|reason| sender.stopped(reason))?;
+        let timely = check_future(opened, now.wall, max_skew, &mut self.horizon);
+        let timely = timely.map_err(|reason| sender.reject(reason))?;
         let (clients, rates) = (&self.clients, &mut self.rates);
-        let against = policy::Against {
+        let against = policy::PolicyContext {
             clients,
             client,
             source,
             now,
         };
-        let ids = clients.ids_of(client);
-        let ledger = Books {
+        let ids = clients.key_ids(client);
+        let holdings = HoldingsView {
             grants: &self.grants,
             replay: &self.replay,
             ids: &ids,
         };
-        let asked = policy::not_allowed(&timely, &against);
-        let permit = permit(timely, &against, rates, &ledger);
+        let disallowed = policy::first_disallowed(&timely, &against);
+        let permit = permit(timely, &against, rates, &holdings);
         permit
             .map(|permit| (permit, sender))
-            .map_err(|reason| Stopped {
-                asked: asked.filter(|_| reason == Reason::ServiceNotAllowed),
-                ..sender.stopped(reason)
+            .map_err(|reason| Rejection {
+                service: disallowed.filter(|_| reason == Reason::ServiceNotAllowed),
+                ..sender.reject(reason)
             })
     }
 
     /// Counts a frame that held no datagram for us: its verdict.
-    pub fn frame_fault(&mut self, fault: FrameFault) {
+    pub fn count_frame_fault(&mut self, fault: FrameFault) {
         self.counters.count_frame(fault);
     }
 
     /// Counts frames whose verdict was given before they came here.
-    pub fn count_noise(&mut self, noise: &Counters) {
-        self.counters.add(noise);
+    pub fn add_counters(&mut self, counters: &Counters) {
+        self.counters.add(counters);
     }
 
     /// Counts the verdict on a packet that ended early; the audit names its sender,
     /// unless that has filled enough of it already.
-    fn stop(
+    fn conclude_rejected(
         &mut self,
-        stopped: Stopped,
+        rejection: Rejection,
         datagram: &Datagram<'_>,
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> Verdict {
-        self.counters.count(stopped.reason);
-        let Some(sender) = stopped.sender else {
-            return Verdict::counted(stopped.reason);
+        self.counters.count(rejection.reason);
+        let Some(sender) = rejection.sender else {
+            return Verdict::unauthenticated(rejection.reason);
         };
-        let arrival = act::Arrival::of(&self.clients, datagram, now, sender);
-        if self.lines.admit(sender.client, LINES, now.boot) {
-            let mut line = self.refusal(&arrival, stopped.reason, now);
-            line.port = stopped.asked;
-            line.service = stopped
-                .asked
+        let origin = firewall::PacketOrigin::new(&self.clients, datagram, now, sender);
+        if self
+            .audit_budget
+            .admit(sender.client, AUDIT_LINE_RATE, now.boot)
+        {
+            let mut line = self.refusal_event(&origin, rejection.reason, now);
+            line.port = rejection.service;
+            line.service = rejection
+                .service
                 .and_then(|asked| self.clients.service_at(asked).cloned());
             effects.push(Effect::Audit(Box::new(line)));
         } else {
-            self.untold.count(stopped.reason);
+            self.unreported.count(rejection.reason);
         }
         Verdict {
-            reason: stopped.reason,
-            client: arrival.client,
+            reason: rejection.reason,
+            client: origin.client,
             elements: Vec::new(),
         }
     }
 }
 
 /// What policy asks of one client.
-struct Books<'a> {
+struct HoldingsView<'a> {
     grants: &'a Grants,
     replay: &'a ReplayCache,
     ids: &'a [KeyId],
 }
 
-impl Ledger for Books<'_> {
-    fn held(&self) -> impl Iterator<Item = Element> {
-        self.grants.held_by(self.ids)
+impl ClientHoldings for HoldingsView<'_> {
+    fn elements(&self) -> impl Iterator<Item = Element> {
+        self.grants.elements_for_keys(self.ids)
     }
 
     fn count(&self) -> usize {
         match self.ids {
-            [id] => self.grants.count_of(Owner::Client(*id)),
+            [id] => self.grants.count_for_owner(Owner::Client(*id)),
             // Two keys may hold the same element.
-            _ => self.held().count(),
+            _ => self.elements().count(),
         }
     }
 
-    fn held_since(&self) -> impl Iterator<Item = (Element, Age)> {
-        self.grants.held_since(self.ids)
+    fn elements_with_age(&self) -> impl Iterator<Item = (Element, Age)> {
+        self.grants.elements_with_age(self.ids)
     }
 
     fn last_close(&self, service: Service) -> Option<Timestamp> {

@@ -5,9 +5,9 @@
 
 use spa_proto::CommandName;
 
-use super::act::Arrival;
-use super::knock::Knocked;
-use super::{Effect, Engine, Judged};
+use super::firewall::PacketOrigin;
+use super::knock::CompletedKnock;
+use super::{Disposition, Effect, Engine};
 use crate::audit::{AuditEvent, Event, RunLine};
 use crate::clock::Now;
 use crate::policy::RunPermit;
@@ -15,39 +15,43 @@ use crate::runner::message::{Ended, RunBy, RunCommand, RunId, RunRefusal, ToRunn
 use crate::verdict::{Reason, Verdict};
 
 /// Runs that are asked for or under way, at most: more than the runner has at once.
-const MOST: usize = 64;
+const MAX_RUNS: usize = 64;
 /// Of these for doors.
-const OF_DOORS: usize = 16;
+const MAX_FOR_DOORS: usize = 16;
 
 /// A run that is asked for, or under way.
 #[derive(Debug)]
-pub(super) struct Running {
-    by: By,
+pub(super) struct PendingRun {
+    origin: RunOrigin,
     command: CommandName,
     started: bool,
 }
 
 /// By what it was asked for.
 #[derive(Debug)]
-enum By {
+enum RunOrigin {
     /// A packet, whose verdict waits for the start.
-    Packet(Arrival),
+    Packet(PacketOrigin),
     /// A whole sequence of knocks, which had its own already.
-    Knock(Knocked),
+    Knock(CompletedKnock),
 }
 
 impl Engine {
     pub(super) fn run(
         &mut self,
         permit: RunPermit,
-        arrival: Arrival,
+        origin: PacketOrigin,
         effects: &mut Vec<Effect>,
-    ) -> Judged {
-        let now = arrival.at;
+    ) -> Disposition {
+        let now = origin.at;
         let command = permit.into_command();
-        let Some(client) = arrival.client.clone().filter(|_| self.runs.len() < MOST) else {
-            return Judged::Verdict(self.conclude(
-                &arrival,
+        let Some(client) = origin
+            .client
+            .clone()
+            .filter(|_| self.pending_runs.len() < MAX_RUNS)
+        else {
+            return Disposition::Verdict(self.finish_packet(
+                &origin,
                 Reason::RunnerBusy,
                 Vec::new(),
                 now,
@@ -58,29 +62,29 @@ impl Engine {
         effects.push(Effect::Run(ToRunner::Run(RunCommand {
             id,
             command: command.clone(),
-            by: RunBy::Client(client, arrival.sender.id),
-            source: arrival.source,
+            by: RunBy::Client(client, origin.sender.id),
+            source: origin.source,
         })));
-        let running = Running {
-            by: By::Packet(arrival),
+        let pending = PendingRun {
+            origin: RunOrigin::Packet(origin),
             command,
             started: false,
         };
-        self.runs.insert(id, running);
-        Judged::Running(id)
+        self.pending_runs.insert(id, pending);
+        Disposition::AwaitingRunner(id)
     }
 
     /// A door's command. Whatever comes of it is told, and is no verdict.
-    pub(super) fn run_by_knock(
+    pub(super) fn run_for_door(
         &mut self,
         command: CommandName,
-        knocked: Knocked,
+        knocked: CompletedKnock,
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
-        let runs = self.runs.values();
-        let of_doors = runs.filter(|running| matches!(running.by, By::Knock(_)));
-        if of_doors.count() >= OF_DOORS || self.runs.len() >= MOST {
+        let runs = self.pending_runs.values();
+        let door_runs = runs.filter(|running| matches!(running.origin, RunOrigin::Knock(_)));
+        if door_runs.count() >= MAX_FOR_DOORS || self.pending_runs.len() >= MAX_RUNS {
             let line = knocked.line(Event::Refuse, Some(Reason::RunnerBusy), now);
             return effects.push(Effect::Audit(Box::new(line)));
         }
@@ -89,14 +93,14 @@ impl Engine {
             id,
             command: command.clone(),
             by: RunBy::Door(knocked.door.clone()),
-            source: knocked.hit.source,
+            source: knocked.knock.source,
         })));
-        let running = Running {
-            by: By::Knock(knocked),
+        let pending = PendingRun {
+            origin: RunOrigin::Knock(knocked),
             command,
             started: false,
         };
-        self.runs.insert(id, running);
+        self.pending_runs.insert(id, pending);
     }
 
     pub(super) fn next_run(&mut self) -> RunId {
@@ -111,28 +115,31 @@ impl Engine {
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> Option<Verdict> {
-        let running = self.runs.get_mut(&id).filter(|running| !running.started)?;
+        let running = self
+            .pending_runs
+            .get_mut(&id)
+            .filter(|running| !running.started)?;
         running.started = true;
         let command = running.command.to_string();
         let reason = Reason::Started;
-        let arrival = match &running.by {
-            By::Packet(arrival) => arrival.clone(),
-            By::Knock(knocked) => {
+        let origin = match &running.origin {
+            RunOrigin::Packet(arrival) => arrival.clone(),
+            RunOrigin::Knock(knocked) => {
                 let mut line = knocked.line(Event::RunStart, Some(reason), now);
                 line.run = Some(Box::new(RunLine::of(command)));
                 effects.push(Effect::Audit(Box::new(line)));
                 return None;
             }
         };
-        let mut line = self.refusal(&arrival, reason, now);
+        let mut line = self.refusal_event(&origin, reason, now);
         line.event = Event::RunStart;
-        line.latency = Some(now.boot.saturating_since(arrival.at.boot));
+        line.latency = Some(now.boot.saturating_since(origin.at.boot));
         line.run = Some(Box::new(RunLine::of(command)));
         self.counters.count(reason);
         effects.push(Effect::Audit(Box::new(line)));
         Some(Verdict {
             reason,
-            client: arrival.client,
+            client: origin.client,
             elements: Vec::new(),
         })
     }
@@ -145,21 +152,23 @@ impl Engine {
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> Option<Verdict> {
-        self.run_abandoned(id, refusal.into(), now, effects)
+        self.run_aborted(id, refusal.into(), now, effects)
     }
 
     /// It was never asked for: a record before it could not be written
     /// ([`Reason::StateUnwritable`]), or there is no runner ([`Reason::RunnerGone`]).
-    pub fn run_abandoned(
+    pub fn run_aborted(
         &mut self,
         id: RunId,
         why: Reason,
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> Option<Verdict> {
-        match self.runs.remove(&id)?.by {
-            By::Packet(arrival) => Some(self.conclude(&arrival, why, Vec::new(), now, effects)),
-            By::Knock(knocked) => {
+        match self.pending_runs.remove(&id)?.origin {
+            RunOrigin::Packet(arrival) => {
+                Some(self.finish_packet(&arrival, why, Vec::new(), now, effects))
+            }
+            RunOrigin::Knock(knocked) => {
                 let line = knocked.line(Event::Refuse, Some(why), now);
                 effects.push(Effect::Audit(Box::new(line)));
                 None
@@ -169,18 +178,18 @@ impl Engine {
 
     /// It is over: told, with what it said.
     pub fn run_ended(&mut self, ended: Ended, now: Now, effects: &mut Vec<Effect>) {
-        let Some(running) = self.runs.remove(&ended.id) else {
+        let Some(running) = self.pending_runs.remove(&ended.id) else {
             return;
         };
-        let mut line = match running.by {
-            By::Packet(arrival) => {
+        let mut line = match running.origin {
+            RunOrigin::Packet(arrival) => {
                 let mut line = AuditEvent::new(Event::Run, now.wall);
                 line.client = arrival.client;
                 line.key = Some(arrival.sender.id);
                 line.source = Some(arrival.source);
                 line
             }
-            By::Knock(knocked) => knocked.line(Event::Run, None, now),
+            RunOrigin::Knock(knocked) => knocked.line(Event::Run, None, now),
         };
         line.run = Some(Box::new(RunLine::ended(running.command.to_string(), ended)));
         effects.push(Effect::Audit(Box::new(line)));
@@ -188,9 +197,9 @@ impl Engine {
 
     /// Packets whose verdict the runner has yet to decide.
     pub(super) fn runs_pending(&self) -> usize {
-        let runs = self.runs.values();
+        let runs = self.pending_runs.values();
         let waiting = runs.filter(|running| !running.started);
-        let packets = waiting.filter(|running| matches!(running.by, By::Packet(_)));
+        let packets = waiting.filter(|running| matches!(running.origin, RunOrigin::Packet(_)));
         packets.count()
     }
 }

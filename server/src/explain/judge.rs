@@ -10,14 +10,14 @@ use std::time::Duration;
 use spa_proto::Timestamp;
 
 use super::link::{LinkFault, network};
-use crate::capture::{Carriers, Datagram, FrameFault, Heard};
+use crate::capture::{CarrierSet, Datagram, FrameFault, Received};
 use crate::clients::Clients;
 use crate::clock::{BootTime, Now};
 use crate::config::ClientName;
-use crate::engine::{Effect, Engine, Judged};
-use crate::firewall::{Answer, Element};
-use crate::knocking::Sequence;
-use crate::replay::horizon::Move;
+use crate::engine::{Disposition, Effect, Engine};
+use crate::firewall::{ChangeResult, Element};
+use crate::knock::Sequence;
+use crate::replay::horizon::HorizonMove;
 use crate::replay::{Horizon, ReplayCache};
 use crate::runner::message::{Ended, How, RunId, ToRunner};
 use crate::verdict::{Reason, Verdict};
@@ -50,10 +50,16 @@ pub struct Ending {
 ///
 /// # Errors
 /// Why there is neither a datagram nor a knock for this server in it.
-pub fn hear<'a>(carriers: &Carriers, link: i32, bytes: &'a [u8]) -> Result<Heard<'a>, Outside> {
+pub fn hear<'a>(
+    carriers: &CarrierSet,
+    link: i32,
+    bytes: &'a [u8],
+) -> Result<Received<'a>, Outside> {
     let (ethertype, bytes) = network(link, bytes).map_err(Outside::Link)?;
     // Which interface it came in by is not recorded.
-    carriers.hear(ethertype, 0, bytes).map_err(Outside::Frame)
+    carriers
+        .classify(ethertype, 0, bytes)
+        .map_err(Outside::Frame)
 }
 
 /// An engine that nobody obeys.
@@ -71,7 +77,7 @@ impl Judge {
         let horizon = Horizon::at_start(Timestamp::default());
         let mut engine = Engine::new(clients, used, horizon);
         if let Some(used) = used_sequences {
-            engine.recall_used(used);
+            engine.load_used_sequences(used);
         }
         Self(engine)
     }
@@ -88,11 +94,11 @@ impl Judge {
             boot: BootTime::from_micros(at.as_micros()),
         };
         let skew = engine.clients().config().packets.max_skew;
-        let (_, horizon) = engine.never_twice();
+        let (_, horizon) = engine.replay_state_mut();
         // Nobody knows where it was then: it is put where a running server has it.
-        if let Some(Move::Raise(to) | Move::Lower(to)) = horizon.plan(now, skew) {
-            horizon.put_in_force(to);
-            horizon.moved(now, skew);
+        if let Some(HorizonMove::Raise(to) | HorizonMove::Lower(to)) = horizon.plan(now, skew) {
+            horizon.commit(to);
+            horizon.mark_done(now, skew);
         }
         let mut effects = Vec::new();
         engine.tick(now, &mut effects);
@@ -105,11 +111,11 @@ impl Judge {
         let now = self.pass_until(at);
         let Self(engine) = self;
         let mut effects = Vec::new();
-        let judged = engine.packet(datagram, now, &mut effects);
+        let judged = engine.on_datagram(datagram, now, &mut effects);
         let answered = agree(engine, &mut effects, now);
         let verdict = match judged {
-            Judged::Verdict(verdict) => Some(verdict),
-            Judged::Pending(_) | Judged::Running(_) => answered,
+            Disposition::Verdict(verdict) => Some(verdict),
+            Disposition::AwaitingFirewall(_) | Disposition::AwaitingRunner(_) => answered,
         };
         let skew_ms = effects.iter().find_map(|effect| match effect {
             Effect::Audit(line) => line.skew_ms,
@@ -148,11 +154,11 @@ pub(super) fn agree(engine: &mut Engine, effects: &mut Vec<Effect>, now: Now) ->
         next = next.saturating_add(1);
         match effect {
             Effect::Firewall(change) => {
-                let answer = Answer {
+                let answer = ChangeResult {
                     id: change.id,
                     result: Ok(()),
                 };
-                verdict = engine.firewall_answered(answer, now, effects).or(verdict);
+                verdict = engine.on_firewall_answer(answer, now, effects).or(verdict);
             }
             Effect::Run(ToRunner::Run(run)) => {
                 let id = run.id;
@@ -163,7 +169,8 @@ pub(super) fn agree(engine: &mut Engine, effects: &mut Vec<Effect>, now: Now) ->
                 let id = hook.id;
                 engine.hook_ended(ran(id), now, effects);
             }
-            Effect::Run(_) | Effect::Record(_) | Effect::UseUp(_) | Effect::Audit(_) => {}
+            Effect::Run(_) | Effect::Record(_) | Effect::MarkSequenceUsed(_) | Effect::Audit(_) => {
+            }
         }
     }
     verdict

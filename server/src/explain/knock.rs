@@ -8,7 +8,7 @@ use super::judge::{Judge, agree};
 use crate::config::DoorName;
 use crate::engine::Effect;
 use crate::firewall::{Element, Step};
-use crate::knocking::{Heard, Hit, WhyOver};
+use crate::knock::{AttemptEnd, KnockProgress, ObservedKnock};
 use crate::runner::message::ToRunner;
 use crate::verdict::Reason;
 
@@ -30,7 +30,7 @@ pub struct KnockEnding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AtDoor {
     /// It ends an attempt.
-    Over(WhyOver),
+    Over(AttemptEnd),
     /// The first.
     Begun,
     /// A right one, so many of so many.
@@ -46,14 +46,14 @@ pub enum AtDoor {
 
 impl AtDoor {
     /// Nothing where it is neither part of an attempt nor its beginning: a strict door hears all.
-    fn of(heard: Heard<'_>) -> Option<Self> {
+    fn of(heard: KnockProgress<'_>) -> Option<Self> {
         Some(match heard {
-            Heard::Over(why) => Self::Over(why),
-            Heard::Nothing => return None,
-            Heard::Begun => Self::Begun,
-            Heard::Further { made, of } => Self::Further(made, of),
-            Heard::Repeated => Self::Repeated,
-            Heard::Whole(used) => Self::Whole {
+            KnockProgress::AttemptEnded(why) => Self::Over(why),
+            KnockProgress::Ignored => return None,
+            KnockProgress::Started => Self::Begun,
+            KnockProgress::Advanced { made, total: of } => Self::Further(made, of),
+            KnockProgress::Duplicate => Self::Repeated,
+            KnockProgress::Completed(used) => Self::Whole {
                 used_up: used.is_some(),
             },
         })
@@ -70,12 +70,12 @@ impl KnockEnding {
 
 impl Judge {
     /// Judges a knock at the time of its recording; those after it go on from there.
-    pub fn knock(&mut self, hit: &Hit, at: Timestamp) -> KnockEnding {
+    pub fn knock(&mut self, hit: &ObservedKnock, at: Timestamp) -> KnockEnding {
         let now = self.pass_until(at);
         let engine = self.engine();
         let before = engine.counters().clone();
         let (mut doors, mut effects) = (Vec::new(), Vec::new());
-        engine.knock_and_tell(hit, now, &mut effects, |door, heard| {
+        engine.on_knock_with(hit, now, &mut effects, |door, heard| {
             doors.extend(AtDoor::of(heard).map(|at| (door.name.clone(), at)));
         });
         let _no_packet = agree(engine, &mut effects, now);

@@ -12,26 +12,26 @@ use spa_proto::{Protocol, Service};
 
 use super::element::{Change, ChangeId, Element, KernelElement, MAX_STEPS, Step};
 use super::message::{
-    Answer, Cut, FirewallRefusal, FromWriter, MAX_CUT, MAX_LISTED, MAX_TEXT, Standing, ToWriter,
-    TrialChange, TrialEvent, TrialRow,
+    ChangeResult, ConnectionFilter, FirewallError, FromWriter, MAX_FILTERS, MAX_LISTED, MAX_TEXT,
+    PortState, ToWriter, TrialChange, TrialEvent, TrialRow,
 };
 use crate::config::Network;
 
 /// The bytes do not have the layout of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a message of the firewall writer ({0})")]
-pub struct BadMessage(&'static str);
+pub struct DecodeError(&'static str);
 
-type Decoded<T> = Result<T, BadMessage>;
+type Decoded<T> = Result<T, DecodeError>;
 
 /// Room for a change of one element, so that a knock's message never grows.
-const USUAL: usize = 64;
+const INITIAL_CAPACITY: usize = 64;
 
 impl ToWriter {
     /// The message as bytes, at most [`super::message::MAX_MESSAGE`].
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(USUAL);
+        let mut out = Vec::with_capacity(INITIAL_CAPACITY);
         match self {
             Self::Change(change) => {
                 out.push(1);
@@ -76,7 +76,7 @@ impl ToWriter {
     ///
     /// # Errors
     /// Where the bytes do not have the layout.
-    pub fn decode(bytes: &[u8]) -> Result<Self, BadMessage> {
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader(bytes);
         let message = match reader.byte()? {
             1 => {
@@ -94,7 +94,7 @@ impl ToWriter {
             5 => Self::Trials,
             6 => Self::Stop,
             7 => {
-                let count = reader.length(MAX_CUT)?;
+                let count = reader.length(MAX_FILTERS)?;
                 let mut cuts = Vec::with_capacity(count);
                 for _ in 0..count {
                     cuts.push(reader.cut()?);
@@ -103,7 +103,7 @@ impl ToWriter {
             }
             8 => Self::Begin,
             9 => Self::Ping,
-            _ => return Err(BadMessage("unknown kind")),
+            _ => return Err(DecodeError("unknown kind")),
         };
         reader.end()?;
         Ok(message)
@@ -124,7 +124,7 @@ impl FromWriter {
             Self::Answer(answer) => {
                 out.push(3);
                 out.extend(answer.id.0.to_be_bytes());
-                put_answer(&mut out, answer.result);
+                put_result(&mut out, answer.result);
             }
             Self::Listed { elements, last } => {
                 out.extend([4, u8::from(*last)]);
@@ -153,7 +153,7 @@ impl FromWriter {
                     TrialChange::Began(time) => (1, time),
                     TrialChange::Reached => (2, Duration::ZERO),
                     TrialChange::Confirmed => (3, Duration::ZERO),
-                    TrialChange::Over => (4, Duration::ZERO),
+                    TrialChange::TimedOut => (4, Duration::ZERO),
                 };
                 out.push(kind);
                 put_duration(&mut out, time);
@@ -163,10 +163,10 @@ impl FromWriter {
                 put_length(&mut out, rows.len());
                 for row in rows {
                     put_service(&mut out, row.service);
-                    let (kind, time) = match row.standing {
-                        Standing::Hidden => (1, Duration::ZERO),
-                        Standing::OnTrial(time) => (2, time),
-                        Standing::Shown => (3, Duration::ZERO),
+                    let (kind, time) = match row.state {
+                        PortState::Hidden => (1, Duration::ZERO),
+                        PortState::OnTrial(time) => (2, time),
+                        PortState::Exposed => (3, Duration::ZERO),
                     };
                     out.push(kind);
                     put_duration(&mut out, time);
@@ -185,7 +185,7 @@ impl FromWriter {
                 out.push(13);
                 put_duration(&mut out, *span);
             }
-            Self::StrangersGet(text) => {
+            Self::StrangerReply(text) => {
                 out.push(14);
                 put_text(&mut out, text);
             }
@@ -197,14 +197,14 @@ impl FromWriter {
     ///
     /// # Errors
     /// Where the bytes do not have the layout.
-    pub fn decode(bytes: &[u8]) -> Result<Self, BadMessage> {
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader(bytes);
         let message = match reader.byte()? {
             1 => Self::Ready,
             2 => Self::Failed(reader.text()?),
-            3 => Self::Answer(Answer {
+            3 => Self::Answer(ChangeResult {
                 id: ChangeId(reader.number()?),
-                result: reader.answer()?,
+                result: reader.result()?,
             }),
             4 => {
                 let last = reader.flag()?;
@@ -234,8 +234,8 @@ impl FromWriter {
                     (1, _) => TrialChange::Began(time),
                     (2, true) => TrialChange::Reached,
                     (3, true) => TrialChange::Confirmed,
-                    (4, true) => TrialChange::Over,
-                    _ => return Err(BadMessage("unknown change of a trial")),
+                    (4, true) => TrialChange::TimedOut,
+                    _ => return Err(DecodeError("unknown change of a trial")),
                 };
                 Self::Trial(TrialEvent { service, change })
             }
@@ -251,8 +251,8 @@ impl FromWriter {
             11 => Self::Cut(reader.count()?),
             12 => Self::Pong,
             13 => Self::Busy(reader.duration()?),
-            14 => Self::StrangersGet(reader.text()?),
-            _ => return Err(BadMessage("unknown kind")),
+            14 => Self::StrangerReply(reader.text()?),
+            _ => return Err(DecodeError("unknown kind")),
         };
         reader.end()?;
         Ok(message)
@@ -311,18 +311,18 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
     out.extend(text.as_bytes());
 }
 
-fn put_answer(out: &mut Vec<u8>, result: Result<(), FirewallRefusal>) {
+fn put_result(out: &mut Vec<u8>, result: Result<(), FirewallError>) {
     let (kind, code) = match result {
         Ok(()) => (0, 0),
-        Err(FirewallRefusal::SetFull) => (1, 0),
-        Err(FirewallRefusal::TableMissing) => (2, 0),
-        Err(FirewallRefusal::NotDeclared) => (3, 0),
-        Err(FirewallRefusal::TooLong) => (4, 0),
-        Err(FirewallRefusal::TooShort) => (5, 0),
-        Err(FirewallRefusal::Malformed) => (6, 0),
-        Err(FirewallRefusal::Kernel(code)) => (7, code),
-        Err(FirewallRefusal::Command) => (8, 0),
-        Err(FirewallRefusal::Unsupported) => (9, 0),
+        Err(FirewallError::SetFull) => (1, 0),
+        Err(FirewallError::TableMissing) => (2, 0),
+        Err(FirewallError::NotDeclared) => (3, 0),
+        Err(FirewallError::TooLong) => (4, 0),
+        Err(FirewallError::TooShort) => (5, 0),
+        Err(FirewallError::Malformed) => (6, 0),
+        Err(FirewallError::Kernel(code)) => (7, code),
+        Err(FirewallError::Command) => (8, 0),
+        Err(FirewallError::Unsupported) => (9, 0),
     };
     out.push(kind);
     out.extend(code.to_be_bytes());
@@ -333,7 +333,7 @@ struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
     fn chunk<const N: usize>(&mut self) -> Decoded<[u8; N]> {
-        let (chunk, rest) = self.0.split_first_chunk().ok_or(BadMessage("truncated"))?;
+        let (chunk, rest) = self.0.split_first_chunk().ok_or(DecodeError("truncated"))?;
         self.0 = rest;
         Ok(*chunk)
     }
@@ -358,14 +358,14 @@ impl<'a> Reader<'a> {
         match self.byte()? {
             0 => Ok(false),
             1 => Ok(true),
-            _ => Err(BadMessage("neither yes nor no")),
+            _ => Err(DecodeError("neither yes nor no")),
         }
     }
 
-    fn length(&mut self, most: usize) -> Decoded<usize> {
+    fn length(&mut self, max: usize) -> Decoded<usize> {
         let length = usize::from(self.port()?);
-        if length > most {
-            return Err(BadMessage("too many"));
+        if length > max {
+            return Err(DecodeError("too many"));
         }
         Ok(length)
     }
@@ -375,8 +375,9 @@ impl<'a> Reader<'a> {
     }
 
     fn service(&mut self) -> Decoded<Service> {
-        let protocol = Protocol::from_number(self.byte()?).ok_or(BadMessage("unknown protocol"))?;
-        let port = NonZeroU16::new(self.port()?).ok_or(BadMessage("port 0"))?;
+        let protocol =
+            Protocol::from_number(self.byte()?).ok_or(DecodeError("unknown protocol"))?;
+        let port = NonZeroU16::new(self.port()?).ok_or(DecodeError("port 0"))?;
         Ok(Service { protocol, port })
     }
 
@@ -384,21 +385,21 @@ impl<'a> Reader<'a> {
         match self.byte()? {
             4 => {
                 if self.chunk()? != [0; 12] {
-                    return Err(BadMessage("padding"));
+                    return Err(DecodeError("padding"));
                 }
                 Ok(IpAddr::V4(Ipv4Addr::from(self.chunk::<4>()?)))
             }
             6 => Ok(IpAddr::V6(Ipv6Addr::from(self.chunk::<16>()?))),
-            _ => Err(BadMessage("unknown family")),
+            _ => Err(DecodeError("unknown family")),
         }
     }
 
-    fn cut(&mut self) -> Decoded<Cut> {
+    fn cut(&mut self) -> Decoded<ConnectionFilter> {
         let address = self.address()?;
         let network = Network::around(address, self.byte()?);
         let network = network.filter(|network| network.address == address);
-        Ok(Cut {
-            network: network.ok_or(BadMessage("not a network"))?,
+        Ok(ConnectionFilter {
+            network: network.ok_or(DecodeError("not a network"))?,
             service: self.service()?,
         })
     }
@@ -409,7 +410,7 @@ impl<'a> Reader<'a> {
         match (count, text.is_empty()) {
             (count, true) => Ok(Ok(count)),
             (0, false) => Ok(Err(text)),
-            _ => Err(BadMessage("a number and an error")),
+            _ => Err(DecodeError("a number and an error")),
         }
     }
 
@@ -422,8 +423,8 @@ impl<'a> Reader<'a> {
             once: self.flag()?,
             prefix: Some(self.byte()?).filter(|prefix| *prefix != 0),
         };
-        if !element.is_well_formed() {
-            return Err(BadMessage("an element that cannot be"));
+        if !element.is_valid() {
+            return Err(DecodeError("an element that cannot be"));
         }
         Ok(element)
     }
@@ -435,7 +436,7 @@ impl<'a> Reader<'a> {
         match (kind, ttl.is_zero()) {
             (1, _) => Ok(Step::Put { element, ttl }),
             (2, true) => Ok(Step::Remove { element }),
-            _ => Err(BadMessage("unknown step")),
+            _ => Err(DecodeError("unknown step")),
         }
     }
 
@@ -443,13 +444,13 @@ impl<'a> Reader<'a> {
         let service = self.service()?;
         let kind = self.byte()?;
         let time = self.duration()?;
-        let standing = match (kind, time.is_zero()) {
-            (1, true) => Standing::Hidden,
-            (2, _) => Standing::OnTrial(time),
-            (3, true) => Standing::Shown,
-            _ => return Err(BadMessage("unknown standing")),
+        let state = match (kind, time.is_zero()) {
+            (1, true) => PortState::Hidden,
+            (2, _) => PortState::OnTrial(time),
+            (3, true) => PortState::Exposed,
+            _ => return Err(DecodeError("unknown standing")),
         };
-        Ok(TrialRow { service, standing })
+        Ok(TrialRow { service, state })
     }
 
     fn text(&mut self) -> Decoded<String> {
@@ -457,26 +458,26 @@ impl<'a> Reader<'a> {
         let (text, rest) = self
             .0
             .split_at_checked(length)
-            .ok_or(BadMessage("truncated"))?;
+            .ok_or(DecodeError("truncated"))?;
         self.0 = rest;
-        String::from_utf8(text.to_vec()).map_err(|_| BadMessage("not UTF-8"))
+        String::from_utf8(text.to_vec()).map_err(|_| DecodeError("not UTF-8"))
     }
 
-    fn answer(&mut self) -> Decoded<Result<(), FirewallRefusal>> {
+    fn result(&mut self) -> Decoded<Result<(), FirewallError>> {
         let kind = self.byte()?;
         let code = i32::from_be_bytes(self.chunk()?);
         Ok(match (kind, code) {
             (0, 0) => Ok(()),
-            (1, 0) => Err(FirewallRefusal::SetFull),
-            (2, 0) => Err(FirewallRefusal::TableMissing),
-            (3, 0) => Err(FirewallRefusal::NotDeclared),
-            (4, 0) => Err(FirewallRefusal::TooLong),
-            (5, 0) => Err(FirewallRefusal::TooShort),
-            (6, 0) => Err(FirewallRefusal::Malformed),
-            (7, code) => Err(FirewallRefusal::Kernel(code)),
-            (8, 0) => Err(FirewallRefusal::Command),
-            (9, 0) => Err(FirewallRefusal::Unsupported),
-            _ => return Err(BadMessage("unknown answer")),
+            (1, 0) => Err(FirewallError::SetFull),
+            (2, 0) => Err(FirewallError::TableMissing),
+            (3, 0) => Err(FirewallError::NotDeclared),
+            (4, 0) => Err(FirewallError::TooLong),
+            (5, 0) => Err(FirewallError::TooShort),
+            (6, 0) => Err(FirewallError::Malformed),
+            (7, code) => Err(FirewallError::Kernel(code)),
+            (8, 0) => Err(FirewallError::Command),
+            (9, 0) => Err(FirewallError::Unsupported),
+            _ => return Err(DecodeError("unknown answer")),
         })
     }
 
@@ -484,7 +485,7 @@ impl<'a> Reader<'a> {
         if self.0.is_empty() {
             Ok(())
         } else {
-            Err(BadMessage("trailing bytes"))
+            Err(DecodeError("trailing bytes"))
         }
     }
 }

@@ -45,7 +45,7 @@ pub struct Element {
 impl Element {
     /// Whether it is one that the kernel can hold and a message can say.
     #[must_use]
-    pub fn is_well_formed(&self) -> bool {
+    pub fn is_valid(&self) -> bool {
         if self.once && self.source_port.is_some() {
             return false;
         }
@@ -83,8 +83,8 @@ impl Element {
 
     /// Who is let in.
     #[must_use]
-    pub const fn whom(&self) -> Whom {
-        Whom {
+    pub const fn peer(&self) -> Peer {
+        Peer {
             address: self.address,
             prefix: self.prefix,
         }
@@ -93,14 +93,14 @@ impl Element {
 
 /// Who is let in: one address, or a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Whom {
+pub struct Peer {
     /// The address, or the network's first.
     pub address: IpAddr,
     /// The network's length; none means the one address.
     pub prefix: Option<u8>,
 }
 
-impl Whom {
+impl Peer {
     /// As a network, of one address where it is one.
     #[must_use]
     pub fn network(&self) -> Network {
@@ -111,14 +111,14 @@ impl Whom {
     }
 }
 
-impl From<IpAddr> for Whom {
+impl From<IpAddr> for Peer {
     fn from(address: IpAddr) -> Self {
         let prefix = None;
         Self { address, prefix }
     }
 }
 
-impl fmt::Display for Whom {
+impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.prefix {
             None => self.address.fmt(f),

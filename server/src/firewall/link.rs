@@ -16,7 +16,7 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair, sockopt,
 };
 
-use super::codec::BadMessage;
+use super::codec::DecodeError;
 use super::message::{FromWriter, MAX_MESSAGE, ToWriter};
 use crate::paths::Paths;
 use crate::program;
@@ -25,17 +25,17 @@ use crate::program;
 pub const SUBCOMMAND: &str = "firewall-writer";
 
 /// How long the writer may take until the table stands: `nft` with 50,000 elements takes seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long the writer may take to end.
-const FAREWELL: Duration = Duration::from_secs(5);
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Room for changes under way, in bytes: hundreds of the longest.
-const BUFFER: usize = 1 << 20;
+const SOCKET_BUFFER: usize = 1 << 20;
 
 /// What is wrong with the way to the writer.
 #[derive(Debug, thiserror::Error)]
-pub enum LinkError {
+pub enum WriterClientError {
     /// The writer could not be started, or gave up.
     #[error(
         "the firewall writer did not start: {0}\n  help: see what was said before, and what limits the unit has (`systemctl show spad`)"
@@ -57,7 +57,7 @@ pub enum LinkError {
     Busy,
     /// The writer sent what is no message.
     #[error(transparent)]
-    Message(#[from] BadMessage),
+    Message(#[from] DecodeError),
     /// The kernel refused a call on the socket.
     #[error("the socket to the firewall writer: {0}")]
     Socket(io::Error),
@@ -66,32 +66,33 @@ pub enum LinkError {
 /// A writer that reads the configuration and changes nothing yet. It is ended where it is
 /// dropped.
 #[derive(Debug)]
-pub struct IdleWriter(Writer);
+pub struct StartingWriter(WriterClient);
 
-impl IdleWriter {
+impl StartingWriter {
     /// Tells it to load the table, and waits until that stands.
     ///
     /// # Errors
     /// As [`Self::hide`] and [`Self::ready`].
-    pub fn begin(self) -> Result<Writer, LinkError> {
-        self.hide()?;
-        self.ready()
+    pub fn begin(self) -> Result<WriterClient, WriterClientError> {
+        self.send_begin()?;
+        self.wait_ready()
     }
 
     /// Executes `binary` as the writer.
     ///
     /// # Errors
     /// Why it could not be executed.
-    pub fn execute(binary: &Path, paths: &Paths) -> Result<Self, LinkError> {
-        let (socket, theirs) = pair().map_err(|error| {
-            LinkError::NotStarted(format!("cannot make a socket to it: {error}"))
+    pub fn spawn(binary: &Path, paths: &Paths) -> Result<Self, WriterClientError> {
+        let (socket, theirs) = seqpacket_pair().map_err(|error| {
+            WriterClientError::NotStarted(format!("cannot make a socket to it: {error}"))
         })?;
-        let child = execute(binary, SUBCOMMAND, paths, theirs).map_err(LinkError::NotStarted)?;
-        Ok(Self(Writer {
+        let child =
+            spawn(binary, SUBCOMMAND, paths, theirs).map_err(WriterClientError::NotStarted)?;
+        Ok(Self(WriterClient {
             socket,
             process: Process {
                 child,
-                works: false,
+                is_ready: false,
             },
             buffer: vec![0; MAX_MESSAGE],
         }))
@@ -102,10 +103,10 @@ impl IdleWriter {
     ///
     /// # Errors
     /// It cannot be told.
-    pub fn hide(&self) -> Result<(), LinkError> {
+    pub fn send_begin(&self) -> Result<(), WriterClientError> {
         match self.0.send(&ToWriter::Begin) {
             // Why it ended is told when it is waited for.
-            Ok(()) | Err(LinkError::Ended) => Ok(()),
+            Ok(()) | Err(WriterClientError::Ended) => Ok(()),
             Err(error) => Err(error),
         }
     }
@@ -114,9 +115,9 @@ impl IdleWriter {
     ///
     /// # Errors
     /// Why it could not start, in the writer's own words where it had any.
-    pub fn ready(mut self) -> Result<Writer, LinkError> {
+    pub fn wait_ready(mut self) -> Result<WriterClient, WriterClientError> {
         self.0.await_ready()?;
-        self.0.process.works = true;
+        self.0.process.is_ready = true;
         Ok(self.0)
     }
 }
@@ -125,12 +126,12 @@ impl IdleWriter {
 #[derive(Debug)]
 struct Process {
     child: Child,
-    works: bool,
+    is_ready: bool,
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if !self.works {
+        if !self.is_ready {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
@@ -139,28 +140,32 @@ impl Drop for Process {
 
 /// The running writer.
 #[derive(Debug)]
-pub struct Writer {
+pub struct WriterClient {
     socket: OwnedFd,
     process: Process,
     buffer: Vec<u8>,
 }
 
-impl Writer {
-    fn await_ready(&mut self) -> Result<(), LinkError> {
-        if !self.wait(PATIENCE)? {
-            return Err(LinkError::NotStarted(format!(
+impl WriterClient {
+    fn await_ready(&mut self) -> Result<(), WriterClientError> {
+        if !self.wait(START_TIMEOUT)? {
+            return Err(WriterClientError::NotStarted(format!(
                 "no word from it for {} seconds",
-                PATIENCE.as_secs()
+                START_TIMEOUT.as_secs()
             )));
         }
         match self.receive() {
             Ok(Some(FromWriter::Ready)) => Ok(()),
-            Ok(Some(FromWriter::Failed(text))) => Err(LinkError::NotStarted(text)),
-            Ok(_) => Err(LinkError::NotStarted("it spoke out of turn".to_owned())),
-            Err(LinkError::Ended) => Err(LinkError::NotStarted(match self.process.child.wait() {
-                Ok(status) => format!("it ended ({status})"),
-                Err(error) => error.to_string(),
-            })),
+            Ok(Some(FromWriter::Failed(text))) => Err(WriterClientError::NotStarted(text)),
+            Ok(_) => Err(WriterClientError::NotStarted(
+                "it spoke out of turn".to_owned(),
+            )),
+            Err(WriterClientError::Ended) => Err(WriterClientError::NotStarted(
+                match self.process.child.wait() {
+                    Ok(status) => format!("it ended ({status})"),
+                    Err(error) => error.to_string(),
+                },
+            )),
             Err(error) => Err(error),
         }
     }
@@ -169,14 +174,16 @@ impl Writer {
     ///
     /// # Errors
     /// [`LinkError::Busy`] where too many wait; then nothing was sent.
-    pub fn send(&self, message: &ToWriter) -> Result<(), LinkError> {
+    pub fn send(&self, message: &ToWriter) -> Result<(), WriterClientError> {
         let bytes = message.encode();
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         match rustix::io::retry_on_intr(|| send(&self.socket, &bytes, flags)) {
             Ok(_) => Ok(()),
-            Err(rustix::io::Errno::AGAIN) => Err(LinkError::Busy),
-            Err(rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET) => Err(LinkError::Ended),
-            Err(error) => Err(LinkError::Socket(error.into())),
+            Err(rustix::io::Errno::AGAIN) => Err(WriterClientError::Busy),
+            Err(rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET) => {
+                Err(WriterClientError::Ended)
+            }
+            Err(error) => Err(WriterClientError::Socket(error.into())),
         }
     }
 
@@ -184,18 +191,18 @@ impl Writer {
     ///
     /// # Errors
     /// [`LinkError::Ended`] where the writer has ended: the engine ends too.
-    pub fn receive(&mut self) -> Result<Option<FromWriter>, LinkError> {
+    pub fn receive(&mut self) -> Result<Option<FromWriter>, WriterClientError> {
         let flags = RecvFlags::DONTWAIT;
         let received =
             rustix::io::retry_on_intr(|| recv(&self.socket, self.buffer.as_mut_slice(), flags));
         match received {
             // No message is empty, so this is the end of the socket.
-            Ok((_, 0)) | Err(rustix::io::Errno::CONNRESET) => Err(LinkError::Ended),
+            Ok((_, 0)) | Err(rustix::io::Errno::CONNRESET) => Err(WriterClientError::Ended),
             Ok((length, _)) => Ok(Some(FromWriter::decode(
                 self.buffer.get(..length).unwrap_or(&[]),
             )?)),
             Err(rustix::io::Errno::AGAIN) => Ok(None),
-            Err(error) => Err(LinkError::Socket(error.into())),
+            Err(error) => Err(WriterClientError::Socket(error.into())),
         }
     }
 
@@ -203,8 +210,8 @@ impl Writer {
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn wait(&self, patience: Duration) -> Result<bool, LinkError> {
-        has_word(&self.socket, patience).map_err(LinkError::Socket)
+    pub fn wait(&self, timeout: Duration) -> Result<bool, WriterClientError> {
+        wait_readable(&self.socket, timeout).map_err(WriterClientError::Socket)
     }
 
     /// The number of its process.
@@ -218,7 +225,7 @@ impl Writer {
     pub fn stop(mut self) -> Option<ExitStatus> {
         let _ = self.send(&ToWriter::Stop);
         // The writer closes its end last of all; whatever it still says is not needed.
-        while self.wait(FAREWELL).unwrap_or(false) {
+        while self.wait(STOP_TIMEOUT).unwrap_or(false) {
             if self.receive().is_err() {
                 return self.process.child.wait().ok();
             }
@@ -229,7 +236,7 @@ impl Writer {
     }
 }
 
-impl AsFd for Writer {
+impl AsFd for WriterClient {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
@@ -237,13 +244,13 @@ impl AsFd for Writer {
 
 /// Executes `binary` as a process of ours beside the engine, its socket as standard input;
 /// or why not.
-pub(crate) fn execute(
+pub(crate) fn spawn(
     binary: &Path,
     subcommand: &str,
     paths: &Paths,
     socket: OwnedFd,
 ) -> Result<Child, String> {
-    let stdout = program::null().map_err(|error| error.to_string())?;
+    let stdout = program::dev_null().map_err(|error| error.to_string())?;
     Command::new(binary)
         .arg(subcommand)
         .arg("--config")
@@ -259,15 +266,15 @@ pub(crate) fn execute(
 }
 
 /// Whether a message or the end comes within `patience`; blocks until then.
-pub(crate) fn has_word(socket: &OwnedFd, patience: Duration) -> io::Result<bool> {
-    let timeout = Timespec::try_from(patience).ok();
+pub(crate) fn wait_readable(socket: &OwnedFd, limit: Duration) -> io::Result<bool> {
+    let timeout = Timespec::try_from(limit).ok();
     let mut ready = [PollFd::new(socket, PollFlags::IN)];
     let count = rustix::io::retry_on_intr(|| poll(&mut ready, timeout.as_ref()))?;
     Ok(count > 0)
 }
 
 /// Two ends of a socket that keeps messages apart.
-pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+pub(crate) fn seqpacket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let (ours, theirs) = socketpair(
         AddressFamily::UNIX,
         SocketType::SEQPACKET,
@@ -276,8 +283,8 @@ pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     )?;
     for end in [&ours, &theirs] {
         // A smaller buffer serves too, so a kernel that gives less is no error.
-        if sockopt::set_socket_send_buffer_size_force(end, BUFFER).is_err() {
-            sockopt::set_socket_send_buffer_size(end, BUFFER)?;
+        if sockopt::set_socket_send_buffer_size_force(end, SOCKET_BUFFER).is_err() {
+            sockopt::set_socket_send_buffer_size(end, SOCKET_BUFFER)?;
         }
     }
     Ok((ours, theirs))

@@ -19,7 +19,7 @@ pub const MAX_MESSAGE: usize = 65_536;
 pub const MAX_LISTED: usize = 1024;
 
 /// The most that one [`ToWriter::Cut`] carries.
-pub const MAX_CUT: usize = 1024;
+pub const MAX_FILTERS: usize = 1024;
 
 /// The longest text of an error, in bytes; longer ones are cut.
 pub const MAX_TEXT: usize = 8192;
@@ -42,7 +42,7 @@ pub enum ToWriter {
     Confirm,
     /// End established connections, at most [`MAX_CUT`] kinds of them; answered by
     /// [`FromWriter::Cut`].
-    Cut(Vec<Cut>),
+    Cut(Vec<ConnectionFilter>),
     /// Tell how each hidden port stands; answered by [`FromWriter::Trials`].
     Trials,
     /// Say that you live; answered by [`FromWriter::Pong`].
@@ -59,7 +59,7 @@ pub enum FromWriter {
     /// The writer cannot go on, for this reason. The last message.
     Failed(String),
     /// What became of a change.
-    Answer(Answer),
+    Answer(ChangeResult),
     /// Elements that the kernel holds; `last` in the last message of the answer.
     Listed {
         /// At most [`MAX_LISTED`].
@@ -87,7 +87,7 @@ pub enum FromWriter {
     Busy(Duration),
     /// What strangers get at hidden ports, in words; lines behind the first say what cannot be
     /// told for sure.
-    StrangersGet(String),
+    StrangerReply(String),
     /// How many connections `Cut` ended, or why some may live on.
     Cut(Result<u32, String>),
     /// How many trials `Confirm` ended, or why it could not be written down.
@@ -96,7 +96,7 @@ pub enum FromWriter {
 
 /// Connections that are to end: from these addresses to this port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Cut {
+pub struct ConnectionFilter {
     /// Who.
     pub network: Network,
     /// To what.
@@ -105,16 +105,16 @@ pub struct Cut {
 
 /// What became of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct ChangeResult {
     /// Which change.
     pub id: ChangeId,
     /// Done in the kernel, or nothing of it was done.
-    pub result: Result<(), FirewallRefusal>,
+    pub result: Result<(), FirewallError>,
 }
 
 /// Why a change was not made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum FirewallRefusal {
+pub enum FirewallError {
     /// The kernel's set of grants is full; nothing is evicted.
     SetFull,
     /// The table is gone and could not be put back.
@@ -135,7 +135,7 @@ pub enum FirewallRefusal {
     Unsupported,
 }
 
-impl FirewallRefusal {
+impl FirewallError {
     /// One word for audit lines.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -153,7 +153,7 @@ impl FirewallRefusal {
     }
 }
 
-impl std::fmt::Display for FirewallRefusal {
+impl std::fmt::Display for FirewallError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::SetFull => f.write_str("the kernel's set of grants is full"),
@@ -202,7 +202,7 @@ pub enum TrialChange {
     /// The administrator confirmed it: hidden for good.
     Confirmed,
     /// Nobody reached it in time: everybody can see it again.
-    Over,
+    TimedOut,
 }
 
 /// How a port that the configuration hides stands.
@@ -211,16 +211,16 @@ pub struct TrialRow {
     /// The port.
     pub service: Service,
     /// How it stands.
-    pub standing: Standing,
+    pub state: PortState,
 }
 
 /// How a port that the configuration hides stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum PortState {
     /// Hidden for good.
     Hidden,
     /// Hidden, and shown again after this time unless it is reached.
     OnTrial(Duration),
     /// Its trial ended unconfirmed: everybody can see it.
-    Shown,
+    Exposed,
 }

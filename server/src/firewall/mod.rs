@@ -19,9 +19,9 @@ pub mod trial;
 
 pub mod link;
 
-pub use codec::BadMessage;
-pub use element::{Change, ChangeId, Element, KernelElement, MAX_STEPS, Step, Whom};
-pub use link::{IdleWriter, LinkError, Writer};
+pub use codec::DecodeError;
+pub use element::{Change, ChangeId, Element, KernelElement, MAX_STEPS, Peer, Step};
+pub use link::{StartingWriter, WriterClient, WriterClientError};
 pub use message::{
-    Answer, FirewallRefusal, FromWriter, Standing, ToWriter, TrialChange, TrialEvent, TrialRow,
+    ChangeResult, FirewallError, FromWriter, PortState, ToWriter, TrialChange, TrialEvent, TrialRow,
 };

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use spa_proto::Service;
 
-use super::message::{Standing, TrialChange, TrialEvent, TrialRow};
+use super::message::{PortState, TrialChange, TrialEvent, TrialRow};
 use crate::check_line;
 use crate::clock::BootTime;
 
@@ -48,7 +48,7 @@ struct TrialsFile {
 
 /// The moment: which boot this is, and how long ago it was.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment<'a> {
+pub struct BootMoment<'a> {
     /// The kernel's name of this boot.
     pub boot: &'a str,
     /// Time since then.
@@ -63,17 +63,17 @@ impl Trials {
         &mut self,
         hidden: &BTreeSet<Service>,
         length: Duration,
-        moment: Moment<'_>,
+        moment: BootMoment<'_>,
     ) -> Vec<TrialEvent> {
         self.0.retain(|service, _| hidden.contains(service));
         let mut events = Vec::new();
         for service in hidden {
-            let cut_short = match self.0.get(service) {
+            let needs_trial = match self.0.get(service) {
                 None => true,
                 Some(Trial::Running { boot, .. }) => boot != moment.boot,
                 Some(Trial::Hidden | Trial::Shown) => false,
             };
-            if !cut_short {
+            if !needs_trial {
                 continue;
             }
             let trial = if length.is_zero() {
@@ -95,8 +95,8 @@ impl Trials {
     }
 
     /// Shows the ports whose trial has ended.
-    pub fn expire(&mut self, moment: Moment<'_>) -> Vec<TrialEvent> {
-        self.change(TrialChange::Over, Trial::Shown, |_, trial| {
+    pub fn expire(&mut self, moment: BootMoment<'_>) -> Vec<TrialEvent> {
+        self.change(TrialChange::TimedOut, Trial::Shown, |_, trial| {
             matches!(trial, Trial::Running { until, .. } if *until <= moment.now.as_micros())
         })
     }
@@ -136,26 +136,29 @@ impl Trials {
 
     /// How each port stands at this moment.
     #[must_use]
-    pub fn standings(&self, now: BootTime) -> BTreeMap<Service, Standing> {
-        let standing = |trial: &Trial| match trial {
-            Trial::Hidden => Standing::Hidden,
+    pub fn port_states(&self, now: BootTime) -> BTreeMap<Service, PortState> {
+        let state = |trial: &Trial| match trial {
+            Trial::Hidden => PortState::Hidden,
             Trial::Running { until, .. } => {
-                Standing::OnTrial(BootTime::from_micros(*until).saturating_since(now))
+                PortState::OnTrial(BootTime::from_micros(*until).saturating_since(now))
             }
-            Trial::Shown => Standing::Shown,
+            Trial::Shown => PortState::Exposed,
         };
         self.0
             .iter()
-            .map(|(service, trial)| (*service, standing(trial)))
+            .map(|(service, trial)| (*service, state(trial)))
             .collect()
     }
 
     /// The same as rows.
     #[must_use]
-    pub fn rows(&self, now: BootTime) -> Vec<TrialRow> {
-        self.standings(now)
+    pub fn list(&self, now: BootTime) -> Vec<TrialRow> {
+        self.port_states(now)
             .into_iter()
-            .map(|(service, standing)| TrialRow { service, standing })
+            .map(|(service, standing)| TrialRow {
+                service,
+                state: standing,
+            })
             .collect()
     }
 
@@ -184,7 +187,7 @@ impl Trials {
         // Texts, numbers and a map of them always have a JSON form.
         let mut text = serde_json::to_string_pretty(&file).unwrap_or_default();
         text.push('\n');
-        let line = check_line::of(&[text.as_bytes()]);
+        let line = check_line::compute(&[text.as_bytes()]);
         text.push_str(&line);
         text
     }
@@ -199,7 +202,7 @@ impl Trials {
     }
 
     /// Hides for good those of these ports, hidden before, of which nothing is known; gives which.
-    pub fn stay_hidden(&mut self, before: &BTreeSet<Service>) -> Vec<Service> {
+    pub fn keep_hidden(&mut self, before: &BTreeSet<Service>) -> Vec<Service> {
         let unknown: Vec<Service> = before
             .iter()
             .filter(|service| !self.0.contains_key(service))
@@ -212,7 +215,7 @@ impl Trials {
 
     /// What to go by where the file is damaged: everything stays hidden.
     #[must_use]
-    pub fn all_hidden(hidden: &BTreeSet<Service>) -> Self {
+    pub fn assume_hidden(hidden: &BTreeSet<Service>) -> Self {
         Self(
             hidden
                 .iter()
@@ -232,14 +235,14 @@ mod tests {
         texts.iter().map(|text| text.parse().unwrap()).collect()
     }
 
-    fn at(boot: &'static str, seconds: u64) -> Moment<'static> {
+    fn at(boot: &'static str, seconds: u64) -> BootMoment<'static> {
         let now = BootTime::from_micros(seconds * 1_000_000);
-        Moment { boot, now }
+        BootMoment { boot, now }
     }
 
-    fn standing(trials: &Trials, seconds: u64) -> Vec<Standing> {
+    fn states_at(trials: &Trials, seconds: u64) -> Vec<PortState> {
         let now = BootTime::from_micros(seconds * 1_000_000);
-        trials.standings(now).into_values().collect()
+        trials.port_states(now).into_values().collect()
     }
 
     #[test]
@@ -248,12 +251,12 @@ mod tests {
         let events = trials.hide(&ports(&["tcp/22"]), LENGTH, at("a", 10));
         assert_eq!(events.len(), 1);
         assert_eq!(
-            standing(&trials, 110),
-            [Standing::OnTrial(Duration::from_secs(500))]
+            states_at(&trials, 110),
+            [PortState::OnTrial(Duration::from_secs(500))]
         );
         assert!(trials.expire(at("a", 609)).is_empty());
         assert_eq!(trials.expire(at("a", 610)).len(), 1);
-        assert_eq!(standing(&trials, 610), [Standing::Shown]);
+        assert_eq!(states_at(&trials, 610), [PortState::Exposed]);
         assert!(trials.expire(at("a", 700)).is_empty(), "said once");
     }
 
@@ -263,14 +266,14 @@ mod tests {
         trials.hide(&ports(&["tcp/22"]), LENGTH, at("a", 0));
         trials.expire(at("a", 600));
         trials.hide(&ports(&["tcp/22"]), LENGTH, at("a", 601));
-        assert_eq!(standing(&trials, 601), [Standing::Shown]);
+        assert_eq!(states_at(&trials, 601), [PortState::Exposed]);
         trials.hide(&ports(&["tcp/22"]), LENGTH, at("b", 1));
-        assert_eq!(standing(&trials, 1), [Standing::Shown]);
+        assert_eq!(states_at(&trials, 1), [PortState::Exposed]);
         trials.hide(&ports(&[]), LENGTH, at("b", 2));
         trials.hide(&ports(&["tcp/22"]), LENGTH, at("b", 3));
         assert_eq!(
-            standing(&trials, 3),
-            [Standing::OnTrial(LENGTH)],
+            states_at(&trials, 3),
+            [PortState::OnTrial(LENGTH)],
             "taken out and added again"
         );
     }
@@ -282,9 +285,9 @@ mod tests {
         let events = trials.hide(&ports(&["tcp/22"]), LENGTH, at("a", 900));
         assert_eq!(
             events.first().map(|event| event.change),
-            Some(TrialChange::Over)
+            Some(TrialChange::TimedOut)
         );
-        assert_eq!(standing(&trials, 900), [Standing::Shown]);
+        assert_eq!(states_at(&trials, 900), [PortState::Exposed]);
     }
 
     #[test]
@@ -293,11 +296,11 @@ mod tests {
         trials.hide(&ports(&["tcp/22"]), LENGTH, at("a", 0));
         trials.hide(&ports(&["tcp/22"]), LENGTH, at("a", 100));
         assert_eq!(
-            standing(&trials, 100),
-            [Standing::OnTrial(Duration::from_secs(500))]
+            states_at(&trials, 100),
+            [PortState::OnTrial(Duration::from_secs(500))]
         );
         trials.hide(&ports(&["tcp/22"]), LENGTH, at("b", 5));
-        assert_eq!(standing(&trials, 5), [Standing::OnTrial(LENGTH)]);
+        assert_eq!(states_at(&trials, 5), [PortState::OnTrial(LENGTH)]);
     }
 
     #[test]
@@ -308,7 +311,10 @@ mod tests {
         assert_eq!(trials.reached(&ports(&["tcp/22", "udp/9"])).len(), 1);
         assert_eq!(trials.confirm().len(), 1);
         trials.hide(&both, LENGTH, at("b", 0));
-        assert_eq!(standing(&trials, 0), [Standing::Hidden, Standing::Hidden]);
+        assert_eq!(
+            states_at(&trials, 0),
+            [PortState::Hidden, PortState::Hidden]
+        );
     }
 
     #[test]
@@ -322,7 +328,7 @@ mod tests {
             "only a trial can be reached"
         );
         assert_eq!(trials.confirm().len(), 1);
-        assert_eq!(standing(&trials, 600), [Standing::Hidden]);
+        assert_eq!(states_at(&trials, 600), [PortState::Hidden]);
     }
 
     #[test]
@@ -333,7 +339,7 @@ mod tests {
                 .hide(&ports(&["tcp/22"]), Duration::ZERO, at("a", 0))
                 .is_empty()
         );
-        assert_eq!(standing(&trials, 0), [Standing::Hidden]);
+        assert_eq!(states_at(&trials, 0), [PortState::Hidden]);
     }
 
     #[test]
@@ -356,7 +362,7 @@ mod tests {
             r#"{"tcp/1":{"standing":"else"}}"#,
         ] {
             let text = format!("{{\"number\":1,\"ports\":{ports}}}\n");
-            let line = check_line::of(&[text.as_bytes()]);
+            let line = check_line::compute(&[text.as_bytes()]);
             assert_eq!(Trials::from_bytes((text + &line).as_bytes()), None);
         }
     }
@@ -365,10 +371,13 @@ mod tests {
     fn a_port_that_was_hidden_before_and_is_not_remembered_has_no_trial() {
         let mut trials = Trials::default();
         trials.hide(&ports(&["tcp/22"]), LENGTH, at("a", 0));
-        let lost = trials.stay_hidden(&ports(&["tcp/22", "tcp/80"]));
+        let lost = trials.keep_hidden(&ports(&["tcp/22", "tcp/80"]));
         assert_eq!(lost, ["tcp/80".parse().unwrap()]);
         trials.hide(&ports(&["tcp/22", "tcp/80"]), LENGTH, at("a", 1));
         trials.expire(at("a", 600));
-        assert_eq!(standing(&trials, 600), [Standing::Shown, Standing::Hidden]);
+        assert_eq!(
+            states_at(&trials, 600),
+            [PortState::Exposed, PortState::Hidden]
+        );
     }
 }

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::entry::Held;
-use super::mending::differs;
+use super::entry::Lease;
+use super::reconcile::drift;
 use super::{Grants, Owner};
 use crate::clock::BootTime;
 use crate::firewall::{ChangeId, Element, KernelElement};
-use crate::replay::{Holder, HolderKey};
+use crate::replay::{HolderKey, HolderRecord};
 
 impl Grants {
     /// At start: what the kernel holds, and who holds it by the journal. What the
@@ -16,17 +16,17 @@ impl Grants {
     pub fn adopt(
         &mut self,
         kernel: &[KernelElement],
-        holders: Vec<Holder>,
+        holders: Vec<HolderRecord>,
         now: BootTime,
     ) -> Vec<HolderKey> {
-        let begun = self.next_id();
+        let change_id = self.next_id();
         // A later record of one holder replaces an earlier one.
-        let mut by_element: HashMap<Element, BTreeMap<Owner, Holder>> = HashMap::new();
+        let mut by_element: HashMap<Element, BTreeMap<Owner, HolderRecord>> = HashMap::new();
         for holder in holders {
             let holders = by_element.entry(holder.key.element()).or_default();
             holders.insert(holder.key.owner(), holder);
         }
-        let mut taken: BTreeSet<HolderKey> = BTreeSet::new();
+        let mut matched: BTreeSet<HolderKey> = BTreeSet::new();
         for KernelElement { element, remaining } in kernel {
             let until = now.saturating_add(*remaining);
             let entry = self.elements.entry(*element).or_default();
@@ -34,42 +34,44 @@ impl Grants {
             let known = by_element.get(element);
             let known = known.into_iter().flat_map(BTreeMap::values);
             for holder in known.filter(|holder| holder.ends > now) {
-                taken.insert(holder.key);
+                matched.insert(holder.key);
                 let owner = holder.key.owner();
                 entry
-                    .held
-                    .push(adopted(owner, begun, holder.ends.min(until)));
+                    .leases
+                    .push(adopted_lease(owner, change_id, holder.ends.min(until)));
             }
-            if entry.held.is_empty() {
-                entry.held.push(adopted(Owner::Unknown, begun, until));
+            if entry.leases.is_empty() {
+                entry
+                    .leases
+                    .push(adopted_lease(Owner::Unknown, change_id, until));
             }
-            for held in &entry.held {
+            for held in &entry.leases {
                 let elements = self.by_owner.entry(held.owner).or_default();
                 elements.insert(*element);
                 self.granted = self.granted.saturating_add(1);
             }
-            if differs(entry, now).is_some() {
-                self.mending.soon(*element);
+            if drift(entry, now).is_some() {
+                self.reconcile_queue.push(*element);
             }
-            self.watch(*element);
+            self.schedule_check(*element);
         }
         if !self.elements.is_empty() {
             self.last_tick = Some(now);
         }
         let all = by_element.into_values().flat_map(BTreeMap::into_values);
         all.map(|holder| holder.key)
-            .filter(|key| !taken.contains(key))
+            .filter(|key| !matched.contains(key))
             .collect()
     }
 }
 
-fn adopted(owner: Owner, since: ChangeId, ends: BootTime) -> Held {
-    Held {
+fn adopted_lease(owner: Owner, since: ChangeId, ends: BootTime) -> Lease {
+    Lease {
         owner,
         since,
         granted: Some(ends),
-        asked: None,
+        requested: None,
         last: since,
-        leaves_by: None,
+        evicted_by: None,
     }
 }

@@ -19,18 +19,18 @@
 
 mod adopt;
 
-mod cut;
+mod shorten;
 
 mod entry;
 
-mod mending;
+mod reconcile;
 
-mod repair;
+mod expiry;
 
-mod room;
+mod eviction;
 
 pub use entry::Owner;
-pub use repair::{Ticked, key_of};
+pub use expiry::{TickResult, holder_key};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
@@ -41,49 +41,49 @@ use spa_keys::KeyId;
 use crate::clock::BootTime;
 use crate::firewall::element::MAX_STEPS;
 use crate::firewall::{Change, ChangeId, Element, Step};
-use crate::policy::{ByHand, ByKnock, OpenPermit};
-use entry::{Entry, Held};
-use mending::{Mending, SLACK};
+use crate::policy::{AdminPermit, DoorPermit, OpenPermit};
+use entry::{ElementState, Lease};
+use reconcile::{ReconcileQueue, SLACK};
 
 /// The kernel counts milliseconds.
-const SHORTEST: Duration = Duration::from_millis(1);
+const MIN_TTL: Duration = Duration::from_millis(1);
 
 /// Who has what open.
 #[derive(Debug, Default)]
 pub struct Grants {
-    elements: HashMap<Element, Entry>,
+    elements: HashMap<Element, ElementState>,
     by_owner: BTreeMap<Owner, BTreeSet<Element>>,
     /// Grants that the kernel took: the length of [`Self::holdings`].
     granted: usize,
     /// Every element that has an end, once, in the order of ends.
     due: BTreeSet<(BootTime, Element)>,
-    sent: BTreeMap<ChangeId, Sent>,
-    mending: Mending,
+    in_flight: BTreeMap<ChangeId, InFlight>,
+    reconcile_queue: ReconcileQueue,
     changes: u64,
     last_tick: Option<BootTime>,
     /// The last tick left something for the next.
-    behind: bool,
+    has_backlog: bool,
 }
 
 /// A change that is not answered yet.
 #[derive(Debug)]
-struct Sent {
+struct InFlight {
     at: BootTime,
     /// What the kernel holds once it is done.
     steps: Vec<(Element, Option<BootTime>)>,
     /// Whose permit it was, with the ends of its own time.
     opens: Option<(Owner, Vec<(Element, BootTime)>)>,
     /// What gives way to it.
-    gives_way: Vec<(Owner, Element)>,
+    evictions: Vec<(Owner, Element)>,
 }
 
 /// What an answer decided.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settled {
+pub struct ChangeOutcome {
     /// What is granted by it, once each.
     pub granted: Vec<Holding>,
     /// Who holds what no longer, because something newer took its place.
-    pub gave_way: Vec<(Owner, Element)>,
+    pub evicted: Vec<(Owner, Element)>,
     /// It was done when all that it should open had ended already.
     pub too_late: bool,
 }
@@ -100,7 +100,7 @@ pub struct Holding {
 }
 
 /// Whether all of these have ended.
-fn is_over(opens: &[(Element, BootTime)], now: BootTime) -> bool {
+fn all_expired(opens: &[(Element, BootTime)], now: BootTime) -> bool {
     !opens.is_empty() && opens.iter().all(|(_, ends)| *ends <= now)
 }
 
@@ -109,63 +109,63 @@ impl Grants {
     /// holder counts as such when the change is answered well.
     pub fn open(&mut self, permit: &OpenPermit, now: BootTime) -> Change {
         let owner = Owner::Client(permit.key_id());
-        self.put(owner, permit.elements(), Vec::new(), now)
+        self.upsert(owner, permit.elements(), Vec::new(), now)
     }
 
     /// The same for an administrator.
-    pub fn open_by_hand(&mut self, hand: &ByHand, now: BootTime) -> Change {
-        self.put(Owner::Administrator, hand.elements(), Vec::new(), now)
+    pub fn open_admin(&mut self, permit: &AdminPermit, now: BootTime) -> Change {
+        self.upsert(Owner::Admin, permit.elements(), Vec::new(), now)
     }
 
     /// The same for whoever knocked at a door.
-    pub fn open_by_knock(&mut self, knocked: &ByKnock, now: BootTime) -> Change {
-        let owner = Owner::Door(knocked.door());
-        self.put(owner, knocked.elements(), Vec::new(), now)
+    pub fn open_door(&mut self, permit: &DoorPermit, now: BootTime) -> Change {
+        let owner = Owner::Door(permit.door());
+        self.upsert(owner, permit.elements(), Vec::new(), now)
     }
 
     /// How many elements this one holds, those too that the kernel has not taken yet.
     #[must_use]
-    pub fn count_of(&self, owner: Owner) -> usize {
+    pub fn count_for_owner(&self, owner: Owner) -> usize {
         self.by_owner.get(&owner).map_or(0, BTreeSet::len)
     }
 
-    fn put(
+    fn upsert(
         &mut self,
         owner: Owner,
         elements: &[(Element, Duration)],
-        gives_way: Vec<(Owner, Element)>,
+        evictions: Vec<(Owner, Element)>,
         now: BootTime,
     ) -> Change {
         let id = self.next_id();
         if self.elements.is_empty() {
             self.last_tick = Some(now);
         }
-        let mut wanted = self.leave(&gives_way, id);
+        let mut wanted = self.begin_eviction(&evictions, id);
         let mut opens = Vec::new();
         for (element, ttl) in elements {
             let ends = now.saturating_add(*ttl);
             let entry = self.elements.entry(*element).or_default();
-            match entry.of(owner) {
+            match entry.lease_mut(owner) {
                 Some(held) => {
-                    held.asked = Some((id, ends));
+                    held.requested = Some((id, ends));
                     held.last = id;
-                    held.leaves_by = None;
+                    held.evicted_by = None;
                 }
-                None => entry.held.push(Held {
+                None => entry.leases.push(Lease {
                     owner,
                     since: id,
                     granted: None,
-                    asked: Some((id, ends)),
+                    requested: Some((id, ends)),
                     last: id,
-                    leaves_by: None,
+                    evicted_by: None,
                 }),
             }
-            wanted.push((*element, entry.latest()));
+            wanted.push((*element, entry.latest_end()));
             opens.push((*element, ends));
             self.by_owner.entry(owner).or_default().insert(*element);
-            self.watch(*element);
+            self.schedule_check(*element);
         }
-        self.send(id, wanted, Some((owner, opens)), gives_way, now)
+        self.send(id, wanted, Some((owner, opens)), evictions, now)
     }
 
     /// Takes these holders away. What nobody else holds is removed from the
@@ -177,35 +177,35 @@ impl Grants {
             let Some(entry) = self.elements.get_mut(element) else {
                 continue;
             };
-            let Some(taken) = entry.take(*owner) else {
+            let Some(removed) = entry.remove(*owner) else {
                 continue;
             };
-            let latest = entry.latest();
-            if latest.is_none_or(|latest| latest < taken.ends()) {
+            let latest = entry.latest_end();
+            if latest.is_none_or(|latest| latest < removed.ends()) {
                 let _before = wanted.insert(*element, latest);
             }
-            self.forget(&taken, element);
-            self.watch(*element);
+            self.unindex(&removed, element);
+            self.schedule_check(*element);
         }
         let wanted: Vec<_> = wanted.into_iter().collect();
         self.send_all(&wanted, now)
     }
 
     /// Takes the writer's answer. Gives what came of it.
-    pub fn answered(&mut self, id: ChangeId, done: bool, now: BootTime) -> Settled {
-        let Some(sent) = self.sent.remove(&id) else {
-            return Settled::default();
+    pub fn on_answer(&mut self, id: ChangeId, done: bool, now: BootTime) -> ChangeOutcome {
+        let Some(sent) = self.in_flight.remove(&id) else {
+            return ChangeOutcome::default();
         };
         // Steps say for how long, so what was done late also ends late.
         let late = now.saturating_since(sent.at);
         let late = if late > SLACK { late } else { Duration::ZERO };
         let mut granted = Vec::new();
         let opens = sent.opens.as_ref();
-        let too_late = done && opens.is_some_and(|(_, opens)| is_over(opens, now));
-        let taken = done && !too_late;
+        let too_late = done && opens.is_some_and(|(_, opens)| all_expired(opens, now));
+        let accepted = done && !too_late;
         if let Some((owner, opens)) = sent.opens {
             for (element, ends) in opens {
-                if self.settle(owner, element, id, taken.then_some(ends)) {
+                if self.finish_lease(owner, element, id, accepted.then_some(ends)) {
                     granted.push(Holding {
                         owner,
                         element,
@@ -214,7 +214,7 @@ impl Grants {
                 }
             }
         }
-        let gave_way = self.left(id, done, sent.gives_way);
+        let evicted = self.finish_eviction(id, done, sent.evictions);
         for (element, kernel) in sent.steps {
             let Some(entry) = self.elements.get_mut(&element) else {
                 continue;
@@ -224,44 +224,45 @@ impl Grants {
                 entry.kernel = kernel.map(|ends| ends.saturating_add(late));
             }
             // Taken late, it may have been used since: not put again, but taken away at its end.
-            let may_be_used = done && element.once && !late.is_zero() && entry.latest() > Some(now);
-            if entry.in_flight == 0 && !may_be_used && mending::differs(entry, now).is_some() {
+            let may_be_used =
+                done && element.once && !late.is_zero() && entry.latest_end() > Some(now);
+            if entry.in_flight == 0 && !may_be_used && reconcile::drift(entry, now).is_some() {
                 if done {
-                    self.mending.soon(element);
+                    self.reconcile_queue.push(element);
                 } else {
-                    self.mending.later(element, now);
+                    self.reconcile_queue.push_delayed(element, now);
                 }
             }
-            self.settled(element, now);
+            self.check_done(element, now);
         }
-        Settled {
+        ChangeOutcome {
             granted,
-            gave_way,
+            evicted,
             too_late,
         }
     }
 
     /// Nobody waits for the answer to this change any more: whoever asked by it is refused.
     /// It may be made still; then its answer fixes what the kernel holds.
-    pub fn give_up(&mut self, id: ChangeId) {
-        let sent = self.sent.get_mut(&id);
+    pub fn abandon(&mut self, id: ChangeId) {
+        let sent = self.in_flight.get_mut(&id);
         let Some((owner, opens)) = sent.and_then(|sent| sent.opens.take()) else {
             return;
         };
         for (element, _) in opens {
-            self.settle(owner, element, id, None);
-            self.watch(element);
+            self.finish_lease(owner, element, id, None);
+            self.schedule_check(element);
         }
     }
 
     /// Every change that waits for an answer.
     pub fn unanswered(&self) -> impl Iterator<Item = ChangeId> + '_ {
-        self.sent.keys().copied()
+        self.in_flight.keys().copied()
     }
 
     /// One holder of one element, once the change it asked by is answered: with
     /// its new end, or refused. True where it holds by this very change.
-    fn settle(
+    fn finish_lease(
         &mut self,
         owner: Owner,
         element: Element,
@@ -271,36 +272,38 @@ impl Grants {
         let held = self
             .elements
             .get_mut(&element)
-            .and_then(|entry| entry.of(owner));
+            .and_then(|entry| entry.lease_mut(owner));
         let Some(held) = held.filter(|held| held.since <= id) else {
             return false;
         };
-        let is_latest = held.asked.is_some_and(|(asked, _)| asked == id);
+        let is_latest = held.requested.is_some_and(|(asked, _)| asked == id);
         if is_latest {
-            held.asked = None;
+            held.requested = None;
         }
         if ends.is_some() && std::mem::replace(&mut held.granted, ends).is_none() {
             self.granted = self.granted.saturating_add(1);
-        } else if held.granted.is_none() && held.asked.is_none() {
+        } else if held.granted.is_none() && held.requested.is_none() {
             let entry = self.elements.get_mut(&element);
-            if let Some(taken) = entry.and_then(|entry| entry.take(owner)) {
-                self.forget(&taken, &element);
+            if let Some(taken) = entry.and_then(|entry| entry.remove(owner)) {
+                self.unindex(&taken, &element);
             }
         }
         ends.is_some()
     }
 
     /// What these keys hold, each element once.
-    pub fn held_by<'a>(&'a self, ids: &'a [KeyId]) -> impl Iterator<Item = Element> + 'a {
-        let of = |id: &KeyId| self.by_owner.get(&Owner::Client(*id));
-        let all: BTreeSet<Element> = ids.iter().filter_map(of).flatten().copied().collect();
+    pub fn elements_for_keys<'a>(&'a self, ids: &'a [KeyId]) -> impl Iterator<Item = Element> + 'a {
+        let elements = |id: &KeyId| self.by_owner.get(&Owner::Client(*id));
+        let all: BTreeSet<Element> = ids.iter().filter_map(elements).flatten().copied().collect();
         all.into_iter()
     }
 
     /// Every holder whose grant the kernel took, in no order.
     pub fn holdings(&self) -> impl Iterator<Item = Holding> + '_ {
         let all = self.elements.iter();
-        all.flat_map(|(element, entry)| entry.held.iter().filter_map(|held| held.holds(element)))
+        all.flat_map(|(element, entry)| {
+            entry.leases.iter().filter_map(|held| held.holding(element))
+        })
     }
 
     /// How many [`Self::holdings`] are. One that just ended counts until a tick found it.
@@ -312,10 +315,10 @@ impl Grants {
     /// The next holders whose grant the kernel took, in the order of holders, from what
     /// `after` says on, which then says how far it came. At most about `most`; false
     /// where these were the last.
-    pub fn some_holdings(
+    pub fn holdings_page(
         &self,
         after: &mut Option<(Owner, Element)>,
-        most: usize,
+        limit: usize,
         mut each: impl FnMut(Holding),
     ) -> bool {
         let begin = *after;
@@ -323,22 +326,22 @@ impl Grants {
             Some((owner, _)) => self.by_owner.range(owner..),
             None => self.by_owner.range(..),
         };
-        let mut left = most;
+        let mut remaining = limit;
         for (owner, elements) in owners {
             let from = match &begin {
                 Some((last, element)) if last == owner => Bound::Excluded(element),
                 _ => Bound::Unbounded,
             };
             for element in elements.range((from, Bound::Unbounded)) {
-                if left == 0 {
+                if remaining == 0 {
                     return true;
                 }
-                left = left.saturating_sub(1);
+                remaining = remaining.saturating_sub(1);
                 *after = Some((*owner, *element));
                 let entry = self.elements.get(element);
-                let mut held = entry.into_iter().flat_map(|entry| &entry.held);
+                let mut held = entry.into_iter().flat_map(|entry| &entry.leases);
                 let held = held.find(|held| held.owner == *owner);
-                held.and_then(|held| held.holds(element)).map(&mut each);
+                held.and_then(|held| held.holding(element)).map(&mut each);
             }
         }
         false
@@ -351,7 +354,7 @@ impl Grants {
     }
 
     /// What this one holds, what the kernel has not taken yet too.
-    pub fn held_of(&self, owner: Owner) -> impl Iterator<Item = (Owner, Element)> + '_ {
+    pub fn elements_for_owner(&self, owner: Owner) -> impl Iterator<Item = (Owner, Element)> + '_ {
         let held = self.by_owner.get(&owner).into_iter().flatten();
         held.map(move |element| (owner, *element))
     }
@@ -359,13 +362,13 @@ impl Grants {
     /// The last change that waits for an answer.
     #[must_use]
     pub fn last_unanswered(&self) -> Option<ChangeId> {
-        self.sent.keys().next_back().copied()
+        self.in_flight.keys().next_back().copied()
     }
 
     /// Whether this change waits for an answer.
     #[must_use]
     pub fn is_unanswered(&self, id: ChangeId) -> bool {
-        self.sent.contains_key(&id)
+        self.in_flight.contains_key(&id)
     }
 
     fn next_id(&mut self) -> ChangeId {
@@ -374,20 +377,20 @@ impl Grants {
     }
 
     /// What else knew of a holder that was taken away.
-    fn forget(&mut self, taken: &Held, element: &Element) {
-        if taken.granted.is_some() {
+    fn unindex(&mut self, lease: &Lease, element: &Element) {
+        if lease.granted.is_some() {
             self.granted = self.granted.saturating_sub(1);
         }
-        if let Some(elements) = self.by_owner.get_mut(&taken.owner) {
+        if let Some(elements) = self.by_owner.get_mut(&lease.owner) {
             elements.remove(element);
             if elements.is_empty() {
-                self.by_owner.remove(&taken.owner);
+                self.by_owner.remove(&lease.owner);
             }
         }
     }
 
     /// Puts the element to its place in the order of ends; to be called when one changed.
-    fn watch(&mut self, element: Element) {
+    fn schedule_check(&mut self, element: Element) {
         let Some(entry) = self.elements.get_mut(&element) else {
             return;
         };
@@ -402,10 +405,10 @@ impl Grants {
     }
 
     /// Forgets the element where nothing more is to be known of it.
-    fn settled(&mut self, element: Element, now: BootTime) {
+    fn check_done(&mut self, element: Element, now: BootTime) {
         let entry = self.elements.get(&element);
-        let Some(entry) = entry.filter(|entry| entry.is_over(now)) else {
-            return self.watch(element);
+        let Some(entry) = entry.filter(|entry| entry.is_expired(now)) else {
+            return self.schedule_check(element);
         };
         if let Some(due) = entry.due {
             self.due.remove(&(due, element));
@@ -428,7 +431,7 @@ impl Grants {
         id: ChangeId,
         mut wanted: Vec<(Element, Option<BootTime>)>,
         opens: Option<(Owner, Vec<(Element, BootTime)>)>,
-        gives_way: Vec<(Owner, Element)>,
+        evictions: Vec<(Owner, Element)>,
         now: BootTime,
     ) -> Change {
         let mut steps = Vec::with_capacity(wanted.len());
@@ -436,7 +439,7 @@ impl Grants {
             let element = *element;
             let ttl = ends
                 .map(|ends| ends.saturating_since(now))
-                .filter(|ttl| *ttl >= SHORTEST);
+                .filter(|ttl| *ttl >= MIN_TTL);
             match ttl {
                 Some(ttl) => steps.push(Step::Put { element, ttl }),
                 None => {
@@ -448,13 +451,13 @@ impl Grants {
                 entry.in_flight = entry.in_flight.saturating_add(1);
             }
         }
-        self.sent.insert(
+        self.in_flight.insert(
             id,
-            Sent {
+            InFlight {
                 at: now,
                 steps: wanted,
                 opens,
-                gives_way,
+                evictions,
             },
         );
         Change { id, steps }

@@ -21,22 +21,22 @@
 //! - A close withdraws what this client holds for the addresses stated, or for the
 //!   source, the networks around them too; a service that it neither may open nor holds is refused.
 
-mod by_hand;
-mod by_knock;
+mod admin;
+mod door;
 
-mod longest;
+mod eviction;
+mod max_ttl;
 mod rate;
-mod room;
 
-mod timely;
-mod when;
+mod freshness;
+mod validity;
 
-pub use by_hand::{ByHand, by_hand, networks, ports};
-pub use by_knock::{ByKnock, by_knock};
-pub use longest::{longest_by_key, longest_by_knock};
+pub use admin::{AdminPermit, admin_permit, networks, ports};
+pub use door::{DoorPermit, door_permit};
+pub use eviction::CONNECT_TIMEOUT;
+pub use freshness::{Fresh, check_future};
+pub use max_ttl::{max_ttl_for_door, max_ttl_for_key};
 pub use rate::Rates;
-pub use room::CONNECTS_WITHIN;
-pub use timely::{Timely, timely};
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -50,7 +50,7 @@ use crate::clients::Clients;
 use crate::clock::{BootTime, Now};
 use crate::config::{ClientConfig, Config, Network};
 use crate::firewall::element::MAX_STEPS;
-use crate::firewall::{ChangeId, Element, Whom};
+use crate::firewall::{ChangeId, Element, Peer};
 use crate::verdict::Reason;
 
 /// What decides which grant gives way: the one that was granted first. Those that were adopted
@@ -64,12 +64,12 @@ pub struct Age {
 }
 
 /// What the rest of the engine knows of a client that policy asks for.
-pub trait Ledger {
+pub trait ClientHoldings {
     /// The elements that this client holds, each once.
-    fn held(&self) -> impl Iterator<Item = Element>;
+    fn elements(&self) -> impl Iterator<Item = Element>;
     /// The same, each with its age; not what gives way already.
     /// One that several of its keys hold comes once a key.
-    fn held_since(&self) -> impl Iterator<Item = (Element, Age)>;
+    fn elements_with_age(&self) -> impl Iterator<Item = (Element, Age)>;
     /// How many they are: asked for each packet, so without listing them where that can be.
     fn count(&self) -> usize;
     /// When this client last closed the service, by the closing packet's time.
@@ -78,7 +78,7 @@ pub trait Ledger {
 
 /// What a packet is held against.
 #[derive(Clone, Copy, Debug)]
-pub struct Against<'a> {
+pub struct PolicyContext<'a> {
     /// Every client.
     pub clients: &'a Clients,
     /// The index of this one.
@@ -119,7 +119,7 @@ impl RunPermit {
 pub struct OpenPermit {
     id: KeyId,
     elements: Vec<(Element, Duration)>,
-    gives_way: Vec<Element>,
+    evictions: Vec<Element>,
 }
 
 /// Elements to be closed.
@@ -147,8 +147,8 @@ impl OpenPermit {
 
     /// What of this client's ends, so that these have room; none of them.
     #[must_use]
-    pub fn gives_way(&self) -> &[Element] {
-        &self.gives_way
+    pub fn evictions(&self) -> &[Element] {
+        &self.evictions
     }
 
     /// What is opened, by value.
@@ -195,35 +195,35 @@ impl ClosePermit {
 /// # Errors
 /// The first reason against it, in the order of docs/protocol.md §7, step 9.
 pub fn permit(
-    timely: Timely,
-    against: &Against<'_>,
+    fresh: Fresh,
+    context: &PolicyContext<'_>,
     rates: &mut Rates,
-    ledger: &impl Ledger,
+    holdings: &impl ClientHoldings,
 ) -> Result<Permit, Reason> {
-    let rate = against.clients.config().grants.rate;
-    if !rates.admit(against.client, rate, against.now.boot) {
+    let rate = context.clients.config().grants.rate;
+    if !rates.admit(context.client, rate, context.now.boot) {
         return Err(Reason::Rate);
     }
-    let client = against
+    let client = context
         .clients
-        .client(against.client)
+        .client(context.client)
         .ok_or(Reason::Disabled)?;
-    if !against.clients.is_enabled(against.client) {
+    if !context.clients.is_enabled(context.client) {
         return Err(Reason::Disabled);
     }
-    let key_until = against.clients.key_until(timely.key_id());
-    let limit = when::left(client, key_until, timely.request(), against.now)?;
-    match timely.request() {
-        Request::Run { command } => run(command, client, against),
+    let key_until = context.clients.key_expiry(fresh.key_id());
+    let limit = validity::remaining(client, key_until, fresh.request(), context.now)?;
+    match fresh.request() {
+        Request::Run { command } => run(command, client, context),
         Request::Join { .. } => Err(Reason::NotInvited),
         Request::Open(open) => {
-            let elements = opened(open, client, against)?;
-            let gives_way = room::made(&elements, client, against.clients, ledger)?;
-            not_closed_since(&elements, timely.timestamp(), ledger)?;
+            let elements = elements_to_open(open, client, context)?;
+            let evictions = eviction::evictions(&elements, client, context.clients, holdings)?;
+            check_not_closed_since(&elements, fresh.timestamp(), holdings)?;
             Ok(Permit::Open(OpenPermit {
-                id: timely.key_id(),
-                elements: when::cut(elements, limit),
-                gives_way,
+                id: fresh.key_id(),
+                elements: validity::cap_ttl(elements, limit),
+                evictions,
             }))
         }
         Request::Close {
@@ -231,10 +231,11 @@ pub fn permit(
             services,
         } => {
             let named_none = services.is_empty();
-            let (elements, services) = closed(*addresses, services, client, against, ledger)?;
+            let (elements, services) =
+                elements_to_close(*addresses, services, client, context, holdings)?;
             Ok(Permit::Close(ClosePermit {
-                id: timely.key_id(),
-                timestamp: timely.timestamp(),
+                id: fresh.key_id(),
+                timestamp: fresh.timestamp(),
                 elements,
                 all: named_none,
                 services,
@@ -244,33 +245,33 @@ pub fn permit(
 }
 
 /// The first service asked for by name that the client may not open, for the audit.
-pub(crate) fn not_allowed(timely: &Timely, against: &Against<'_>) -> Option<Service> {
-    let services = match timely.request() {
+pub(crate) fn first_disallowed(fresh: &Fresh, context: &PolicyContext<'_>) -> Option<Service> {
+    let services = match fresh.request() {
         Request::Open(open) => &open.services,
         Request::Close { services, .. } => services,
         Request::Run { .. } | Request::Join { .. } => return None,
     };
-    let client = against.clients.client(against.client)?;
+    let client = context.clients.client(context.client)?;
     let mut asked = services.as_slice().iter();
     asked
-        .find(|service| !against.clients.may_open(client, **service))
+        .find(|service| !context.clients.may_open(client, **service))
         .copied()
 }
 
-fn opened(
+fn elements_to_open(
     open: &Open,
     client: &ClientConfig,
-    against: &Against<'_>,
+    context: &PolicyContext<'_>,
 ) -> Result<Vec<(Element, Duration)>, Reason> {
-    let config = against.clients.config();
-    let addresses = granted_addresses(open.addresses, client, config, against.source)?;
-    let services = services(&open.services, client, against.clients)?;
+    let config = context.clients.config();
+    let addresses = granted_addresses(open.addresses, client, config, context.source)?;
+    let services = services(&open.services, client, context.clients)?;
     let mut elements = Vec::with_capacity(addresses.len().saturating_mul(services.len()));
     let exact = open.once || open.source_port.is_some();
-    let whom = |address: &IpAddr| around(*address, client, exact);
+    let whom = |address: &IpAddr| enclosing_network(*address, client, exact);
     let all = addresses.iter().map(whom);
-    let whom: Vec<Whom> = all.collect::<Result<_, Reason>>()?;
-    for Whom { address, prefix } in whom {
+    let whom: Vec<Peer> = all.collect::<Result<_, Reason>>()?;
+    for Peer { address, prefix } in whom {
         for service in &services {
             let element = Element {
                 address,
@@ -279,22 +280,22 @@ fn opened(
                 source_port: open.source_port,
                 once: open.once,
             };
-            let mut ttl = ttl(open.duration, *service, client, against.clients);
+            let mut ttl = ttl(open.duration, *service, client, context.clients);
             if open.source_port.is_some() {
-                ttl = ttl.min(CONNECTS_WITHIN);
+                ttl = ttl.min(CONNECT_TIMEOUT);
             }
             elements.push((element, ttl));
         }
     }
     // A gateway may lead one family only; a service that leads none of these addresses
     // is refused, and with it the packet.
-    let leads = |element: &Element| {
+    let forwards_to = |element: &Element| {
         let inner = config.inner_of(element.service);
         inner.is_none_or(|inner| inner.leads(element.address))
     };
-    elements.retain(|(element, _)| leads(element));
-    let led = |service: &Service| elements.iter().any(|(one, _)| one.service == *service);
-    if !services.iter().all(led) {
+    elements.retain(|(element, _)| forwards_to(element));
+    let is_forwarded = |service: &Service| elements.iter().any(|(one, _)| one.service == *service);
+    if !services.iter().all(is_forwarded) {
         return Err(Reason::NoInnerHost);
     }
     if elements.len() > MAX_STEPS {
@@ -303,13 +304,13 @@ fn opened(
     Ok(elements)
 }
 
-fn not_closed_since(
+fn check_not_closed_since(
     elements: &[(Element, Duration)],
     timestamp: Timestamp,
-    ledger: &impl Ledger,
+    holdings: &impl ClientHoldings,
 ) -> Result<(), Reason> {
     let closed_since = |(element, _): &(Element, Duration)| {
-        ledger
+        holdings
             .last_close(element.service)
             .is_some_and(|close| timestamp <= close)
     };
@@ -323,15 +324,15 @@ fn not_closed_since(
 fn run(
     command: &CommandName,
     client: &ClientConfig,
-    against: &Against<'_>,
+    context: &PolicyContext<'_>,
 ) -> Result<Permit, Reason> {
-    if !against.clients.config().commands.contains_key(command) {
+    if !context.clients.config().commands.contains_key(command) {
         return Err(Reason::CommandUnknown);
     }
     if !client.commands.contains(command) {
         return Err(Reason::CommandNotAllowed);
     }
-    if !client.admits(against.source) {
+    if !client.admits(context.source) {
         return Err(Reason::SourceNotAllowed);
     }
     let command = command.clone();
@@ -367,7 +368,7 @@ fn granted_addresses(
 
 /// What the client is granted around an address that it may be granted: the network of the
 /// length that its file says, all of which must lie in one of its `sources`.
-fn around(address: IpAddr, client: &ClientConfig, exact: bool) -> Result<Whom, Reason> {
+fn enclosing_network(address: IpAddr, client: &ClientConfig, exact: bool) -> Result<Peer, Reason> {
     let prefix = client.prefix_around(address).filter(|_| !exact);
     let network = prefix.and_then(|prefix| Network::around(address, prefix));
     let Some(network) = network else {
@@ -376,7 +377,7 @@ fn around(address: IpAddr, client: &ClientConfig, exact: bool) -> Result<Whom, R
     if !client.admits_all(&network) {
         return Err(Reason::SourceNotAllowed);
     }
-    Ok(Whom {
+    Ok(Peer {
         address: network.address,
         prefix,
     })
@@ -431,27 +432,27 @@ fn ttl(asked: u32, port: Service, client: &ClientConfig, clients: &Clients) -> D
     } else {
         Duration::from_secs(u64::from(asked))
     };
-    asked.min(longest::longest(clients, client, port))
+    asked.min(max_ttl::max_ttl_for_client(clients, client, port))
 }
 
 /// What a close withdraws, and which services it closes to older packets.
-fn closed(
+fn elements_to_close(
     stated: Addresses,
     named: &Services,
     client: &ClientConfig,
-    against: &Against<'_>,
-    ledger: &impl Ledger,
+    context: &PolicyContext<'_>,
+    holdings: &impl ClientHoldings,
 ) -> Result<(Vec<Element>, Vec<Service>), Reason> {
-    let held: Vec<Element> = ledger.held().collect();
+    let held: Vec<Element> = holdings.elements().collect();
     let services = if named.is_empty() {
-        let mut services = own_ports(client, against.clients.config());
+        let mut services = own_ports(client, context.clients.config());
         services.extend(held.iter().map(|element| element.service));
         services.sort_unstable();
         services.dedup();
         services
     } else {
         let known = |port: &Service| {
-            against.clients.may_open(client, *port)
+            context.clients.may_open(client, *port)
                 || held.iter().any(|element| element.service == *port)
         };
         if !named.as_slice().iter().all(known) {
@@ -461,7 +462,7 @@ fn closed(
     };
     let for_address = |element: &Element| {
         if stated.is_empty() {
-            element.covers(against.source)
+            element.covers(context.source)
         } else {
             stated.iter().any(|stated| element.covers(stated))
         }

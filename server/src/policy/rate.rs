@@ -22,17 +22,17 @@ impl Rates {
 
     /// Takes one packet of the client's allowance; false where there is none left.
     pub(crate) fn admit(&mut self, client: usize, rate: Rate, now: BootTime) -> bool {
-        let Some(whole) = self.0.get_mut(client) else {
+        let Some(full_at) = self.0.get_mut(client) else {
             return false;
         };
         let interval = rate.per.checked_div(rate.count).unwrap_or(Duration::MAX);
-        let after = (*whole).max(now).saturating_add(interval);
+        let after = (*full_at).max(now).saturating_add(interval);
         // A burst is admitted at once, then one each interval.
         let burst = interval.saturating_mul(rate.at_once());
         if after.saturating_since(now) > burst {
             return false;
         }
-        *whole = after;
+        *full_at = after;
         true
     }
 }

@@ -15,11 +15,11 @@ use spa_keys::KeyId;
 use spa_proto::Timestamp;
 
 use super::cache::{Bounds, Sighting};
-use super::disk::{Disk, FILES, FileName};
-use super::encoding::RECORD;
-use super::open::{Opened, create_on, start};
+use super::disk::{ALL_FILES, Disk, FileName};
+use super::encoding::RECORD_LEN;
 use super::record::JournalRecord;
-use super::simulation::medium::Platter;
+use super::simulation::sim_disk::SimDisk;
+use super::startup::{OpenedState, create_on, start};
 use crate::clock::{BootTime, Now};
 use crate::config::OnStateError;
 
@@ -34,7 +34,7 @@ fn now(seconds: u64) -> Now {
     }
 }
 
-fn open(disk: &Platter, boot: [u8; 16], seconds: u64) -> Opened<Platter> {
+fn open(disk: &SimDisk, boot: [u8; 16], seconds: u64) -> OpenedState<SimDisk> {
     start(
         disk.clone(),
         None,
@@ -51,22 +51,22 @@ fn nonce(number: u8) -> [u8; 24] {
 }
 
 /// What happened to the server before the damage.
-pub(super) struct Past {
-    pub(super) disk: Platter,
+pub(super) struct ServerHistory {
+    pub(super) disk: SimDisk,
     /// The files at earlier moments, in their order.
-    pub(super) before: Vec<[Vec<u8>; 6]>,
+    pub(super) snapshots: Vec<[Vec<u8>; 6]>,
     /// Used packets: number and time.
     used: Vec<(u8, Timestamp)>,
 }
 
-impl Past {
-    pub(super) fn files(disk: &Platter) -> [Vec<u8>; 6] {
-        FILES.map(|file| disk.clone().read(file).unwrap())
+impl ServerHistory {
+    pub(super) fn files(disk: &SimDisk) -> [Vec<u8>; 6] {
+        ALL_FILES.map(|file| disk.clone().read(file).unwrap())
     }
 
     /// A server of two lives that used `count` packets, the first of them before a clean stop.
-    pub(super) fn of(count: u8, cleanly: bool) -> Self {
-        let disk = Platter::default();
+    pub(super) fn new(count: u8, cleanly: bool) -> Self {
+        let disk = SimDisk::default();
         create_on(
             disk.clone(),
             None,
@@ -78,24 +78,24 @@ impl Past {
         .unwrap();
         let mut past = Self {
             disk: disk.clone(),
-            before: vec![Self::files(&disk)],
+            snapshots: vec![Self::files(&disk)],
             used: Vec::new(),
         };
         let mut server = open(&disk, BOOT, 1010);
-        past.use_up(&mut server, 0, 1010);
+        past.use_packet(&mut server, 0, 1010);
         server.state.clean_stop().unwrap();
-        past.before.push(Self::files(&disk));
+        past.snapshots.push(Self::files(&disk));
         let mut server = open(&disk, BOOT, 1020);
-        past.before.push(Self::files(&disk));
+        past.snapshots.push(Self::files(&disk));
         for number in 1..count {
             let seconds = 1020 + 4 * u64::from(number);
             server
                 .state
-                .tick(now(seconds), SKEW, &mut server.horizon)
+                .advance_horizon(now(seconds), SKEW, &mut server.horizon)
                 .unwrap();
             // As far ahead as the window admits.
-            past.use_up(&mut server, number, seconds);
-            past.before.push(Self::files(&disk));
+            past.use_packet(&mut server, number, seconds);
+            past.snapshots.push(Self::files(&disk));
         }
         if cleanly {
             server.state.clean_stop().unwrap();
@@ -103,7 +103,7 @@ impl Past {
         past
     }
 
-    fn use_up(&mut self, server: &mut Opened<Platter>, number: u8, seconds: u64) {
+    fn use_packet(&mut self, server: &mut OpenedState<SimDisk>, number: u8, seconds: u64) {
         let timestamp = now(seconds).wall.saturating_add(SKEW);
         let mut out = Vec::new();
         let recorded = server.cache.record(
@@ -137,7 +137,7 @@ impl Past {
             disk.cut_power(&mut |_| 3);
         }
         for (file, bytes) in files {
-            disk.put_back(file, bytes);
+            disk.replace_file(file, bytes);
         }
         let mut server = open(&disk, boot, 1062);
         let silent = server.state.take_events().is_empty();
@@ -164,38 +164,40 @@ impl Past {
             }
         };
         // Beyond it there are zeros, or nothing that is read.
-        let last = whole.iter().rposition(|byte| *byte != 0).unwrap_or(0) / RECORD + 3;
-        let busy = |place: usize| place / RECORD < last;
-        for length in (0..whole.len()).filter(|at| busy(*at) || at % 61 == 0 || at % RECORD == 0) {
+        let last = whole.iter().rposition(|byte| *byte != 0).unwrap_or(0) / RECORD_LEN + 3;
+        let busy = |place: usize| place / RECORD_LEN < last;
+        for length in
+            (0..whole.len()).filter(|at| busy(*at) || at % 61 == 0 || at % RECORD_LEN == 0)
+        {
             check(&format!("cut off at {length}"), whole[..length].to_vec());
         }
         let is_journal = matches!(file, FileName::JournalA | FileName::JournalB);
         for bit in (0..whole.len() * 8).filter(|bit| match is_journal {
             true => busy(bit / 8) || bit % 8 == 0,
-            false => bit / 8 % 4096 < 2 * RECORD || bit % 999 == 0,
+            false => bit / 8 % 4096 < 2 * RECORD_LEN || bit % 999 == 0,
         }) {
             let mut bytes = whole.clone();
             bytes[bit / 8] ^= 1 << (bit % 8);
             check(&format!("bit {bit} flipped"), bytes);
         }
-        let slots = whole.len() / RECORD;
+        let slots = whole.len() / RECORD_LEN;
         let pairs = (0..slots.min(last))
             .flat_map(|one| (0..slots.min(last)).map(move |other| (one, other)));
         for (one, other) in pairs {
-            let at = |slot: usize| slot * RECORD..(slot + 1) * RECORD;
+            let at = |slot: usize| slot * RECORD_LEN..(slot + 1) * RECORD_LEN;
             let mut bytes = whole.clone();
-            bytes.copy_within(at(one), other * RECORD);
+            bytes.copy_within(at(one), other * RECORD_LEN);
             check(&format!("slot {one} copied over {other}"), bytes.clone());
             bytes[at(one)].copy_from_slice(&whole[at(other)]);
             check(&format!("slots {one} and {other} swapped"), bytes);
             if one <= other {
                 let mut bytes = whole.clone();
-                bytes[one * RECORD..(other + 1) * RECORD].fill(0);
+                bytes[one * RECORD_LEN..(other + 1) * RECORD_LEN].fill(0);
                 check(&format!("slots {one} to {other} zeroed"), bytes);
             }
         }
-        for (moment, files) in self.before.iter().enumerate() {
-            let place = FILES.iter().position(|other| *other == file).unwrap();
+        for (moment, files) in self.snapshots.iter().enumerate() {
+            let place = ALL_FILES.iter().position(|other| *other == file).unwrap();
             let old = &files[place];
             check(&format!("as it was at moment {moment}"), old.clone());
             for block in [64, 512, 4096] {
@@ -215,7 +217,7 @@ impl Past {
                 }
             }
         }
-        for extra in [1, RECORD] {
+        for extra in [1, RECORD_LEN] {
             let mut bytes = whole.clone();
             bytes.resize(whole.len() + extra, 0x55);
             check(&format!("{extra} bytes more"), bytes);
@@ -233,8 +235,8 @@ fn sighting() -> Sighting {
 
 fn every_damage(cleanly: bool, boot: [u8; 16]) {
     // Few packets, and so many that the journal was compacted on the way.
-    let past = Past::of(8, cleanly);
-    for file in FILES {
+    let past = ServerHistory::new(8, cleanly);
+    for file in ALL_FILES {
         if boot != BOOT && matches!(file, FileName::Memory | FileName::Proof) {
             continue;
         }
@@ -277,7 +279,7 @@ fn no_damage_of_one_file_lets_a_packet_act_twice_after_a_clean_stop_and_a_new_bo
 #[test]
 fn killed_between_record_and_proof_the_start_is_trusted_and_the_packet_used() {
     for calls in 1..=4 {
-        let past = Past::of(3, false);
+        let past = ServerHistory::new(3, false);
         let disk = past.disk.copy();
         let mut server = open(&disk, BOOT, 1040);
         let record = JournalRecord::Nonce {
@@ -301,7 +303,7 @@ fn killed_between_record_and_proof_the_start_is_trusted_and_the_packet_used() {
 #[test]
 fn killed_anywhere_in_a_compaction_the_start_is_trusted() {
     for calls in 1..40 {
-        let past = Past::of(8, false);
+        let past = ServerHistory::new(8, false);
         let disk = past.disk.copy();
         let mut server = open(&disk, BOOT, 1062);
         disk.die_after(calls);
@@ -314,15 +316,15 @@ fn killed_anywhere_in_a_compaction_the_start_is_trusted() {
 
 #[test]
 fn a_journal_of_an_earlier_format_is_an_unclean_start_that_says_so() {
-    let past = Past::of(3, true);
-    let mut bytes = vec![0; 32 * RECORD];
+    let past = ServerHistory::new(3, true);
+    let mut bytes = vec![0; 32 * RECORD_LEN];
     bytes[0] = 1;
     bytes[7] = 9;
     let check = crc32fast::hash(&bytes[..60]);
     bytes[60..64].copy_from_slice(&check.to_be_bytes());
     let disk = past.disk.copy();
-    disk.put_back(FileName::JournalA, bytes);
-    disk.put_back(FileName::JournalB, vec![0; 32 * RECORD]);
+    disk.replace_file(FileName::JournalA, bytes);
+    disk.replace_file(FileName::JournalB, vec![0; 32 * RECORD_LEN]);
     let events = open(&disk, BOOT, 1062).state.take_events();
     assert!(
         events[0]

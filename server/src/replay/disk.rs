@@ -28,10 +28,10 @@ pub enum FileName {
 
 /// No file is read that is longer, in bytes: who made it so wants the memory of
 /// whoever reads it. A full journal of a million packets has an eighth of it.
-pub(super) const LONGEST: u64 = 1 << 30;
+pub(super) const MAX_FILE_LEN: u64 = 1 << 30;
 
 /// All of them.
-pub const FILES: [FileName; 6] = [
+pub const ALL_FILES: [FileName; 6] = [
     FileName::JournalA,
     FileName::JournalB,
     FileName::Horizon,
@@ -41,7 +41,7 @@ pub const FILES: [FileName; 6] = [
 ];
 
 /// Those of the state directory.
-pub const OF_STATE: [FileName; 4] = [
+pub const STATE_FILES: [FileName; 4] = [
     FileName::JournalA,
     FileName::JournalB,
     FileName::Horizon,
@@ -49,7 +49,7 @@ pub const OF_STATE: [FileName; 4] = [
 ];
 
 /// Those of the run directory.
-pub const OF_RUN: [FileName; 2] = [FileName::Memory, FileName::Proof];
+pub const RUN_FILES: [FileName; 2] = [FileName::Memory, FileName::Proof];
 
 impl FileName {
     /// Its name in its directory.
@@ -65,11 +65,11 @@ impl FileName {
         }
     }
 
-    const fn is_of_run(self) -> bool {
+    const fn is_in_run_dir(self) -> bool {
         matches!(self, Self::Memory | Self::Proof)
     }
 
-    const fn place(self) -> usize {
+    const fn index(self) -> usize {
         match self {
             Self::JournalA => 0,
             Self::JournalB => 1,
@@ -112,7 +112,7 @@ pub trait Disk {
     ///
     /// # Errors
     /// It will not; which, and what became of it.
-    fn is_found(&self, files: &[FileName]) -> io::Result<()>;
+    fn check_present(&self, files: &[FileName]) -> io::Result<()>;
 }
 
 /// The real files. A file that cannot be opened fails at each use.
@@ -136,14 +136,14 @@ impl Directory {
     #[must_use]
     pub fn open(state: &Path, run: &Path) -> Self {
         let open = |file: FileName| {
-            let directory = if file.is_of_run() { run } else { state };
+            let directory = if file.is_in_run_dir() { run } else { state };
             open_state_file(&directory.join(file.as_str()))
                 .map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))
         };
         let directory = Self {
             state: state.to_owned(),
             run: run.to_owned(),
-            files: FILES.map(open),
+            files: ALL_FILES.map(open),
         };
         // New names survive the machine too. If not, their loss is an unclean start.
         let _ = directory.sync_names();
@@ -152,11 +152,11 @@ impl Directory {
 
     /// No directory at all: every use fails.
     #[must_use]
-    pub(super) fn none() -> Self {
+    pub(super) fn unavailable() -> Self {
         Self {
             state: PathBuf::new(),
             run: PathBuf::new(),
-            files: FILES.map(|_| Err(libc::ENOENT)),
+            files: ALL_FILES.map(|_| Err(libc::ENOENT)),
         }
     }
 
@@ -165,7 +165,7 @@ impl Directory {
     }
 
     fn file(&self, name: FileName) -> io::Result<&StateFile> {
-        match self.files.get(name.place()) {
+        match self.files.get(name.index()) {
             Some(Ok(file)) => Ok(file),
             Some(Err(code)) => Err(needs_restart(name, *code)),
             None => Err(io::ErrorKind::NotFound.into()),
@@ -226,7 +226,7 @@ impl Disk for Directory {
         // It could not even be made: there is no such directory.
         if self
             .files
-            .get(name.place())
+            .get(name.index())
             .and_then(|file| file.as_ref().err())
             == Some(&libc::ENOENT)
         {
@@ -234,7 +234,7 @@ impl Disk for Directory {
         }
         let file = &self.file(name)?.file;
         let length = file.metadata()?.len();
-        if length > LONGEST {
+        if length > MAX_FILE_LEN {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         let length = usize::try_from(length).map_err(|_| io::ErrorKind::FileTooLarge)?;
@@ -248,7 +248,7 @@ impl Disk for Directory {
         let old = file.metadata()?.len();
         match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, length) {
             Ok(()) => {}
-            Err(rustix::io::Errno::OPNOTSUPP) => fill_with_zeros(file, old, length)?,
+            Err(rustix::io::Errno::OPNOTSUPP) => zero_fill(file, old, length)?,
             Err(error) => return Err(error.into()),
         }
         if old < length {
@@ -266,25 +266,25 @@ impl Disk for Directory {
         self.writable(name)?.sync_data()
     }
 
-    fn is_found(&self, files: &[FileName]) -> io::Result<()> {
+    fn check_present(&self, files: &[FileName]) -> io::Result<()> {
         for name in files {
             // One that was not opened fails where it is used.
-            let Some(Ok(file)) = self.files.get(name.place()) else {
+            let Some(Ok(file)) = self.files.get(name.index()) else {
                 continue;
             };
             let ours = file.file.metadata()?;
-            let directory = if name.is_of_run() {
+            let directory = if name.is_in_run_dir() {
                 &self.run
             } else {
                 &self.state
             };
             let path = directory.join(name.as_str());
-            let is_elsewhere = match std::fs::symlink_metadata(&path) {
+            let is_replaced = match std::fs::symlink_metadata(&path) {
                 Ok(there) => (there.dev(), there.ino()) != (ours.dev(), ours.ino()),
                 // The engine may not look into every directory.
                 Err(error) => error.kind() == io::ErrorKind::NotFound,
             };
-            if ours.nlink() == 0 || is_elsewhere {
+            if ours.nlink() == 0 || is_replaced {
                 let path = path.display();
                 return Err(io::Error::other(format!("{path} was deleted or replaced")));
             }
@@ -294,7 +294,7 @@ impl Disk for Directory {
 }
 
 /// Reserves room where the filesystem has no call for it.
-fn fill_with_zeros(file: &File, old: u64, length: u64) -> io::Result<()> {
+fn zero_fill(file: &File, old: u64, length: u64) -> io::Result<()> {
     let zeros = [0; 4096];
     let mut at = old;
     while at < length {

@@ -22,25 +22,25 @@ use std::num::NonZeroU16;
 use spa_keys::KeyId;
 use spa_proto::{Protocol, Service, Timestamp};
 
-use super::proof::{End, Proof};
-use super::record::{Entry, HeldBy, Holder, HolderKey, JournalRecord};
-use super::slots::SlotId;
+use super::horizon_file::SlotId;
+use super::proof::{JournalEnd, Proof};
+use super::record::{Holder, HolderKey, HolderRecord, JournalEntry, JournalRecord};
 use crate::clock::BootTime;
 use crate::config::DoorId;
 
 /// Length of every entry, in bytes.
-pub const RECORD: usize = 64;
+pub const RECORD_LEN: usize = 64;
 
 /// Where the check value starts.
-const CHECK: usize = 60;
+const CHECK_OFFSET: usize = 60;
 
 /// Flags of a holder: its grant is for one connection; it is the administrator; it is a door.
 const ONCE: u8 = 1;
-const BY_HAND: u8 = 2;
+const ADMIN: u8 = 2;
 const DOOR: u8 = 4;
 
 /// Where the fields start.
-const FIELDS: usize = 8;
+const FIELDS_OFFSET: usize = 8;
 
 /// What stands in one slot of a journal's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,135 +48,135 @@ pub enum Slot {
     /// Never written.
     Empty,
     /// Written, and damaged.
-    Bad,
+    Corrupt,
     /// An entry of the journal's life number `generation`.
     Entry {
         /// Which writing of the file it belongs to.
         generation: u32,
         /// What it says.
-        entry: Entry,
+        entry: JournalEntry,
     },
 }
 
 /// The 64 bytes of one entry in the slot of this number.
 #[must_use]
-pub fn encode(generation: u32, place: u32, entry: &Entry) -> [u8; RECORD] {
-    let mut writer = Writer::new(kind(entry), generation);
+pub fn encode(generation: u32, slot: u32, entry: &JournalEntry) -> [u8; RECORD_LEN] {
+    let mut encoder = RecordEncoder::new(kind(entry), generation);
     match entry {
-        Entry::Header {
+        JournalEntry::Header {
             boot_id,
             count,
             sum,
             slots,
         } => {
-            writer.put(boot_id);
-            writer.put(&count.to_be_bytes());
-            writer.put(&sum.to_be_bytes());
-            writer.put(&slots.to_be_bytes());
+            encoder.put(boot_id);
+            encoder.put(&count.to_be_bytes());
+            encoder.put(&sum.to_be_bytes());
+            encoder.put(&slots.to_be_bytes());
         }
-        Entry::Incomplete => {}
-        Entry::Clean {
+        JournalEntry::Incomplete => {}
+        JournalEntry::Clean {
             count,
             sum,
             slots,
-            highest,
+            max_generation: highest,
             horizon,
         } => {
-            writer.put(&count.to_be_bytes());
-            writer.put(&sum.to_be_bytes());
-            writer.put(&slots.to_be_bytes());
-            writer.put(&highest.to_be_bytes());
-            writer.put(&horizon.sequence.to_be_bytes());
-            writer.time(horizon.timestamp);
+            encoder.put(&count.to_be_bytes());
+            encoder.put(&sum.to_be_bytes());
+            encoder.put(&slots.to_be_bytes());
+            encoder.put(&highest.to_be_bytes());
+            encoder.put(&horizon.sequence.to_be_bytes());
+            encoder.time(horizon.timestamp);
         }
-        Entry::Proof { boot_id, proof } => {
-            writer.put(boot_id);
-            writer.put(&proof.sequence.to_be_bytes());
-            writer.put(&proof.now.count.to_be_bytes());
-            writer.put(&proof.now.sum.to_be_bytes());
-            writer.put(&proof.slots.to_be_bytes());
-            writer.put(&proof.next.generation.to_be_bytes());
-            writer.put(&proof.next.count.to_be_bytes());
-            writer.put(&proof.next.sum.to_be_bytes());
+        JournalEntry::Proof { boot_id, proof } => {
+            encoder.put(boot_id);
+            encoder.put(&proof.sequence.to_be_bytes());
+            encoder.put(&proof.current.count.to_be_bytes());
+            encoder.put(&proof.current.sum.to_be_bytes());
+            encoder.put(&proof.slots.to_be_bytes());
+            encoder.put(&proof.next.generation.to_be_bytes());
+            encoder.put(&proof.next.count.to_be_bytes());
+            encoder.put(&proof.next.sum.to_be_bytes());
         }
-        Entry::Horizon {
+        JournalEntry::Horizon {
             sequence,
             timestamp,
             incomplete,
         } => {
-            writer.put(&sequence.to_be_bytes());
-            writer.time(*timestamp);
-            writer.put(&[u8::from(*incomplete)]);
+            encoder.put(&sequence.to_be_bytes());
+            encoder.time(*timestamp);
+            encoder.put(&[u8::from(*incomplete)]);
         }
-        Entry::Memory {
+        JournalEntry::Memory {
             boot_id,
             timestamp,
             disk_failed,
         } => {
-            writer.put(boot_id);
-            writer.time(*timestamp);
-            writer.put(&[u8::from(*disk_failed)]);
+            encoder.put(boot_id);
+            encoder.time(*timestamp);
+            encoder.put(&[u8::from(*disk_failed)]);
         }
-        Entry::Record(record) => put_record(&mut writer, record),
+        JournalEntry::Record(record) => put_record(&mut encoder, record),
     }
-    writer.finish(place)
+    encoder.finish(slot)
 }
 
-fn kind(entry: &Entry) -> u8 {
+fn kind(entry: &JournalEntry) -> u8 {
     match entry {
-        Entry::Incomplete => 2,
-        Entry::Horizon { .. } => 4,
-        Entry::Header { .. } => 6,
-        Entry::Clean { .. } => 7,
-        Entry::Proof { .. } => 8,
-        Entry::Memory { .. } => 9,
-        Entry::Record(JournalRecord::Nonce { .. }) => 16,
-        Entry::Record(JournalRecord::Floor { .. }) => 17,
-        Entry::Record(JournalRecord::BaseFloor { .. }) => 18,
-        Entry::Record(JournalRecord::LastClose { .. }) => 19,
-        Entry::Record(JournalRecord::Holder(_)) => 22,
-        Entry::Record(JournalRecord::HolderGone(_)) => 23,
-        Entry::Record(JournalRecord::HookOwed(_)) => 24,
-        Entry::Record(JournalRecord::HookDone(_)) => 25,
-        Entry::Record(JournalRecord::OneTime { .. }) => 26,
+        JournalEntry::Incomplete => 2,
+        JournalEntry::Horizon { .. } => 4,
+        JournalEntry::Header { .. } => 6,
+        JournalEntry::Clean { .. } => 7,
+        JournalEntry::Proof { .. } => 8,
+        JournalEntry::Memory { .. } => 9,
+        JournalEntry::Record(JournalRecord::Nonce { .. }) => 16,
+        JournalEntry::Record(JournalRecord::Floor { .. }) => 17,
+        JournalEntry::Record(JournalRecord::BaseFloor { .. }) => 18,
+        JournalEntry::Record(JournalRecord::LastClose { .. }) => 19,
+        JournalEntry::Record(JournalRecord::Holder(_)) => 22,
+        JournalEntry::Record(JournalRecord::HolderRemoved(_)) => 23,
+        JournalEntry::Record(JournalRecord::HookPending(_)) => 24,
+        JournalEntry::Record(JournalRecord::HookDone(_)) => 25,
+        JournalEntry::Record(JournalRecord::OneTime { .. }) => 26,
     }
 }
 
-fn put_record(writer: &mut Writer, record: &JournalRecord) {
+fn put_record(encoder: &mut RecordEncoder, record: &JournalRecord) {
     match record {
         JournalRecord::Nonce {
             id,
             nonce,
             timestamp,
         } => {
-            writer.put(&id.to_bytes());
-            writer.put(nonce);
-            writer.time(*timestamp);
+            encoder.put(&id.to_bytes());
+            encoder.put(nonce);
+            encoder.time(*timestamp);
         }
         JournalRecord::Floor { id, timestamp } => {
-            writer.put(&id.to_bytes());
-            writer.time(*timestamp);
+            encoder.put(&id.to_bytes());
+            encoder.time(*timestamp);
         }
-        JournalRecord::BaseFloor { timestamp } => writer.time(*timestamp),
+        JournalRecord::BaseFloor { timestamp } => encoder.time(*timestamp),
         JournalRecord::LastClose {
             id,
             service,
             timestamp,
         } => {
-            writer.put(&id.to_bytes());
-            writer.service(*service);
-            writer.time(*timestamp);
+            encoder.put(&id.to_bytes());
+            encoder.service(*service);
+            encoder.time(*timestamp);
         }
         JournalRecord::Holder(holder) => {
-            writer.holder(&holder.key);
-            writer.put(&holder.ends.as_micros().to_be_bytes());
+            encoder.holder(&holder.key);
+            encoder.put(&holder.ends.as_micros().to_be_bytes());
         }
-        JournalRecord::HolderGone(key)
-        | JournalRecord::HookOwed(key)
-        | JournalRecord::HookDone(key) => writer.holder(key),
+        JournalRecord::HolderRemoved(key)
+        | JournalRecord::HookPending(key)
+        | JournalRecord::HookDone(key) => encoder.holder(key),
         JournalRecord::OneTime { count, sum } => {
-            writer.put(&count.to_be_bytes());
-            writer.put(&sum.to_be_bytes());
+            encoder.put(&count.to_be_bytes());
+            encoder.put(&sum.to_be_bytes());
         }
     }
 }
@@ -184,103 +184,103 @@ fn put_record(writer: &mut Writer, record: &JournalRecord) {
 /// What 64 bytes of a file say. Every entry has exactly one encoding: bytes
 /// that would not come out of [`encode`] again are [`Slot::Bad`].
 #[must_use]
-pub fn decode(place: u32, bytes: &[u8; RECORD]) -> Slot {
-    if *bytes == [0; RECORD] {
+pub fn decode(slot: u32, bytes: &[u8; RECORD_LEN]) -> Slot {
+    if *bytes == [0; RECORD_LEN] {
         return Slot::Empty;
     }
     let Some((generation, entry)) = parse(bytes) else {
-        return Slot::Bad;
+        return Slot::Corrupt;
     };
-    if encode(generation, place, &entry) == *bytes {
+    if encode(generation, slot, &entry) == *bytes {
         Slot::Entry { generation, entry }
     } else {
-        Slot::Bad
+        Slot::Corrupt
     }
 }
 
 /// Is this the first slot of a journal as earlier formats had it?
 #[must_use]
-pub fn is_of_earlier_format(bytes: &[u8; RECORD]) -> bool {
-    let (fields, check) = bytes.split_at(CHECK);
+pub fn is_earlier_format(bytes: &[u8; RECORD_LEN]) -> bool {
+    let (fields, check) = bytes.split_at(CHECK_OFFSET);
     bytes.first() == Some(&1) && *check == crc32fast::hash(fields).to_be_bytes()
 }
 
-fn parse(bytes: &[u8; RECORD]) -> Option<(u32, Entry)> {
-    let mut reader = Reader(bytes);
-    let [kind, _, _, _] = reader.take()?;
-    let generation = u32::from_be_bytes(reader.take()?);
+fn parse(bytes: &[u8; RECORD_LEN]) -> Option<(u32, JournalEntry)> {
+    let mut decoder = RecordDecoder(bytes);
+    let [kind, _, _, _] = decoder.take()?;
+    let generation = u32::from_be_bytes(decoder.take()?);
     let entry = match kind {
-        2 => Entry::Incomplete,
-        4 => Entry::Horizon {
-            sequence: u64::from_be_bytes(reader.take()?),
-            timestamp: reader.time()?,
-            incomplete: reader.take::<1>()? != [0],
+        2 => JournalEntry::Incomplete,
+        4 => JournalEntry::Horizon {
+            sequence: u64::from_be_bytes(decoder.take()?),
+            timestamp: decoder.time()?,
+            incomplete: decoder.take::<1>()? != [0],
         },
-        6 => Entry::Header {
-            boot_id: reader.take()?,
-            count: reader.number()?,
-            sum: reader.sum()?,
-            slots: reader.number()?,
+        6 => JournalEntry::Header {
+            boot_id: decoder.take()?,
+            count: decoder.number()?,
+            sum: decoder.sum()?,
+            slots: decoder.number()?,
         },
-        7 => Entry::Clean {
-            count: reader.number()?,
-            sum: reader.sum()?,
-            slots: reader.number()?,
-            highest: reader.number()?,
+        7 => JournalEntry::Clean {
+            count: decoder.number()?,
+            sum: decoder.sum()?,
+            slots: decoder.number()?,
+            max_generation: decoder.number()?,
             horizon: SlotId {
-                sequence: u64::from_be_bytes(reader.take()?),
-                timestamp: reader.time()?,
+                sequence: u64::from_be_bytes(decoder.take()?),
+                timestamp: decoder.time()?,
             },
         },
-        8 => Entry::Proof {
-            boot_id: reader.take()?,
+        8 => JournalEntry::Proof {
+            boot_id: decoder.take()?,
             proof: Proof {
-                sequence: reader.number()?,
-                now: End {
+                sequence: decoder.number()?,
+                current: JournalEnd {
                     generation,
-                    count: reader.number()?,
-                    sum: reader.sum()?,
+                    count: decoder.number()?,
+                    sum: decoder.sum()?,
                 },
-                slots: reader.number()?,
-                next: End {
-                    generation: reader.number()?,
-                    count: reader.number()?,
-                    sum: reader.sum()?,
+                slots: decoder.number()?,
+                next: JournalEnd {
+                    generation: decoder.number()?,
+                    count: decoder.number()?,
+                    sum: decoder.sum()?,
                 },
             },
         },
-        9 => Entry::Memory {
-            boot_id: reader.take()?,
-            timestamp: reader.time()?,
-            disk_failed: reader.take::<1>()? != [0],
+        9 => JournalEntry::Memory {
+            boot_id: decoder.take()?,
+            timestamp: decoder.time()?,
+            disk_failed: decoder.take::<1>()? != [0],
         },
-        16 => Entry::Record(JournalRecord::Nonce {
-            id: reader.id()?,
-            nonce: reader.take()?,
-            timestamp: reader.time()?,
+        16 => JournalEntry::Record(JournalRecord::Nonce {
+            id: decoder.id()?,
+            nonce: decoder.take()?,
+            timestamp: decoder.time()?,
         }),
-        17 => Entry::Record(JournalRecord::Floor {
-            id: reader.id()?,
-            timestamp: reader.time()?,
+        17 => JournalEntry::Record(JournalRecord::Floor {
+            id: decoder.id()?,
+            timestamp: decoder.time()?,
         }),
-        18 => Entry::Record(JournalRecord::BaseFloor {
-            timestamp: reader.time()?,
+        18 => JournalEntry::Record(JournalRecord::BaseFloor {
+            timestamp: decoder.time()?,
         }),
-        19 => Entry::Record(JournalRecord::LastClose {
-            id: reader.id()?,
-            service: reader.service()?,
-            timestamp: reader.time()?,
+        19 => JournalEntry::Record(JournalRecord::LastClose {
+            id: decoder.id()?,
+            service: decoder.service()?,
+            timestamp: decoder.time()?,
         }),
-        22 => Entry::Record(JournalRecord::Holder(Holder {
-            key: reader.holder()?,
-            ends: BootTime::from_micros(u64::from_be_bytes(reader.take()?)),
+        22 => JournalEntry::Record(JournalRecord::Holder(HolderRecord {
+            key: decoder.holder()?,
+            ends: BootTime::from_micros(u64::from_be_bytes(decoder.take()?)),
         })),
-        23 => Entry::Record(JournalRecord::HolderGone(reader.holder()?)),
-        24 => Entry::Record(JournalRecord::HookOwed(reader.holder()?)),
-        25 => Entry::Record(JournalRecord::HookDone(reader.holder()?)),
-        26 => Entry::Record(JournalRecord::OneTime {
-            count: reader.number()?,
-            sum: reader.sum()?,
+        23 => JournalEntry::Record(JournalRecord::HolderRemoved(decoder.holder()?)),
+        24 => JournalEntry::Record(JournalRecord::HookPending(decoder.holder()?)),
+        25 => JournalEntry::Record(JournalRecord::HookDone(decoder.holder()?)),
+        26 => JournalEntry::Record(JournalRecord::OneTime {
+            count: decoder.number()?,
+            sum: decoder.sum()?,
         }),
         _ => return None,
     };
@@ -288,28 +288,28 @@ fn parse(bytes: &[u8; RECORD]) -> Option<(u32, Entry)> {
 }
 
 /// Fills a record from the left; every entry is shorter than a record's fields.
-struct Writer {
-    bytes: [u8; RECORD],
-    at: usize,
+struct RecordEncoder {
+    bytes: [u8; RECORD_LEN],
+    position: usize,
 }
 
-impl Writer {
+impl RecordEncoder {
     fn new(kind: u8, generation: u32) -> Self {
-        let mut writer = Self {
-            bytes: [0; RECORD],
-            at: 0,
+        let mut encoder = Self {
+            bytes: [0; RECORD_LEN],
+            position: 0,
         };
-        writer.put(&[kind, 0, 0, 0]);
-        writer.put(&generation.to_be_bytes());
-        writer
+        encoder.put(&[kind, 0, 0, 0]);
+        encoder.put(&generation.to_be_bytes());
+        encoder
     }
 
     fn put(&mut self, field: &[u8]) {
-        let end = self.at.saturating_add(field.len());
-        if let Some(room) = self.bytes.get_mut(self.at..end) {
+        let end = self.position.saturating_add(field.len());
+        if let Some(room) = self.bytes.get_mut(self.position..end) {
             room.copy_from_slice(field);
         }
-        self.at = end;
+        self.position = end;
     }
 
     fn time(&mut self, timestamp: Timestamp) {
@@ -322,10 +322,10 @@ impl Writer {
     }
 
     fn holder(&mut self, key: &HolderKey) {
-        let (id, by) = match key.by {
-            HeldBy::Client(id) => (id.to_bytes(), 0),
-            HeldBy::Administrator => ([0; 8], BY_HAND),
-            HeldBy::Door(id) => (id.to_bytes(), DOOR),
+        let (id, by) = match key.holder {
+            Holder::Client(id) => (id.to_bytes(), 0),
+            Holder::Admin => ([0; 8], ADMIN),
+            Holder::Door(id) => (id.to_bytes(), DOOR),
         };
         self.put(&id);
         match key.address {
@@ -345,12 +345,12 @@ impl Writer {
         self.put(&[key.prefix.unwrap_or(0), by | once]);
     }
 
-    fn finish(mut self, place: u32) -> [u8; RECORD] {
-        if let Some((fields, check)) = self.bytes.split_at_mut_checked(CHECK) {
+    fn finish(mut self, slot: u32) -> [u8; RECORD_LEN] {
+        if let Some((fields, check)) = self.bytes.split_at_mut_checked(CHECK_OFFSET) {
             let mut crc = crc32fast::Hasher::new();
             crc.update(fields);
-            if place != 0 {
-                crc.update(&place.to_be_bytes());
+            if slot != 0 {
+                crc.update(&slot.to_be_bytes());
             }
             check.copy_from_slice(&crc.finalize().to_be_bytes());
         }
@@ -358,9 +358,9 @@ impl Writer {
     }
 }
 
-struct Reader<'a>(&'a [u8]);
+struct RecordDecoder<'a>(&'a [u8]);
 
-impl Reader<'_> {
+impl RecordDecoder<'_> {
     fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (head, rest) = self.0.split_first_chunk::<N>()?;
         self.0 = rest;
@@ -410,11 +410,11 @@ impl Reader<'_> {
         let source_port = NonZeroU16::new(u16::from_be_bytes(self.take()?));
         let [prefix, flags] = self.take()?;
         Some(HolderKey {
-            by: match flags & (BY_HAND | DOOR) {
-                0 => HeldBy::Client(KeyId::from_bytes(id)),
-                BY_HAND => HeldBy::Administrator,
+            holder: match flags & (ADMIN | DOOR) {
+                0 => Holder::Client(KeyId::from_bytes(id)),
+                ADMIN => Holder::Admin,
                 // Both together do not come out of `encode` again.
-                _ => HeldBy::Door(DoorId::from_bytes(id)),
+                _ => Holder::Door(DoorId::from_bytes(id)),
             },
             address,
             prefix: Some(prefix).filter(|prefix| *prefix != 0),
@@ -426,4 +426,4 @@ impl Reader<'_> {
 }
 
 // Every field fits: the longest entry is a Proof, 52 bytes.
-const _: () = assert!(CHECK - FIELDS >= 52 && RECORD - CHECK == 4);
+const _: () = assert!(CHECK_OFFSET - FIELDS_OFFSET >= 52 && RECORD_LEN - CHECK_OFFSET == 4);

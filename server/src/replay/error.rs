@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use spa_proto::Timestamp;
 
-use super::standing::Standing;
-use crate::clock::in_utc;
+use super::state_mode::StateMode;
+use crate::clock::format_utc;
 
 /// The state cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +31,7 @@ pub enum StateError {
     },
     /// There is one already.
     #[error("{path} holds a journal already; `spad key adopt` takes over what is there")]
-    AlreadyThere {
+    AlreadyInitialised {
         /// The state directory.
         path: PathBuf,
     },
@@ -55,7 +55,7 @@ pub enum StateError {
     },
     /// The journal or the horizon could not be written, and the packet must not act.
     #[error("cannot write the state: {0}\n  help: check the disk")]
-    NotWritten(io::Error),
+    WriteFailed(io::Error),
     /// The state cannot be used in this life of the process.
     #[error("{0}; until then no packet is accepted")]
     Closed(String),
@@ -65,7 +65,7 @@ impl StateError {
     /// What the disk said.
     pub(super) fn into_io(self) -> io::Error {
         match self {
-            Self::NotWritten(source) | Self::Io { source, .. } => source,
+            Self::WriteFailed(source) | Self::Io { source, .. } => source,
             other => io::Error::other(other.to_string()),
         }
     }
@@ -81,7 +81,7 @@ impl fmt::Display for Pid {
 
 /// Why a journal is not trusted, where a crash of the machine alone does not explain it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Because {
+pub enum DistrustReason {
     /// A file beside it, or itself.
     #[error("a file of the state cannot be read ({0})")]
     Unreadable(String),
@@ -90,10 +90,10 @@ pub enum Because {
     Damaged(u32),
     /// It is whole in itself, and not what was written last.
     #[error("it is not the one that was written last, or a part of it is lost")]
-    Differs,
+    Mismatch,
     /// It says nothing to this version.
     #[error("an earlier version of spad wrote it")]
-    OfEarlierFormat,
+    EarlierFormat,
 }
 
 /// What the administrator should know. Displays as a line, with help where there is some.
@@ -104,7 +104,7 @@ pub enum StateEvent {
         /// The floor of everyone.
         floor: Timestamp,
         /// Why, where a crash alone does not explain it.
-        because: Option<Because>,
+        reason: Option<DistrustReason>,
     },
     /// Nobody knows how far packets were accepted: none is.
     HorizonUnknown {
@@ -114,33 +114,33 @@ pub enum StateEvent {
     /// The horizon lies more than ten minutes ahead of the clock.
     HorizonAhead {
         /// How far.
-        by: Duration,
+        ahead: Duration,
     },
     /// The state lives elsewhere from here on.
-    Standing(Standing),
+    ModeChanged(StateMode),
     /// The journal could not be compacted; it is tried again.
-    NotCompacted {
+    CompactionFailed {
         /// What the disk said.
         error: String,
     },
     /// It could.
     Compacted,
     /// What proves the journal whole, in this boot, will not be found by the next start.
-    RunLost {
+    RunDirLost {
         /// What became of it.
         error: String,
     },
     /// It will be found.
-    RunFound,
+    RunDirRestored,
 }
 
 impl StateEvent {
     /// Is it the end of something bad?
     #[must_use]
-    pub fn is_over(&self) -> bool {
+    pub fn is_recovery(&self) -> bool {
         matches!(
             self,
-            Self::Standing(Standing::OnDisk) | Self::Compacted | Self::RunFound
+            Self::ModeChanged(StateMode::OnDisk) | Self::Compacted | Self::RunDirRestored
         )
     }
 
@@ -150,7 +150,7 @@ impl StateEvent {
         matches!(
             self,
             Self::HorizonUnknown { .. }
-                | Self::Standing(Standing::Refusing { .. } | Standing::Closed { .. })
+                | Self::ModeChanged(StateMode::Refusing { .. } | StateMode::Closed { .. })
         )
     }
 }
@@ -158,12 +158,15 @@ impl StateEvent {
 impl fmt::Display for StateEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UncleanStart { floor, because } => {
+            Self::UncleanStart {
+                floor,
+                reason: because,
+            } => {
                 match because {
                     None => write!(f, "the last stop was not clean")?,
                     Some(because) => write!(f, "the journal cannot be trusted: {because}")?,
                 }
-                let floor = in_utc(*floor);
+                let floor = format_utc(*floor);
                 write!(
                     f,
                     "; packets sent before {floor} are refused, later ones pass"
@@ -179,35 +182,35 @@ impl fmt::Display for StateEvent {
                 f,
                 "both slots of the horizon file are bad: no packet is accepted until `spad replay reset`"
             ),
-            Self::HorizonAhead { by } => write!(
+            Self::HorizonAhead { ahead: by } => write!(
                 f,
                 "packets up to {} s ahead of the clock were once accepted; if the clock was wrong then and is right now, `spad replay reset` forgets it",
                 by.as_secs()
             ),
-            Self::Standing(Standing::InMemory { error }) => write!(
+            Self::ModeChanged(StateMode::InMemory { error }) => write!(
                 f,
                 "cannot write the state ({error}): used packets are remembered in memory\n  help: check the disk, or the next start refuses packets for a while"
             ),
-            Self::Standing(Standing::Refusing { error }) => write!(
+            Self::ModeChanged(StateMode::Refusing { error }) => write!(
                 f,
                 "cannot write the state ({error}): no packet is accepted until it is written again (on_state_error = \"refuse\")\n  help: check the disk; restart spad if it was read-only or missing when spad started"
             ),
-            Self::Standing(Standing::Closed { problem }) => write!(
+            Self::ModeChanged(StateMode::Closed { problem }) => write!(
                 f,
                 "the state cannot be used, so no packet is accepted: {problem}"
             ),
-            Self::Standing(Standing::OnDisk) => {
+            Self::ModeChanged(StateMode::OnDisk) => {
                 write!(f, "the state is written to the disk again")
             }
-            Self::NotCompacted { error } => {
+            Self::CompactionFailed { error } => {
                 write!(f, "cannot compact the journal ({error}); trying again")
             }
             Self::Compacted => write!(f, "the journal is compacted again"),
-            Self::RunLost { error } => write!(
+            Self::RunDirLost { error } => write!(
                 f,
                 "{error}: the next start will be as after a crash of the machine\n  help: make room in the run directory; where its files were deleted, restart spad"
             ),
-            Self::RunFound => write!(
+            Self::RunDirRestored => write!(
                 f,
                 "the files of the run directory are found and written again"
             ),

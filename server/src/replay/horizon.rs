@@ -18,26 +18,26 @@ pub const MARGIN: Duration = Duration::from_secs(25);
 pub const PERIOD: Duration = Duration::from_secs(10);
 
 /// A horizon this far ahead of the clock tells of a clock gone wrong.
-const REPORTED: Duration = Duration::from_secs(600);
+const REPORT_THRESHOLD: Duration = Duration::from_secs(600);
 
 /// A clock that moved this much against the time since boot has stepped.
-const STEP: Duration = Duration::from_secs(1);
+const STEP_THRESHOLD: Duration = Duration::from_secs(1);
 
 /// "No packet with a later timestamp was ever accepted."
 #[derive(Clone, Debug)]
 pub struct Horizon {
     /// In force: packets beyond it are refused.
-    used: Timestamp,
+    in_force: Timestamp,
     at_start: Timestamp,
-    newest: Timestamp,
-    moved: Option<(Now, Duration)>,
+    newest_accepted: Timestamp,
+    last_move: Option<(Now, Duration)>,
     known: bool,
     writable: bool,
 }
 
 /// Why no packet of this time is accepted now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotAccepted {
+pub enum HorizonError {
     /// Its timestamp lies beyond the horizon.
     Beyond,
     /// The state cannot be written, and the configuration refuses packets then.
@@ -46,7 +46,7 @@ pub enum NotAccepted {
 
 /// What to do so that the horizon on disk is never below the one in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Move {
+pub enum HorizonMove {
     /// fsync first, then [`Horizon::put_in_force`].
     Raise(Timestamp),
     /// [`Horizon::put_in_force`] first, then fsync.
@@ -59,10 +59,10 @@ impl Horizon {
     #[must_use]
     pub fn at_start(old: Timestamp) -> Self {
         Self {
-            used: old,
+            in_force: old,
             at_start: old,
-            newest: Timestamp::default(),
-            moved: None,
+            newest_accepted: Timestamp::default(),
+            last_move: None,
             known: true,
             writable: true,
         }
@@ -89,14 +89,14 @@ impl Horizon {
     }
 
     /// The next [`Self::plan`] is due at once.
-    pub fn move_at_once(&mut self) {
-        self.moved = None;
+    pub fn force_move(&mut self) {
+        self.last_move = None;
     }
 
     /// The horizon in force.
     #[must_use]
-    pub fn used(&self) -> Timestamp {
-        self.used
+    pub fn in_force(&self) -> Timestamp {
+        self.in_force
     }
 
     /// Step 8 of the server's checks: may a packet of this time be accepted? If
@@ -104,24 +104,24 @@ impl Horizon {
     ///
     /// # Errors
     /// It lies beyond the horizon, or the state cannot be written.
-    pub fn accept(&mut self, timestamp: Timestamp) -> Result<(), NotAccepted> {
+    pub fn accept(&mut self, timestamp: Timestamp) -> Result<(), HorizonError> {
         if !self.writable {
-            return Err(NotAccepted::Unwritable);
+            return Err(HorizonError::Unwritable);
         }
-        if !self.known || timestamp > self.used {
-            return Err(NotAccepted::Beyond);
+        if !self.known || timestamp > self.in_force {
+            return Err(HorizonError::Beyond);
         }
-        self.newest = self.newest.max(timestamp);
+        self.newest_accepted = self.newest_accepted.max(timestamp);
         Ok(())
     }
 
     /// What to do now: at start, every 10 s, and at once when the clock steps
     /// or the allowed skew changes.
     #[must_use]
-    pub fn plan(&self, now: Now, skew: Duration) -> Option<Move> {
+    pub fn plan(&self, now: Now, skew: Duration) -> Option<HorizonMove> {
         if !self.known
             || self
-                .moved
+                .last_move
                 .is_some_and(|(last, old_skew)| old_skew == skew && !is_due(last, now))
         {
             return None;
@@ -131,22 +131,22 @@ impl Horizon {
             .saturating_add(skew)
             .saturating_add(MARGIN)
             .max(self.at_start)
-            .max(self.newest);
-        Some(if wanted >= self.used {
-            Move::Raise(wanted)
+            .max(self.newest_accepted);
+        Some(if wanted >= self.in_force {
+            HorizonMove::Raise(wanted)
         } else {
-            Move::Lower(wanted)
+            HorizonMove::Lower(wanted)
         })
     }
 
     /// The other half of [`Self::plan`]: the horizon in force is now this.
-    pub fn put_in_force(&mut self, horizon: Timestamp) {
-        self.used = horizon;
+    pub fn commit(&mut self, horizon: Timestamp) {
+        self.in_force = horizon;
     }
 
     /// The move is done; the next is due in 10 s.
-    pub fn moved(&mut self, now: Now, skew: Duration) {
-        self.moved = Some((now, skew));
+    pub fn mark_done(&mut self, now: Now, skew: Duration) {
+        self.last_move = Some((now, skew));
     }
 
     /// `spad replay reset`: what lay ahead is forgotten. The next [`Self::plan`]
@@ -160,10 +160,10 @@ impl Horizon {
     /// `spad replay reset`.
     #[must_use]
     pub fn ahead_of(&self, now: Timestamp) -> Option<Duration> {
-        let skew = self.moved.map_or(Duration::ZERO, |(_, skew)| skew);
-        let usual = REPORTED.max(skew.saturating_add(MARGIN).saturating_add(PERIOD));
-        let ahead = self.used.abs_diff(now);
-        (self.used > now && ahead > usual).then_some(ahead)
+        let skew = self.last_move.map_or(Duration::ZERO, |(_, skew)| skew);
+        let threshold = REPORT_THRESHOLD.max(skew.saturating_add(MARGIN).saturating_add(PERIOD));
+        let ahead = self.in_force.abs_diff(now);
+        (self.in_force > now && ahead > threshold).then_some(ahead)
     }
 }
 
@@ -175,5 +175,5 @@ fn is_due(last: Now, now: Now) -> bool {
 fn has_stepped(last: Now, now: Now) -> bool {
     let elapsed = now.boot.saturating_since(last.boot);
     let expected = last.wall.saturating_add(elapsed);
-    now.boot < last.boot || expected.abs_diff(now.wall) > STEP
+    now.boot < last.boot || expected.abs_diff(now.wall) > STEP_THRESHOLD
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use spa_proto::Timestamp;
 
-use super::horizon::{Horizon, Move, NotAccepted};
+use super::horizon::{Horizon, HorizonError, HorizonMove};
 use crate::clock::{BootTime, Now};
 
 const SKEW: Duration = Duration::from_secs(60);
@@ -20,12 +20,12 @@ fn now(wall: u64, boot: u64) -> Now {
     }
 }
 
-fn move_it(horizon: &mut Horizon, now: Now) -> Option<Move> {
+fn advance(horizon: &mut Horizon, now: Now) -> Option<HorizonMove> {
     let step = horizon.plan(now, SKEW)?;
     match step {
-        Move::Raise(to) | Move::Lower(to) => horizon.put_in_force(to),
+        HorizonMove::Raise(to) | HorizonMove::Lower(to) => horizon.commit(to),
     }
-    horizon.moved(now, SKEW);
+    horizon.mark_done(now, SKEW);
     Some(step)
 }
 
@@ -33,22 +33,22 @@ fn move_it(horizon: &mut Horizon, now: Now) -> Option<Move> {
 fn it_moves_at_start_every_ten_seconds_and_at_once_when_the_clock_steps() {
     let mut horizon = Horizon::at_start(at(0));
     assert_eq!(
-        move_it(&mut horizon, now(1000, 5)),
-        Some(Move::Raise(at(1085)))
+        advance(&mut horizon, now(1000, 5)),
+        Some(HorizonMove::Raise(at(1085)))
     );
-    assert_eq!(move_it(&mut horizon, now(1009, 14)), None);
+    assert_eq!(advance(&mut horizon, now(1009, 14)), None);
     assert_eq!(
-        move_it(&mut horizon, now(1010, 15)),
-        Some(Move::Raise(at(1095)))
+        advance(&mut horizon, now(1010, 15)),
+        Some(HorizonMove::Raise(at(1095)))
     );
     assert_eq!(
-        move_it(&mut horizon, now(5000, 16)),
-        Some(Move::Raise(at(5085))),
+        advance(&mut horizon, now(5000, 16)),
+        Some(HorizonMove::Raise(at(5085))),
         "forward"
     );
     assert_eq!(
-        move_it(&mut horizon, now(1012, 17)),
-        Some(Move::Lower(at(1097))),
+        advance(&mut horizon, now(1012, 17)),
+        Some(HorizonMove::Lower(at(1097))),
         "back"
     );
 }
@@ -56,11 +56,11 @@ fn it_moves_at_start_every_ten_seconds_and_at_once_when_the_clock_steps() {
 #[test]
 fn it_moves_at_once_when_the_allowed_skew_changes() {
     let mut horizon = Horizon::at_start(at(0));
-    move_it(&mut horizon, now(1000, 5));
+    advance(&mut horizon, now(1000, 5));
     let wider = Duration::from_secs(90);
     assert_eq!(
         horizon.plan(now(1001, 6), wider),
-        Some(Move::Raise(at(1116)))
+        Some(HorizonMove::Raise(at(1116)))
     );
 }
 
@@ -68,17 +68,17 @@ fn it_moves_at_once_when_the_allowed_skew_changes() {
 fn it_never_goes_below_its_value_at_this_start_or_a_packet_accepted_since() {
     let mut horizon = Horizon::at_start(at(3000));
     assert_eq!(
-        move_it(&mut horizon, now(1000, 5)),
-        Some(Move::Raise(at(3000)))
+        advance(&mut horizon, now(1000, 5)),
+        Some(HorizonMove::Raise(at(3000)))
     );
     assert_eq!(
-        move_it(&mut horizon, now(9000, 6)),
-        Some(Move::Raise(at(9085)))
+        advance(&mut horizon, now(9000, 6)),
+        Some(HorizonMove::Raise(at(9085)))
     );
     horizon.accept(at(8970)).unwrap();
     assert_eq!(
-        move_it(&mut horizon, now(1000, 7)),
-        Some(Move::Lower(at(8970)))
+        advance(&mut horizon, now(1000, 7)),
+        Some(HorizonMove::Lower(at(8970)))
     );
 }
 
@@ -86,18 +86,18 @@ fn it_never_goes_below_its_value_at_this_start_or_a_packet_accepted_since() {
 fn a_packet_beyond_it_is_not_accepted() {
     let mut horizon = Horizon::at_start(at(1085));
     assert_eq!(horizon.accept(at(1085)), Ok(()));
-    assert_eq!(horizon.accept(at(1086)), Err(NotAccepted::Beyond));
+    assert_eq!(horizon.accept(at(1086)), Err(HorizonError::Beyond));
 }
 
 #[test]
 fn while_it_is_unknown_nothing_is_accepted_and_nothing_written() {
     let mut horizon = Horizon::unknown();
-    assert_eq!(horizon.accept(at(0)), Err(NotAccepted::Beyond));
+    assert_eq!(horizon.accept(at(0)), Err(HorizonError::Beyond));
     assert_eq!(horizon.plan(now(1000, 5), SKEW), None);
     horizon.reset();
     assert_eq!(
-        move_it(&mut horizon, now(1000, 5)),
-        Some(Move::Raise(at(1085)))
+        advance(&mut horizon, now(1000, 5)),
+        Some(HorizonMove::Raise(at(1085)))
     );
 }
 
@@ -105,7 +105,7 @@ fn while_it_is_unknown_nothing_is_accepted_and_nothing_written() {
 fn while_the_state_cannot_be_written_nothing_is_accepted_and_the_reason_says_so() {
     let mut horizon = Horizon::at_start(at(1085));
     horizon.set_writable(false);
-    assert_eq!(horizon.accept(at(1000)), Err(NotAccepted::Unwritable));
+    assert_eq!(horizon.accept(at(1000)), Err(HorizonError::Unwritable));
     horizon.set_writable(true);
     assert_eq!(horizon.accept(at(1000)), Ok(()));
 }
@@ -117,8 +117,8 @@ fn the_end_of_time_does_not_overflow() {
         wall: Timestamp::from_micros(u64::MAX),
         boot: BootTime::from_micros(u64::MAX),
     };
-    assert!(move_it(&mut horizon, end).is_some());
-    assert!(move_it(&mut horizon, now(0, 0)).is_some());
+    assert!(advance(&mut horizon, end).is_some());
+    assert!(advance(&mut horizon, now(0, 0)).is_some());
 }
 
 #[test]
@@ -131,8 +131,8 @@ fn more_than_ten_minutes_ahead_is_reported() {
     assert_eq!(Horizon::at_start(at(0)).ahead_of(at(1000)), None);
     let hour = Duration::from_secs(3600);
     let mut horizon = Horizon::at_start(at(0));
-    horizon.put_in_force(at(1000 + 3625));
-    horizon.moved(now(1000, 5), hour);
+    horizon.commit(at(1000 + 3625));
+    horizon.mark_done(now(1000, 5), hour);
     assert_eq!(
         horizon.ahead_of(at(1000)),
         None,

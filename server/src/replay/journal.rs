@@ -9,15 +9,15 @@
 use std::io;
 
 use super::disk::{Disk, FileName};
-use super::encoding::{RECORD, encode};
-use super::machine::NO_BOOT;
-use super::proof::{End, Proof, add};
-use super::reading::{FIRST, Half, Reading};
-use super::record::{Entry, JournalRecord};
-use super::slots::SlotId;
+use super::encoding::{RECORD_LEN, encode};
+use super::horizon_file::SlotId;
+use super::journal_read::{FIRST_RECORD_SLOT, JournalContents, JournalFile};
+use super::lock::NO_BOOT_ID;
+use super::proof::{JournalEnd, Proof, add_check};
+use super::record::{JournalEntry, JournalRecord};
 
 /// Slots of a new file: one mebibyte. Tests compact often.
-const FEWEST_SLOTS: u32 = if cfg!(test) { 32 } else { 16_384 };
+const MIN_SLOTS: u32 = if cfg!(test) { 32 } else { 16_384 };
 
 /// Bytes gathered for one write of a compaction.
 const CHUNK: usize = 64 * 1024;
@@ -25,9 +25,9 @@ const CHUNK: usize = 64 * 1024;
 /// Where the next record goes.
 #[derive(Debug)]
 pub struct Journal {
-    half: Half,
+    file: JournalFile,
     generation: u32,
-    highest: u32,
+    max_generation: u32,
     next: u32,
     /// The sum over its records.
     sum: u64,
@@ -37,34 +37,34 @@ pub struct Journal {
     /// Of the next proof.
     sequence: u32,
     /// It is known that these are all records.
-    is_whole: bool,
+    is_complete: bool,
     /// Why the last proof could not be stored.
-    unproven: Option<String>,
+    proof_error: Option<String>,
 }
 
 impl Journal {
     /// Goes on from what was read. `lengths`: of the two files, in bytes.
     #[must_use]
-    pub fn after(reading: &Reading, lengths: [usize; 2]) -> Self {
+    pub fn resume(contents: &JournalContents, lengths: [usize; 2]) -> Self {
         Self {
-            half: reading.half,
-            generation: reading.generation,
-            highest: reading.highest,
-            next: reading.next,
-            sum: reading.sum,
-            boot_id: NO_BOOT,
+            file: contents.file,
+            generation: contents.generation,
+            max_generation: contents.max_generation,
+            next: contents.next,
+            sum: contents.sum,
+            boot_id: NO_BOOT_ID,
             sequence: 0,
-            is_whole: false,
-            unproven: None,
+            is_complete: false,
+            proof_error: None,
             slots: lengths.map(|length| {
-                u32::try_from(length.checked_div(RECORD).unwrap_or(0)).unwrap_or(u32::MAX)
+                u32::try_from(length.checked_div(RECORD_LEN).unwrap_or(0)).unwrap_or(u32::MAX)
             }),
         }
     }
 
     /// Whether what was read is the whole journal, and what the proof of this boot said last.
-    pub fn proven(&mut self, is_whole: bool, boot_id: [u8; 16], last: Option<Proof>) {
-        self.is_whole = is_whole;
+    pub fn set_proof(&mut self, is_complete: bool, boot_id: [u8; 16], last: Option<Proof>) {
+        self.is_complete = is_complete;
         self.boot_id = boot_id;
         self.sequence = last.map_or(0, |last| last.sequence.wrapping_add(1));
     }
@@ -75,41 +75,41 @@ impl Journal {
     /// # Errors
     /// It is full and so is the disk, or the disk failed; the record does not count then.
     pub fn append<D: Disk>(&mut self, disk: &mut D, record: &JournalRecord) -> io::Result<()> {
-        if self.next >= self.capacity(self.half) {
+        if self.next >= self.capacity(self.file) {
             // More came at once than a compaction leaves room for.
-            let more = self.capacity(self.half).saturating_add(FEWEST_SLOTS);
-            self.reserve(disk, self.half, more)?;
+            let more = self.capacity(self.file).saturating_add(MIN_SLOTS);
+            self.reserve(disk, self.file, more)?;
         }
-        let bytes = encode(self.generation, self.next, &Entry::Record(*record));
-        disk.write(name(self.half), offset(self.next), &bytes)?;
+        let bytes = encode(self.generation, self.next, &JournalEntry::Record(*record));
+        disk.write(file_name(self.file), slot_offset(self.next), &bytes)?;
         self.next = self.next.saturating_add(1);
-        self.sum = add(self.sum, &bytes);
+        self.sum = add_check(self.sum, &bytes);
         // Killed before this, one record stands beyond the proof, whose packet has not acted.
-        self.prove(disk, End::default());
+        self.store_proof(disk, JournalEnd::default());
         Ok(())
     }
 
     /// Is it time to compact?
     #[must_use]
     pub fn is_nearly_full(&self) -> bool {
-        let capacity = self.capacity(self.half);
+        let capacity = self.capacity(self.file);
         self.next >= capacity.saturating_sub(capacity / 8)
     }
 
     /// The clean mark: where this journal ends, beside which horizon.
     #[must_use]
-    pub fn clean_mark(&self, horizon: SlotId) -> [u8; RECORD] {
-        let End {
+    pub fn clean_mark(&self, horizon: SlotId) -> [u8; RECORD_LEN] {
+        let JournalEnd {
             generation,
             count,
             sum,
         } = self.end();
-        let slots = self.capacity(self.half);
-        let entry = Entry::Clean {
+        let slots = self.capacity(self.file);
+        let entry = JournalEntry::Clean {
             count,
             sum,
             slots,
-            highest: self.highest,
+            max_generation: self.max_generation,
             horizon,
         };
         encode(generation, 0, &entry)
@@ -117,43 +117,43 @@ impl Journal {
 
     /// Why the next start of this boot will not find the proof of the last record.
     #[must_use]
-    pub fn unproven(&self) -> Option<&str> {
-        self.unproven.as_deref()
+    pub fn proof_error(&self) -> Option<&str> {
+        self.proof_error.as_deref()
     }
 
     /// Stores the proof again where that failed.
-    pub fn prove_again<D: Disk>(&mut self, disk: &mut D) {
-        if self.unproven.is_some() {
-            self.prove(disk, End::default());
+    pub fn retry_proof<D: Disk>(&mut self, disk: &mut D) {
+        if self.proof_error.is_some() {
+            self.store_proof(disk, JournalEnd::default());
         }
     }
 
-    fn end(&self) -> End {
-        End {
+    fn end(&self) -> JournalEnd {
+        JournalEnd {
             generation: self.generation,
-            count: self.next.saturating_sub(FIRST),
+            count: self.next.saturating_sub(FIRST_RECORD_SLOT),
             sum: self.sum,
         }
     }
 
     /// `next`: the journal whose header is about to be written.
-    fn prove<D: Disk>(&mut self, disk: &mut D, next: End) {
-        let now = if self.is_whole {
+    fn store_proof<D: Disk>(&mut self, disk: &mut D, next: JournalEnd) {
+        let now = if self.is_complete {
             self.end()
         } else {
-            End::default()
+            JournalEnd::default()
         };
         let proof = Proof {
             sequence: self.sequence,
-            now,
-            slots: self.capacity(self.half),
+            current: now,
+            slots: self.capacity(self.file),
             next,
         };
         self.sequence = self.sequence.wrapping_add(1);
         let (place, bytes) = proof.cell(self.boot_id);
         // Where it is not stored the next start is unclean, and `unproven` is reported.
-        let stored = disk.write(FileName::Proof, offset(place), &bytes);
-        self.unproven = stored.err().map(|error| error.to_string());
+        let stored = disk.write(FileName::Proof, slot_offset(place), &bytes);
+        self.proof_error = stored.err().map(|error| error.to_string());
     }
 
     /// Writes on the disk that not all records are here.
@@ -162,11 +162,11 @@ impl Journal {
     /// Not even that could be written.
     pub fn mark_incomplete<D: Disk>(&self, disk: &mut D) -> io::Result<()> {
         disk.write(
-            name(self.half),
-            offset(1),
-            &encode(self.generation, 1, &Entry::Incomplete),
+            file_name(self.file),
+            slot_offset(1),
+            &encode(self.generation, 1, &JournalEntry::Incomplete),
         )?;
-        disk.sync(name(self.half))
+        disk.sync(file_name(self.file))
     }
 
     /// Writes `records`, all that is still true, into the other file; then that
@@ -181,68 +181,68 @@ impl Journal {
         records: impl IntoIterator<Item = JournalRecord>,
         durable: bool,
     ) -> io::Result<()> {
-        let half = self.half.other();
+        let file = self.file.other();
         // A new number even after a failed try, whose remains must not count.
-        self.highest = self.highest.saturating_add(1);
-        let generation = self.highest;
-        self.reserve(disk, half, FEWEST_SLOTS)?;
-        let (mut next, mut place, mut sum) = (FIRST, FIRST, 0);
+        self.max_generation = self.max_generation.saturating_add(1);
+        let generation = self.max_generation;
+        self.reserve(disk, file, MIN_SLOTS)?;
+        let (mut next, mut place, mut sum) = (FIRST_RECORD_SLOT, FIRST_RECORD_SLOT, 0);
         let mut chunk = Vec::with_capacity(CHUNK);
         let mut records = records.into_iter().peekable();
         while let Some(record) = records.next() {
-            let bytes = encode(generation, place, &Entry::Record(record));
-            sum = add(sum, &bytes);
+            let bytes = encode(generation, place, &JournalEntry::Record(record));
+            sum = add_check(sum, &bytes);
             place = place.saturating_add(1);
             chunk.extend_from_slice(&bytes);
             if chunk.len() >= CHUNK || records.peek().is_none() {
-                let end =
-                    next.saturating_add(u32::try_from(chunk.len() / RECORD).unwrap_or(u32::MAX));
-                if self.capacity(half) < end
-                    && self.reserve(disk, half, end.saturating_mul(2)).is_err()
+                let end = next
+                    .saturating_add(u32::try_from(chunk.len() / RECORD_LEN).unwrap_or(u32::MAX));
+                if self.capacity(file) < end
+                    && self.reserve(disk, file, end.saturating_mul(2)).is_err()
                 {
-                    self.reserve(disk, half, end)?;
+                    self.reserve(disk, file, end)?;
                 }
-                disk.write(name(half), offset(next), &chunk)?;
+                disk.write(file_name(file), slot_offset(next), &chunk)?;
                 chunk.clear();
                 next = end;
             }
         }
-        self.make_room(disk, half, next)?;
-        self.wipe_rest(disk, half, next)?;
+        self.make_room(disk, file, next)?;
+        self.wipe_rest(disk, file, next)?;
         if durable {
-            disk.sync(name(half))?;
+            disk.sync(file_name(file))?;
         }
-        let end = End {
+        let end = JournalEnd {
             generation,
-            count: next.saturating_sub(FIRST),
+            count: next.saturating_sub(FIRST_RECORD_SLOT),
             sum,
         };
-        let header = Entry::Header {
+        let header = JournalEntry::Header {
             boot_id,
             count: end.count,
             sum,
-            slots: self.capacity(half),
+            slots: self.capacity(file),
         };
-        self.prove(disk, end);
+        self.store_proof(disk, end);
         let begun = disk
-            .write(name(half), 0, &encode(generation, 0, &header))
+            .write(file_name(file), 0, &encode(generation, 0, &header))
             .and_then(|()| match durable {
-                true => disk.sync(name(half)),
+                true => disk.sync(file_name(file)),
                 false => Ok(()),
             });
         if let Err(error) = begun {
             // It may stand there all the same; then the proof tells that it does not count.
-            self.prove(disk, End::default());
-            let _ = disk.write(name(half), 0, &[0; RECORD]);
+            self.store_proof(disk, JournalEnd::default());
+            let _ = disk.write(file_name(file), 0, &[0; RECORD_LEN]);
             return Err(error);
         }
-        let old = self.half;
-        (self.half, self.generation, self.next, self.sum) = (half, generation, next, sum);
-        self.is_whole = true;
-        self.prove(disk, End::default());
+        let old = self.file;
+        (self.file, self.generation, self.next, self.sum) = (file, generation, next, sum);
+        self.is_complete = true;
+        self.store_proof(disk, JournalEnd::default());
         // Should the new header rot, the old file must not pass for whole. If this
         // write fails, the larger generation still decides.
-        let _ = disk.write(name(old), 0, &[0; RECORD]);
+        let _ = disk.write(file_name(old), 0, &[0; RECORD_LEN]);
         Ok(())
     }
 
@@ -251,19 +251,19 @@ impl Journal {
     /// # Errors
     /// It may not.
     pub fn sync<D: Disk>(&self, disk: &mut D) -> io::Result<()> {
-        disk.sync(name(self.half))
+        disk.sync(file_name(self.file))
     }
 
     /// Damaged remains beyond the records would count against every later reading.
-    fn wipe_rest<D: Disk>(&self, disk: &mut D, half: Half, used: u32) -> io::Result<()> {
-        disk.write(name(half), offset(1), &[0; RECORD])?;
-        let mut at = offset(used);
+    fn wipe_rest<D: Disk>(&self, disk: &mut D, file: JournalFile, used: u32) -> io::Result<()> {
+        disk.write(file_name(file), slot_offset(1), &[0; RECORD_LEN])?;
+        let mut at = slot_offset(used);
         let zeros = [0; 4096];
-        while at < offset(self.capacity(half)) {
-            let rest = usize::try_from(offset(self.capacity(half)).saturating_sub(at))
+        while at < slot_offset(self.capacity(file)) {
+            let rest = usize::try_from(slot_offset(self.capacity(file)).saturating_sub(at))
                 .unwrap_or(usize::MAX);
             let part = zeros.get(..rest).unwrap_or(&zeros);
-            disk.write(name(half), at, part)?;
+            disk.write(file_name(file), at, part)?;
             at = at.saturating_add(4096);
         }
         Ok(())
@@ -271,9 +271,9 @@ impl Journal {
 
     /// At least half of the file shall be free, so that compactions are rare; a
     /// full disk may have less, down to an eighth and one.
-    fn make_room<D: Disk>(&mut self, disk: &mut D, half: Half, used: u32) -> io::Result<()> {
-        let grown = self.reserve(disk, half, used.saturating_mul(2));
-        let capacity = self.capacity(half);
+    fn make_room<D: Disk>(&mut self, disk: &mut D, file: JournalFile, used: u32) -> io::Result<()> {
+        let grown = self.reserve(disk, file, used.saturating_mul(2));
+        let capacity = self.capacity(file);
         if used < capacity.saturating_sub(capacity / 8) {
             Ok(())
         } else {
@@ -281,33 +281,33 @@ impl Journal {
         }
     }
 
-    fn reserve<D: Disk>(&mut self, disk: &mut D, half: Half, slots: u32) -> io::Result<()> {
-        if self.capacity(half) >= slots {
+    fn reserve<D: Disk>(&mut self, disk: &mut D, file: JournalFile, slots: u32) -> io::Result<()> {
+        if self.capacity(file) >= slots {
             return Ok(());
         }
-        disk.allocate(name(half), offset(slots))?;
-        match half {
-            Half::A => self.slots[0] = slots,
-            Half::B => self.slots[1] = slots,
+        disk.allocate(file_name(file), slot_offset(slots))?;
+        match file {
+            JournalFile::A => self.slots[0] = slots,
+            JournalFile::B => self.slots[1] = slots,
         }
         Ok(())
     }
 
-    fn capacity(&self, half: Half) -> u32 {
-        match half {
-            Half::A => self.slots[0],
-            Half::B => self.slots[1],
+    fn capacity(&self, file: JournalFile) -> u32 {
+        match file {
+            JournalFile::A => self.slots[0],
+            JournalFile::B => self.slots[1],
         }
     }
 }
 
-const fn name(half: Half) -> FileName {
-    match half {
-        Half::A => FileName::JournalA,
-        Half::B => FileName::JournalB,
+const fn file_name(file: JournalFile) -> FileName {
+    match file {
+        JournalFile::A => FileName::JournalA,
+        JournalFile::B => FileName::JournalB,
     }
 }
 
-fn offset(slot: u32) -> u64 {
+fn slot_offset(slot: u32) -> u64 {
     u64::from(slot).saturating_mul(64)
 }

@@ -15,29 +15,29 @@ pub mod horizon;
 
 pub mod proof;
 
-pub mod reading;
+pub mod journal_read;
 
 pub mod journal;
 
-pub mod slots;
+pub mod horizon_file;
 
-mod start;
+mod trust;
 
 pub mod disk;
 
 pub mod error;
 
-pub mod machine;
+pub mod lock;
 
-mod standing;
+mod state_mode;
 
-pub mod state;
+pub mod state_dir;
 
-mod open;
+mod startup;
 
-mod one_time;
+mod used_sequences;
 
-mod peek;
+mod read_only;
 
 #[cfg(test)]
 mod damage_tests;
@@ -55,11 +55,11 @@ mod record_tests;
 mod simulation;
 
 pub use cache::{Bounds, Recorder, ReplayCache, Seen, Sighting};
-pub use error::{Because, StateError, StateEvent};
-pub use horizon::{Horizon, NotAccepted};
-pub use one_time::{OneTimeError, UsedMark, UsedSequences, peek_used};
-pub use open::Opened;
-pub use peek::peek;
-pub use record::{HeldBy, Holder, HolderKey, JournalRecord};
-pub use standing::Standing;
-pub use state::State;
+pub use error::{DistrustReason, StateError, StateEvent};
+pub use horizon::{Horizon, HorizonError};
+pub use read_only::read_only_snapshot;
+pub use record::{Holder, HolderKey, HolderRecord, JournalRecord};
+pub use startup::OpenedState;
+pub use state_dir::StateDir;
+pub use state_mode::StateMode;
+pub use used_sequences::{OneTimeError, UsedMark, UsedSequences, read_used};

@@ -6,33 +6,33 @@
 //! files of one clean stop, without the run directory of that boot, are the one thing that
 //! no start can notice: docs/operating.md, "Time".
 
-use super::damage_tests::{BOOT, Past};
-use super::disk::{FILES, FileName, OF_RUN, OF_STATE};
+use super::damage_tests::{BOOT, ServerHistory};
+use super::disk::{ALL_FILES, FileName, RUN_FILES, STATE_FILES};
 
 /// Moments of [`Past::before`] that are clean stops: when it was made, and its first life's.
 const CLEAN_STOPS: [usize; 2] = [0, 1];
 
 fn every_subset(cleanly: bool, boot: [u8; 16], with_run: bool) {
-    let past = Past::of(8, cleanly);
-    let now = Past::files(&past.disk);
-    let place = |file: FileName| FILES.iter().position(|other| *other == file).unwrap();
+    let past = ServerHistory::new(8, cleanly);
+    let now = ServerHistory::files(&past.disk);
+    let place = |file: FileName| ALL_FILES.iter().position(|other| *other == file).unwrap();
     let [mut starts, mut silent, mut whole] = [0, 0, 0];
-    for (moment, before) in past.before.iter().enumerate() {
+    for (moment, before) in past.snapshots.iter().enumerate() {
         for subset in 1..16_u32 {
             let is_older = |index: usize| subset >> index & 1 == 1;
-            let older = (0..).zip(OF_STATE).filter(|(index, _)| is_older(*index));
+            let older = (0..).zip(STATE_FILES).filter(|(index, _)| is_older(*index));
             let mut files: Vec<_> = older
                 .map(|(_, file)| (file, before[place(file)].clone()))
                 .collect();
             let all = (0..)
-                .zip(OF_STATE)
+                .zip(STATE_FILES)
                 .all(|(index, file)| is_older(index) || before[place(file)] == now[place(file)]);
             if all && !with_run && CLEAN_STOPS.contains(&moment) {
                 whole += 1;
                 continue;
             }
             if !with_run {
-                files.extend(OF_RUN.map(|file| (file, Vec::new())));
+                files.extend(RUN_FILES.map(|file| (file, Vec::new())));
             }
             let names: Vec<_> = files.iter().map(|(file, _)| file.as_str()).collect();
             let what = format!("{names:?} as at moment {moment}");

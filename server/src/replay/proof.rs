@@ -6,14 +6,14 @@
 //! boot in memory that outlives the process, a file of the run directory; across boots in the
 //! clean mark. docs/protocol.md §8.3.
 
-use super::encoding::{RECORD, Slot, decode, encode};
-use super::machine::NO_BOOT;
-use super::reading::Reading;
-use super::record::Entry;
+use super::encoding::{RECORD_LEN, Slot, decode, encode};
+use super::journal_read::JournalContents;
+use super::lock::NO_BOOT_ID;
+use super::record::JournalEntry;
 
 /// Adds a record, by its check value, to the sum over those before it.
 #[must_use]
-pub fn add(sum: u64, record: &[u8; RECORD]) -> u64 {
+pub fn add_check(sum: u64, record: &[u8; RECORD_LEN]) -> u64 {
     let check = record
         .last_chunk::<4>()
         .map_or(0, |check| u32::from_be_bytes(*check));
@@ -24,7 +24,7 @@ pub fn add(sum: u64, record: &[u8; RECORD]) -> u64 {
 
 /// The end of one journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct End {
+pub struct JournalEnd {
     /// Which life of the journal; none has the number 0.
     pub generation: u32,
     /// How many records.
@@ -40,20 +40,20 @@ pub struct Proof {
     /// Of two cells the later one.
     pub sequence: u32,
     /// The journal in use; its generation is 0 where it is not to be trusted.
-    pub now: End,
+    pub current: JournalEnd,
     /// Slots of its file; it may be longer by zeros.
     pub slots: u32,
     /// The journal that was about to take its place.
-    pub next: End,
+    pub next: JournalEnd,
 }
 
 impl Proof {
     /// The two cells, as bytes. `None`: there is none of this boot.
     #[must_use]
     pub fn read(bytes: &[u8], boot: [u8; 16]) -> Option<Self> {
-        let cells = bytes.as_chunks::<RECORD>().0.iter().zip(0..2);
+        let cells = bytes.as_chunks::<RECORD_LEN>().0.iter().zip(0..2);
         cells
-            .filter_map(|(cell, place)| of_cell(cell, place, boot))
+            .filter_map(|(cell, place)| parse_cell(cell, place, boot))
             .reduce(|one, other| {
                 if other.is_later_than(&one) {
                     other
@@ -65,13 +65,13 @@ impl Proof {
 
     /// Its cell and that one's bytes.
     #[must_use]
-    pub fn cell(&self, boot: [u8; 16]) -> (u32, [u8; RECORD]) {
+    pub fn cell(&self, boot: [u8; 16]) -> (u32, [u8; RECORD_LEN]) {
         let place = self.sequence % 2;
-        let entry = Entry::Proof {
+        let entry = JournalEntry::Proof {
             boot_id: boot,
             proof: *self,
         };
-        (place, encode(self.now.generation, place, &entry))
+        (place, encode(self.current.generation, place, &entry))
     }
 
     /// Did it say this after the other? The numbers may have begun anew.
@@ -82,26 +82,26 @@ impl Proof {
     /// Is this the whole journal? One record more may stand at its end, written and not
     /// counted yet: its packet has not acted.
     #[must_use]
-    pub fn covers(&self, reading: &Reading) -> bool {
-        let read = reading.end();
-        let one_more = End {
-            count: self.now.count.saturating_add(1),
-            sum: read.sum,
-            ..self.now
+    pub fn covers(&self, contents: &JournalContents) -> bool {
+        let found = contents.end();
+        let one_more = JournalEnd {
+            count: self.current.count.saturating_add(1),
+            sum: found.sum,
+            ..self.current
         };
-        let is_now =
-            read == self.now || (read == one_more && reading.sum_before_last == self.now.sum);
-        (self.now.generation != 0 && is_now && reading.slots >= self.slots)
-            || (self.next.generation != 0 && read == self.next)
+        let is_now = found == self.current
+            || (found == one_more && contents.sum_before_last == self.current.sum);
+        (self.current.generation != 0 && is_now && contents.slots >= self.slots)
+            || (self.next.generation != 0 && found == self.next)
     }
 }
 
-fn of_cell(cell: &[u8; RECORD], place: u32, boot: [u8; 16]) -> Option<Proof> {
+fn parse_cell(cell: &[u8; RECORD_LEN], place: u32, boot: [u8; 16]) -> Option<Proof> {
     match decode(place, cell) {
         Slot::Entry {
-            entry: Entry::Proof { boot_id, proof },
+            entry: JournalEntry::Proof { boot_id, proof },
             ..
-        } if boot_id == boot && boot != NO_BOOT && proof.sequence % 2 == place => Some(proof),
+        } if boot_id == boot && boot != NO_BOOT_ID && proof.sequence % 2 == place => Some(proof),
         _ => None,
     }
 }
@@ -109,30 +109,30 @@ fn of_cell(cell: &[u8; RECORD], place: u32, boot: [u8; 16]) -> Option<Proof> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::replay::reading::{FIRST, Half};
+    use crate::replay::journal_read::{FIRST_RECORD_SLOT, JournalFile};
 
-    const COUNTED: End = End {
+    const COUNTED: JournalEnd = JournalEnd {
         generation: 3,
         count: 5,
         sum: 50,
     };
 
     /// A journal of so many records, with these sums over all and over all but the last.
-    fn reading(count: u32, sum: u64, sum_before_last: u64) -> Reading {
-        Reading {
-            half: Half::A,
+    fn contents(count: u32, sum: u64, sum_before_last: u64) -> JournalContents {
+        JournalContents {
+            file: JournalFile::A,
             generation: COUNTED.generation,
-            highest: COUNTED.generation,
+            max_generation: COUNTED.generation,
             boot_id: Some([1; 16]),
             records: Vec::new(),
-            next: FIRST + count,
+            next: FIRST_RECORD_SLOT + count,
             sum,
             sum_before_last,
             slots: 64,
             damaged: 0,
-            marked: false,
-            misshapen: false,
-            of_earlier_format: false,
+            marked_incomplete: false,
+            malformed: false,
+            earlier_format: false,
         }
     }
 
@@ -140,9 +140,9 @@ mod tests {
     fn one_record_that_is_not_counted_yet_is_taken_behind_those_that_are_and_behind_no_others() {
         let proof = Proof {
             sequence: 7,
-            now: COUNTED,
+            current: COUNTED,
             slots: 64,
-            next: End::default(),
+            next: JournalEnd::default(),
         };
         for (count, sum, sum_before_last, covered) in [
             (5, 50, 40, true),
@@ -155,17 +155,17 @@ mod tests {
             (7, 70, 60, false),
             (7, 70, 50, false),
         ] {
-            let covers = proof.covers(&reading(count, sum, sum_before_last));
+            let covers = proof.covers(&contents(count, sum, sum_before_last));
             assert_eq!(covers, covered, "{count} {sum} {sum_before_last}");
         }
-        let short = Reading {
+        let short = JournalContents {
             slots: 63,
-            ..reading(5, 50, 40)
+            ..contents(5, 50, 40)
         };
         assert!(!proof.covers(&short), "the file lost its end");
-        let another = Reading {
+        let another = JournalContents {
             generation: 2,
-            ..reading(5, 50, 40)
+            ..contents(5, 50, 40)
         };
         assert!(!proof.covers(&another));
     }

@@ -9,8 +9,8 @@ use std::num::NonZeroU16;
 use spa_keys::KeyId;
 use spa_proto::{Service, Timestamp};
 
+use super::horizon_file::SlotId;
 use super::proof::Proof;
-use super::slots::SlotId;
 use crate::clock::BootTime;
 use crate::config::DoorId;
 
@@ -48,12 +48,12 @@ pub enum JournalRecord {
         timestamp: Timestamp,
     },
     /// This client holds this grant.
-    Holder(Holder),
+    Holder(HolderRecord),
     /// It holds it no longer.
-    HolderGone(HolderKey),
+    HolderRemoved(HolderKey),
     /// Hooks are told of this grant: the close hook is owed, whatever happens. Unlike a
     /// holder it counts in every later boot.
-    HookOwed(HolderKey),
+    HookPending(HolderKey),
     /// The close hook was told.
     HookDone(HolderKey),
     /// So many one-time sequences are used, by a file of their own: it must not hold fewer.
@@ -67,7 +67,7 @@ pub enum JournalRecord {
 
 /// Who holds which grant until when; true only within one boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Holder {
+pub struct HolderRecord {
     /// Who, and what.
     pub key: HolderKey,
     /// When the kernel closes it.
@@ -76,22 +76,22 @@ pub struct Holder {
 
 /// Who holds a grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum HeldBy {
+pub enum Holder {
     /// A client, by one of its keys.
     Client(KeyId),
     /// The administrator, by hand.
-    Administrator,
+    Admin,
     /// Whoever knocked at this door.
     Door(DoorId),
 }
 
-impl HeldBy {
+impl Holder {
     /// The client's key, where it is a client.
     #[must_use]
     pub const fn client(self) -> Option<KeyId> {
         match self {
             Self::Client(id) => Some(id),
-            Self::Administrator | Self::Door(_) => None,
+            Self::Admin | Self::Door(_) => None,
         }
     }
 }
@@ -100,7 +100,7 @@ impl HeldBy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HolderKey {
     /// Who.
-    pub by: HeldBy,
+    pub holder: Holder,
     /// From where it may connect; of a network, the first address.
     pub address: IpAddr,
     /// The network's length; none is the one address.
@@ -115,7 +115,7 @@ pub struct HolderKey {
 
 /// Everything a slot can say: records, and what the journal says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entry {
+pub enum JournalEntry {
     /// First slot of a file: from here on this file counts.
     Header {
         /// The boot in which it was begun.
@@ -138,7 +138,7 @@ pub enum Entry {
         /// Slots of its file; it may be longer by zeros.
         slots: u32,
         /// The largest generation that either of the journal's files may show.
-        highest: u32,
+        max_generation: u32,
         /// The horizon beside it.
         horizon: SlotId,
     },

@@ -12,7 +12,7 @@ use std::time::Duration;
 use spa_keys::KeyId;
 use spa_proto::{Protocol, Service, Timestamp};
 
-use crate::firewall::Whom;
+use crate::firewall::Peer;
 
 use super::message::{
     Ended, FromRunner, HookEvent, How, MAX_OUTPUT, MAX_TEXT, RunBy, RunCommand, RunHook, RunId,
@@ -331,14 +331,14 @@ impl Reader<'_> {
         }
     }
 
-    fn whom(&mut self) -> Decoded<Whom> {
+    fn whom(&mut self) -> Decoded<Peer> {
         let address = self.address()?;
         let longest = if address.is_ipv4() { 32 } else { 128 };
         match self.byte()? {
             0 => Ok(address.into()),
             prefix if prefix <= longest => {
                 let prefix = Some(prefix);
-                Ok(Whom { address, prefix })
+                Ok(Peer { address, prefix })
             }
             _ => Err(BadMessage("no network is so small")),
         }

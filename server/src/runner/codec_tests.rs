@@ -20,7 +20,7 @@ fn to_runner() -> Vec<ToRunner> {
         client: Some("anna".parse().unwrap()),
         door: None,
         key: Some(KeyId::from_bytes([3; 8])),
-        whom: Whom {
+        whom: Peer {
             address: "2001:db8::".parse().unwrap(),
             prefix: Some(64),
         },

@@ -17,7 +17,7 @@ use super::message::{Ended, How, MAX_OUTPUT, RunId};
 use super::rights::Ready;
 use crate::clock::BootTime;
 use crate::config::changeable;
-use crate::program::{null, pipe};
+use crate::program::{dev_null, pipe};
 use crate::sys;
 
 #[cfg(test)]
@@ -83,7 +83,7 @@ impl Job {
             .stdin(stdin(input)?)
             .stdout(Stdio::from(writer.try_clone()?))
             .stderr(Stdio::from(writer));
-        sys::child::confine(&mut command, account.uid, account.gid, &account.groups);
+        sys::child::prepare_child(&mut command, account.uid, account.gid, &account.groups);
         let child = command.spawn()?;
         let leader = Pid::from_child(&child);
         let over = match pidfd_open(leader, PidfdFlags::empty()) {
@@ -208,7 +208,7 @@ fn home(home: &OsString) -> OsString {
 /// The text, then the end.
 fn stdin(input: &str) -> io::Result<Stdio> {
     if input.is_empty() {
-        return null();
+        return dev_null();
     }
     let (reader, mut writer) = pipe()?;
     // Less than a pipe holds, so nobody waits.

@@ -16,7 +16,7 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use super::codec::BadMessage;
 use super::message::{FromRunner, MAX_MESSAGE, ToRunner};
-use crate::firewall::link::{execute, has_word, pair};
+use crate::firewall::link::{seqpacket_pair, spawn, wait_readable};
 use crate::paths::Paths;
 
 /// The hidden subcommand that the runner is started as; its socket is standard input.
@@ -72,8 +72,8 @@ impl Runner {
     /// Why it could not be started, in its own words where it had any.
     pub fn start(binary: &Path, paths: &Paths) -> Result<Self, RunnerLinkError> {
         let not_started = |error: io::Error| RunnerLinkError::NotStarted(error.to_string());
-        let (socket, theirs) = pair().map_err(not_started)?;
-        let child = execute(binary, SUBCOMMAND, paths, theirs);
+        let (socket, theirs) = seqpacket_pair().map_err(not_started)?;
+        let child = spawn(binary, SUBCOMMAND, paths, theirs);
         let child = child.map_err(RunnerLinkError::NotStarted)?;
         let mut runner = Self {
             socket,
@@ -156,7 +156,7 @@ impl Runner {
     }
 
     fn wait(&self, patience: Duration) -> Result<bool, RunnerLinkError> {
-        has_word(&self.socket, patience).map_err(RunnerLinkError::Socket)
+        wait_readable(&self.socket, patience).map_err(RunnerLinkError::Socket)
     }
 
     /// The number of its process.

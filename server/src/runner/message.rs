@@ -11,7 +11,7 @@ use spa_keys::KeyId;
 use spa_proto::{CommandName, Service, Timestamp};
 
 use crate::config::{ClientName, DoorName, ServiceName};
-use crate::firewall::Whom;
+use crate::firewall::Peer;
 use crate::verdict::Reason;
 
 /// The longest message, in bytes: that of an end, with its output.
@@ -96,7 +96,7 @@ pub struct RunHook {
     /// By which of its keys; none where an administrator granted it by hand.
     pub key: Option<KeyId>,
     /// Who is let in.
-    pub whom: Whom,
+    pub whom: Peer,
     /// To what, by name; none where it is declared no longer.
     pub service: Option<ServiceName>,
     /// To what.

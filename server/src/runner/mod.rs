@@ -24,7 +24,7 @@ use spa_findings::Findings;
 
 use crate::clock;
 use crate::config;
-use crate::journal::{self, Priority};
+use crate::journald::{self, Priority};
 use crate::paths::Paths;
 use crate::sys;
 
@@ -73,7 +73,7 @@ pub enum RunnerError {
 /// # Errors
 /// Why it had to end. Why it could not start is told to the engine instead.
 pub fn run(socket: OwnedFd, paths: &Paths) -> Result<(), RunnerError> {
-    sys::process::leave_terminal();
+    sys::process::new_session();
     let engine = Engine::new(socket);
     match prepare(paths) {
         Ok((rights, configuration)) => {
@@ -105,6 +105,6 @@ fn warn(text: &str) {
     use std::io::Write as _;
     // Nobody is left to tell where that fails.
     let text = format!("spad command-runner: {text}");
-    let lines = journal::lines(Priority::Warning, &text);
+    let lines = journald::for_stderr(Priority::Warning, &text);
     let _ = writeln!(io::stderr().lock(), "{lines}");
 }

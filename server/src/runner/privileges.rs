@@ -60,6 +60,6 @@ pub(super) fn give_away() -> Result<(), RunnerError> {
     ] {
         caps::set(None, set, kept).map_err(refused("keep CAP_SETUID, CAP_SETGID and CAP_KILL"))?;
     }
-    sys::process::no_new_privileges().map_err(refused("refuse new privileges"))?;
-    sys::process::undumpable().map_err(refused("forbid core dumps"))
+    sys::process::set_no_new_privs().map_err(refused("refuse new privileges"))?;
+    sys::process::set_undumpable().map_err(refused("forbid core dumps"))
 }

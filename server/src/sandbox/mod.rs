@@ -128,10 +128,10 @@ pub fn enter(identity: &Identity, visible: &Visible) -> Result<Confinement, Sand
     ] {
         caps::clear(None, set).map_err(|error| refused("give up every capability")(&error))?;
     }
-    sys::process::no_new_privileges().map_err(|error| refused("refuse new privileges")(&error))?;
-    sys::process::undumpable().map_err(|error| refused("forbid core dumps")(&error))?;
+    sys::process::set_no_new_privs().map_err(|error| refused("refuse new privileges")(&error))?;
+    sys::process::set_undumpable().map_err(|error| refused("forbid core dumps")(&error))?;
     // An older kernel is no worse off: the forbidden calls below hold there too.
-    sys::process::keep_code_as_it_is();
+    sys::process::set_memory_deny_write_execute();
     confine(visible).map_err(|error| refused("confine the file system")(&error))
 }
 

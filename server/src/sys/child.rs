@@ -17,7 +17,7 @@ const MAX_FILES: u64 = 1024;
 /// Lets the command's process become this user before it executes its program: in a
 /// session of its own, without capabilities or a way to gain any, with no descriptor
 /// but the standard ones, and with an end that comes no later than this process's.
-pub fn confine(command: &mut Command, uid: u32, gid: u32, groups: &[u32]) {
+pub fn prepare_child(command: &mut Command, uid: u32, gid: u32, groups: &[u32]) {
     let groups: Vec<Gid> = groups.iter().copied().map(Gid::from_raw).collect();
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     let parent = getpid();
@@ -28,8 +28,8 @@ pub fn confine(command: &mut Command, uid: u32, gid: u32, groups: &[u32]) {
 
 fn become_child(uid: Uid, gid: Gid, groups: &[Gid], parent: Pid) -> io::Result<()> {
     rustix::process::setsid()?;
-    limit(Resource::Core, 0)?;
-    limit(Resource::Nofile, MAX_FILES)?;
+    lower_limit(Resource::Core, 0)?;
+    lower_limit(Resource::Nofile, MAX_FILES)?;
     // The calls of a thread are enough: there is no other thread here.
     rustix::thread::set_thread_groups(groups)?;
     rustix::thread::set_thread_res_gid(gid, gid, gid)?;
@@ -50,13 +50,13 @@ fn become_child(uid: Uid, gid: Gid, groups: &[Gid], parent: Pid) -> io::Result<(
     close_on_exec()
 }
 
-fn limit(resource: Resource, most: u64) -> io::Result<()> {
+fn lower_limit(resource: Resource, max: u64) -> io::Result<()> {
     let limit = Rlimit {
-        current: Some(most),
-        maximum: Some(most),
+        current: Some(max),
+        maximum: Some(max),
     };
     let now = rustix::process::getrlimit(resource);
-    if now.maximum.is_none_or(|maximum| maximum > most) {
+    if now.maximum.is_none_or(|maximum| maximum > max) {
         rustix::process::setrlimit(resource, limit)?;
     }
     Ok(())
@@ -66,7 +66,7 @@ fn limit(resource: Resource, most: u64) -> io::Result<()> {
 /// opened it.
 fn close_on_exec() -> io::Result<()> {
     // SAFETY: takes numbers only, and closes nothing now.
-    let done = unsafe {
+    let result = unsafe {
         libc::syscall(
             libc::SYS_close_range,
             3_u32,
@@ -74,12 +74,12 @@ fn close_on_exec() -> io::Result<()> {
             libc::CLOSE_RANGE_CLOEXEC,
         )
     };
-    if done == 0 {
+    if result == 0 {
         return Ok(());
     }
     // Before Linux 5.11. More than the limit were not opened.
-    let most = rustix::process::getrlimit(Resource::Nofile).maximum;
-    for descriptor in 3..most.unwrap_or(MAX_FILES).min(1 << 20) {
+    let hard_limit = rustix::process::getrlimit(Resource::Nofile).maximum;
+    for descriptor in 3..hard_limit.unwrap_or(MAX_FILES).min(1 << 20) {
         let descriptor = i32::try_from(descriptor).unwrap_or(i32::MAX);
         // SAFETY: takes numbers only; fails for what is not open.
         unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) };

@@ -4,11 +4,11 @@
 //! One file a matter. Nothing here decides anything; every block says why it is sound.
 
 pub mod child;
-pub mod memory;
-pub mod network;
-pub mod packet;
+pub mod malloc;
+pub mod netns;
+pub mod packet_socket;
 pub mod probe;
 pub mod process;
-pub mod ring;
+pub mod rx_ring;
 pub mod scheduling;
 pub mod users;

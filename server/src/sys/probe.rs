@@ -55,12 +55,12 @@ fn map(
 /// The number of this process, asked for by the second table of calls of this processor
 /// (x32); `None` where it has none.
 #[must_use]
-pub fn foreign_call() -> Option<io::Result<()>> {
+pub fn x32_syscall() -> Option<io::Result<()>> {
     #[cfg(target_arch = "x86_64")]
     {
         // SAFETY: takes nothing and changes nothing.
         let result = unsafe { libc::syscall(0x4000_0000 | libc::SYS_getpid) };
-        Some(called(result))
+        Some(check_syscall(result))
     }
     #[cfg(not(target_arch = "x86_64"))]
     None
@@ -70,7 +70,7 @@ pub fn foreign_call() -> Option<io::Result<()>> {
 ///
 /// # Errors
 /// What the kernel says; calls that zeros could hurt by are not made: `EINVAL`.
-pub fn call_with_zeros(number: c_long) -> io::Result<()> {
+pub fn syscall_with_zeros(number: c_long) -> io::Result<()> {
     let harmless = [
         libc::SYS_shmget,
         libc::SYS_semget,
@@ -104,14 +104,14 @@ pub fn call_with_zeros(number: c_long) -> io::Result<()> {
     let zero: c_long = 0;
     // SAFETY: with zeros these calls point at nothing, name no process but this one, and make at most an object that
     // nobody uses.
-    called(unsafe { libc::syscall(number, zero, zero, zero, zero, zero, zero) })
+    check_syscall(unsafe { libc::syscall(number, zero, zero, zero, zero, zero, zero) })
 }
 
 /// Lets other processes of this user read the memory of this one.
 ///
 /// # Errors
 /// What the kernel says.
-pub fn become_dumpable() -> io::Result<()> {
+pub fn set_dumpable() -> io::Result<()> {
     let one: libc::c_ulong = 1;
     // SAFETY: takes numbers only.
     checked(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, one, 0, 0, 0) })
@@ -121,7 +121,7 @@ pub fn become_dumpable() -> io::Result<()> {
 ///
 /// # Errors
 /// What the kernel says.
-pub fn type_on(terminal: BorrowedFd<'_>) -> io::Result<()> {
+pub fn inject_terminal_input(terminal: BorrowedFd<'_>) -> io::Result<()> {
     let character: libc::c_char = 0;
     // SAFETY: the pointer is to one byte, which the kernel only reads.
     checked(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSTI, &raw const character) })
@@ -179,10 +179,10 @@ const fn link_address(interface: u32) -> libc::sockaddr_ll {
 }
 
 fn checked(result: libc::c_int) -> io::Result<()> {
-    called(result.into())
+    check_syscall(result.into())
 }
 
-fn called(result: c_long) -> io::Result<()> {
+fn check_syscall(result: c_long) -> io::Result<()> {
     if result == -1 {
         return Err(io::Error::last_os_error());
     }

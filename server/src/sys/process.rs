@@ -32,7 +32,7 @@ pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
     checked(unsafe { libc::setresgid(gid, gid, gid) })?;
     // SAFETY: takes numbers only.
     checked(unsafe { libc::setresuid(uid, uid, uid) })?;
-    if !is_user(uid, gid, groups)? || root_comes_back() {
+    if !is_user(uid, gid, groups)? || can_regain_root() {
         return Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
             "privileges were not given away: the former user can still be regained",
@@ -50,16 +50,16 @@ fn is_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<bool> {
     let [real, effective, saved] = &mut gids;
     // SAFETY: three valid places to write one number each.
     checked(unsafe { libc::getresgid(real, effective, saved) })?;
-    let now: BTreeSet<u32> = rustix::process::getgroups()?
+    let actual: BTreeSet<u32> = rustix::process::getgroups()?
         .into_iter()
         .map(rustix::process::Gid::as_raw)
         .collect();
-    let asked: BTreeSet<u32> = groups.iter().copied().collect();
-    Ok(uids == [uid; 3] && gids == [gid; 3] && now == asked)
+    let expected: BTreeSet<u32> = groups.iter().copied().collect();
+    Ok(uids == [uid; 3] && gids == [gid; 3] && actual == expected)
 }
 
 /// Tries what must fail.
-fn root_comes_back() -> bool {
+fn can_regain_root() -> bool {
     // SAFETY: take numbers only.
     unsafe {
         libc::setresuid(u32::MAX, 0, u32::MAX) == 0 || libc::setresgid(u32::MAX, 0, u32::MAX) == 0
@@ -71,7 +71,7 @@ fn root_comes_back() -> bool {
 ///
 /// # Errors
 /// What the kernel reports.
-pub fn no_new_privileges() -> io::Result<()> {
+pub fn set_no_new_privs() -> io::Result<()> {
     Ok(rustix::thread::set_no_new_privs(true)?)
 }
 
@@ -79,7 +79,7 @@ pub fn no_new_privileges() -> io::Result<()> {
 ///
 /// # Errors
 /// What the kernel reports.
-pub fn undumpable() -> io::Result<()> {
+pub fn set_undumpable() -> io::Result<()> {
     Ok(rustix::process::set_dumpable_behavior(
         DumpableBehavior::NotDumpable,
     )?)
@@ -87,7 +87,7 @@ pub fn undumpable() -> io::Result<()> {
 
 /// No memory of this process becomes executable any more, nor what is executable writable
 /// (`PR_SET_MDWE`). False where the kernel is older than 6.3.
-pub fn keep_code_as_it_is() -> bool {
+pub fn set_memory_deny_write_execute() -> bool {
     let none: libc::c_ulong = 0;
     let gain = libc::c_ulong::from(libc::PR_MDWE_REFUSE_EXEC_GAIN);
     // SAFETY: takes numbers only, as many as the kernel asks to be zero.
@@ -100,14 +100,14 @@ pub fn keep_code_as_it_is() -> bool {
 ///
 /// # Errors
 /// What the kernel reports.
-pub fn die_with_parent() -> io::Result<()> {
+pub fn set_parent_death_signal() -> io::Result<()> {
     Ok(rustix::process::set_parent_process_death_signal(Some(
         Signal::KILL,
     ))?)
 }
 
 /// Leaves the terminal: Ctrl-C is for the engine alone, which tells the others to end.
-pub fn leave_terminal() {
+pub fn new_session() {
     // Refused only to one that left it already.
     let _ = rustix::process::setsid();
 }
@@ -116,7 +116,7 @@ pub fn leave_terminal() {
 ///
 /// # Errors
 /// What the kernel reports.
-pub fn outlive_parent() -> io::Result<()> {
+pub fn clear_parent_death_signal() -> io::Result<()> {
     Ok(rustix::process::set_parent_process_death_signal(None)?)
 }
 
@@ -130,9 +130,9 @@ fn checked(result: libc::c_int) -> io::Result<()> {
 /// A file that has reached its limit (`RLIMIT_FSIZE`) takes nothing more, and does not end this
 /// process: it may be the log. As if the signal were ignored, and not for the programs that
 /// this process starts, where it ends what cannot go on.
-pub fn outlive_full_files() {
-    extern "C" fn nothing(_signal: libc::c_int) {}
-    let handler: extern "C" fn(libc::c_int) = nothing;
+pub fn handle_sigxfsz() {
+    extern "C" fn noop(_signal: libc::c_int) {}
+    let handler: extern "C" fn(libc::c_int) = noop;
     // SAFETY: the handler touches nothing, so it may run at any point of any thread.
     unsafe { libc::signal(libc::SIGXFSZ, handler as libc::sighandler_t) };
 }

@@ -15,9 +15,9 @@ const SLICE_NANOSECONDS: u64 = 100_000;
 ///
 /// # Errors
 /// The first that was refused; both were tried.
-pub fn wake_promptly() -> io::Result<()> {
-    let (slices, pauses) = (prefer_short_slices(), pause_exactly());
-    slices.and(pauses)
+pub fn minimise_wakeup_latency() -> io::Result<()> {
+    let (slice, slack) = (set_short_slice(), set_min_timer_slack());
+    slice.and(slack)
 }
 
 /// Asks for short slices of the processor for the calling thread, no more of it
@@ -27,7 +27,7 @@ pub fn wake_promptly() -> io::Result<()> {
 ///
 /// # Errors
 /// What the kernel reports; a sandbox may forbid the call.
-pub fn prefer_short_slices() -> io::Result<()> {
+pub fn set_short_slice() -> io::Result<()> {
     let attributes = libc::sched_attr {
         size: size_of::<libc::sched_attr>() as u32,
         sched_policy: libc::SCHED_OTHER as u32,
@@ -50,7 +50,7 @@ pub fn prefer_short_slices() -> io::Result<()> {
 ///
 /// # Errors
 /// What the kernel reports.
-pub fn pause_exactly() -> io::Result<()> {
+pub fn set_min_timer_slack() -> io::Result<()> {
     Ok(rustix::thread::set_current_timer_slack(Some(
         NonZeroU64::MIN,
     ))?)

@@ -49,7 +49,7 @@ const MAX_BUFFER: usize = 1 << 20;
 /// # Errors
 /// What the name service reports; a name with a NUL is `InvalidInput`.
 pub fn user(name: &str) -> io::Result<Option<User>> {
-    look_up(
+    lookup(
         name,
         |name, entry: *mut libc::passwd, buffer, length, found| {
             // SAFETY: `look_up` gives a C string, room for one entry, a buffer of `length` bytes and
@@ -68,7 +68,7 @@ pub fn user(name: &str) -> io::Result<Option<User>> {
 /// # Errors
 /// As [`user`].
 pub fn account(name: &str) -> io::Result<Option<Account>> {
-    let found = look_up(
+    let found = lookup(
         name,
         |name, entry: *mut libc::passwd, buffer, length, found| {
             // SAFETY: as in `user`.
@@ -85,7 +85,7 @@ pub fn account(name: &str) -> io::Result<Option<Account>> {
     let Some((uid, gid, home)) = found else {
         return Ok(None);
     };
-    let groups = groups_of(name, gid)?;
+    let groups = group_list(name, gid)?;
     let name = name.to_owned();
     Ok(Some(Account {
         name,
@@ -96,12 +96,12 @@ pub fn account(name: &str) -> io::Result<Option<Account>> {
     }))
 }
 
-fn groups_of(name: &str, gid: u32) -> io::Result<Vec<u32>> {
+fn group_list(name: &str, gid: u32) -> io::Result<Vec<u32>> {
     let name = CString::new(name).map_err(|_| io::ErrorKind::InvalidInput)?;
     let mut groups = vec![0; 64];
     loop {
-        let room = c_int::try_from(groups.len()).unwrap_or(c_int::MAX);
-        let mut count = room;
+        let capacity = c_int::try_from(groups.len()).unwrap_or(c_int::MAX);
+        let mut count = capacity;
         // SAFETY: a C string, and room for `count` numbers; the call writes no more.
         let found =
             unsafe { libc::getgrouplist(name.as_ptr(), gid, groups.as_mut_ptr(), &raw mut count) };
@@ -122,7 +122,7 @@ fn groups_of(name: &str, gid: u32) -> io::Result<Vec<u32>> {
 /// # Errors
 /// As [`user`].
 pub fn group(name: &str) -> io::Result<Option<Group>> {
-    look_up(
+    lookup(
         name,
         |name, entry: *mut libc::group, buffer, length, found| {
             // SAFETY: as in `user`.
@@ -134,10 +134,10 @@ pub fn group(name: &str) -> io::Result<Option<Group>> {
 
 /// Calls one of the `get…nam_r` functions with a growing buffer. `take` copies,
 /// so nothing of the buffer outlives it.
-fn look_up<Entry, Taken>(
+fn lookup<Entry, Taken>(
     name: &str,
     call: impl Fn(&CStr, *mut Entry, *mut c_char, usize, *mut *mut Entry) -> c_int,
-    take: impl Fn(&Entry) -> Taken,
+    convert: impl Fn(&Entry) -> Taken,
 ) -> io::Result<Option<Taken>> {
     let name = CString::new(name).map_err(|_| io::ErrorKind::InvalidInput)?;
     let mut buffer: Vec<c_char> = vec![0; 1024];
@@ -154,7 +154,7 @@ fn look_up<Entry, Taken>(
         match error {
             0 if found.is_null() => return Ok(None),
             // SAFETY: on success with a result, the C library has filled `entry`, to which `found` points.
-            0 => return Ok(Some(take(unsafe { entry.assume_init_ref() }))),
+            0 => return Ok(Some(convert(unsafe { entry.assume_init_ref() }))),
             libc::EINTR => {}
             libc::ERANGE if buffer.len() < MAX_BUFFER => buffer.resize(buffer.len() * 4, 0),
             // POSIX lets these stand for "no such name" as well.

@@ -10,43 +10,47 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use super::kernel::Kernel;
-use super::keys;
-use super::netlink::{Action, Connection, Lasts, Operation};
+use super::element_key;
+use super::grant_sets::GrantSets;
+use super::netlink::{Action, Connection, Operation, Timeout};
 use crate::clock::BootTime;
-use crate::firewall::message::Cut;
+use crate::firewall::message::ConnectionFilter;
 use crate::firewall::table::SetName;
 use crate::firewall::{Element, KernelElement};
 
 /// How long a connection that was cut stays so, unless a grant lets its client begin anew.
-const STAYS_CUT: Duration = Duration::from_secs(24 * 60 * 60);
+const CUT_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How often connections are listed: those that came while they were listed are found the
 /// next time.
-const ROUNDS: usize = 4;
+const MAX_ROUNDS: usize = 4;
 
 /// Ends every connection between these and this host's ports; gives how many.
 ///
 /// # Errors
 /// What the kernel says; some may be ended then.
-pub(super) fn cut(kernel: &mut Kernel, cuts: &[Cut], now: BootTime) -> Result<u32, Errno> {
-    take_flows(kernel, cuts, now)?;
+pub(super) fn cut(
+    kernel: &mut GrantSets,
+    filters: &[ConnectionFilter],
+    now: BootTime,
+) -> Result<u32, Errno> {
+    remove_flow_grants(kernel, filters, now)?;
     // One that the kernel took up again before its end was in the set counts once.
     let mut ended = BTreeSet::new();
-    for _ in 0..ROUNDS {
+    for _ in 0..MAX_ROUNDS {
         let (mut found, mut elements) = (Vec::new(), BTreeSet::new());
         for connection in kernel.netlink.connections()? {
-            let meant = meant(&connection, cuts);
+            let meant = matching_elements(&connection, filters);
             if let Some(name) = meant.first() {
                 found.push((*name, connection));
                 elements.extend(meant);
             }
         }
-        let operations: Vec<Operation> = elements.iter().flat_map(keep_cut).collect();
-        kernel.in_pages(&operations)?;
+        let operations: Vec<Operation> = elements.iter().flat_map(mark_cut).collect();
+        kernel.in_batches(&operations)?;
         let mut any = false;
         for (name, connection) in &found {
-            if kernel.netlink.forget(connection)? {
+            if kernel.netlink.kill(connection)? {
                 ended.insert(*name);
                 any = true;
             }
@@ -60,8 +64,8 @@ pub(super) fn cut(kernel: &mut Kernel, cuts: &[Cut], now: BootTime) -> Result<u3
 
 /// The connection as the guard names it, where it is one of these; as the inner host's
 /// port too, where it is led there.
-fn meant(connection: &Connection, cuts: &[Cut]) -> Vec<Element> {
-    let meant = cuts.iter().find_map(|cut| {
+fn matching_elements(connection: &Connection, filters: &[ConnectionFilter]) -> Vec<Element> {
+    let meant = filters.iter().find_map(|cut| {
         let (address, port) = connection.peer(cut.service)?;
         cut.network.contains(address).then_some(Element {
             address,
@@ -79,13 +83,13 @@ fn meant(connection: &Connection, cuts: &[Cut]) -> Vec<Element> {
     [outer].into_iter().chain(inner).collect()
 }
 
-fn keep_cut(element: &Element) -> [Operation; 2] {
+fn mark_cut(element: &Element) -> [Operation; 2] {
     let set = if element.address.is_ipv4() {
         SetName::Cut4
     } else {
         SetName::Cut6
     };
-    let key = keys::of_element(element);
+    let key = element_key::from_element(element);
     let operation = |action| Operation {
         set,
         key: key.clone(),
@@ -93,25 +97,30 @@ fn keep_cut(element: &Element) -> [Operation; 2] {
     };
     [
         operation(Action::Delete),
-        operation(Action::Add(Lasts::For(STAYS_CUT))),
+        operation(Action::Add(Timeout::For(CUT_TIMEOUT))),
     ]
 }
 
 /// Takes out what rules put in for connections of grants for one; not what is granted so.
-fn take_flows(kernel: &mut Kernel, cuts: &[Cut], now: BootTime) -> Result<(), Errno> {
+fn remove_flow_grants(
+    kernel: &mut GrantSets,
+    filters: &[ConnectionFilter],
+    now: BootTime,
+) -> Result<(), Errno> {
     let flows: Vec<KernelElement> = kernel.list()?;
     let flows = flows.iter().map(|one| one.element).filter(|element| {
-        let meant =
-            |cut: &Cut| cut.service == element.service && cut.network.contains(element.address);
-        element.source_port.is_some() && cuts.iter().any(meant)
+        let meant = |cut: &ConnectionFilter| {
+            cut.service == element.service && cut.network.contains(element.address)
+        };
+        element.source_port.is_some() && filters.iter().any(meant)
     });
-    let ours = flows.filter(|element| !kernel.has(element, now));
+    let ours = flows.filter(|element| !kernel.expects(element, now));
     let operations: Vec<Operation> = ours
         .map(|element| Operation {
-            set: keys::set_of(&element),
-            key: keys::of_element(&element),
+            set: element_key::set_for_element(&element),
+            key: element_key::from_element(&element),
             action: Action::Delete,
         })
         .collect();
-    kernel.in_pages(&operations)
+    kernel.in_batches(&operations)
 }

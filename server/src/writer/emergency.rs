@@ -15,21 +15,23 @@ use std::time::Duration;
 use rustix::io::Errno;
 use spa_proto::{Protocol, Service};
 
-use super::before;
-use super::keys;
+use super::element_key;
+use super::existing_connections;
 use super::netlink::ruleset::{
     Expression, Hook, Load, add_chain, add_elements, add_rule, add_set, add_table, delete_table,
 };
-use super::netlink::{Action, Failed, Lasts, Message, Netlink};
+use super::netlink::{Action, Message, Netlink, Timeout, TransactionError};
 use crate::config::{AlwaysAllow, Network};
-use crate::firewall::table::{ADMITTED_LABEL, InnerPort, LAST, PRIORITY, Place, SetName, Table};
+use crate::firewall::table::{
+    ADMITTED_LABEL, InnerPort, LAST_PRIORITY, PREROUTING_PRIORITY, SetLocation, SetName, Table,
+};
 
 use Expression::{Accept, Drop, Goto, In, Is, IsNot, Load as Read, Mask};
 
 type Rule = Vec<Expression>;
 
 /// A key, and how long it stays.
-type Element = (Vec<u8>, Lasts);
+type Element = (Vec<u8>, Timeout);
 
 /// Its name, its hook with the priority if it has one, its rules.
 type Chain = (&'static str, Option<(Hook, i32)>, Vec<Rule>);
@@ -38,16 +40,16 @@ type Chain = (&'static str, Option<(Hook, i32)>, Vec<Rule>);
 const COMMENT: &str = "emergency: nft could not be used, so nobody has a grant; spad firewall load";
 
 /// What strangers get at hidden ports while it stands.
-pub(super) const STRANGERS_GET: &str = "nothing: the emergency table drops the hidden ports for everybody, whatever closed ports answer";
+pub(super) const STRANGER_REPLY: &str = "nothing: the emergency table drops the hidden ports for everybody, whatever closed ports answer";
 
 /// The chains.
-const BEFORE_NAT: &str = "emergency";
+const PREROUTING: &str = "emergency";
 const INPUT: &str = "emergency_input";
 const FORWARD: &str = "emergency_forward";
 const HIDDEN: &str = "emergency_hidden";
 
 /// Chains of the full table without whose rules nothing is hidden.
-const OF_THE_FULL_TABLE: [&str; 5] = ["guard", "second", "third", "judge", "granted"];
+const FULL_TABLE_CHAINS: [&str; 5] = ["guard", "second", "third", "judge", "granted"];
 
 /// What is to be hidden, and who is let in all the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,16 +58,16 @@ pub(super) struct Plan {
     hidden: BTreeMap<Service, Option<Duration>>,
     inner: BTreeMap<InnerPort, Option<Duration>>,
     allowed: Vec<AlwaysAllow>,
-    going: Going,
+    established: EstablishedPolicy,
 }
 
 /// What of the connections that are there goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Going {
+pub(super) enum EstablishedPolicy {
     /// Whatever is established: it was so before its port was hidden.
-    Established,
+    Any,
     /// What our table let in, by the label that it gave: others slipped in while it was away.
-    Admitted,
+    AdmittedOnly,
 }
 
 /// What is done with a table that is there already.
@@ -79,7 +81,7 @@ pub(super) enum Existing {
 
 /// What hides now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hides {
+pub(super) enum HiddenBy {
     /// The full table that was there.
     FullTable,
     /// The emergency table.
@@ -88,20 +90,20 @@ pub(super) enum Hides {
 
 /// What stands in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stands {
+pub(super) enum TableState {
     /// No table, or none that hides.
-    Nothing,
+    Missing,
     /// The full table.
     Full,
     /// The emergency table.
     Emergency,
 }
 
-impl Stands {
+impl TableState {
     /// What that means for what is to be hidden.
-    pub(super) const fn in_words(self) -> &'static str {
+    pub(super) const fn describe(self) -> &'static str {
         match self {
-            Self::Nothing => "nothing is hidden",
+            Self::Missing => "nothing is hidden",
             Self::Full => "the table inet spad that was loaded before goes on hiding",
             Self::Emergency => {
                 "an emergency table inet spad drops the hidden ports for everybody, and nobody has a grant"
@@ -112,37 +114,44 @@ impl Stands {
 
 /// How much is asked of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Extent {
+enum Scope {
     /// All of it.
-    Whole,
+    Full,
     /// Only what every kernel with nftables has without another module: ports of this host
     /// are hidden where they are delivered, and nobody but an interface is let in.
-    Bare,
+    Minimal,
 }
 
 impl Plan {
     /// The plan that hides what this table hides.
-    pub(super) fn new(table: &Table, allowed: &[AlwaysAllow], going: Going) -> Self {
+    pub(super) fn new(
+        table: &Table,
+        allowed: &[AlwaysAllow],
+        established: EstablishedPolicy,
+    ) -> Self {
         Self {
             hidden: table.hidden().clone(),
             inner: table.inner().cloned().unwrap_or_default(),
             allowed: allowed.to_vec(),
-            going,
+            established,
         }
     }
 
     /// The elements of each set.
     pub(super) fn elements(&self) -> Vec<(SetName, Vec<Element>)> {
-        let lasts = |rest: &Option<Duration>| rest.map_or(Lasts::Forever, Lasts::For);
+        let timeout = |rest: &Option<Duration>| rest.map_or(Timeout::Never, Timeout::For);
         let hidden = self.hidden.iter();
-        let hidden = hidden.map(|(port, rest)| (keys::of_service(*port), lasts(rest)));
+        let hidden = hidden.map(|(port, rest)| (element_key::from_service(*port), timeout(rest)));
         let inner = |four: bool| {
             let all = self.inner.iter();
             all.filter(move |((address, _), _)| address.is_ipv4() == four)
-                .map(|(port, rest)| (keys::of_inner(*port), lasts(rest)))
+                .map(|(port, rest)| (element_key::from_inner(*port), timeout(rest)))
                 .collect::<Vec<_>>()
         };
-        let gateway = [(SetName::Inner4, true), (SetName::Inner6, false)];
+        let gateway = [
+            (SetName::InnerHidden4, true),
+            (SetName::InnerHidden6, false),
+        ];
         let gateway = gateway.map(|(set, four)| (set, inner(four)));
         std::iter::once((SetName::Hidden, hidden.collect()))
             .chain(
@@ -154,70 +163,72 @@ impl Plan {
     }
 
     /// The transaction that puts the table in the place of whatever has its name.
-    fn messages(&self, extent: Extent) -> Vec<Message> {
-        let place = Place::own();
+    fn messages(&self, extent: Scope) -> Vec<Message> {
+        let location = SetLocation::own_table();
         let mut messages = vec![
-            add_table(&place, ""),
-            delete_table(&place),
-            add_table(&place, COMMENT),
+            add_table(&location, ""),
+            delete_table(&location),
+            add_table(&location, COMMENT),
         ];
         let elements = self.elements();
-        messages.extend(elements.iter().map(|(set, _)| add_set(&place, *set)));
+        messages.extend(elements.iter().map(|(set, _)| add_set(&location, *set)));
         let chains = self.chains(extent);
         for (name, hook, _) in &chains {
-            messages.push(add_chain(&place, name, *hook));
+            messages.push(add_chain(&location, name, *hook));
         }
         for (name, _, rules) in &chains {
-            messages.extend(rules.iter().map(|rule| add_rule(&place, name, rule)));
+            messages.extend(rules.iter().map(|rule| add_rule(&location, name, rule)));
         }
         for (set, elements) in &elements {
-            messages.extend(add_elements(&place, *set, elements));
+            messages.extend(add_elements(&location, *set, elements));
         }
         messages
     }
 
     /// The chains, each before those that lead to it.
-    fn chains(&self, extent: Extent) -> Vec<Chain> {
+    fn chains(&self, extent: Scope) -> Vec<Chain> {
         let allowed = |by| self.allowed(extent, by);
-        let mut chains = vec![(HIDDEN, None, strangers(extent, self.going))];
-        if extent == Extent::Whole {
-            let mut hidden = in_hidden();
+        let mut chains = vec![(HIDDEN, None, stranger_rules(extent, self.established))];
+        if extent == Scope::Full {
+            let mut hidden = dport_is_hidden();
             hidden.extend([
-                Read(Load::DestinationKind, 0),
+                Read(Load::DestinationType, 0),
                 Is(LOCAL.to_ne_bytes().into()),
             ]);
             hidden.push(Goto(HIDDEN));
-            let rules = [allowed(Load::WayBack), vec![hidden]].concat();
-            chains.push((BEFORE_NAT, Some((Hook::Prerouting, PRIORITY)), rules));
+            let rules = [allowed(Load::ReversePath), vec![hidden]].concat();
+            chains.push((
+                PREROUTING,
+                Some((Hook::Prerouting, PREROUTING_PRIORITY)),
+                rules,
+            ));
         }
-        let hidden = [in_hidden(), vec![Goto(HIDDEN)]].concat();
+        let hidden = [dport_is_hidden(), vec![Goto(HIDDEN)]].concat();
         // Here every way leads back; what NAT did not move was looked at before.
         let rules = [allowed(Load::ConnectionStatus), vec![hidden]].concat();
-        chains.push((INPUT, Some((Hook::Input, LAST)), rules));
+        chains.push((INPUT, Some((Hook::Input, LAST_PRIORITY)), rules));
         let sets = self.elements();
         let inner = sets.iter().filter_map(|(set, _)| match set {
-            SetName::Inner4 => Some(to_inner(*set, IPV4, (16, 4))),
-            SetName::Inner6 => Some(to_inner(*set, IPV6, (24, 16))),
+            SetName::InnerHidden4 => Some(daddr_is_inner(*set, IPV4, (16, 4))),
+            SetName::InnerHidden6 => Some(daddr_is_inner(*set, IPV6, (24, 16))),
             _ => None,
         });
         let inner: Vec<Rule> = inner.collect();
         if !inner.is_empty() {
-            let rules = [allowed(Load::WayBack), inner].concat();
-            chains.push((FORWARD, Some((Hook::Forward, LAST)), rules));
+            let rules = [allowed(Load::ReversePath), inner].concat();
+            chains.push((FORWARD, Some((Hook::Forward, LAST_PRIORITY)), rules));
         }
         chains
     }
 
-    fn allowed(&self, extent: Extent, by: Load) -> Vec<Rule> {
-        let mut rules = vec![came_by("lo")];
+    fn allowed(&self, extent: Scope, by: Load) -> Vec<Rule> {
+        let mut rules = vec![iifname_is("lo")];
         for one in &self.allowed {
             match (one, extent) {
                 (AlwaysAllow::Interface(name), _) if name == "lo" => {}
-                (AlwaysAllow::Interface(name), _) => rules.push(came_by(name)),
-                (AlwaysAllow::Network(network), Extent::Whole) => {
-                    rules.push(came_from(network, by))
-                }
-                (AlwaysAllow::Network(_), Extent::Bare) => {}
+                (AlwaysAllow::Interface(name), _) => rules.push(iifname_is(name)),
+                (AlwaysAllow::Network(network), Scope::Full) => rules.push(saddr_in(network, by)),
+                (AlwaysAllow::Network(_), Scope::Minimal) => {}
             }
         }
         rules
@@ -229,7 +240,7 @@ const IPV6: u8 = 10;
 /// An address of this host, as the kernel numbers kinds of addresses.
 const LOCAL: u32 = 2;
 
-fn came_by(interface: &str) -> Rule {
+fn iifname_is(interface: &str) -> Rule {
     let mut name = interface.as_bytes().to_vec();
     name.resize(16, 0);
     vec![Read(Load::InputInterface, 0), Is(name), Accept]
@@ -237,7 +248,7 @@ fn came_by(interface: &str) -> Rule {
 
 /// From this network, and not with a forged source: by the interface that leads there, or not
 /// moved by NAT since that was seen.
-fn came_from(network: &Network, by: Load) -> Rule {
+fn saddr_in(network: &Network, by: Load) -> Rule {
     const MOVED: u32 = 1 << 5;
     let (family, offset, address) = match network.address {
         IpAddr::V4(address) => (IPV4, 12, address.octets().to_vec()),
@@ -274,7 +285,7 @@ const DESTINATION_PORT: Load = Load::Transport {
     length: 2,
 };
 
-fn in_hidden() -> Rule {
+fn dport_is_hidden() -> Rule {
     vec![
         Read(Load::Protocol, 0),
         Read(DESTINATION_PORT, 1),
@@ -283,7 +294,7 @@ fn in_hidden() -> Rule {
 }
 
 /// To an inner host's hidden port; where the destination stands in the network header.
-fn to_inner(set: SetName, family: u8, (offset, length): (u32, u32)) -> Rule {
+fn daddr_is_inner(set: SetName, family: u8, (offset, length): (u32, u32)) -> Rule {
     let words = length / 4;
     vec![
         Read(Load::Family, 0),
@@ -298,8 +309,8 @@ fn to_inner(set: SetName, family: u8, (offset, length): (u32, u32)) -> Rule {
 
 /// What comes to a hidden port. As in the full table a first segment never passes, whatever
 /// connection tracking thinks of it.
-fn strangers(extent: Extent, going: Going) -> Vec<Rule> {
-    if extent == Extent::Bare {
+fn stranger_rules(extent: Scope, policy: EstablishedPolicy) -> Vec<Rule> {
+    if extent == Scope::Minimal {
         return vec![vec![Drop]];
     }
     const FLAGS: Load = Load::Transport {
@@ -315,7 +326,7 @@ fn strangers(extent: Extent, going: Going) -> Vec<Rule> {
         Mask(ESTABLISHED.to_ne_bytes().into()),
         IsNot(vec![0; 4]),
     ];
-    if going == Going::Admitted {
+    if policy == EstablishedPolicy::AdmittedOnly {
         let label = 1_u128 << ADMITTED_LABEL;
         established.extend([
             Read(Load::ConnectionLabels, 0),
@@ -324,13 +335,13 @@ fn strangers(extent: Extent, going: Going) -> Vec<Rule> {
         ]);
     }
     established.push(Accept);
-    let no_first_segment = [
+    let not_syn = [
         Read(FLAGS, 0),
         Mask(vec![FIN_SYN_RST_ACK]),
         IsNot(vec![SYN]),
     ];
     vec![
-        [&is(Protocol::Tcp)[..], &no_first_segment, &established].concat(),
+        [&is(Protocol::Tcp)[..], &not_syn, &established].concat(),
         [&is(Protocol::Udp)[..], &established].concat(),
         vec![Drop],
     ]
@@ -344,60 +355,62 @@ pub(super) fn load(
     netlink: &mut Netlink,
     plan: &Plan,
     existing: Existing,
-) -> Result<Hides, Failed> {
-    if existing == Existing::Keep && stands(netlink) == Ok(Stands::Full) {
+) -> Result<HiddenBy, TransactionError> {
+    if existing == Existing::Keep && table_state(netlink) == Ok(TableState::Full) {
         match hide_in_full_table(netlink, plan) {
             // It cannot hide what the plan leads to inner hosts.
-            Err(Failed::Whole(Errno::NOENT)) => {}
-            hidden => return hidden.map(|()| Hides::FullTable),
+            Err(TransactionError::Transaction(Errno::NOENT)) => {}
+            hidden => return hidden.map(|()| HiddenBy::FullTable),
         }
     }
-    match netlink.make_all(&plan.messages(Extent::Whole)) {
-        Ok(()) => return Ok(Hides::EmergencyTable),
+    match netlink.send_batch(&plan.messages(Scope::Full)) {
+        Ok(()) => return Ok(HiddenBy::EmergencyTable),
         // A kernel without labels for connections lets go on whatever is established.
-        Err(_) if plan.going == Going::Admitted => {
-            let going = Going::Established;
+        Err(_) if plan.established == EstablishedPolicy::AdmittedOnly => {
+            let going = EstablishedPolicy::Any;
             let plan = Plan {
-                going,
+                established: going,
                 ..plan.clone()
             };
-            if netlink.make_all(&plan.messages(Extent::Whole)).is_ok() {
-                return Ok(Hides::EmergencyTable);
+            if netlink.send_batch(&plan.messages(Scope::Full)).is_ok() {
+                return Ok(HiddenBy::EmergencyTable);
             }
         }
         Err(_) => {}
     }
     // A module may be missing: of connection tracking, or of routing.
-    netlink.make_all(&plan.messages(Extent::Bare))?;
-    Ok(Hides::EmergencyTable)
+    netlink.send_batch(&plan.messages(Scope::Minimal))?;
+    Ok(HiddenBy::EmergencyTable)
 }
 
 /// What stands in the kernel.
 ///
 /// # Errors
 /// What the kernel says.
-pub(super) fn stands(netlink: &mut Netlink) -> Result<Stands, Errno> {
-    let place = Place::own();
-    match netlink.is_dormant(place.table()) {
+pub(super) fn table_state(netlink: &mut Netlink) -> Result<TableState, Errno> {
+    let location = SetLocation::own_table();
+    match netlink.is_dormant(location.table()) {
         // Not there, or the kernel passes all its rules by.
-        Err(Errno::NOENT) | Ok(true) => return Ok(Stands::Nothing),
+        Err(Errno::NOENT) | Ok(true) => return Ok(TableState::Missing),
         Ok(false) => {}
         Err(error) => return Err(error),
     }
-    let rules = netlink.rules_of(place.table())?;
+    let rules = netlink.rule_counts(location.table())?;
     let has = |chain: &str| rules.contains_key(chain);
     Ok(if has(HIDDEN) && has(INPUT) {
-        Stands::Emergency
-    } else if OF_THE_FULL_TABLE.iter().all(|chain| has(chain)) {
-        Stands::Full
+        TableState::Emergency
+    } else if FULL_TABLE_CHAINS.iter().all(|chain| has(chain)) {
+        TableState::Full
     } else {
-        Stands::Nothing
+        TableState::Missing
     })
 }
 
 /// Whether the kernel has every rule of this table, as far as their number tells.
-pub(super) fn is_whole(netlink: &mut Netlink, table: &Table) -> bool {
-    let rules = netlink.rules_of(Place::own().table()).unwrap_or_default();
+pub(super) fn is_intact(netlink: &mut Netlink, table: &Table) -> bool {
+    let rules = netlink
+        .rule_counts(SetLocation::own_table().table())
+        .unwrap_or_default();
     let found = rules.iter().map(|(chain, count)| (chain.as_str(), *count));
     found.eq(table.rules())
 }
@@ -406,25 +419,29 @@ pub(super) fn is_whole(netlink: &mut Netlink, table: &Table) -> bool {
 ///
 /// # Errors
 /// `NOENT` where it lacks a set for it.
-fn hide_in_full_table(netlink: &mut Netlink, plan: &Plan) -> Result<(), Failed> {
-    let place = Place::own();
+fn hide_in_full_table(netlink: &mut Netlink, plan: &Plan) -> Result<(), TransactionError> {
+    let location = SetLocation::own_table();
     let mut messages = Vec::new();
     for (set, mut elements) in plan.elements() {
-        let listed = netlink.list_in(&place, set).map_err(Failed::Whole)?;
+        let listed = netlink
+            .list_in(&location, set)
+            .map_err(TransactionError::Transaction)?;
         let hidden: BTreeSet<Vec<u8>> = listed.into_iter().map(|(key, _)| key).collect();
         elements.retain(|(key, _)| !hidden.contains(key));
         if set == SetName::Hidden {
-            let new = elements.iter().filter_map(|(key, _)| keys::to_service(key));
+            let new = elements
+                .iter()
+                .filter_map(|(key, _)| element_key::to_service(key));
             // The administrator's own connection goes on, and is let in by name for that.
-            for one in before::elements(netlink, &new.collect()).1 {
+            for one in existing_connections::elements(netlink, &new.collect()).1 {
                 if let Action::Add(lasts) = one.action {
-                    messages.extend(add_elements(&place, one.set, &[(one.key, lasts)]));
+                    messages.extend(add_elements(&location, one.set, &[(one.key, lasts)]));
                 }
             }
         }
-        messages.extend(add_elements(&place, set, &elements));
+        messages.extend(add_elements(&location, set, &elements));
     }
-    netlink.make_all(&messages)
+    netlink.send_batch(&messages)
 }
 
 #[cfg(test)]

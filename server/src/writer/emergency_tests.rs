@@ -4,8 +4,8 @@ use std::process::Command;
 
 use super::*;
 use crate::config::{Files, check};
-use crate::firewall::Standing;
-use crate::firewall::table::{Surroundings, removal};
+use crate::firewall::PortState;
+use crate::firewall::table::{HostFacts, removal};
 
 const PLAIN: &str = "hide = [\"ssh\", \"wg\", \"diameter\"]\n[services]\nssh = \"tcp/22\"\nwg = \"udp/51820\"\ndiameter = \"sctp/3868\"\n";
 const GATEWAY: &str = "hide = [\"ssh\"]\n[services.ssh]\nports = [\"tcp/2222\"]\nto = [\"10.1.2.3:22\", \"[2001:db8::3]:22\"]\n";
@@ -23,35 +23,35 @@ fn table(text: &str, on_trial: Option<&str>) -> (Table, Plan) {
     let config = configuration(text);
     let ports = config.hidden_ports().into_iter().map(|port| {
         let trial = on_trial.is_some_and(|one| one.parse() == Ok(port));
-        let standing = match trial {
-            true => Standing::OnTrial(Duration::from_secs(100)),
-            false => Standing::Hidden,
+        let state = match trial {
+            true => PortState::OnTrial(Duration::from_secs(100)),
+            false => PortState::Hidden,
         };
-        (port, standing)
+        (port, state)
     });
-    let surroundings = Surroundings {
+    let facts = HostFacts {
         flow_label_seed: None,
         labels: true,
         closed_ports: crate::firewall::table::answers::Answers::all(
             crate::firewall::table::answers::Reply::Closed,
         ),
     };
-    let table = Table::of(&config, &ports.collect(), &surroundings);
-    let plan = Plan::new(&table, &config.guard.always_allow, Going::Established);
+    let table = Table::new(&config, &ports.collect(), &facts);
+    let plan = Plan::new(&table, &config.guard.always_allow, EstablishedPolicy::Any);
     (table, plan)
 }
 
 /// Runs this in a network of its own.
-fn in_a_network(work: impl FnOnce() + Send + 'static) {
+fn in_new_netns(work: impl FnOnce() + Send + 'static) {
     let thread = std::thread::spawn(|| {
-        crate::sys::network::move_into_new_network().expect("this test needs root");
+        crate::sys::netns::unshare_network().expect("this test needs root");
         work();
     });
     thread.join().unwrap();
 }
 
 fn netlink() -> Netlink {
-    Netlink::open(Place::own()).unwrap()
+    Netlink::open(SetLocation::own_table()).unwrap()
 }
 
 fn nft(arguments: &[&str]) -> String {
@@ -62,7 +62,9 @@ fn nft(arguments: &[&str]) -> String {
 
 fn hidden(netlink: &mut Netlink) -> Vec<String> {
     let listed = netlink.list(SetName::Hidden).unwrap();
-    let ports = listed.iter().filter_map(|(key, _)| keys::to_service(key));
+    let ports = listed
+        .iter()
+        .filter_map(|(key, _)| element_key::to_service(key));
     let mut ports: Vec<String> = ports.map(|port| port.to_string()).collect();
     ports.sort();
     ports
@@ -70,13 +72,13 @@ fn hidden(netlink: &mut Netlink) -> Vec<String> {
 
 #[test]
 fn every_hidden_port_is_dropped_but_for_lo_and_whom_always_allow_names() {
-    in_a_network(|| {
+    in_new_netns(|| {
         let allow =
             "[guard]\nalways_allow = [\"lo\", \"wg0\", \"10.50.0.0/15\", \"2001:db8:50::/44\"]\n";
         let (_, plan) = table(&format!("{PLAIN}{allow}"), Some("tcp/22"));
         let loaded = load(&mut netlink(), &plan, Existing::Keep);
-        assert_eq!(loaded, Ok(Hides::EmergencyTable));
-        assert_eq!(stands(&mut netlink()), Ok(Stands::Emergency));
+        assert_eq!(loaded, Ok(HiddenBy::EmergencyTable));
+        assert_eq!(table_state(&mut netlink()), Ok(TableState::Emergency));
         let text = nft(&["-n", "list", "table", "inet", "spad"]);
         let allowed = |network| {
             format!(
@@ -87,19 +89,19 @@ fn every_hidden_port_is_dropped_but_for_lo_and_whom_always_allow_names() {
 "
             )
         };
-        let by_way = allowed("fib saddr . iif oif != 0");
-        let unmoved = allowed("ct status ! 0x20");
+        let reverse_path = allowed("fib saddr . iif oif != 0");
+        let not_dnatted = allowed("ct status ! 0x20");
         let before_nat = format!(
             "\tchain emergency {{
 \t\ttype filter hook prerouting priority -155; policy accept;
-{by_way}\t\tmeta l4proto . th dport @hidden fib daddr type 2 goto emergency_hidden
+{reverse_path}\t\tmeta l4proto . th dport @hidden fib daddr type 2 goto emergency_hidden
 \t}}
 "
         );
         let input = format!(
             "\tchain emergency_input {{
 \t\ttype filter hook input priority 250; policy accept;
-{unmoved}\t\tmeta l4proto . th dport @hidden goto emergency_hidden
+{not_dnatted}\t\tmeta l4proto . th dport @hidden goto emergency_hidden
 \t}}
 "
         );
@@ -121,9 +123,12 @@ fn every_hidden_port_is_dropped_but_for_lo_and_whom_always_allow_names() {
 
 #[test]
 fn after_a_flush_only_what_has_our_label_goes_on() {
-    in_a_network(|| {
+    in_new_netns(|| {
         let (table, _) = table(PLAIN, None);
-        for (going, labels) in [(Going::Established, 0), (Going::Admitted, 2)] {
+        for (going, labels) in [
+            (EstablishedPolicy::Any, 0),
+            (EstablishedPolicy::AdmittedOnly, 2),
+        ] {
             let plan = Plan::new(&table, &[], going);
             load(&mut netlink(), &plan, Existing::Replace).unwrap();
             let text = nft(&["-n", "list", "table", "inet", "spad"]);
@@ -135,7 +140,7 @@ fn after_a_flush_only_what_has_our_label_goes_on() {
 
 #[test]
 fn ports_of_inner_hosts_are_dropped_on_their_way_through_a_gateway() {
-    in_a_network(|| {
+    in_new_netns(|| {
         let (_, plan) = table(GATEWAY, None);
         load(&mut netlink(), &plan, Existing::Keep).unwrap();
         let text = nft(&["-n", "list", "table", "inet", "spad"]);
@@ -153,10 +158,12 @@ fn ports_of_inner_hosts_are_dropped_on_their_way_through_a_gateway() {
 
 #[test]
 fn a_kernel_without_connection_tracking_hides_all_the_same() {
-    in_a_network(|| {
+    in_new_netns(|| {
         let (_, plan) = table(PLAIN, None);
-        netlink().make_all(&plan.messages(Extent::Bare)).unwrap();
-        assert_eq!(stands(&mut netlink()), Ok(Stands::Emergency));
+        netlink()
+            .send_batch(&plan.messages(Scope::Minimal))
+            .unwrap();
+        assert_eq!(table_state(&mut netlink()), Ok(TableState::Emergency));
         let text = nft(&["-n", "list", "table", "inet", "spad"]);
         assert!(text.contains("@hidden goto emergency_hidden"), "{text}");
         assert!(
@@ -168,7 +175,7 @@ fn a_kernel_without_connection_tracking_hides_all_the_same() {
 
 #[test]
 fn a_full_table_stays_and_hides_what_it_did_not_hide_yet() {
-    in_a_network(|| {
+    in_new_netns(|| {
         let mut netlink = netlink();
         let (full, _) = table(PLAIN, None);
         super::super::nft::load(&full.transaction(&full.sets())).unwrap();
@@ -180,12 +187,12 @@ fn a_full_table_stays_and_hides_what_it_did_not_hide_yet() {
             "grants4",
             "{ 192.0.2.7 . tcp . 22 timeout 60s }",
         ]);
-        assert_eq!(stands(&mut netlink), Ok(Stands::Full));
+        assert_eq!(table_state(&mut netlink), Ok(TableState::Full));
         let more = PLAIN.replace("hide = [", "hide = [\"web\", ") + "web = \"tcp/443\"\n";
         let (_, plan) = table(&more, None);
         assert_eq!(
             load(&mut netlink, &plan, Existing::Keep),
-            Ok(Hides::FullTable)
+            Ok(HiddenBy::FullTable)
         );
         assert_eq!(
             hidden(&mut netlink),
@@ -198,44 +205,44 @@ fn a_full_table_stays_and_hides_what_it_did_not_hide_yet() {
         );
         assert_eq!(
             load(&mut netlink, &plan, Existing::Replace),
-            Ok(Hides::EmergencyTable)
+            Ok(HiddenBy::EmergencyTable)
         );
-        assert_eq!(stands(&mut netlink), Ok(Stands::Emergency));
+        assert_eq!(table_state(&mut netlink), Ok(TableState::Emergency));
     });
 }
 
 #[test]
 fn a_table_whose_rules_were_flushed_hides_nothing_and_is_replaced() {
-    in_a_network(|| {
+    in_new_netns(|| {
         let mut netlink = netlink();
         let (full, plan) = table(PLAIN, None);
         super::super::nft::load(&full.transaction(&full.sets())).unwrap();
         nft(&["flush", "chain", "inet", "spad", "guard"]);
-        assert_eq!(stands(&mut netlink), Ok(Stands::Nothing));
+        assert_eq!(table_state(&mut netlink), Ok(TableState::Missing));
         assert_eq!(
             load(&mut netlink, &plan, Existing::Keep),
-            Ok(Hides::EmergencyTable)
+            Ok(HiddenBy::EmergencyTable)
         );
     });
 }
 
 #[test]
 fn a_dormant_table_hides_nothing_and_is_replaced() {
-    in_a_network(|| {
+    in_new_netns(|| {
         let mut netlink = netlink();
         let (full, plan) = table(PLAIN, None);
         super::super::nft::load(&full.transaction(&full.sets())).unwrap();
         nft(&["add", "table", "inet", "spad", "{ flags dormant; }"]);
-        assert_eq!(stands(&mut netlink), Ok(Stands::Nothing));
+        assert_eq!(table_state(&mut netlink), Ok(TableState::Missing));
         let hides = load(&mut netlink, &plan, Existing::Keep);
-        assert_eq!(hides, Ok(Hides::EmergencyTable));
-        assert_eq!(stands(&mut netlink), Ok(Stands::Emergency));
+        assert_eq!(hides, Ok(HiddenBy::EmergencyTable));
+        assert_eq!(table_state(&mut netlink), Ok(TableState::Emergency));
     });
 }
 
 #[test]
 fn a_full_table_without_the_sets_of_a_gateway_is_replaced_where_one_is_to_hide() {
-    in_a_network(|| {
+    in_new_netns(|| {
         let mut netlink = netlink();
         let (full, _) = table(PLAIN, None);
         super::super::nft::load(&full.transaction(&full.sets())).unwrap();
@@ -243,14 +250,14 @@ fn a_full_table_without_the_sets_of_a_gateway_is_replaced_where_one_is_to_hide()
             + "nas = { ports = [\"tcp/2222\"], to = \"10.0.0.5:22\" }\n";
         let (_, plan) = table(&more, None);
         let hides = load(&mut netlink, &plan, Existing::Keep);
-        assert_eq!(hides, Ok(Hides::EmergencyTable));
-        assert_eq!(netlink.list(SetName::Inner4).unwrap().len(), 1);
+        assert_eq!(hides, Ok(HiddenBy::EmergencyTable));
+        assert_eq!(netlink.list(SetName::InnerHidden4).unwrap().len(), 1);
     });
 }
 
 #[test]
 fn thousands_of_hidden_ports_are_one_transaction() {
-    in_a_network(|| {
+    in_new_netns(|| {
         let (_, mut plan) = table(PLAIN, None);
         let port = |port| std::num::NonZeroU16::new(port).unwrap();
         let ports = (1..=60_000).map(|number| Service {
@@ -270,7 +277,7 @@ fn thousands_of_hidden_ports_are_one_transaction() {
 
 #[test]
 fn the_emergency_table_is_replaced_by_the_full_one() {
-    in_a_network(|| {
+    in_new_netns(|| {
         let (full, plan) = table(PLAIN, None);
         load(&mut netlink(), &plan, Existing::Keep).unwrap();
         let mut everything = removal();
@@ -282,6 +289,6 @@ fn the_emergency_table_is_replaced_by_the_full_one() {
             all.extend(more.iter().cloned());
         }
         super::super::nft::load(&everything).unwrap();
-        assert_eq!(stands(&mut netlink()), Ok(Stands::Full));
+        assert_eq!(table_state(&mut netlink()), Ok(TableState::Full));
     });
 }

@@ -9,12 +9,12 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 
 use spa_proto::Service;
 
-use super::emergency::{self, Existing, Plan, Stands};
-use super::keys;
+use super::element_key;
+use super::emergency::{self, Existing, Plan, TableState};
 use super::netlink::{Events, Netlink};
 use super::socket::Announcer;
-use crate::firewall::table::{Place, SetName, Table};
-use crate::program::{Meanwhile, SIGN_OF_LIFE};
+use crate::firewall::table::{SetLocation, SetName, Table};
+use crate::program::{HEARTBEAT_INTERVAL, RunObserver};
 
 /// Listens for changes of our table from its opening on.
 pub(super) struct FlushWatch<'a> {
@@ -23,7 +23,7 @@ pub(super) struct FlushWatch<'a> {
     events: Events,
     netlink: &'a mut Netlink,
     plan: &'a Plan,
-    was_away: &'a mut bool,
+    was_flushed: &'a mut bool,
     announcer: Option<&'a Announcer>,
 }
 
@@ -43,49 +43,53 @@ impl<'a> FlushWatch<'a> {
             events,
             netlink,
             plan,
-            was_away,
+            was_flushed: was_away,
             announcer,
         })
     }
 
     /// Hides where nothing does: also what was flushed before this began to listen.
     pub(super) fn hide(&mut self) {
-        if emergency::stands(self.netlink) == Ok(Stands::Nothing) {
-            *self.was_away |= emergency::load(self.netlink, self.plan, Existing::Keep).is_ok();
+        if emergency::table_state(self.netlink) == Ok(TableState::Missing) {
+            *self.was_flushed |= emergency::load(self.netlink, self.plan, Existing::Keep).is_ok();
         }
     }
 
     /// Whether the kernel hides what this table hides: a program in the place of `nft` may end
     /// well and load nothing. Where somebody flushed just now the table was there before.
     pub(super) fn is_hidden(&mut self, table: &Table) -> bool {
-        let is_there = emergency::stands(self.netlink) == Ok(Stands::Full)
+        let is_there = emergency::table_state(self.netlink) == Ok(TableState::Full)
             && self.netlink.list(SetName::Hidden).is_ok_and(|listed| {
-                let listed = listed.iter().filter_map(|(key, _)| keys::to_service(key));
+                let listed = listed
+                    .iter()
+                    .filter_map(|(key, _)| element_key::to_service(key));
                 let listed: BTreeSet<Service> = listed.collect();
                 // One on trial may be shown again by now.
                 let for_good = |(_, rest): &(_, &Option<_>)| rest.is_none();
                 let mut ports = table.hidden().iter().filter(for_good);
                 ports.all(|(port, _)| listed.contains(port))
             });
-        self.look();
-        is_there || *self.was_away
+        self.on_readable();
+        is_there || *self.was_flushed
     }
 }
 
-impl Meanwhile for FlushWatch<'_> {
-    fn still_runs(&self) {
+impl RunObserver for FlushWatch<'_> {
+    fn heartbeat(&self) {
         if let Some(announcer) = self.announcer {
-            announcer.busy(SIGN_OF_LIFE.saturating_mul(2));
+            announcer.busy(HEARTBEAT_INTERVAL.saturating_mul(2));
         }
     }
 
-    fn watched(&self) -> BorrowedFd<'_> {
+    fn watched_fd(&self) -> BorrowedFd<'_> {
         self.events.as_fd()
     }
 
-    fn look(&mut self) {
+    fn on_readable(&mut self) {
         let own = self.netlink.port();
-        let touched = self.events.others_touched(Place::own().table(), own, None);
+        let touched = self
+            .events
+            .changed_by_others(SetLocation::own_table().table(), own, None);
         // What the kernel refuses now, it refuses the table that follows, and is reported then.
         if touched.ours {
             self.hide();

@@ -22,19 +22,19 @@ const MAX_LENGTH: u64 = 4 << 20;
 
 /// What is remembered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Hidden {
+pub(super) struct HiddenState {
     /// The ports that our table hides.
     pub(super) ports: BTreeSet<Service>,
     /// The connections from before their port was hidden, each with its source port.
-    pub(super) before: BTreeSet<Element>,
+    pub(super) existing: BTreeSet<Element>,
 }
 
 /// What was remembered in this boot and network namespace; nothing where it is of another.
-pub(super) fn read(directory: &Path, boot: &str) -> Hidden {
+pub(super) fn read(directory: &Path, boot: &str) -> HiddenState {
     let text = text(directory).unwrap_or_default();
     let mut lines = text.lines();
-    let mut hidden = Hidden::default();
-    if boot.is_empty() || lines.next() != Some(place(boot).as_str()) {
+    let mut hidden = HiddenState::default();
+    if boot.is_empty() || lines.next() != Some(boot_and_netns(boot).as_str()) {
         return hidden;
     }
     for line in lines {
@@ -49,7 +49,7 @@ pub(super) fn read(directory: &Path, boot: &str) -> Hidden {
         };
         let source = source.and_then(|word| word.parse::<NonZeroU16>().ok());
         if let (Ok(address), Some(source)) = (address.parse(), source) {
-            hidden.before.insert(Element {
+            hidden.existing.insert(Element {
                 address,
                 service,
                 source_port: Some(source),
@@ -62,7 +62,7 @@ pub(super) fn read(directory: &Path, boot: &str) -> Hidden {
 }
 
 /// The boot, and the network namespace: a container may see the boot of its host.
-fn place(boot: &str) -> String {
+fn boot_and_netns(boot: &str) -> String {
     let network = std::fs::metadata("/proc/self/ns/net").map_or(0, |found| found.ino());
     format!("{boot} {network}")
 }
@@ -78,17 +78,17 @@ fn text(directory: &Path) -> io::Result<String> {
 }
 
 /// Remembers them, in the place of those before.
-pub(super) fn write(directory: &Path, boot: &str, hidden: &Hidden) -> io::Result<()> {
+pub(super) fn write(directory: &Path, boot: &str, hidden: &HiddenState) -> io::Result<()> {
     let new = directory.join("hidden.new");
-    forget_file(&new)?;
+    remove_if_exists(&new)?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::open(&new, flags, Mode::RUSR | Mode::WUSR)?;
-    let mut text = place(boot);
+    let mut text = boot_and_netns(boot);
     text.push('\n');
     for port in &hidden.ports {
         text.push_str(&format!("{port}\n"));
     }
-    for one in &hidden.before {
+    for one in &hidden.existing {
         if let Some(source) = one.source_port {
             text.push_str(&format!("{} {} {source}\n", one.service, one.address));
         }
@@ -98,11 +98,11 @@ pub(super) fn write(directory: &Path, boot: &str, hidden: &Hidden) -> io::Result
 }
 
 /// Forgets them: the administrator took the table away.
-pub(super) fn forget(directory: &Path) -> io::Result<()> {
-    forget_file(&directory.join(NAME))
+pub(super) fn delete(directory: &Path) -> io::Result<()> {
+    remove_if_exists(&directory.join(NAME))
 }
 
-fn forget_file(path: &Path) -> io::Result<()> {
+fn remove_if_exists(path: &Path) -> io::Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
@@ -124,21 +124,25 @@ mod tests {
             once: false,
             prefix: None,
         };
-        let hidden = Hidden {
+        let hidden = HiddenState {
             ports: ["tcp/22", "udp/51820"]
                 .map(|port| port.parse().unwrap())
                 .into(),
-            before: [element("192.0.2.1"), element("2001:db8::1")].into(),
+            existing: [element("192.0.2.1"), element("2001:db8::1")].into(),
         };
-        assert_eq!(read(at, "here"), Hidden::default());
+        assert_eq!(read(at, "here"), HiddenState::default());
         write(at, "here", &hidden).unwrap();
         write(at, "here", &hidden).unwrap();
         assert_eq!(read(at, "here"), hidden);
-        assert_eq!(read(at, "elsewhere"), Hidden::default());
+        assert_eq!(read(at, "elsewhere"), HiddenState::default());
         write(at, "", &hidden).unwrap();
-        assert_eq!(read(at, ""), Hidden::default(), "no boot is no name of one");
-        forget(at).unwrap();
-        forget(at).unwrap();
-        assert_eq!(read(at, "here"), Hidden::default());
+        assert_eq!(
+            read(at, ""),
+            HiddenState::default(),
+            "no boot is no name of one"
+        );
+        delete(at).unwrap();
+        delete(at).unwrap();
+        assert_eq!(read(at, "here"), HiddenState::default());
     }
 }

@@ -10,8 +10,8 @@ use std::time::Duration;
 use spa_proto::Service;
 
 use crate::config::{Config, Inner, Lengths};
-use crate::firewall::{Change, FirewallRefusal, MAX_STEPS, Step};
-use crate::policy::CONNECTS_WITHIN;
+use crate::firewall::{Change, FirewallError, MAX_STEPS, Step};
+use crate::policy::CONNECT_TIMEOUT;
 
 /// What a change may ask for at most.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,12 +20,12 @@ pub(super) struct Limits {
     lengths: Lengths,
     /// Of those, the ports that lead to an inner host.
     inner: BTreeMap<Service, Inner>,
-    longest: Duration,
+    max_ttl: Duration,
 }
 
 impl Limits {
     /// The limits of a configuration.
-    pub(super) fn of(config: &Config) -> Self {
+    pub(super) fn from_config(config: &Config) -> Self {
         Self {
             declared: config.declared_ports(),
             lengths: config.lengths.clone(),
@@ -34,13 +34,13 @@ impl Limits {
                 .into_iter()
                 .filter_map(|port| Some((port, config.inner_of(port)?.clone())))
                 .collect(),
-            longest: config.longest_of_all(),
+            max_ttl: config.longest_of_all(),
         }
     }
 
     /// The longest that anything may be open.
-    pub(super) const fn longest(&self) -> Duration {
-        self.longest
+    pub(super) const fn max_ttl(&self) -> Duration {
+        self.max_ttl
     }
 
     /// Whether some service has this port.
@@ -52,41 +52,41 @@ impl Limits {
     ///
     /// # Errors
     /// The first thing that it may not.
-    pub(super) fn check(&self, change: &Change) -> Result<(), FirewallRefusal> {
+    pub(super) fn check(&self, change: &Change) -> Result<(), FirewallError> {
         if change.steps.is_empty() || change.steps.len() > MAX_STEPS {
-            return Err(FirewallRefusal::Malformed);
+            return Err(FirewallError::Malformed);
         }
         for (place, step) in change.steps.iter().enumerate() {
             let element = step.element();
             // Of a few at most, and mostly of one.
             let mut before = change.steps.iter().take(place);
-            if before.any(|other| other.element() == element) || !element.is_well_formed() {
-                return Err(FirewallRefusal::Malformed);
+            if before.any(|other| other.element() == element) || !element.is_valid() {
+                return Err(FirewallError::Malformed);
             }
             let Step::Put { ttl, .. } = step else {
                 // A grant of a service that is declared no longer must still end.
                 continue;
             };
             let lengths = self.lengths.like(element.address);
-            let ruled = element
+            let prefix_allowed = element
                 .prefix
                 .is_none_or(|prefix| lengths.contains(&prefix));
-            if !ruled || !self.declared.contains(&element.service) {
-                return Err(FirewallRefusal::NotDeclared);
+            if !prefix_allowed || !self.declared.contains(&element.service) {
+                return Err(FirewallError::NotDeclared);
             }
             let inner = self.inner.get(&element.service);
             if inner.is_some_and(|inner| !inner.leads(element.address)) {
-                return Err(FirewallRefusal::NotDeclared);
+                return Err(FirewallError::NotDeclared);
             }
-            let longest = match element.source_port {
-                Some(_) => self.longest.min(CONNECTS_WITHIN),
-                None => self.longest,
+            let max_ttl = match element.source_port {
+                Some(_) => self.max_ttl.min(CONNECT_TIMEOUT),
+                None => self.max_ttl,
             };
-            if *ttl > longest {
-                return Err(FirewallRefusal::TooLong);
+            if *ttl > max_ttl {
+                return Err(FirewallError::TooLong);
             }
             if ttl.as_millis() == 0 {
-                return Err(FirewallRefusal::TooShort);
+                return Err(FirewallError::TooShort);
             }
         }
         Ok(())
@@ -107,7 +107,7 @@ mod tests {
                 six: BTreeSet::from([64]),
             },
             inner: BTreeMap::new(),
-            longest: Duration::from_secs(300),
+            max_ttl: Duration::from_secs(300),
         }
     }
 
@@ -126,7 +126,7 @@ mod tests {
         Step::Put { element, ttl }
     }
 
-    fn check(steps: Vec<Step>) -> Result<(), FirewallRefusal> {
+    fn check(steps: Vec<Step>) -> Result<(), FirewallError> {
         limits().check(&Change {
             id: ChangeId(1),
             steps,
@@ -140,14 +140,14 @@ mod tests {
         for other in ["tcp/23", "udp/22"] {
             assert_eq!(
                 check(vec![put(other, second)]),
-                Err(FirewallRefusal::NotDeclared)
+                Err(FirewallError::NotDeclared)
             );
             let both = vec![put("tcp/22", second), put(other, second)];
-            assert_eq!(check(both), Err(FirewallRefusal::NotDeclared));
+            assert_eq!(check(both), Err(FirewallError::NotDeclared));
         }
     }
 
-    fn network(limits: &Limits, address: &str, prefix: u8) -> Result<(), FirewallRefusal> {
+    fn network(limits: &Limits, address: &str, prefix: u8) -> Result<(), FirewallError> {
         let element = Element {
             address: address.parse().unwrap(),
             prefix: Some(prefix),
@@ -171,7 +171,7 @@ mod tests {
         let text = format!("key = \"{key}\"\nallow = [\"ssh\"]\n{client}\n");
         files.put_client("anna".parse().unwrap(), text);
         let now = spa_proto::Timestamp::from_micros(0);
-        Limits::of(&check_files(&files, now).unwrap().config)
+        Limits::from_config(&check_files(&files, now).unwrap().config)
     }
 
     #[test]
@@ -188,7 +188,7 @@ mod tests {
             let limits = read(client);
             let is_open = |(address, prefix): &&(&str, u8)| {
                 let opened = network(&limits, address, *prefix);
-                assert!(matches!(opened, Ok(()) | Err(FirewallRefusal::NotDeclared)));
+                assert!(matches!(opened, Ok(()) | Err(FirewallError::NotDeclared)));
                 opened.is_ok()
             };
             all.iter().filter(is_open).copied().collect::<Vec<_>>()
@@ -204,11 +204,11 @@ mod tests {
         assert_eq!(of("192.0.2.0", 24), Ok(()));
         assert_eq!(of("2001:db8::", 64), Ok(()));
         for (address, prefix) in [("192.0.2.0", 23), ("2001:db8::", 63)] {
-            assert_eq!(of(address, prefix), Err(FirewallRefusal::NotDeclared));
+            assert_eq!(of(address, prefix), Err(FirewallError::NotDeclared));
         }
         let malformed = [("10.0.0.0", 8), ("2001::", 16), ("192.0.2.0", 25)];
         for (address, prefix) in malformed.into_iter().chain([("192.0.2.1", 24)]) {
-            assert_eq!(of(address, prefix), Err(FirewallRefusal::Malformed));
+            assert_eq!(of(address, prefix), Err(FirewallError::Malformed));
         }
     }
 
@@ -232,7 +232,7 @@ mod tests {
             })
         };
         assert_eq!(check("192.0.2.1"), Ok(()));
-        assert_eq!(check("2001:db8::1"), Err(FirewallRefusal::NotDeclared));
+        assert_eq!(check("2001:db8::1"), Err(FirewallError::NotDeclared));
     }
 
     #[test]
@@ -241,12 +241,12 @@ mod tests {
         let longer = Duration::from_micros(300_000_001);
         assert_eq!(
             check(vec![put("tcp/22", longer)]),
-            Err(FirewallRefusal::TooLong)
+            Err(FirewallError::TooLong)
         );
         let shorter = Duration::from_micros(999);
         assert_eq!(
             check(vec![put("tcp/22", shorter)]),
-            Err(FirewallRefusal::TooShort)
+            Err(FirewallError::TooShort)
         );
     }
 
@@ -261,19 +261,19 @@ mod tests {
         };
         assert_eq!(from_one(Duration::from_secs(10)), Ok(()));
         let longer = Duration::from_micros(10_000_001);
-        assert_eq!(from_one(longer), Err(FirewallRefusal::TooLong));
+        assert_eq!(from_one(longer), Err(FirewallError::TooLong));
     }
 
     #[test]
     fn a_change_without_steps_with_too_many_or_with_one_twice_is_refused() {
         let second = Duration::from_secs(1);
-        assert_eq!(check(vec![]), Err(FirewallRefusal::Malformed));
+        assert_eq!(check(vec![]), Err(FirewallError::Malformed));
         let remove = Step::Remove {
             element: element("tcp/22"),
         };
         assert_eq!(
             check(vec![put("tcp/22", second), remove]),
-            Err(FirewallRefusal::Malformed)
+            Err(FirewallError::Malformed)
         );
         let many = (0..=u8::try_from(MAX_STEPS).unwrap()).map(|last| Step::Remove {
             element: Element {
@@ -281,7 +281,7 @@ mod tests {
                 ..element("tcp/22")
             },
         });
-        assert_eq!(check(many.collect()), Err(FirewallRefusal::Malformed));
+        assert_eq!(check(many.collect()), Err(FirewallError::Malformed));
     }
 
     #[test]

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::nft::PLACES;
-use crate::program::{self, Limits, Words};
+use super::nft::SEARCH_PATHS;
+use crate::program::{self, CapturedStreams, Limits};
 
 /// Everything that nftables knows, as JSON.
 ///
@@ -19,22 +19,25 @@ use crate::program::{self, Limits, Words};
 pub(super) fn ruleset(limit: Duration) -> io::Result<Value> {
     const MAX_LENGTH: usize = 64 << 20;
     let limits = Limits {
-        time: limit,
-        words: MAX_LENGTH,
+        timeout: limit,
+        max_output: MAX_LENGTH,
     };
-    let program = PLACES.iter().map(Path::new).find(|place| place.is_file());
+    let program = SEARCH_PATHS
+        .iter()
+        .map(Path::new)
+        .find(|place| place.is_file());
     let program = program.ok_or_else(|| io::Error::other("there is no program `nft`"))?;
     let mut command = Command::new(program);
     command.args(["-j", "list", "ruleset"]).env_clear();
-    let run = program::run(&mut command, b"", Words::Output, limits, None);
+    let run = program::run(&mut command, b"", CapturedStreams::Stdout, limits, None);
     let run = run
         .map_err(|error| io::Error::other(format!("cannot run {}: {error}", program.display())))?;
     match run.status {
         None => Err(io::Error::other("nft did not end in time")),
         Some(status) if !status.success() => Err(io::Error::other(format!("nft ended ({status})"))),
-        Some(_) if run.words.len() == MAX_LENGTH => {
+        Some(_) if run.output.len() == MAX_LENGTH => {
             Err(io::Error::other("the ruleset is too long"))
         }
-        Some(_) => serde_json::from_slice(&run.words).map_err(io::Error::other),
+        Some(_) => serde_json::from_slice(&run.output).map_err(io::Error::other),
     }
 }

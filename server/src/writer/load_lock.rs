@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use crate::clock;
 
 const NAME: &str = "loading";
-const LOOK: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The lock; none where there is no directory for it.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(super) struct LoadLock(Option<PathBuf>);
 
 /// It is taken as long as this lives.
 #[derive(Debug)]
-pub(super) struct Taken {
+pub(super) struct LoadLockGuard {
     _file: Option<File>,
 }
 
@@ -32,7 +32,7 @@ impl LoadLock {
     }
 
     /// Takes it; none where another process has it. One that cannot be had is in nobody's way.
-    pub(super) fn take(&self) -> Option<Taken> {
+    pub(super) fn try_acquire(&self) -> Option<LoadLockGuard> {
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let path = self.0.as_ref();
@@ -43,19 +43,19 @@ impl LoadLock {
             .map(|file| flock(file, FlockOperation::NonBlockingLockExclusive));
         match locked {
             Some(Err(Errno::WOULDBLOCK)) => None,
-            _ => Some(Taken { _file: file }),
+            _ => Some(LoadLockGuard { _file: file }),
         }
     }
 
     /// The same; waits for the other for so long at most.
-    pub(super) fn take_within(&self, limit: Duration) -> Option<Taken> {
+    pub(super) fn acquire_within(&self, limit: Duration) -> Option<LoadLockGuard> {
         let end = clock::now().boot.saturating_add(limit);
         loop {
-            let taken = self.take();
+            let taken = self.try_acquire();
             if taken.is_some() || clock::now().boot >= end {
                 return taken;
             }
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 }
@@ -71,17 +71,17 @@ mod tests {
             LoadLock::new(Some(directory.path())),
             LoadLock::new(Some(directory.path())),
         );
-        let taken = one.take().unwrap();
-        assert!(other.take().is_none());
-        assert!(other.take_within(Duration::from_millis(30)).is_none());
+        let taken = one.try_acquire().unwrap();
+        assert!(other.try_acquire().is_none());
+        assert!(other.acquire_within(Duration::from_millis(30)).is_none());
         drop(taken);
-        let taken = other.take_within(Duration::from_secs(5));
-        assert!(taken.is_some() && one.take().is_none());
+        let taken = other.acquire_within(Duration::from_secs(5));
+        assert!(taken.is_some() && one.try_acquire().is_none());
     }
 
     #[test]
     fn where_there_is_no_file_nothing_is_in_the_way() {
         let nowhere = LoadLock::new(Some(Path::new("/nonexistent")));
-        assert!(nowhere.take().is_some() && nowhere.take().is_some());
+        assert!(nowhere.try_acquire().is_some() && nowhere.try_acquire().is_some());
     }
 }

@@ -9,31 +9,31 @@
 //! its own sets in the table that the configuration names. It ends when its socket does; the
 //! table stays.
 
-mod before;
 mod command;
+mod config_loader;
 mod cut;
+mod early_hiding;
+mod element_key;
 mod emergency;
-mod first;
+mod existing_connections;
+mod expected;
 mod flush_watch;
-mod guard;
-mod held;
+mod grant_sets;
 mod hidden_file;
-mod keeper;
-mod kernel;
-mod keys;
 mod limits;
 mod listing;
 mod load_lock;
+mod managed_table;
 mod netlink;
 mod nft;
-mod once;
-mod others;
+mod offline;
+mod other_tables;
 mod privileges;
-mod reading;
 mod restores;
-mod sets;
+mod set_mode;
 mod socket;
 mod trial_file;
+mod writer_loop;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -44,29 +44,29 @@ use spa_findings::Findings;
 
 use crate::clock;
 use crate::config::{self, Texts, Usable};
-use crate::firewall::table::Place;
-use crate::firewall::{BadMessage, FromWriter};
-use crate::journal::{self, Priority};
+use crate::firewall::table::SetLocation;
+use crate::firewall::{DecodeError, FromWriter};
+use crate::journald::{self, Priority};
 use crate::paths::Paths;
 use crate::sandbox::{self, SandboxError};
-use crate::sys::{memory, process, scheduling};
+use crate::sys::{malloc, process, scheduling};
 
-use guard::Guard;
-use keeper::{Broken, Keeper};
-use kernel::Kernel;
+use grant_sets::GrantSets;
 use limits::Limits;
-use netlink::{Events, Netlink, Touched};
-use others::Others;
+use managed_table::ManagedTable;
+use netlink::{Events, Netlink, TableChanges};
+use other_tables::OtherTables;
 use restores::Restores;
-use socket::Engine;
-use trial_file::Memory;
+use socket::Endpoint;
+use trial_file::GuardDir;
+use writer_loop::{RepairBackoff, WriterLoop};
 
 pub use nft::NftError;
-pub(crate) use privileges::reads_as;
+pub(crate) use privileges::config_reader;
 
-pub(crate) use first::{HiddenFirst, hide};
-pub(crate) use once::hide_alone;
-pub use once::{Dialect, InKernel, Shown, load, remove, show, snippet};
+pub(crate) use early_hiding::{EarlyHiding, hide};
+pub(crate) use offline::hide_only;
+pub use offline::{Dialect, FirewallView, KernelState, load, remove, show, snippet};
 pub(crate) use trial_file::create as create_memory;
 
 /// Why the writer cannot go on.
@@ -74,20 +74,20 @@ pub(crate) use trial_file::create as create_memory;
 pub enum WriterError {
     /// The kernel would not let it.
     #[error("changing the firewall needs CAP_NET_ADMIN\n  help: start spad as root")]
-    NoCapability,
+    MissingCapability,
     /// Nobody to become.
     #[error(
         "there is neither a user `spad-fw` nor `nobody`\n  help: adduser --system --group --no-create-home spad-fw"
     )]
-    NoUser,
+    MissingUser,
     /// Nobody of the name that the configuration gives.
     #[error(
         "there is no user `{0}`, as [firewall] user says\n  help: adduser --system --group --no-create-home {0}"
     )]
-    NoSuchUser(String),
+    UnknownUser(String),
     /// The kernel refused a step down.
     #[error("cannot {step}: {reason}\n  help: start spad as root, from systemd or a root shell")]
-    Refused {
+    Syscall {
         /// What was tried.
         step: &'static str,
         /// What the kernel said.
@@ -144,7 +144,7 @@ pub enum WriterError {
     #[error(
         "{reason}\n  note: nothing is hidden; for an emergency table the kernel said: {kernel}"
     )]
-    NothingHides {
+    NothingHidden {
         /// Why `nft` did not load it.
         reason: String,
         /// Why the kernel did not.
@@ -154,12 +154,12 @@ pub enum WriterError {
     #[error(
         "nft reported success, and the table inet spad is not there\n  help: run `nft --version` and `nft list table inet spad` as root; is it the program of nftables?"
     )]
-    NotThere,
+    TableMissing,
     /// A set of our name in a table of the administrator's is made otherwise.
     #[error(
         "the set {set} of the table inet {table} is not made as ours is\n  help: take it out of your ruleset, and put in what `spad firewall snippet` prints"
     )]
-    OtherSet {
+    SetMismatch {
         /// The table.
         table: String,
         /// The set.
@@ -169,19 +169,19 @@ pub enum WriterError {
     #[error(
         "the sets are empty now, and your rules in the table inet {table} refer to them still\n  help: take what `spad firewall snippet` prints out of your ruleset, load that, and say this again"
     )]
-    StillUsed {
+    SetInUse {
         /// The table.
         table: String,
     },
     /// The engine sent what is no message.
     #[error(transparent)]
-    Message(#[from] BadMessage),
+    Message(#[from] DecodeError),
     /// The engine sent something else before it said to begin.
     #[error("the engine spoke out of turn")]
-    OutOfTurn,
+    UnexpectedMessage,
     /// The engine leaves no room for answers.
     #[error("the engine takes no answers")]
-    Deaf,
+    EngineNotReading,
     /// The socket to the engine failed.
     #[error("the socket to the engine: {0}")]
     Socket(io::Error),
@@ -195,25 +195,25 @@ pub enum WriterError {
 /// # Errors
 /// Why it had to end. Why it could not start is told to the engine instead.
 pub fn run(socket: OwnedFd, paths: &Paths) -> Result<(), WriterError> {
-    process::leave_terminal();
-    memory::keep_little();
+    process::new_session();
+    malloc::limit_malloc_cache();
     // What is read here is for nobody where the engine has ended; the socket tells that, too.
-    let _ = process::die_with_parent();
-    let mut engine = Engine::new(socket);
+    let _ = process::set_parent_death_signal();
+    let mut engine = Endpoint::new(socket);
     // Costs time where it fails, nothing else; the engine says so for both.
-    let _ = scheduling::prefer_short_slices();
+    let _ = scheduling::set_short_slice();
     // Beside the engine, which reads the same files: with many clients that takes longest.
-    let mut found = read(paths);
-    if !engine.says_to_begin()? {
+    let mut config = read_config(paths);
+    if !engine.wait_for_begin()? {
         return Ok(());
     }
     // Later it ends by itself, and first closes what it must.
-    process::outlive_parent().map_err(WriterError::Socket)?;
+    process::clear_parent_death_signal().map_err(WriterError::Socket)?;
     // The engine has read its own by now: what is hidden must not go by an older one.
-    if !matches!(&found, Ok((_, texts)) if texts.are_of(&paths.config)) {
-        found = read(paths);
+    if !matches!(&config, Ok((_, texts)) if texts.are_of(&paths.config)) {
+        config = read_config(paths);
     }
-    let started = match found.and_then(|found| step_down(paths, found)) {
+    let started = match config.and_then(|found| become_unprivileged(paths, found)) {
         Ok(stepped) => match stepped.usable.loaded.config.external.clone() {
             Some(external) => return command::run(engine, stepped, external),
             None => start(engine, stepped),
@@ -228,8 +228,11 @@ pub fn run(socket: OwnedFd, paths: &Paths) -> Result<(), WriterError> {
 }
 
 /// Loads the table, says that it stands.
-fn start(engine: Engine, stepped: SteppedDown) -> Result<Keeper, (Engine, WriterError)> {
-    let prepared = match prepare(stepped) {
+fn start(
+    engine: Endpoint,
+    unprivileged: Unprivileged,
+) -> Result<WriterLoop, (Endpoint, WriterError)> {
+    let prepared = match prepare(unprivileged) {
         Ok(prepared) => prepared,
         Err(error) => return Err((engine, error)),
     };
@@ -248,8 +251,8 @@ fn start(engine: Engine, stepped: SteppedDown) -> Result<Keeper, (Engine, Writer
         Ok(_) | Err(Errno::NOENT) => {}
         Err(error) => return Err((engine, WriterError::Kernel(error.into()))),
     }
-    let limits = Limits::of(&usable.loaded.config);
-    let (report, problem) = match guard.begin(&mut kernel, now) {
+    let limits = Limits::from_config(&usable.loaded.config);
+    let (report, problem) = match guard.start(&mut kernel, now) {
         Ok(report) => report,
         Err(error) => return Err((engine, error)),
     };
@@ -258,46 +261,46 @@ fn start(engine: Engine, stepped: SteppedDown) -> Result<Keeper, (Engine, Writer
         return Err((engine, error));
     }
     if usable.instead_of.is_none() {
-        guard.keep(&texts);
+        guard.save_last_good(&texts);
     }
     drop(texts);
-    memory::give_back();
+    malloc::malloc_trim();
     match engine.announcer() {
-        Ok(announcer) => guard.announce_to(announcer),
+        Ok(announcer) => guard.set_announcer(announcer),
         Err(error) => return Err((engine, error)),
     }
-    let mut keeper = Keeper {
+    let mut writer = WriterLoop {
         engine,
         kernel,
         guard,
         limits,
         events,
         configuration,
-        broken: problem.as_ref().map(|_| Broken::again(None)),
-        touched: Touched::default(),
-        put_off: None,
-        reading: None,
+        backoff: problem.as_ref().map(|_| RepairBackoff::following(None)),
+        changes: TableChanges::default(),
+        postponed_since: None,
+        config_loader: None,
         restores: Restores::default(),
-        others: Others::default(),
+        other_tables: OtherTables::default(),
     };
-    keeper.read_own_events();
-    keeper.others.changed(now);
-    let told = keeper.engine.send(&FromWriter::Ready);
-    let told = told.and_then(|()| keeper.report(report));
+    writer.read_own_events();
+    writer.other_tables.changed(now);
+    let told = writer.engine.send(&FromWriter::Ready);
+    let told = told.and_then(|()| writer.report(report));
     let told = told.and_then(|()| match problem {
-        Some(problem) => keeper.not_loaded(&problem),
-        None => keeper.tell_strangers_get(),
+        Some(problem) => writer.report_not_loaded(&problem),
+        None => writer.report_stranger_reply(),
     });
     match told {
-        Ok(()) => Ok(keeper),
-        Err(error) => Err((keeper.engine, error)),
+        Ok(()) => Ok(writer),
+        Err(error) => Err((writer.engine, error)),
     }
 }
 
 /// What is ready once the privileges are given away.
 struct Prepared {
-    kernel: Kernel,
-    guard: Guard,
+    kernel: GrantSets,
+    guard: ManagedTable,
     events: Events,
     usable: Usable,
     texts: Texts,
@@ -306,24 +309,27 @@ struct Prepared {
 }
 
 /// What was read as root, by a process that is root no more.
-struct SteppedDown {
+struct Unprivileged {
     usable: Usable,
     texts: Texts,
     configuration: PathBuf,
-    memory: Memory,
+    guard_dir: GuardDir,
     /// Why it is still root, with CAP_NET_ADMIN alone: enough to load the table, and to end.
     problem: Option<WriterError>,
 }
 
 /// Reads what only root may read. Nothing is changed by that: another daemon may be at work
 /// with the same state.
-fn read(paths: &Paths) -> Result<(Usable, Texts), WriterError> {
-    privileges::check()?;
+fn read_config(paths: &Paths) -> Result<(Usable, Texts), WriterError> {
+    privileges::require_net_admin()?;
     config::for_firewall(paths, clock::now().wall).map_err(WriterError::Configuration)
 }
 
 /// Gives root's privileges away, in a directory of its own.
-fn step_down(paths: &Paths, (usable, texts): (Usable, Texts)) -> Result<SteppedDown, WriterError> {
+fn become_unprivileged(
+    paths: &Paths,
+    (usable, texts): (Usable, Texts),
+) -> Result<Unprivileged, WriterError> {
     let configuration =
         std::path::absolute(&paths.config).map_err(|reason| WriterError::WorkingDirectory {
             configuration: paths.config.clone(),
@@ -338,59 +344,64 @@ fn step_down(paths: &Paths, (usable, texts): (Usable, Texts)) -> Result<SteppedD
         Err(error) if external.is_some() => return Err(error),
         Err(error) => (None, Some(error)),
     };
-    if identity.as_ref().is_some_and(|identity| identity.stand_in) {
+    if identity
+        .as_ref()
+        .is_some_and(|identity| identity.is_fallback)
+    {
         warn("there is no user `spad-fw`, so the firewall writer runs as `nobody`");
     }
     let directory = paths.guard_state();
-    let found = Memory::found(PathBuf::from("."), paths, &directory);
-    let memory = match privileges::enter_directory(&directory, identity.as_ref()) {
-        Ok(()) => found,
+    let detected = GuardDir::detect(PathBuf::from("."), paths, &directory);
+    let guard_dir = match privileges::enter_directory(&directory, identity.as_ref()) {
+        Ok(()) => detected,
         // Programs of [firewall] are told there what is still to be closed.
         Err(error) if external.is_some() => return Err(error),
         Err(error) => {
             warn(&format!(
                 "{error}\n  note: what is hidden stays hidden without it"
             ));
-            Memory::Unusable
+            GuardDir::Unusable
         }
     };
-    if let Err(error) = privileges::give_away(identity.as_ref(), net_admin) {
+    if let Err(error) = privileges::drop_privileges(identity.as_ref(), net_admin) {
         if external.is_some() {
             return Err(error);
         }
         problem.get_or_insert(error);
     }
-    Ok(SteppedDown {
+    Ok(Unprivileged {
         usable,
         texts,
         configuration,
-        memory,
+        guard_dir,
         problem,
     })
 }
 
 /// Opens what a process that has stepped down needs for the kernel's firewall.
-fn prepare(stepped: SteppedDown) -> Result<Prepared, WriterError> {
-    let SteppedDown {
+fn prepare(unprivileged: Unprivileged) -> Result<Prepared, WriterError> {
+    let Unprivileged {
         usable,
         texts,
         configuration,
-        memory,
+        guard_dir: memory,
         problem,
-    } = stepped;
-    let left = command::left_over();
-    if left > 0 {
+    } = unprivileged;
+    let leftover = command::leftover_count();
+    if leftover > 0 {
         warn(&format!(
-            "the programs of an earlier [firewall] have {left} openings still to close: start spad once with them, or close them by hand and remove command.json from the directory of the firewall writer"
+            "the programs of an earlier [firewall] have {leftover} openings still to close: start spad once with them, or close them by hand and remove command.json from the directory of the firewall writer"
         ));
     }
     // A socket that root opened would fail after the step down, so these come here.
-    let kernel =
-        Kernel::new(Netlink::open(Place::of(&usable.loaded.config)).map_err(WriterError::Kernel)?);
+    let kernel = GrantSets::new(
+        Netlink::open(SetLocation::from_config(&usable.loaded.config))
+            .map_err(WriterError::Kernel)?,
+    );
     let events = Events::open().map_err(WriterError::Kernel)?;
     // The engine says it where this processor's calls are not known.
     let _known = sandbox::forbid_calls_of_writer()?;
-    let (guard, warnings) = Guard::new(usable.loaded.config.clone(), memory);
+    let (guard, warnings) = ManagedTable::new(usable.loaded.config.clone(), memory);
     for warning in warnings {
         warn(&warning);
     }
@@ -409,7 +420,7 @@ fn prepare(stepped: SteppedDown) -> Result<Prepared, WriterError> {
 /// may see them.
 #[must_use]
 pub fn closed_ports() -> crate::firewall::closed_ports::ClosedPorts {
-    others::read(nft::TIME_LIMIT)
+    other_tables::read_closed_ports(nft::TIME_LIMIT)
 }
 
 /// Says something to whoever reads this process's standard error: the journal, or a terminal.
@@ -417,6 +428,6 @@ fn warn(text: &str) {
     use std::io::Write as _;
     // Nobody is left to tell where that fails.
     let text = format!("spad firewall-writer: {text}");
-    let lines = journal::lines(Priority::Warning, &text);
+    let lines = journald::for_stderr(Priority::Warning, &text);
     let _ = writeln!(io::stderr().lock(), "{lines}");
 }

@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::program::{self, Limits, Meanwhile, Words};
+use crate::program::{self, CapturedStreams, Limits, RunObserver};
 
 /// Where distributions put it.
-pub(super) const PLACES: [&str; 6] = [
+pub(super) const SEARCH_PATHS: [&str; 6] = [
     "/usr/sbin/nft",
     "/sbin/nft",
     "/usr/bin/nft",
@@ -35,12 +35,12 @@ const MAX_OUTPUT: usize = 64 << 10;
 pub enum NftError {
     /// There is no such program.
     #[error("there is no program `nft`\n  help: install it: apt-get install nftables")]
-    Missing,
+    NotFound,
     /// It could not be run.
     #[error(
         "cannot run {program}: {reason}\n  help: run `{program} --version` as root, and see what limits the unit has (`systemctl show spad`)"
     )]
-    NotRun {
+    Spawn {
         /// Where it is.
         program: PathBuf,
         /// What the system says.
@@ -51,7 +51,7 @@ pub enum NftError {
         "{program} did not end within {} seconds, and was killed\n  help: run `{program} list ruleset` as root and see what it waits for",
         TIME_LIMIT.as_secs()
     )]
-    TooSlow {
+    TimedOut {
         /// Where it is.
         program: PathBuf,
     },
@@ -59,7 +59,7 @@ pub enum NftError {
     #[error(
         "{program} did not load the table: {said}\n  help: try it out: spad firewall show | {program} -c -f -"
     )]
-    Refused {
+    Rejected {
         /// Where it is.
         program: PathBuf,
         /// Its own words, or how it ended.
@@ -87,20 +87,23 @@ pub(super) fn load(commands: &Value) -> Result<u32, NftError> {
 ///
 /// # Errors
 /// Nothing of it is loaded then.
-pub(super) fn load_while(commands: &Value, meanwhile: &mut dyn Meanwhile) -> Result<u32, NftError> {
+pub(super) fn load_while(
+    commands: &Value,
+    meanwhile: &mut dyn RunObserver,
+) -> Result<u32, NftError> {
     run(&["-j", "-f", "-"], &commands.to_string(), Some(meanwhile))
 }
 
 fn run(
     arguments: &[&str],
     text: &str,
-    meanwhile: Option<&mut dyn Meanwhile>,
+    meanwhile: Option<&mut dyn RunObserver>,
 ) -> Result<u32, NftError> {
-    let program = PLACES
+    let program = SEARCH_PATHS
         .iter()
         .map(Path::new)
         .find(|place| place.is_file())
-        .ok_or(NftError::Missing)?;
+        .ok_or(NftError::NotFound)?;
     run_program(program, arguments, text, TIME_LIMIT, meanwhile)
 }
 
@@ -109,34 +112,34 @@ fn run_program(
     arguments: &[&str],
     text: &str,
     limit: Duration,
-    meanwhile: Option<&mut dyn Meanwhile>,
+    meanwhile: Option<&mut dyn RunObserver>,
 ) -> Result<u32, NftError> {
     let mut command = Command::new(program);
     command.args(arguments).env_clear();
     let limits = Limits {
-        time: limit,
-        words: MAX_OUTPUT,
+        timeout: limit,
+        max_output: MAX_OUTPUT,
     };
     let run = program::run(
         &mut command,
         text.as_bytes(),
-        Words::Both,
+        CapturedStreams::Both,
         limits,
         meanwhile,
     );
-    let run = run.map_err(|reason| NftError::NotRun {
+    let run = run.map_err(|reason| NftError::Spawn {
         program: program.to_owned(),
         reason,
     })?;
     let Some(status) = run.status else {
-        return Err(NftError::TooSlow {
+        return Err(NftError::TimedOut {
             program: program.to_owned(),
         });
     };
-    if status.success() && run.all_read {
-        return Ok(run.process);
+    if status.success() && run.stdin_consumed {
+        return Ok(run.pid);
     }
-    let said = String::from_utf8_lossy(&run.words);
+    let said = String::from_utf8_lossy(&run.output);
     // It repeats the line of the input that it stumbled over; ours is one line of many kilobytes.
     let said: Vec<&str> = said
         .lines()
@@ -148,7 +151,7 @@ fn run_program(
         "" => format!("it ended ({status}) and said nothing"),
         said => said.to_owned(),
     };
-    Err(NftError::Refused {
+    Err(NftError::Rejected {
         program: program.to_owned(),
         said,
     })

@@ -40,7 +40,7 @@ fn one_that_hangs_is_killed_with_all_that_it_started_whatever_signals_it_ignores
     let began = clock::now().boot;
     // Never read: its input pipe fills.
     let error = feed(&script, &long_text()).unwrap_err();
-    assert!(matches!(error, NftError::TooSlow { .. }), "{error}");
+    assert!(matches!(error, NftError::TimedOut { .. }), "{error}");
     assert!(clock::now().boot < began.saturating_add(Duration::from_secs(5)));
     for pid in std::fs::read_to_string(pids).unwrap().lines() {
         let gone = || match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
@@ -58,13 +58,13 @@ fn one_that_hangs_is_killed_with_all_that_it_started_whatever_signals_it_ignores
 #[test]
 fn one_that_closes_its_outputs_and_stays_is_killed() {
     let error = feed("exec >&- 2>&-; sleep 600", "").unwrap_err();
-    assert!(matches!(error, NftError::TooSlow { .. }), "{error}");
+    assert!(matches!(error, NftError::TimedOut { .. }), "{error}");
 }
 
 #[test]
 fn one_that_never_stops_to_talk_is_killed_and_its_words_are_limited() {
     let error = feed("yes", "").unwrap_err();
-    assert!(matches!(error, NftError::TooSlow { .. }), "{error}");
+    assert!(matches!(error, NftError::TimedOut { .. }), "{error}");
     let error = feed("yes | head -c 10000000; exit 1", "").unwrap_err();
     assert!(error.to_string().len() < 1000, "{error}");
 }

@@ -22,21 +22,21 @@ pub(super) struct Identity {
     /// The group that may read the configuration.
     readers: Vec<u32>,
     /// The user `spad-fw` is missing, and `nobody` stands in.
-    pub(super) stand_in: bool,
+    pub(super) is_fallback: bool,
 }
 
-fn refused<E: std::fmt::Display>(step: &'static str) -> impl Fn(E) -> WriterError {
-    move |reason| WriterError::Refused {
+fn syscall_error<E: std::fmt::Display>(step: &'static str) -> impl Fn(E) -> WriterError {
+    move |reason| WriterError::Syscall {
         step,
         reason: reason.to_string(),
     }
 }
 
 /// Fails with the name of the capability where it is missing.
-pub(super) fn check() -> Result<(), WriterError> {
+pub(super) fn require_net_admin() -> Result<(), WriterError> {
     match caps::has_cap(None, CapSet::Effective, Capability::CAP_NET_ADMIN) {
         Ok(true) => Ok(()),
-        _ => Err(WriterError::NoCapability),
+        _ => Err(WriterError::MissingCapability),
     }
 }
 
@@ -54,25 +54,25 @@ pub(super) fn identity(asked: Option<&str>) -> Result<Option<Identity>, WriterEr
         .as_ref()
         .map_or(usual.as_slice(), |name| name.as_slice());
     for (name, stand_in) in names.iter().copied() {
-        let found =
-            sys::users::user(name).map_err(refused("look up the user of the firewall writer"))?;
+        let found = sys::users::user(name)
+            .map_err(syscall_error("look up the user of the firewall writer"))?;
         if let Some(user) = found {
             return Ok(Some(Identity {
                 uid: user.uid,
                 gid: user.gid,
                 readers: readers.iter().map(|group| group.gid).collect(),
-                stand_in,
+                is_fallback: stand_in,
             }));
         }
     }
     Err(match names {
-        [(name, _)] => WriterError::NoSuchUser((*name).to_owned()),
-        _ => WriterError::NoUser,
+        [(name, _)] => WriterError::UnknownUser((*name).to_owned()),
+        _ => WriterError::MissingUser,
     })
 }
 
 /// The writer's user and groups, by number, where it can be told.
-pub(crate) fn reads_as() -> Option<(u32, Vec<u32>)> {
+pub(crate) fn config_reader() -> Option<(u32, Vec<u32>)> {
     let identity = identity(None).ok().flatten()?;
     let groups = [identity.gid].into_iter().chain(identity.readers);
     Some((identity.uid, groups.collect()))
@@ -114,7 +114,7 @@ pub(super) fn enter_directory(
                 "it belongs to the user number {owner}, who is not the firewall writer; look why, then remove it"
             ))));
         }
-        match give(&open, identity) {
+        match chown_to(&open, identity) {
             // It has been the writer's own since before, or nothing in it can be read.
             Ok(()) | Err(rustix::io::Errno::ROFS) => {}
             Err(error) => return Err(failed(error.into())),
@@ -124,7 +124,7 @@ pub(super) fn enter_directory(
 }
 
 /// Gives the directory, and the plain files in it, to the writer's user.
-fn give(directory: &std::fs::File, identity: &Identity) -> rustix::io::Result<()> {
+fn chown_to(directory: &std::fs::File, identity: &Identity) -> rustix::io::Result<()> {
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
     rustix::fs::fchown(directory, Some(uid), Some(gid))?;
     rustix::fs::fchmod(directory, Mode::RWXU)?;
@@ -145,15 +145,18 @@ fn give(directory: &std::fs::File, identity: &Identity) -> rustix::io::Result<()
 }
 
 /// Gives away everything but CAP_NET_ADMIN, and that too unless `net_admin`, for good.
-pub(super) fn give_away(identity: Option<&Identity>, net_admin: bool) -> Result<(), WriterError> {
-    let keep: HashSet<_> = net_admin
+pub(super) fn drop_privileges(
+    identity: Option<&Identity>,
+    net_admin: bool,
+) -> Result<(), WriterError> {
+    let retained: HashSet<_> = net_admin
         .then_some(Capability::CAP_NET_ADMIN)
         .into_iter()
         .collect();
     if let Some(identity) = identity {
-        rustix::thread::set_keep_capabilities(true).map_err(refused("keep CAP_NET_ADMIN"))?;
+        rustix::thread::set_keep_capabilities(true).map_err(syscall_error("keep CAP_NET_ADMIN"))?;
         sys::process::become_user(identity.uid, identity.gid, &identity.readers)
-            .map_err(refused("become the writer's user"))?;
+            .map_err(syscall_error("become the writer's user"))?;
     }
     for set in [
         CapSet::Effective,
@@ -161,8 +164,8 @@ pub(super) fn give_away(identity: Option<&Identity>, net_admin: bool) -> Result<
         CapSet::Permitted,
         CapSet::Ambient,
     ] {
-        caps::set(None, set, &keep).map_err(refused("keep CAP_NET_ADMIN alone"))?;
+        caps::set(None, set, &retained).map_err(syscall_error("keep CAP_NET_ADMIN alone"))?;
     }
-    sys::process::no_new_privileges().map_err(refused("refuse new privileges"))?;
-    sys::process::undumpable().map_err(refused("forbid core dumps"))
+    sys::process::set_no_new_privs().map_err(syscall_error("refuse new privileges"))?;
+    sys::process::set_undumpable().map_err(syscall_error("forbid core dumps"))
 }

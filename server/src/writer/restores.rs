@@ -8,36 +8,36 @@ use std::time::Duration;
 use crate::clock::BootTime;
 
 /// So many may follow one another at once.
-const AT_ONCE: u32 = 10;
+const BURST: u32 = 10;
 /// Then the pause before the next; each is twice the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const MAX_PAUSE: Duration = Duration::from_secs(8);
 /// After so long without one it begins again.
-const CALM: Duration = Duration::from_secs(30);
+const RESET_AFTER: Duration = Duration::from_secs(30);
 
 /// What was put back lately.
 #[derive(Debug, Default)]
 pub(super) struct Restores {
     /// How many in a row, and when the last was.
-    row: Option<(u32, BootTime)>,
+    streak: Option<(u32, BootTime)>,
 }
 
 impl Restores {
     /// When it may be put back again; none for at once.
-    pub(super) fn next(&self) -> Option<BootTime> {
-        let (count, last) = self.row?;
-        let over = count.checked_sub(AT_ONCE)?;
-        let pause = FIRST_PAUSE.saturating_mul(1_u32.checked_shl(over).unwrap_or(u32::MAX));
+    pub(super) fn next_allowed(&self) -> Option<BootTime> {
+        let (count, last) = self.streak?;
+        let excess = count.checked_sub(BURST)?;
+        let pause = FIRST_PAUSE.saturating_mul(1_u32.checked_shl(excess).unwrap_or(u32::MAX));
         Some(last.saturating_add(pause.min(MAX_PAUSE)))
     }
 
     /// It was put back.
-    pub(super) fn count(&mut self, now: BootTime) {
+    pub(super) fn record(&mut self, now: BootTime) {
         let before = self
-            .row
-            .filter(|(_, last)| now.saturating_since(*last) < CALM);
+            .streak
+            .filter(|(_, last)| now.saturating_since(*last) < RESET_AFTER);
         let count = before.map_or(0, |(count, _)| count);
-        self.row = Some((count.saturating_add(1), now));
+        self.streak = Some((count.saturating_add(1), now));
     }
 }
 
@@ -54,8 +54,11 @@ mod tests {
         let mut restores = Restores::default();
         let mut put_back = 0;
         for millis in (0..600_000).step_by(10) {
-            if restores.next().is_none_or(|next| next <= at(millis)) {
-                restores.count(at(millis));
+            if restores
+                .next_allowed()
+                .is_none_or(|next| next <= at(millis))
+            {
+                restores.record(at(millis));
                 put_back += 1;
             }
         }
@@ -63,7 +66,7 @@ mod tests {
             (80..100).contains(&put_back),
             "{put_back} times in ten minutes"
         );
-        restores.count(at(700_000));
-        assert_eq!(restores.next(), None);
+        restores.record(at(700_000));
+        assert_eq!(restores.next_allowed(), None);
     }
 }

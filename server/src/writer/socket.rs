@@ -14,27 +14,27 @@ use crate::firewall::message::MAX_MESSAGE;
 use crate::firewall::{FromWriter, ToWriter};
 
 /// How long an engine may leave no room for an answer where we are impatient.
-const PATIENCE: Duration = Duration::from_secs(5);
+const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The socket, and room for one message.
 #[derive(Debug)]
-pub(super) struct Engine {
+pub(super) struct Endpoint {
     socket: OwnedFd,
     buffer: Vec<u8>,
 }
 
 /// What came.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Came {
+pub(super) enum Incoming {
     /// A message.
     Message(ToWriter),
     /// Nothing more for now.
     Nothing,
     /// The engine has ended.
-    End,
+    Closed,
 }
 
-impl Engine {
+impl Endpoint {
     pub(super) fn new(socket: OwnedFd) -> Self {
         let buffer = vec![0; MAX_MESSAGE];
         Self { socket, buffer }
@@ -42,8 +42,8 @@ impl Engine {
 
     /// From now on [`Self::send`] fails where an engine takes nothing for [`PATIENCE`]: what is
     /// to be closed must not wait for it.
-    pub(super) fn be_impatient(&self) -> Result<(), WriterError> {
-        sockopt::set_socket_timeout(&self.socket, sockopt::Timeout::Send, Some(PATIENCE))
+    pub(super) fn set_send_timeout(&self) -> Result<(), WriterError> {
+        sockopt::set_socket_timeout(&self.socket, sockopt::Timeout::Send, Some(SEND_TIMEOUT))
             .map_err(|error| WriterError::Socket(error.into()))
     }
 
@@ -57,37 +57,37 @@ impl Engine {
     }
 
     /// Takes the next message; never waits.
-    pub(super) fn receive(&mut self) -> Result<Came, WriterError> {
+    pub(super) fn receive(&mut self) -> Result<Incoming, WriterError> {
         let flags = RecvFlags::DONTWAIT;
         match rustix::io::retry_on_intr(|| recv(&self.socket, self.buffer.as_mut_slice(), flags)) {
-            Ok((_, 0)) | Err(Errno::CONNRESET) => Ok(Came::End),
+            Ok((_, 0)) | Err(Errno::CONNRESET) => Ok(Incoming::Closed),
             Ok((length, _)) => {
                 let bytes = self.buffer.get(..length).unwrap_or(&[]);
-                Ok(Came::Message(ToWriter::decode(bytes)?))
+                Ok(Incoming::Message(ToWriter::decode(bytes)?))
             }
-            Err(Errno::AGAIN) => Ok(Came::Nothing),
+            Err(Errno::AGAIN) => Ok(Incoming::Nothing),
             Err(error) => Err(WriterError::Socket(error.into())),
         }
     }
 
     /// Waits for the first message: whether an engine that lives still says to begin. Where it
     /// has ended, another may hold the state now.
-    pub(super) fn says_to_begin(&mut self) -> Result<bool, WriterError> {
+    pub(super) fn wait_for_begin(&mut self) -> Result<bool, WriterError> {
         loop {
             let mut ready = [PollFd::new(&self.socket, PollFlags::IN)];
             rustix::io::retry_on_intr(|| poll(&mut ready, None))
                 .map_err(|error| WriterError::Socket(error.into()))?;
             match self.receive()? {
-                Came::Message(ToWriter::Begin) => return Ok(!self.has_ended()),
-                Came::Message(ToWriter::Stop) | Came::End => return Ok(false),
-                Came::Message(_) => return Err(WriterError::OutOfTurn),
-                Came::Nothing => {}
+                Incoming::Message(ToWriter::Begin) => return Ok(!self.peer_closed()),
+                Incoming::Message(ToWriter::Stop) | Incoming::Closed => return Ok(false),
+                Incoming::Message(_) => return Err(WriterError::UnexpectedMessage),
+                Incoming::Nothing => {}
             }
         }
     }
 
     /// Whether the engine has ended, though messages of it may wait here still.
-    pub(super) fn has_ended(&self) -> bool {
+    pub(super) fn peer_closed(&self) -> bool {
         let mut ready = [PollFd::new(&self.socket, PollFlags::empty())];
         let now = Timespec {
             tv_sec: 0,
@@ -105,7 +105,7 @@ impl Engine {
         let bytes = message.encode();
         match rustix::io::retry_on_intr(|| send(&self.socket, &bytes, SendFlags::NOSIGNAL)) {
             Ok(_) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
-            Err(Errno::AGAIN) => Err(WriterError::Deaf),
+            Err(Errno::AGAIN) => Err(WriterError::EngineNotReading),
             Err(error) => Err(WriterError::Socket(error.into())),
         }
     }
@@ -132,12 +132,12 @@ impl Announcer {
     }
 
     /// Whether something was announced since the last call.
-    pub(super) fn take(&self) -> bool {
+    pub(super) fn take_announced(&self) -> bool {
         self.announced.take()
     }
 }
 
-impl AsFd for Engine {
+impl AsFd for Endpoint {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }

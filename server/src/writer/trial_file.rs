@@ -17,35 +17,35 @@ use crate::{check_line, clock};
 
 /// Where trials are remembered.
 #[derive(Clone, Debug)]
-pub(super) enum Memory {
+pub(super) enum GuardDir {
     /// In this directory.
-    In(PathBuf),
+    Present(PathBuf),
     /// It was lost, for the server was set up long ago; written to this directory again.
-    LostIn(PathBuf),
+    Lost(PathBuf),
     /// The directory cannot be used.
     Unusable,
 }
 
-impl Memory {
+impl GuardDir {
     /// The memory of these paths, for who may read all of them. `spad init` makes the file.
-    pub(super) fn of(paths: &Paths) -> Self {
+    pub(super) fn for_paths(paths: &Paths) -> Self {
         let directory = paths.guard_state();
-        Self::found(directory.clone(), paths, &directory)
+        Self::detect(directory.clone(), paths, &directory)
     }
 
     /// The same, which is to be found at `directory` from now on.
-    pub(super) fn found(at: PathBuf, paths: &Paths, directory: &Path) -> Self {
+    pub(super) fn detect(at: PathBuf, paths: &Paths, directory: &Path) -> Self {
         let is_missing = |path: &Path| matches!(path.symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound);
         match !is_missing(&paths.server_key()) && is_missing(&directory.join(NAME)) {
-            true => Self::LostIn(at),
-            false => Self::In(at),
+            true => Self::Lost(at),
+            false => Self::Present(at),
         }
     }
 
     /// Keeps the texts of a configuration that is in force for a start with a broken one.
-    pub(super) fn keep(&self, texts: &Texts) {
-        let kept = self.directory();
-        if let Err(error) = kept.and_then(|directory| texts.keep_in(directory)) {
+    pub(super) fn save_last_good(&self, texts: &Texts) {
+        let directory = self.directory();
+        if let Err(error) = directory.and_then(|directory| texts.keep_in(directory)) {
             super::warn(&format!(
                 "cannot keep this configuration for a start with a broken one: {error}\n  help: check the disk, and remove what stands in its place in guard/ of the state directory"
             ));
@@ -55,7 +55,7 @@ impl Memory {
     /// Where it can be written.
     pub(super) fn directory(&self) -> io::Result<&Path> {
         match self {
-            Self::In(directory) | Self::LostIn(directory) => Ok(directory),
+            Self::Present(directory) | Self::Lost(directory) => Ok(directory),
             Self::Unusable => Err(io::Error::other("its directory cannot be used")),
         }
     }
@@ -81,10 +81,10 @@ const NAME: &str = "trials.json";
 /// Beside it, written after it: its number.
 const NUMBER: &str = "trials.number";
 /// The longest file that is read, in bytes; 65,536 ports fit.
-const LONGEST: u64 = 16 << 20;
+const MAX_LENGTH: u64 = 16 << 20;
 
 /// What was kept.
-pub(super) struct Kept {
+pub(super) struct TrialFile {
     /// How the hidden ports stand.
     pub(super) trials: Trials,
     /// What is wrong with the file, and which ports stay hidden for it.
@@ -93,26 +93,26 @@ pub(super) struct Kept {
 
 /// Reads what is remembered. Where that cannot be what was written last, everything is hidden
 /// for good; so is a port that was hidden before and is not remembered.
-pub(super) fn read(memory: &Memory, hidden: &BTreeSet<Service>) -> Kept {
-    let all_hidden = |why: &str| Kept {
-        trials: Trials::all_hidden(hidden),
+pub(super) fn read(guard_dir: &GuardDir, hidden: &BTreeSet<Service>) -> TrialFile {
+    let assume_hidden = |why: &str| TrialFile {
+        trials: Trials::assume_hidden(hidden),
         problem: Some(format!(
             "the file trials.json of the firewall writer {why}: every hidden port stays hidden, without a trial"
         )),
     };
-    let directory = match memory {
-        Memory::In(directory) => directory,
-        Memory::LostIn(_) => return all_hidden("is missing"),
-        Memory::Unusable => return all_hidden("cannot be read"),
+    let directory = match guard_dir {
+        GuardDir::Present(directory) => directory,
+        GuardDir::Lost(_) => return assume_hidden("is missing"),
+        GuardDir::Unusable => return assume_hidden("cannot be read"),
     };
     let mut trials = match bytes(directory, NAME) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Trials::default(),
-        Err(error) => return all_hidden(&format!("cannot be read ({error})")),
+        Err(error) => return assume_hidden(&format!("cannot be read ({error})")),
         Ok(bytes) => match (Trials::from_bytes(&bytes), last_number(directory)) {
-            (None, _) => return all_hidden("is damaged"),
-            (Some(_), None) => return all_hidden("is beside a damaged trials.number"),
+            (None, _) => return assume_hidden("is damaged"),
+            (Some(_), None) => return assume_hidden("is beside a damaged trials.number"),
             (Some((_, number)), Some(last)) if number < last => {
-                return all_hidden("is an older one than was written last");
+                return assume_hidden("is an older one than was written last");
             }
             (Some((trials, _)), Some(_)) => trials,
         },
@@ -123,7 +123,7 @@ pub(super) fn read(memory: &Memory, hidden: &BTreeSet<Service>) -> Kept {
         |before| before.intersection(hidden).copied().collect(),
     );
     let lost: Vec<String> = trials
-        .stay_hidden(&before)
+        .keep_hidden(&before)
         .iter()
         .map(ToString::to_string)
         .collect();
@@ -131,7 +131,7 @@ pub(super) fn read(memory: &Memory, hidden: &BTreeSet<Service>) -> Kept {
         let lost = lost.join(", ");
         format!("the file trials.json of the firewall writer does not hold {lost}, hidden before as far as is known: stays hidden, without a trial")
     });
-    Kept { trials, problem }
+    TrialFile { trials, problem }
 }
 
 /// The number of the last writing; 0 where none is kept, `None` where it is damaged.
@@ -151,14 +151,14 @@ fn bytes(directory: &Path, name: &str) -> io::Result<Vec<u8>> {
     let file = rustix::fs::open(directory.join(name), flags, Mode::empty())?;
     let mut bytes = Vec::new();
     std::fs::File::from(file)
-        .take(LONGEST)
+        .take(MAX_LENGTH)
         .read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
 /// Writes what is remembered, on the disk when this returns.
-pub(super) fn write(memory: &Memory, trials: &Trials) -> io::Result<()> {
-    write_in(memory.directory()?, trials)
+pub(super) fn write(guard_dir: &GuardDir, trials: &Trials) -> io::Result<()> {
+    write_in(guard_dir.directory()?, trials)
 }
 
 fn write_in(directory: &Path, trials: &Trials) -> io::Result<()> {
@@ -167,14 +167,14 @@ fn write_in(directory: &Path, trials: &Trials) -> io::Result<()> {
     let present = present.map_or(0, |(_, number)| number);
     let last = last_number(directory).unwrap_or(0);
     let number = present.max(last).saturating_add(1);
-    replace(directory, NAME, &trials.to_text(number))?;
+    replace_file(directory, NAME, &trials.to_text(number))?;
     // Killed before this, the file is newer than the last number, and taken as it is.
     let text = format!("{number}\n");
-    let line = check_line::of(&[text.as_bytes()]);
-    replace(directory, NUMBER, &(text + &line))
+    let line = check_line::compute(&[text.as_bytes()]);
+    replace_file(directory, NUMBER, &(text + &line))
 }
 
-fn replace(directory: &Path, name: &str, text: &str) -> io::Result<()> {
+fn replace_file(directory: &Path, name: &str, text: &str) -> io::Result<()> {
     let new = directory.join("trials.new");
     match std::fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -198,7 +198,11 @@ mod tests {
         let why = |make: fn(&Path)| {
             let directory = tempfile::tempdir().unwrap();
             make(&directory.path().join(NAME));
-            read(&Memory::In(directory.path().to_owned()), &BTreeSet::new()).problem
+            read(
+                &GuardDir::Present(directory.path().to_owned()),
+                &BTreeSet::new(),
+            )
+            .problem
         };
         assert_eq!(why(|_| ()), None);
         assert_eq!(
@@ -227,7 +231,13 @@ mod tests {
     fn an_older_file_and_a_damaged_number_hide_everything_and_a_newer_file_is_taken() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
-        let problem = || read(&Memory::In(directory.path().to_owned()), &BTreeSet::new()).problem;
+        let problem = || {
+            read(
+                &GuardDir::Present(directory.path().to_owned()),
+                &BTreeSet::new(),
+            )
+            .problem
+        };
         write_in(directory.path(), &Trials::default()).unwrap();
         let [first, number] = [NAME, NUMBER].map(|name| std::fs::read(at(name)).unwrap());
         write_in(directory.path(), &Trials::default()).unwrap();

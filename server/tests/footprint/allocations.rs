@@ -12,47 +12,47 @@ use std::sync::Arc;
 
 use allocation_counter::measure;
 use spa_keys::{ClientSecret, ServerSecret};
-use spad::capture::{Carriers, Heard, frame};
+use spad::capture::{CarrierSet, Received, frame};
 use spad::clients::{ClientSecrets, Clients};
 use spad::config::{ClientConfig, ClientKey, KnockDoor};
-use spad::knocking::{Demands, Door};
+use spad::knock::{KnockFilter, KnockPattern};
 use spad::verdict::{Class, Reason, Verdict};
 
 use world::*;
 
 /// Read and judged again and again, the packet allocates nothing and has no effect.
 #[track_caller]
-fn costs_nothing(world: &mut World, from: &str, packet: &[u8], expected: Reason) {
+fn assert_no_allocation(harness: &mut EngineHarness, from: &str, packet: &[u8], expected: Reason) {
     assert_eq!(expected.class(), Class::Counted);
     let source = SocketAddr::new(ip(from), 4000);
     let (ethertype, bytes) =
         craft::packet(source, "203.0.113.1:62201".parse().unwrap(), &[], packet);
-    let before = world.engine.counters().get(expected);
+    let before = harness.engine.counters().get(expected);
     let mut effects = Vec::new();
-    let now = world.now;
+    let now = harness.now;
     let cost = measure(|| {
         for _ in 0..100 {
             match frame::parse(ethertype, 1, &bytes) {
                 Ok(datagram) => {
-                    let _ = world.engine.packet(&datagram, now, &mut effects);
+                    let _ = harness.engine.on_datagram(&datagram, now, &mut effects);
                 }
-                Err(fault) => world.engine.frame_fault(fault),
+                Err(fault) => harness.engine.count_frame_fault(fault),
             }
         }
     });
     assert_eq!(cost.count_total, 0, "{expected:?}");
-    assert_eq!(world.engine.counters().get(expected) - before, 100);
+    assert_eq!(harness.engine.counters().get(expected) - before, 100);
     assert!(effects.is_empty());
-    world.packets += 100;
+    harness.packets += 100;
     let verdict = Verdict {
         reason: expected,
         client: None,
         elements: Vec::new(),
     };
-    world.verdicts.extend(vec![verdict; 100]);
+    harness.verdicts.extend(vec![verdict; 100]);
 }
 
-fn number(number: u64) -> ClientConfig {
+fn numbered_client(number: u64) -> ClientConfig {
     let mut secret = [7; 32];
     secret[..8].copy_from_slice(&number.to_be_bytes());
     let key = ClientKey::Public(ClientSecret::from_bytes(secret).public());
@@ -60,24 +60,24 @@ fn number(number: u64) -> ClientConfig {
 }
 
 /// The laptop and so many others.
-fn world_of(others: u64) -> World {
-    World::with(|config| {
+fn harness_with(others: u64) -> EngineHarness {
+    EngineHarness::with(|config| {
         config
             .clients
             .retain(|client| client.name.as_str() == "laptop");
-        config.clients.extend((0..others).map(number));
+        config.clients.extend((0..others).map(numbered_client));
     })
 }
 
 fn a_refused_packet_allocates_nothing(others: u64) {
-    let mut world = world_of(others);
+    let mut harness = harness_with(others);
     let request = open_for(&["tcp/22"], 0);
-    costs_nothing(&mut world, THERE, &[0x55; 300], Reason::HeadTag);
-    costs_nothing(&mut world, THERE, &[0x55; 100], Reason::Frame);
+    assert_no_allocation(&mut harness, THERE, &[0x55; 300], Reason::HeadTag);
+    assert_no_allocation(&mut harness, THERE, &[0x55; 100], Reason::Frame);
 
-    let stranger = Peer::pair([9; 32]);
-    let randomness = world.randomness();
-    let now = world.now.wall;
+    let stranger = TestClient::pair([9; 32]);
+    let randomness = harness.randomness();
+    let now = harness.now.wall;
     let unknown = spa_proto::seal(
         &stranger.head,
         stranger.id,
@@ -86,29 +86,29 @@ fn a_refused_packet_allocates_nothing(others: u64) {
         now,
         &randomness,
     );
-    costs_nothing(&mut world, THERE, &unknown.unwrap(), Reason::UnknownKey);
+    assert_no_allocation(&mut harness, THERE, &unknown.unwrap(), Reason::UnknownKey);
 
     // A head that is right, even the first one of its client, before its keys were computed.
-    let mut forged = world.seal(laptop, &request);
+    let mut forged = harness.seal(laptop, &request);
     forged[100] ^= 1;
-    costs_nothing(&mut world, THERE, &forged, Reason::Hmac);
+    assert_no_allocation(&mut harness, THERE, &forged, Reason::Hmac);
 
     // Captured while they were fresh: as they were, and with another body.
-    let mut used = world.seal(laptop, &request);
-    world.receive(HERE, &used);
-    costs_nothing(&mut world, HERE, &used, Reason::Duplicate);
-    costs_nothing(&mut world, THERE, &used, Reason::Replay);
+    let mut used = harness.seal(laptop, &request);
+    harness.receive(HERE, &used);
+    assert_no_allocation(&mut harness, HERE, &used, Reason::Duplicate);
+    assert_no_allocation(&mut harness, THERE, &used, Reason::Replay);
     used[100] ^= 1;
-    costs_nothing(&mut world, THERE, &used, Reason::Replay);
+    assert_no_allocation(&mut harness, THERE, &used, Reason::Replay);
 
-    let stale = world.seal_at(laptop, &request, now.saturating_sub(seconds(1000)));
-    assert_eq!(world.receive(HERE, &stale), Some(Reason::Stale));
-    costs_nothing(&mut world, THERE, &stale, Reason::StaleUnnamed);
+    let stale = harness.seal_at(laptop, &request, now.saturating_sub(seconds(1000)));
+    assert_eq!(harness.receive(HERE, &stale), Some(Reason::Stale));
+    assert_no_allocation(&mut harness, THERE, &stale, Reason::StaleUnnamed);
 
-    let (replay, _) = world.engine.never_twice();
-    replay.raise_all(now);
-    let below = world.seal_at(laptop, &request, now);
-    costs_nothing(&mut world, THERE, &below, Reason::BelowFloorUnnamed);
+    let (replay, _) = harness.engine.replay_state_mut();
+    replay.raise_floors(now);
+    let below = harness.seal_at(laptop, &request, now);
+    assert_no_allocation(&mut harness, THERE, &below, Reason::BelowFloorUnnamed);
 }
 
 #[test]
@@ -125,10 +125,10 @@ fn a_refused_packet_allocates_nothing_with_a_thousand_clients() {
 fn a_hundred_thousand_clients_fit_in_a_hundred_mebibytes() {
     // Ten thousand, for time's sake; what a client costs does not depend on the others.
     const CLIENTS: u64 = 10_000;
-    let mut kept = None;
+    let mut resident = None;
     let cost = measure(|| {
         let mut config = config();
-        config.clients = (0..CLIENTS).map(number).collect();
+        config.clients = (0..CLIENTS).map(numbered_client).collect();
         config.clients.shrink_to_fit();
         let server = Arc::new(ServerSecret::from_bytes(SERVER));
         let mut clients = Clients::build(
@@ -138,31 +138,31 @@ fn a_hundred_thousand_clients_fit_in_a_hundred_mebibytes() {
             [1; 8],
         )
         .unwrap();
-        while clients.warm(1000) {}
-        kept = Some(clients);
+        while clients.precompute_keys(1000) {}
+        resident = Some(clients);
     });
     let each = u64::try_from(cost.bytes_current).unwrap() / CLIENTS;
     println!("{each} bytes a client, its keys and its configuration included");
     assert!(each * 100_000 < 100 * 1024 * 1024, "{each} bytes a client");
-    assert_eq!(kept.unwrap().len() as u64, CLIENTS);
+    assert_eq!(resident.unwrap().len() as u64, CLIENTS);
 }
 
 #[test]
 fn knocks_that_open_nothing_allocate_no_more_than_once_an_attempt() {
-    let mut world = World::with(|config| {
+    let mut harness = EngineHarness::with(|config| {
         config.knock = vec![KnockDoor {
             name: "side".parse().unwrap(),
-            door: Door::new("7000:udp,8000:udp".parse().unwrap()),
+            door: KnockPattern::new("7000:udp,8000:udp".parse().unwrap()),
             open: vec!["ssh".parse().unwrap()],
             ttl: None,
             run: None,
         }];
     });
-    let config = world.engine.clients().config();
-    let knocks = Demands::of(&[&config.knock[0].door]);
-    let carriers = Carriers {
+    let config = harness.engine.clients().config();
+    let knocks = KnockFilter::new(&[&config.knock[0].door]);
+    let carriers = CarrierSet {
         knocks,
-        ..Carriers::default()
+        ..CarrierSet::default()
     };
     let frames = [7000, 9999, 7000].map(|port| {
         let from = SocketAddr::new(ip(THERE), 4000 + port % 7);
@@ -170,13 +170,13 @@ fn knocks_that_open_nothing_allocate_no_more_than_once_an_attempt() {
         craft::packet(from, to, &[], b"x")
     });
     let mut effects = Vec::new();
-    let now = world.now;
+    let now = harness.now;
     let mut hear = || {
         for (ethertype, bytes) in &frames {
-            let Ok(Heard::Knock(hit)) = carriers.hear(*ethertype, 1, bytes) else {
+            let Ok(Received::Knock(hit)) = carriers.classify(*ethertype, 1, bytes) else {
                 panic!("a knock");
             };
-            world.engine.knock(&hit, now, &mut effects);
+            harness.engine.on_knock(&hit, now, &mut effects);
         }
     };
     hear();

@@ -15,16 +15,16 @@ use spad::clock::{BootTime, Now, now};
 use spad::config::OnStateError;
 use spad::paths::Paths;
 use spad::replay::{
-    Because, HeldBy, Holder, HolderKey, JournalRecord, Opened, Seen, Sighting, Standing, State,
-    StateError, StateEvent,
+    DistrustReason, Holder, HolderKey, HolderRecord, JournalRecord, OpenedState, Seen, Sighting,
+    StateDir, StateError, StateEvent, StateMode,
 };
 
 const SKEW: Duration = Duration::from_secs(60);
 const ALICE: KeyId = KeyId::from_bytes([1; 8]);
 
-struct Place(tempfile::TempDir);
+struct ServerDirs(tempfile::TempDir);
 
-impl Place {
+impl ServerDirs {
     fn empty() -> Self {
         let place = Self(tempfile::tempdir().unwrap());
         for folder in ["config", "state", "run"] {
@@ -33,9 +33,9 @@ impl Place {
         place
     }
 
-    fn made() -> Self {
+    fn initialised() -> Self {
         let place = Self::empty();
-        State::create(&place.paths(), now(), SKEW).unwrap();
+        StateDir::create(&place.paths(), now(), SKEW).unwrap();
         place
     }
 
@@ -43,8 +43,8 @@ impl Place {
         paths(self.0.path())
     }
 
-    fn open(&self) -> Opened {
-        State::open(&self.paths(), now(), SKEW, OnStateError::Refuse).unwrap()
+    fn open(&self) -> OpenedState {
+        StateDir::open(&self.paths(), now(), SKEW, OnStateError::Refuse).unwrap()
     }
 
     fn file(&self, name: &str) -> std::path::PathBuf {
@@ -74,7 +74,7 @@ fn sighting() -> Sighting {
 }
 
 /// Records a packet as the engine does.
-fn record(opened: &mut Opened, number: u64, timestamp: Timestamp) -> Result<(), Seen> {
+fn record(opened: &mut OpenedState, number: u64, timestamp: Timestamp) -> Result<(), Seen> {
     let mut out = Vec::new();
     let window_start = now().wall.saturating_sub(SKEW);
     opened.cache.record(
@@ -91,14 +91,14 @@ fn record(opened: &mut Opened, number: u64, timestamp: Timestamp) -> Result<(), 
     Ok(())
 }
 
-fn is_used(opened: &Opened, number: u64, timestamp: Timestamp) -> bool {
+fn is_used(opened: &OpenedState, number: u64, timestamp: Timestamp) -> bool {
     opened
         .cache
         .screen(ALICE, &nonce(number), timestamp, sighting())
         .is_err()
 }
 
-fn is_fresh(opened: &mut Opened, number: u64) -> bool {
+fn is_fresh(opened: &mut OpenedState, number: u64) -> bool {
     let timestamp = now().wall;
     !is_used(opened, number, timestamp) && opened.horizon.accept(timestamp).is_ok()
 }
@@ -109,7 +109,7 @@ fn is_fresh(opened: &mut Opened, number: u64) -> bool {
 fn child_that_records_packets_until_it_is_killed() {
     let root = std::env::var("SPAD_TEST_ROOT").unwrap();
     let mut opened =
-        State::open(&paths(Path::new(&root)), now(), SKEW, OnStateError::Refuse).unwrap();
+        StateDir::open(&paths(Path::new(&root)), now(), SKEW, OnStateError::Refuse).unwrap();
     for number in 0.. {
         let timestamp = now().wall;
         record(&mut opened, number, timestamp).unwrap();
@@ -121,7 +121,7 @@ fn child_that_records_packets_until_it_is_killed() {
 
 #[test]
 fn what_was_recorded_before_kill_minus_nine_is_recorded_after_it() {
-    let place = Place::made();
+    let place = ServerDirs::initialised();
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args([
             "--ignored",
@@ -168,9 +168,9 @@ fn what_was_recorded_before_kill_minus_nine_is_recorded_after_it() {
 
 #[test]
 fn a_second_server_on_the_same_state_is_refused_by_name() {
-    let place = Place::made();
+    let place = ServerDirs::initialised();
     let first = place.open();
-    let error = State::open(&place.paths(), now(), SKEW, OnStateError::Refuse).unwrap_err();
+    let error = StateDir::open(&place.paths(), now(), SKEW, OnStateError::Refuse).unwrap_err();
     assert!(
         matches!(&error, StateError::Locked { pid: Some(pid), .. } if *pid == std::process::id())
     );
@@ -186,8 +186,8 @@ fn a_second_server_on_the_same_state_is_refused_by_name() {
 
 #[test]
 fn where_nothing_was_made_no_packet_is_accepted() {
-    let place = Place::empty();
-    let problem = closed(&place);
+    let place = ServerDirs::empty();
+    let problem = refuse_everything(&place);
     assert!(problem.contains("`spad init`"), "{problem}");
     assert_eq!(
         fs::read_dir(place.paths().state).unwrap().count(),
@@ -197,8 +197,8 @@ fn where_nothing_was_made_no_packet_is_accepted() {
 }
 
 /// Opens a state that cannot be used: it takes no packet. Gives why.
-fn closed(place: &Place) -> String {
-    let mut opened = State::open(&place.paths(), now(), SKEW, OnStateError::Memory).unwrap();
+fn refuse_everything(place: &ServerDirs) -> String {
+    let mut opened = StateDir::open(&place.paths(), now(), SKEW, OnStateError::Memory).unwrap();
     assert!(!is_fresh(&mut opened, 1));
     let record = JournalRecord::BaseFloor {
         timestamp: now().wall,
@@ -206,9 +206,9 @@ fn closed(place: &Place) -> String {
     assert!(opened.state.append(&record).is_err());
     assert!(matches!(
         opened.state.take_events()[..],
-        [StateEvent::Standing(Standing::Closed { .. })]
+        [StateEvent::ModeChanged(StateMode::Closed { .. })]
     ));
-    let Standing::Closed { problem } = opened.state.standing() else {
+    let StateMode::Closed { problem } = opened.state.mode() else {
         return String::new();
     };
     problem.clone()
@@ -216,23 +216,23 @@ fn closed(place: &Place) -> String {
 
 #[test]
 fn what_is_there_is_not_made_again() {
-    let place = Place::made();
+    let place = ServerDirs::initialised();
     assert!(matches!(
-        State::create(&place.paths(), now(), SKEW),
-        Err(StateError::AlreadyThere { .. })
+        StateDir::create(&place.paths(), now(), SKEW),
+        Err(StateError::AlreadyInitialised { .. })
     ));
 }
 
 #[test]
 fn a_key_of_another_machine_is_refused_until_it_is_adopted_and_then_nothing_old_is_accepted() {
-    let place = Place::made();
+    let place = ServerDirs::initialised();
     fs::write(place.file("machine-id"), "0123456789abcdef\n").unwrap();
-    let problem = closed(&place);
+    let problem = refuse_everything(&place);
     assert!(problem.contains("`spad key adopt`"), "{problem}");
     fs::remove_file(place.file("machine-id")).unwrap();
-    let problem = closed(&place);
+    let problem = refuse_everything(&place);
     assert!(problem.contains("another machine"), "{problem}");
-    State::adopt(&place.paths(), now(), SKEW).unwrap();
+    StateDir::adopt(&place.paths(), now(), SKEW).unwrap();
     let mut opened = place.open();
     let soon = now().wall.saturating_add(SKEW).saturating_add(SKEW);
     assert!(is_used(
@@ -246,7 +246,7 @@ fn a_key_of_another_machine_is_refused_until_it_is_adopted_and_then_nothing_old_
 
 #[test]
 fn a_missing_journal_raises_every_floor_to_the_horizon() {
-    let place = Place::made();
+    let place = ServerDirs::initialised();
     let mut opened = place.open();
     let timestamp = now().wall;
     record(&mut opened, 1, timestamp).unwrap();
@@ -266,7 +266,7 @@ fn a_missing_journal_raises_every_floor_to_the_horizon() {
 #[test]
 fn whichever_of_the_two_files_is_missing_no_used_packet_is_new() {
     for name in ["journal.a", "journal.b"] {
-        let place = Place::made();
+        let place = ServerDirs::initialised();
         drop(place.open());
         let mut opened = place.open();
         let timestamp = now().wall;
@@ -279,7 +279,7 @@ fn whichever_of_the_two_files_is_missing_no_used_packet_is_new() {
 
 #[test]
 fn more_records_than_the_journal_holds_are_taken_before_it_is_compacted() {
-    let place = Place::made();
+    let place = ServerDirs::initialised();
     let mut opened = place.open();
     let timestamp = now().wall;
     let record = |number| JournalRecord::Nonce {
@@ -297,7 +297,7 @@ fn more_records_than_the_journal_holds_are_taken_before_it_is_compacted() {
 
 #[test]
 fn one_damaged_record_raises_every_floor_to_the_horizon() {
-    let place = Place::made();
+    let place = ServerDirs::initialised();
     let mut opened = place.open();
     let timestamp = now().wall;
     (0..3).for_each(|number| record(&mut opened, number, timestamp).unwrap());
@@ -318,7 +318,7 @@ fn one_damaged_record_raises_every_floor_to_the_horizon() {
         matches!(
             events[..],
             [StateEvent::UncleanStart {
-                because: Some(Because::Damaged(1)),
+                reason: Some(DistrustReason::Damaged(1)),
                 ..
             }]
         ),
@@ -328,7 +328,7 @@ fn one_damaged_record_raises_every_floor_to_the_horizon() {
 
 #[test]
 fn with_both_slots_bad_nothing_is_accepted_until_the_reset_and_then_nothing_old() {
-    let place = Place::made();
+    let place = ServerDirs::initialised();
     place.open().state.clean_stop().unwrap();
     fs::write(place.file("horizon"), vec![0xff; 8192]).unwrap();
     fs::write(place.file("clean"), [0; 64]).unwrap();
@@ -347,7 +347,7 @@ fn with_both_slots_bad_nothing_is_accepted_until_the_reset_and_then_nothing_old(
         );
         opened.state.clean_stop().unwrap();
     }
-    let Opened {
+    let OpenedState {
         mut state,
         mut cache,
         mut horizon,
@@ -364,14 +364,14 @@ fn with_both_slots_bad_nothing_is_accepted_until_the_reset_and_then_nothing_old(
 
 #[test]
 fn a_clock_gone_wrong_is_mended_by_the_reset() {
-    let place = Place::made();
+    let place = ServerDirs::initialised();
     let Now { wall, boot } = now();
     let wrong = Now {
         wall: wall.saturating_add(Duration::from_secs(86_400 * 365)),
         boot,
     };
-    let mut opened = State::open(&place.paths(), wrong, SKEW, OnStateError::Refuse).unwrap();
-    opened.cache.raise_all(wrong.wall);
+    let mut opened = StateDir::open(&place.paths(), wrong, SKEW, OnStateError::Refuse).unwrap();
+    opened.cache.raise_floors(wrong.wall);
     opened.state.compact_if_needed(|| opened.cache.records());
     drop(opened.state);
     fs::write(place.file("journal.a"), "").unwrap();
@@ -385,7 +385,7 @@ fn a_clock_gone_wrong_is_mended_by_the_reset() {
             .any(|event| matches!(event, StateEvent::HorizonAhead { .. })),
         "{events:?}"
     );
-    let Opened {
+    let OpenedState {
         mut state,
         mut cache,
         mut horizon,
@@ -401,14 +401,14 @@ fn a_clock_gone_wrong_is_mended_by_the_reset() {
 
 #[test]
 fn holders_and_last_closes_are_there_after_a_restart_within_the_boot() {
-    let place = Place::made();
+    let place = ServerDirs::initialised();
     let mut opened = place.open();
     let service = Service {
         protocol: Protocol::Tcp,
         port: NonZeroU16::new(22).unwrap(),
     };
     let key = |host| HolderKey {
-        by: HeldBy::Client(ALICE),
+        holder: Holder::Client(ALICE),
         address: Ipv4Addr::new(192, 0, 2, host).into(),
         prefix: None,
         service,
@@ -416,12 +416,15 @@ fn holders_and_last_closes_are_there_after_a_restart_within_the_boot() {
         once: false,
     };
     let ends = now().boot.saturating_add(Duration::from_secs(300));
-    let (stays, goes) = (Holder { key: key(1), ends }, Holder { key: key(2), ends });
+    let (stays, goes) = (
+        HolderRecord { key: key(1), ends },
+        HolderRecord { key: key(2), ends },
+    );
     let closed = now().wall;
     for record in [
         JournalRecord::Holder(stays),
         JournalRecord::Holder(goes),
-        JournalRecord::HolderGone(goes.key),
+        JournalRecord::HolderRemoved(goes.key),
         JournalRecord::LastClose {
             id: ALICE,
             service,
@@ -440,7 +443,7 @@ fn holders_and_last_closes_are_there_after_a_restart_within_the_boot() {
         wall: now().wall,
         boot: BootTime::from_micros(u64::MAX),
     };
-    drop(State::open(&place.paths(), later, SKEW, OnStateError::Refuse).unwrap());
+    drop(StateDir::open(&place.paths(), later, SKEW, OnStateError::Refuse).unwrap());
     assert_eq!(
         place.open().holders,
         [],
@@ -451,7 +454,7 @@ fn holders_and_last_closes_are_there_after_a_restart_within_the_boot() {
 #[test]
 fn the_files_are_their_owners_alone_and_no_link_is_followed() {
     use std::os::unix::fs::{PermissionsExt, symlink};
-    let place = Place::made();
+    let place = ServerDirs::initialised();
     for name in [
         "journal.a",
         "journal.b",
@@ -473,7 +476,7 @@ fn the_files_are_their_owners_alone_and_no_link_is_followed() {
             events[..],
             [
                 StateEvent::UncleanStart { .. },
-                StateEvent::Standing(Standing::Refusing { .. })
+                StateEvent::ModeChanged(StateMode::Refusing { .. })
             ]
         ),
         "{events:?}"
@@ -482,7 +485,7 @@ fn the_files_are_their_owners_alone_and_no_link_is_followed() {
 }
 
 /// Runs this same test inside a mount namespace with a tiny disk, as root of it.
-fn in_a_world_of_its_own(test: &str, inside: impl FnOnce()) {
+fn in_mount_namespace(test: &str, inside: impl FnOnce()) {
     if std::env::var_os("SPAD_TEST_INSIDE").is_some() {
         return inside();
     }
@@ -510,8 +513,8 @@ fn mount(arguments: &[&str]) {
 
 #[test]
 fn a_full_disk_does_not_stop_the_journal() {
-    in_a_world_of_its_own("a_full_disk_does_not_stop_the_journal", || {
-        let place = Place::empty();
+    in_mount_namespace("a_full_disk_does_not_stop_the_journal", || {
+        let place = ServerDirs::empty();
         let state = place.paths().state;
         mount(&[
             "-t",
@@ -521,7 +524,7 @@ fn a_full_disk_does_not_stop_the_journal() {
             "tmpfs",
             state.to_str().unwrap(),
         ]);
-        State::create(&place.paths(), now(), SKEW).unwrap();
+        StateDir::create(&place.paths(), now(), SKEW).unwrap();
         let mut opened = place.open();
         fill(&state);
         // Far more than one file of the journal holds: it is compacted several times.
@@ -536,7 +539,10 @@ fn a_full_disk_does_not_stop_the_journal() {
             wall: last.saturating_add(Duration::from_secs(30)),
             boot: BootTime::from_micros(u64::MAX),
         };
-        opened.state.tick(later, SKEW, &mut opened.horizon).unwrap();
+        opened
+            .state
+            .advance_horizon(later, SKEW, &mut opened.horizon)
+            .unwrap();
         assert_eq!(opened.state.take_events(), []);
         drop(opened);
         assert!(is_used(&place.open(), 59_999, last));
@@ -552,10 +558,10 @@ fn fill(state: &Path) {
 
 #[test]
 fn on_a_read_only_disk_the_server_goes_on_in_memory_and_the_next_start_is_unclean() {
-    in_a_world_of_its_own(
+    in_mount_namespace(
         "on_a_read_only_disk_the_server_goes_on_in_memory_and_the_next_start_is_unclean",
         || {
-            let place = Place::made();
+            let place = ServerDirs::initialised();
             place.open().state.clean_stop().unwrap();
             let state = place.paths().state;
             let state = state.to_str().unwrap();
@@ -563,19 +569,19 @@ fn on_a_read_only_disk_the_server_goes_on_in_memory_and_the_next_start_is_unclea
             mount(&["-o", "remount,bind,ro", state]);
             // The lock needs a file that can be opened for writing; it is there already.
             let mut refusing =
-                State::open(&place.paths(), now(), SKEW, OnStateError::Refuse).unwrap();
+                StateDir::open(&place.paths(), now(), SKEW, OnStateError::Refuse).unwrap();
             assert!(!is_fresh(&mut refusing, 1));
             assert!(matches!(
                 refusing.state.take_events()[..],
-                [StateEvent::Standing(Standing::Refusing { .. })]
+                [StateEvent::ModeChanged(StateMode::Refusing { .. })]
             ));
             drop(refusing);
             let mut opened =
-                State::open(&place.paths(), now(), SKEW, OnStateError::Memory).unwrap();
+                StateDir::open(&place.paths(), now(), SKEW, OnStateError::Memory).unwrap();
             assert!(opened.state.is_in_memory());
             assert!(matches!(
                 opened.state.take_events()[..],
-                [StateEvent::Standing(Standing::InMemory { .. })]
+                [StateEvent::ModeChanged(StateMode::InMemory { .. })]
             ));
             let timestamp = now().wall;
             record(&mut opened, 1, timestamp).unwrap();

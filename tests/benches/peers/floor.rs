@@ -26,7 +26,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use spa_tests::lab::Lab;
 use spa_tests::settings::{CHAT, KNOCK};
 use spa_tests::{attacker, wait};
-use spad::capture::{Capture, CaptureOptions, Carriers, Heard};
+use spad::capture::{Capture, CaptureOptions, CarrierSet, Received};
 use spad::ports::Ports;
 
 use crate::knocking::Server;
@@ -83,7 +83,7 @@ impl Server for Floor {
 
 fn serve(over: &AtomicBool) {
     let mut capture = Capture::open(&CaptureOptions {
-        carriers: Carriers::udp(Ports::one(KNOCK.try_into().expect("a port"))),
+        carriers: CarrierSet::udp(Ports::one(KNOCK.try_into().expect("a port"))),
         interfaces: None,
         ring_frames: 8192,
     })
@@ -92,7 +92,7 @@ fn serve(over: &AtomicBool) {
     while !over.load(Ordering::Relaxed) {
         let mut knocks = Vec::new();
         let came = capture.drain(usize::MAX, |frame| {
-            if let Some(datagram) = frame.ok().and_then(Heard::datagram)
+            if let Some(datagram) = frame.ok().and_then(Received::datagram)
                 && datagram.payload().starts_with(&MARK)
             {
                 knocks.push(datagram.source().ip());

@@ -12,7 +12,7 @@ use spa_tests::process::{run, run_with_input};
 use spa_tests::reach::{self, Reach};
 use spa_tests::settings::WEB;
 use spa_tests::wait;
-use spad::knocking::rules::{self as tried, Recipe, nftables};
+use spad::knock::rules_export::{self as tried, RuleSpec, nftables};
 
 const SERVERS: [IpAddr; 2] = [IpAddr::V4(SERVER4), IpAddr::V6(SERVER6)];
 /// How the rules stand in the host.
@@ -454,14 +454,14 @@ fn a_trial_names_the_file_that_failed_and_does_not_wait_for_a_program_that_hangs
 
 #[test]
 fn a_trial_finds_rules_that_do_not_hold() {
-    let recipe = |sequence: &str| Recipe {
+    let recipe = |sequence: &str| RuleSpec {
         sequence: sequence.parse().expect("a sequence"),
         open: vec!["tcp/22".parse().expect("a service")],
-        within: Duration::from_secs(15),
+        window: Duration::from_secs(15),
         open_for: Duration::from_secs(30),
     };
     let found = |sequence: &str, rules: &str| {
-        let outcome = tried::try_out(&recipe(sequence), rules, tried::Loader::Nftables);
+        let outcome = tried::verify(&recipe(sequence), rules, tried::Loader::Nftables);
         outcome.expect_err("they do not hold").to_string()
     };
     let (up, down) = ("7000,8000,9000", "9000,8000,7000");

@@ -190,7 +190,9 @@ fn unshared(
                 ClientKey::Public(public) => KeyId::of_client(server, public),
                 ClientKey::Shared => {
                     let text = read_secret_file(
-                        &paths.client_keys().join(format!("{}.shared", client.name)),
+                        &paths
+                            .client_keys_dir()
+                            .join(format!("{}.shared", client.name)),
                         owner,
                     )?;
                     SharedKey::from_text(&text)?.key_id(server)
@@ -225,7 +227,7 @@ fn secrets(
         .into_iter()
         .chain(pre_shared.map(|key| (key.to_text(), "psk")))
     {
-        let path = paths.client_keys().join(format!("{name}.{ending}"));
+        let path = paths.client_keys_dir().join(format!("{name}.{ending}"));
         let writing = Writing {
             replace: false,
             owner: owners.engine,

@@ -38,7 +38,7 @@ fn files_of(paths: &Paths, name: &ClientName) -> io::Result<bool> {
     let mut removed = place::remove(&client_path(&paths.config, name))?;
     removed |= place::remove(&super::switch::aside(paths, name))?;
     for ending in ["shared", "psk"] {
-        removed |= place::remove(&paths.client_keys().join(format!("{name}.{ending}")))?;
+        removed |= place::remove(&paths.client_keys_dir().join(format!("{name}.{ending}")))?;
     }
     Ok(removed)
 }

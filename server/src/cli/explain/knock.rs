@@ -9,12 +9,12 @@ use spa_proto::Timestamp;
 use super::{element_json, element_text, time, would_end};
 use crate::explain::knock::{AtDoor, KnockEnding};
 use crate::explain::recording::Recorded;
-use crate::knocking::{Hit, WhyOver};
+use crate::knock::{AttemptEnd, ObservedKnock};
 
 /// For people.
 pub(super) fn text(
     recorded: &Recorded<'_>,
-    hit: &Hit,
+    hit: &ObservedKnock,
     at: Timestamp,
     ending: &KnockEnding,
     new: Option<&KnockEnding>,
@@ -54,9 +54,9 @@ fn end(ending: &KnockEnding) -> String {
 fn words(at: AtDoor) -> String {
     let fixed = match at {
         AtDoor::Further(made, of) => return format!("knock {made} of {of}"),
-        AtDoor::Over(WhyOver::Late) => "an attempt is over: its time was over",
-        AtDoor::Over(WhyOver::Wrong) => "an attempt is over: a wrong knock",
-        AtDoor::Over(WhyOver::Anew) => "an attempt is over: its first knock came anew",
+        AtDoor::Over(AttemptEnd::TimedOut) => "an attempt is over: its time was over",
+        AtDoor::Over(AttemptEnd::WrongKnock) => "an attempt is over: a wrong knock",
+        AtDoor::Over(AttemptEnd::Restarted) => "an attempt is over: its first knock came anew",
         AtDoor::Begun => "the first knock",
         AtDoor::Repeated => "a knock that was made already",
         AtDoor::Whole { used_up: false } => "the last knock",
@@ -68,7 +68,7 @@ fn words(at: AtDoor) -> String {
 /// The same as data.
 pub(super) fn object(
     recorded: &Recorded<'_>,
-    hit: &Hit,
+    hit: &ObservedKnock,
     at: Timestamp,
     ending: &KnockEnding,
     new: Option<&KnockEnding>,
@@ -100,7 +100,7 @@ fn end_object(ending: &KnockEnding) -> Value {
     })
 }
 
-fn places(hit: &Hit) -> (SocketAddr, SocketAddr) {
+fn places(hit: &ObservedKnock) -> (SocketAddr, SocketAddr) {
     let to = hit.knock.port.get();
     (
         SocketAddr::new(hit.source, hit.source_port),

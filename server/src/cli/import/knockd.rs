@@ -61,8 +61,7 @@ pub(crate) fn run(options: &Options, arguments: &Arguments) -> Run {
     let files = files.collect();
     let loaded = config::load_text(&paths.config, imported.spad.clone(), &files, now);
     loaded.map_err(|findings| refused(&findings))?;
-    for finding in &config::programs_of(&Source::new(&paths.configuration(), imported.spad.clone()))
-    {
+    for finding in &config::programs_of(&Source::new(&paths.config_file(), imported.spad.clone())) {
         // Of what was there before, `spad check` tells.
         if is_new(finding, &spad) {
             imported
@@ -107,7 +106,7 @@ fn is_new(finding: &Finding, old: &Source) -> bool {
 
 /// spad.toml as it is, without a fault.
 fn spad_toml(paths: &Paths) -> Result<Source, Failure> {
-    let file = paths.configuration();
+    let file = paths.config_file();
     if matches!(file.symlink_metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
     {
         return Err(Failure::with_help(
@@ -148,7 +147,7 @@ fn refused(findings: &Findings) -> Failure {
 /// Everything that would be written.
 fn shown(paths: &Paths, imported: &Imported) -> Run {
     if !imported.added.is_empty() {
-        let (file, added) = (paths.configuration(), imported.added.trim());
+        let (file, added) = (paths.config_file(), imported.added.trim());
         print(format_args!("# {}, at its end:\n\n{added}", file.display()))?;
     }
     for (path, text) in &imported.files {
@@ -191,7 +190,7 @@ fn told(paths: &Paths, imported: &Imported) -> Run {
         return Ok(());
     }
     let flags = init::flags(paths);
-    let file = paths.configuration();
+    let file = paths.config_file();
     let mut steps = vec![
         format!("spad{flags} check"),
         "systemctl restart spad    (knocks are heard from a start on; knockd may run beside it)"

@@ -15,7 +15,7 @@ use crate::paths::Paths;
 /// The files of sequences first, then spad.toml, which alone makes something of them.
 pub(super) fn all(paths: &Paths, old: &Source, imported: &Imported) -> Run {
     // A link is kept, and the file behind it written.
-    let spad = std::fs::canonicalize(paths.configuration())?;
+    let spad = std::fs::canonicalize(paths.config_file())?;
     let mut made = Vec::new();
     let done = sequences(paths, imported, &mut made).and_then(|()| {
         if std::fs::read(&spad)? != old.text().as_bytes() {
@@ -107,16 +107,16 @@ mod tests {
             run: directory.path().join("run"),
         };
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        fs::write(paths.configuration(), "# old\n").unwrap();
+        fs::write(paths.config_file(), "# old\n").unwrap();
         before(directory.path());
-        let old = Source::new(&paths.configuration(), "# old\n".to_owned());
+        let old = Source::new(&paths.config_file(), "# old\n".to_owned());
         let imported = Imported {
             spad: "# new\n".to_owned(),
             files: [("one-time/side".to_owned(), sequences.to_owned())].into(),
             ..Imported::default()
         };
         let done = all(&paths, &old, &imported).is_ok();
-        let text = fs::read_to_string(paths.configuration()).unwrap();
+        let text = fs::read_to_string(paths.config_file()).unwrap();
         (done, text, directory.path().join("one-time/side").exists())
     }
 

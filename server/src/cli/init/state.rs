@@ -9,7 +9,7 @@ use crate::cli::outcome::{note, warn};
 use crate::cli::owners::{self, Owners};
 use crate::cli::{Failure, Run};
 use crate::paths::Paths;
-use crate::replay::{State, StateError, machine};
+use crate::replay::{StateDir, StateError, lock};
 use crate::{clock, config};
 
 /// What `State` and `machine` write, for the engine to go on with.
@@ -36,13 +36,13 @@ pub(super) fn complete(paths: &Paths, key_is_new: bool) -> Run {
     let horizon = paths.state.join("horizon");
     let made = horizon.symlink_metadata().is_ok();
     if !made && key_is_new {
-        let done = State::create(paths, clock::now(), skew(paths));
+        let done = StateDir::create(paths, clock::now(), skew(paths));
         give(paths)?;
         done?;
         note(format_args!("made {}", horizon.display()));
         return Ok(());
     }
-    match machine::check(&paths.state) {
+    match lock::check_machine(&paths.state) {
         Ok(()) if made && !key_is_new => {}
         Err(StateError::OtherMachine { path })
             if !key_is_new && path.symlink_metadata().is_ok() =>
@@ -67,7 +67,7 @@ pub(super) fn complete(paths: &Paths, key_is_new: bool) -> Run {
 
 /// Ties the key to this machine, and refuses every packet sent up to now.
 pub(crate) fn adopt(paths: &Paths) -> Run {
-    let done = State::adopt(paths, clock::now(), skew(paths));
+    let done = StateDir::adopt(paths, clock::now(), skew(paths));
     give(paths)?;
     done.map_err(Failure::from)
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::packet::{Packet, flag};
+use super::packet::{Packet, parse_flag};
 use crate::firewall::table::answers::Family;
 
 /// Whether it holds.
@@ -38,7 +38,7 @@ impl From<bool> for Matches {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Field<'a> {
     /// It is one of these words.
-    Words(&'a [&'a str]),
+    Symbols(&'a [&'a str]),
     Number(u64),
     Interface,
     /// A port; none for one that no rule names.
@@ -56,11 +56,11 @@ pub(super) fn matches(condition: &Value, packet: Packet<'_>) -> Matches {
         return Matches::Unknown;
     };
     let op = condition.get("op").and_then(Value::as_str).unwrap_or("==");
-    let words = words(left, packet);
+    let words = symbols(left, packet);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let field = match words.is_empty() {
         true => field(left, packet),
-        false => Field::Words(&words),
+        false => Field::Symbols(&words),
     };
     if field == Field::Absent {
         return Matches::No;
@@ -68,7 +68,7 @@ pub(super) fn matches(condition: &Value, packet: Packet<'_>) -> Matches {
     let equal = match (op, field, number(right)) {
         // Any of these bits.
         ("in", Field::Number(value), Some(bits)) => (value & bits != 0).into(),
-        _ => equal(field, right, packet),
+        _ => equals(field, right, packet),
     };
     match op {
         "==" | "in" => equal,
@@ -78,7 +78,7 @@ pub(super) fn matches(condition: &Value, packet: Packet<'_>) -> Matches {
 }
 
 /// The words that the packet has for what is asked of it; none where it is no such thing.
-fn words(left: &Value, packet: Packet<'_>) -> Vec<String> {
+fn symbols(left: &Value, packet: Packet<'_>) -> Vec<String> {
     let (ip, nf, ether) = match packet.kind.family {
         Family::Four => ("ip", "ipv4", "ip"),
         Family::Six => ("ip6", "ipv6", "ip6"),
@@ -109,8 +109,8 @@ fn words(left: &Value, packet: Packet<'_>) -> Vec<String> {
     found.into_iter().map(str::to_owned).collect()
 }
 
-fn key<'a>(left: &'a Value, of: &str) -> Option<&'a str> {
-    left.get(of)?.get("key")?.as_str()
+fn key<'a>(left: &'a Value, name: &str) -> Option<&'a str> {
+    left.get(name)?.get("key")?.as_str()
 }
 
 fn field<'a>(left: &Value, packet: Packet<'_>) -> Field<'a> {
@@ -167,7 +167,7 @@ fn payload<'a>(protocol: &str, field: &str, packet: Packet<'_>) -> Field<'a> {
 fn number(value: &Value) -> Option<u64> {
     match value {
         Value::Number(number) => number.as_u64(),
-        Value::String(word) => flag(word),
+        Value::String(word) => parse_flag(word),
         Value::Array(all) => all.iter().try_fold(0, |sum, one| Some(sum | number(one)?)),
         Value::Object(object) => {
             let all = object.get("|")?.as_array()?;
@@ -177,15 +177,15 @@ fn number(value: &Value) -> Option<u64> {
     }
 }
 
-fn equal(field: Field<'_>, right: &Value, packet: Packet<'_>) -> Matches {
+fn equals(field: Field<'_>, right: &Value, packet: Packet<'_>) -> Matches {
     match right {
-        Value::Array(all) => any(field, all, packet),
+        Value::Array(all) => any_matches(field, all, packet),
         Value::Object(object) => {
             if let Some(Value::Array(all)) = object.get("set") {
-                return any(field, all, packet);
+                return any_matches(field, all, packet);
             }
             match (object.get("range").and_then(Value::as_array), field) {
-                (Some(ends), Field::Port(port)) => is_in(port, ends).into(),
+                (Some(ends), Field::Port(port)) => range_matches(port, ends).into(),
                 (_, Field::Port(_) | Field::Other) => Matches::No,
                 (_, Field::Number(value)) => {
                     number(right).map_or(Matches::Unknown, |right| (value == right).into())
@@ -193,12 +193,12 @@ fn equal(field: Field<'_>, right: &Value, packet: Packet<'_>) -> Matches {
                 _ => Matches::Unknown,
             }
         }
-        right => one(field, right, packet),
+        right => literal_matches(field, right, packet),
     }
 }
 
-fn any(field: Field<'_>, all: &[Value], packet: Packet<'_>) -> Matches {
-    let each = all.iter().map(|one| equal(field, one, packet));
+fn any_matches(field: Field<'_>, all: &[Value], packet: Packet<'_>) -> Matches {
+    let each = all.iter().map(|one| equals(field, one, packet));
     each.fold(Matches::No, |any, one| match (any, one) {
         (Matches::Yes, _) | (_, Matches::Yes) => Matches::Yes,
         (Matches::Unknown, _) | (_, Matches::Unknown) => Matches::Unknown,
@@ -207,18 +207,18 @@ fn any(field: Field<'_>, all: &[Value], packet: Packet<'_>) -> Matches {
 }
 
 /// Whether the port is in the range: one of nearly all ports has those that no rule names.
-fn is_in(port: Option<u64>, ends: &[Value]) -> bool {
+fn range_matches(port: Option<u64>, ends: &[Value]) -> bool {
     match (range(ends), port) {
         (Some((from, to)), Some(port)) => (from..=to).contains(&port),
-        (Some(range), None) => nearly_all(range),
+        (Some(range), None) => is_nearly_all_ports(range),
         (None, _) => false,
     }
 }
 
 /// Whether nearly all ports are in it.
-pub(super) const fn nearly_all((from, to): (u64, u64)) -> bool {
-    const MOST_PORTS: u64 = 50_000;
-    to.saturating_sub(from) >= MOST_PORTS
+pub(super) const fn is_nearly_all_ports((from, to): (u64, u64)) -> bool {
+    const NEARLY_ALL: u64 = 50_000;
+    to.saturating_sub(from) >= NEARLY_ALL
 }
 
 fn range(ends: &[Value]) -> Option<(u64, u64)> {
@@ -228,7 +228,7 @@ fn range(ends: &[Value]) -> Option<(u64, u64)> {
     }
 }
 
-fn one(field: Field<'_>, right: &Value, packet: Packet<'_>) -> Matches {
+fn literal_matches(field: Field<'_>, right: &Value, packet: Packet<'_>) -> Matches {
     let text = match right {
         Value::String(text) => text.clone(),
         Value::Number(number) => number.to_string(),
@@ -238,7 +238,7 @@ fn one(field: Field<'_>, right: &Value, packet: Packet<'_>) -> Matches {
     match field {
         // A named set has what an administrator put in, or what misbehaved.
         _ if text.starts_with('@') => Matches::No,
-        Field::Words(words) => words.contains(&text.as_str()).into(),
+        Field::Symbols(words) => words.contains(&text.as_str()).into(),
         Field::Number(value) => match number(right) {
             Some(right) => (value == right).into(),
             // A word for bits of which the packet has none.
@@ -246,7 +246,7 @@ fn one(field: Field<'_>, right: &Value, packet: Packet<'_>) -> Matches {
         },
         Field::Interface => packet
             .interface
-            .is_some_and(|name| is_called(name, &text))
+            .is_some_and(|name| name_matches(name, &text))
             .into(),
         Field::Port(Some(port)) => (right.as_u64() == Some(port)).into(),
         Field::Port(None) | Field::Other | Field::Absent => Matches::No,
@@ -254,7 +254,7 @@ fn one(field: Field<'_>, right: &Value, packet: Packet<'_>) -> Matches {
     }
 }
 
-fn is_called(name: &str, pattern: &str) -> bool {
+fn name_matches(name: &str, pattern: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(start) => name.starts_with(start),
         None => name == pattern,
@@ -262,7 +262,7 @@ fn is_called(name: &str, pattern: &str) -> bool {
 }
 
 /// The verdict that a map has for the packet.
-pub(super) fn chosen<'a>(
+pub(super) fn vmap_lookup<'a>(
     vmap: &'a Value,
     packet: Packet<'_>,
     set: impl Fn(&str) -> Option<&'a Value>,
@@ -283,7 +283,7 @@ pub(super) fn chosen<'a>(
 }
 
 /// The interfaces that these words name.
-pub(super) fn interfaces(words: &[Value], names: &mut BTreeSet<String>) {
+pub(super) fn collect_interfaces(words: &[Value], names: &mut BTreeSet<String>) {
     for word in words {
         let condition = word.get("match");
         let left = condition.and_then(|condition| condition.get("left"));
@@ -311,34 +311,36 @@ pub(super) fn interfaces(words: &[Value], names: &mut BTreeSet<String>) {
 }
 
 /// The ranges of ports that these words name.
-pub(super) fn ranges(words: &[Value], found: &mut BTreeSet<(u64, u64)>) {
-    let of_ports = |left: &Value| {
+pub(super) fn collect_port_ranges(words: &[Value], found: &mut BTreeSet<(u64, u64)>) {
+    let is_port_field = |left: &Value| {
         let field = left.get("payload").and_then(|payload| payload.get("field"));
         field.and_then(Value::as_str) == Some("dport")
     };
     for word in words {
         let condition = word.get("match");
         let side = |name: &str| condition.and_then(|condition| condition.get(name));
-        if let Some(right) = side("right").filter(|_| side("left").is_some_and(of_ports)) {
-            ranges_in(right, found);
+        if let Some(right) = side("right").filter(|_| side("left").is_some_and(is_port_field)) {
+            collect_ranges(right, found);
         }
         let map = word.get("vmap");
-        if map.and_then(|map| map.get("key")).is_some_and(of_ports)
+        if map
+            .and_then(|map| map.get("key"))
+            .is_some_and(is_port_field)
             && let Some(data) = map.and_then(|map| map.get("data"))
         {
-            ranges_in(data, found);
+            collect_ranges(data, found);
         }
     }
 }
 
-fn ranges_in(value: &Value, found: &mut BTreeSet<(u64, u64)>) {
+fn collect_ranges(value: &Value, found: &mut BTreeSet<(u64, u64)>) {
     match value {
-        Value::Array(all) => all.iter().for_each(|one| ranges_in(one, found)),
+        Value::Array(all) => all.iter().for_each(|one| collect_ranges(one, found)),
         Value::Object(object) => {
             let ends = object.get("range").and_then(Value::as_array);
             found.extend(ends.and_then(|ends| range(ends)));
             if let Some(set) = object.get("set") {
-                ranges_in(set, found);
+                collect_ranges(set, found);
             }
         }
         _ => {}

@@ -71,19 +71,19 @@ fn rules_that_let_out_one_reset_and_not_the_other_are_named() {
         let found = with_output(policy, &rules);
         assert_eq!(found.answers, Answers::all(Closed), "{rules:?}");
         assert!(found.doubts.is_empty(), "{rules:?}: {:?}", found.doubts);
-        let told = found.in_words(Answer::Auto);
+        let told = found.describe(Answer::Auto);
         let told = told.lines().nth(1);
         let is_named = told.is_none_or(|line| line.contains("the chain inet t out "));
         assert!(is_named, "{told:?}");
-        let word = told.map(|line| {
+        let report = told.map(|line| {
             if line.contains(" may tell ") {
                 "may"
             } else {
                 "can"
             }
         });
-        assert_eq!(word, expected, "{policy} {rules:?}: {told:?}");
-        assert_eq!(found.in_words(Answer::Drop).lines().count(), 2);
+        assert_eq!(report, expected, "{policy} {rules:?}: {told:?}");
+        assert_eq!(found.describe(Answer::Drop).lines().count(), 2);
     }
     // Where the host's own rules answer, theirs are related too.
     let mut chains = vec![chain(

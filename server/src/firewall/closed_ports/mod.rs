@@ -5,9 +5,9 @@
 //! Our own table is passed over. What cannot be told from the rules is said.
 
 mod conditions;
-mod found;
 mod packet;
 mod ports;
+mod report;
 mod resets;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,21 +15,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::table::TABLE;
-use super::table::answers::{Answers, Family, Kind, Reply, State};
-use conditions::{Matches, chosen, matches};
+use super::table::answers::{Answers, Family, PacketKind, Reply, State};
+use conditions::{Matches, matches, vmap_lookup};
 
-pub use found::ClosedPorts;
 use packet::Packet;
+pub use report::ClosedPorts;
 
 /// Reads a ruleset; `outside` is the interface that leads to strangers.
 #[must_use]
 pub fn closed_ports(ruleset: &Value, outside: Option<&str>) -> ClosedPorts {
-    let ruleset = Ruleset::read(ruleset);
+    let ruleset = Ruleset::parse(ruleset);
     let mut doubts = BTreeSet::new();
     let mut decided_by = None;
     let answers = Answers::from_each(|kind| {
         let (reply, chain) = ruleset.reply(Packet::new(kind, outside), &mut doubts);
-        if kind == FIRST {
+        if kind == REFERENCE_KIND {
             decided_by = chain;
         }
         for other in ruleset
@@ -48,34 +48,34 @@ pub fn closed_ports(ruleset: &Value, outside: Option<&str>) -> ClosedPorts {
         }
         reply
     });
-    ruleset.ports_differ(outside, &mut doubts);
+    ruleset.check_port_ranges(outside, &mut doubts);
     ClosedPorts {
         decided_by,
-        differences: ruleset.resets_differ(&answers, outside),
+        differences: ruleset.reset_differences(&answers, outside),
         answers,
         doubts,
         is_read: true,
     }
 }
 
-const FIRST: Kind = Kind {
+const REFERENCE_KIND: PacketKind = PacketKind {
     family: Family::Four,
     protocol: spa_proto::Protocol::Tcp,
     state: State::New,
 };
 
 /// A chain is known by its family, its table and its name.
-type Place<'a> = (&'a str, &'a str, &'a str);
+type ObjectPath<'a> = (&'a str, &'a str, &'a str);
 
 #[derive(Debug, Default)]
 struct Ruleset<'a> {
     /// Chains with a hook, in the order in which packets pass them.
-    base: Vec<Base<'a>>,
+    inbound: Vec<BaseChain<'a>>,
     /// Those that answers pass.
-    leaving: Vec<Base<'a>>,
-    rules: BTreeMap<Place<'a>, Vec<&'a [Value]>>,
+    outbound: Vec<BaseChain<'a>>,
+    rules: BTreeMap<ObjectPath<'a>, Vec<&'a [Value]>>,
     /// Elements of named sets and maps.
-    sets: BTreeMap<Place<'a>, &'a Value>,
+    sets: BTreeMap<ObjectPath<'a>, &'a Value>,
     /// Interfaces that rules name, other than the loopback.
     interfaces: BTreeSet<String>,
     /// Ranges of ports that rules name.
@@ -83,104 +83,104 @@ struct Ruleset<'a> {
 }
 
 #[derive(Debug)]
-struct Base<'a> {
-    place: Place<'a>,
+struct BaseChain<'a> {
+    path: ObjectPath<'a>,
     order: (u8, i64),
     drops: bool,
 }
 
 /// What becomes of a packet in a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum ChainVerdict {
     /// It passes this chain and those that led here.
-    Accepted,
+    Accept,
     /// It comes back to the chain that led here.
-    Back,
-    Ends(Reply),
+    Return,
+    Final(Reply),
 }
 
 impl<'a> Ruleset<'a> {
-    fn read(value: &'a Value) -> Self {
+    fn parse(value: &'a Value) -> Self {
         let mut ruleset = Self::default();
         let objects = value.get("nftables").and_then(Value::as_array);
         for object in objects.into_iter().flatten() {
             if let Some(chain) = object.get("chain") {
-                let chain = base(chain);
+                let chain = parse_base_chain(chain);
                 match chain.as_ref().is_some_and(|chain| chain.order.0 >= OUTPUT) {
-                    true => ruleset.leaving.extend(chain),
-                    false => ruleset.base.extend(chain),
+                    true => ruleset.outbound.extend(chain),
+                    false => ruleset.inbound.extend(chain),
                 }
             } else if let Some(rule) = object.get("rule")
-                && let Some(place) = place(rule, "chain")
+                && let Some(place) = object_path(rule, "chain")
                 && let Some(words) = rule.get("expr").and_then(Value::as_array)
             {
-                conditions::interfaces(words, &mut ruleset.interfaces);
-                conditions::ranges(words, &mut ruleset.ranges);
+                conditions::collect_interfaces(words, &mut ruleset.interfaces);
+                conditions::collect_port_ranges(words, &mut ruleset.ranges);
                 ruleset.rules.entry(place).or_default().push(words);
             } else if let Some(set) = object.get("set").or_else(|| object.get("map"))
-                && let Some(place) = place(set, "name")
+                && let Some(place) = object_path(set, "name")
                 && let Some(elements) = set.get("elem")
             {
                 ruleset.sets.insert(place, elements);
             }
         }
-        ruleset.base.sort_by_key(|chain| chain.order);
-        ruleset.leaving.sort_by_key(|chain| chain.order);
+        ruleset.inbound.sort_by_key(|chain| chain.order);
+        ruleset.outbound.sort_by_key(|chain| chain.order);
         ruleset
     }
 
     /// What this packet is answered, and by which chain where it is not the kernel.
     fn reply(&self, packet: Packet<'_>, doubts: &mut BTreeSet<String>) -> (Reply, Option<String>) {
         let passed = match packet.reset {
-            None => &self.base,
-            Some(_) => &self.leaving,
+            None => &self.inbound,
+            Some(_) => &self.outbound,
         };
         for chain in passed {
-            let (family, table, name) = chain.place;
-            if !packet.is_of(family) || (family, table) == ("inet", TABLE) {
+            let (family, table, name) = chain.path;
+            if !packet.is_family(family) || (family, table) == ("inet", TABLE) {
                 continue;
             }
-            let fate = match self.follow(chain.place, packet, doubts, 0) {
-                Fate::Back if chain.drops => Fate::Ends(Reply::Nothing),
+            let verdict = match self.evaluate_chain(chain.path, packet, doubts, 0) {
+                ChainVerdict::Return if chain.drops => ChainVerdict::Final(Reply::Nothing),
                 fate => fate,
             };
-            if let Fate::Ends(reply) = fate {
+            if let ChainVerdict::Final(reply) = verdict {
                 return (reply, Some(format!("{family} {table} {name}")));
             }
         }
         (Reply::Closed, None)
     }
 
-    fn follow(
+    fn evaluate_chain(
         &self,
-        at: Place<'_>,
+        at: ObjectPath<'_>,
         packet: Packet<'_>,
         doubts: &mut BTreeSet<String>,
         depth: u8,
-    ) -> Fate {
+    ) -> ChainVerdict {
         // The kernel allows no more jumps.
         const MAX_DEPTH: u8 = 16;
         let Some(rules) = self.rules.get(&at).filter(|_| depth < MAX_DEPTH) else {
-            return Fate::Back;
+            return ChainVerdict::Return;
         };
         for rule in rules {
-            match self.rule(at, rule, packet, doubts, depth) {
+            match self.evaluate_rule(at, rule, packet, doubts, depth) {
                 None => {}
                 Some(fate) => return fate,
             }
         }
-        Fate::Back
+        ChainVerdict::Return
     }
 
     /// What the rule makes of the packet; none where the next rule comes.
-    fn rule(
+    fn evaluate_rule(
         &self,
-        at: Place<'_>,
+        at: ObjectPath<'_>,
         words: &[Value],
         packet: Packet<'_>,
         doubts: &mut BTreeSet<String>,
         depth: u8,
-    ) -> Option<Fate> {
+    ) -> Option<ChainVerdict> {
         let (family, table, chain) = at;
         let mut unsure = false;
         for word in words {
@@ -194,7 +194,7 @@ impl<'a> Ruleset<'a> {
                     Matches::No => return None,
                     Matches::Unknown => match packet.reset {
                         None => unsure = true,
-                        Some(reset) if reset.unknown_holds => {}
+                        Some(reset) if reset.unknown_matches => {}
                         Some(_) => return None,
                     },
                 },
@@ -204,7 +204,7 @@ impl<'a> Ruleset<'a> {
                 "ct count" => return None,
                 "xt" => {
                     match xt_target(content) {
-                        None if resets::holds(content, packet) == Some(false) => return None,
+                        None if resets::xt_matches(content, packet) == Some(false) => return None,
                         None if packet.reset.is_some() => {}
                         Some(_) if unsure => {
                             doubts.insert(doubt("a rule of iptables that nftables does not show"));
@@ -212,20 +212,20 @@ impl<'a> Ruleset<'a> {
                         }
                         Some(reply) => {
                             doubts.insert(doubt("a rejection of iptables, by which ICMP error nftables does not show,"));
-                            return Some(Fate::Ends(reply));
+                            return Some(ChainVerdict::Final(reply));
                         }
                         None => unsure = true,
                     }
                 }
                 verdict => {
                     let found = match verdict {
-                        "accept" => Some(Fate::Accepted),
-                        "drop" => Some(Fate::Ends(Reply::Nothing)),
-                        "return" => Some(Fate::Back),
-                        "reject" => reject(content, packet).map(Fate::Ends),
+                        "accept" => Some(ChainVerdict::Accept),
+                        "drop" => Some(ChainVerdict::Final(Reply::Nothing)),
+                        "return" => Some(ChainVerdict::Return),
+                        "reject" => reject(content, packet).map(ChainVerdict::Final),
                         "queue" => {
                             doubts.insert(doubt("a program decides (queue)"));
-                            Some(Fate::Accepted)
+                            Some(ChainVerdict::Accept)
                         }
                         "jump" | "goto" => self.jump(
                             verdict,
@@ -235,8 +235,8 @@ impl<'a> Ruleset<'a> {
                             doubts,
                             depth,
                         ),
-                        "vmap" => match chosen(content, packet, |set| self.set(at, set)) {
-                            Some(chosen) => self.verdict_of_map(chosen, at, packet, doubts, depth),
+                        "vmap" => match vmap_lookup(content, packet, |set| self.set(at, set)) {
+                            Some(chosen) => self.map_verdict(chosen, at, packet, doubts, depth),
                             None => None,
                         },
                         _ => continue,
@@ -256,40 +256,40 @@ impl<'a> Ruleset<'a> {
         &self,
         verdict: &str,
         target: Option<&str>,
-        (family, table, _): Place<'_>,
+        (family, table, _): ObjectPath<'_>,
         packet: Packet<'_>,
         doubts: &mut BTreeSet<String>,
         depth: u8,
-    ) -> Option<Fate> {
+    ) -> Option<ChainVerdict> {
         let target = target?;
         // It asks, by matches that nftables does not show, whether the packet is for this host.
         if matches!(target, "ufw-not-local" | "ufw6-not-local") {
             return None;
         }
-        match self.follow(
+        match self.evaluate_chain(
             (family, table, target),
             packet,
             doubts,
             depth.saturating_add(1),
         ) {
-            Fate::Back if verdict == "jump" => None,
+            ChainVerdict::Return if verdict == "jump" => None,
             fate => Some(fate),
         }
     }
 
-    fn verdict_of_map(
+    fn map_verdict(
         &self,
         verdict: &Value,
-        at: Place<'_>,
+        at: ObjectPath<'_>,
         packet: Packet<'_>,
         doubts: &mut BTreeSet<String>,
         depth: u8,
-    ) -> Option<Fate> {
+    ) -> Option<ChainVerdict> {
         let (name, content) = verdict.as_object()?.iter().next()?;
         match name.as_str() {
-            "accept" => Some(Fate::Accepted),
-            "drop" => Some(Fate::Ends(Reply::Nothing)),
-            "return" => Some(Fate::Back),
+            "accept" => Some(ChainVerdict::Accept),
+            "drop" => Some(ChainVerdict::Final(Reply::Nothing)),
+            "return" => Some(ChainVerdict::Return),
             "jump" | "goto" => {
                 let target = content.get("target").and_then(Value::as_str);
                 self.jump(name, target, at, packet, doubts, depth)
@@ -299,12 +299,12 @@ impl<'a> Ruleset<'a> {
     }
 
     /// The elements of a named set of this table.
-    fn set(&self, (family, table, _): Place<'_>, name: &str) -> Option<&Value> {
+    fn set(&self, (family, table, _): ObjectPath<'_>, name: &str) -> Option<&Value> {
         self.sets.get(&(family, table, name)).copied()
     }
 }
 
-fn place<'a>(object: &'a Value, name: &str) -> Option<Place<'a>> {
+fn object_path<'a>(object: &'a Value, name: &str) -> Option<ObjectPath<'a>> {
     let text = |key: &str| object.get(key).and_then(Value::as_str);
     Some((text("family")?, text("table")?, text(name)?))
 }
@@ -313,7 +313,7 @@ fn place<'a>(object: &'a Value, name: &str) -> Option<Place<'a>> {
 const OUTPUT: u8 = 2;
 
 /// A base chain by which a packet for this host passes, or the answer to it.
-fn base(chain: &Value) -> Option<Base<'_>> {
+fn parse_base_chain(chain: &Value) -> Option<BaseChain<'_>> {
     let text = |key: &str| chain.get(key).and_then(Value::as_str);
     let hook = match text("hook")? {
         "prerouting" => 0,
@@ -325,8 +325,8 @@ fn base(chain: &Value) -> Option<Base<'_>> {
     let is_rerouting = hook == OUTPUT && text("type")? == "route";
     (text("type")? == "filter" || is_rerouting).then_some(())?;
     let priority = chain.get("prio").and_then(Value::as_i64).unwrap_or(0);
-    Some(Base {
-        place: place(chain, "name")?,
+    Some(BaseChain {
+        path: object_path(chain, "name")?,
         order: (hook, priority),
         drops: text("policy") == Some("drop"),
     })
@@ -340,7 +340,7 @@ fn reject(content: &Value, packet: Packet<'_>) -> Option<Reply> {
     }
     let word = content.get("expr").and_then(Value::as_str);
     let word = word.unwrap_or("port-unreachable");
-    Reply::from_word(packet.kind.family, word)
+    Reply::from_icmp_code(packet.kind.family, word)
 }
 
 /// What a target of iptables answers; none for matches and other targets.

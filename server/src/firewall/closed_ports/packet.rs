@@ -3,12 +3,12 @@
 
 use spa_proto::Protocol;
 
-use crate::firewall::table::answers::{Family, Kind, State};
+use crate::firewall::table::answers::{Family, PacketKind, State};
 
 /// One packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Packet<'a> {
-    pub(super) kind: Kind,
+    pub(super) kind: PacketKind,
     /// By which interface it comes; none for one that no rule names.
     pub(super) interface: Option<&'a str>,
     /// To which port; none for one that no rule names.
@@ -24,14 +24,14 @@ pub(super) struct Reset {
     /// port is part of it.
     pub(super) is_related: bool,
     /// Whether conditions hold that are not understood.
-    pub(super) unknown_holds: bool,
+    pub(super) unknown_matches: bool,
     /// Whether those of iptables about connection tracking hold, whose states nftables does not
     /// show.
-    pub(super) tracking_holds: bool,
+    pub(super) tracking_matches: bool,
 }
 
 impl<'a> Packet<'a> {
-    pub(super) const fn new(kind: Kind, interface: Option<&'a str>) -> Self {
+    pub(super) const fn new(kind: PacketKind, interface: Option<&'a str>) -> Self {
         Self {
             kind,
             interface,
@@ -41,7 +41,7 @@ impl<'a> Packet<'a> {
     }
 
     /// Whether tables of this family see it.
-    pub(super) fn is_of(self, family: &str) -> bool {
+    pub(super) fn is_family(self, family: &str) -> bool {
         match self.kind.family {
             Family::Four => matches!(family, "inet" | "ip"),
             Family::Six => matches!(family, "inet" | "ip6"),
@@ -85,8 +85,8 @@ const RST: u64 = 0x04;
 const ACK: u64 = 0x10;
 
 /// The bit of a TCP flag by nft's word for it.
-pub(super) fn flag(word: &str) -> Option<u64> {
-    const WORDS: [&str; 8] = ["fin", "syn", "rst", "psh", "ack", "urg", "ecn", "cwr"];
-    let place = WORDS.iter().position(|one| *one == word)?;
-    Some(1 << place)
+pub(super) fn parse_flag(word: &str) -> Option<u64> {
+    const NAMES: [&str; 8] = ["fin", "syn", "rst", "psh", "ack", "urg", "ecn", "cwr"];
+    let index = NAMES.iter().position(|one| *one == word)?;
+    Some(1 << index)
 }

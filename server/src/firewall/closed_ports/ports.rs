@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use spa_proto::Protocol;
 
-use super::conditions::nearly_all;
+use super::conditions::is_nearly_all_ports;
 use super::packet::Packet;
-use super::{Kind, Ruleset};
+use super::{PacketKind, Ruleset};
 use crate::firewall::table::answers::{Family, State};
 
 /// So many ranges are looked at.
@@ -14,17 +14,17 @@ const MAX_RANGES: usize = 64;
 
 impl Ruleset<'_> {
     /// Says in which ranges of ports that rules name closed ports answer otherwise than outside.
-    pub(super) fn ports_differ(&self, outside: Option<&str>, doubts: &mut BTreeSet<String>) {
+    pub(super) fn check_port_ranges(&self, outside: Option<&str>, doubts: &mut BTreeSet<String>) {
         let mut differ = BTreeSet::new();
         for range in self.ranges.iter().take(MAX_RANGES) {
             for family in Family::BOTH {
                 for protocol in Protocol::ALL {
-                    let kind = Kind {
+                    let kind = PacketKind {
                         family,
                         protocol,
                         state: State::New,
                     };
-                    if let Some(chain) = self.differs(*range, Packet::new(kind, outside)) {
+                    if let Some(chain) = self.differing_chain(*range, Packet::new(kind, outside)) {
                         differ.insert((*range, protocol.to_string(), chain));
                     }
                 }
@@ -44,9 +44,9 @@ impl Ruleset<'_> {
     }
 
     /// The chain that answers otherwise inside of the range than outside, where one does.
-    fn differs(&self, (from, to): (u64, u64), packet: Packet<'_>) -> Option<String> {
-        let mostly = self.reply(packet, &mut BTreeSet::new());
-        let other = match nearly_all((from, to)) {
+    fn differing_chain(&self, (from, to): (u64, u64), packet: Packet<'_>) -> Option<String> {
+        let usual = self.reply(packet, &mut BTreeSet::new());
+        let other = match is_nearly_all_ports((from, to)) {
             false => from.midpoint(to),
             true if from > 1 => from.midpoint(1),
             true if to < u64::from(u16::MAX) => to.midpoint(u16::MAX.into()),
@@ -57,7 +57,7 @@ impl Ruleset<'_> {
             ..packet
         };
         let there = self.reply(packet, &mut BTreeSet::new());
-        let by = there.1.or_else(|| mostly.1.clone());
-        by.filter(|_| there.0 != mostly.0)
+        let by = there.1.or_else(|| usual.1.clone());
+        by.filter(|_| there.0 != usual.0)
     }
 }

@@ -10,12 +10,12 @@ use serde_json::Value;
 use spa_proto::Protocol;
 
 use super::packet::{Packet, Reset};
-use super::{Answers, Kind, Reply, Ruleset};
+use super::{Answers, PacketKind, Reply, Ruleset};
 use crate::firewall::table::answers::{Family, State};
 
 /// What may be supposed of conditions that are not understood, and of those about connection
 /// tracking that are not shown: for hidden ports, for closed ones.
-const SUPPOSED: [(bool, [bool; 2]); 6] = [
+const ASSUMPTIONS: [(bool, [bool; 2]); 6] = [
     (false, [false, false]),
     (true, [true, true]),
     (false, [false, true]),
@@ -27,23 +27,23 @@ const SUPPOSED: [(bool, [bool; 2]); 6] = [
 impl Ruleset<'_> {
     /// What tells the resets of hidden ports from those of closed ones, where the kernel
     /// answers for closed ones.
-    pub(super) fn resets_differ(
+    pub(super) fn reset_differences(
         &self,
         answers: &Answers,
         outside: Option<&str>,
     ) -> BTreeSet<String> {
         let mut found = BTreeSet::new();
         for family in Family::BOTH {
-            let kind = Kind {
+            let kind = PacketKind {
                 family,
                 protocol: Protocol::Tcp,
                 state: State::New,
             };
-            if answers.to(kind) != Reply::Closed {
+            if answers.reply_to(kind) != Reply::Closed {
                 continue;
             }
             let packet = Packet::new(kind, outside);
-            let each = SUPPOSED.map(|supposed| self.stopped_apart(packet, supposed));
+            let each = ASSUMPTIONS.map(|supposed| self.dropped_separately(packet, supposed));
             let Some(chain) = each.iter().flatten().next() else {
                 continue;
             };
@@ -59,7 +59,7 @@ impl Ruleset<'_> {
     }
 
     /// The chain that stops one of both resets alone.
-    fn stopped_apart(
+    fn dropped_separately(
         &self,
         packet: Packet<'_>,
         (unknown_holds, [ours, theirs]): (bool, [bool; 2]),
@@ -67,8 +67,8 @@ impl Ruleset<'_> {
         let stopped = [(true, ours), (false, theirs)].map(|(is_related, tracking_holds)| {
             let reset = Some(Reset {
                 is_related,
-                unknown_holds,
-                tracking_holds,
+                unknown_matches: unknown_holds,
+                tracking_matches: tracking_holds,
             });
             self.reply(Packet { reset, ..packet }, &mut BTreeSet::new())
                 .1
@@ -82,13 +82,13 @@ impl Ruleset<'_> {
 
 /// Whether a condition of iptables is supposed to hold for this reset; none for a target, which
 /// is no condition.
-pub(super) fn holds(content: &Value, packet: Packet<'_>) -> Option<bool> {
+pub(super) fn xt_matches(content: &Value, packet: Packet<'_>) -> Option<bool> {
     let text = |key: &str| content.get(key).and_then(Value::as_str);
     let reset = packet.reset?;
     match (text("type"), text("name")) {
         (Some("target"), _) => None,
-        (_, Some("conntrack" | "state")) => Some(reset.tracking_holds),
+        (_, Some("conntrack" | "state")) => Some(reset.tracking_matches),
         (_, Some("comment")) => Some(true),
-        _ => Some(reset.unknown_holds),
+        _ => Some(reset.unknown_matches),
     }
 }

@@ -15,12 +15,12 @@ macro_rules! fixture {
 }
 
 /// The answers to TCP, UDP and SCTP, new and invalid, over both families.
-fn rows(found: &ClosedPorts) -> Vec<[Reply; 2]> {
+fn replies(found: &ClosedPorts) -> Vec<[Reply; 2]> {
     let mut rows = Vec::new();
     for family in Family::BOTH {
         for protocol in Protocol::ALL {
             rows.push(State::BOTH.map(|state| {
-                found.answers.to(Kind {
+                found.answers.reply_to(PacketKind {
                     family,
                     protocol,
                     state,
@@ -116,7 +116,7 @@ fn each_host_answers_as_its_rules_say() {
         ),
     ] {
         let found = read(json, outside);
-        assert_eq!(rows(&found), expected, "{name}: {found:?}");
+        assert_eq!(replies(&found), expected, "{name}: {found:?}");
         assert_eq!(found.decided_by.as_deref().unwrap_or(""), by, "{name}");
         let told = ["ufw", "iptables"].contains(&name);
         assert_eq!(found.doubts.is_empty(), !told, "{name}: {:?}", found.doubts);
@@ -126,7 +126,7 @@ fn each_host_answers_as_its_rules_say() {
 #[test]
 fn where_interfaces_differ_the_outside_one_counts_and_it_is_said() {
     let json = fixture!("by_interface");
-    let four = |found: &ClosedPorts| rows(found)[..3].to_vec();
+    let four = |found: &ClosedPorts| replies(found)[..3].to_vec();
     let outside = read(json, Some("wan0"));
     assert_eq!(
         four(&outside),
@@ -144,7 +144,7 @@ fn where_interfaces_differ_the_outside_one_counts_and_it_is_said() {
 #[test]
 fn our_own_table_is_no_firewall_of_the_hosts() {
     let json = fixture!("rejecting").replace("\"user\"", "\"spad\"");
-    assert_eq!(read(&json, None), ClosedPorts::of_the_kernel());
+    assert_eq!(read(&json, None), ClosedPorts::kernel_default());
 }
 
 /// A base chain of the table `t`, with this hook and priority, whose rules are these.
@@ -202,34 +202,37 @@ fn chains_are_passed_in_the_kernels_order_and_those_before_routing_first() {
 
 #[test]
 fn each_word_of_a_rule_does_what_it_does_in_the_kernel() {
-    let of = |rules: &[&str]| {
+    let decide = |rules: &[&str]| {
         let mut chains = vec![chain("in", "input", 0, rules)];
         let other = [r#"{"return": null}"#];
         chains.push(chain("other", "output", 0, &other));
         let found = read_chains(&chains);
         assert!(found.doubts.is_empty(), "{rules:?}: {:?}", found.doubts);
-        rows(&found)
+        replies(&found)
     };
     let drop = r#"{"drop": null}"#;
     // Over a limit nobody is by one packet.
-    let over = r#"{"limit": {"rate": 5, "per": "second", "inv": true}}, {"drop": null}"#;
-    assert_eq!(of(&[over]), [[Closed; 2]; 6]);
+    let rate_exceeded = r#"{"limit": {"rate": 5, "per": "second", "inv": true}}, {"drop": null}"#;
+    assert_eq!(decide(&[rate_exceeded]), [[Closed; 2]; 6]);
     let within = r#"{"limit": {"rate": 5, "per": "second"}}, {"drop": null}"#;
-    assert_eq!(of(&[within]), [[Nothing; 2]; 6]);
+    assert_eq!(decide(&[within]), [[Nothing; 2]; 6]);
     // Whoever is jumped from comes back, whoever goes does not.
     let to = |verdict: &str| format!(r#"{{"{verdict}": {{"target": "other"}}}}"#);
-    assert_eq!(of(&[&to("jump"), drop]), [[Nothing; 2]; 6]);
-    assert_eq!(of(&[&to("goto"), drop]), [[Closed; 2]; 6]);
+    assert_eq!(decide(&[&to("jump"), drop]), [[Nothing; 2]; 6]);
+    assert_eq!(decide(&[&to("goto"), drop]), [[Closed; 2]; 6]);
     // A reset answers TCP, and passes over everything else.
     let reset = r#"{"reject": {"type": "tcp reset"}}"#;
     let [tcp, other] = [[Reset; 2], [Nothing; 2]];
-    assert_eq!(of(&[reset, drop]), [tcp, other, other, tcp, other, other]);
+    assert_eq!(
+        decide(&[reset, drop]),
+        [tcp, other, other, tcp, other, other]
+    );
     // A stranger is in no list of the administrator's.
     for (op, expected) in [("==", Closed), ("!=", Nothing)] {
         let banned = format!(
             r#"{{"match": {{"op": "{op}", "left": {{"payload": {{"protocol": "ip", "field": "saddr"}}}}, "right": "@banned"}}}}, {{"drop": null}}"#
         );
-        assert_eq!(of(&[&banned])[..3], [[expected; 2]; 3], "{op}");
+        assert_eq!(decide(&[&banned])[..3], [[expected; 2]; 3], "{op}");
     }
 }
 
@@ -239,7 +242,7 @@ fn a_ufw_that_allows_the_rest_drops_nothing_that_is_for_this_host() {
     assert!(!json.contains(r#""policy": "drop""#));
     assert_ne!(json, fixture!("ufw"));
     let found = read(&json, None);
-    assert_eq!(rows(&found), [[Closed; 2]; 6], "{found:?}");
+    assert_eq!(replies(&found), [[Closed; 2]; 6], "{found:?}");
 }
 
 #[test]
@@ -267,22 +270,22 @@ fn what_is_not_understood_is_said_and_changes_nothing() {
         serde_json::json!({"nftables": [{"chain": {"hook": 7}}, {"rule": {"expr": 1}}]}),
     ];
     for odd in odd {
-        assert_eq!(closed_ports(&odd, None), ClosedPorts::of_the_kernel());
+        assert_eq!(closed_ports(&odd, None), ClosedPorts::kernel_default());
     }
 }
 
 #[test]
 fn a_ruleset_that_cannot_be_read_changes_no_answer_that_was_found() {
-    let unread = ClosedPorts::unread("why");
-    assert_eq!(unread.clone().after(None).answers, Answers::all(Nothing));
+    let unread = ClosedPorts::unreadable("why");
+    assert_eq!(unread.clone().or_last(None).answers, Answers::all(Nothing));
     assert_eq!(
-        unread.in_words(Answer::Auto),
+        unread.describe(Answer::Auto),
         "nothing, whatever the packet\nit cannot be told for sure: the ruleset cannot be read: why"
     );
-    assert_eq!(unread.in_words(Answer::AsClosed).lines().count(), 2);
+    assert_eq!(unread.describe(Answer::AsClosed).lines().count(), 2);
     let found = read(fixture!("rejecting"), None);
-    let after = unread.after(Some(found.clone()));
+    let after = unread.or_last(Some(found.clone()));
     assert_eq!(after.answers, found.answers);
     assert_eq!(after.doubts.len(), 1);
-    assert_eq!(found.clone().after(Some(after)), found);
+    assert_eq!(found.clone().or_last(Some(after)), found);
 }

@@ -33,7 +33,7 @@ fn element() -> impl Strategy<Value = Element> {
             prefix: Some(length),
             ..alone
         });
-        network.filter(Element::is_well_formed).unwrap_or(alone)
+        network.filter(Element::is_valid).unwrap_or(alone)
     })
 }
 
@@ -48,12 +48,12 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn cut() -> impl Strategy<Value = Cut> {
+fn cut() -> impl Strategy<Value = ConnectionFilter> {
     let address = any::<IpAddr>();
     (address, 0..=128_u8, service()).prop_map(|(address, prefix, service)| {
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        let network = Network::around(address, prefix.min(most)).unwrap();
-        Cut { network, service }
+        let max_prefix = if address.is_ipv4() { 32 } else { 128 };
+        let network = Network::around(address, prefix.min(max_prefix)).unwrap();
+        ConnectionFilter { network, service }
     })
 }
 
@@ -78,8 +78,8 @@ fn to_writer() -> impl Strategy<Value = ToWriter> {
     ]
 }
 
-fn refusal() -> impl Strategy<Value = FirewallRefusal> {
-    use FirewallRefusal as R;
+fn error() -> impl Strategy<Value = FirewallError> {
+    use FirewallError as R;
     prop_oneof![
         prop::sample::select(vec![
             R::SetFull,
@@ -94,27 +94,30 @@ fn refusal() -> impl Strategy<Value = FirewallRefusal> {
 }
 
 fn from_writer() -> impl Strategy<Value = FromWriter> {
-    let result = || prop_oneof![Just(Ok(())), refusal().prop_map(Err)];
+    let result = || prop_oneof![Just(Ok(())), error().prop_map(Err)];
     let change = prop_oneof![
         time().prop_map(TrialChange::Began),
         prop::sample::select(vec![
             TrialChange::Reached,
             TrialChange::Confirmed,
-            TrialChange::Over
+            TrialChange::TimedOut
         ]),
     ];
-    let standing = prop_oneof![
-        Just(Standing::Hidden),
-        time().prop_map(Standing::OnTrial),
-        Just(Standing::Shown),
+    let state = prop_oneof![
+        Just(PortState::Hidden),
+        time().prop_map(PortState::OnTrial),
+        Just(PortState::Exposed),
     ];
-    let row = (service(), standing).prop_map(|(service, standing)| TrialRow { service, standing });
+    let row = (service(), state).prop_map(|(service, standing)| TrialRow {
+        service,
+        state: standing,
+    });
     let held =
         (element(), time()).prop_map(|(element, remaining)| KernelElement { element, remaining });
     prop_oneof![
         Just(FromWriter::Ready),
         any::<String>().prop_map(FromWriter::Failed),
-        (any::<u64>(), result()).prop_map(|(id, result)| FromWriter::Answer(Answer {
+        (any::<u64>(), result()).prop_map(|(id, result)| FromWriter::Answer(ChangeResult {
             id: ChangeId(id),
             result
         })),
@@ -123,7 +126,7 @@ fn from_writer() -> impl Strategy<Value = FromWriter> {
         ".{1,40}".prop_map(|text| FromWriter::Reloaded(Err(text))),
         Just(FromWriter::Reloaded(Ok(()))),
         any::<u32>().prop_map(|grants| FromWriter::Restored { grants }),
-        any::<String>().prop_map(FromWriter::StrangersGet),
+        any::<String>().prop_map(FromWriter::StrangerReply),
         any::<String>().prop_map(FromWriter::NotRestored),
         (service(), change)
             .prop_map(|(service, change)| FromWriter::Trial(TrialEvent { service, change })),

@@ -7,9 +7,9 @@ use serde_json::json;
 use spa_proto::Protocol;
 
 use super::chains::Rule;
-use super::label_words::{comes_from_this_host, is_not_addressed_to_this_host};
-use super::words::{
-    Word, counter, drop, goto, has_no_checksum, has_whole_header, header_words, is_ipv6,
+use super::ct_stmt::{pkttype_is_not_host, saddr_is_local};
+use super::stmt::{
+    Stmt, counter, doff_is, drop, goto, has_full_header, has_no_checksum, is_ipv6,
     port_unreachable, protocol, reset, state,
 };
 
@@ -50,7 +50,7 @@ impl State {
 
 /// Packets that a host may answer differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Kind {
+pub struct PacketKind {
     /// Over which family.
     pub family: Family,
     /// Of which protocol.
@@ -59,7 +59,7 @@ pub struct Kind {
     pub state: State,
 }
 
-impl Kind {
+impl PacketKind {
     /// Every kind.
     pub fn all() -> impl Iterator<Item = Self> {
         let protocols = Protocol::ALL.into_iter().flat_map(|protocol| {
@@ -95,7 +95,7 @@ impl Reply {
     pub const PROHIBITED: Self = Self::Error("admin-prohibited");
 
     /// The words of a family, as `reject with icmp` or `icmpv6` has them.
-    const fn words(family: Family) -> &'static [&'static str] {
+    const fn icmp_codes(family: Family) -> &'static [&'static str] {
         match family {
             Family::Four => &[
                 "net-unreachable",
@@ -118,20 +118,22 @@ impl Reply {
     /// The answer that `reject` gives over this family by this word of `icmp`, `icmpv6`
     /// or `icmpx`; none where it is no such word.
     #[must_use]
-    pub fn from_word(family: Family, word: &str) -> Option<Self> {
+    pub fn from_icmp_code(family: Family, word: &str) -> Option<Self> {
         let word = match (family, word) {
             (Family::Four, "no-route") => "net-unreachable",
             (Family::Six, "host-unreachable") => "addr-unreachable",
             (_, word) => word,
         };
-        let known = Self::words(family).iter().find(|known| **known == word)?;
+        let known = Self::icmp_codes(family)
+            .iter()
+            .find(|known| **known == word)?;
         Some(Self::Error(known))
     }
 }
 
 /// The answer to each kind of packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answers(Vec<(Kind, Reply)>);
+pub struct Answers(Vec<(PacketKind, Reply)>);
 
 impl Answers {
     /// One answer for all.
@@ -142,21 +144,21 @@ impl Answers {
 
     /// The answer that this gives for each kind.
     #[must_use]
-    pub fn from_each(mut reply: impl FnMut(Kind) -> Reply) -> Self {
-        Self(Kind::all().map(|kind| (kind, reply(kind))).collect())
+    pub fn from_each(mut reply: impl FnMut(PacketKind) -> Reply) -> Self {
+        Self(PacketKind::all().map(|kind| (kind, reply(kind))).collect())
     }
 
     /// The answer to this kind.
     #[must_use]
-    pub fn to(&self, kind: Kind) -> Reply {
+    pub fn reply_to(&self, kind: PacketKind) -> Reply {
         let found = self.0.iter().find(|(one, _)| *one == kind);
         found.map_or(Reply::Closed, |(_, reply)| *reply)
     }
 
     /// Whether any IPv6 TCP packet is answered as the kernel answers it.
     #[must_use]
-    pub fn closed6(&self) -> bool {
-        let resets = |(kind, reply): &(Kind, Reply)| {
+    pub fn resets_tcp6(&self) -> bool {
+        let resets = |(kind, reply): &(PacketKind, Reply)| {
             (kind.family, kind.protocol) == (Family::Six, Protocol::Tcp) && *reply == Reply::Closed
         };
         self.0.iter().any(resets)
@@ -169,7 +171,7 @@ impl Answers {
         for state in State::BOTH {
             for protocol in Protocol::ALL {
                 let of = |family| {
-                    self.to(Kind {
+                    self.reply_to(PacketKind {
                         family,
                         protocol,
                         state,
@@ -181,8 +183,12 @@ impl Answers {
                     State::Invalid => format!("{protocol} that is invalid"),
                 };
                 let text = match four == six {
-                    true => word(four).to_owned(),
-                    false => format!("{} over IPv4, {} over IPv6", word(four), word(six)),
+                    true => reply_name(four).to_owned(),
+                    false => format!(
+                        "{} over IPv4, {} over IPv6",
+                        reply_name(four),
+                        reply_name(six)
+                    ),
                 };
                 texts.push(format!("{what}: {text}"));
             }
@@ -198,7 +204,7 @@ impl Answers {
     }
 }
 
-const fn word(reply: Reply) -> &'static str {
+const fn reply_name(reply: Reply) -> &'static str {
     match reply {
         Reply::Closed => "as closed",
         Reply::Reset => "a reset",
@@ -208,7 +214,7 @@ const fn word(reply: Reply) -> &'static str {
 }
 
 /// The rules of the chain `strangers`.
-pub(super) fn strangers(answers: &Answers) -> Vec<Rule> {
+pub(super) fn stranger_rules(answers: &Answers) -> Vec<Rule> {
     let mut rules = vec![vec![counter()]];
     if *answers == Answers::all(Reply::Closed) {
         rules.push(vec![goto("closed")]);
@@ -216,18 +222,18 @@ pub(super) fn strangers(answers: &Answers) -> Vec<Rule> {
     }
     for one in Protocol::ALL {
         let of = |family, state| {
-            answers.to(Kind {
+            answers.reply_to(PacketKind {
                 family,
                 protocol: one,
                 state,
             })
         };
         let [four, six] = Family::BOTH.map(|family| State::BOTH.map(|state| of(family, state)));
-        if four == six && common(four) {
-            rules.extend(to_protocol(one, None, four));
+        if four == six && is_icmpx_expressible(four) {
+            rules.extend(protocol_rules(one, None, four));
         } else {
-            rules.extend(to_protocol(one, Some(Family::Four), four));
-            rules.extend(to_protocol(one, Some(Family::Six), six));
+            rules.extend(protocol_rules(one, Some(Family::Four), four));
+            rules.extend(protocol_rules(one, Some(Family::Six), six));
         }
     }
     rules.push(vec![drop()]);
@@ -235,7 +241,7 @@ pub(super) fn strangers(answers: &Answers) -> Vec<Rule> {
 }
 
 /// `icmpx` has a word for each.
-fn common(replies: [Reply; 2]) -> bool {
+fn is_icmpx_expressible(replies: [Reply; 2]) -> bool {
     replies.iter().all(|reply| {
         matches!(
             reply,
@@ -247,11 +253,15 @@ fn common(replies: [Reply; 2]) -> bool {
     })
 }
 
-fn to_protocol(of: Protocol, family: Option<Family>, [new, invalid]: [Reply; 2]) -> Vec<Rule> {
+fn protocol_rules(
+    proto: Protocol,
+    family: Option<Family>,
+    [new, invalid]: [Reply; 2],
+) -> Vec<Rule> {
     let mut conditions = Vec::new();
     conditions.extend(family.map(is_family));
-    conditions.push(protocol(of.as_str()));
-    let rule = |more: Option<Word>, reply| {
+    conditions.push(protocol(proto.as_str()));
+    let rule = |more: Option<Stmt>, reply| {
         let answer = match reply {
             Reply::Closed => goto("closed"),
             Reply::Reset => reset(),
@@ -267,7 +277,7 @@ fn to_protocol(of: Protocol, family: Option<Family>, [new, invalid]: [Reply; 2])
     }
 }
 
-fn is_family(family: Family) -> Word {
+fn is_family(family: Family) -> Stmt {
     let mut word = is_ipv6();
     if family == Family::Four {
         word.text = word.text.replace("ipv6", family.text());
@@ -278,13 +288,13 @@ fn is_family(family: Family) -> Word {
     word
 }
 
-fn reject(family: Option<Family>, word: &'static str) -> Word {
+fn reject(family: Option<Family>, word: &'static str) -> Stmt {
     let kind = match family {
         None => "icmpx",
         Some(Family::Four) => "icmp",
         Some(Family::Six) => "icmpv6",
     };
-    Word {
+    Stmt {
         data: json!({"reject": {"type": kind, "expr": word}}),
         text: format!("reject with {kind} {word}"),
     }
@@ -295,12 +305,12 @@ fn reject(family: Option<Family>, word: &'static str) -> Word {
 /// others as well, or a source that is this host's own, is not answered either. A reset or an
 /// unreachable port never goes to a broadcast or multicast address, nor answers a reset or a
 /// broken checksum: the kernel sees to that, as it does for its own.
-pub(super) fn closed() -> Vec<Rule> {
+pub(super) fn closed_rules() -> Vec<Rule> {
     let mut rules = vec![
-        vec![is_not_addressed_to_this_host(), drop()],
-        vec![comes_from_this_host(), drop()],
+        vec![pkttype_is_not_host(), drop()],
+        vec![saddr_is_local(), drop()],
     ];
-    rules.extend((5..=15).map(|words| vec![header_words(words), has_whole_header(words), reset()]));
+    rules.extend((5..=15).map(|words| vec![doff_is(words), has_full_header(words), reset()]));
     // RFC 8200, section 8.1.
     rules.push(vec![is_ipv6(), has_no_checksum(), drop()]);
     // To connection tracking a datagram is invalid where its length or checksum is.
@@ -317,11 +327,11 @@ pub(super) fn closed() -> Vec<Rule> {
 }
 
 /// Answers as a host does that does not know the protocol, over IPv4.
-fn protocol_unreachable() -> Word {
+fn protocol_unreachable() -> Stmt {
     let code = nftables::types::RejectCode::ProtUnreach;
     let reject = Reject::new(Some(RejectType::ICMP), Some(code));
     let text = "reject with icmp prot-unreachable";
-    Word::new(&Statement::Reject(Some(reject)), text)
+    Stmt::new(&Statement::Reject(Some(reject)), text)
 }
 
 #[cfg(test)]
@@ -329,7 +339,7 @@ mod tests {
     use super::*;
 
     fn text(answers: &Answers) -> Vec<String> {
-        let rules = strangers(answers);
+        let rules = stranger_rules(answers);
         let text = |rule: &Rule| {
             let words: Vec<&str> = rule.iter().map(|word| word.text.as_str()).collect();
             words.join(" ")
@@ -360,13 +370,13 @@ mod tests {
                 "drop",
             ]
         );
-        assert!(answers.closed6());
-        assert!(!Answers::all(Reply::PROHIBITED).closed6());
+        assert!(answers.resets_tcp6());
+        assert!(!Answers::all(Reply::PROHIBITED).resets_tcp6());
     }
 
     #[test]
     fn the_words_of_icmpx_are_those_of_each_family() {
-        let of = Reply::from_word;
+        let of = Reply::from_icmp_code;
         assert_eq!(
             of(Family::Four, "no-route"),
             Some(Reply::Error("net-unreachable"))

@@ -13,19 +13,19 @@ mod chains;
 
 mod gateway;
 
-mod label_words;
+mod ct_stmt;
 
-pub(crate) mod marks;
+pub(crate) mod prefix_mark;
 
-mod nat_words;
+mod nat_stmt;
 
-mod place;
+mod location;
 
 mod sets;
 
 pub mod snippet;
 
-mod words;
+mod stmt;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -38,26 +38,26 @@ use serde_json::{Value, json};
 use spa_proto::{Protocol, Service};
 
 use super::element::Element;
-use super::message::Standing;
+use super::message::PortState;
 use crate::config::{AlwaysAllow, Answer, Config};
 
 use answers::{Answers, Reply};
 
-pub(crate) use chains::{LAST, PRIORITY};
+pub(crate) use chains::{LAST_PRIORITY, PREROUTING_PRIORITY};
+pub(crate) use ct_stmt::ADMITTED_LABEL;
 pub(crate) use gateway::InnerPort;
-pub(crate) use label_words::ADMITTED_LABEL;
-pub use place::Place;
-pub use sets::{SET_SIZE, SetMake, SetName};
+pub use location::SetLocation;
+pub use sets::{SET_SIZE, SetLayout, SetName};
 
-use chains::{TCP_SILENCE, UDP_SILENCE};
-use words::Word;
+use chains::{TCP_IDLE_TIMEOUT, UDP_IDLE_TIMEOUT};
+use stmt::Stmt;
 
 /// The name of our table; its family is `inet`.
 pub const TABLE: &str = "spad";
 
 /// What the kernel and the machine bring to the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Surroundings {
+pub struct HostFacts {
     /// Seeds the flow labels of our IPv6 resets; `None` where this kernel sets none itself.
     pub flow_label_seed: Option<u32>,
     /// Connection tracking has labels.
@@ -69,74 +69,74 @@ pub struct Surroundings {
 /// The whole table: what is wanted of the kernel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Table {
-    chains: Vec<ChainOf>,
+    chains: Vec<TableChain>,
     hidden: BTreeMap<Service, Option<Duration>>,
     /// Hidden ports of inner hosts; none where this machine is no gateway.
     inner: Option<BTreeMap<InnerPort, Option<Duration>>>,
     /// Connections that are let in as they were there before, each with its source port.
-    before: Vec<Element>,
+    existing: Vec<Element>,
     /// The table was away a moment ago.
     settling: bool,
 }
 
 /// One chain with its rules.
 #[derive(Clone, Debug, PartialEq)]
-struct ChainOf {
+struct TableChain {
     name: &'static str,
     kind: NfChainType,
     hook: Option<(NfHook, i32)>,
-    rules: Vec<Vec<Word>>,
+    rules: Vec<Vec<Stmt>>,
 }
 
 impl Table {
     /// The table that `config` asks for, its hidden ports standing as `standings` says.
     #[must_use]
-    pub fn of(
+    pub fn new(
         config: &Config,
-        standings: &BTreeMap<Service, Standing>,
-        surroundings: &Surroundings,
+        port_states: &BTreeMap<Service, PortState>,
+        facts: &HostFacts,
     ) -> Self {
-        let hidden: BTreeMap<Service, Option<Duration>> = standings
+        let hidden: BTreeMap<Service, Option<Duration>> = port_states
             .iter()
             .filter_map(|(service, standing)| match standing {
-                Standing::Hidden => Some((*service, None)),
-                Standing::OnTrial(rest) => Some((*service, Some(*rest))),
-                Standing::Shown => None,
+                PortState::Hidden => Some((*service, None)),
+                PortState::OnTrial(rest) => Some((*service, Some(*rest))),
+                PortState::Exposed => None,
             })
             .collect();
         let guard = &config.guard;
         let answers = match guard.answer {
-            Answer::Auto => surroundings.closed_ports.clone(),
+            Answer::Auto => facts.closed_ports.clone(),
             Answer::AsClosed => Answers::all(Reply::Closed),
             Answer::Prohibited => Answers::all(Reply::PROHIBITED),
             Answer::Drop => Answers::all(Reply::Nothing),
         };
-        let flow_labels = surroundings.flow_label_seed;
-        let flow_labels = flow_labels.filter(|_| answers.closed6());
+        let flow_labels = facts.flow_label_seed;
+        let flow_labels = flow_labels.filter(|_| answers.resets_tcp6());
         let ports = &config.listen.ports;
-        let knock = match guard.answer {
+        let spa_ports = match guard.answer {
             // Every port would be silent, those of services that are not hidden too.
             Answer::Drop if !ports.is_any() => ports.ranges(),
             // Nothing listens on them, so they are closed: the kernel and the host's own
             // rules answer there as anywhere.
             _ => &[],
         };
-        let judging = chains::Judging {
+        let context = chains::RuleContext {
             allowed: &guard.always_allow,
             lengths: &config.lengths,
-            labels: surroundings.labels,
+            labels: facts.labels,
         };
-        let mut chains = chains::all(judging, &answers, knock, flow_labels);
+        let mut chains = chains::all(context, &answers, spa_ports, flow_labels);
         let forwards = config.forwards();
         let inner = (!forwards.is_empty()).then(|| {
-            chains.extend(gateway::chains(&forwards, judging, flow_labels));
-            gateway::hidden(&forwards, &hidden)
+            chains.extend(gateway::chains(&forwards, context, flow_labels));
+            gateway::hidden_inner(&forwards, &hidden)
         });
         Self {
             chains,
             hidden,
             inner,
-            before: Vec::new(),
+            existing: Vec::new(),
             settling: false,
         }
     }
@@ -144,8 +144,8 @@ impl Table {
     /// The same table, loaded together with what lets these connections live on: an
     /// established one that connection tracking has not seen looks like a stray segment.
     #[must_use]
-    pub(crate) fn letting_live_on(mut self, connections: Vec<Element>) -> Self {
-        self.before = connections;
+    pub(crate) fn with_existing_connections(mut self, connections: Vec<Element>) -> Self {
+        self.existing = connections;
         self
     }
 
@@ -194,10 +194,15 @@ impl Table {
                 }}}));
             }
         }
-        for set in [SetName::Before4, SetName::Before6] {
-            let four = set == SetName::Before4;
-            let of_set = |one: &&Element| one.address.is_ipv4() == four;
-            let elements: Vec<Value> = self.before.iter().filter(of_set).map(connection).collect();
+        for set in [SetName::Existing4, SetName::Existing6] {
+            let four = set == SetName::Existing4;
+            let in_set = |one: &&Element| one.address.is_ipv4() == four;
+            let elements: Vec<Value> = self
+                .existing
+                .iter()
+                .filter(in_set)
+                .map(connection_json)
+                .collect();
             if !elements.is_empty() {
                 commands.push(add_elements(set, &elements));
             }
@@ -206,14 +211,14 @@ impl Table {
             commands.push(object(&NfCmd::Flush(FlushObject::Set(Box::new(
                 set.schema(),
             )))));
-            let elements: Vec<Value> = self.elements(set).map(element).collect();
+            let elements: Vec<Value> = self.elements(set).map(element_json).collect();
             if !elements.is_empty() {
                 commands.push(add_elements(set, &elements));
             }
         }
         if self.settling {
             let ports = self.settling_ports();
-            let elements: Vec<Value> = ports.map(|port| element((port, None))).collect();
+            let elements: Vec<Value> = ports.map(|port| element_json((port, None))).collect();
             if !elements.is_empty() {
                 commands.push(add_elements(SetName::Settling, &elements));
             }
@@ -225,7 +230,7 @@ impl Table {
         {
             let flush = FlushObject::Set(Box::new(set.schema()));
             commands.push(object(&NfCmd::Flush(flush)));
-            let elements: Vec<Value> = self.inner_of(*set).map(inner_element).collect();
+            let elements: Vec<Value> = self.inner_elements(*set).map(inner_element).collect();
             if !elements.is_empty() {
                 commands.push(add_elements(*set, &elements));
             }
@@ -259,7 +264,7 @@ impl Table {
             let elements: Vec<String> = self
                 .elements(set)
                 .map(|(service, rest)| element_text(service, rest))
-                .chain(self.inner_of(set).map(inner_text))
+                .chain(self.inner_elements(set).map(inner_text))
                 .collect();
             text.push_str(&set.text(set.as_str(), &elements));
         }
@@ -283,10 +288,10 @@ impl Table {
     }
 
     /// What is declared in a gateway's set: hidden ports of inner hosts.
-    fn inner_of(&self, set: SetName) -> impl Iterator<Item = (InnerPort, Option<Duration>)> {
+    fn inner_elements(&self, set: SetName) -> impl Iterator<Item = (InnerPort, Option<Duration>)> {
         let four = match set {
-            SetName::Inner4 => Some(true),
-            SetName::Inner6 => Some(false),
+            SetName::InnerHidden4 => Some(true),
+            SetName::InnerHidden6 => Some(false),
             _ => None,
         };
         let all = self.inner.iter().flatten();
@@ -295,7 +300,7 @@ impl Table {
     }
 }
 
-impl ChainOf {
+impl TableChain {
     fn schema(&self) -> Chain<'static> {
         Chain {
             family: NfFamily::INet,
@@ -345,7 +350,7 @@ fn seconds(time: Duration) -> u64 {
     time.as_secs().saturating_add(up).max(1)
 }
 
-fn element((service, rest): (Service, Option<Duration>)) -> Value {
+fn element_json((service, rest): (Service, Option<Duration>)) -> Value {
     let key = json!({"concat": [service.protocol.as_str(), service.port.get()]});
     timed(key, rest)
 }
@@ -363,21 +368,21 @@ fn timed(key: Value, rest: Option<Duration>) -> Value {
 }
 
 /// How long a connection from before its port was hidden may be silent.
-pub(crate) const fn silence(protocol: Protocol) -> Duration {
+pub(crate) const fn idle_timeout(protocol: Protocol) -> Duration {
     let seconds = match protocol {
-        Protocol::Udp => UDP_SILENCE,
-        Protocol::Tcp | Protocol::Sctp => TCP_SILENCE,
+        Protocol::Udp => UDP_IDLE_TIMEOUT,
+        Protocol::Tcp | Protocol::Sctp => TCP_IDLE_TIMEOUT,
     };
     Duration::from_secs(seconds as u64)
 }
 
-fn connection(one: &Element) -> Value {
-    let silence = silence(one.service.protocol).as_secs();
+fn connection_json(one: &Element) -> Value {
+    let timeout = idle_timeout(one.service.protocol).as_secs();
     let (service, port) = (one.service, one.source_port.map(NonZeroU16::get));
     let key = json!({"concat": [
         one.address, port, service.protocol.as_str(), service.port.get(),
     ]});
-    json!({"elem": {"val": key, "timeout": silence}})
+    json!({"elem": {"val": key, "timeout": timeout}})
 }
 
 fn add_elements(set: SetName, elements: &[Value]) -> Value {
@@ -402,7 +407,7 @@ fn object(value: &impl serde::Serialize) -> Value {
 }
 
 /// The guard's own reading of `always_allow`.
-type Allowed<'a> = &'a [AlwaysAllow];
+type AlwaysAllowed<'a> = &'a [AlwaysAllow];
 
 #[cfg(test)]
 mod gateway_tests;

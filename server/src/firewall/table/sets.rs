@@ -10,7 +10,7 @@ use nftables::schema::{NfCmd, NfListObject, Set, SetFlag, SetTypeValue, Table};
 use nftables::types::NfFamily;
 use serde_json::{Value, json};
 
-use super::words::Field;
+use super::stmt::Field;
 use super::{TABLE, object};
 
 /// How many elements a set holds. A full set refuses; nothing is evicted.
@@ -18,7 +18,7 @@ pub const SET_SIZE: u32 = 65_536;
 
 /// What makes one set like another: an element fits, for as long, among as many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SetMake {
+pub struct SetLayout {
     /// nftables' number of the key's type: six bits a field, the first field highest.
     pub key_type: u32,
     /// Bytes of a key.
@@ -37,42 +37,42 @@ pub enum SetName {
     /// Hidden ports that are on trial.
     Trial,
     /// Ports on trial that were reached through a grant.
-    Reached,
+    TrialReached,
     /// Grants to an IPv4 address.
     Grants4,
     /// Grants to an IPv6 address.
     Grants6,
     /// Grants to an IPv4 network, its length in the host bits of its first address.
-    Net4,
+    GrantsNet4,
     /// Grants to an IPv6 network, its length as a mark: [`super::marks`].
-    Net6,
+    GrantsNet6,
     /// Grants that the first connection uses up, IPv4.
-    Once4,
+    GrantsOnce4,
     /// Grants that the first connection uses up, IPv6.
-    Once6,
+    GrantsOnce6,
     /// Grants for one source port, given so or used up by it, IPv4.
-    Flow4,
+    GrantsPort4,
     /// Grants for one source port, given so or used up by it, IPv6.
-    Flow6,
+    GrantsPort6,
     /// Connections that an administrator cut, IPv4.
     Cut4,
     /// Connections that an administrator cut, IPv6.
     Cut6,
     /// Connections that were there before their port was hidden, IPv4.
-    Before4,
+    Existing4,
     /// Connections that were there before their port was hidden, IPv6.
-    Before6,
+    Existing6,
     /// Connections through a grant to a port on trial that have not been answered yet, IPv4.
-    Trying4,
+    TrialPending4,
     /// Connections through a grant to a port on trial that have not been answered yet, IPv6.
-    Trying6,
+    TrialPending6,
     /// Hidden ports whose table was away a moment ago: what this host sends from one may
     /// answer a stranger who slipped in.
     Settling,
     /// Ports of inner hosts that nobody reaches through this gateway without a grant, IPv4.
-    Inner4,
+    InnerHidden4,
     /// Ports of inner hosts that nobody reaches through this gateway without a grant, IPv6.
-    Inner6,
+    InnerHidden6,
 }
 
 impl SetName {
@@ -80,26 +80,26 @@ impl SetName {
     pub const ALL: [Self; 18] = [
         Self::Hidden,
         Self::Trial,
-        Self::Reached,
+        Self::TrialReached,
         Self::Grants4,
         Self::Grants6,
-        Self::Net4,
-        Self::Net6,
-        Self::Once4,
-        Self::Once6,
-        Self::Flow4,
-        Self::Flow6,
+        Self::GrantsNet4,
+        Self::GrantsNet6,
+        Self::GrantsOnce4,
+        Self::GrantsOnce6,
+        Self::GrantsPort4,
+        Self::GrantsPort6,
         Self::Cut4,
         Self::Cut6,
-        Self::Before4,
-        Self::Before6,
-        Self::Trying4,
-        Self::Trying6,
+        Self::Existing4,
+        Self::Existing6,
+        Self::TrialPending4,
+        Self::TrialPending6,
         Self::Settling,
     ];
 
     /// The sets that only a gateway's table has.
-    pub const GATEWAY: [Self; 2] = [Self::Inner4, Self::Inner6];
+    pub const GATEWAY: [Self; 2] = [Self::InnerHidden4, Self::InnerHidden6];
 
     /// Its name in the kernel.
     #[must_use]
@@ -107,24 +107,24 @@ impl SetName {
         match self {
             Self::Hidden => "hidden",
             Self::Trial => "trial",
-            Self::Reached => "reached",
+            Self::TrialReached => "reached",
             Self::Grants4 => "grants4",
             Self::Grants6 => "grants6",
-            Self::Net4 => "net4",
-            Self::Net6 => "net6",
-            Self::Once4 => "once4",
-            Self::Once6 => "once6",
-            Self::Flow4 => "flow4",
-            Self::Flow6 => "flow6",
+            Self::GrantsNet4 => "net4",
+            Self::GrantsNet6 => "net6",
+            Self::GrantsOnce4 => "once4",
+            Self::GrantsOnce6 => "once6",
+            Self::GrantsPort4 => "flow4",
+            Self::GrantsPort6 => "flow6",
             Self::Cut4 => "cut4",
             Self::Cut6 => "cut6",
-            Self::Before4 => "before4",
-            Self::Before6 => "before6",
-            Self::Trying4 => "trying4",
-            Self::Trying6 => "trying6",
+            Self::Existing4 => "before4",
+            Self::Existing6 => "before6",
+            Self::TrialPending4 => "trying4",
+            Self::TrialPending6 => "trying6",
             Self::Settling => "settling",
-            Self::Inner4 => "inner4",
-            Self::Inner6 => "inner6",
+            Self::InnerHidden4 => "inner4",
+            Self::InnerHidden6 => "inner6",
         }
     }
 
@@ -132,64 +132,69 @@ impl SetName {
     #[must_use]
     pub(super) const fn fields(self) -> &'static [Field] {
         use Field::{
-            Destination4, Destination6, Mark, Port, Protocol, Source4, Source6, SourcePort,
+            Destination4, Destination6, Port, PrefixMark, Protocol, Source4, Source6, SourcePort,
         };
         match self {
-            Self::Hidden | Self::Trial | Self::Reached | Self::Settling => &[Protocol, Port],
-            Self::Grants4 | Self::Net4 | Self::Once4 => &[Source4, Protocol, Port],
-            Self::Grants6 | Self::Once6 => &[Source6, Protocol, Port],
-            Self::Net6 => &[Source6, Mark, Protocol, Port],
-            Self::Flow4 | Self::Cut4 | Self::Before4 | Self::Trying4 => {
+            Self::Hidden | Self::Trial | Self::TrialReached | Self::Settling => &[Protocol, Port],
+            Self::Grants4 | Self::GrantsNet4 | Self::GrantsOnce4 => &[Source4, Protocol, Port],
+            Self::Grants6 | Self::GrantsOnce6 => &[Source6, Protocol, Port],
+            Self::GrantsNet6 => &[Source6, PrefixMark, Protocol, Port],
+            Self::GrantsPort4 | Self::Cut4 | Self::Existing4 | Self::TrialPending4 => {
                 &[Source4, SourcePort, Protocol, Port]
             }
-            Self::Flow6 | Self::Cut6 | Self::Before6 | Self::Trying6 => {
+            Self::GrantsPort6 | Self::Cut6 | Self::Existing6 | Self::TrialPending6 => {
                 &[Source6, SourcePort, Protocol, Port]
             }
-            Self::Inner4 => &[Destination4, Protocol, Port],
-            Self::Inner6 => &[Destination6, Protocol, Port],
+            Self::InnerHidden4 => &[Destination4, Protocol, Port],
+            Self::InnerHidden6 => &[Destination6, Protocol, Port],
         }
     }
 
     /// Seconds that an element lasts which says nothing else.
     const fn timeout(self) -> Option<u32> {
         match self {
-            Self::Hidden | Self::Trial | Self::Inner4 | Self::Inner6 => None,
-            Self::Reached | Self::Cut4 | Self::Cut6 => Some(86_400),
-            Self::Grants4 | Self::Grants6 | Self::Net4 | Self::Net6 | Self::Once4 | Self::Once6 => {
+            Self::Hidden | Self::Trial | Self::InnerHidden4 | Self::InnerHidden6 => None,
+            Self::TrialReached | Self::Cut4 | Self::Cut6 => Some(86_400),
+            Self::Grants4
+            | Self::Grants6
+            | Self::GrantsNet4
+            | Self::GrantsNet6
+            | Self::GrantsOnce4
+            | Self::GrantsOnce6 => Some(30),
+            // As long as a first segment is sent again; then nothing new from there.
+            Self::GrantsPort4 | Self::GrantsPort6 => Some(10),
+            Self::Settling => Some(10),
+            Self::Existing4 | Self::Existing6 | Self::TrialPending4 | Self::TrialPending6 => {
                 Some(30)
             }
-            // As long as a first segment is sent again; then nothing new from there.
-            Self::Flow4 | Self::Flow6 => Some(10),
-            Self::Settling => Some(10),
-            Self::Before4 | Self::Before6 | Self::Trying4 | Self::Trying6 => Some(30),
         }
     }
 
     /// Whether rules add to it or take from it.
-    const fn changed_by_rules(self) -> bool {
+    const fn is_dynamic(self) -> bool {
         !matches!(
             self,
             Self::Hidden
                 | Self::Trial
                 | Self::Grants4
                 | Self::Grants6
-                | Self::Net4
-                | Self::Net6
+                | Self::GrantsNet4
+                | Self::GrantsNet6
                 | Self::Settling
-                | Self::Inner4
-                | Self::Inner6
+                | Self::InnerHidden4
+                | Self::InnerHidden6
         )
     }
 
     /// What the kernel tells of the set where it is as declared here.
     #[must_use]
-    pub fn make(self) -> SetMake {
+    pub fn layout(self) -> SetLayout {
         let field = |field: &Field| match field {
             Field::Source4 | Field::Destination4 => (7, 4),
             Field::Source6 | Field::Destination6 => (8, 16),
-            Field::Mark => (10, 4),
+            Field::PrefixMark => (10, 4),
             Field::Protocol => (12, 4),
-            Field::Port | Field::SourcePort | Field::FirstPort => (13, 4),
+            Field::Port | Field::SourcePort | Field::OriginalPort => (13, 4),
         };
         let fields = self.fields().iter().map(field);
         let (key_type, key_length) = fields
@@ -197,7 +202,7 @@ impl SetName {
                 (types << 6 | one, length.saturating_add(bytes))
             });
         let timeout = u64::from(self.timeout().unwrap_or(0)).saturating_mul(1000);
-        SetMake {
+        SetLayout {
             key_type,
             key_length,
             timeout,
@@ -236,16 +241,16 @@ impl SetName {
         let word = |field: &Field| match field {
             Field::Source4 | Field::Destination4 => "ipv4_addr",
             Field::Source6 | Field::Destination6 => "ipv6_addr",
-            Field::Mark => "ether_type",
+            Field::PrefixMark => "ether_type",
             Field::Protocol => "inet_proto",
-            Field::Port | Field::SourcePort | Field::FirstPort => "inet_service",
+            Field::Port | Field::SourcePort | Field::OriginalPort => "inet_service",
         };
         self.fields().iter().map(word).collect()
     }
 
     /// Its declaration by this name, with these elements.
     pub(super) fn text(self, name: &str, elements: &[String]) -> String {
-        let flags = if self.changed_by_rules() {
+        let flags = if self.is_dynamic() {
             "dynamic,timeout"
         } else {
             "timeout"

@@ -10,16 +10,16 @@ use std::fmt::Write as _;
 use spa_proto::Service;
 
 use super::chains::{Rule, networks4, networks6};
-use super::words::{Field, accept, add_to, back, delete_from, in_set, is_no_first_segment};
-use super::{Place, SetName, gateway};
+use super::stmt::{Field, accept, add_to, delete_from, in_set, not_syn, return_to_caller};
+use super::{SetLocation, SetName, gateway};
 use crate::config::Config;
 
 /// For nftables, where the configuration says the mode "set"; with these sets.
 #[must_use]
 pub fn nftables(config: &Config, sets: &[SetName]) -> String {
-    let place = Place::of(config);
-    let table = place.table();
-    let sets = place.declarations(sets);
+    let location = SetLocation::from_config(config);
+    let table = location.table();
+    let sets = location.declarations(sets);
     let forwards = config.forwards();
     let also = if forwards.is_empty() {
         String::new()
@@ -34,10 +34,10 @@ pub fn nftables(config: &Config, sets: &[SetName]) -> String {
          #   jump spad\n\
          {also}{sets}table inet {table} {{\n\tchain spad {{\n"
     );
-    for rule in admitting(config) {
+    for rule in grant_rules(config) {
         let words: Vec<&str> = rule.iter().map(|word| word.text.as_str()).collect();
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "\t\t{}", place.rules(&words.join(" ")));
+        let _ = writeln!(text, "\t\t{}", location.qualify_sets(&words.join(" ")));
     }
     text.push_str("\t}\n");
     let chains = match forwards.as_slice() {
@@ -50,7 +50,7 @@ pub fn nftables(config: &Config, sets: &[SetName]) -> String {
             "leave" => "spad_leave",
             _ => "spad_leading",
         };
-        let ours = place.rules(&chain.text());
+        let ours = location.qualify_sets(&chain.text());
         text.push_str(&ours.replace("goto leading", "goto spad_leading"));
     }
     text.push_str("}\n");
@@ -58,23 +58,23 @@ pub fn nftables(config: &Config, sets: &[SetName]) -> String {
 }
 
 /// Who is let in; as `judge` does, which need not say what a chain with a policy does.
-fn admitting(config: &Config) -> Vec<Rule> {
+fn grant_rules(config: &Config) -> Vec<Rule> {
     let mut rules = Vec::new();
     let four = networks4(&config.lengths, Field::Port);
     let six = networks6(&config.lengths, Field::Port);
     for (grants, networks, flow) in [
-        (SetName::Grants4, four, SetName::Flow4),
-        (SetName::Grants6, six, SetName::Flow6),
+        (SetName::Grants4, four, SetName::GrantsPort4),
+        (SetName::Grants6, six, SetName::GrantsPort6),
     ] {
         rules.push(vec![in_set(grants), accept()]);
         rules.extend(networks.into_iter().map(|network| vec![network, accept()]));
         rules.push(vec![in_set(flow), accept()]);
     }
     // A stray segment must not use up a grant for one connection.
-    rules.push(vec![is_no_first_segment(), back()]);
+    rules.push(vec![not_syn(), return_to_caller()]);
     for (once, flow) in [
-        (SetName::Once4, SetName::Flow4),
-        (SetName::Once6, SetName::Flow6),
+        (SetName::GrantsOnce4, SetName::GrantsPort4),
+        (SetName::GrantsOnce6, SetName::GrantsPort6),
     ] {
         rules.push(vec![
             in_set(once),
@@ -130,7 +130,7 @@ pub fn iptables(config: &Config) -> String {
 /// For iptables and ip6tables with sets of ipset, which the mode "command" fills.
 #[must_use]
 pub fn ipset(config: &Config) -> String {
-    let longest = config.longest_of_all().as_secs();
+    let max_ttl = config.longest_of_all().as_secs();
     let mut text =
         "# For iptables and ip6tables with sets of ipset: spad runs ipset, the kernel keeps the\n\
          # time as well. Your own rules must drop: iptables -P INPUT DROP. In spad.toml:\n\
@@ -144,7 +144,7 @@ pub fn ipset(config: &Config) -> String {
     for (family, program) in [("inet", "iptables"), ("inet6", "ip6tables")] {
         let _ = writeln!(
             text,
-            "ipset -exist create spad-{family} hash:net,port family {family} timeout {longest}\n\
+            "ipset -exist create spad-{family} hash:net,port family {family} timeout {max_ttl}\n\
              {program} -w -I INPUT -m set --match-set spad-{family} src,dst -j ACCEPT\n\
              {program} -w -I INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT"
         );
@@ -154,24 +154,24 @@ pub fn ipset(config: &Config) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::config_of;
+    use super::super::tests::config_from;
     use super::*;
     use crate::config::Answer;
 
     #[test]
     fn the_snippet_declares_every_set_that_its_rules_refer_to_by_our_name_for_it() {
         let text = "[services]\nssh = \"tcp/22\"\nnas = { ports = [\"tcp/2222\"], to = \"10.0.0.5:22\", masquerade = true }\n";
-        let mut config = config_of(text, Answer::Drop, Vec::new());
+        let mut config = config_from(text, Answer::Drop, Vec::new());
         config.guard.mode = crate::config::Mode::Set("filter".to_owned());
         let sets = [
             SetName::Grants4,
             SetName::Grants6,
-            SetName::Net4,
-            SetName::Net6,
-            SetName::Once4,
-            SetName::Once6,
-            SetName::Flow4,
-            SetName::Flow6,
+            SetName::GrantsNet4,
+            SetName::GrantsNet6,
+            SetName::GrantsOnce4,
+            SetName::GrantsOnce6,
+            SetName::GrantsPort4,
+            SetName::GrantsPort6,
         ];
         let text = nftables(&config, &sets);
         let referred: BTreeSet<&str> = text
@@ -192,7 +192,7 @@ mod tests {
     fn iptables_is_told_of_every_hidden_port_for_both_families_and_of_no_other() {
         let text = "hide = [\"ssh\", \"nas\"]\n[services]\nssh = \"tcp/22\"\nweb = \"tcp/80\"\n\
             nas = { ports = [\"tcp/2222\"], to = \"10.0.0.5:22\" }\n";
-        let text = iptables(&config_of(text, Answer::Drop, Vec::new()));
+        let text = iptables(&config_from(text, Answer::Drop, Vec::new()));
         for program in ["iptables", "ip6tables"] {
             let rule = format!("\n{program} -w -I INPUT -p tcp --dport 22 -j ACCEPT\n");
             assert!(text.contains(&rule), "{text}");

@@ -5,10 +5,10 @@ use crate::config::{Guard, Lengths, Mode, Network};
 
 fn config(answer: Answer, allowed: Vec<AlwaysAllow>) -> Config {
     let text = "hide = [\"ssh\"]\n[services]\nssh = \"tcp/22\"\n[listen]\nport = 62201\n";
-    config_of(text, answer, allowed)
+    config_from(text, answer, allowed)
 }
 
-pub(super) fn config_of(text: &str, answer: Answer, allowed: Vec<AlwaysAllow>) -> Config {
+pub(super) fn config_from(text: &str, answer: Answer, allowed: Vec<AlwaysAllow>) -> Config {
     let directory = std::path::Path::new("/nowhere");
     let mut files = crate::config::Files::none(directory);
     files.server = Some(spa_findings::Source::new(
@@ -33,22 +33,22 @@ pub(super) fn config_of(text: &str, answer: Answer, allowed: Vec<AlwaysAllow>) -
     }
 }
 
-pub(super) fn surroundings(flow_label_seed: Option<u32>) -> Surroundings {
-    Surroundings {
+pub(super) fn host_facts(flow_label_seed: Option<u32>) -> HostFacts {
+    HostFacts {
         flow_label_seed,
         labels: true,
         closed_ports: Answers::all(Reply::Nothing),
     }
 }
 
-fn standings() -> BTreeMap<Service, Standing> {
+fn port_states() -> BTreeMap<Service, PortState> {
     BTreeMap::from([
-        ("tcp/22".parse().unwrap(), Standing::Hidden),
+        ("tcp/22".parse().unwrap(), PortState::Hidden),
         (
             "udp/51820".parse().unwrap(),
-            Standing::OnTrial(Duration::from_millis(59_001)),
+            PortState::OnTrial(Duration::from_millis(59_001)),
         ),
-        ("tcp/80".parse().unwrap(), Standing::Shown),
+        ("tcp/80".parse().unwrap(), PortState::Exposed),
     ])
 }
 
@@ -59,8 +59,8 @@ fn table(answer: Answer) -> Table {
         AlwaysAllow::Interface("wg0".to_owned()),
         AlwaysAllow::Network(network),
     ];
-    let surroundings = surroundings(Some(7));
-    Table::of(&config(answer, allowed), &standings(), &surroundings)
+    let surroundings = host_facts(Some(7));
+    Table::new(&config(answer, allowed), &port_states(), &surroundings)
 }
 
 /// The whole table as people read it. A change here is a change of what the kernel does.
@@ -82,14 +82,14 @@ fn strangers_get_nothing_where_the_host_answers_nothing() {
 
 #[test]
 fn where_nothing_else_is_asked_for_strangers_get_what_closed_ports_answer() {
-    let strangers = |answer| {
+    let rules = |answer| {
         let text = table(answer).text();
         let chain = text.split("\tchain strangers {").nth(1).unwrap().to_owned();
         chain.split("\t}\n").next().unwrap().to_owned()
     };
-    assert_eq!(strangers(Answer::Auto), strangers(Answer::Drop));
-    assert_ne!(strangers(Answer::Auto), strangers(Answer::AsClosed));
-    assert!(strangers(Answer::Prohibited).contains("reject with icmpx admin-prohibited"));
+    assert_eq!(rules(Answer::Auto), rules(Answer::Drop));
+    assert_ne!(rules(Answer::Auto), rules(Answer::AsClosed));
+    assert!(rules(Answer::Prohibited).contains("reject with icmpx admin-prohibited"));
 }
 
 #[test]

@@ -13,8 +13,8 @@ use spa_proto::Protocol;
 
 use super::lines::{Entry, Key, Section};
 use crate::config::in_words;
-use crate::knocking::sequence::LONGEST;
-use crate::knocking::{Knock, NotASequence, NotFlags, Sequence, TcpFlags};
+use crate::knock::sequence::MAX_KNOCKS;
+use crate::knock::{Knock, ParseSequenceError, ParseTcpFlagsError, Sequence, TcpFlags};
 
 /// What knockd waits from the first knock to the last where nothing is said, in seconds.
 const WITHIN: u64 = 25;
@@ -134,7 +134,7 @@ pub(super) fn sequence(
                 found.push(finding.help("write ports from 1 to 65535, with :udp behind those that are UDP: 7000,8000:udp"));
             }
         }
-        if knocks.len() > LONGEST {
+        if knocks.len() > MAX_KNOCKS {
             break;
         }
     }
@@ -143,10 +143,10 @@ pub(super) fn sequence(
     }
     let finding = match Sequence::new(knocks) {
         Ok(sequence) => return Some(sequence),
-        Err(error @ NotASequence::TooLong) => {
+        Err(error @ ParseSequenceError::TooLong) => {
             source.error(whole, error.to_string()).help("take some out")
         }
-        Err(NotASequence::TwiceInARow(knock)) => source
+        Err(ParseSequenceError::RepeatedKnock(knock)) => source
             .warning(
                 whole,
                 format!("this is not carried over: the knock {knock} stands twice in a row"),
@@ -230,7 +230,7 @@ fn flags(
         let finding = finding.help(help);
         Some(finding)
     };
-    let finding = match TcpFlags::of(words.iter().copied()) {
+    let finding = match TcpFlags::parse(words.iter().copied()) {
         Ok(_) => {
             if words.contains(&"ack") && !udp_alone {
                 let finding = source.warning(entry.span.clone(), "no connection begins with SYN and ACK: `knock`, nmap and nc send no such knock");
@@ -238,7 +238,7 @@ fn flags(
             }
             None
         }
-        Err(NotFlags::Word(place)) => {
+        Err(ParseTcpFlagsError::UnknownFlag(place)) => {
             let word = words.get(place).copied().unwrap_or_default();
             about(
                 source.error(
@@ -248,13 +248,13 @@ fn flags(
                 "write fin, syn, rst, psh, ack or urg, with ! before one that must not be set, and no blanks",
             )
         }
-        Err(NotFlags::Contrary(_)) => about(
+        Err(ParseTcpFlagsError::Contradiction(_)) => about(
             source.error(entry.span.clone(), "no segment has these flags"),
             "take one of the two that contradict each other out",
         ),
         // They say nothing of datagrams.
-        Err(NotFlags::WithoutSyn) if udp_alone => return Some(Vec::new()),
-        Err(NotFlags::WithoutSyn) => about(
+        Err(ParseTcpFlagsError::MissingSyn) if udp_alone => return Some(Vec::new()),
+        Err(ParseTcpFlagsError::MissingSyn) => about(
             source.warning(
                 entry.span.clone(),
                 "this is not carried over: here a knock is the first segment of a connection",

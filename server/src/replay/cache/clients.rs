@@ -24,12 +24,12 @@ pub(super) struct Client {
 }
 
 impl Clients {
-    pub(super) fn find(&self, id: KeyId) -> Option<u32> {
+    pub(super) fn lookup(&self, id: KeyId) -> Option<u32> {
         self.index.get(&id).copied()
     }
 
-    pub(super) fn find_or_add(&mut self, id: KeyId) -> u32 {
-        if let Some(index) = self.find(id) {
+    pub(super) fn lookup_or_add(&mut self, id: KeyId) -> u32 {
+        if let Some(index) = self.lookup(id) {
             return index;
         }
         // Four thousand million clients do not fit into memory.
@@ -95,7 +95,7 @@ impl Client {
 
     /// Takes out the entries with a timestamp above `latest`, without a floor:
     /// the administrator's own exception.
-    pub(super) fn forget_later_than(&mut self, latest: Timestamp) -> Vec<u32> {
+    pub(super) fn remove_later_than(&mut self, latest: Timestamp) -> Vec<u32> {
         let (gone, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.entries)
             .into_iter()
             .partition(|Reverse((timestamp, _))| *timestamp > latest);

@@ -31,17 +31,21 @@ impl Closes {
     }
 
     /// Where there are too many of this client: the floor that lets the oldest go.
-    pub(super) fn surplus(&self, client: u32) -> Option<Timestamp> {
-        let count = self.of(client).count();
+    pub(super) fn overflow_floor(&self, client: u32) -> Option<Timestamp> {
+        let count = self.for_client(client).count();
         (count > PER_CLIENT)
-            .then(|| self.of(client).map(|(_, timestamp)| timestamp).min())
+            .then(|| {
+                self.for_client(client)
+                    .map(|(_, timestamp)| timestamp)
+                    .min()
+            })
             .flatten()
     }
 
     /// Forgets this client's closes up to its floor.
-    pub(super) fn drop_up_to(&mut self, client: u32, floor: Timestamp) {
+    pub(super) fn prune(&mut self, client: u32, floor: Timestamp) {
         let gone: Vec<Service> = self
-            .of(client)
+            .for_client(client)
             .filter(|(_, timestamp)| *timestamp <= floor)
             .map(|(service, _)| service)
             .collect();
@@ -50,7 +54,7 @@ impl Closes {
         }
     }
 
-    pub(super) fn of(&self, client: u32) -> impl Iterator<Item = (Service, Timestamp)> {
+    pub(super) fn for_client(&self, client: u32) -> impl Iterator<Item = (Service, Timestamp)> {
         let range = (client, u8::MIN, u16::MIN)..=(client, u8::MAX, u16::MAX);
         self.0.range(range).map(|(_, close)| *close)
     }

@@ -14,14 +14,14 @@ use super::Sighting;
 use crate::clock::BootTime;
 
 /// Copies within this time from the same address are the network's doing.
-const DUPLICATE: Duration = Duration::from_secs(1);
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(1);
 
 /// The entries of all clients.
 #[derive(Default)]
 pub(super) struct Entries {
     slots: Vec<Entry>,
     free: Vec<u32>,
-    places: HashTable<u32>,
+    index: HashTable<u32>,
     hasher: RandomState,
 }
 
@@ -37,23 +37,23 @@ struct Entry {
 
 impl Entries {
     pub(super) fn len(&self) -> usize {
-        self.places.len()
+        self.index.len()
     }
 
     /// The slot of this packet.
     pub(super) fn find(&self, client: u32, nonce: &[u8; 24]) -> Option<u32> {
-        let hash = hash_of(&self.hasher, client, nonce);
-        self.places
-            .find(hash, |slot| is_at(&self.slots, *slot, client, nonce))
+        let hash = hash_entry(&self.hasher, client, nonce);
+        self.index
+            .find(hash, |slot| is_entry(&self.slots, *slot, client, nonce))
             .copied()
     }
 
     /// Was what is captured now also captured just before, from the same address?
     pub(super) fn is_duplicate(&self, slot: u32, now: Sighting) -> bool {
         get(&self.slots, slot).is_some_and(|first| {
-            first.boot != UNKNOWN
-                && now.boot.saturating_since(first.boot) <= DUPLICATE
-                && first.source == source(&self.hasher, now.source)
+            first.boot != UNKNOWN_TIME
+                && now.boot.saturating_since(first.boot) <= DUPLICATE_WINDOW
+                && first.source == hash_source(&self.hasher, now.source)
         })
     }
 
@@ -66,9 +66,9 @@ impl Entries {
     ) -> u32 {
         let entry = Entry {
             nonce: *nonce,
-            boot: sighting.map_or(UNKNOWN, |first| first.boot),
+            boot: sighting.map_or(UNKNOWN_TIME, |first| first.boot),
             client,
-            source: sighting.map_or(0, |first| source(&self.hasher, first.source)),
+            source: sighting.map_or(0, |first| hash_source(&self.hasher, first.source)),
         };
         let slot = match self.free.pop() {
             Some(slot) => slot,
@@ -83,13 +83,13 @@ impl Entries {
         }
         let Self {
             slots,
-            places,
+            index: places,
             hasher,
             ..
         } = self;
-        let hash = hash_of(hasher, client, nonce);
+        let hash = hash_entry(hasher, client, nonce);
         places.insert_unique(hash, slot, |slot| match get(slots, *slot) {
-            Some(entry) => hash_of(hasher, entry.client, &entry.nonce),
+            Some(entry) => hash_entry(hasher, entry.client, &entry.nonce),
             None => 0,
         });
         slot
@@ -100,8 +100,8 @@ impl Entries {
         let Some(entry) = get(&self.slots, slot).copied() else {
             return;
         };
-        let hash = hash_of(&self.hasher, entry.client, &entry.nonce);
-        if let Ok(place) = self.places.find_entry(hash, |other| *other == slot) {
+        let hash = hash_entry(&self.hasher, entry.client, &entry.nonce);
+        if let Ok(place) = self.index.find_entry(hash, |other| *other == slot) {
             place.remove();
             self.free.push(slot);
         }
@@ -112,18 +112,18 @@ impl Entries {
     }
 }
 
-const UNKNOWN: BootTime = BootTime::from_micros(u64::MAX);
+const UNKNOWN_TIME: BootTime = BootTime::from_micros(u64::MAX);
 
 fn get(slots: &[Entry], slot: u32) -> Option<&Entry> {
     slots.get(usize::try_from(slot).ok()?)
 }
 
-fn is_at(slots: &[Entry], slot: u32, client: u32, nonce: &[u8; 24]) -> bool {
+fn is_entry(slots: &[Entry], slot: u32, client: u32, nonce: &[u8; 24]) -> bool {
     get(slots, slot).is_some_and(|entry| entry.client == client && entry.nonce == *nonce)
 }
 
 /// Of the bytes alone: std would hash the nonce's length too.
-fn hash_of(hasher: &RandomState, client: u32, nonce: &[u8; 24]) -> u64 {
+fn hash_entry(hasher: &RandomState, client: u32, nonce: &[u8; 24]) -> u64 {
     let mut state = hasher.build_hasher();
     state.write(nonce);
     state.write_u32(client);
@@ -131,7 +131,7 @@ fn hash_of(hasher: &RandomState, client: u32, nonce: &[u8; 24]) -> u64 {
 }
 
 /// 32 bits of a keyed hash of the address.
-fn source(hasher: &RandomState, address: IpAddr) -> u32 {
+fn hash_source(hasher: &RandomState, address: IpAddr) -> u32 {
     let [a, b, c, d, ..] = hasher.hash_one(address).to_ne_bytes();
     u32::from_ne_bytes([a, b, c, d])
 }

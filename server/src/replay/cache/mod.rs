@@ -13,7 +13,7 @@ mod entries;
 
 mod recorder;
 
-mod upkeep;
+mod maintenance;
 
 #[cfg(test)]
 mod tests;
@@ -123,7 +123,7 @@ impl ReplayCache {
         timestamp: Timestamp,
         sighting: Sighting,
     ) -> Result<(), Seen> {
-        let client = self.clients.find(id);
+        let client = self.clients.lookup(id);
         let floor = client.map_or(self.base, |index| self.floor_at(index));
         if timestamp <= floor {
             return Err(Seen::BelowFloor);
@@ -157,7 +157,7 @@ impl ReplayCache {
             // It would be dropped at once, the floor raised to it.
             return Err(Seen::BelowFloor);
         }
-        let index = self.clients.find_or_add(id);
+        let index = self.clients.lookup_or_add(id);
         self.insert(index, nonce, timestamp, Some(sighting));
         out.push(JournalRecord::Nonce {
             id,
@@ -187,7 +187,7 @@ impl ReplayCache {
     #[must_use]
     pub fn floor(&self, id: KeyId) -> Timestamp {
         self.clients
-            .find(id)
+            .lookup(id)
             .map_or(self.base, |index| self.floor_at(index))
     }
 

@@ -26,7 +26,7 @@ fn nonce(number: u64) -> [u8; 24] {
     nonce
 }
 
-fn seen(host: u8, milliseconds: u64) -> Sighting {
+fn sighting(host: u8, milliseconds: u64) -> Sighting {
     Sighting {
         source: IpAddr::V4(Ipv4Addr::new(192, 0, 2, host)),
         boot: BootTime::from_micros(milliseconds * 1000),
@@ -40,7 +40,14 @@ fn record(
     seconds: u64,
 ) -> (Result<(), Seen>, Vec<JournalRecord>) {
     let mut out = Vec::new();
-    let result = cache.record(id, &nonce(number), at(seconds), seen(1, 0), at(0), &mut out);
+    let result = cache.record(
+        id,
+        &nonce(number),
+        at(seconds),
+        sighting(1, 0),
+        at(0),
+        &mut out,
+    );
     (result, out)
 }
 
@@ -94,7 +101,7 @@ fn a_copy_within_a_second_from_the_same_address_is_a_duplicate_and_any_other_a_r
             ALICE,
             &nonce(1),
             at(100),
-            seen(1, 5000),
+            sighting(1, 5000),
             at(0),
             &mut Vec::new(),
         )
@@ -105,14 +112,14 @@ fn a_copy_within_a_second_from_the_same_address_is_a_duplicate_and_any_other_a_r
         }) => within_second_from_same_source,
         other => panic!("{other:?}"),
     };
-    assert!(duplicate(seen(1, 5000)) && duplicate(seen(1, 6000)));
-    assert!(!duplicate(seen(1, 6001)), "later");
-    assert!(!duplicate(seen(2, 5000)), "another address");
+    assert!(duplicate(sighting(1, 5000)) && duplicate(sighting(1, 6000)));
+    assert!(!duplicate(sighting(1, 6001)), "later");
+    assert!(!duplicate(sighting(2, 5000)), "another address");
     let mut read_back = ReplayCache::default();
     cache
         .records()
         .for_each(|record| read_back.restore(&record));
-    let result = read_back.screen(ALICE, &nonce(1), at(100), seen(1, 5000));
+    let result = read_back.screen(ALICE, &nonce(1), at(100), sighting(1, 5000));
     assert_eq!(
         result,
         Err(Seen::Recorded {
@@ -196,7 +203,7 @@ fn entries_older_than_the_window_go_when_their_client_sends_and_by_a_sweep_when_
     record(&mut cache, BOB, 2, 100).0.unwrap();
     let mut out = Vec::new();
     cache
-        .record(ALICE, &nonce(3), at(200), seen(1, 0), at(140), &mut out)
+        .record(ALICE, &nonce(3), at(200), sighting(1, 0), at(140), &mut out)
         .unwrap();
     assert_eq!(
         (cache.floor(ALICE), cache.floor(BOB), cache.len()),
@@ -229,7 +236,7 @@ fn a_sweep_stops_where_it_is_told_to() {
 fn the_base_floor_covers_clients_that_nobody_knows_yet() {
     let mut cache = ReplayCache::default();
     record(&mut cache, ALICE, 1, 100).0.unwrap();
-    cache.raise_all(at(500));
+    cache.raise_floors(at(500));
     assert!(cache.is_empty());
     for id in [ALICE, BOB] {
         assert_eq!(record(&mut cache, id, 2, 500).0, Err(Seen::BelowFloor));
@@ -259,12 +266,12 @@ fn timestamps_at_both_ends_of_time_are_judged_without_overflow() {
     let end = Timestamp::from_micros(u64::MAX);
     let mut out = Vec::new();
     assert_eq!(
-        cache.record(ALICE, &nonce(2), end, seen(1, 0), at(0), &mut out),
+        cache.record(ALICE, &nonce(2), end, sighting(1, 0), at(0), &mut out),
         Ok(())
     );
-    cache.raise_all(end);
+    cache.raise_floors(end);
     assert_eq!(
-        cache.screen(ALICE, &nonce(3), end, seen(1, 0)),
+        cache.screen(ALICE, &nonce(3), end, sighting(1, 0)),
         Err(Seen::BelowFloor)
     );
 }
@@ -283,7 +290,7 @@ fn the_last_close_stands_until_the_floor_says_the_same() {
         ),
         (None, None)
     );
-    cache.raise_all(at(100));
+    cache.raise_floors(at(100));
     assert_eq!(cache.last_close(ALICE, service(22)), None);
 }
 
@@ -298,11 +305,11 @@ fn a_client_that_closes_everything_fills_no_memory() {
             &mut Vec::new(),
         );
     }
-    let kept = cache
+    let remaining = cache
         .records()
         .filter(|record| matches!(record, JournalRecord::LastClose { .. }))
         .count();
-    assert_eq!((kept, cache.floor(ALICE)), (64, at(1036)));
+    assert_eq!((remaining, cache.floor(ALICE)), (64, at(1036)));
 }
 
 #[test]
@@ -310,7 +317,7 @@ fn a_reset_keeps_recent_packets_used() {
     let mut cache = ReplayCache::default();
     record(&mut cache, ALICE, 1, 990).0.unwrap();
     record(&mut cache, ALICE, 2, 5000).0.unwrap();
-    cache.raise_all(at(100));
+    cache.raise_floors(at(100));
     cache.reset_all(at(1000), Duration::from_secs(60));
     assert!(matches!(
         record(&mut cache, ALICE, 1, 990).0,
@@ -343,13 +350,13 @@ proptest! {
                     prop_assert_eq!(set(&compacted), set(&cache));
                     for (id, number, time) in &used {
                         for cache in [&cache, &read_back, &compacted] {
-                            prop_assert!(cache.screen(*id, &nonce(*number), *time, seen(1, 0)).is_err());
+                            prop_assert!(cache.screen(*id, &nonce(*number), *time, sighting(1, 0)).is_err());
                         }
                     }
                 }
                 _ => {
                     let time = at(seconds);
-                    let result = cache.record(id, &nonce(number), time, seen(1, 0), at(window), &mut journal);
+                    let result = cache.record(id, &nonce(number), time, sighting(1, 0), at(window), &mut journal);
                     prop_assert!(result.is_err() || used.insert((id, number, time)), "twice");
                 }
             }

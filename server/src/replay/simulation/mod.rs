@@ -4,9 +4,9 @@
 //!
 //! `SPAD_SCHEDULES` sets how many schedules each test runs.
 
-pub(super) mod medium;
+pub(super) mod sim_disk;
 
-mod world;
+mod model;
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -15,15 +15,15 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use spa_proto::Timestamp;
 
-use self::medium::{Faults, Platter};
-use self::world::{Clock, Step, World};
+use self::model::{Clock, Simulation, Step};
+use self::sim_disk::{Faults, SimDisk};
 use crate::clock::{BootTime, Now};
 use crate::config::OnStateError;
 use crate::replay::cache::Bounds;
 use crate::replay::disk::{Disk, FileName};
-use crate::replay::open::{create_on, start};
+use crate::replay::horizon_file::HorizonSlots;
 use crate::replay::record::JournalRecord;
-use crate::replay::slots::HorizonSlots;
+use crate::replay::startup::{create_on, start};
 
 fn clock() -> impl Strategy<Value = Clock> {
     prop_oneof![
@@ -36,9 +36,9 @@ fn clock() -> impl Strategy<Value = Clock> {
 
 fn traffic() -> BoxedStrategy<Step> {
     prop_oneof![
-        10 => (0..4_u8, clock(), prop::bool::weighted(0.2)).prop_map(|(client, clock, held)| Step::Send { client, clock, held }),
-        4 => (0..12_u8).prop_map(|back| Step::Again { back }),
-        2 => Just(Step::All),
+        10 => (0..4_u8, clock(), prop::bool::weighted(0.2)).prop_map(|(client, clock, held)| Step::Send { client, clock, delayed: held }),
+        4 => (0..12_u8).prop_map(|back| Step::Replay { back }),
+        2 => Just(Step::ReplayAll),
         3 => (0..300_u16).prop_map(|tenths| Step::Wait { tenths }),
         1 => (0..3000_u16).prop_map(|tenths| Step::Wait { tenths }),
         1 => Just(Step::Sweep),
@@ -46,7 +46,7 @@ fn traffic() -> BoxedStrategy<Step> {
     .boxed()
 }
 
-fn trouble() -> BoxedStrategy<Step> {
+fn crashes() -> BoxedStrategy<Step> {
     prop_oneof![
         2 => Just(Step::Kill),
         1 => Just(Step::CleanStop),
@@ -83,21 +83,21 @@ fn faults() -> BoxedStrategy<Step> {
         .boxed()
 }
 
-fn rot() -> BoxedStrategy<Step> {
+fn bit_flips() -> BoxedStrategy<Step> {
     let file = prop::sample::select(vec![
         FileName::JournalA,
         FileName::JournalB,
         FileName::Clean,
     ]);
     (file, any::<u32>())
-        .prop_map(|(file, at)| Step::Rot { file, at })
+        .prop_map(|(file, at)| Step::FlipBit { file, at })
         .boxed()
 }
 
 /// In the same boot: a write-back that failed and whose pages were dropped, writes that went
 /// astray.
 fn damage() -> BoxedStrategy<Step> {
-    let file = prop::sample::select(crate::replay::disk::FILES.to_vec());
+    let file = prop::sample::select(crate::replay::disk::ALL_FILES.to_vec());
     let from = prop::option::of(0..140_u32);
     (file, any::<bool>(), from, 0..140_u32)
         .prop_map(|(file, cleanly, from, to)| Step::Damage {
@@ -126,13 +126,13 @@ fn schedules(name: &str, steps: BoxedStrategy<Step>) {
     let strategy = (policy, bounds, prop::collection::vec(steps, 1..100));
     let (acted, honest) = (Cell::new(0_u64), Cell::new(0_u64));
     let result = TestRunner::new(config).run(&strategy, |(policy, bounds, steps)| {
-        let mut world = World::new(policy, bounds);
+        let mut simulation = Simulation::new(policy, bounds);
         for step in &steps {
-            world.step(step);
+            simulation.step(step);
         }
-        world.step(&Step::All);
-        acted.set(acted.get() + world.acted());
-        honest.set(honest.get() + world.honest_passed);
+        simulation.step(&Step::ReplayAll);
+        acted.set(acted.get() + simulation.acted());
+        honest.set(honest.get() + simulation.honest_passed);
         Ok(())
     });
     if let Err(failure) = result {
@@ -150,7 +150,7 @@ fn schedules(name: &str, steps: BoxedStrategy<Step>) {
 fn no_packet_acts_twice_and_honest_ones_pass_after_crashes_with_a_right_clock() {
     schedules(
         "crashes",
-        prop_oneof![8 => traffic(), 1 => trouble()].boxed(),
+        prop_oneof![8 => traffic(), 1 => crashes()].boxed(),
     );
 }
 
@@ -158,7 +158,7 @@ fn no_packet_acts_twice_and_honest_ones_pass_after_crashes_with_a_right_clock() 
 fn no_packet_acts_twice_whatever_the_clock_does() {
     schedules(
         "clocks",
-        prop_oneof![12 => traffic(), 1 => trouble(), 1 => clock_steps()].boxed(),
+        prop_oneof![12 => traffic(), 1 => crashes(), 1 => clock_steps()].boxed(),
     );
 }
 
@@ -166,7 +166,7 @@ fn no_packet_acts_twice_whatever_the_clock_does() {
 fn no_packet_acts_twice_though_the_disk_fails() {
     schedules(
         "disks",
-        prop_oneof![16 => traffic(), 2 => trouble(), 1 => faults(), 1 => clock_steps()].boxed(),
+        prop_oneof![16 => traffic(), 2 => crashes(), 1 => faults(), 1 => clock_steps()].boxed(),
     );
 }
 
@@ -174,7 +174,7 @@ fn no_packet_acts_twice_though_the_disk_fails() {
 fn no_packet_acts_twice_though_records_rot() {
     schedules(
         "rot",
-        prop_oneof![16 => traffic(), 2 => trouble(), 1 => rot(), 1 => clock_steps()].boxed(),
+        prop_oneof![16 => traffic(), 2 => crashes(), 1 => bit_flips(), 1 => clock_steps()].boxed(),
     );
 }
 
@@ -182,7 +182,7 @@ fn no_packet_acts_twice_though_records_rot() {
 fn no_packet_acts_twice_though_a_medium_loses_and_misplaces_blocks_in_the_same_boot() {
     schedules(
         "damage",
-        prop_oneof![16 => traffic(), 2 => trouble(), 2 => damage(), 1 => clock_steps()].boxed(),
+        prop_oneof![16 => traffic(), 2 => crashes(), 2 => damage(), 1 => clock_steps()].boxed(),
     );
 }
 
@@ -191,7 +191,7 @@ fn no_packet_acts_twice_though_a_medium_loses_and_misplaces_blocks_in_the_same_b
 #[test]
 fn a_horizon_that_was_perhaps_lowered_is_in_force_lowered() {
     for seed in 0..50 {
-        let mut world = World::new(OnStateError::Refuse, Bounds::default());
+        let mut simulation = Simulation::new(OnStateError::Refuse, Bounds::default());
         let unsure = Faults {
             sync: true,
             ..Faults::default()
@@ -206,13 +206,13 @@ fn a_horizon_that_was_perhaps_lowered_is_in_force_lowered() {
             Step::Send {
                 client: 1,
                 clock: Clock::LikeServer(0),
-                held: false,
+                delayed: false,
             },
             Step::PowerCut { off: 1, seed },
             Step::Fault(Faults::default()),
-            Step::All,
+            Step::ReplayAll,
         ] {
-            world.step(&step);
+            simulation.step(&step);
         }
     }
 }
@@ -221,17 +221,17 @@ fn a_horizon_that_was_perhaps_lowered_is_in_force_lowered() {
 /// failed, only the lost memory knew.
 #[test]
 fn after_a_boot_in_memory_nothing_up_to_now_and_twice_the_skew_is_accepted() {
-    let (platter, skew) = (Platter::default(), Duration::from_secs(60));
+    let (disk, skew) = (SimDisk::default(), Duration::from_secs(60));
     let at = |seconds: u64| Timestamp::from_micros(seconds * 1_000_000);
     let now = |seconds| Now {
         wall: at(seconds),
         boot: BootTime::from_micros(1),
     };
-    create_on(platter.clone(), None, [1; 16], now(1000), skew, at(0)).unwrap();
+    create_on(disk.clone(), None, [1; 16], now(1000), skew, at(0)).unwrap();
     let open = |boot, seconds| {
         let policy = OnStateError::Memory;
         start(
-            platter.clone(),
+            disk.clone(),
             None,
             [boot; 16],
             now(seconds),
@@ -241,7 +241,7 @@ fn after_a_boot_in_memory_nothing_up_to_now_and_twice_the_skew_is_accepted() {
         )
     };
     let mut opened = open(1, 1000);
-    platter.set_faults(Faults {
+    disk.set_faults(Faults {
         journal: true,
         ..Faults::default()
     });
@@ -250,10 +250,10 @@ fn after_a_boot_in_memory_nothing_up_to_now_and_twice_the_skew_is_accepted() {
         .append(&JournalRecord::BaseFloor { timestamp: at(1) })
         .unwrap();
     assert!(opened.state.is_in_memory());
-    platter.set_faults(Faults::default());
-    platter.cut_power(&mut |_| 0);
+    disk.set_faults(Faults::default());
+    disk.cut_power(&mut |_| 0);
     assert_eq!(open(2, 2000).cache.base_floor(), at(2120));
-    platter.cut_power(&mut |_| 0);
+    disk.cut_power(&mut |_| 0);
     assert_eq!(
         open(3, 2050).cache.base_floor(),
         at(2120),
@@ -271,16 +271,16 @@ fn the_horizon_in_force_is_on_the_disk_wherever_an_earlier_start_died() {
         boot: BootTime::from_micros(1),
     };
     for calls in 1..60 {
-        let mut platter = Platter::default();
+        let mut disk = SimDisk::default();
         let begin = Now {
             wall: Timestamp::from_micros(0),
             ..now
         };
-        create_on(platter.clone(), None, [1; 16], begin, skew, begin.wall).unwrap();
-        platter.die_after(calls);
+        create_on(disk.clone(), None, [1; 16], begin, skew, begin.wall).unwrap();
+        disk.die_after(calls);
         let open = || {
             start(
-                platter.clone(),
+                disk.clone(),
                 None,
                 [1; 16],
                 now,
@@ -290,10 +290,10 @@ fn the_horizon_in_force_is_on_the_disk_wherever_an_earlier_start_died() {
             )
         };
         let _ = open();
-        platter.revive();
-        let used = open().horizon.used();
-        platter.cut_power(&mut |_| 0);
-        let on_disk = HorizonSlots::read(&platter.read(FileName::Horizon).unwrap()).timestamp();
+        disk.revive();
+        let used = open().horizon.in_force();
+        disk.cut_power(&mut |_| 0);
+        let on_disk = HorizonSlots::read(&disk.read(FileName::Horizon).unwrap()).timestamp();
         assert!(on_disk >= Some(used), "dead after {calls} calls");
     }
 }

@@ -5,7 +5,7 @@
 //! this process, for nobody would close it later; what could not be closed then is
 //! closed at the next start.
 
-mod ledger;
+mod leases;
 mod program;
 mod state_file;
 
@@ -13,48 +13,48 @@ use std::os::fd::AsFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::config_loader::ConfigLoader;
 use super::limits::Limits;
-use super::reading::Reading;
-use super::socket::{Announcer, Came, Engine};
-use super::trial_file::Memory;
-use super::{SteppedDown, WriterError};
+use super::socket::{Announcer, Endpoint, Incoming};
+use super::trial_file::GuardDir;
+use super::{Unprivileged, WriterError};
 use crate::clock;
 use crate::config::{External, Loaded, Texts};
 use crate::firewall::message::MAX_LISTED;
-use crate::firewall::{Answer, Change, FromWriter, ToWriter};
-use crate::sys::memory;
+use crate::firewall::{Change, ChangeResult, FromWriter, ToWriter};
+use crate::sys::malloc;
 
-use ledger::Ledger;
-use program::Runner;
+use leases::LeaseTable;
+use program::ProgramRunner;
 use state_file::StateFile;
 
 /// Everything the writer has in this mode.
-pub(super) struct Commander {
-    engine: Engine,
-    ledger: Ledger<Runner, StateFile>,
+pub(super) struct CommandWriterLoop {
+    engine: Endpoint,
+    leases: LeaseTable<ProgramRunner, StateFile>,
     limits: Limits,
     external: External,
     configuration: std::path::PathBuf,
-    reading: Option<Reading>,
+    config_loader: Option<ConfigLoader>,
     announcer: Announcer,
 }
 
 /// Works until the engine ends or says so.
 pub(super) fn run(
-    engine: Engine,
-    stepped: SteppedDown,
+    engine: Endpoint,
+    unprivileged: Unprivileged,
     external: External,
 ) -> Result<(), WriterError> {
-    engine.be_impatient()?;
-    let limits = Limits::of(&stepped.usable.loaded.config);
+    engine.set_send_timeout()?;
+    let limits = Limits::from_config(&unprivileged.usable.loaded.config);
     let now = clock::now();
     let announcer = engine.announcer()?;
-    let runner = Runner::new(external.time_limit, announcer.clone());
-    let ledger = Ledger::new(
+    let runner = ProgramRunner::new(external.time_limit, announcer.clone());
+    let ledger = LeaseTable::new(
         external.clone(),
         runner,
-        StateFile::here(),
-        limits.longest(),
+        StateFile::in_working_dir(),
+        limits.max_ttl(),
         now,
     );
     let ledger = match ledger {
@@ -65,76 +65,76 @@ pub(super) fn run(
             )));
         }
     };
-    if stepped.usable.instead_of.is_none() {
-        stepped.memory.keep(&stepped.texts);
+    if unprivileged.usable.instead_of.is_none() {
+        unprivileged.guard_dir.save_last_good(&unprivileged.texts);
     }
-    let mut commander = Commander {
+    let mut writer = CommandWriterLoop {
         engine,
-        ledger,
+        leases: ledger,
         limits,
         external,
-        configuration: stepped.configuration,
-        reading: None,
+        configuration: unprivileged.configuration,
+        config_loader: None,
         announcer,
     };
-    commander.engine.send(&FromWriter::Ready)?;
-    let ended = commander.work();
-    commander.ledger.close_all(clock::now());
+    writer.engine.send(&FromWriter::Ready)?;
+    let ended = writer.serve();
+    writer.leases.close_all(clock::now());
     ended
 }
 
 /// What programs may have left open that nobody closes in another mode; for a warning.
-pub(super) fn left_over() -> usize {
-    StateFile::here().count()
+pub(super) fn leftover_count() -> usize {
+    StateFile::in_working_dir().count()
 }
 
-impl Commander {
-    fn work(&mut self) -> Result<(), WriterError> {
+impl CommandWriterLoop {
+    fn serve(&mut self) -> Result<(), WriterError> {
         loop {
-            self.close_due()?;
+            self.close_expired()?;
             self.wait()?;
             loop {
                 match self.engine.receive()? {
-                    Came::End | Came::Message(ToWriter::Stop) => return Ok(()),
-                    Came::Nothing => break,
-                    Came::Message(message) => self.obey(message)?,
+                    Incoming::Closed | Incoming::Message(ToWriter::Stop) => return Ok(()),
+                    Incoming::Nothing => break,
+                    Incoming::Message(message) => self.handle_message(message)?,
                 }
                 // A long row of messages must neither keep anything open nor a reload waiting.
-                self.close_due()?;
-                self.take_what_was_read()?;
+                self.close_expired()?;
+                self.apply_loaded_config()?;
             }
-            self.take_what_was_read()?;
+            self.apply_loaded_config()?;
         }
     }
 
     /// Closes what is due, and says that it was busy with that, where it was.
-    fn close_due(&mut self) -> Result<(), WriterError> {
-        self.ledger.close_due(clock::now());
-        match self.announcer.take() {
+    fn close_expired(&mut self) -> Result<(), WriterError> {
+        self.leases.close_expired(clock::now());
+        match self.announcer.take_announced() {
             true => self.engine.send(&FromWriter::Pong),
             false => Ok(()),
         }
     }
 
-    fn take_what_was_read(&mut self) -> Result<(), WriterError> {
-        let Some(read) = Reading::take(&mut self.reading) else {
+    fn apply_loaded_config(&mut self) -> Result<(), WriterError> {
+        let Some(read) = ConfigLoader::take_result(&mut self.config_loader) else {
             return Ok(());
         };
         let result = read.and_then(|(read, texts)| self.load(read, &texts));
         self.engine.send(&FromWriter::Reloaded(result))?;
-        memory::give_back();
+        malloc::malloc_trim();
         Ok(())
     }
 
     /// Waits for a message, or until something must be closed.
     fn wait(&self) -> Result<(), WriterError> {
-        let due = self.ledger.next_due();
+        let due = self.leases.next_due();
         let timeout = due.map(|due| due.saturating_since(clock::now().boot));
         // A moment more: the end must be past when it is looked at.
         let timeout = timeout.map(|left| left.saturating_add(std::time::Duration::from_millis(1)));
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         // Without a reload the second is the first, and not looked at.
-        let reading = self.reading.as_ref();
+        let reading = self.config_loader.as_ref();
         let second = reading.map_or(self.engine.as_fd(), AsFd::as_fd);
         let mut ready = [
             PollFd::new(&self.engine, PollFlags::IN),
@@ -148,11 +148,11 @@ impl Commander {
         }
     }
 
-    fn obey(&mut self, message: ToWriter) -> Result<(), WriterError> {
+    fn handle_message(&mut self, message: ToWriter) -> Result<(), WriterError> {
         match message {
             ToWriter::Change(change) => self.change(&change),
             ToWriter::List => self.list(),
-            ToWriter::Reload => match Reading::begin_in(&mut self.reading, &self.configuration) {
+            ToWriter::Reload => match ConfigLoader::start(&mut self.config_loader, &self.configuration) {
                 Ok(()) => Ok(()),
                 Err(why) => self.engine.send(&FromWriter::Reloaded(Err(why))),
             },
@@ -169,17 +169,18 @@ impl Commander {
     }
 
     fn change(&mut self, change: &Change) -> Result<(), WriterError> {
-        if self.engine.has_ended() {
+        if self.engine.peer_closed() {
             return Ok(());
         }
         let result = self.limits.check(change);
-        let result = result.and_then(|()| self.ledger.change(&change.steps, clock::now()));
+        let result = result.and_then(|()| self.leases.change(&change.steps, clock::now()));
         let id = change.id;
-        self.engine.send(&FromWriter::Answer(Answer { id, result }))
+        self.engine
+            .send(&FromWriter::Answer(ChangeResult { id, result }))
     }
 
     fn list(&self) -> Result<(), WriterError> {
-        let elements = self.ledger.list(clock::now().boot);
+        let elements = self.leases.list(clock::now().boot);
         let mut pages = elements.chunks(MAX_LISTED).peekable();
         if pages.peek().is_none() {
             let (elements, last) = (Vec::new(), true);
@@ -194,23 +195,23 @@ impl Commander {
 
     /// Takes a configuration that was read anew; the error leaves everything as it was.
     fn load(&mut self, read: Loaded, texts: &Texts) -> Result<(), String> {
-        let external = read.config.external.clone().ok_or_else(needs_a_restart)?;
-        let who = |external: &External| (external.user.clone(), external.keep_net_admin);
-        if who(&external) != who(&self.external) {
+        let external = read.config.external.clone().ok_or_else(restart_required)?;
+        let identity = |external: &External| (external.user.clone(), external.keep_net_admin);
+        if identity(&external) != identity(&self.external) {
             return Err("another `user` or `keep_net_admin` of [firewall] needs a restart\n  help: systemctl restart spad".to_owned());
         }
-        self.limits = Limits::of(&read.config);
-        self.ledger.take(
+        self.limits = Limits::from_config(&read.config);
+        self.leases.reconfigure(
             external.clone(),
-            Runner::new(external.time_limit, self.announcer.clone()),
+            ProgramRunner::new(external.time_limit, self.announcer.clone()),
         );
         self.external = external;
-        Memory::In(".".into()).keep(texts);
+        GuardDir::Present(".".into()).save_last_good(texts);
         Ok(())
     }
 }
 
 /// The kernel's firewall and another one are different processes.
-pub(super) fn needs_a_restart() -> String {
+pub(super) fn restart_required() -> String {
     "a change of [guard] mode to or from \"command\" needs a restart\n  help: systemctl restart spad".to_owned()
 }

@@ -10,38 +10,38 @@ use std::time::Duration;
 use spa_findings::redact;
 
 use super::super::socket::Announcer;
-use super::ledger::Programs;
-use crate::program::{self, Limits, Words};
+use super::leases::Programs;
+use crate::program::{self, CapturedStreams, Limits};
 
 /// What is kept of a program's words, in bytes.
-const WORDS: usize = 1024;
+const MAX_OUTPUT: usize = 1024;
 
 /// Runs programs, each for so long at most.
 #[derive(Clone, Debug)]
-pub(super) struct Runner {
+pub(super) struct ProgramRunner {
     limit: Duration,
     announcer: Announcer,
 }
 
-impl Runner {
+impl ProgramRunner {
     pub(super) const fn new(limit: Duration, announcer: Announcer) -> Self {
         Self { limit, announcer }
     }
 }
 
-impl Programs for Runner {
+impl Programs for ProgramRunner {
     fn run(&mut self, program: &Path, arguments: &[String]) -> Result<(), String> {
         let shown = program.display();
         self.announcer.busy(self.limit);
         let mut command = Command::new(program);
         command.args(arguments).env_clear().current_dir("/");
         let limits = Limits {
-            time: self.limit,
-            words: WORDS,
+            timeout: self.limit,
+            max_output: MAX_OUTPUT,
         };
-        let run = program::run(&mut command, b"", Words::Errors, limits, None);
+        let run = program::run(&mut command, b"", CapturedStreams::Stderr, limits, None);
         let run = run.map_err(|error| format!("cannot run {shown}: {error}"))?;
-        let words = in_words(&run.words);
+        let words = format_output(&run.output);
         match run.status {
             Some(status) if status.success() => Ok(()),
             Some(status) => Err(format!("{shown} ended with {status}{words}")),
@@ -58,8 +58,8 @@ impl Programs for Runner {
 }
 
 /// Fit to stand in a line of a log.
-fn in_words(said: &[u8]) -> String {
-    let text = String::from_utf8_lossy(said);
+fn format_output(output: &[u8]) -> String {
+    let text = String::from_utf8_lossy(output);
     let lines: Vec<String> = text.lines().map(|line| redact::line(line, false)).collect();
     match lines.join(" / ").trim() {
         "" => ", and said nothing".to_owned(),

@@ -11,13 +11,13 @@ use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use spa_proto::Timestamp;
 
-use super::ledger::Store;
+use super::leases::Store;
 use crate::clock::{BootTime, Now};
 use crate::firewall::Element;
 
 const NAME: &str = "command.json";
 /// The longest file that is read, in bytes; 100,000 elements fit.
-const LONGEST: u64 = 32 << 20;
+const MAX_LENGTH: u64 = 32 << 20;
 
 /// The file.
 #[derive(Debug)]
@@ -28,15 +28,15 @@ pub(super) struct StateFile {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Kept {
+struct LeaseFile {
     version: u32,
     boot: String,
-    open: Vec<Row>,
+    open: Vec<LeaseRow>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Row {
+struct LeaseRow {
     address: std::net::IpAddr,
     prefix: Option<u8>,
     service: String,
@@ -48,12 +48,12 @@ struct Row {
 
 impl StateFile {
     /// In the directory that this process works in.
-    pub(super) fn here() -> Self {
+    pub(super) fn in_working_dir() -> Self {
         let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
-        Self::of(Path::new("."), id.unwrap_or_default().trim())
+        Self::new(Path::new("."), id.unwrap_or_default().trim())
     }
 
-    fn of(directory: &Path, boot: &str) -> Self {
+    fn new(directory: &Path, boot: &str) -> Self {
         Self {
             directory: directory.to_owned(),
             boot: boot.to_owned(),
@@ -62,22 +62,22 @@ impl StateFile {
 
     /// How many elements the file names.
     pub(super) fn count(&self) -> usize {
-        match self.kept() {
+        match self.read_file() {
             Ok(Some(Ok(kept))) => kept.open.len(),
             Ok(None | Some(Err(_))) | Err(_) => 0,
         }
     }
 
     /// None where there is no file; why it is damaged, where it can be read.
-    fn kept(&self) -> io::Result<Option<Result<Kept, String>>> {
+    fn read_file(&self) -> io::Result<Option<Result<LeaseFile, String>>> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match rustix::fs::open(self.directory.join(NAME), flags, Mode::empty()) {
             Err(rustix::io::Errno::NOENT) => return Ok(None),
             file => std::fs::File::from(file?),
         };
         let mut text = Vec::new();
-        file.take(LONGEST).read_to_end(&mut text)?;
-        Ok(Some(match serde_json::from_slice::<Kept>(&text) {
+        file.take(MAX_LENGTH).read_to_end(&mut text)?;
+        Ok(Some(match serde_json::from_slice::<LeaseFile>(&text) {
             Ok(kept) if kept.version != 1 => Err("it is of another version".to_owned()),
             kept => kept.map_err(|error| error.to_string()),
         }))
@@ -85,14 +85,14 @@ impl StateFile {
 }
 
 impl Store for StateFile {
-    fn read(&mut self, longest: Duration, now: Now) -> io::Result<Vec<(Element, BootTime)>> {
-        let kept = match self.kept()? {
+    fn read(&mut self, max_ttl: Duration, now: Now) -> io::Result<Vec<(Element, BootTime)>> {
+        let kept = match self.read_file()? {
             Some(Ok(kept)) => kept,
             None => return Ok(Vec::new()),
             Some(Err(error)) => {
                 let path = self.directory.join(NAME);
-                let aside = path.with_extension("damaged");
-                let _ = std::fs::rename(&path, &aside);
+                let damaged_path = path.with_extension("damaged");
+                let _ = std::fs::rename(&path, &damaged_path);
                 super::super::warn(&format!(
                     "the file of what [firewall] has open is damaged ({error}) and was renamed to command.damaged: look at your firewall whether it lets in anybody that it should not"
                 ));
@@ -117,14 +117,14 @@ impl Store for StateFile {
                 now.boot.saturating_add(left.unwrap_or_default())
             };
             // Longer than anything may last: a clock was wrong, then or now.
-            let is_wrong = ends.saturating_since(now.boot) > longest;
-            Some((element, if is_wrong { now.boot } else { ends }))
+            let is_too_late = ends.saturating_since(now.boot) > max_ttl;
+            Some((element, if is_too_late { now.boot } else { ends }))
         });
         Ok(open.collect())
     }
 
     fn write(&mut self, open: &[(Element, BootTime)], now: Now) -> io::Result<()> {
-        let row = |(element, ends): &(Element, BootTime)| Row {
+        let row = |(element, ends): &(Element, BootTime)| LeaseRow {
             address: element.address,
             prefix: element.prefix,
             service: element.service.to_string(),
@@ -135,7 +135,7 @@ impl Store for StateFile {
                 .saturating_add(ends.saturating_since(now.boot))
                 .as_micros(),
         };
-        let kept = Kept {
+        let file_content = LeaseFile {
             version: 1,
             boot: self.boot.clone(),
             open: open.iter().map(row).collect(),
@@ -149,7 +149,7 @@ impl Store for StateFile {
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::open(&new, flags, Mode::RUSR | Mode::WUSR)?;
         let mut file = std::fs::File::from(file);
-        file.write_all(&serde_json::to_vec(&kept)?)?;
+        file.write_all(&serde_json::to_vec(&file_content)?)?;
         file.sync_all()?;
         std::fs::rename(&new, self.directory.join(NAME))?;
         std::fs::File::open(&self.directory)?.sync_all()

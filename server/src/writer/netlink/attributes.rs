@@ -11,12 +11,12 @@ const HEADER: usize = 4;
 
 /// Writes an attribute with this value.
 pub(super) fn put(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
-    within(bytes, kind, |bytes| bytes.extend(value));
+    put_attribute(bytes, kind, |bytes| bytes.extend(value));
 }
 
 /// Writes an attribute with this text, which ends in a zero.
 pub(super) fn put_text(bytes: &mut Vec<u8>, kind: u16, text: &str) {
-    within(bytes, kind, |bytes| {
+    put_attribute(bytes, kind, |bytes| {
         bytes.extend(text.as_bytes());
         bytes.push(0);
     });
@@ -24,10 +24,10 @@ pub(super) fn put_text(bytes: &mut Vec<u8>, kind: u16, text: &str) {
 
 /// Writes an attribute that holds what `inside` writes.
 pub(super) fn nest(bytes: &mut Vec<u8>, kind: u16, inside: impl FnOnce(&mut Vec<u8>)) {
-    within(bytes, kind | NESTED, inside);
+    put_attribute(bytes, kind | NESTED, inside);
 }
 
-fn within(bytes: &mut Vec<u8>, kind: u16, value: impl FnOnce(&mut Vec<u8>)) {
+fn put_attribute(bytes: &mut Vec<u8>, kind: u16, value: impl FnOnce(&mut Vec<u8>)) {
     let start = bytes.len();
     bytes.extend([0; HEADER]);
     value(bytes);

@@ -12,8 +12,8 @@ use rustix::io::Errno;
 use spa_proto::{Protocol, Service};
 
 use super::attributes::put;
-use super::reading::attribute;
-use super::{Netlink, writing};
+use super::parse::attribute;
+use super::{Netlink, build};
 use crate::firewall::Element;
 
 /// The subsystem, and what it is asked for.
@@ -37,7 +37,7 @@ const ZONE: u16 = 18;
 pub(in crate::writer) struct Connection {
     family: u8,
     /// What names it to the kernel: kind and value of each attribute.
-    name: Vec<(u16, Vec<u8>)>,
+    key: Vec<(u16, Vec<u8>)>,
     original: Tuple,
     reply: Tuple,
     status: u32,
@@ -76,9 +76,9 @@ impl Connection {
     /// it is another.
     pub(in crate::writer) fn inner(&self, service: Service) -> Option<Service> {
         let port = NonZeroU16::new(self.reply.source)?;
-        let led = self.original.destination == service.port.get() && port != service.port;
+        let forwarded = self.original.destination == service.port.get() && port != service.port;
         let protocol = service.protocol;
-        led.then_some(Service { protocol, port })
+        forwarded.then_some(Service { protocol, port })
     }
 }
 
@@ -91,10 +91,10 @@ impl Connection {
     /// The connection as the rules name it, where it is one of a port of these; as the inner
     /// host's port too, where it is led there.
     pub(in crate::writer) fn elements(&self, ports: &BTreeSet<Service>) -> Vec<Element> {
-        let ends = ports
+        let peers = ports
             .iter()
             .filter_map(|port| Some((*port, self.peer(*port)?)));
-        let elements = ends.flat_map(|(service, (address, source_port))| {
+        let elements = peers.flat_map(|(service, (address, source_port))| {
             let inner = self.inner(service);
             let services = [Some(service), inner].into_iter().flatten();
             services.map(move |service| Element {
@@ -118,8 +118,8 @@ impl Netlink {
         let mut all = Vec::new();
         for family in [libc::AF_INET, libc::AF_INET6] {
             let family = u8::try_from(family).unwrap_or(0);
-            let asked = |sequence| message(GET, NLM_F_DUMP, sequence, family, &[]);
-            self.ask(asked, |message| {
+            let request = |sequence| message(GET, NLM_F_DUMP, sequence, family, &[]);
+            self.request(request, |message| {
                 all.extend(connection(family, message.payload()));
             })?;
         }
@@ -130,9 +130,17 @@ impl Netlink {
     ///
     /// # Errors
     /// What the kernel says.
-    pub(in crate::writer) fn forget(&mut self, known: &Connection) -> Result<bool, Errno> {
-        let asked = |sequence| message(DELETE, NLM_F_ACK, sequence, known.family, &known.name);
-        match self.ask(asked, |_| {}) {
+    pub(in crate::writer) fn kill(&mut self, connection: &Connection) -> Result<bool, Errno> {
+        let request = |sequence| {
+            message(
+                DELETE,
+                NLM_F_ACK,
+                sequence,
+                connection.family,
+                &connection.key,
+            )
+        };
+        match self.request(request, |_| {}) {
             Ok(_) => Ok(true),
             Err(Errno::NOENT) => Ok(false),
             Err(error) => Err(error),
@@ -149,7 +157,7 @@ fn message(
     attributes: &[(u16, Vec<u8>)],
 ) -> Vec<u8> {
     let mut bytes = Vec::new();
-    writing::message(&mut bytes, kind, flags, sequence, (family, 0), |bytes| {
+    build::message(&mut bytes, kind, flags, sequence, (family, 0), |bytes| {
         for (kind, value) in attributes {
             put(bytes, *kind, value);
         }
@@ -169,7 +177,7 @@ fn connection(family: u8, payload: &[u8]) -> Option<Connection> {
     }
     Some(Connection {
         family,
-        name,
+        key: name,
         original: tuple(original)?,
         reply: tuple(reply)?,
         status: attribute(attributes, STATUS)
@@ -208,7 +216,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn tuple_of(from: u8, to: u8, source: u16, destination: u16) -> Tuple {
+    fn test_tuple(from: u8, to: u8, source: u16, destination: u16) -> Tuple {
         Tuple {
             from: [192, 0, 2, from].into(),
             to: [192, 0, 2, to].into(),
@@ -225,7 +233,7 @@ mod tests {
             let (family, name) = (2, Vec::new());
             let connection = Connection {
                 family,
-                name,
+                key: name,
                 original,
                 reply,
                 status: 0,
@@ -235,29 +243,29 @@ mod tests {
         };
         let client = Some(("192.0.2.2".to_owned(), 4000));
         assert_eq!(
-            found(tuple_of(2, 1, 4000, 22), tuple_of(1, 2, 22, 4000)),
+            found(test_tuple(2, 1, 4000, 22), test_tuple(1, 2, 22, 4000)),
             client
         );
         assert_eq!(
-            found(tuple_of(1, 2, 22, 4000), tuple_of(2, 1, 4000, 22)),
+            found(test_tuple(1, 2, 22, 4000), test_tuple(2, 1, 4000, 22)),
             client
         );
         let outer: Service = "tcp/2222".parse().unwrap();
-        let (original, reply) = (tuple_of(2, 1, 4000, 2222), tuple_of(5, 2, 22, 4000));
+        let (original, reply) = (test_tuple(2, 1, 4000, 2222), test_tuple(5, 2, 22, 4000));
         let (family, name) = (2, Vec::new());
         let led = Connection {
             family,
-            name,
+            key: name,
             original,
             reply,
             status: 0,
         };
         assert_eq!(led.inner(outer), Some(ssh));
         assert_eq!(led.inner(ssh), None);
-        let moved = found(tuple_of(2, 1, 4000, 2222), tuple_of(1, 2, 22, 4000));
+        let moved = found(test_tuple(2, 1, 4000, 2222), test_tuple(1, 2, 22, 4000));
         assert_eq!(moved, client, "another port that leads to it");
         assert_eq!(
-            found(tuple_of(2, 1, 4000, 23), tuple_of(1, 2, 23, 4000)),
+            found(test_tuple(2, 1, 4000, 23), test_tuple(1, 2, 23, 4000)),
             None
         );
     }

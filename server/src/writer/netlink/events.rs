@@ -6,8 +6,8 @@ use netlink_packet_core::NetlinkBuffer;
 use netlink_packet_netfilter::NetfilterProtoFamily;
 use netlink_sys::{Socket, protocols::NETLINK_NETFILTER};
 
-use super::reading::{Messages, attribute};
-use super::{ANSWERS, DATAGRAM, SUBSYSTEM};
+use super::parse::{Messages, attribute};
+use super::{DATAGRAM, RECEIVE_BUFFER, SUBSYSTEM};
 
 /// A socket that hears of every change of any table.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ impl Events {
     pub(in crate::writer) fn open() -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_NETFILTER)?;
         socket.bind_auto()?;
-        let _ = socket.set_rx_buf_sz(ANSWERS);
+        let _ = socket.set_rx_buf_sz(RECEIVE_BUFFER);
         socket.add_membership(Self::GROUP)?;
         socket.set_non_blocking(true)?;
         Ok(Self(socket))
@@ -31,17 +31,17 @@ impl Events {
     /// rules of others, or whether something was missed. Our `loader`, an `nft` that has just
     /// ended, made the table whole whatever came before its transaction. Its number is free
     /// for others from then on, so only the first look after it may name it.
-    pub(in crate::writer) fn others_touched(
+    pub(in crate::writer) fn changed_by_others(
         &self,
         table: &str,
         own: u32,
         loader: Option<u32>,
-    ) -> Touched {
+    ) -> TableChanges {
         // One who floods us with changes of other tables must not keep us here for ever.
-        const MOST: usize = 10_000;
+        const MAX_EVENTS: usize = 10_000;
         let (mut touched, mut missed, mut others) = (false, false, false);
         let mut buffer = Vec::with_capacity(DATAGRAM);
-        for _ in 0..MOST {
+        for _ in 0..MAX_EVENTS {
             buffer.clear();
             match self.0.recv_from(&mut buffer, 0) {
                 Ok(_) => {
@@ -50,9 +50,9 @@ impl Events {
                         if Some(from) == loader {
                             touched = false;
                         } else {
-                            let is_ours = is_about(table, &message);
+                            let is_ours = concerns_table(table, &message);
                             touched |= from != own && is_ours;
-                            others |= !is_ours && is_about_rules(&message);
+                            others |= !is_ours && changes_rules(&message);
                         }
                     }
                 }
@@ -61,7 +61,7 @@ impl Events {
                 Err(_) => missed = true,
             }
         }
-        Touched {
+        TableChanges {
             ours: touched | missed,
             others: others | missed,
         }
@@ -76,7 +76,7 @@ impl std::os::fd::AsFd for Events {
 
 /// What somebody touched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::writer) struct Touched {
+pub(in crate::writer) struct TableChanges {
     /// Our table.
     pub(in crate::writer) ours: bool,
     /// Rules, chains or tables of others.
@@ -84,7 +84,7 @@ pub(in crate::writer) struct Touched {
 }
 
 /// Whether an event is about a table, a chain or a rule, whosever it is; not about elements.
-fn is_about_rules(message: &NetlinkBuffer<&[u8]>) -> bool {
+fn changes_rules(message: &NetlinkBuffer<&[u8]>) -> bool {
     const DELETED_RULE: u16 = 8;
     let kind = message.message_type();
     kind >> 8 == SUBSYSTEM && kind & 0xff <= DELETED_RULE
@@ -92,11 +92,11 @@ fn is_about_rules(message: &NetlinkBuffer<&[u8]>) -> bool {
 
 /// Whether an event is about this table of the family `inet`: each but the one that ends a
 /// transaction names its table in its first attribute.
-fn is_about(table: &str, message: &NetlinkBuffer<&[u8]>) -> bool {
-    const END_OF_TRANSACTION: u16 = 15;
+fn concerns_table(table: &str, message: &NetlinkBuffer<&[u8]>) -> bool {
+    const NEW_GENERATION: u16 = 15;
     const TABLE_NAME: u16 = 1;
     let kind = message.message_type();
-    if kind >> 8 != SUBSYSTEM || kind & 0xff == END_OF_TRANSACTION {
+    if kind >> 8 != SUBSYSTEM || kind & 0xff == NEW_GENERATION {
         return false;
     }
     let Some((header, attributes)) = message.payload().split_first_chunk::<4>() else {

@@ -5,11 +5,11 @@
 //! here waits. Knows nothing of grants.
 
 mod attributes;
+mod build;
 mod conntrack;
 mod events;
-mod reading;
+mod parse;
 pub(super) mod ruleset;
-mod writing;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,54 +19,56 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 use rustix::io::Errno;
 use rustix::net::sockopt;
 
-use crate::firewall::table::{Place, SetMake, SetName};
+use crate::firewall::table::{SetLayout, SetLocation, SetName};
 
+pub(super) use build::{Action, Message, Operation, Timeout};
 pub(super) use conntrack::Connection;
-pub(super) use events::{Events, Touched};
-pub(super) use reading::Listed;
-pub(super) use writing::{Action, Lasts, Message, Operation};
+pub(super) use events::{Events, TableChanges};
+pub(super) use parse::Listed;
 
-use reading::{MESSAGE_DONE, Messages, chain_of_rule, elements, error_code, make, table_flags};
-use writing::{Kind, append, control, names, table_name};
+use build::{MessageKind, append, put_control, put_set_name, put_table_name};
+use parse::{
+    MESSAGE_DONE, Messages, error_code, parse_elements, parse_set_layout, rule_chain, table_flags,
+};
 
 /// The subsystem of nftables in `nfnetlink.h`.
 const SUBSYSTEM: u16 = 10;
 /// Room for one datagram from the kernel: dumps come in pages of up to 32 KiB.
 const DATAGRAM: usize = 1 << 16;
 /// Room for the answers to the longest transaction.
-const ANSWERS: u32 = 1 << 20;
+const RECEIVE_BUFFER: u32 = 1 << 20;
 
 /// What asks for a list.
 const DUMP: u16 = NLM_F_DUMP | NLM_F_ACK;
 
 /// How the kernel answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Answered {
-    Whole,
+enum AnswerStatus {
+    Complete,
     /// What was listed changed meanwhile.
-    InPart,
+    Interrupted,
 }
 
 /// Why a transaction was not made.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Failed {
+pub(super) enum TransactionError {
     /// The kernel refused these operations, by their place; all were undone.
     Refused(Vec<(usize, Errno)>),
     /// The kernel refused the transaction as a whole.
-    Whole(Errno),
+    Transaction(Errno),
     /// The answer was lost: it may have been made.
-    Unknown,
+    Unconfirmed,
 }
 
-impl std::fmt::Display for Failed {
+impl std::fmt::Display for TransactionError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Refused(refused) => match refused.first() {
                 Some((_, error)) => error.fmt(f),
                 None => f.write_str("refused"),
             },
-            Self::Whole(error) => error.fmt(f),
-            Self::Unknown => f.write_str("its answer was lost"),
+            Self::Transaction(error) => error.fmt(f),
+            Self::Unconfirmed => f.write_str("its answer was lost"),
         }
     }
 }
@@ -76,7 +78,7 @@ impl std::fmt::Display for Failed {
 pub(super) struct Netlink {
     socket: Socket,
     /// Where the sets are.
-    place: Place,
+    location: SetLocation,
     kernel: SocketAddr,
     port: u32,
     sequence: u32,
@@ -86,15 +88,15 @@ pub(super) struct Netlink {
 }
 
 impl Netlink {
-    pub(super) fn open(place: Place) -> io::Result<Self> {
+    pub(super) fn open(location: SetLocation) -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_NETFILTER)?;
         let port = socket.bind_auto()?.port_number();
         socket.set_cap_ack(true)?;
         // Less room serves small transactions all the same.
-        let _ = socket.set_rx_buf_sz(ANSWERS);
+        let _ = socket.set_rx_buf_sz(RECEIVE_BUFFER);
         Ok(Self {
             socket,
-            place,
+            location,
             kernel: SocketAddr::new(0, 0),
             port,
             sequence: 0,
@@ -109,34 +111,38 @@ impl Netlink {
     }
 
     /// Where the sets are.
-    pub(super) const fn place(&self) -> &Place {
-        &self.place
+    pub(super) const fn location(&self) -> &SetLocation {
+        &self.location
     }
 
     /// From now on the sets are there; gives where they were.
-    pub(super) fn go_to(&mut self, place: Place) -> Place {
-        std::mem::replace(&mut self.place, place)
+    pub(super) fn set_location(&mut self, location: SetLocation) -> SetLocation {
+        std::mem::replace(&mut self.location, location)
     }
 
     /// Does all of this, or nothing.
     ///
     /// # Errors
     /// Why nothing was done, or that nobody knows.
-    pub(super) fn transaction(&mut self, operations: &[Operation]) -> Result<(), Failed> {
-        let place = self.place.clone();
-        let room = operations.len().saturating_mul(160);
-        self.transact(operations.len(), room, |index, bytes, sequence, flags| {
-            if let Some(operation) = operations.get(index) {
-                operation.append(bytes, &place, sequence, flags);
-            }
-        })
+    pub(super) fn transaction(&mut self, operations: &[Operation]) -> Result<(), TransactionError> {
+        let location = self.location.clone();
+        let capacity = operations.len().saturating_mul(160);
+        self.transact(
+            operations.len(),
+            capacity,
+            |index, bytes, sequence, flags| {
+                if let Some(operation) = operations.get(index) {
+                    operation.append(bytes, &location, sequence, flags);
+                }
+            },
+        )
     }
 
     /// Makes all of these, whatever table they are about, or none.
     ///
     /// # Errors
     /// Why nothing was done, or that nobody knows.
-    pub(super) fn make_all(&mut self, messages: &[Message]) -> Result<(), Failed> {
+    pub(super) fn send_batch(&mut self, messages: &[Message]) -> Result<(), TransactionError> {
         let room = messages
             .iter()
             .map(|one| one.attributes.len().saturating_add(32));
@@ -156,35 +162,40 @@ impl Netlink {
     fn transact(
         &mut self,
         count: usize,
-        room: usize,
+        capacity: usize,
         append: impl Fn(usize, &mut Vec<u8>, u32, u16),
-    ) -> Result<(), Failed> {
+    ) -> Result<(), TransactionError> {
         if count == 0 {
             return Ok(());
         }
         self.drain();
-        let begin = self.next();
-        let mut bytes = Vec::with_capacity(room.saturating_add(64));
-        control(&mut bytes, Kind::Begin, begin);
+        let begin = self.next_sequence();
+        let mut bytes = Vec::with_capacity(capacity.saturating_add(64));
+        put_control(&mut bytes, MessageKind::Begin, begin);
         let last = count.saturating_sub(1);
         let mut first = None;
         for index in 0..count {
-            let sequence = self.next();
+            let sequence = self.next_sequence();
             first.get_or_insert(sequence);
             // The kernel tells of every fault, and of success only where it is asked.
             let acknowledge = if index == last { NLM_F_ACK } else { 0 };
             append(index, &mut bytes, sequence, acknowledge);
         }
-        control(&mut bytes, Kind::End, self.next());
+        put_control(&mut bytes, MessageKind::End, self.next_sequence());
         self.socket
             .send_to(&bytes, &self.kernel, 0)
-            .map_err(|error| Failed::Whole(errno(&error)))?;
-        self.outcome(begin, first.unwrap_or(begin), count)
+            .map_err(|error| TransactionError::Transaction(errno(&error)))?;
+        self.read_replies(begin, first.unwrap_or(begin), count)
     }
 
     /// Reads the answers, which are all there.
-    fn outcome(&mut self, begin: u32, first: u32, count: usize) -> Result<(), Failed> {
-        let (mut answered, mut refused, mut whole) = (false, Vec::new(), None);
+    fn read_replies(
+        &mut self,
+        begin: u32,
+        first: u32,
+        count: usize,
+    ) -> Result<(), TransactionError> {
+        let (mut answered, mut refused, mut transaction_error) = (false, Vec::new(), None);
         loop {
             match self.receive(libc::MSG_DONTWAIT) {
                 Ok(()) => {}
@@ -192,7 +203,7 @@ impl Netlink {
                     self.leftovers = false;
                     break;
                 }
-                Err(_) => return Err(Failed::Unknown),
+                Err(_) => return Err(TransactionError::Unconfirmed),
             }
             for message in Messages(&self.buffer) {
                 let Some(code) = error_code(&message) else {
@@ -212,15 +223,15 @@ impl Netlink {
                 let error = Errno::from_raw_os_error(code.saturating_neg());
                 match place {
                     Some(place) => refused.push((place, error)),
-                    None => whole = Some(error),
+                    None => transaction_error = Some(error),
                 }
             }
         }
-        match (whole, refused.is_empty(), answered) {
-            (Some(error), _, _) => Err(Failed::Whole(error)),
-            (None, false, _) => Err(Failed::Refused(refused)),
+        match (transaction_error, refused.is_empty(), answered) {
+            (Some(error), _, _) => Err(TransactionError::Transaction(error)),
+            (None, false, _) => Err(TransactionError::Refused(refused)),
             (None, true, true) => Ok(()),
-            (None, true, false) => Err(Failed::Unknown),
+            (None, true, false) => Err(TransactionError::Unconfirmed),
         }
     }
 
@@ -228,28 +239,36 @@ impl Netlink {
     ///
     /// # Errors
     /// What the kernel says.
-    pub(super) fn make_of(&mut self, set: SetName) -> Result<Option<SetMake>, Errno> {
-        self.make_in(&self.place.clone(), set)
+    pub(super) fn set_layout(&mut self, set: SetName) -> Result<Option<SetLayout>, Errno> {
+        self.set_layout_in(&self.location.clone(), set)
     }
 
     /// The same at another place.
     ///
     /// # Errors
     /// What the kernel says.
-    pub(super) fn make_in(
+    pub(super) fn set_layout_in(
         &mut self,
-        place: &Place,
+        location: &SetLocation,
         set: SetName,
-    ) -> Result<Option<SetMake>, Errno> {
+    ) -> Result<Option<SetLayout>, Errno> {
         let mut found = None;
-        let asked = |sequence| {
+        let request = |sequence| {
             let mut bytes = Vec::new();
-            append(&mut bytes, Kind::GetSet, sequence, NLM_F_ACK, |bytes| {
-                names(bytes, place, set);
-            });
+            append(
+                &mut bytes,
+                MessageKind::GetSet,
+                sequence,
+                NLM_F_ACK,
+                |bytes| {
+                    put_set_name(bytes, location, set);
+                },
+            );
             bytes
         };
-        match self.ask(asked, |message| found = Some(make(message.payload()))) {
+        match self.request(request, |message| {
+            found = Some(parse_set_layout(message.payload()))
+        }) {
             Ok(_) => Ok(found),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error),
@@ -261,18 +280,22 @@ impl Netlink {
     /// # Errors
     /// `NOENT` where table or set are not there.
     pub(super) fn list(&mut self, set: SetName) -> Result<Vec<Listed>, Errno> {
-        self.list_in(&self.place.clone(), set)
+        self.list_in(&self.location.clone(), set)
     }
 
     /// The same at another place.
     ///
     /// # Errors
     /// `NOENT` where table or set are not there.
-    pub(super) fn list_in(&mut self, place: &Place, set: SetName) -> Result<Vec<Listed>, Errno> {
+    pub(super) fn list_in(
+        &mut self,
+        location: &SetLocation,
+        set: SetName,
+    ) -> Result<Vec<Listed>, Errno> {
         // A set that changes while it is listed may be listed in part, and a part of the
         // answer may be lost: listed again then.
         for _ in 0..8 {
-            match self.list_once(place, set) {
+            match self.list_once(location, set) {
                 Ok(Some(listed)) => return Ok(listed),
                 Ok(None) | Err(Errno::NOBUFS) => {}
                 Err(error) => return Err(error),
@@ -281,17 +304,29 @@ impl Netlink {
         Err(Errno::AGAIN)
     }
 
-    fn list_once(&mut self, place: &Place, set: SetName) -> Result<Option<Vec<Listed>>, Errno> {
+    fn list_once(
+        &mut self,
+        location: &SetLocation,
+        set: SetName,
+    ) -> Result<Option<Vec<Listed>>, Errno> {
         let mut listed = Vec::new();
-        let asked = |sequence| {
+        let request = |sequence| {
             let mut bytes = Vec::new();
-            append(&mut bytes, Kind::List, sequence, DUMP, |bytes| {
-                names(bytes, place, set);
-            });
+            append(
+                &mut bytes,
+                MessageKind::ListElements,
+                sequence,
+                DUMP,
+                |bytes| {
+                    put_set_name(bytes, location, set);
+                },
+            );
             bytes
         };
-        let answer = self.ask(asked, |message| elements(message.payload(), &mut listed))?;
-        Ok((answer == Answered::Whole).then_some(listed))
+        let answer = self.request(request, |message| {
+            parse_elements(message.payload(), &mut listed)
+        })?;
+        Ok((answer == AnswerStatus::Complete).then_some(listed))
     }
 
     /// Whether the kernel passes by all chains of this table.
@@ -301,14 +336,20 @@ impl Netlink {
     pub(super) fn is_dormant(&mut self, table: &str) -> Result<bool, Errno> {
         const DORMANT: u32 = 1;
         let mut is_dormant = false;
-        let asked = |sequence| {
+        let request = |sequence| {
             let mut bytes = Vec::new();
-            append(&mut bytes, Kind::GetTable, sequence, NLM_F_ACK, |bytes| {
-                table_name(bytes, table);
-            });
+            append(
+                &mut bytes,
+                MessageKind::GetTable,
+                sequence,
+                NLM_F_ACK,
+                |bytes| {
+                    put_table_name(bytes, table);
+                },
+            );
             bytes
         };
-        self.ask(asked, |message| {
+        self.request(request, |message| {
             is_dormant |= table_flags(message.payload()) & DORMANT != 0;
         })?;
         Ok(is_dormant)
@@ -318,18 +359,24 @@ impl Netlink {
     ///
     /// # Errors
     /// What the kernel says.
-    pub(super) fn rules_of(&mut self, table: &str) -> Result<BTreeMap<String, usize>, Errno> {
+    pub(super) fn rule_counts(&mut self, table: &str) -> Result<BTreeMap<String, usize>, Errno> {
         let mut rules = BTreeMap::new();
-        let asked = |sequence| {
+        let request = |sequence| {
             let mut bytes = Vec::new();
-            append(&mut bytes, Kind::ListRules, sequence, DUMP, |bytes| {
-                table_name(bytes, table);
-            });
+            append(
+                &mut bytes,
+                MessageKind::ListRules,
+                sequence,
+                DUMP,
+                |bytes| {
+                    put_table_name(bytes, table);
+                },
+            );
             bytes
         };
-        self.ask(asked, |message| {
+        self.request(request, |message| {
             // Not every kernel heeds the table's name.
-            if let Some(chain) = chain_of_rule(table, message.payload()) {
+            if let Some(chain) = rule_chain(table, message.payload()) {
                 let count: &mut usize = rules.entry(chain).or_default();
                 *count = count.saturating_add(1);
             }
@@ -342,17 +389,17 @@ impl Netlink {
     ///
     /// # Errors
     /// What the kernel says instead.
-    fn ask(
+    fn request(
         &mut self,
-        asked: impl FnOnce(u32) -> Vec<u8>,
-        mut take: impl FnMut(&NetlinkBuffer<&[u8]>),
-    ) -> Result<Answered, Errno> {
+        build: impl FnOnce(u32) -> Vec<u8>,
+        mut on_message: impl FnMut(&NetlinkBuffer<&[u8]>),
+    ) -> Result<AnswerStatus, Errno> {
         const INTERRUPTED: u16 = 16;
         self.drain();
-        let sequence = self.next();
-        let sent = self.socket.send_to(&asked(sequence), &self.kernel, 0);
+        let sequence = self.next_sequence();
+        let sent = self.socket.send_to(&build(sequence), &self.kernel, 0);
         sent.map_err(|error| errno(&error))?;
-        let mut answered = Answered::Whole;
+        let mut answered = AnswerStatus::Complete;
         loop {
             self.receive(0).map_err(|error| errno(&error))?;
             for message in Messages(&self.buffer) {
@@ -360,20 +407,20 @@ impl Netlink {
                     continue;
                 }
                 if message.flags() & INTERRUPTED != 0 {
-                    answered = Answered::InPart;
+                    answered = AnswerStatus::Interrupted;
                 }
                 match (message.message_type(), error_code(&message)) {
                     (MESSAGE_DONE, _) | (_, Some(0)) => return Ok(answered),
                     (_, Some(code)) => {
                         return Err(Errno::from_raw_os_error(code.saturating_neg()));
                     }
-                    _ => take(&message),
+                    _ => on_message(&message),
                 }
             }
         }
     }
 
-    fn next(&mut self) -> u32 {
+    fn next_sequence(&mut self) -> u32 {
         self.sequence = self.sequence.wrapping_add(1);
         self.sequence
     }

@@ -5,11 +5,11 @@
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE};
 
 use super::attributes::{nest, put, put_text};
-use super::writing::{Kind, Lasts, Message, names, table_name};
-use crate::firewall::table::{Place, SetName};
+use super::build::{Message, MessageKind, Timeout, put_set_name, put_table_name};
+use crate::firewall::table::{SetLocation, SetName};
 
 /// Elements that are put in by one message: the length of an attribute has 16 bits.
-const ELEMENTS_TOGETHER: usize = 1000;
+const ELEMENTS_PER_MESSAGE: usize = 1000;
 
 /// The hook of a base chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,9 +39,9 @@ pub(in crate::writer) enum Load {
     /// The labels of the connection, 16 bytes.
     ConnectionLabels,
     /// What kind of address the destination is to this host.
-    DestinationKind,
+    DestinationType,
     /// The interface that leads to the source, if it is the one that the packet came by; else zero.
-    WayBack,
+    ReversePath,
 }
 
 /// A step of a rule.
@@ -64,12 +64,12 @@ pub(in crate::writer) enum Expression {
 }
 
 /// The table is made, or stands. A kernel that knows no comments of tables leaves it out.
-pub(in crate::writer) fn add_table(place: &Place, comment: &str) -> Message {
+pub(in crate::writer) fn add_table(location: &SetLocation, comment: &str) -> Message {
     const USERDATA: u16 = 6;
     // nft's own form: kind 0, length, and a text that ends in a zero.
     let length = u8::try_from(comment.len().saturating_add(1)).unwrap_or(0);
-    message(Kind::AddTable, NLM_F_CREATE, |bytes| {
-        table_name(bytes, place.table());
+    message(MessageKind::AddTable, NLM_F_CREATE, |bytes| {
+        put_table_name(bytes, location.table());
         if length > 0 {
             let comment = [&[0, length], comment.as_bytes(), &[0]].concat();
             put(bytes, USERDATA, &comment);
@@ -78,15 +78,15 @@ pub(in crate::writer) fn add_table(place: &Place, comment: &str) -> Message {
 }
 
 /// The table goes with all that is in it; it must stand.
-pub(in crate::writer) fn delete_table(place: &Place) -> Message {
-    message(Kind::DeleteTable, 0, |bytes| {
-        table_name(bytes, place.table());
+pub(in crate::writer) fn delete_table(location: &SetLocation) -> Message {
+    message(MessageKind::DeleteTable, 0, |bytes| {
+        put_table_name(bytes, location.table());
     })
 }
 
 /// A chain is made that accepts what comes to its end; with a hook and its priority, or without.
 pub(in crate::writer) fn add_chain(
-    place: &Place,
+    location: &SetLocation,
     name: &str,
     hook: Option<(Hook, i32)>,
 ) -> Message {
@@ -96,8 +96,8 @@ pub(in crate::writer) fn add_chain(
     const HOOK_PRIORITY: u16 = 2;
     const POLICY: u16 = 5;
     const TYPE: u16 = 7;
-    message(Kind::AddChain, NLM_F_CREATE, |bytes| {
-        table_name(bytes, place.table());
+    message(MessageKind::AddChain, NLM_F_CREATE, |bytes| {
+        put_table_name(bytes, location.table());
         put_text(bytes, NAME, name);
         if let Some((hook, priority)) = hook {
             nest(bytes, HOOK, |bytes| {
@@ -111,7 +111,7 @@ pub(in crate::writer) fn add_chain(
 }
 
 /// A set is made as the full table has it.
-pub(in crate::writer) fn add_set(place: &Place, set: SetName) -> Message {
+pub(in crate::writer) fn add_set(location: &SetLocation, set: SetName) -> Message {
     const FLAGS: u16 = 3;
     const FLAG_TIMEOUT: u32 = 0x10;
     const KEY_TYPE: u16 = 4;
@@ -119,9 +119,9 @@ pub(in crate::writer) fn add_set(place: &Place, set: SetName) -> Message {
     const DESCRIPTION: u16 = 9;
     const DESCRIPTION_SIZE: u16 = 1;
     const ID: u16 = 10;
-    let layout = set.make();
-    message(Kind::AddSet, NLM_F_CREATE, |bytes| {
-        names(bytes, place, set);
+    let layout = set.layout();
+    message(MessageKind::AddSet, NLM_F_CREATE, |bytes| {
+        put_set_name(bytes, location, set);
         put(bytes, FLAGS, &FLAG_TIMEOUT.to_be_bytes());
         put(bytes, KEY_TYPE, &layout.key_type.to_be_bytes());
         put(bytes, KEY_LENGTH, &layout.key_length.to_be_bytes());
@@ -135,41 +135,45 @@ pub(in crate::writer) fn add_set(place: &Place, set: SetName) -> Message {
 
 /// Elements are put into a set; those that are there already stay as they are.
 pub(in crate::writer) fn add_elements(
-    place: &Place,
+    location: &SetLocation,
     set: SetName,
-    elements: &[(Vec<u8>, Lasts)],
+    elements: &[(Vec<u8>, Timeout)],
 ) -> Vec<Message> {
     const ELEMENTS: u16 = 3;
-    let page = |elements: &[(Vec<u8>, Lasts)]| {
-        message(Kind::Add, NLM_F_CREATE, |bytes| {
-            names(bytes, place, set);
+    let page = |elements: &[(Vec<u8>, Timeout)]| {
+        message(MessageKind::AddElement, NLM_F_CREATE, |bytes| {
+            put_set_name(bytes, location, set);
             nest(bytes, ELEMENTS, |bytes| {
                 for (key, lasts) in elements {
-                    super::writing::element(bytes, key, Some(*lasts));
+                    super::build::put_element(bytes, key, Some(*lasts));
                 }
             });
         })
     };
-    elements.chunks(ELEMENTS_TOGETHER).map(page).collect()
+    elements.chunks(ELEMENTS_PER_MESSAGE).map(page).collect()
 }
 
 /// A rule is put in at the end of its chain.
-pub(in crate::writer) fn add_rule(place: &Place, chain: &str, rule: &[Expression]) -> Message {
+pub(in crate::writer) fn add_rule(
+    location: &SetLocation,
+    chain: &str,
+    rule: &[Expression],
+) -> Message {
     const CHAIN: u16 = 2;
     const EXPRESSIONS: u16 = 4;
     const ITEM: u16 = 1;
-    message(Kind::AddRule, NLM_F_CREATE | NLM_F_APPEND, |bytes| {
-        table_name(bytes, place.table());
+    message(MessageKind::AddRule, NLM_F_CREATE | NLM_F_APPEND, |bytes| {
+        put_table_name(bytes, location.table());
         put_text(bytes, CHAIN, chain);
         nest(bytes, EXPRESSIONS, |bytes| {
             for expression in rule {
-                nest(bytes, ITEM, |bytes| expression.put(bytes, place));
+                nest(bytes, ITEM, |bytes| expression.put(bytes, location));
             }
         });
     })
 }
 
-fn message(kind: Kind, flags: u16, attributes: impl FnOnce(&mut Vec<u8>)) -> Message {
+fn message(kind: MessageKind, flags: u16, attributes: impl FnOnce(&mut Vec<u8>)) -> Message {
     let mut bytes = Vec::new();
     attributes(&mut bytes);
     Message {
@@ -185,18 +189,18 @@ const ACCEPT: i32 = 1;
 const GOTO: i32 = -4;
 
 /// The registers of four bytes begin at this number; the first is also that of 16 bytes.
-const REGISTERS: u32 = 8;
+const FIRST_REGISTER: u32 = 8;
 const VERDICT_REGISTER: u32 = 0;
 
 impl Expression {
-    fn put(&self, bytes: &mut Vec<u8>, place: &Place) {
+    fn put(&self, bytes: &mut Vec<u8>, location: &SetLocation) {
         match self {
-            Self::Load(load, register) => load.put(bytes, REGISTERS.saturating_add(*register)),
+            Self::Load(load, register) => load.put(bytes, FIRST_REGISTER.saturating_add(*register)),
             Self::Mask(mask) => {
                 let length = u32::try_from(mask.len()).unwrap_or(0);
-                named(bytes, "bitwise", |bytes| {
-                    number(bytes, 1, REGISTERS);
-                    number(bytes, 2, REGISTERS);
+                put_expression(bytes, "bitwise", |bytes| {
+                    number(bytes, 1, FIRST_REGISTER);
+                    number(bytes, 2, FIRST_REGISTER);
                     number(bytes, 3, length);
                     nest(bytes, 4, |bytes| put(bytes, VALUE, mask));
                     nest(bytes, 5, |bytes| put(bytes, VALUE, &vec![0; mask.len()]));
@@ -204,9 +208,9 @@ impl Expression {
             }
             Self::Is(value) => compare(bytes, 0, value),
             Self::IsNot(value) => compare(bytes, 1, value),
-            Self::In(set) => named(bytes, "lookup", |bytes| {
-                put_text(bytes, 1, &place.name(*set));
-                number(bytes, 2, REGISTERS);
+            Self::In(set) => put_expression(bytes, "lookup", |bytes| {
+                put_text(bytes, 1, &location.name(*set));
+                number(bytes, 2, FIRST_REGISTER);
             }),
             Self::Accept => verdict(bytes, ACCEPT, None),
             Self::Drop => verdict(bytes, DROP, None),
@@ -226,15 +230,15 @@ impl Load {
             Self::ConnectionState => connection(bytes, 0, register),
             Self::ConnectionStatus => connection(bytes, 2, register),
             Self::ConnectionLabels => connection(bytes, 13, register),
-            Self::DestinationKind => fib(bytes, (3, 2), register),
-            Self::WayBack => fib(bytes, (1, 1 | 8), register),
+            Self::DestinationType => fib(bytes, (3, 2), register),
+            Self::ReversePath => fib(bytes, (1, 1 | 8), register),
         }
     }
 }
 
 const VALUE: u16 = 1;
 
-fn named(bytes: &mut Vec<u8>, name: &str, data: impl FnOnce(&mut Vec<u8>)) {
+fn put_expression(bytes: &mut Vec<u8>, name: &str, data: impl FnOnce(&mut Vec<u8>)) {
     const NAME: u16 = 1;
     const DATA: u16 = 2;
     put_text(bytes, NAME, name);
@@ -246,21 +250,21 @@ fn number(bytes: &mut Vec<u8>, kind: u16, value: u32) {
 }
 
 fn meta(bytes: &mut Vec<u8>, key: u32, register: u32) {
-    named(bytes, "meta", |bytes| {
+    put_expression(bytes, "meta", |bytes| {
         number(bytes, 1, register);
         number(bytes, 2, key);
     });
 }
 
 fn connection(bytes: &mut Vec<u8>, key: u32, register: u32) {
-    named(bytes, "ct", |bytes| {
+    put_expression(bytes, "ct", |bytes| {
         number(bytes, 1, register);
         number(bytes, 2, key);
     });
 }
 
 fn payload(bytes: &mut Vec<u8>, (base, offset, length): (u32, u32, u32), register: u32) {
-    named(bytes, "payload", |bytes| {
+    put_expression(bytes, "payload", |bytes| {
         number(bytes, 1, register);
         number(bytes, 2, base);
         number(bytes, 3, offset);
@@ -269,7 +273,7 @@ fn payload(bytes: &mut Vec<u8>, (base, offset, length): (u32, u32, u32), registe
 }
 
 fn fib(bytes: &mut Vec<u8>, (result, flags): (u32, u32), register: u32) {
-    named(bytes, "fib", |bytes| {
+    put_expression(bytes, "fib", |bytes| {
         number(bytes, 1, register);
         number(bytes, 2, result);
         number(bytes, 3, flags);
@@ -277,8 +281,8 @@ fn fib(bytes: &mut Vec<u8>, (result, flags): (u32, u32), register: u32) {
 }
 
 fn compare(bytes: &mut Vec<u8>, operator: u32, value: &[u8]) {
-    named(bytes, "cmp", |bytes| {
-        number(bytes, 1, REGISTERS);
+    put_expression(bytes, "cmp", |bytes| {
+        number(bytes, 1, FIRST_REGISTER);
         number(bytes, 2, operator);
         nest(bytes, 3, |bytes| put(bytes, VALUE, value));
     });
@@ -286,7 +290,7 @@ fn compare(bytes: &mut Vec<u8>, operator: u32, value: &[u8]) {
 
 fn verdict(bytes: &mut Vec<u8>, code: i32, chain: Option<&str>) {
     const VERDICT: u16 = 2;
-    named(bytes, "immediate", |bytes| {
+    put_expression(bytes, "immediate", |bytes| {
         number(bytes, 1, VERDICT_REGISTER);
         nest(bytes, 2, |bytes| {
             nest(bytes, VERDICT, |bytes| {

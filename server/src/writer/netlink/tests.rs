@@ -13,10 +13,13 @@ impl Namespace {
     /// Makes one and brings this thread into it.
     fn enter() -> Self {
         let namespace = Self(format!("spad-netlink-{}", std::process::id()));
-        let made = Command::new("ip")
+        let status = Command::new("ip")
             .args(["netns", "add", &namespace.0])
             .status();
-        assert!(made.unwrap().success(), "this test needs root and iproute2");
+        assert!(
+            status.unwrap().success(),
+            "this test needs root and iproute2"
+        );
         let file = std::fs::File::open(format!("/run/netns/{}", namespace.0)).unwrap();
         let network = rustix::thread::LinkNameSpaceType::Network;
         rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&file), Some(network))
@@ -51,24 +54,33 @@ fn answers_that_are_lost_are_never_taken_for_a_yes() {
         );
         let loaded = Command::new("nft").arg(set).status().unwrap();
         assert!(loaded.success(), "this test needs nft");
-        let mut netlink = Netlink::open(Place::own()).unwrap();
+        let mut netlink = Netlink::open(SetLocation::own_table()).unwrap();
         netlink.socket.set_rx_buf_sz(1_u32).unwrap();
-        let add = |number| operation(number, Action::Add(Lasts::For(Duration::from_secs(60))));
+        let add = |number| operation(number, Action::Add(Timeout::For(Duration::from_secs(60))));
         let delete = |number| operation(number, Action::Delete);
 
         // Each is refused with an answer of its own, and they do not all find room.
         let missing: Vec<_> = (0..200).map(delete).collect();
-        assert_eq!(netlink.transaction(&missing), Err(Failed::Unknown));
+        assert_eq!(
+            netlink.transaction(&missing),
+            Err(TransactionError::Unconfirmed)
+        );
         assert_eq!(netlink.list(SetName::Grants4).unwrap(), []);
 
         // What was left behind of those answers is none to what comes next.
-        assert_eq!(netlink.transaction(&missing), Err(Failed::Unknown));
+        assert_eq!(
+            netlink.transaction(&missing),
+            Err(TransactionError::Unconfirmed)
+        );
         let one = vec![add(1), delete(2)];
         assert_eq!(
             netlink.transaction(&one),
-            Err(Failed::Refused(vec![(1, Errno::NOENT)]))
+            Err(TransactionError::Refused(vec![(1, Errno::NOENT)]))
         );
-        assert_eq!(netlink.transaction(&missing), Err(Failed::Unknown));
+        assert_eq!(
+            netlink.transaction(&missing),
+            Err(TransactionError::Unconfirmed)
+        );
         assert_eq!(netlink.transaction(&[add(3)]), Ok(()));
         let listed = netlink.list(SetName::Grants4).unwrap();
         assert_eq!(listed.len(), 1);

@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// The same message by the crate.
-fn by_crate(
+fn encoded_by_crate(
     inner: NetfilterMessageInner,
     about: (NetfilterProtoFamily, u16),
     header: (u32, u16),
@@ -41,14 +41,14 @@ proptest! {
         sequence: u32,
         acknowledge: bool,
     ) {
-        let place = Place::own();
+        let place = SetLocation::own_table();
         let action = match lasts {
             None => Action::Delete,
-            Some(None) => Action::Add(Lasts::Forever),
-            Some(Some(milliseconds)) => Action::Add(Lasts::For(Duration::from_millis(milliseconds))),
+            Some(None) => Action::Add(Timeout::Never),
+            Some(Some(milliseconds)) => Action::Add(Timeout::For(Duration::from_millis(milliseconds))),
         };
         let mut attributes = vec![SetElementAttribute::Key(DataAttribute::Value(key.clone()))];
-        if let Action::Add(Lasts::For(time)) = action {
+        if let Action::Add(Timeout::For(time)) = action {
             let milliseconds = u64::try_from(time.as_millis()).unwrap();
             attributes.push(SetElementAttribute::Timeout(milliseconds.max(1)));
         }
@@ -67,7 +67,7 @@ proptest! {
         let header = (sequence, NLM_F_REQUEST | flags | acknowledge);
         let mut ours = Vec::new();
         Operation { set, key, action }.append(&mut ours, &place, sequence, acknowledge);
-        prop_assert_eq!(ours, by_crate(message.into(), INET, header));
+        prop_assert_eq!(ours, encoded_by_crate(message.into(), INET, header));
     }
 }
 
@@ -75,20 +75,23 @@ proptest! {
 fn a_transaction_begins_and_ends_as_the_crate_writes_it() {
     let about = (NetfilterProtoFamily::Unspec, SUBSYSTEM);
     for (kind, message) in [
-        (Kind::Begin, ControlMessage::BatchBegin),
-        (Kind::End, ControlMessage::BatchEnd),
+        (MessageKind::Begin, ControlMessage::BatchBegin),
+        (MessageKind::End, ControlMessage::BatchEnd),
     ] {
         let mut ours = Vec::new();
-        control(&mut ours, kind, 7);
-        assert_eq!(ours, by_crate(message.into(), about, (7, NLM_F_REQUEST)));
+        put_control(&mut ours, kind, 7);
+        assert_eq!(
+            ours,
+            encoded_by_crate(message.into(), about, (7, NLM_F_REQUEST))
+        );
     }
 }
 
 #[test]
 fn a_set_is_asked_for_as_the_crate_asks() {
-    let place = Place::own();
+    let place = SetLocation::own_table();
     let set = SetName::Grants6;
-    let make = NfTablesMessage::GetSet(SetMessage {
+    let request = NfTablesMessage::GetSet(SetMessage {
         attributes: vec![
             SetAttribute::Table(place.table().to_owned()),
             SetAttribute::Name(place.name(set)),
@@ -100,9 +103,17 @@ fn a_set_is_asked_for_as_the_crate_asks() {
             SetElementList::Set(place.name(set)),
         ],
     });
-    for (kind, message) in [(Kind::GetSet, make), (Kind::List, list)] {
+    for (kind, message) in [
+        (MessageKind::GetSet, request),
+        (MessageKind::ListElements, list),
+    ] {
         let mut ours = Vec::new();
-        append(&mut ours, kind, 7, 0, |bytes| names(bytes, &place, set));
-        assert_eq!(ours, by_crate(message.into(), INET, (7, NLM_F_REQUEST)));
+        append(&mut ours, kind, 7, 0, |bytes| {
+            put_set_name(bytes, &place, set)
+        });
+        assert_eq!(
+            ours,
+            encoded_by_crate(message.into(), INET, (7, NLM_F_REQUEST))
+        );
     }
 }

@@ -3,11 +3,11 @@
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::num::NonZeroU16;
 
-use spad::capture::{CaptureOptions, Carriers};
+use spad::capture::{CaptureOptions, CarrierSet};
 use spad::ports::Ports;
 
 use crate::capture::own_network::{
-    PORT, end_mark, in_own_network, open, open_with, receive, wait, waiting,
+    PORT, drain_all, end_mark, in_own_network, open, open_with, receive, wait,
 };
 
 #[test]
@@ -69,7 +69,7 @@ fn other_ports_lengths_and_protocols_end_in_the_kernel() {
 fn without_a_port_every_port_is_looked_at() {
     in_own_network(|| {
         let mut capture = open_with(CaptureOptions {
-            carriers: Carriers::udp(Ports::any()),
+            carriers: CarrierSet::udp(Ports::any()),
             interfaces: None,
             ring_frames: 1,
         });
@@ -87,7 +87,7 @@ fn without_a_port_every_port_is_looked_at() {
 fn a_full_ring_counts_what_it_drops_and_goes_on_when_emptied() {
     in_own_network(|| {
         let options = CaptureOptions {
-            carriers: Carriers::udp(Ports::one(NonZeroU16::new(PORT).unwrap())),
+            carriers: CarrierSet::udp(Ports::one(NonZeroU16::new(PORT).unwrap())),
             interfaces: None,
             // Two blocks, with a rest at the end of each that holds no frame.
             ring_frames: 186,
@@ -101,7 +101,7 @@ fn a_full_ring_counts_what_it_drops_and_goes_on_when_emptied() {
             seen.into_iter().map(|it| it.unwrap().2[0]).collect()
         };
         assert_eq!(
-            numbers(waiting(&mut capture)),
+            numbers(drain_all(&mut capture)),
             (0..186).collect::<Vec<u8>>()
         );
         let statistics = capture.statistics();
@@ -119,7 +119,7 @@ fn a_full_ring_counts_what_it_drops_and_goes_on_when_emptied() {
                     wait(&capture, 0),
                     "frames left behind must keep the descriptor readable"
                 );
-                first.extend(numbers(waiting(&mut capture)));
+                first.extend(numbers(drain_all(&mut capture)));
                 assert_eq!(first, (number - 49..=number).collect::<Vec<u8>>());
                 assert!(!wait(&capture, 0));
             }

@@ -3,15 +3,16 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 
-use spad::capture::{CaptureOptions, Carriers, filter};
+use spad::capture::{CaptureOptions, CarrierSet, filter};
 use spad::ports::Ports;
 
 use crate::capture::craft::{
     CUSTOMER_TAG, IPV4, IPV6, SERVICE_TAG, echo_request, packet, segment, tagged,
 };
-use crate::capture::interpreter::{Beside, run};
+use crate::capture::interpreter::{Ancillary, run};
 use crate::capture::own_network::{
-    FAR, PORT, Seen, Wire, cable, end_mark, in_own_network, ip, open, open_with, receive, waiting,
+    FAR, PORT, Seen, Wire, cable, drain_all, end_mark, in_own_network, open, open_with, receive,
+    run_ip,
 };
 
 const V4: [&str; 2] = ["192.0.2.7:40000", "198.51.100.1:62201"];
@@ -32,7 +33,7 @@ fn packets_behind_up_to_three_vlan_tags_arrive_the_outermost_taken_off_by_the_ke
     in_own_network(|| {
         cable();
         let mut capture = open();
-        let mut wire = Wire::of("near");
+        let mut wire = Wire::new("near");
         for ends in [V4, V6] {
             for outer in [CUSTOMER_TAG, SERVICE_TAG] {
                 let mut packet = genuine(ends, &[4; 512]);
@@ -50,12 +51,12 @@ fn packets_behind_up_to_three_vlan_tags_arrive_the_outermost_taken_off_by_the_ke
 fn a_packet_that_a_bridge_takes_in_is_seen_there_and_at_its_port() {
     in_own_network(|| {
         cable();
-        ip("link add bridge type bridge");
-        ip("link set far master bridge");
-        ip("link set bridge address 02:00:00:00:00:02");
-        ip("link set bridge up");
+        run_ip("link add bridge type bridge");
+        run_ip("link set far master bridge");
+        run_ip("link set bridge address 02:00:00:00:00:02");
+        run_ip("link set bridge up");
         let mut capture = open();
-        let mut wire = Wire::of("near");
+        let mut wire = Wire::new("near");
         let mut seen = Vec::new();
         // A bridge port takes a moment until it forwards.
         for _ in 0..50 {
@@ -78,7 +79,7 @@ fn ipv4_options_arrive_and_ethernet_padding_is_left_behind() {
         let [source, destination] = V4.map(|end| end.parse().unwrap());
         let mut long = packet(source, destination, &[1; 40], &[5; 512]);
         long.1.extend_from_slice(&[0; 100]);
-        Wire::of("near").send(&long);
+        Wire::new("near").send(&long);
         assert_eq!(receive(&mut capture, 1), [expected(V4, &[5; 512])]);
     });
 }
@@ -88,7 +89,7 @@ fn what_is_not_for_this_host_or_not_plain_udp_ends_in_the_kernel() {
     in_own_network(|| {
         cable();
         let mut capture = open();
-        let mut wire = Wire::of("near");
+        let mut wire = Wire::new("near");
         // To another host, to all, to a group.
         for address in [[2, 0, 0, 0, 0, 9], [255; 6], [1, 0, 94, 0, 0, 1]] {
             wire.send_to(address, &genuine(V4, &[1; 200]));
@@ -130,7 +131,7 @@ impl Numbers {
 
 /// A genuine packet with up to three bytes of its headers changed, cut now and then, tagged now and then;
 /// and the same as the kernel shows it to the filter, the outermost tag taken off.
-fn odd(numbers: &mut Numbers) -> [(u16, Vec<u8>); 2] {
+fn random_frames(numbers: &mut Numbers) -> [(u16, Vec<u8>); 2] {
     let ends = [V4, V6][numbers.below(2)];
     let length = if numbers.below(2) == 0 {
         200
@@ -176,18 +177,18 @@ fn odd(numbers: &mut Numbers) -> [(u16, Vec<u8>); 2] {
 fn the_kernel_passes_exactly_the_frames_that_the_interpreter_passes_and_none_panics() {
     in_own_network(|| {
         cable();
-        let mut wire = Wire::of("near");
+        let mut wire = Wire::new("near");
         let mut numbers = Numbers(0x2545_f491_4f6c_dd1d);
         let one = || Ports::one(NonZeroU16::new(PORT).unwrap());
         let (udp, tcp) = (Ports::any(), Ports::any());
         let icmp = true;
         for carriers in [
-            Carriers::udp(one()),
-            Carriers {
+            CarrierSet::udp(one()),
+            CarrierSet {
                 udp,
                 icmp,
                 tcp,
-                ..Carriers::default()
+                ..CarrierSet::default()
             },
         ] {
             let program = filter::program(&carriers);
@@ -198,12 +199,12 @@ fn the_kernel_passes_exactly_the_frames_that_the_interpreter_passes_and_none_pan
             });
             let mut expected = 0;
             for number in 0..4000 {
-                let [sent, shown] = odd(&mut numbers);
-                let beside = Beside {
+                let [sent, shown] = random_frames(&mut numbers);
+                let ancillary = Ancillary {
                     packet_type: 0,
                     ethertype: shown.0,
                 };
-                let passes = run(&program, beside, &shown.1) != 0;
+                let passes = run(&program, ancillary, &shown.1) != 0;
                 expected += u64::from(passes);
                 wire.send(&sent);
                 if number % 8 == 7 {
@@ -211,7 +212,7 @@ fn the_kernel_passes_exactly_the_frames_that_the_interpreter_passes_and_none_pan
                     let seen = capture.statistics().seen;
                     assert_eq!(seen, expected, "up to {number}: {shown:02x?}");
                 }
-                for accepted in waiting(&mut capture).into_iter().flatten() {
+                for accepted in drain_all(&mut capture).into_iter().flatten() {
                     assert!((160..=512).contains(&accepted.2.len()));
                 }
             }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pnet::datalink::{self, Channel, DataLinkSender};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use spad::capture::{Capture, CaptureOptions, Carriers, FrameFault};
+use spad::capture::{Capture, CaptureOptions, CarrierSet, FrameFault};
 use spad::ports::Ports;
 
 pub(crate) const PORT: u16 = 62_201;
@@ -17,7 +17,7 @@ const INSIDE: &str = "SPAD_TEST_INSIDE_OWN_NETWORK";
 /// under `unshare -n`. The namespace goes with the process.
 pub(crate) fn in_own_network(test: impl FnOnce()) {
     if std::env::var_os(INSIDE).is_some() {
-        ip("link set lo up");
+        run_ip("link set lo up");
         return test();
     }
     let thread = std::thread::current();
@@ -29,22 +29,22 @@ pub(crate) fn in_own_network(test: impl FnOnce()) {
         .env(INSIDE, "1")
         .output()
         .expect("`timeout` and `unshare` are needed (packages coreutils, util-linux)");
-    let said = String::from_utf8_lossy(&output.stdout);
+    let output_text = String::from_utf8_lossy(&output.stdout);
     assert!(
-        output.status.success() && said.contains("1 passed"),
-        "{name} failed in its namespace (it needs root, `unshare` and `ip`): {}\n{said}\n{}",
+        output.status.success() && output_text.contains("1 passed"),
+        "{name} failed in its namespace (it needs root, `unshare` and `ip`): {}\n{output_text}\n{}",
         output.status,
         String::from_utf8_lossy(&output.stderr),
     );
 }
 
 /// `ip` with these words.
-pub(crate) fn ip(words: &str) {
+pub(crate) fn run_ip(arguments: &str) {
     let status = Command::new("ip")
-        .args(words.split_whitespace())
+        .args(arguments.split_whitespace())
         .status()
         .expect("`ip` is needed (package iproute2)");
-    assert!(status.success(), "ip {words}: {status}");
+    assert!(status.success(), "ip {arguments}: {status}");
 }
 
 pub(crate) const NEAR: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -52,17 +52,19 @@ pub(crate) const FAR: [u8; 6] = [2, 0, 0, 0, 0, 2];
 
 /// A cable from the interface `near` to the interface `far`.
 pub(crate) fn cable() {
-    ip("link add near address 02:00:00:00:00:01 type veth peer name far address 02:00:00:00:00:02");
-    ip("link set near up");
-    ip("link set far up");
+    run_ip(
+        "link add near address 02:00:00:00:00:01 type veth peer name far address 02:00:00:00:00:02",
+    );
+    run_ip("link set near up");
+    run_ip("link set far up");
     // Both ends carry once `far` says that it is up.
     for _ in 0..200 {
         let state = std::fs::read_to_string("/sys/class/net/far/operstate").unwrap_or_default();
-        let carried = Command::new("ip")
+        let is_up = Command::new("ip")
             .args(["-o", "link", "show", "far"])
             .output()
             .unwrap();
-        if state.trim() == "up" || String::from_utf8_lossy(&carried.stdout).contains("LOWER_UP") {
+        if state.trim() == "up" || String::from_utf8_lossy(&is_up.stdout).contains("LOWER_UP") {
             return;
         }
         std::thread::sleep(Duration::from_millis(5));
@@ -74,11 +76,11 @@ pub(crate) fn cable() {
 pub(crate) struct Wire(Box<dyn DataLinkSender>);
 
 impl Wire {
-    pub(crate) fn of(name: &str) -> Self {
-        Self::try_of(name).expect("the interface exists and may be sent from")
+    pub(crate) fn new(name: &str) -> Self {
+        Self::try_new(name).expect("the interface exists and may be sent from")
     }
 
-    pub(crate) fn try_of(name: &str) -> Option<Self> {
+    pub(crate) fn try_new(name: &str) -> Option<Self> {
         let interface = datalink::interfaces()
             .into_iter()
             .find(|it| it.name == name)
@@ -110,7 +112,7 @@ impl Wire {
 
 pub(crate) fn open() -> Capture {
     open_with(CaptureOptions {
-        carriers: Carriers::udp(Ports::one(NonZeroU16::new(PORT).unwrap())),
+        carriers: CarrierSet::udp(Ports::one(NonZeroU16::new(PORT).unwrap())),
         interfaces: None,
         ring_frames: 2048,
     })
@@ -131,7 +133,7 @@ pub(crate) fn receive(capture: &mut Capture, count: usize) -> Vec<Seen> {
             break;
         }
         wait(capture, 100);
-        seen.extend(waiting(capture));
+        seen.extend(drain_all(capture));
     }
     seen
 }
@@ -147,10 +149,10 @@ pub(crate) fn wait(capture: &Capture, milliseconds: i64) -> bool {
 }
 
 /// The frames that wait now.
-pub(crate) fn waiting(capture: &mut Capture) -> Vec<Seen> {
+pub(crate) fn drain_all(capture: &mut Capture) -> Vec<Seen> {
     let mut seen = Vec::new();
     capture.drain(usize::MAX, |judged| {
-        let judged = judged.map(|heard| heard.datagram().unwrap());
+        let judged = judged.map(|received| received.datagram().unwrap());
         seen.push(judged.map(|it| (it.source(), it.destination(), it.payload().to_vec())));
     });
     seen

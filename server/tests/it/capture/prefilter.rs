@@ -6,36 +6,36 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use spa_keys::{HeadKeys, ServerSecret};
-use spad::capture::{Capture, CaptureOptions, Carriers, Intake};
-use spad::clients::Heads;
+use spad::capture::{Capture, CaptureOptions, CarrierSet, Ingress};
+use spad::clients::HeadKeySet;
 use spad::ports::Ports;
 use spad::verdict::Reason;
 
-use crate::capture::own_network::{PORT, in_own_network, ip};
+use crate::capture::own_network::{PORT, in_own_network, run_ip};
 
 const THREADS: usize = 4;
 const MOMENT: Duration = Duration::from_millis(50);
 /// What `capture/intake.rs` queues at most.
-const QUEUE: u64 = 1024;
+const QUEUE_LEN: u64 = 1024;
 
 /// A started intake, and the head's keys whose datagrams it lets pass.
-fn start(interfaces: Option<&str>) -> (Intake, HeadKeys) {
+fn start(interfaces: Option<&str>) -> (Ingress, HeadKeys) {
     let options = CaptureOptions {
-        carriers: Carriers::udp(Ports::one(NonZeroU16::new(PORT).unwrap())),
+        carriers: CarrierSet::udp(Ports::one(NonZeroU16::new(PORT).unwrap())),
         interfaces: interfaces.map(|name| vec![name.to_owned()]),
         ring_frames: 2048,
     };
-    let captures = Capture::open_group(&options, THREADS).unwrap();
-    let (heads, keys) = heads();
-    let mut intake = Intake::new(captures, heads).unwrap();
-    intake.start().unwrap();
-    (intake, keys)
+    let captures = Capture::open_fanout_group(&options, THREADS).unwrap();
+    let (head_key_set, keys) = head_keys();
+    let mut ingress = Ingress::new(captures, head_key_set).unwrap();
+    ingress.start().unwrap();
+    (ingress, keys)
 }
 
-fn heads() -> (Heads, HeadKeys) {
+fn head_keys() -> (HeadKeySet, HeadKeys) {
     let secret = ServerSecret::generate().unwrap();
     let keys = HeadKeys::of(&secret.public());
-    (Heads::of(&[secret.into()]), keys)
+    (HeadKeySet::new(&[secret.into()]), keys)
 }
 
 /// A payload with a right tag.
@@ -55,16 +55,16 @@ fn send(payloads: &[Vec<u8>]) {
 }
 
 /// Whether it rings within this time.
-fn rings(intake: &Intake, within: Duration) -> bool {
-    let timeout = Timespec::try_from(within).unwrap();
-    let mut bell = [PollFd::new(intake, PollFlags::IN)];
-    poll(&mut bell, Some(&timeout)).unwrap() > 0
+fn is_readable(ingress: &Ingress, timeout_in: Duration) -> bool {
+    let timeout = Timespec::try_from(timeout_in).unwrap();
+    let mut fds = [PollFd::new(ingress, PollFlags::IN)];
+    poll(&mut fds, Some(&timeout)).unwrap() > 0
 }
 
 /// Asks until it is so, for 3 s at most.
-fn soon(mut so: impl FnMut() -> bool) -> bool {
+fn eventually(mut condition: impl FnMut() -> bool) -> bool {
     (0..300).any(|_| {
-        so() || {
+        condition() || {
             std::thread::sleep(Duration::from_millis(10));
             false
         }
@@ -72,7 +72,7 @@ fn soon(mut so: impl FnMut() -> bool) -> bool {
 }
 
 /// The voluntary switches of each running sieve, by its name.
-fn sieves() -> Vec<(String, String)> {
+fn prefilter_threads() -> Vec<(String, String)> {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
     let mut found: Vec<_> = tasks
         .flatten()
@@ -93,26 +93,29 @@ fn sieves() -> Vec<(String, String)> {
 #[test]
 fn right_heads_come_through_once_each_and_the_rest_is_counted_and_rings_nothing() {
     in_own_network(|| {
-        let (mut intake, keys) = start(None);
+        let (mut ingress, keys) = start(None);
         send(&vec![vec![1; 200]; 300]);
         let mut noise = 0;
-        assert!(soon(|| {
-            noise += intake.take_noise().get(Reason::HeadTag);
+        assert!(eventually(|| {
+            noise += ingress.take_counters().get(Reason::HeadTag);
             noise == 300
         }));
-        assert!(!rings(&intake, MOMENT), "noise wakes nobody");
+        assert!(!is_readable(&ingress, MOMENT), "noise wakes nobody");
         send(&vec![tagged(&keys); 40]);
-        let mut came = 0;
-        while came < 40 {
-            assert!(rings(&intake, Duration::from_secs(3)), "after {came}");
-            came += intake.drain(15, |frame| {
+        let mut received = 0;
+        while received < 40 {
+            assert!(
+                is_readable(&ingress, Duration::from_secs(3)),
+                "after {received}"
+            );
+            received += ingress.drain(15, |frame| {
                 assert_eq!(frame.unwrap().datagram().unwrap().payload(), tagged(&keys));
             });
         }
-        assert_eq!(intake.drain(15, |_| ()), 0);
-        assert!(!rings(&intake, MOMENT), "all was heard");
-        assert_eq!(intake.take_noise().total(), 0);
-        let statistics = intake.statistics();
+        assert_eq!(ingress.drain(15, |_| ()), 0);
+        assert!(!is_readable(&ingress, MOMENT), "all was heard");
+        assert_eq!(ingress.take_counters().total(), 0);
+        let statistics = ingress.statistics();
         assert_eq!((statistics.seen, statistics.dropped), (340, 0));
     });
 }
@@ -120,34 +123,36 @@ fn right_heads_come_through_once_each_and_the_rest_is_counted_and_rings_nothing(
 #[test]
 fn what_the_queue_has_no_room_for_counts_as_dropped() {
     in_own_network(|| {
-        let (mut intake, keys) = start(None);
+        let (mut ingress, keys) = start(None);
         for _ in 0..12 {
             send(&vec![tagged(&keys); 100]);
         }
-        assert!(soon(|| intake.statistics().dropped == 1200 - QUEUE));
-        assert_eq!(intake.statistics().seen, 1200);
-        let waited = intake.drain(usize::MAX, |_| ());
-        assert_eq!(u64::try_from(waited).unwrap(), QUEUE);
+        assert!(eventually(
+            || ingress.statistics().dropped == 1200 - QUEUE_LEN
+        ));
+        assert_eq!(ingress.statistics().seen, 1200);
+        let waited = ingress.drain(usize::MAX, |_| ());
+        assert_eq!(u64::try_from(waited).unwrap(), QUEUE_LEN);
     });
 }
 
 #[test]
 fn other_heads_hold_once_they_are_to_be_used() {
     in_own_network(|| {
-        let (mut intake, old) = start(None);
-        let (heads, new) = heads();
-        intake.use_heads(&heads);
+        let (mut ingress, old) = start(None);
+        let (head_key_set, new) = head_keys();
+        ingress.set_head_keys(&head_key_set);
         send(&[tagged(&old), tagged(&new)]);
-        let mut came = 0;
-        assert!(soon(|| {
-            came += intake.drain(9, |frame| {
+        let mut received = 0;
+        assert!(eventually(|| {
+            received += ingress.drain(9, |frame| {
                 assert_eq!(frame.unwrap().datagram().unwrap().payload(), tagged(&new))
             });
-            came == 1
+            received == 1
         }));
         let mut noise = 0;
-        assert!(soon(|| {
-            noise += intake.take_noise().get(Reason::HeadTag);
+        assert!(eventually(|| {
+            noise += ingress.take_counters().get(Reason::HeadTag);
             noise == 1
         }));
     });
@@ -156,37 +161,37 @@ fn other_heads_hold_once_they_are_to_be_used() {
 #[test]
 fn a_renamed_interface_is_looked_up_again_by_every_thread() {
     in_own_network(|| {
-        let (mut intake, _) = start(Some("lo"));
-        let counted = |intake: &mut Intake, reason| {
+        let (mut ingress, _) = start(Some("lo"));
+        let counted = |intake: &mut Ingress, reason| {
             let mut noise = 0;
-            soon(|| {
-                noise += intake.take_noise().get(reason);
+            eventually(|| {
+                noise += intake.take_counters().get(reason);
                 noise == 64
             })
         };
         send(&vec![vec![1; 200]; 64]);
-        assert!(counted(&mut intake, Reason::HeadTag));
-        ip("link set lo down");
-        ip("link set lo name other");
-        ip("link set other up");
-        intake.forget_interfaces();
+        assert!(counted(&mut ingress, Reason::HeadTag));
+        run_ip("link set lo down");
+        run_ip("link set lo name other");
+        run_ip("link set other up");
+        ingress.clear_interface_cache();
         send(&vec![vec![1; 200]; 64]);
-        assert!(counted(&mut intake, Reason::Frame));
+        assert!(counted(&mut ingress, Reason::Frame));
     });
 }
 
 #[test]
 fn threads_sleep_while_nothing_comes_and_end_with_their_intake() {
     in_own_network(|| {
-        let (intake, _) = start(None);
-        assert_eq!(intake.threads(), THREADS);
-        assert!(soon(|| sieves().len() == THREADS));
+        let (ingress, _) = start(None);
+        assert_eq!(ingress.threads(), THREADS);
+        assert!(eventually(|| prefilter_threads().len() == THREADS));
         // Until each sleeps.
         std::thread::sleep(Duration::from_millis(200));
-        let before = sieves();
+        let before = prefilter_threads();
         std::thread::sleep(Duration::from_secs(2));
-        assert_eq!(sieves(), before, "nobody woke without a frame");
-        drop(intake);
-        assert!(soon(|| sieves().is_empty()), "they end");
+        assert_eq!(prefilter_threads(), before, "nobody woke without a frame");
+        drop(ingress);
+        assert!(eventually(|| prefilter_threads().is_empty()), "they end");
     });
 }

@@ -6,19 +6,19 @@ use std::num::NonZeroU16;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use spad::capture::{Capture, CaptureOptions, Carriers, filter};
+use spad::capture::{Capture, CaptureOptions, CarrierSet, filter};
 use spad::ports::Ports;
-use spad::sys::packet::{attach_filter, detach_filter};
+use spad::sys::packet_socket::{attach_filter, detach_filter};
 
-use crate::capture::own_network::{PORT, in_own_network, waiting};
+use crate::capture::own_network::{PORT, drain_all, in_own_network};
 
 fn open_group(ring_frames: u32) -> Vec<Capture> {
     let options = CaptureOptions {
-        carriers: Carriers::udp(Ports::one(NonZeroU16::new(PORT).unwrap())),
+        carriers: CarrierSet::udp(Ports::one(NonZeroU16::new(PORT).unwrap())),
         interfaces: None,
         ring_frames,
     };
-    Capture::open_group(&options, 4).unwrap()
+    Capture::open_fanout_group(&options, 4).unwrap()
 }
 
 /// Sends at the loopback, which delivers before `send_to` returns.
@@ -32,7 +32,7 @@ fn send(sender: &UdpSocket, number: u32) {
 /// The numbers that came into a ring, and where from.
 fn numbers(capture: &mut Capture) -> Vec<(SocketAddr, u32)> {
     let number = |payload: &[u8]| u32::from_be_bytes(*payload.first_chunk().unwrap());
-    waiting(capture)
+    drain_all(capture)
         .into_iter()
         .map(|seen| seen.unwrap())
         .map(|(source, _, payload)| (source, number(&payload)))
@@ -50,16 +50,20 @@ fn each_frame_comes_once_and_all_of_one_flow_into_one_ring() {
         for number in 0..640 {
             send(&senders[number % 64], u32::try_from(number).unwrap());
         }
-        let mut came = BTreeSet::new();
-        let mut ring_of = BTreeMap::new();
+        let mut received = BTreeSet::new();
+        let mut ring_by_flow = BTreeMap::new();
         for (index, ring) in rings.iter_mut().enumerate() {
             for (source, number) in numbers(ring) {
-                assert!(came.insert(number), "{number} came twice");
-                assert_eq!(*ring_of.entry(source).or_insert(index), index, "{source}");
+                assert!(received.insert(number), "{number} came twice");
+                assert_eq!(
+                    *ring_by_flow.entry(source).or_insert(index),
+                    index,
+                    "{source}"
+                );
             }
         }
-        assert_eq!(came, (0..640).collect());
-        let used: BTreeSet<_> = ring_of.values().collect();
+        assert_eq!(received, (0..640).collect());
+        let used: BTreeSet<_> = ring_by_flow.values().collect();
         assert_eq!(used.len(), 4, "64 flows spread over all rings");
         let seen: u64 = rings.iter_mut().map(|ring| ring.statistics().seen).sum();
         assert_eq!(seen, 640);
@@ -74,8 +78,8 @@ fn a_flow_that_fills_its_ring_goes_on_in_the_others() {
         for number in 0..150 {
             send(&sender, number);
         }
-        let came: BTreeSet<_> = rings.iter_mut().flat_map(numbers).collect();
-        assert_eq!(came.len(), 150);
+        let received: BTreeSet<_> = rings.iter_mut().flat_map(numbers).collect();
+        assert_eq!(received.len(), 150);
         let dropped: u64 = rings.iter_mut().map(|ring| ring.statistics().dropped).sum();
         assert_eq!(dropped, 0);
     });
@@ -99,7 +103,7 @@ fn no_frame_comes_twice_while_the_sockets_are_being_opened() {
                 .collect();
             // First of all, or a test that fails would not end.
             done.store(true, Ordering::Relaxed);
-            assert!(groups.iter().any(|came| !came.is_empty()));
+            assert!(groups.iter().any(|received| !received.is_empty()));
             for came in groups {
                 let different: BTreeSet<_> = came.iter().collect();
                 assert_eq!(different.len(), came.len(), "some came twice");
@@ -117,8 +121,8 @@ fn two_groups_hear_everything_each() {
             send(&sender, number);
         }
         for rings in &mut groups {
-            let came: Vec<_> = rings.iter_mut().flat_map(numbers).collect();
-            assert_eq!(came.len(), 32);
+            let received: Vec<_> = rings.iter_mut().flat_map(numbers).collect();
+            assert_eq!(received.len(), 32);
         }
     });
 }
@@ -129,9 +133,11 @@ fn nobody_can_take_off_or_widen_the_filter_of_any_of_them() {
         for ring in open_group(64) {
             let refused = detach_filter(ring.as_fd()).unwrap_err();
             assert_eq!(refused.raw_os_error(), Some(libc::EPERM));
-            let refused =
-                attach_filter(ring.as_fd(), &filter::program(&Carriers::udp(Ports::any())))
-                    .unwrap_err();
+            let refused = attach_filter(
+                ring.as_fd(),
+                &filter::program(&CarrierSet::udp(Ports::any())),
+            )
+            .unwrap_err();
             assert_eq!(refused.raw_os_error(), Some(libc::EPERM));
         }
     });

@@ -5,13 +5,13 @@ use std::num::NonZeroU16;
 use std::os::fd::AsFd;
 use std::process::Command;
 
-use spad::capture::{CaptureError, CaptureOptions, Carriers, FrameFault, filter};
+use spad::capture::{CaptureError, CaptureOptions, CarrierSet, FrameFault, filter};
 use spad::ports::Ports;
-use spad::sys::packet::{attach_filter, detach_filter};
+use spad::sys::packet_socket::{attach_filter, detach_filter};
 
 use crate::capture::craft::packet;
 use crate::capture::own_network::{
-    PORT, Wire, cable, in_own_network, ip, open, open_with, receive,
+    PORT, Wire, cable, in_own_network, open, open_with, receive, run_ip,
 };
 
 fn genuine() -> (u16, Vec<u8>) {
@@ -28,7 +28,7 @@ fn nobody_can_take_off_or_widen_the_filter_of_an_open_capture() {
         assert_eq!(refused.raw_os_error(), Some(libc::EPERM));
         let refused = attach_filter(
             capture.as_fd(),
-            &filter::program(&Carriers::udp(Ports::any())),
+            &filter::program(&CarrierSet::udp(Ports::any())),
         )
         .unwrap_err();
         assert_eq!(refused.raw_os_error(), Some(libc::EPERM));
@@ -41,12 +41,12 @@ fn an_interface_that_appears_after_the_start_is_seen_and_one_that_goes_does_no_h
         let mut capture = open();
         for _ in 0..2 {
             cable();
-            Wire::of("near").send(&genuine());
+            Wire::new("near").send(&genuine());
             let seen = receive(&mut capture, 1);
             assert_eq!(seen.len(), 1);
             assert_eq!(seen[0].as_ref().unwrap().2, [3; 200]);
-            ip("link set far down");
-            ip("link del near");
+            run_ip("link set far down");
+            run_ip("link del near");
         }
         let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
         sender.send_to(&[1; 200], ("127.0.0.1", PORT)).unwrap();
@@ -58,7 +58,7 @@ fn an_interface_that_appears_after_the_start_is_seen_and_one_that_goes_does_no_h
 fn of_named_interfaces_only_those_are_judged_though_they_appear_later_or_get_renamed() {
     in_own_network(|| {
         let mut capture = open_with(CaptureOptions {
-            carriers: Carriers::udp(Ports::one(NonZeroU16::new(PORT).unwrap())),
+            carriers: CarrierSet::udp(Ports::one(NonZeroU16::new(PORT).unwrap())),
             interfaces: Some(vec!["wan".to_owned(), "far".to_owned()]),
             ring_frames: 64,
         });
@@ -66,13 +66,13 @@ fn of_named_interfaces_only_those_are_judged_though_they_appear_later_or_get_ren
         sender.send_to(&[1; 200], ("127.0.0.1", PORT)).unwrap();
         assert_eq!(receive(&mut capture, 1), [Err(FrameFault::OtherInterface)]);
         cable();
-        let mut wire = Wire::of("near");
+        let mut wire = Wire::new("near");
         wire.send(&genuine());
         assert!(receive(&mut capture, 1)[0].is_ok());
         for (name, judged) in [("lan", false), ("wan", true)] {
             let before = if name == "lan" { "far" } else { "lan" };
-            ip(&format!("link set {before} name {name}"));
-            capture.forget_interfaces();
+            run_ip(&format!("link set {before} name {name}"));
+            capture.clear_interface_cache();
             wire.send(&genuine());
             assert_eq!(receive(&mut capture, 1)[0].is_ok(), judged, "{name}");
         }
@@ -83,15 +83,15 @@ fn of_named_interfaces_only_those_are_judged_though_they_appear_later_or_get_ren
 fn an_open_capture_goes_on_without_any_privilege() {
     in_own_network(|| {
         cable();
-        let mut wire = Wire::of("near");
+        let mut wire = Wire::new("near");
         let mut capture = open_with(CaptureOptions {
-            carriers: Carriers::udp(Ports::one(NonZeroU16::new(PORT).unwrap())),
+            carriers: CarrierSet::udp(Ports::one(NonZeroU16::new(PORT).unwrap())),
             interfaces: Some(vec!["far".to_owned()]),
             ring_frames: 64,
         });
         let nobody = spad::sys::users::user("nobody").unwrap().unwrap();
         spad::sys::process::become_user(nobody.uid, nobody.gid, &[]).unwrap();
-        assert!(Wire::try_of("near").is_none());
+        assert!(Wire::try_new("near").is_none());
         wire.send(&genuine());
         assert!(receive(&mut capture, 1)[0].is_ok());
         assert_eq!(capture.statistics().seen, 1);
@@ -102,7 +102,7 @@ fn an_open_capture_goes_on_without_any_privilege() {
 fn without_the_capability_the_error_names_it_and_the_mend() {
     const ASKED: &str = "SPAD_TEST_WITHOUT_CAPABILITY";
     let options = CaptureOptions {
-        carriers: Carriers::udp(Ports::any()),
+        carriers: CarrierSet::udp(Ports::any()),
         interfaces: None,
         ring_frames: 64,
     };
@@ -124,10 +124,10 @@ fn without_the_capability_the_error_names_it_and_the_mend() {
         .env(ASKED, "1")
         .output()
         .expect("`setpriv` is needed (package util-linux)");
-    let said = String::from_utf8_lossy(&output.stdout);
+    let message = String::from_utf8_lossy(&output.stdout);
     assert!(
-        output.status.success() && said.contains("1 passed"),
-        "{said}\n{output:?}"
+        output.status.success() && message.contains("1 passed"),
+        "{message}\n{output:?}"
     );
 }
 
@@ -135,7 +135,7 @@ fn without_the_capability_the_error_names_it_and_the_mend() {
 fn a_ring_of_no_frames_or_too_many_is_refused_with_the_range() {
     for ring_frames in [0, 65_537, u32::MAX] {
         let options = CaptureOptions {
-            carriers: Carriers::udp(Ports::any()),
+            carriers: CarrierSet::udp(Ports::any()),
             interfaces: None,
             ring_frames,
         };

@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use spa_keys::{PreSharedKey, SharedKey};
 
-use crate::cli::{Server, public};
+use crate::cli::{Server, public_key};
 
 #[test]
 fn client_add_prints_the_line_for_the_client_and_remove_undoes_it() {
@@ -14,10 +14,10 @@ fn client_add_prints_the_line_for_the_client_and_remove_undoes_it() {
         "# address = \"gw.example.org\"",
         "address = \"gw.example.org\"",
     );
-    let before = server.everything();
-    let key = server.run(&["key", "show"]).is(0).out;
-    let said = server.add("anna", 1).is(0);
-    let line = said.out.trim();
+    let before = server.all_files();
+    let key = server.run(&["key", "show"]).exits_with(0).out;
+    let output = server.add("anna", 1).exits_with(0);
+    let line = output.out.trim();
     assert!(
         line.starts_with("spa host add gw --address gw.example.org --port "),
         "{line}"
@@ -26,29 +26,32 @@ fn client_add_prints_the_line_for_the_client_and_remove_undoes_it() {
     assert!(line.ends_with("--service ssh=tcp/22"), "{line}");
     server
         .run(&["check"])
-        .is(0)
-        .says("ok: 1 service, 1 client\n");
-    server.run(&["client", "remove", "anna"]).is(0);
-    assert_eq!(server.everything(), before);
+        .exits_with(0)
+        .prints("ok: 1 service, 1 client\n");
+    server.run(&["client", "remove", "anna"]).exits_with(0);
+    assert_eq!(server.all_files(), before);
     server
         .run(&["client", "remove", "anna"])
-        .is(1)
-        .says("no client");
+        .exits_with(1)
+        .prints("no client");
 }
 
 #[test]
 fn client_add_changes_nothing_where_the_result_would_not_load() {
     let server = Server::new();
-    server.add("anna", 1).is(0);
-    let before = server.everything();
-    let key = public(2);
-    let said = server.add("anna", 2);
-    said.is(1).says("already").says("clients.d/anna.toml");
-    server.add("bert", 1).is(1).says("have one key");
+    server.add("anna", 1).exits_with(0);
+    let before = server.all_files();
+    let key = public_key(2);
+    let output = server.add("anna", 2);
+    output
+        .exits_with(1)
+        .prints("already")
+        .prints("clients.d/anna.toml");
+    server.add("bert", 1).exits_with(1).prints("have one key");
     server
         .run(&["client", "add", "bert", "--key", &key, "--allow", "shs"])
-        .is(1)
-        .says("did you mean `ssh`");
+        .exits_with(1)
+        .prints("did you mean `ssh`");
     server
         .run(&[
             "client",
@@ -59,8 +62,8 @@ fn client_add_changes_nothing_where_the_result_would_not_load() {
             "--allow",
             "ssh",
         ])
-        .is(1)
-        .says("damaged");
+        .exits_with(1)
+        .prints("damaged");
     let past = [
         "client",
         "add",
@@ -72,14 +75,14 @@ fn client_add_changes_nothing_where_the_result_would_not_load() {
         "--expires",
         "2020-01-01T00:00:00Z",
     ];
-    server.run(&past).is(1).says("expired at once");
+    server.run(&past).exits_with(1).prints("expired at once");
     server
         .run(&["client", "add", "../x", "--key", &key, "--allow", "ssh"])
-        .is(2);
+        .exits_with(2);
     server
         .run(&["client", "add", "bert", "--allow", "ssh"])
-        .is(2);
-    assert_eq!(server.everything(), before);
+        .exits_with(2);
+    assert_eq!(server.all_files(), before);
 }
 
 #[test]
@@ -87,7 +90,7 @@ fn a_shared_key_is_copied_for_the_daemon_alone_and_goes_with_the_client() {
     let server = Server::new();
     let secret = SharedKey::from_bytes([8; 32]).to_text();
     let file = server.secret(&secret);
-    let before = server.everything();
+    let before = server.all_files();
     server
         .run(&[
             "client",
@@ -98,14 +101,14 @@ fn a_shared_key_is_copied_for_the_daemon_alone_and_goes_with_the_client() {
             "--allow",
             "ssh",
         ])
-        .is(0)
-        .says("--service ssh=tcp/22 --shared-key-file FILE")
-        .says("mode 0600");
+        .exits_with(0)
+        .prints("--service ssh=tcp/22 --shared-key-file FILE")
+        .prints("mode 0600");
     let copy = fs::metadata(server.path("var/keys/box.shared")).unwrap();
     assert_eq!(copy.permissions().mode() & 0o777, 0o600);
     let engine = fs::metadata(server.path("var/server.key")).unwrap().uid();
     assert_eq!(copy.uid(), engine, "the daemon's");
-    server.run(&["check"]).is(0);
+    server.run(&["check"]).exits_with(0);
     server
         .run(&[
             "client",
@@ -116,17 +119,17 @@ fn a_shared_key_is_copied_for_the_daemon_alone_and_goes_with_the_client() {
             "--allow",
             "ssh",
         ])
-        .is(1)
-        .says("has this key already");
-    server.run(&["client", "remove", "box"]).is(0);
-    assert_eq!(server.everything(), before);
+        .exits_with(1)
+        .prints("has this key already");
+    server.run(&["client", "remove", "box"]).exits_with(0);
+    assert_eq!(server.all_files(), before);
 }
 
 #[test]
 fn check_finds_a_secret_that_a_client_lacks() {
     let server = Server::new();
     let file = server.secret(&PreSharedKey::from_bytes([8; 32]).to_text());
-    let key = public(1);
+    let key = public_key(1);
     server
         .run(&[
             "client",
@@ -139,61 +142,64 @@ fn check_finds_a_secret_that_a_client_lacks() {
             "--allow",
             "ssh",
         ])
-        .is(0)
-        .says("--service ssh=tcp/22 --psk-file FILE")
-        .says("mode 0600");
-    server.run(&["check"]).is(0);
+        .exits_with(0)
+        .prints("--service ssh=tcp/22 --psk-file FILE")
+        .prints("mode 0600");
+    server.run(&["check"]).exits_with(0);
     fs::remove_file(server.path("var/keys/anna.psk")).unwrap();
     server
         .run(&["check"])
-        .is(1)
-        .says("the pre-shared key of `anna`");
+        .exits_with(1)
+        .prints("the pre-shared key of `anna`");
 }
 
 #[test]
 fn disable_and_enable_undo_each_other_and_keep_comments() {
     let server = Server::new();
-    server.add("anna", 1).is(0);
+    server.add("anna", 1).exits_with(0);
     let text = format!(
         "# since May\n{}",
         fs::read_to_string(server.client("anna")).unwrap()
     );
     fs::write(server.client("anna"), &text).unwrap();
-    server.run(&["client", "disable", "anna"]).is(0);
-    server.run(&["client", "list"]).is(0).says("disabled");
+    server.run(&["client", "disable", "anna"]).exits_with(0);
+    server
+        .run(&["client", "list"])
+        .exits_with(0)
+        .prints("disabled");
     server
         .run(&["client", "disable", "anna"])
-        .is(0)
-        .says("already");
-    server.run(&["client", "enable", "anna"]).is(0);
+        .exits_with(0)
+        .prints("already");
+    server.run(&["client", "enable", "anna"]).exits_with(0);
     assert_eq!(fs::read_to_string(server.client("anna")).unwrap(), text);
     server
         .run(&["client", "disable", "bert"])
-        .is(1)
-        .says("no client");
+        .exits_with(1)
+        .prints("no client");
 }
 
 #[test]
 fn a_client_can_be_withdrawn_whatever_state_the_files_are_in() {
     let server = Server::new();
-    server.add("anna", 1).is(0);
-    server.add("bert", 2).is(0);
+    server.add("anna", 1).exits_with(0);
+    server.add("bert", 2).exits_with(0);
     fs::write(server.path("etc/spad.toml"), "hide = [").unwrap();
     server
         .run(&["client", "disable", "anna"])
-        .is(0)
-        .says("the configuration has errors");
+        .exits_with(0)
+        .prints("the configuration has errors");
     fs::write(server.client("bert"), b"\xff\xfe").unwrap();
     server
         .run(&["client", "disable", "bert"])
-        .is(0)
-        .says("moved to");
+        .exits_with(0)
+        .prints("moved to");
     assert!(!server.client("bert").exists());
-    server.run(&["client", "enable", "bert"]).is(1);
+    server.run(&["client", "enable", "bert"]).exits_with(1);
     assert_eq!(fs::read(server.client("bert")).unwrap(), b"\xff\xfe");
-    server.run(&["client", "disable", "bert"]).is(0);
-    server.run(&["client", "remove", "bert"]).is(0);
-    server.run(&["client", "remove", "anna"]).is(0);
+    server.run(&["client", "disable", "bert"]).exits_with(0);
+    server.run(&["client", "remove", "bert"]).exits_with(0);
+    server.run(&["client", "remove", "anna"]).exits_with(0);
     let left = fs::read_dir(server.path("etc/clients.d")).unwrap();
     assert_eq!(left.count(), 0, "nor what was moved aside");
 }
@@ -201,40 +207,45 @@ fn a_client_can_be_withdrawn_whatever_state_the_files_are_in() {
 #[test]
 fn a_lock_out_by_withdrawing_is_a_warning_with_its_mend() {
     let server = Server::new();
-    server.add("anna", 1).is(0);
+    server.add("anna", 1).exits_with(0);
     server.configure("hide = []", "hide = [\"ssh\"]");
-    server.run(&["check"]).is(0);
+    server.run(&["check"]).exits_with(0);
     server
         .run(&["client", "disable", "anna"])
-        .is(0)
-        .says("warning: nobody may open")
-        .says("spad client enable anna");
+        .exits_with(0)
+        .prints("warning: nobody may open")
+        .prints("spad client enable anna");
     server
         .run(&["check"])
-        .is(0)
-        .says("warning: nobody may open");
+        .exits_with(0)
+        .prints("warning: nobody may open");
     server
         .run(&["client", "remove", "anna"])
-        .is(0)
-        .says("warning: nobody may open");
+        .exits_with(0)
+        .prints("warning: nobody may open");
 }
 
 #[test]
 fn list_and_show_report_as_json_too() {
     let server = Server::new();
-    server.add("anna", 1).is(0);
+    server.add("anna", 1).exits_with(0);
     let list: serde_json::Value =
-        serde_json::from_str(&server.run(&["client", "list", "--json"]).is(0).out).unwrap();
+        serde_json::from_str(&server.run(&["client", "list", "--json"]).exits_with(0).out).unwrap();
     assert_eq!(list["clients"][0]["name"], "anna");
     assert_eq!(list["clients"][0]["state"], "active");
-    let show: serde_json::Value =
-        serde_json::from_str(&server.run(&["client", "show", "anna", "--json"]).is(0).out).unwrap();
-    assert_eq!(show["keys"][0], public(1));
+    let show: serde_json::Value = serde_json::from_str(
+        &server
+            .run(&["client", "show", "anna", "--json"])
+            .exits_with(0)
+            .out,
+    )
+    .unwrap();
+    assert_eq!(show["keys"][0], public_key(1));
     assert_eq!(show["key_ids"][0].as_str().unwrap().len(), 16);
     server
         .run(&["client", "show", "ana"])
-        .is(1)
-        .says("did you mean `anna`");
+        .exits_with(1)
+        .prints("did you mean `anna`");
 }
 
 #[test]
@@ -250,14 +261,17 @@ fn check_finds_two_clients_with_one_shared_key() {
         "--allow",
         "ssh",
     ];
-    server.run(&add).is(0);
+    server.run(&add).exits_with(0);
     for (from, to) in [
         ("etc/clients.d/box.toml", "etc/clients.d/copy.toml"),
         ("var/keys/box.shared", "var/keys/copy.shared"),
     ] {
         fs::copy(server.path(from), server.path(to)).unwrap();
     }
-    server.run(&["check"]).is(1).says("have the same key");
+    server
+        .run(&["check"])
+        .exits_with(1)
+        .prints("have the same key");
 }
 
 #[test]
@@ -269,12 +283,12 @@ fn client_show_prints_what_holds_with_its_groups_and_list_its_note() {
     );
     let text = format!(
         "key = [{{ key = \"{}\", until = 2099-01-01T00:00:00Z }}, \"{}\"]\ngroups = [\"staff\"]\nmax_ttl = \"2m\"\nnote = \"since May\"\ncommands = [\"backup\"]\nipv4_prefix = 24\nipv6_prefix = 64\n",
-        public(1),
-        public(2)
+        public_key(1),
+        public_key(2)
     );
     fs::write(server.client("anna"), text).unwrap();
-    let shown = server.run(&["client", "show", "anna"]).is(0);
-    let shown = shown.says(" until 2099-01-01T00:00:00Z\n");
+    let shown = server.run(&["client", "show", "anna"]).exits_with(0);
+    let shown = shown.prints(" until 2099-01-01T00:00:00Z\n");
     for row in [
         "groups          staff",
         "allow           ssh",
@@ -285,18 +299,20 @@ fn client_show_prints_what_holds_with_its_groups_and_list_its_note() {
     ] {
         assert!(shown.out.contains(row), "{}", shown.out);
     }
-    let shown = shown.says("max_ttl         60s").says("max_grants      2");
-    drop(shown.says("note            since May"));
+    let shown = shown
+        .prints("max_ttl         60s")
+        .prints("max_grants      2");
+    drop(shown.prints("note            since May"));
     server
         .run(&["client", "list"])
-        .is(0)
-        .says("ssh  # since May");
+        .exits_with(0)
+        .prints("ssh  # since May");
 }
 
 #[test]
 fn an_expiry_without_time_and_offset_is_answered_with_an_example() {
     let server = Server::new();
-    let key = public(1);
+    let key = public_key(1);
     let add = [
         "client",
         "add",
@@ -310,45 +326,47 @@ fn an_expiry_without_time_and_offset_is_answered_with_an_example() {
     ];
     server
         .run(&add)
-        .is(2)
-        .says("for example 2027-01-31T18:00:00Z");
+        .exits_with(2)
+        .prints("for example 2027-01-31T18:00:00Z");
 }
 
 #[test]
 fn a_key_is_changed_with_a_time_of_grace_and_its_inverse_takes_it_out_again() {
     let server = Server::new();
-    server.add("anna", 1).is(0);
+    server.add("anna", 1).exits_with(0);
     let before = fs::read_to_string(server.client("anna")).unwrap();
-    let (old, new) = (public(1), public(2));
+    let (old, new) = (public_key(1), public_key(2));
     let until = "2099-01-01T00:00:00Z";
     let add = ["client", "key", "anna", "--add", &new, "--old-until", until];
-    server.run(&add).is(0);
+    server.run(&add).exits_with(0);
     let text = fs::read_to_string(server.client("anna")).unwrap();
     assert!(
         text.contains(&format!("{{ key = \"{old}\", until = {until} }}")),
         "{text}"
     );
-    server.run(&["check"]).is(0);
-    server.run(&add).is(1).says("stands here twice");
+    server.run(&["check"]).exits_with(0);
+    server.run(&add).exits_with(1).prints("stands here twice");
     server
-        .run(&["client", "key", "anna", "--remove", &public(3)])
-        .is(1)
-        .says("does not have");
+        .run(&["client", "key", "anna", "--remove", &public_key(3)])
+        .exits_with(1)
+        .prints("does not have");
     server
         .run(&["client", "key", "anna", "--remove", &new])
-        .is(0);
+        .exits_with(0);
     server
         .run(&["client", "key", "anna", "--remove", &old])
-        .is(1)
-        .says("only key");
-    server.run(&["client", "key", "anna", "--add", &new]).is(0);
+        .exits_with(1)
+        .prints("only key");
+    server
+        .run(&["client", "key", "anna", "--add", &new])
+        .exits_with(0);
     server
         .run(&["client", "key", "anna", "--remove", &old])
-        .is(0);
+        .exits_with(0);
     let after = fs::read_to_string(server.client("anna")).unwrap();
     assert_eq!(after, before.replace(&old, &new));
     server
         .run(&["client", "key", "bert", "--remove", &old])
-        .is(1)
-        .says("no client");
+        .exits_with(1)
+        .prints("no client");
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
-use crate::cli::{Said, Server};
+use crate::cli::{CliOutput, Server};
 
 const SSH: &str = "[openSSH]\nsequence = 7000,8000,9000\nseq_timeout = 5\ncommand = /sbin/iptables -A INPUT -s %IP% -p tcp --dport 22 -j ACCEPT\ncmd_timeout = 20\nstop_command = /sbin/iptables -D INPUT -s %IP% -p tcp --dport 22 -j ACCEPT\n";
 
@@ -14,7 +14,7 @@ fn put(server: &Server, text: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-fn import(server: &Server, text: &str, more: &[&str]) -> Said {
+fn import(server: &Server, text: &str, more: &[&str]) -> CliOutput {
     let path = put(server, text);
     server.run(&[&["import", "knockd", &path][..], more].concat())
 }
@@ -25,7 +25,7 @@ fn what_is_imported_stands_in_the_configuration_once() {
     let file = server.path("etc/spad.toml");
     let old = fs::read_to_string(&file).unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o604)).unwrap();
-    let said = import(&server, SSH, &[]).is(0).says("1 new door");
+    let output = import(&server, SSH, &[]).exits_with(0).prints("1 new door");
     for step in [
         "spad",
         "check",
@@ -35,7 +35,7 @@ fn what_is_imported_stands_in_the_configuration_once() {
         "before the trial is over",
         "disable --now knockd",
     ] {
-        assert!(said.out.contains(step), "{step}: {}", said.out);
+        assert!(output.out.contains(step), "{step}: {}", output.out);
     }
     let new = fs::read_to_string(&file).unwrap();
     assert!(new.starts_with(&old));
@@ -44,32 +44,32 @@ fn what_is_imported_stands_in_the_configuration_once() {
         fs::metadata(&file).unwrap().permissions().mode() & 0o7777,
         0o604
     );
-    server.run(&["check"]).is(0);
-    let all = server.everything();
-    let said = import(&server, SSH, &[])
-        .is(0)
-        .says("imported already: openssh");
-    assert!(!said.out.contains("next:"), "{}", said.out);
-    assert_eq!(server.everything(), all);
+    server.run(&["check"]).exits_with(0);
+    let all = server.all_files();
+    let output = import(&server, SSH, &[])
+        .exits_with(0)
+        .prints("imported already: openssh");
+    assert!(!output.out.contains("next:"), "{}", output.out);
+    assert_eq!(server.all_files(), all);
 }
 
 #[test]
 fn a_dry_run_prints_what_an_import_writes_and_touches_nothing() {
     let server = Server::new();
     put(&server, SSH);
-    let before = server.everything();
-    let said = import(&server, SSH, &["--dry-run"]).is(0);
-    assert_eq!(server.everything(), before);
-    import(&server, SSH, &[]).is(0);
+    let before = server.all_files();
+    let output = import(&server, SSH, &["--dry-run"]).exits_with(0);
+    assert_eq!(server.all_files(), before);
+    import(&server, SSH, &[]).exits_with(0);
     let new = fs::read_to_string(server.path("etc/spad.toml")).unwrap();
     server
         .run(&["check"])
-        .says("ok: 1 service, 0 clients, 1 door\n");
-    let door = said.out.split_once(":\n\n").unwrap().1.trim();
+        .prints("ok: 1 service, 0 clients, 1 door\n");
+    let door = output.out.split_once(":\n\n").unwrap().1.trim();
     assert!(
         door.contains("[[knock]]") && new.contains(door),
         "{}",
-        said.out
+        output.out
     );
 }
 
@@ -78,16 +78,16 @@ fn an_error_in_one_line_keeps_everything_from_being_written() {
     let server = Server::new();
     let wrong = format!("{SSH}[b]\nsequence = 7001,0\ncomand = /bin/true\n");
     put(&server, &wrong);
-    let before = server.everything();
+    let before = server.all_files();
     for more in [&[][..], &["--dry-run"]] {
-        let said = import(&server, &wrong, more)
-            .is(1)
-            .says("nothing was changed");
-        let said = said
-            .says("knockd.conf:8:17")
-            .says("did you mean `command`?");
-        assert_eq!(said.out, "");
-        assert_eq!(server.everything(), before);
+        let output = import(&server, &wrong, more)
+            .exits_with(1)
+            .prints("nothing was changed");
+        let output = output
+            .prints("knockd.conf:8:17")
+            .prints("did you mean `command`?");
+        assert_eq!(output.out, "");
+        assert_eq!(server.all_files(), before);
     }
 }
 
@@ -95,11 +95,11 @@ fn an_error_in_one_line_keeps_everything_from_being_written() {
 fn without_a_configuration_init_comes_first() {
     let server = Server::new();
     fs::remove_file(server.path("etc/spad.toml")).unwrap();
-    import(&server, SSH, &[]).is(1).says("spad init");
+    import(&server, SSH, &[]).exits_with(1).prints("spad init");
     assert!(!server.path("etc/spad.toml").exists());
-    server.run(&["init"]).is(0);
+    server.run(&["init"]).exits_with(0);
     server.configure("hide = []", "hide = [");
-    import(&server, SSH, &[]).is(1).says("mend it");
+    import(&server, SSH, &[]).exits_with(1).prints("mend it");
 }
 
 #[test]
@@ -108,16 +108,16 @@ fn a_file_that_others_can_change_or_that_is_none_is_not_read() {
     let path = put(&server, SSH);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
     let run = |path: &str| server.run(&["import", "knockd", path, "--dry-run"]);
-    run(&path).is(1).says("chmod go-w");
+    run(&path).exits_with(1).prints("chmod go-w");
     run("/nonexistent/knockd.conf")
-        .is(1)
-        .says("whether the path is right");
-    run("/dev/null").is(1).says("not a regular file");
+        .exits_with(1)
+        .prints("whether the path is right");
+    run("/dev/null").exits_with(1).prints("not a regular file");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
     fs::write(&path, b"[a]\nsequence = \xff\n").unwrap();
-    run(&path).is(1).says("UTF-8");
+    run(&path).exits_with(1).prints("UTF-8");
     fs::write(&path, vec![b'#'; 300_000]).unwrap();
-    run(&path).is(1).says("longer than 256 KiB");
+    run(&path).exits_with(1).prints("longer than 256 KiB");
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn a_configuration_behind_a_link_stays_behind_it() {
     let (file, real) = (server.path("etc/spad.toml"), server.path("real.toml"));
     fs::rename(&file, &real).unwrap();
     symlink(&real, &file).unwrap();
-    import(&server, SSH, &[]).is(0);
+    import(&server, SSH, &[]).exits_with(0);
     assert!(file.symlink_metadata().unwrap().is_symlink());
     assert!(fs::read_to_string(&real).unwrap().contains("[[knock]]"));
     assert_eq!(fs::metadata(&real).unwrap().permissions().mode() & 0o022, 0);
@@ -150,8 +150,8 @@ fn nothing_of_the_file_is_run() {
 fn a_report_as_json_names_the_doors_and_what_was_left_out() {
     let server = Server::new();
     let text = format!("{SSH}[idle]\nsequence = 1,5\n");
-    let said = import(&server, &text, &["--json"]).is(0);
-    let report: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    let output = import(&server, &text, &["--json"]).exits_with(0);
+    let report: serde_json::Value = serde_json::from_str(&output.out).unwrap();
     assert_eq!(report["doors"], serde_json::json!(["openssh"]));
     assert_eq!(report["left_out"], 1);
     assert_eq!(report["services"], serde_json::json!(["ssh"]));
@@ -173,11 +173,11 @@ fn sequences_for_one_use_are_copied_without_the_used_ones_and_nobody_else_reads_
     let server = Server::new();
     let text = one_time(&server, "#1001,1005\n 2001,2002:udp\n 3001,3005\n");
     import(&server, &text, &["--dry-run"])
-        .is(0)
-        .says("2001,2002:udp\n3001,3005\n");
+        .exits_with(0)
+        .prints("2001,2002:udp\n3001,3005\n");
     let copy = server.path("etc/one-time/smtp");
     assert!(!copy.parent().unwrap().exists());
-    import(&server, &text, &[]).is(0);
+    import(&server, &text, &[]).exits_with(0);
     assert_eq!(
         fs::read_to_string(&copy).unwrap(),
         "2001,2002:udp\n3001,3005\n"
@@ -185,12 +185,12 @@ fn sequences_for_one_use_are_copied_without_the_used_ones_and_nobody_else_reads_
     for path in [copy.as_path(), copy.parent().unwrap()] {
         assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o027, 0);
     }
-    server.run(&["check"]).is(0);
-    let all = server.everything();
+    server.run(&["check"]).exits_with(0);
+    let all = server.all_files();
     import(&server, &text, &[])
-        .is(0)
-        .says("imported already: smtp");
-    assert_eq!(server.everything(), all);
+        .exits_with(0)
+        .prints("imported already: smtp");
+    assert_eq!(server.all_files(), all);
 }
 
 #[test]
@@ -201,21 +201,23 @@ fn a_file_in_the_place_of_the_copy_is_kept_and_nothing_is_written() {
     let copy = server.path("etc/one-time/smtp");
     fs::create_dir(copy.parent().unwrap()).unwrap();
     fs::write(&copy, "9001,9002\n").unwrap();
-    let before = server.everything();
+    let before = server.all_files();
     import(&server, &text, &[])
-        .is(1)
-        .says("holds something else");
-    assert_eq!(server.everything(), before);
+        .exits_with(1)
+        .prints("holds something else");
+    assert_eq!(server.all_files(), before);
     fs::remove_file(&copy).unwrap();
     symlink(server.path("elsewhere"), &copy).unwrap();
     import(&server, &text, &[])
-        .is(1)
-        .says("holds something else");
+        .exits_with(1)
+        .prints("holds something else");
     assert!(!server.path("elsewhere").exists());
     fs::remove_dir_all(copy.parent().unwrap()).unwrap();
     fs::create_dir(server.path("elsewhere")).unwrap();
     symlink(server.path("elsewhere"), copy.parent().unwrap()).unwrap();
-    import(&server, &text, &[]).is(1).says("is not a directory");
+    import(&server, &text, &[])
+        .exits_with(1)
+        .prints("is not a directory");
     assert_eq!(fs::read_dir(server.path("elsewhere")).unwrap().count(), 0);
     let spad = fs::read_to_string(server.path("etc/spad.toml")).unwrap();
     assert!(!spad.contains("\n[[knock]]"));
@@ -230,7 +232,9 @@ fn a_command_is_run_as_nobody_unless_another_user_is_named() {
     ] {
         let server = Server::new();
         let text = "[a]\nsequence = 1,5\ncommand = /bin/echo from %IP%\n";
-        import(&server, text, more).is(0).says("SPA_SOURCE");
+        import(&server, text, more)
+            .exits_with(0)
+            .prints("SPA_SOURCE");
         let spad = fs::read_to_string(server.path("etc/spad.toml")).unwrap();
         let argv =
             "[commands.a]\nargv = [\"/usr/bin/env\", \"-S\", \"/bin/echo from ${SPA_SOURCE}\"]\n";
@@ -250,6 +254,6 @@ fn a_command_is_run_as_nobody_unless_another_user_is_named() {
     let server = Server::new();
     let text = "[a]\nsequence = 1,5\ncommand = /bin/echo\n";
     import(&server, text, &["--run-as", "a b"])
-        .is(1)
-        .says("not the name of a user");
+        .exits_with(1)
+        .prints("not the name of a user");
 }

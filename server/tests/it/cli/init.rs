@@ -10,93 +10,113 @@ use crate::cli::Server;
 #[test]
 fn init_makes_what_is_missing_and_never_touches_what_is_there() {
     let server = Server::new();
-    let before = server.everything();
-    server.run(&["init"]).is(0);
-    assert_eq!(server.everything(), before);
+    let before = server.all_files();
+    server.run(&["init"]).exits_with(0);
+    assert_eq!(server.all_files(), before);
     fs::remove_file(server.path("etc/spad.toml")).unwrap();
-    let next = server.run(&["init"]).is(0).says("hide = [\"ssh\"] in ");
+    let next = server
+        .run(&["init"])
+        .exits_with(0)
+        .prints("hide = [\"ssh\"] in ");
     assert!(next.out.contains(" check\n"), "{}", next.out);
     fs::remove_file(server.path("etc/spad.toml")).unwrap();
     for port in ["0", "70000", "x"] {
-        let said = server.run(&["init", "--port", port]);
-        said.is(2).says("a port is a number from 1 to 65535");
+        let output = server.run(&["init", "--port", port]);
+        output
+            .exits_with(2)
+            .prints("a port is a number from 1 to 65535");
     }
-    server.run(&["init", "--port", "4000"]).is(0).says("4000");
+    server
+        .run(&["init", "--port", "4000"])
+        .exits_with(0)
+        .prints("4000");
     server
         .run(&["init", "--port", "4001"])
-        .is(1)
-        .says("never overwritten");
+        .exits_with(1)
+        .prints("never overwritten");
     let key = fs::read(server.path("var/server.key")).unwrap();
     assert!(
         before.iter().any(|(_, text)| *text == key),
         "the key was replaced"
     );
-    server.run(&["check"]).is(0);
+    server.run(&["check"]).exits_with(0);
 }
 
 #[test]
 fn init_said_again_tells_what_the_configuration_hides() {
     let server = Server::new();
-    server.add("anna", 1).is(0);
-    server.run(&["init"]).is(0).says("nothing is hidden yet");
+    server.add("anna", 1).exits_with(0);
+    server
+        .run(&["init"])
+        .exits_with(0)
+        .prints("nothing is hidden yet");
     server.configure("hide = []", "hide = [\"ssh\"]");
-    let said = server.run(&["init"]).is(0);
-    let said = said.says("hides ssh, and has 1 client.").says(" reload");
-    assert!(!said.out.contains("nothing is hidden"), "{}", said.out);
+    let output = server.run(&["init"]).exits_with(0);
+    let output = output
+        .prints("hides ssh, and has 1 client.")
+        .prints(" reload");
+    assert!(!output.out.contains("nothing is hidden"), "{}", output.out);
 }
 
 #[test]
 fn after_a_restore_init_says_that_hidden_ports_go_on_trial_and_how_to_end_that() {
     let server = Server::new();
     server.configure("hide = []", "hide = [\"ssh\"]");
-    let said = server.run(&["init"]).is(0);
-    assert!(!said.err.contains("TRIAL"), "{}", said.err);
+    let output = server.run(&["init"]).exits_with(0);
+    assert!(!output.err.contains("TRIAL"), "{}", output.err);
     fs::remove_dir_all(server.path("var")).unwrap();
-    let said = server.run(&["init"]).is(0);
-    said.says("tcp/22 will be hidden ON TRIAL, for 600 s")
-        .says("EVERYBODY CAN REACH IT")
-        .says("`spad confirm` hides them for good");
+    let output = server.run(&["init"]).exits_with(0);
+    output
+        .prints("tcp/22 will be hidden ON TRIAL, for 600 s")
+        .prints("EVERYBODY CAN REACH IT")
+        .prints("`spad confirm` hides them for good");
     fs::remove_dir_all(server.path("var")).unwrap();
     server.configure("[guard]", "[guard]\ntrial = \"0s\"");
-    let said = server.run(&["init"]).is(0);
-    assert!(!said.err.contains("TRIAL"), "{}", said.err);
+    let output = server.run(&["init"]).exits_with(0);
+    assert!(!output.err.contains("TRIAL"), "{}", output.err);
 }
 
 /// Needs root, as giving away does.
 #[test]
 fn keys_that_the_daemon_may_not_read_are_found_by_check_and_given_to_it_by_init() {
     let server = Server::new();
-    server.add("anna", 1).is(0);
-    server.run(&["check"]).is(0);
+    server.add("anna", 1).exits_with(0);
+    server.run(&["check"]).exits_with(0);
     let engine = fs::metadata(server.path("var/server.key")).unwrap().uid();
     assert_ne!(engine, 0, "root runs this");
     let key = server.path("var/server.key");
     chown(&key, Some(0), Some(0)).unwrap();
     let gid = fs::metadata(server.path("var")).unwrap().gid();
     let help = format!("chown {engine}:{gid} {} && chmod 600", key.display());
-    server.run(&["check"]).is(1).says(&help).says("1 error");
-    server.run(&["init"]).is(0);
+    server
+        .run(&["check"])
+        .exits_with(1)
+        .prints(&help)
+        .prints("1 error");
+    server.run(&["init"]).exits_with(0);
     assert_eq!(fs::metadata(&key).unwrap().uid(), engine);
-    server.run(&["check"]).is(0);
+    server.run(&["check"]).exits_with(0);
     for directory in ["var", "var/keys"] {
         let path = server.path(directory);
         chown(&path, Some(0), Some(0)).unwrap();
         let help = format!("chgrp {gid} {} && chmod g+rx", path.display());
-        server.run(&["check"]).is(1).says(&help);
-        server.run(&["init"]).is(0).says(&help);
+        server.run(&["check"]).exits_with(1).prints(&help);
+        server.run(&["init"]).exits_with(0).prints(&help);
         chown(&path, Some(0), Some(gid)).unwrap();
-        server.run(&["check"]).is(0);
+        server.run(&["check"]).exits_with(0);
     }
 }
 
 #[test]
 fn a_check_without_the_servers_key_is_not_ok() {
     let server = Server::new();
-    server.run(&["check"]).is(0);
+    server.run(&["check"]).exits_with(0);
     fs::remove_file(server.path("var/server.key")).unwrap();
-    let said = server.run(&["check"]).is(1);
-    let said = said.says("the server's key is missing").says("spad init");
-    assert!(!said.out.contains("ok:"), "{}", said.out);
+    let output = server.run(&["check"]).exits_with(1);
+    let output = output
+        .prints("the server's key is missing")
+        .prints("spad init");
+    assert!(!output.out.contains("ok:"), "{}", output.out);
 }
 
 #[test]
@@ -106,11 +126,11 @@ fn a_key_that_was_there_starts_with_raised_floors_and_says_so() {
     fs::set_permissions(server.path("var"), fs::Permissions::from_mode(0o700)).unwrap();
     let key = ServerSecret::from_bytes([7; 32]);
     fs::rename(server.secret(&key.to_text()), server.path("var/server.key")).unwrap();
-    let said = server
+    let output = server
         .run(&["init"])
-        .is(0)
-        .says("packets are refused for 120 s");
-    assert!(said.out.contains(&key.public().to_string()));
+        .exits_with(0)
+        .prints("packets are refused for 120 s");
+    assert!(output.out.contains(&key.public().to_string()));
 }
 
 #[test]
@@ -150,14 +170,16 @@ fn the_engine_owns_the_files_of_the_state_and_cannot_put_others_in_their_place()
 #[test]
 fn key_show_prints_the_public_key_and_nothing_else() {
     let server = Server::new();
-    let said = server.run(&["key", "show"]).is(0);
+    let output = server.run(&["key", "show"]).exits_with(0);
     assert!(
-        said.out.starts_with("spad-pub-") && said.out.lines().count() == 1 && said.err.is_empty()
+        output.out.starts_with("spad-pub-")
+            && output.out.lines().count() == 1
+            && output.err.is_empty()
     );
     server
         .run(&["key", "show", "--json"])
-        .is(0)
-        .says("{\"public_key\":\"spad-pub-");
+        .exits_with(0)
+        .prints("{\"public_key\":\"spad-pub-");
 }
 
 #[test]
@@ -168,8 +190,11 @@ fn a_key_found_on_another_machine_is_adopted_only_when_told() {
         "0123456789abcdef0123456789abcdef\n",
     )
     .unwrap();
-    server.run(&["init"]).is(0).says("spad key adopt");
-    server.run(&["key", "adopt"]).is(1).says("--yes");
-    server.run(&["key", "adopt", "--yes"]).is(0);
-    server.run(&["key", "adopt"]).is(0).says("already");
+    server.run(&["init"]).exits_with(0).prints("spad key adopt");
+    server.run(&["key", "adopt"]).exits_with(1).prints("--yes");
+    server.run(&["key", "adopt", "--yes"]).exits_with(0);
+    server
+        .run(&["key", "adopt"])
+        .exits_with(0)
+        .prints("already");
 }

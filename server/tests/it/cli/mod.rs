@@ -17,7 +17,7 @@ mod secrets;
 struct Server(tempfile::TempDir);
 
 /// How a command ended.
-struct Said {
+struct CliOutput {
     code: i32,
     out: String,
     err: String,
@@ -27,7 +27,7 @@ impl Server {
     /// After `spad init`.
     fn new() -> Self {
         let server = Self(tempfile::tempdir().unwrap());
-        server.run(&["init"]).is(0);
+        server.run(&["init"]).exits_with(0);
         server
     }
 
@@ -35,27 +35,27 @@ impl Server {
         self.0.path().join(name)
     }
 
-    fn run(&self, arguments: &[&str]) -> Said {
+    fn run(&self, arguments: &[&str]) -> CliOutput {
         let mut command = Command::new(env!("CARGO_BIN_EXE_spad"));
         command.args(arguments).stdin(Stdio::null());
         for (option, name) in [("--config", "etc"), ("--state", "var"), ("--run", "run")] {
             command.arg(option).arg(self.path(name));
         }
         let output = command.output().unwrap();
-        Said {
+        CliOutput {
             code: output.status.code().unwrap(),
             out: String::from_utf8(output.stdout).unwrap(),
             err: String::from_utf8(output.stderr).unwrap(),
         }
     }
 
-    fn add(&self, name: &str, seed: u8) -> Said {
+    fn add(&self, name: &str, seed: u8) -> CliOutput {
         self.run(&[
             "client",
             "add",
             name,
             "--key",
-            &public(seed),
+            &public_key(seed),
             "--allow",
             "ssh",
         ])
@@ -81,7 +81,7 @@ impl Server {
     }
 
     /// Every file below, with its text.
-    fn everything(&self) -> Vec<(PathBuf, Vec<u8>)> {
+    fn all_files(&self) -> Vec<(PathBuf, Vec<u8>)> {
         fn visit(directory: &Path, found: &mut Vec<(PathBuf, Vec<u8>)>) {
             for entry in fs::read_dir(directory).unwrap() {
                 let path = entry.unwrap().path();
@@ -99,15 +99,15 @@ impl Server {
     }
 }
 
-impl Said {
+impl CliOutput {
     #[track_caller]
-    fn is(self, code: i32) -> Self {
+    fn exits_with(self, code: i32) -> Self {
         assert_eq!(self.code, code, "out: {}\nerr: {}", self.out, self.err);
         self
     }
 
     #[track_caller]
-    fn says(self, text: &str) -> Self {
+    fn prints(self, text: &str) -> Self {
         assert!(
             self.out.contains(text) || self.err.contains(text),
             "out: {}\nerr: {}",
@@ -118,6 +118,6 @@ impl Said {
     }
 }
 
-fn public(seed: u8) -> String {
+fn public_key(seed: u8) -> String {
     ClientSecret::from_bytes([seed; 32]).public().to_string()
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use spa_keys::{ClientSecret, PreSharedKey, ServerSecret, SharedKey};
 
-use crate::cli::{Server, public};
+use crate::cli::{Server, public_key};
 
 #[test]
 fn no_part_of_a_secret_is_ever_said() {
@@ -21,14 +21,14 @@ fn no_part_of_a_secret_is_ever_said() {
     ] {
         let secret: &str = &secret;
         let server = Server::new();
-        server.add("anna", 1).is(0);
+        server.add("anna", 1).exits_with(0);
         let spad = fs::read_to_string(server.path("etc/spad.toml")).unwrap();
         let anna = fs::read_to_string(server.client("anna")).unwrap();
-        let mut said = String::new();
+        let mut output = String::new();
         let mut hear = |words: &[&str]| {
             let heard = server.run(words);
-            said.push_str(&heard.out);
-            said.push_str(&heard.err);
+            output.push_str(&heard.out);
+            output.push_str(&heard.err);
         };
         hear(&["client", "add", "bert", "--key", secret, "--allow", "ssh"]);
         hear(&[
@@ -36,7 +36,7 @@ fn no_part_of_a_secret_is_ever_said() {
             "add",
             "bert",
             "--key",
-            &public(2),
+            &public_key(2),
             "--allow",
             secret,
         ]);
@@ -45,7 +45,7 @@ fn no_part_of_a_secret_is_ever_said() {
             "add",
             secret,
             "--key",
-            &public(2),
+            &public_key(2),
             "--allow",
             "ssh",
         ]);
@@ -54,7 +54,7 @@ fn no_part_of_a_secret_is_ever_said() {
             "add",
             "bert",
             "--key",
-            &public(2),
+            &public_key(2),
             "--allow",
             "ssh",
             "--note",
@@ -65,7 +65,7 @@ fn no_part_of_a_secret_is_ever_said() {
             "add",
             "bert",
             "--key",
-            &public(2),
+            &public_key(2),
             "--allow",
             "ssh",
             "--expires",
@@ -131,7 +131,7 @@ fn no_part_of_a_secret_is_ever_said() {
         let body = body(secret);
         for piece in body.as_bytes().windows(8) {
             let piece = std::str::from_utf8(piece).unwrap();
-            let line = said.lines().find(|line| line.contains(piece));
+            let line = output.lines().find(|line| line.contains(piece));
             assert_eq!(line, None, "{piece} of {secret} was said");
         }
     }

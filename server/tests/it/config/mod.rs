@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Lays the fixture out as files.
-fn lay_out(fixture: &str, directory: &Path) {
+fn write_fixture(fixture: &str, directory: &Path) {
     let clients = directory.join("clients.d");
     fs::create_dir(&clients).unwrap();
     for directory in [directory, &clients] {
@@ -52,7 +52,7 @@ fn check(fixture: &str) -> (Option<i32>, String) {
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("etc");
     fs::create_dir(&config).unwrap();
-    lay_out(fixture, &config);
+    write_fixture(fixture, &config);
     let output = Command::new(env!("CARGO_BIN_EXE_spad"))
         .args(["check", "--config"])
         .arg(&config)
@@ -60,11 +60,11 @@ fn check(fixture: &str) -> (Option<i32>, String) {
         .arg(directory.path().join("var"))
         .output()
         .unwrap();
-    let said = [output.stderr, output.stdout].concat();
-    let said = String::from_utf8(said).unwrap();
+    let text = [output.stderr, output.stdout].concat();
+    let text = String::from_utf8(text).unwrap();
     (
         output.status.code(),
-        said.replace(config.to_str().unwrap(), "/etc/spad"),
+        text.replace(config.to_str().unwrap(), "/etc/spad"),
     )
 }
 
@@ -88,15 +88,15 @@ fn run(kind: &str, code: i32) -> Vec<String> {
     let mut wrong = Vec::new();
     for path in fixtures(kind) {
         let fixture = fs::read_to_string(&path).unwrap();
-        let (exit, said) = check(&fixture);
+        let (exit, output) = check(&fixture);
         let expected_path = path.with_extension("stderr");
         if std::env::var_os("BLESS").is_some() {
-            fs::write(&expected_path, &said).unwrap();
+            fs::write(&expected_path, &output).unwrap();
         }
         let expected = fs::read_to_string(&expected_path).unwrap_or_default();
-        if exit != Some(code) || said != expected {
+        if exit != Some(code) || output != expected {
             wrong.push(format!(
-                "{}: exit {exit:?}\n--- said\n{said}--- expected\n{expected}",
+                "{}: exit {exit:?}\n--- said\n{output}--- expected\n{expected}",
                 path.display()
             ));
         }

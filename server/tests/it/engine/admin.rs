@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use spad::audit::Event;
 use spad::config::Network;
-use spad::engine::Revoked;
-use spad::firewall::{ChangeId, FirewallRefusal};
-use spad::policy::{by_hand, networks, ports};
+use spad::engine::Revocation;
+use spad::firewall::{ChangeId, FirewallError};
+use spad::policy::{admin_permit, networks, ports};
 use spad::replay::JournalRecord;
 use spad::verdict::Reason;
 
@@ -16,11 +16,11 @@ const SSH: &str = "tcp/22";
 const WEB: &str = "tcp/8080";
 const UID: u32 = 1001;
 
-fn texts(texts: &[&str]) -> Vec<String> {
+fn strings(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|text| (*text).to_owned()).collect()
 }
 
-impl World {
+impl EngineHarness {
     pub(crate) fn grant(
         &mut self,
         service: &str,
@@ -28,73 +28,75 @@ impl World {
         ttl: u64,
     ) -> Result<ChangeId, String> {
         let config = self.engine.clients().config();
-        let hand = by_hand(config, service, &texts(from), seconds(ttl))?;
+        let hand = admin_permit(config, service, &strings(from), seconds(ttl))?;
         let mut effects = Vec::new();
-        let id = self.engine.grant_by_hand(hand, UID, self.now, &mut effects);
-        self.obey(effects);
+        let id = self.engine.admin_grant(hand, UID, self.now, &mut effects);
+        self.execute(effects);
         Ok(id)
     }
 
-    fn revoke(&mut self, client: &str) -> Option<Revoked> {
+    fn revoke(&mut self, client: &str) -> Option<Revocation> {
         let mut effects = Vec::new();
         let name = client.parse().unwrap();
         let revoked = self
             .engine
             .revoke_client(&name, UID, self.now, &mut effects);
-        self.obey(effects);
+        self.execute(effects);
         revoked
     }
 
-    fn revoke_from(&mut self, service: &str, from: &[&str]) -> Revoked {
+    fn revoke_from(&mut self, service: &str, from: &[&str]) -> Revocation {
         let ports = ports(self.engine.clients().config(), service).unwrap();
-        let networks = networks(&texts(from)).unwrap();
+        let networks = networks(&strings(from)).unwrap();
         let mut effects = Vec::new();
         let revoked = self
             .engine
             .revoke_from(&ports, &networks, UID, self.now, &mut effects);
-        self.obey(effects);
+        self.execute(effects);
         revoked
     }
 }
 
 #[test]
 fn a_grant_by_hand_opens_for_its_time_and_says_who_asked() {
-    let mut world = World::with(|config| config.lengths.six.extend([64]));
-    let id = world.grant("ssh", &[HERE, "2001:db8::/64"], 1800).unwrap();
-    assert_eq!(world.engine.outcome_by_hand(id), Some(Ok(())));
-    assert!(world.is_open(HERE, SSH));
-    assert_eq!(world.kernel.open().len(), 2);
-    let rows = world.engine.grants(world.now);
-    assert!(rows.iter().all(|row| row.by_hand && row.client.is_none()));
-    let lines = world.audited(Event::Grant);
+    let mut harness = EngineHarness::with(|config| config.lengths.six.extend([64]));
+    let id = harness
+        .grant("ssh", &[HERE, "2001:db8::/64"], 1800)
+        .unwrap();
+    assert_eq!(harness.engine.take_admin_result(id), Some(Ok(())));
+    assert!(harness.is_open(HERE, SSH));
+    assert_eq!(harness.kernel.open().len(), 2);
+    let rows = harness.engine.grants(harness.now);
+    assert!(rows.iter().all(|row| row.admin && row.client.is_none()));
+    let lines = harness.audited(Event::Grant);
     assert_eq!(
         (lines.len(), lines[0].uid, lines[0].ttl),
         (2, Some(UID), Some(seconds(1800)))
     );
-    world.pass(seconds(1799));
-    assert!(world.is_open(HERE, SSH));
-    world.pass(seconds(2));
-    assert!(world.kernel.open().is_empty());
+    harness.advance(seconds(1799));
+    assert!(harness.is_open(HERE, SSH));
+    harness.advance(seconds(2));
+    assert!(harness.kernel.open().is_empty());
 }
 
 #[test]
 fn a_grant_by_hand_that_the_kernel_refuses_is_no_success() {
-    let mut world = World::new();
-    world.kernel.refuse = Some(FirewallRefusal::SetFull);
-    let id = world.grant("ssh", &[HERE], 60).unwrap();
+    let mut harness = EngineHarness::new();
+    harness.kernel.refuse = Some(FirewallError::SetFull);
+    let id = harness.grant("ssh", &[HERE], 60).unwrap();
     assert_eq!(
-        world.engine.outcome_by_hand(id),
+        harness.engine.take_admin_result(id),
         Some(Err(Reason::FirewallSetFull))
     );
-    assert!(world.engine.grants(world.now).is_empty());
-    assert!(world.audited(Event::Grant).is_empty());
-    assert_eq!(world.audited(Event::Refuse)[0].uid, Some(UID));
+    assert!(harness.engine.grants(harness.now).is_empty());
+    assert!(harness.audited(Event::Grant).is_empty());
+    assert_eq!(harness.audited(Event::Refuse)[0].uid, Some(UID));
 }
 
 #[test]
 fn what_an_administrator_may_not_grant_says_why_and_opens_nothing() {
-    let mut world = World::new();
-    for (service, from, ttl, why) in [
+    let mut harness = EngineHarness::new();
+    for (service, from, ttl, detail) in [
         ("sssh", HERE, 60, "there is no service"),
         ("tcp/23", HERE, 60, "there is no service"),
         ("ssh", "gw.example.org", 60, "not an IP address"),
@@ -106,50 +108,50 @@ fn what_an_administrator_may_not_grant_says_why_and_opens_nothing() {
         ("ssh", HERE, 86_401, "admin_max_ttl"),
         ("ssh", HERE, 0, "from 1 s"),
     ] {
-        let error = world.grant(service, &[from], ttl).unwrap_err();
-        assert!(error.contains(why), "{error}");
+        let error = harness.grant(service, &[from], ttl).unwrap_err();
+        assert!(error.contains(detail), "{error}");
         assert!(error.contains("help: "), "{error}");
     }
-    assert_eq!(world.kernel.transactions, 0);
+    assert_eq!(harness.kernel.transactions, 0);
 }
 
 #[test]
 fn no_client_closes_or_shortens_what_was_granted_by_hand() {
-    let mut world = World::new();
-    world.grant("ssh", &[HERE], 600).unwrap();
-    world.send(laptop, &open_for(&[SSH], 10));
-    world.pass(seconds(1));
-    assert_eq!(world.send(laptop, &close(&[SSH])), Reason::Closed);
-    world.pass(seconds(500));
-    assert!(world.is_open(HERE, SSH));
+    let mut harness = EngineHarness::new();
+    harness.grant("ssh", &[HERE], 600).unwrap();
+    harness.send(laptop, &open_for(&[SSH], 10));
+    harness.advance(seconds(1));
+    assert_eq!(harness.send(laptop, &close(&[SSH])), Reason::Closed);
+    harness.advance(seconds(500));
+    assert!(harness.is_open(HERE, SSH));
 }
 
 #[test]
 fn revoking_a_client_closes_its_grants_alone_and_it_may_knock_again() {
-    let mut world = World::new();
-    world.send(laptop, &open_for(&[SSH, WEB], 100));
-    world.send(desk, &open_for(&[WEB], 100));
-    let revoked = world.revoke("laptop").unwrap();
+    let mut harness = EngineHarness::new();
+    harness.send(laptop, &open_for(&[SSH, WEB], 100));
+    harness.send(desk, &open_for(&[WEB], 100));
+    let revoked = harness.revoke("laptop").unwrap();
     assert_eq!(revoked.grants, 2);
-    assert_eq!(world.kernel.open(), [element(HERE, WEB)], "the desk's");
-    let lines = world.audited(Event::Revoke);
+    assert_eq!(harness.kernel.open(), [element(HERE, WEB)], "the desk's");
+    let lines = harness.audited(Event::Revoke);
     assert_eq!((lines.len(), lines[0].uid), (2, Some(UID)));
-    assert_eq!(world.revoke("laptop").unwrap().grants, 0);
-    assert_eq!(world.revoke("nobody"), None);
-    world.pass(seconds(1));
-    assert_eq!(world.send(laptop, &open_for(&[SSH], 100)), Reason::Opened);
+    assert_eq!(harness.revoke("laptop").unwrap().grants, 0);
+    assert_eq!(harness.revoke("nobody"), None);
+    harness.advance(seconds(1));
+    assert_eq!(harness.send(laptop, &open_for(&[SSH], 100)), Reason::Opened);
 }
 
 #[test]
 fn where_a_client_was_let_in_is_known_after_its_grant_has_ended() {
-    let mut world = World::new();
-    world.send(laptop, &open_for(&[SSH], 10));
-    world.send(desk, &open_for(&[WEB], 10));
-    world.pass(seconds(20));
-    let revoked = world.revoke("laptop").unwrap();
+    let mut harness = EngineHarness::new();
+    harness.send(laptop, &open_for(&[SSH], 10));
+    harness.send(desk, &open_for(&[WEB], 10));
+    harness.advance(seconds(20));
+    let revoked = harness.revoke("laptop").unwrap();
     assert_eq!(revoked.grants, 0);
     let places: Vec<String> = revoked
-        .places
+        .connections
         .iter()
         .map(|cut| format!("{} {}", cut.network, cut.service))
         .collect();
@@ -158,35 +160,38 @@ fn where_a_client_was_let_in_is_known_after_its_grant_has_ended() {
 
 #[test]
 fn revoking_a_service_for_an_address_closes_it_whoever_holds_it() {
-    let mut world = World::with(|config| {
+    let mut harness = EngineHarness::with(|config| {
         for client in &mut config.clients {
             if client.name.as_str() == "phone" {
                 client.ipv4_prefix = Some(24);
             }
         }
     });
-    world.send(laptop, &open_for(&[SSH, WEB], 100));
-    world.send(phone, &open_for(&[SSH], 100));
-    world.grant("ssh", &[HERE], 600).unwrap();
-    let packet = world.seal(laptop, &open_for(&[SSH], 100));
-    world.receive(THERE, &packet);
-    let revoked = world.revoke_from("ssh", &[HERE]);
+    harness.send(laptop, &open_for(&[SSH, WEB], 100));
+    harness.send(phone, &open_for(&[SSH], 100));
+    harness.grant("ssh", &[HERE], 600).unwrap();
+    let packet = harness.seal(laptop, &open_for(&[SSH], 100));
+    harness.receive(THERE, &packet);
+    let revoked = harness.revoke_from("ssh", &[HERE]);
     assert_eq!(
         revoked.grants, 3,
         "the laptop's, the administrator's, the phone's network"
     );
-    let open: BTreeSet<_> = world.kernel.open().into_iter().collect();
+    let open: BTreeSet<_> = harness.kernel.open().into_iter().collect();
     assert_eq!(open, [element(HERE, WEB), element(THERE, SSH)].into());
     let network: Network = "198.51.100.0/24".parse().unwrap();
-    assert_eq!(world.revoke_from("tcp/22", &["198.51.100.0/24"]).grants, 1);
-    assert!(!world.is_open(THERE, SSH), "{network}");
+    assert_eq!(
+        harness.revoke_from("tcp/22", &["198.51.100.0/24"]).grants,
+        1
+    );
+    assert!(!harness.is_open(THERE, SSH), "{network}");
 }
 
 #[test]
 fn a_grant_by_hand_survives_a_restart_and_is_still_the_administrators() {
-    let mut world = World::new();
-    world.grant("ssh", &[HERE], 600).unwrap();
-    let holders: Vec<_> = world
+    let mut harness = EngineHarness::new();
+    harness.grant("ssh", &[HERE], 600).unwrap();
+    let holders: Vec<_> = harness
         .journal
         .iter()
         .filter_map(|record| match record {
@@ -194,14 +199,14 @@ fn a_grant_by_hand_survives_a_restart_and_is_still_the_administrators() {
             _ => None,
         })
         .collect();
-    let mut after = World::new();
-    after.kernel.elements = world.kernel.elements.clone();
-    let (listed, now) = (after.kernel.listed(), after.now);
+    let mut after = EngineHarness::new();
+    after.kernel.elements = harness.kernel.elements.clone();
+    let (listed, now) = (after.kernel.list(), after.now);
     let mut effects = Vec::new();
     after.engine.adopt(&listed, holders, now, &mut effects);
-    after.obey(effects);
+    after.execute(effects);
     let rows = after.engine.grants(after.now);
-    assert!(rows.len() == 1 && rows[0].by_hand, "{rows:?}");
+    assert!(rows.len() == 1 && rows[0].admin, "{rows:?}");
     after.reload(|config| {
         let name = "ssh".parse().unwrap();
         config.services.remove(&name);

@@ -47,7 +47,7 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-fn peer(who: u8) -> fn(&World) -> &Peer {
+fn peer(who: u8) -> fn(&EngineHarness) -> &TestClient {
     match who % 3 {
         0 => laptop,
         1 => desk,
@@ -60,7 +60,7 @@ proptest! {
 
     #[test]
     fn every_packet_has_one_verdict_and_none_acts_twice(acts in proptest::collection::vec(act(), 1..60)) {
-        let mut world = World::new();
+        let mut world = EngineHarness::new();
         let mut sent: Vec<Vec<u8>> = Vec::new();
         let mut used = BTreeSet::new();
         for act in acts {
@@ -81,22 +81,22 @@ proptest! {
                         packet[bit / 8] ^= 1 << (bit % 8);
                     }
                 }
-                Act::Pass(span) => world.pass(seconds(span.into())),
+                Act::Pass(span) => world.advance(seconds(span.into())),
                 Act::Step(step) => {
                     let to = world.now.wall.as_micros().saturating_add_signed(step * 1_000_000);
                     world.set_clock(to);
                 }
                 Act::Refuse(refuse) => {
-                    world.kernel.refuse = refuse.then_some(spad::firewall::FirewallRefusal::SetFull);
+                    world.kernel.refuse = refuse.then_some(spad::firewall::FirewallError::SetFull);
                 }
                 Act::Hold(hold) => {
-                    world.hold = hold;
+                    world.hold_answers = hold;
                     world.answer_all();
                 }
                 Act::Disable => {
                     let mut effects = Vec::new();
                     world.engine.disable(&"desk".parse().unwrap(), world.now, &mut effects);
-                    world.obey(effects);
+                    world.execute(effects);
                 }
                 Act::Reload => world.reload(|_| {}),
             }
@@ -109,13 +109,13 @@ proptest! {
                 sent.push(packet);
             }
         }
-        world.hold = false;
+        world.hold_answers = false;
         world.kernel.refuse = None;
         world.answer_all();
-        world.check();
+        world.check_counts();
         prop_assert_eq!(world.engine.pending(), 0);
         // Nothing outlives the longest time there is; whatever went wrong is mended.
-        world.pass(seconds(310));
+        world.advance(seconds(310));
         prop_assert!(world.kernel.open().is_empty());
         prop_assert!(world.engine.grants(world.now).is_empty());
         prop_assert!(world.engine.counters().get(Reason::Opened) <= world.packets);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
-use spad::engine::{Effect, Engine, Listing};
+use spad::engine::{Effect, Engine, GrantListing};
 use spad::firewall::{Element, KernelElement};
 use spad::replay::{Horizon, ReplayCache};
 
@@ -11,14 +11,14 @@ use super::world::*;
 
 const MANY: u32 = 5000;
 /// More than this is never taken up between two packets.
-const PORTION: usize = 128;
+const BATCH: usize = 128;
 
 fn address(number: u32) -> IpAddr {
     Ipv4Addr::from_bits(0x0a07_0000 + number).into()
 }
 
 /// An engine that adopted this many grants, which all end in the same moment.
-fn engine(world: &World) -> Engine {
+fn engine(harness: &EngineHarness) -> Engine {
     let kernel: Vec<_> = (0..MANY)
         .map(|number| KernelElement {
             element: Element {
@@ -34,61 +34,61 @@ fn engine(world: &World) -> Engine {
     let mut engine = Engine::new(
         clients(config()),
         ReplayCache::default(),
-        Horizon::at_start(world.now.wall),
+        Horizon::at_start(harness.now.wall),
     );
-    engine.adopt(&kernel, Vec::new(), world.now, &mut Vec::new());
+    engine.adopt(&kernel, Vec::new(), harness.now, &mut Vec::new());
     engine
 }
 
 #[test]
 fn grants_that_end_in_one_moment_are_taken_up_in_portions_and_each_is_told_once() {
-    let mut world = World::new();
-    let mut engine = engine(&world);
+    let mut harness = EngineHarness::new();
+    let mut engine = engine(&harness);
     assert_eq!(engine.open_grants(), MANY as usize);
     for _ in 0..99 {
-        world.now.boot = world.now.boot.saturating_add(seconds(1));
+        harness.now.boot = harness.now.boot.saturating_add(seconds(1));
         let mut effects = Vec::new();
-        engine.tick(world.now, &mut effects);
+        engine.tick(harness.now, &mut effects);
         assert!(effects.is_empty() && engine.open_grants() == MANY as usize);
     }
-    let mut told = BTreeSet::new();
-    world.now.boot = world.now.boot.saturating_add(seconds(1));
-    let end = world.now.boot;
+    let mut reported = BTreeSet::new();
+    harness.now.boot = harness.now.boot.saturating_add(seconds(1));
+    let end = harness.now.boot;
     loop {
         let mut effects = Vec::new();
-        engine.tick(world.now, &mut effects);
-        assert!((1..=PORTION).contains(&effects.len()), "{}", effects.len());
+        engine.tick(harness.now, &mut effects);
+        assert!((1..=BATCH).contains(&effects.len()), "{}", effects.len());
         for effect in effects {
             let Effect::Audit(event) = effect else {
                 panic!("the kernel closed it by itself: {effect:?}");
             };
-            assert!(told.insert(event.granted_to.unwrap()), "told once");
+            assert!(reported.insert(event.granted_to.unwrap()), "told once");
         }
         if engine.open_grants() == 0 {
             break;
         }
-        world.now.boot = engine.next_tick().unwrap();
+        harness.now.boot = engine.next_tick().unwrap();
     }
-    assert_eq!(told.len(), MANY as usize);
+    assert_eq!(reported.len(), MANY as usize);
     // At this pace the audit's thread keeps up, and nobody takes them for open much longer.
-    assert!(world.now.boot.saturating_since(end) < seconds(1));
-    assert!(engine.grants(world.now).is_empty());
+    assert!(harness.now.boot.saturating_since(end) < seconds(1));
+    assert!(engine.grants(harness.now).is_empty());
 }
 
 #[test]
 fn a_list_of_many_is_made_in_portions_while_grants_come_and_go() {
-    let world = World::new();
-    let mut engine = engine(&world);
-    let now = world.now;
+    let harness = EngineHarness::new();
+    let mut engine = engine(&harness);
+    let now = harness.now;
     let all: BTreeSet<IpAddr> = (0..MANY).map(address).collect();
-    let mut listing = Listing::default();
+    let mut listing = GrantListing::default();
     let mut portions = 0;
-    while engine.list(&mut listing, now) {
+    while engine.list_page(&mut listing, now) {
         portions += 1;
     }
-    assert!(portions >= MANY as usize / PORTION);
+    assert!(portions >= MANY as usize / BATCH);
     let rows = listing.into_rows();
-    let listed: Vec<IpAddr> = rows.iter().map(|row| row.whom.address).collect();
+    let listed: Vec<IpAddr> = rows.iter().map(|row| row.peer.address).collect();
     assert_eq!(
         listed,
         all.into_iter().collect::<Vec<_>>(),
@@ -96,24 +96,24 @@ fn a_list_of_many_is_made_in_portions_while_grants_come_and_go() {
     );
 
     // What ends while the list is made is in it or not; the others are in it once.
-    let mut listing = Listing::default();
-    assert!(engine.list(&mut listing, now));
+    let mut listing = GrantListing::default();
+    assert!(engine.list_page(&mut listing, now));
     let mut later = now;
     later.boot = now.boot.saturating_add(seconds(100));
     engine.tick(later, &mut Vec::new());
     let gone = MANY as usize - engine.open_grants();
     assert!(gone > 0);
-    while engine.list(&mut listing, now) {}
+    while engine.list_page(&mut listing, now) {}
     let listed: BTreeSet<IpAddr> = listing
         .into_rows()
         .iter()
-        .map(|row| row.whom.address)
+        .map(|row| row.peer.address)
         .collect();
     assert!(listed.len() >= MANY as usize - gone);
     let left: BTreeSet<IpAddr> = engine
         .grants(now)
         .iter()
-        .map(|row| row.whom.address)
+        .map(|row| row.peer.address)
         .collect();
     assert!(left.len() == MANY as usize - gone && left.is_subset(&listed));
 }

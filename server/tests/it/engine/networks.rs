@@ -14,7 +14,7 @@ use crate::engine::world::*;
 const SSH: &str = "tcp/22";
 const HOME6: &str = "2001:db8:1:2::7";
 
-fn wide(config: &mut Config) {
+fn with_prefixes(config: &mut Config) {
     for client in &mut config.clients {
         if client.name.as_str() == "laptop" {
             (client.ipv4_prefix, client.ipv6_prefix) = (Some(24), Some(64));
@@ -29,70 +29,73 @@ fn network(address: &str, prefix: u8) -> Element {
     }
 }
 
-fn open_from(world: &mut World, from: &str) -> Reason {
-    let packet = world.seal(laptop, &open_for(&[SSH], 100));
-    world.receive(from, &packet).unwrap()
+fn open_from(harness: &mut EngineHarness, from: &str) -> Reason {
+    let packet = harness.seal(laptop, &open_for(&[SSH], 100));
+    harness.receive(from, &packet).unwrap()
 }
 
 #[test]
 fn a_client_with_a_prefix_is_granted_the_network_around_its_address_and_others_are_not() {
-    let mut world = World::with(wide);
-    assert_eq!(open_from(&mut world, HOME6), Reason::Opened);
-    assert_eq!(open_from(&mut world, HERE), Reason::Opened);
+    let mut harness = EngineHarness::with(with_prefixes);
+    assert_eq!(open_from(&mut harness, HOME6), Reason::Opened);
+    assert_eq!(open_from(&mut harness, HERE), Reason::Opened);
     let granted = [network("192.0.2.0", 24), network("2001:db8:1:2::", 64)];
-    assert_eq!(world.kernel.open(), granted);
-    let audited: Vec<String> = world
+    assert_eq!(harness.kernel.open(), granted);
+    let audited: Vec<String> = harness
         .audited(Event::Grant)
         .iter()
         .map(|line| line.granted_to.unwrap().to_string())
         .collect();
     assert_eq!(audited, ["2001:db8:1:2::/64", "192.0.2.0/24"]);
-    let packet = world.seal(phone, &open_for(&[SSH], 100));
-    world.receive("198.51.100.7", &packet);
-    assert!(world.is_open("198.51.100.7", SSH), "no prefix: one address");
+    let packet = harness.seal(phone, &open_for(&[SSH], 100));
+    harness.receive("198.51.100.7", &packet);
+    assert!(
+        harness.is_open("198.51.100.7", SSH),
+        "no prefix: one address"
+    );
 }
 
 #[test]
 fn a_knock_and_a_close_from_another_address_of_the_network_are_about_the_same_grant() {
-    let mut world = World::with(wide);
-    open_from(&mut world, HOME6);
-    world.pass(seconds(50));
-    let packet = world.seal(laptop, &open_for(&[SSH], 100));
-    world.receive("2001:db8:1:2:ffff::9", &packet);
-    assert_eq!(world.engine.grants(world.now).len(), 1);
-    world.pass(seconds(60));
+    let mut harness = EngineHarness::with(with_prefixes);
+    open_from(&mut harness, HOME6);
+    harness.advance(seconds(50));
+    let packet = harness.seal(laptop, &open_for(&[SSH], 100));
+    harness.receive("2001:db8:1:2:ffff::9", &packet);
+    assert_eq!(harness.engine.grants(harness.now).len(), 1);
+    harness.advance(seconds(60));
     assert!(
-        world.kernel.is_open(&network("2001:db8:1:2::", 64)),
+        harness.kernel.is_open(&network("2001:db8:1:2::", 64)),
         "renewed"
     );
-    let packet = world.seal(laptop, &close(&[SSH]));
-    world.receive("2001:db8:1:3::7", &packet);
+    let packet = harness.seal(laptop, &close(&[SSH]));
+    harness.receive("2001:db8:1:3::7", &packet);
     assert_eq!(
-        world.kernel.open().len(),
+        harness.kernel.open().len(),
         1,
         "a close from a neighbour network"
     );
-    world.pass(seconds(1));
-    let packet = world.seal(laptop, &close(&[SSH]));
-    world.receive("2001:db8:1:2:1::1", &packet);
-    assert!(world.kernel.open().is_empty());
-    assert!(world.engine.holders().is_empty());
+    harness.advance(seconds(1));
+    let packet = harness.seal(laptop, &close(&[SSH]));
+    harness.receive("2001:db8:1:2:1::1", &packet);
+    assert!(harness.kernel.open().is_empty());
+    assert!(harness.engine.holders().is_empty());
 }
 
 #[test]
 fn a_grant_for_one_connection_or_one_source_port_is_for_the_address_alone() {
-    let mut world = World::with(wide);
+    let mut harness = EngineHarness::with(with_prefixes);
     let once = Open {
         once: true,
         ..open(&[SSH])
     };
-    assert_eq!(world.send(laptop, &Request::Open(once)), Reason::Opened);
+    assert_eq!(harness.send(laptop, &Request::Open(once)), Reason::Opened);
     let port = NonZeroU16::new(40_000);
     let flow = Open {
         source_port: port,
         ..open(&[SSH])
     };
-    assert_eq!(world.send(laptop, &Request::Open(flow)), Reason::Opened);
+    assert_eq!(harness.send(laptop, &Request::Open(flow)), Reason::Opened);
     let exact = element(HERE, SSH);
     let [once, source_port] = [
         Element {
@@ -104,51 +107,51 @@ fn a_grant_for_one_connection_or_one_source_port_is_for_the_address_alone() {
             ..exact
         },
     ];
-    let mut open = world.kernel.open();
+    let mut open = harness.kernel.open();
     open.sort_by_key(|element| element.once);
     assert_eq!(open, [source_port, once]);
 }
 
 #[test]
 fn every_address_of_the_network_must_lie_in_the_clients_sources() {
-    let mut world = World::with(|config| {
-        wide(config);
+    let mut harness = EngineHarness::with(|config| {
+        with_prefixes(config);
         for client in &mut config.clients {
             let list = ["192.0.2.0/25", "2001:db8:1::/48"];
             client.sources = vec![list.map(|network| network.parse().unwrap()).into()];
         }
     });
-    assert_eq!(open_from(&mut world, HERE), Reason::SourceNotAllowed);
-    assert_eq!(open_from(&mut world, HOME6), Reason::Opened);
-    assert_eq!(world.kernel.open(), [network("2001:db8:1:2::", 64)]);
+    assert_eq!(open_from(&mut harness, HERE), Reason::SourceNotAllowed);
+    assert_eq!(open_from(&mut harness, HOME6), Reason::Opened);
+    assert_eq!(harness.kernel.open(), [network("2001:db8:1:2::", 64)]);
 }
 
 #[test]
 fn stated_addresses_get_their_networks_too() {
-    let mut world = World::with(wide);
+    let mut harness = EngineHarness::with(with_prefixes);
     let (four, six) = ("203.0.113.9".parse(), "2001:db8:5:6::9".parse());
     let request = Request::Open(Open {
         addresses: Addresses::new(four.ok(), six.ok()).unwrap(),
         ..open(&[SSH])
     });
-    assert_eq!(world.send(laptop, &request), Reason::Opened);
+    assert_eq!(harness.send(laptop, &request), Reason::Opened);
     let granted = [network("203.0.113.0", 24), network("2001:db8:5:6::", 64)];
-    assert_eq!(world.kernel.open(), granted);
+    assert_eq!(harness.kernel.open(), granted);
 }
 
 #[test]
 fn after_a_restart_the_journal_knows_whose_network_and_whose_connection_it_is() {
-    let mut world = World::with(wide);
-    open_from(&mut world, HOME6);
+    let mut harness = EngineHarness::with(with_prefixes);
+    open_from(&mut harness, HOME6);
     let once = Open {
         once: true,
         duration: 100,
         ..open(&[SSH])
     };
-    world.send(laptop, &Request::Open(once));
-    let packet = world.seal(phone, &open_for(&[SSH], 100));
-    world.receive(HOME6, &packet);
-    let holders: Vec<_> = world
+    harness.send(laptop, &Request::Open(once));
+    let packet = harness.seal(phone, &open_for(&[SSH], 100));
+    harness.receive(HOME6, &packet);
+    let holders: Vec<_> = harness
         .journal
         .iter()
         .filter_map(|record| match record {
@@ -157,19 +160,19 @@ fn after_a_restart_the_journal_knows_whose_network_and_whose_connection_it_is() 
         })
         .collect();
     assert_eq!(holders.len(), 3);
-    let mut after = World::with(wide);
-    after.kernel.elements = world.kernel.elements.clone();
-    let (listed, now) = (after.kernel.listed(), after.now);
+    let mut after = EngineHarness::with(with_prefixes);
+    after.kernel.elements = harness.kernel.elements.clone();
+    let (listed, now) = (after.kernel.list(), after.now);
     let mut effects = Vec::new();
     after.engine.adopt(&listed, holders, now, &mut effects);
-    after.obey(effects);
+    after.execute(effects);
     let rows = after.engine.grants(after.now);
     let rows: Vec<(String, String, bool)> = rows
         .iter()
         .map(|row| {
             (
                 row.client.as_ref().unwrap().to_string(),
-                row.whom.to_string(),
+                row.peer.to_string(),
                 row.once,
             )
         })
@@ -188,15 +191,15 @@ fn after_a_restart_the_journal_knows_whose_network_and_whose_connection_it_is() 
 #[test]
 fn a_reload_with_another_length_or_none_withdraws_the_networks_of_the_old_one() {
     for prefix in [None, Some(56)] {
-        let mut world = World::with(wide);
-        open_from(&mut world, HOME6);
-        open_from(&mut world, HERE);
-        world.reload(|config| {
+        let mut harness = EngineHarness::with(with_prefixes);
+        open_from(&mut harness, HOME6);
+        open_from(&mut harness, HERE);
+        harness.reload(|config| {
             for client in &mut config.clients {
                 client.ipv6_prefix = prefix;
             }
         });
-        assert_eq!(world.kernel.open(), [network("192.0.2.0", 24)]);
-        assert_eq!(world.audited(Event::Revoke).len(), 1);
+        assert_eq!(harness.kernel.open(), [network("192.0.2.0", 24)]);
+        assert_eq!(harness.audited(Event::Revoke).len(), 1);
     }
 }

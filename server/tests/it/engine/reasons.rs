@@ -18,20 +18,20 @@ fn refused(change: impl FnOnce(&mut Config), request: &Request, reason: Reason) 
 
 #[track_caller]
 fn refused_from(from: &str, change: impl FnOnce(&mut Config), request: &Request, reason: Reason) {
-    let mut world = World::with(change);
-    let packet = world.seal(laptop, request);
-    assert_eq!(world.receive(from, &packet), Some(reason));
+    let mut harness = EngineHarness::with(change);
+    let packet = harness.seal(laptop, request);
+    assert_eq!(harness.receive(from, &packet), Some(reason));
     assert_eq!(reason.class(), Class::Refused);
-    let line = world.audited(Event::Refuse)[0];
+    let line = harness.audited(Event::Refuse)[0];
     assert_eq!(line.reason, Some(reason));
     assert_eq!(line.client.as_ref().unwrap().as_str(), "laptop");
     assert_eq!(
         (line.key, line.source),
-        (Some(world.laptop.id), Some(ip(from)))
+        (Some(harness.laptop.id), Some(ip(from)))
     );
-    assert!(world.kernel.elements.is_empty());
+    assert!(harness.kernel.elements.is_empty());
     assert_ne!(
-        world.receive(from, &packet),
+        harness.receive(from, &packet),
         Some(Reason::Opened),
         "used up, though refused"
     );
@@ -41,7 +41,7 @@ fn ssh() -> Request {
     open_for(&["tcp/22"], 0)
 }
 
-fn stating(v4: Option<&str>, v6: Option<&str>) -> Request {
+fn open_with_addresses(v4: Option<&str>, v6: Option<&str>) -> Request {
     let addresses = Addresses::new(
         v4.map(|a| a.parse().unwrap()),
         v6.map(|a| a.parse().unwrap()),
@@ -69,9 +69,10 @@ fn an_expired_client_from_the_very_moment_on() {
         &ssh(),
         Reason::Expired,
     );
-    let mut world =
-        World::with(|config| config.clients[1].expires = Some(Timestamp::from_micros(START + 1)));
-    assert_eq!(world.send(laptop, &ssh()), Reason::Opened);
+    let mut harness = EngineHarness::with(|config| {
+        config.clients[1].expires = Some(Timestamp::from_micros(START + 1))
+    });
+    assert_eq!(harness.send(laptop, &ssh()), Reason::Opened);
 }
 
 #[test]
@@ -97,12 +98,12 @@ fn no_stated_address_where_one_is_required() {
         &ssh(),
         Reason::AddressRequired,
     );
-    let mut world = World::with(|config| {
+    let mut harness = EngineHarness::with(|config| {
         config.packets.require_address = true;
         config.clients[1].require_address = Some(false);
     });
     assert_eq!(
-        world.send(laptop, &ssh()),
+        harness.send(laptop, &ssh()),
         Reason::Opened,
         "the client's own setting counts"
     );
@@ -121,16 +122,16 @@ fn a_source_that_nothing_can_be_granted_to() {
     ] {
         refused_from(from, |_| {}, &ssh(), Reason::UnusableAddress);
     }
-    let mut world = World::new();
-    let packet = world.seal(laptop, &stating(Some(HERE), None));
+    let mut harness = EngineHarness::new();
+    let packet = harness.seal(laptop, &open_with_addresses(Some(HERE), None));
     assert_eq!(
-        world.receive("fe80::1", &packet),
+        harness.receive("fe80::1", &packet),
         Some(Reason::Opened),
         "a stated address is all that counts"
     );
-    let packet = world.seal(laptop, &ssh());
+    let packet = harness.seal(laptop, &ssh());
     assert_eq!(
-        world.receive("10.0.0.1", &packet),
+        harness.receive("10.0.0.1", &packet),
         Some(Reason::Opened),
         "private addresses are usable"
     );
@@ -144,14 +145,18 @@ fn an_address_outside_the_clients_sources() {
     refused_from(THERE, only, &ssh(), Reason::SourceNotAllowed);
     refused(
         only,
-        &stating(Some("192.0.2.9"), Some("2001:db8::1")),
+        &open_with_addresses(Some("192.0.2.9"), Some("2001:db8::1")),
         Reason::SourceNotAllowed,
     );
-    refused(only, &stating(Some(THERE), None), Reason::SourceNotAllowed);
-    let mut world = World::with(only);
-    let packet = world.seal(laptop, &stating(Some("192.0.2.9"), None));
+    refused(
+        only,
+        &open_with_addresses(Some(THERE), None),
+        Reason::SourceNotAllowed,
+    );
+    let mut harness = EngineHarness::with(only);
+    let packet = harness.seal(laptop, &open_with_addresses(Some("192.0.2.9"), None));
     assert_eq!(
-        world.receive(THERE, &packet),
+        harness.receive(THERE, &packet),
         Some(Reason::Opened),
         "the packet's own source is ignored"
     );
@@ -186,33 +191,33 @@ fn more_elements_than_the_client_may_hold() {
         &open_for(&[], 0),
         Reason::TooManyGrants,
     );
-    let mut world = World::with(|config| config.grants.max_per_client = 2);
+    let mut harness = EngineHarness::with(|config| config.grants.max_per_client = 2);
     assert_eq!(
-        world.send(laptop, &open_for(&["tcp/22", "tcp/8080"], 0)),
+        harness.send(laptop, &open_for(&["tcp/22", "tcp/8080"], 0)),
         Reason::Opened
     );
     assert_eq!(
-        world.send(laptop, &open_for(&["tcp/8080"], 0)),
+        harness.send(laptop, &open_for(&["tcp/8080"], 0)),
         Reason::Opened,
         "a renewal"
     );
     assert_eq!(
-        world.send(desk, &open_for(&["tcp/8080"], 0)),
+        harness.send(desk, &open_for(&["tcp/8080"], 0)),
         Reason::Opened,
         "another client's are not counted"
     );
     assert_eq!(
-        world.send(laptop, &open_for(&["udp/9999"], 0)),
+        harness.send(laptop, &open_for(&["udp/9999"], 0)),
         Reason::Opened,
         "the oldest gives way"
     );
-    assert!(!world.is_open(HERE, "tcp/22"));
+    assert!(!harness.is_open(HERE, "tcp/22"));
 }
 
 #[test]
 fn more_elements_than_one_change_of_the_firewall_takes() {
     let with_ports = |last: u16| {
-        World::with(|config| {
+        EngineHarness::with(|config| {
             config.grants.max_per_client = 1000;
             let web: ServiceName = "web".parse().unwrap();
             config.services.get_mut(&web).unwrap().ports = (7001..=last)
@@ -228,61 +233,67 @@ fn more_elements_than_one_change_of_the_firewall_takes() {
 
 #[test]
 fn packets_too_fast() {
-    let mut world = World::with(|config| config.grants.rate.count = 3);
-    let reasons: Vec<_> = (0..5).map(|_| world.send(laptop, &ssh())).collect();
+    let mut harness = EngineHarness::with(|config| config.grants.rate.count = 3);
+    let reasons: Vec<_> = (0..5).map(|_| harness.send(laptop, &ssh())).collect();
     assert_eq!(reasons[..3], [Reason::Opened; 3]);
     assert_eq!(reasons[3..], [Reason::Rate; 2]);
     assert_eq!(
-        world.send(phone, &ssh()),
+        harness.send(phone, &ssh()),
         Reason::Opened,
         "each client for itself"
     );
-    world.pass(seconds(1));
-    assert_eq!(world.send(laptop, &ssh()), Reason::Opened);
+    harness.advance(seconds(1));
+    assert_eq!(harness.send(laptop, &ssh()), Reason::Opened);
 }
 
 #[test]
 fn forged_packets_use_up_nobodys_rate() {
-    let mut world = World::with(|config| config.grants.rate.count = 1);
+    let mut harness = EngineHarness::with(|config| config.grants.rate.count = 1);
     for _ in 0..100 {
-        let mut packet = world.seal(laptop, &ssh());
+        let mut packet = harness.seal(laptop, &ssh());
         *packet.last_mut().unwrap() ^= 1;
-        assert_eq!(world.receive(HERE, &packet), Some(Reason::Hmac));
+        assert_eq!(harness.receive(HERE, &packet), Some(Reason::Hmac));
     }
-    assert_eq!(world.send(laptop, &ssh()), Reason::Opened);
+    assert_eq!(harness.send(laptop, &ssh()), Reason::Opened);
 }
 
 #[test]
 fn an_open_not_newer_than_the_last_close_of_that_service() {
-    let mut world = World::new();
-    let earlier = world.seal(laptop, &ssh());
-    let other = world.seal(laptop, &open_for(&["tcp/8080"], 0));
-    world.pass(seconds(2));
-    let at = world.now.wall;
-    assert_eq!(world.send(laptop, &close(&["tcp/22"])), Reason::Closed);
-    assert_eq!(world.receive(HERE, &earlier), Some(Reason::OlderThanClose));
-    let same = world.seal_at(laptop, &ssh(), at);
-    assert_eq!(world.receive(HERE, &same), Some(Reason::OlderThanClose));
-    let newer = world.seal_at(laptop, &ssh(), at.saturating_add(Duration::from_micros(1)));
-    assert_eq!(world.receive(HERE, &newer), Some(Reason::Opened));
+    let mut harness = EngineHarness::new();
+    let earlier = harness.seal(laptop, &ssh());
+    let other = harness.seal(laptop, &open_for(&["tcp/8080"], 0));
+    harness.advance(seconds(2));
+    let at = harness.now.wall;
+    assert_eq!(harness.send(laptop, &close(&["tcp/22"])), Reason::Closed);
     assert_eq!(
-        world.receive(HERE, &other),
+        harness.receive(HERE, &earlier),
+        Some(Reason::OlderThanClose)
+    );
+    let same = harness.seal_at(laptop, &ssh(), at);
+    assert_eq!(harness.receive(HERE, &same), Some(Reason::OlderThanClose));
+    let newer = harness.seal_at(laptop, &ssh(), at.saturating_add(Duration::from_micros(1)));
+    assert_eq!(harness.receive(HERE, &newer), Some(Reason::Opened));
+    assert_eq!(
+        harness.receive(HERE, &other),
         Some(Reason::Opened),
         "another service is not closed"
     );
     assert_eq!(
-        world.send(desk, &open_for(&["tcp/8080"], 0)),
+        harness.send(desk, &open_for(&["tcp/8080"], 0)),
         Reason::Opened
     );
 }
 
 #[test]
 fn a_close_of_nothing_at_all_still_stops_older_opens() {
-    let mut world = World::new();
-    let earlier = world.seal(laptop, &ssh());
-    world.pass(seconds(1));
-    assert_eq!(world.send(laptop, &close(&[])), Reason::NoServices);
-    assert_eq!(world.receive(HERE, &earlier), Some(Reason::OlderThanClose));
+    let mut harness = EngineHarness::new();
+    let earlier = harness.seal(laptop, &ssh());
+    harness.advance(seconds(1));
+    assert_eq!(harness.send(laptop, &close(&[])), Reason::NoServices);
+    assert_eq!(
+        harness.receive(HERE, &earlier),
+        Some(Reason::OlderThanClose)
+    );
 }
 
 #[test]
@@ -297,16 +308,16 @@ fn requests_that_are_none() {
         ([&[1, 9][..], &[0; 62]].concat(), Reason::UnknownAction),
         (run, Reason::Truncated),
     ] {
-        let mut world = World::new();
-        let nonce = world.randomness().nonce;
-        let peer = &world.laptop;
-        let now = world.now.wall;
+        let mut harness = EngineHarness::new();
+        let nonce = harness.randomness().nonce;
+        let peer = &harness.laptop;
+        let now = harness.now.wall;
         let packet =
             seal_plaintext(&peer.head, peer.id, &peer.keys, plaintext, now, &nonce).unwrap();
-        assert_eq!(world.receive(HERE, &packet), Some(reason));
-        assert_eq!(world.audited(Event::Refuse)[0].reason, Some(reason));
+        assert_eq!(harness.receive(HERE, &packet), Some(reason));
+        assert_eq!(harness.audited(Event::Refuse)[0].reason, Some(reason));
         assert_eq!(
-            world.receive(HERE, &packet),
+            harness.receive(HERE, &packet),
             Some(Reason::Duplicate),
             "used up all the same"
         );
@@ -323,18 +334,18 @@ fn a_service_of_a_gateway_for_a_family_that_it_does_not_lead() {
         });
     };
     let six = Some("2001:db8::7");
-    refused(led, &stating(None, six), Reason::NoInnerHost);
-    let mut world = World::with(led);
-    let both = stating(Some(HERE), six);
-    assert_eq!(world.send(laptop, &both), Reason::Opened);
-    let opened = &world.verdicts.last().unwrap().elements;
+    refused(led, &open_with_addresses(None, six), Reason::NoInnerHost);
+    let mut harness = EngineHarness::with(led);
+    let both = open_with_addresses(Some(HERE), six);
+    assert_eq!(harness.send(laptop, &both), Reason::Opened);
+    let opened = &harness.verdicts.last().unwrap().elements;
     assert_eq!(opened.len(), 1, "the family that it leads");
     assert_eq!(opened[0].0.address, ip(HERE));
 }
 
 #[test]
 fn a_longer_time_than_the_policy_allows_is_cut_to_it() {
-    let mut world = World::with(|config| {
+    let mut harness = EngineHarness::with(|config| {
         let laptop = &mut config.clients[1];
         laptop.allow = client(
             "laptop",
@@ -343,47 +354,51 @@ fn a_longer_time_than_the_policy_allows_is_cut_to_it() {
         )
         .allow;
     });
-    let ttl = |world: &mut World, service: &str, asked: u32| {
+    let ttl = |harness: &mut EngineHarness, service: &str, requested: u32| {
         assert_eq!(
-            world.send(laptop, &open_for(&[service], asked)),
+            harness.send(laptop, &open_for(&[service], requested)),
             Reason::Opened
         );
-        world.verdicts.last().unwrap().elements[0].1.as_secs()
+        harness.verdicts.last().unwrap().elements[0].1.as_secs()
     };
-    assert_eq!(ttl(&mut world, "tcp/22", 0), 30, "[grants] ttl");
-    assert_eq!(ttl(&mut world, "tcp/22", 7), 7);
-    assert_eq!(ttl(&mut world, "tcp/22", u32::MAX), 300, "[grants] max_ttl");
-    assert_eq!(ttl(&mut world, "tcp/8443", 0), 600, "the service's ttl");
+    assert_eq!(ttl(&mut harness, "tcp/22", 0), 30, "[grants] ttl");
+    assert_eq!(ttl(&mut harness, "tcp/22", 7), 7);
     assert_eq!(
-        ttl(&mut world, "tcp/8443", u32::MAX),
+        ttl(&mut harness, "tcp/22", u32::MAX),
+        300,
+        "[grants] max_ttl"
+    );
+    assert_eq!(ttl(&mut harness, "tcp/8443", 0), 600, "the service's ttl");
+    assert_eq!(
+        ttl(&mut harness, "tcp/8443", u32::MAX),
         3600,
         "the service's max_ttl"
     );
-    world.reload(|config| config.clients[1].max_ttl = Some(seconds(10)));
-    assert_eq!(ttl(&mut world, "tcp/8443", 0), 10, "the client's max_ttl");
-    assert_eq!(ttl(&mut world, "tcp/22", 11), 10);
+    harness.reload(|config| config.clients[1].max_ttl = Some(seconds(10)));
+    assert_eq!(ttl(&mut harness, "tcp/8443", 0), 10, "the client's max_ttl");
+    assert_eq!(ttl(&mut harness, "tcp/22", 11), 10);
 }
 
 #[test]
 fn one_client_cannot_fill_the_disk_with_its_refusals_and_none_goes_untold() {
-    let mut world = World::new();
-    world.pass(seconds(61));
+    let mut harness = EngineHarness::new();
+    harness.advance(seconds(61));
     for _ in 0..500 {
-        let _ = world.send(laptop, &open_for(&["tcp/1"], 0));
+        let _ = harness.send(laptop, &open_for(&["tcp/1"], 0));
     }
-    let lines = world.audited(Event::Refuse).len();
+    let lines = harness.audited(Event::Refuse).len();
     assert!(lines <= 20, "{lines} lines");
     assert_eq!(
-        world.send(desk, &open_for(&["tcp/1"], 0)),
+        harness.send(desk, &open_for(&["tcp/1"], 0)),
         Reason::ServiceNotAllowed,
         "another client is not concerned"
     );
-    assert_eq!(world.audited(Event::Refuse).len(), lines + 1);
-    world.pass(seconds(61));
-    let told: u64 = world
+    assert_eq!(harness.audited(Event::Refuse).len(), lines + 1);
+    harness.advance(seconds(61));
+    let reported: u64 = harness
         .audited(Event::Noise)
         .iter()
         .flat_map(|line| line.counts.iter().map(|(_, count)| count))
         .sum();
-    assert_eq!(told + u64::try_from(lines).unwrap(), 500);
+    assert_eq!(reported + u64::try_from(lines).unwrap(), 500);
 }

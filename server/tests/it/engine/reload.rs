@@ -10,50 +10,53 @@ const WEB: &str = "tcp/8080";
 
 #[test]
 fn removing_the_last_client_works_at_once() {
-    let mut world = World::with(|config| {
+    let mut harness = EngineHarness::with(|config| {
         config
             .clients
             .retain(|client| client.name.as_str() == "laptop")
     });
-    world.send(laptop, &open_for(&[WEB], 100));
-    world.reload(|config| config.clients.clear());
-    assert!(world.kernel.open().is_empty());
-    let line = world.audited(Event::Revoke)[0];
+    harness.send(laptop, &open_for(&[WEB], 100));
+    harness.reload(|config| config.clients.clear());
+    assert!(harness.kernel.open().is_empty());
+    let line = harness.audited(Event::Revoke)[0];
     assert_eq!(line.client.as_ref().unwrap().as_str(), "laptop");
     assert_eq!(
-        world.send(laptop, &open_for(&[WEB], 100)),
+        harness.send(laptop, &open_for(&[WEB], 100)),
         Reason::UnknownKey
     );
 }
 
 #[test]
 fn disabling_works_at_once_and_for_that_client_alone() {
-    let mut world = World::new();
-    world.send(laptop, &open_for(&[WEB], 100));
-    world.send(desk, &open_for(&[WEB], 50));
+    let mut harness = EngineHarness::new();
+    harness.send(laptop, &open_for(&[WEB], 100));
+    harness.send(desk, &open_for(&[WEB], 50));
     let mut effects = Vec::new();
     assert!(
-        world
+        harness
             .engine
-            .disable(&"laptop".parse().unwrap(), world.now, &mut effects)
+            .disable(&"laptop".parse().unwrap(), harness.now, &mut effects)
     );
-    world.obey(effects);
-    assert!(world.is_open(HERE, WEB), "the desk's");
-    assert_eq!(world.send(laptop, &open_for(&[WEB], 100)), Reason::Disabled);
-    world.pass(seconds(51));
-    assert!(!world.is_open(HERE, WEB));
+    harness.execute(effects);
+    assert!(harness.is_open(HERE, WEB), "the desk's");
+    assert_eq!(
+        harness.send(laptop, &open_for(&[WEB], 100)),
+        Reason::Disabled
+    );
+    harness.advance(seconds(51));
+    assert!(!harness.is_open(HERE, WEB));
     assert!(
-        !world
+        !harness
             .engine
-            .disable(&"nobody".parse().unwrap(), world.now, &mut Vec::new())
+            .disable(&"nobody".parse().unwrap(), harness.now, &mut Vec::new())
     );
 }
 
 #[test]
 fn a_service_taken_from_a_client_is_closed_and_the_others_stay() {
-    let mut world = World::new();
-    world.send(laptop, &open_for(&["tcp/22", WEB], 100));
-    world.reload(|config| {
+    let mut harness = EngineHarness::new();
+    harness.send(laptop, &open_for(&["tcp/22", WEB], 100));
+    harness.reload(|config| {
         let laptop = &mut config.clients[1];
         let allow = laptop.allow.iter();
         laptop.allow = allow
@@ -61,20 +64,20 @@ fn a_service_taken_from_a_client_is_closed_and_the_others_stay() {
             .cloned()
             .collect();
     });
-    assert_eq!(world.kernel.open(), [element(HERE, "tcp/22")]);
+    assert_eq!(harness.kernel.open(), [element(HERE, "tcp/22")]);
 }
 
 #[test]
 fn a_client_disabled_while_the_kernel_had_not_answered_gets_nothing() {
-    let mut world = World::new();
-    world.hold = true;
-    let packet = world.seal(laptop, &open_for(&[WEB], 100));
-    world.receive(HERE, &packet);
-    world.reload(|config| config.clients[1].enabled = false);
-    world.answer_all();
-    assert!(world.kernel.open().is_empty() && world.engine.holders().is_empty());
+    let mut harness = EngineHarness::new();
+    harness.hold_answers = true;
+    let packet = harness.seal(laptop, &open_for(&[WEB], 100));
+    harness.receive(HERE, &packet);
+    harness.reload(|config| config.clients[1].enabled = false);
+    harness.answer_all();
+    assert!(harness.kernel.open().is_empty() && harness.engine.holders().is_empty());
     assert_eq!(
-        world
+        harness
             .verdicts
             .last()
             .unwrap()
@@ -88,13 +91,13 @@ fn a_client_disabled_while_the_kernel_had_not_answered_gets_nothing() {
 
 #[test]
 fn a_used_packet_stays_used_when_its_client_is_removed_and_added_again() {
-    let mut world = World::new();
-    let packet = world.seal(laptop, &open_for(&[WEB], 100));
-    world.receive(HERE, &packet);
+    let mut harness = EngineHarness::new();
+    let packet = harness.seal(laptop, &open_for(&[WEB], 100));
+    harness.receive(HERE, &packet);
     let removed = config().clients[1].clone();
-    world.reload(|config| drop(config.clients.remove(1)));
-    world.reload(|config| config.clients.insert(1, removed));
-    assert_eq!(world.receive(THERE, &packet), Some(Reason::Replay));
+    harness.reload(|config| drop(config.clients.remove(1)));
+    harness.reload(|config| config.clients.insert(1, removed));
+    assert_eq!(harness.receive(THERE, &packet), Some(Reason::Replay));
 }
 
 #[test]
@@ -110,85 +113,85 @@ fn two_clients_with_one_key_are_refused_by_name() {
 }
 
 /// The longest time of all from now on, for the writer too.
-fn lower(world: &mut World, longest: u64) {
-    world.reload(|config| {
-        config.grants.max_ttl = seconds(longest);
-        config.grants.admin_max_ttl = seconds(longest);
+fn lower_max_ttl(harness: &mut EngineHarness, seconds_max: u64) {
+    harness.reload(|config| {
+        config.grants.max_ttl = seconds(seconds_max);
+        config.grants.admin_max_ttl = seconds(seconds_max);
         for service in config.services.values_mut() {
             service.max_ttl = None;
         }
     });
-    world.kernel.longest = Some(seconds(longest));
+    harness.kernel.max_ttl = Some(seconds(seconds_max));
 }
 
 #[test]
 fn a_grant_longer_than_a_reload_allows_is_cut_and_does_not_refuse_others_at_its_address() {
-    let mut world = World::new();
-    world.send(laptop, &open_for(&["tcp/8080"], 300));
-    world.pass(seconds(1));
-    lower(&mut world, 60);
+    let mut harness = EngineHarness::new();
+    harness.send(laptop, &open_for(&["tcp/8080"], 300));
+    harness.advance(seconds(1));
+    lower_max_ttl(&mut harness, 60);
     assert_eq!(
-        world.send(desk, &open_for(&["tcp/8080"], 30)),
+        harness.send(desk, &open_for(&["tcp/8080"], 30)),
         Reason::Opened
     );
-    let rows = world.engine.grants(world.now);
+    let rows = harness.engine.grants(harness.now);
     assert!(rows.iter().all(|row| row.remaining <= seconds(60)));
-    world.pass(seconds(59));
+    harness.advance(seconds(59));
     assert!(
-        world.is_open(HERE, "tcp/8080"),
+        harness.is_open(HERE, "tcp/8080"),
         "the laptop's time is not over"
     );
-    world.pass(seconds(2));
-    assert!(world.kernel.open().is_empty() && world.engine.holders().is_empty());
+    harness.advance(seconds(2));
+    assert!(harness.kernel.open().is_empty() && harness.engine.holders().is_empty());
 }
 
 #[test]
 fn a_cut_grant_ends_in_the_kernel_though_nobody_knocks_and_the_journal_knows_when() {
-    let mut world = World::new();
-    world.send(laptop, &open_for(&["tcp/8080", "tcp/22"], 300));
-    world.pass(seconds(1));
-    lower(&mut world, 60);
-    let end = world.now.boot.saturating_add(seconds(60));
-    let cut = world
+    let mut harness = EngineHarness::new();
+    harness.send(laptop, &open_for(&["tcp/8080", "tcp/22"], 300));
+    harness.advance(seconds(1));
+    lower_max_ttl(&mut harness, 60);
+    let end = harness.now.boot.saturating_add(seconds(60));
+    let cut = harness
         .journal
         .iter()
         .rev()
         .take(2)
         .all(|record| matches!(record, JournalRecord::Holder(holder) if holder.ends == end));
-    assert!(cut, "{:?}", world.journal);
-    world.pass(seconds(1));
+    assert!(cut, "{:?}", harness.journal);
+    harness.advance(seconds(1));
     assert!(
-        world
+        harness
             .kernel
-            .listed()
+            .list()
             .iter()
             .all(|one| one.remaining <= seconds(60))
     );
-    world.pass(seconds(60));
-    assert!(world.kernel.open().is_empty());
+    harness.advance(seconds(60));
+    assert!(harness.kernel.open().is_empty());
 }
 
 #[test]
 fn a_reload_with_the_same_or_longer_maxima_cuts_nothing() {
-    let mut world = World::new();
-    world.send(laptop, &open_for(&["tcp/8080"], 300));
-    let (before, records) = (world.kernel.transactions, world.journal.len());
-    world.reload(|config| config.grants.max_ttl = seconds(600));
-    world.pass(seconds(2));
-    assert_eq!(world.kernel.transactions, before);
-    assert_eq!(world.journal.len(), records);
-    world.pass(seconds(297));
-    assert!(world.is_open(HERE, "tcp/8080"));
+    let mut harness = EngineHarness::new();
+    harness.send(laptop, &open_for(&["tcp/8080"], 300));
+    let (before, records) = (harness.kernel.transactions, harness.journal.len());
+    harness.reload(|config| config.grants.max_ttl = seconds(600));
+    harness.advance(seconds(2));
+    assert_eq!(harness.kernel.transactions, before);
+    assert_eq!(harness.journal.len(), records);
+    harness.advance(seconds(297));
+    assert!(harness.is_open(HERE, "tcp/8080"));
 }
 
 #[test]
 fn a_reload_that_lowers_the_longest_time_of_a_client_or_service_cuts_what_is_open_of_it_alone() {
     for own in [true, false] {
-        let mut world = World::new();
-        world.send(laptop, &open_for(&[WEB, "tcp/22"], 300));
-        world.send(desk, &open_for(&[WEB], 300));
-        world.grant("web", &[HERE], 300).unwrap();
-        world.reload(|config| {
+        let mut harness = EngineHarness::new();
+        harness.send(laptop, &open_for(&[WEB, "tcp/22"], 300));
+        harness.send(desk, &open_for(&[WEB], 300));
+        harness.grant("web", &[HERE], 300).unwrap();
+        harness.reload(|config| {
             if own {
                 config.clients[1].max_ttl = Some(seconds(60));
             } else {
@@ -196,7 +199,7 @@ fn a_reload_that_lowers_the_longest_time_of_a_client_or_service_cuts_what_is_ope
                 web.unwrap().max_ttl = Some(seconds(60));
             }
         });
-        let rows = world.engine.grants(world.now);
+        let rows = harness.engine.grants(harness.now);
         for row in rows {
             let client = row.client.as_ref().map(|name| name.as_str());
             let is_cut = match client {
@@ -207,19 +210,19 @@ fn a_reload_that_lowers_the_longest_time_of_a_client_or_service_cuts_what_is_ope
             let left = if is_cut { 60 } else { 300 };
             assert_eq!(row.remaining, seconds(left), "{client:?} {}", row.service);
         }
-        world.pass(seconds(61));
-        assert!(world.is_open(HERE, WEB), "the administrator's");
-        assert_eq!(world.is_open(HERE, "tcp/22"), !own);
+        harness.advance(seconds(61));
+        assert!(harness.is_open(HERE, WEB), "the administrator's");
+        assert_eq!(harness.is_open(HERE, "tcp/22"), !own);
     }
 }
 
 #[test]
 fn a_reload_that_ends_a_client_or_its_key_ends_what_they_have_open() {
     for key in [false, true] {
-        let mut world = World::new();
-        world.send(laptop, &open_for(&[WEB], 300));
-        let end = world.now.wall.saturating_add(seconds(20));
-        world.reload(|config| {
+        let mut harness = EngineHarness::new();
+        harness.send(laptop, &open_for(&[WEB], 300));
+        let end = harness.now.wall.saturating_add(seconds(20));
+        harness.reload(|config| {
             let laptop = &mut config.clients[1];
             if key {
                 laptop.keys[0].until = Some(end);
@@ -227,49 +230,49 @@ fn a_reload_that_ends_a_client_or_its_key_ends_what_they_have_open() {
                 laptop.expires = Some(end);
             }
         });
-        world.pass(seconds(19));
-        assert!(world.is_open(HERE, WEB));
-        world.pass(seconds(2));
-        assert!(!world.is_open(HERE, WEB));
+        harness.advance(seconds(19));
+        assert!(harness.is_open(HERE, WEB));
+        harness.advance(seconds(2));
+        assert!(!harness.is_open(HERE, WEB));
     }
 }
 
 #[test]
 fn what_the_kernel_has_not_answered_when_a_reload_shortens_it_is_cut_too() {
-    let mut world = World::new();
-    world.hold = true;
-    let packet = world.seal(laptop, &open_for(&[WEB], 300));
-    world.receive(HERE, &packet);
-    world.reload(|config| config.clients[1].max_ttl = Some(seconds(60)));
-    world.answer_all();
-    world.hold = false;
-    let holders = world.engine.holders();
-    let end = world.now.boot.saturating_add(seconds(60));
+    let mut harness = EngineHarness::new();
+    harness.hold_answers = true;
+    let packet = harness.seal(laptop, &open_for(&[WEB], 300));
+    harness.receive(HERE, &packet);
+    harness.reload(|config| config.clients[1].max_ttl = Some(seconds(60)));
+    harness.answer_all();
+    harness.hold_answers = false;
+    let holders = harness.engine.holders();
+    let end = harness.now.boot.saturating_add(seconds(60));
     assert_eq!((holders.len(), holders[0].ends), (1, end));
-    world.pass(seconds(61));
-    assert!(world.kernel.open().is_empty());
+    harness.advance(seconds(61));
+    assert!(harness.kernel.open().is_empty());
 }
 
 #[test]
 fn who_asks_at_an_address_before_the_kernel_answered_lengthens_nothing_that_was_cut() {
-    let mut world = World::new();
-    world.hold = true;
-    let packet = world.seal(laptop, &open_for(&[WEB], 300));
-    world.receive(HERE, &packet);
-    world.reload(|config| config.clients[1].max_ttl = Some(seconds(60)));
-    let packet = world.seal(desk, &open_for(&[WEB], 30));
-    world.receive(HERE, &packet);
-    world.answer_all();
-    let listed = world.kernel.listed();
+    let mut harness = EngineHarness::new();
+    harness.hold_answers = true;
+    let packet = harness.seal(laptop, &open_for(&[WEB], 300));
+    harness.receive(HERE, &packet);
+    harness.reload(|config| config.clients[1].max_ttl = Some(seconds(60)));
+    let packet = harness.seal(desk, &open_for(&[WEB], 30));
+    harness.receive(HERE, &packet);
+    harness.answer_all();
+    let listed = harness.kernel.list();
     assert_eq!((listed.len(), listed[0].remaining), (1, seconds(60)));
 }
 
 #[test]
 fn the_longest_time_of_an_administrator_is_that_of_his_grants_alone() {
-    let mut world = World::new();
-    world.send(laptop, &open_for(&[WEB], 300));
-    world.grant("ssh", &[HERE], 600).unwrap();
-    world.reload(|config| config.grants.admin_max_ttl = seconds(60));
-    world.pass(seconds(61));
-    assert_eq!(world.kernel.open(), [element(HERE, WEB)]);
+    let mut harness = EngineHarness::new();
+    harness.send(laptop, &open_for(&[WEB], 300));
+    harness.grant("ssh", &[HERE], 600).unwrap();
+    harness.reload(|config| config.grants.admin_max_ttl = seconds(60));
+    harness.advance(seconds(61));
+    assert_eq!(harness.kernel.open(), [element(HERE, WEB)]);
 }

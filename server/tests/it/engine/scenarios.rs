@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use spa_proto::{Addresses, Open, Request};
 use spad::audit::Event;
 use spad::capture::{Datagram, FrameFault};
-use spad::firewall::FirewallRefusal;
+use spad::firewall::FirewallError;
 use spad::replay::JournalRecord;
 use spad::verdict::Reason;
 
@@ -13,67 +13,70 @@ use crate::engine::world::*;
 
 #[test]
 fn a_packet_opens_what_it_asks_for_and_time_closes_it() {
-    let mut world = World::new();
+    let mut harness = EngineHarness::new();
     assert_eq!(
-        world.send(laptop, &open_for(&["tcp/22"], 0)),
+        harness.send(laptop, &open_for(&["tcp/22"], 0)),
         Reason::Opened
     );
-    assert_eq!(world.kernel.open(), [element(HERE, "tcp/22")]);
-    let line = world.audited(Event::Grant)[0];
+    assert_eq!(harness.kernel.open(), [element(HERE, "tcp/22")]);
+    let line = harness.audited(Event::Grant)[0];
     assert_eq!(line.client.as_ref().unwrap().as_str(), "laptop");
     assert_eq!(line.service.as_ref().unwrap().as_str(), "ssh");
     assert_eq!(
         (line.ttl, line.granted_to),
         (Some(seconds(30)), Some(ip(HERE).into()))
     );
-    let rows = world.engine.grants(world.now);
+    let rows = harness.engine.grants(harness.now);
     assert_eq!((rows.len(), rows[0].remaining), (1, seconds(30)));
 
-    world.pass(seconds(29));
-    assert!(world.is_open(HERE, "tcp/22"));
-    world.pass(seconds(1));
-    assert!(!world.is_open(HERE, "tcp/22"));
-    assert_eq!(world.audited(Event::Expire).len(), 1);
-    assert!(world.engine.grants(world.now).is_empty());
-    assert_eq!(world.kernel.transactions, 1, "the kernel closes by itself");
+    harness.advance(seconds(29));
+    assert!(harness.is_open(HERE, "tcp/22"));
+    harness.advance(seconds(1));
+    assert!(!harness.is_open(HERE, "tcp/22"));
+    assert_eq!(harness.audited(Event::Expire).len(), 1);
+    assert!(harness.engine.grants(harness.now).is_empty());
+    assert_eq!(
+        harness.kernel.transactions, 1,
+        "the kernel closes by itself"
+    );
     assert!(matches!(
-        world.journal.last(),
-        Some(JournalRecord::HolderGone(_))
+        harness.journal.last(),
+        Some(JournalRecord::HolderRemoved(_))
     ));
 }
 
 #[test]
 fn the_nonce_is_in_the_journal_before_the_firewall_changes() {
-    let mut world = World::new();
-    world.hold = true;
-    let packet = world.seal(laptop, &open_for(&["tcp/22"], 0));
-    assert_eq!(world.receive(HERE, &packet), None);
-    assert!(matches!(world.journal[..], [JournalRecord::Nonce { .. }]));
+    let mut harness = EngineHarness::new();
+    harness.hold_answers = true;
+    let packet = harness.seal(laptop, &open_for(&["tcp/22"], 0));
+    assert_eq!(harness.receive(HERE, &packet), None);
+    assert!(matches!(harness.journal[..], [JournalRecord::Nonce { .. }]));
     assert!(
-        world.engine.grants(world.now).is_empty(),
+        harness.engine.grants(harness.now).is_empty(),
         "not granted before the kernel says so"
     );
-    assert!(world.audit.is_empty());
-    world.answer_all();
-    assert!(matches!(world.journal[..], [_, JournalRecord::Holder(_)]));
-    assert_eq!(world.engine.holders().len(), 1);
+    assert!(harness.audit.is_empty());
+    harness.answer_all();
+    assert!(matches!(harness.journal[..], [_, JournalRecord::Holder(_)]));
+    assert_eq!(harness.engine.holders().len(), 1);
 }
 
 #[test]
 fn a_shared_key_opens_like_a_key_pair() {
-    let mut world = World::new();
+    let mut harness = EngineHarness::new();
     assert_eq!(
-        world.send(phone, &open_for(&["udp/9999"], 0)),
+        harness.send(phone, &open_for(&["udp/9999"], 0)),
         Reason::Opened
     );
-    assert_eq!(world.kernel.open(), [element(HERE, "udp/9999")]);
+    assert_eq!(harness.kernel.open(), [element(HERE, "udp/9999")]);
 }
 
 #[test]
 fn who_names_nothing_gets_all_that_is_allowed_and_nothing_else() {
-    let mut world = World::new();
-    world.send(laptop, &open_for(&[], 0));
-    let open: Vec<String> = world
+    let mut harness = EngineHarness::new();
+    harness.send(laptop, &open_for(&[], 0));
+    let open: Vec<String> = harness
         .kernel
         .open()
         .iter()
@@ -84,18 +87,21 @@ fn who_names_nothing_gets_all_that_is_allowed_and_nothing_else() {
 
 #[test]
 fn stated_addresses_alone_receive_the_grant() {
-    let mut world = World::new();
+    let mut harness = EngineHarness::new();
     let stated = Addresses::new(
         Some("203.0.113.9".parse().unwrap()),
         Some("2001:db8::9".parse().unwrap()),
     );
-    let asked = Open {
+    let requested = Open {
         addresses: stated.unwrap(),
         ..open(&["tcp/22"])
     };
-    assert_eq!(world.send(laptop, &Request::Open(asked)), Reason::Opened);
     assert_eq!(
-        world.kernel.open(),
+        harness.send(laptop, &Request::Open(requested)),
+        Reason::Opened
+    );
+    assert_eq!(
+        harness.kernel.open(),
         [
             element("203.0.113.9", "tcp/22"),
             element("2001:db8::9", "tcp/22")
@@ -105,22 +111,22 @@ fn stated_addresses_alone_receive_the_grant() {
 
 #[test]
 fn once_and_source_port_reach_the_kernel_as_they_were_asked() {
-    let mut world = World::new();
-    world.send(
+    let mut harness = EngineHarness::new();
+    harness.send(
         laptop,
         &Request::Open(Open {
             once: true,
             ..open(&["tcp/22"])
         }),
     );
-    world.send(
+    harness.send(
         laptop,
         &Request::Open(Open {
             source_port: 5000.try_into().ok(),
             ..open(&["tcp/22"])
         }),
     );
-    let open = world.kernel.open();
+    let open = harness.kernel.open();
     assert_eq!(open.len(), 2);
     assert!(open.iter().any(|e| e.once && e.source_port.is_none()));
     assert!(open.iter().any(|e| !e.once && e.source_port.is_some()));
@@ -128,34 +134,34 @@ fn once_and_source_port_reach_the_kernel_as_they_were_asked() {
 
 #[test]
 fn the_same_packet_never_opens_twice_from_anywhere() {
-    let mut world = World::new();
-    let packet = world.seal(laptop, &open_for(&["tcp/22"], 1));
-    assert_eq!(world.receive(HERE, &packet), Some(Reason::Opened));
+    let mut harness = EngineHarness::new();
+    let packet = harness.seal(laptop, &open_for(&["tcp/22"], 1));
+    assert_eq!(harness.receive(HERE, &packet), Some(Reason::Opened));
     assert_eq!(
-        world.receive(HERE, &packet),
+        harness.receive(HERE, &packet),
         Some(Reason::Duplicate),
         "the network doubled it"
     );
-    assert_eq!(world.receive(THERE, &packet), Some(Reason::Replay));
-    world.pass(seconds(2));
-    assert_eq!(world.receive(HERE, &packet), Some(Reason::Replay));
-    assert_eq!(world.receive(THERE, &packet), Some(Reason::Replay));
-    assert!(world.kernel.open().is_empty());
+    assert_eq!(harness.receive(THERE, &packet), Some(Reason::Replay));
+    harness.advance(seconds(2));
+    assert_eq!(harness.receive(HERE, &packet), Some(Reason::Replay));
+    assert_eq!(harness.receive(THERE, &packet), Some(Reason::Replay));
+    assert!(harness.kernel.open().is_empty());
 }
 
 #[test]
 fn a_captured_head_with_another_body_is_refused_and_leaves_the_packet_alone() {
-    let mut world = World::new();
-    let mut packet = world.seal(laptop, &open_for(&["tcp/22"], 0));
+    let mut harness = EngineHarness::new();
+    let mut packet = harness.seal(laptop, &open_for(&["tcp/22"], 0));
     *packet.last_mut().unwrap() ^= 1;
-    assert_eq!(world.receive(THERE, &packet), Some(Reason::Hmac));
+    assert_eq!(harness.receive(THERE, &packet), Some(Reason::Hmac));
     assert!(
-        world.journal.is_empty(),
+        harness.journal.is_empty(),
         "nothing is remembered of what is not authentic"
     );
     *packet.last_mut().unwrap() ^= 1;
     assert_eq!(
-        world.receive(HERE, &packet),
+        harness.receive(HERE, &packet),
         Some(Reason::Opened),
         "its owner is not locked out"
     );
@@ -163,50 +169,54 @@ fn a_captured_head_with_another_body_is_refused_and_leaves_the_packet_alone() {
 
 #[test]
 fn every_flipped_bit_is_refused_and_has_no_effect() {
-    let mut world = World::new();
-    let mut packet = world.seal(laptop, &open_for(&["tcp/22"], 0));
+    let mut harness = EngineHarness::new();
+    let mut packet = harness.seal(laptop, &open_for(&["tcp/22"], 0));
     for bit in 0..packet.len() * 8 {
         packet[bit / 8] ^= 1 << (bit % 8);
-        let reason = world.receive(HERE, &packet).unwrap();
+        let reason = harness.receive(HERE, &packet).unwrap();
         assert!(
             [Reason::HeadTag, Reason::Hmac].contains(&reason),
             "{reason:?} at bit {bit}"
         );
         packet[bit / 8] ^= 1 << (bit % 8);
     }
-    assert!(world.journal.is_empty() && world.audit.is_empty() && world.kernel.elements.is_empty());
-    assert_eq!(world.receive(HERE, &packet), Some(Reason::Opened));
+    assert!(
+        harness.journal.is_empty()
+            && harness.audit.is_empty()
+            && harness.kernel.elements.is_empty()
+    );
+    assert_eq!(harness.receive(HERE, &packet), Some(Reason::Opened));
 }
 
 #[test]
 fn a_stranger_is_only_counted_and_summed_up_once_a_minute() {
-    let mut world = World::new();
-    let stranger = Peer::pair([9; 32]);
-    let elsewhere = Peer::pair_at([8; 32], [2; 32]);
+    let mut harness = EngineHarness::new();
+    let stranger = TestClient::pair([9; 32]);
+    let elsewhere = TestClient::pair_at([8; 32], [2; 32]);
     for (peer, expected) in [
         (&stranger, Reason::UnknownKey),
         (&elsewhere, Reason::HeadTag),
     ] {
         for _ in 0..5 {
-            let randomness = world.randomness();
+            let randomness = harness.randomness();
             let request = open_for(&["tcp/22"], 0);
             let packet = spa_proto::seal(
                 &peer.head,
                 peer.id,
                 &peer.keys,
                 &request,
-                world.now.wall,
+                harness.now.wall,
                 &randomness,
             )
             .unwrap();
-            assert_eq!(world.receive(THERE, &packet), Some(expected));
+            assert_eq!(harness.receive(THERE, &packet), Some(expected));
         }
     }
-    assert_eq!(world.receive(THERE, &[0; 159]), Some(Reason::Length));
-    assert_eq!(world.receive(THERE, &[0; 513]), Some(Reason::Length));
-    assert!(world.audit.is_empty());
-    world.pass(seconds(600));
-    let noise = world.audited(Event::Noise);
+    assert_eq!(harness.receive(THERE, &[0; 159]), Some(Reason::Length));
+    assert_eq!(harness.receive(THERE, &[0; 513]), Some(Reason::Length));
+    assert!(harness.audit.is_empty());
+    harness.advance(seconds(600));
+    let noise = harness.audited(Event::Noise);
     assert_eq!(noise.len(), 1, "only when there was any");
     assert_eq!(
         noise[0].counts,
@@ -216,24 +226,24 @@ fn a_stranger_is_only_counted_and_summed_up_once_a_minute() {
 
 #[test]
 fn frames_that_hold_no_datagram_are_counted_by_their_fault() {
-    let mut world = World::new();
-    world.engine.frame_fault(FrameFault::Fragment);
-    world.engine.frame_fault(FrameFault::Fragment);
-    assert_eq!(world.engine.counters().get(Reason::Frame), 2);
+    let mut harness = EngineHarness::new();
+    harness.engine.count_frame_fault(FrameFault::Fragment);
+    harness.engine.count_frame_fault(FrameFault::Fragment);
+    assert_eq!(harness.engine.counters().get(Reason::Frame), 2);
     assert_eq!(
-        world.engine.counters().frames().collect::<Vec<_>>(),
+        harness.engine.counters().frames().collect::<Vec<_>>(),
         [(FrameFault::Fragment, 2)]
     );
 }
 
 #[test]
 fn a_forged_packet_leaves_effects_untouched() {
-    let mut world = World::new();
+    let mut harness = EngineHarness::new();
     let source: SocketAddr = "192.0.2.1:1".parse().unwrap();
     let mut effects = Vec::new();
-    world.engine.packet(
-        &Datagram::assume(source, source, 1, &[7; 200]),
-        world.now,
+    harness.engine.on_datagram(
+        &Datagram::new_for_test(source, source, 1, &[7; 200]),
+        harness.now,
         &mut effects,
     );
     assert_eq!(effects.capacity(), 0);
@@ -254,74 +264,79 @@ fn two_server_keys_are_served_at_once() {
         ..Default::default()
     };
     let clients = spad::clients::Clients::build(config, servers.to_vec(), secrets, [0; 8]).unwrap();
-    let mut world = World::new();
+    let mut harness = EngineHarness::new();
     let mut effects = Vec::new();
-    let _ = world.engine.reload(clients, world.now, &mut effects);
+    let _ = harness.engine.reload(clients, harness.now, &mut effects);
     assert_eq!(
-        world.send(laptop, &open_for(&["tcp/22"], 0)),
+        harness.send(laptop, &open_for(&["tcp/22"], 0)),
         Reason::Opened
     );
-    world.laptop = Peer::pair_at([8; 32], [2; 32]);
+    harness.laptop = TestClient::pair_at([8; 32], [2; 32]);
     assert_eq!(
-        world.send(laptop, &close(&[])),
+        harness.send(laptop, &close(&[])),
         Reason::Closed,
         "one client, whichever key it used"
     );
-    assert!(world.kernel.open().is_empty());
+    assert!(harness.kernel.open().is_empty());
 }
 
 #[test]
 fn what_the_kernel_refuses_is_not_granted() {
     for (refusal, reason) in [
-        (FirewallRefusal::SetFull, Reason::FirewallSetFull),
-        (FirewallRefusal::TableMissing, Reason::FirewallTableMissing),
-        (FirewallRefusal::NotDeclared, Reason::FirewallNotDeclared),
-        (FirewallRefusal::TooLong, Reason::FirewallLimit),
-        (FirewallRefusal::Kernel(22), Reason::FirewallKernel),
+        (FirewallError::SetFull, Reason::FirewallSetFull),
+        (FirewallError::TableMissing, Reason::FirewallTableMissing),
+        (FirewallError::NotDeclared, Reason::FirewallNotDeclared),
+        (FirewallError::TooLong, Reason::FirewallLimit),
+        (FirewallError::Kernel(22), Reason::FirewallKernel),
     ] {
-        let mut world = World::new();
-        world.kernel.refuse = Some(refusal);
-        assert_eq!(world.send(laptop, &open_for(&["tcp/22"], 0)), reason);
-        assert!(world.engine.grants(world.now).is_empty());
-        assert!(world.engine.holders().is_empty());
-        assert!(world.audited(Event::Grant).is_empty());
-        assert_eq!(world.audited(Event::Refuse)[0].reason, Some(reason));
+        let mut harness = EngineHarness::new();
+        harness.kernel.refuse = Some(refusal);
+        assert_eq!(harness.send(laptop, &open_for(&["tcp/22"], 0)), reason);
+        assert!(harness.engine.grants(harness.now).is_empty());
+        assert!(harness.engine.holders().is_empty());
+        assert!(harness.audited(Event::Grant).is_empty());
+        assert_eq!(harness.audited(Event::Refuse)[0].reason, Some(reason));
     }
 }
 
 #[test]
 fn a_packet_whose_record_cannot_be_written_is_refused_for_that() {
-    let mut world = World::new();
-    world.hold = true;
-    let packet = world.seal(laptop, &open_for(&["tcp/22"], 0));
-    world.receive(HERE, &packet);
-    let change = world.unanswered.pop().unwrap();
+    let mut harness = EngineHarness::new();
+    harness.hold_answers = true;
+    let packet = harness.seal(laptop, &open_for(&["tcp/22"], 0));
+    harness.receive(HERE, &packet);
+    let change = harness.pending_changes.pop().unwrap();
     let mut effects = Vec::new();
-    let verdict = world
+    let verdict = harness
         .engine
-        .abandon(change.id, Reason::StateUnwritable, world.now, &mut effects)
+        .abort_change(
+            change.id,
+            Reason::StateUnwritable,
+            harness.now,
+            &mut effects,
+        )
         .unwrap();
     assert_eq!(verdict.reason, Reason::StateUnwritable);
-    world.verdicts.push(verdict);
-    assert!(world.engine.grants(world.now).is_empty());
-    world.hold = false;
-    assert_eq!(world.receive(THERE, &packet), Some(Reason::Replay));
+    harness.verdicts.push(verdict);
+    assert!(harness.engine.grants(harness.now).is_empty());
+    harness.hold_answers = false;
+    assert_eq!(harness.receive(THERE, &packet), Some(Reason::Replay));
 }
 
 #[test]
 fn a_close_with_one_key_of_a_client_withdraws_what_its_other_key_opened() {
-    let mut world = World::with(|config| {
+    let mut harness = EngineHarness::with(|config| {
         let desk = config.clients.remove(0);
         config.clients[0].keys.extend(desk.keys);
     });
     let request = open_for(&["tcp/22"], 0);
-    let keys: [fn(&World) -> &Peer; 2] = [laptop, desk];
+    let keys: [fn(&EngineHarness) -> &TestClient; 2] = [laptop, desk];
     for (one, other) in [(keys[0], keys[1]), (keys[1], keys[0])] {
-        assert_eq!(world.send(one, &request), Reason::Opened);
-        assert_eq!(world.send(phone, &close(&["tcp/22"])), Reason::Closed);
-        assert!(world.is_open(HERE, "tcp/22"), "another client's");
-        assert_eq!(world.send(other, &close(&["tcp/22"])), Reason::Closed);
-        assert!(!world.is_open(HERE, "tcp/22"));
-        world.pass(seconds(1));
+        assert_eq!(harness.send(one, &request), Reason::Opened);
+        assert_eq!(harness.send(phone, &close(&["tcp/22"])), Reason::Closed);
+        assert!(harness.is_open(HERE, "tcp/22"), "another client's");
+        assert_eq!(harness.send(other, &close(&["tcp/22"])), Reason::Closed);
+        assert!(!harness.is_open(HERE, "tcp/22"));
+        harness.advance(seconds(1));
     }
 }

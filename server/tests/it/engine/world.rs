@@ -9,15 +9,15 @@ use std::time::Duration;
 use spa_keys::{ClientSecret, HeadKeys, KeyId, PacketKeys, ServerSecret, SharedKey};
 use spa_proto::{Addresses, Open, Randomness, Request, Services, Timestamp, seal};
 use spad::audit::{AuditEvent, Event};
-use spad::capture::{Carriers, Datagram};
+use spad::capture::{CarrierSet, Datagram};
 use spad::clients::{ClientSecrets, Clients};
 use spad::clock::{BootTime, Now};
 use spad::config::{
     Answer as Stranger, ClientConfig, ClientKey, Config, GrantLimits, Guard, Hooks, Lengths,
     Listen, Log, Mode, OnStateError, Packets, Rate, ServiceDefinition,
 };
-use spad::engine::{Effect, Engine, Judged, UsedUp};
-use spad::firewall::{Answer, Change, Element, FirewallRefusal, KernelElement, Step};
+use spad::engine::{Disposition, Effect, Engine, UsedSequence};
+use spad::firewall::{Change, ChangeResult, Element, FirewallError, KernelElement, Step};
 use spad::ports::Ports;
 use spad::replay::{Horizon, JournalRecord, ReplayCache};
 use spad::runner::message::ToRunner;
@@ -37,13 +37,13 @@ pub(crate) fn ip(text: &str) -> IpAddr {
 }
 
 /// A client's own half.
-pub(crate) struct Peer {
+pub(crate) struct TestClient {
     pub(crate) head: HeadKeys,
     pub(crate) id: KeyId,
     pub(crate) keys: PacketKeys,
 }
 
-impl Peer {
+impl TestClient {
     pub(crate) fn pair(client: [u8; 32]) -> Self {
         Self::pair_at(SERVER, client)
     }
@@ -75,14 +75,14 @@ impl Peer {
 pub(crate) struct Kernel {
     pub(crate) awake: Duration,
     pub(crate) elements: BTreeMap<Element, Duration>,
-    pub(crate) refuse: Option<FirewallRefusal>,
+    pub(crate) refuse: Option<FirewallError>,
     /// Longer grants are refused, as by the writer.
-    pub(crate) longest: Option<Duration>,
+    pub(crate) max_ttl: Option<Duration>,
     pub(crate) transactions: usize,
 }
 
 impl Kernel {
-    pub(crate) fn apply(&mut self, change: &Change) -> Answer {
+    pub(crate) fn apply(&mut self, change: &Change) -> ChangeResult {
         self.transactions += 1;
         assert!((1..=64).contains(&change.steps.len()), "{change:?}");
         let mut seen: Vec<&Element> = change.steps.iter().map(Step::element).collect();
@@ -94,19 +94,19 @@ impl Kernel {
             "one element twice: {change:?}"
         );
         if let Some(refusal) = self.refuse {
-            return Answer {
+            return ChangeResult {
                 id: change.id,
                 result: Err(refusal),
             };
         }
         let too_long = |step: &Step| match step {
-            Step::Put { ttl, .. } => self.longest.is_some_and(|longest| *ttl > longest),
+            Step::Put { ttl, .. } => self.max_ttl.is_some_and(|max_ttl| *ttl > max_ttl),
             Step::Remove { .. } => false,
         };
         if change.steps.iter().any(too_long) {
-            return Answer {
+            return ChangeResult {
                 id: change.id,
-                result: Err(FirewallRefusal::TooLong),
+                result: Err(FirewallError::TooLong),
             };
         }
         for step in &change.steps {
@@ -120,7 +120,7 @@ impl Kernel {
                 }
             }
         }
-        Answer {
+        ChangeResult {
             id: change.id,
             result: Ok(()),
         }
@@ -140,7 +140,7 @@ impl Kernel {
             .collect()
     }
 
-    pub(crate) fn listed(&self) -> Vec<KernelElement> {
+    pub(crate) fn list(&self) -> Vec<KernelElement> {
         let open = self.elements.iter().filter(|(_, ends)| **ends > self.awake);
         open.map(|(element, ends)| KernelElement {
             element: *element,
@@ -150,23 +150,23 @@ impl Kernel {
     }
 }
 
-pub(crate) struct World {
+pub(crate) struct EngineHarness {
     pub(crate) engine: Engine,
     pub(crate) kernel: Kernel,
     pub(crate) now: Now,
-    pub(crate) laptop: Peer,
-    pub(crate) desk: Peer,
-    pub(crate) phone: Peer,
+    pub(crate) laptop: TestClient,
+    pub(crate) desk: TestClient,
+    pub(crate) phone: TestClient,
     pub(crate) audit: Vec<AuditEvent>,
     pub(crate) journal: Vec<JournalRecord>,
     /// Sequences for one use, as they were used.
-    pub(crate) used: Vec<UsedUp>,
+    pub(crate) used: Vec<UsedSequence>,
     pub(crate) verdicts: Vec<Verdict>,
     /// True: changes wait in `unanswered`.
-    pub(crate) hold: bool,
-    pub(crate) unanswered: Vec<Change>,
+    pub(crate) hold_answers: bool,
+    pub(crate) pending_changes: Vec<Change>,
     /// What the command runner was asked.
-    pub(crate) asked: Vec<ToRunner>,
+    pub(crate) run_requests: Vec<ToRunner>,
     pub(crate) packets: u64,
     nonce: u64,
 }
@@ -193,7 +193,7 @@ pub(crate) fn config() -> Config {
         hide: vec!["ssh".parse().unwrap(), "web".parse().unwrap()],
         listen: Listen {
             ports: Ports::one(NonZeroU16::new(62201).unwrap()),
-            carriers: Carriers::udp(Ports::one(NonZeroU16::new(62201).unwrap())),
+            carriers: CarrierSet::udp(Ports::one(NonZeroU16::new(62201).unwrap())),
             interfaces: None,
             threads: 1,
             address: None,
@@ -309,7 +309,7 @@ pub(crate) fn element(address: &str, service: &str) -> Element {
     }
 }
 
-impl World {
+impl EngineHarness {
     pub(crate) fn new() -> Self {
         Self::with(|_| {})
     }
@@ -321,7 +321,7 @@ impl World {
             wall: Timestamp::from_micros(START),
             boot: BootTime::from_micros(1_000_000_000),
         };
-        let mut world = Self {
+        let mut harness = Self {
             engine: Engine::new(
                 clients(config),
                 ReplayCache::default(),
@@ -329,35 +329,36 @@ impl World {
             ),
             kernel: Kernel::default(),
             now,
-            laptop: Peer::pair([2; 32]),
-            desk: Peer::pair([3; 32]),
-            phone: Peer::shared([4; 32]),
+            laptop: TestClient::pair([2; 32]),
+            desk: TestClient::pair([3; 32]),
+            phone: TestClient::shared([4; 32]),
             audit: Vec::new(),
             journal: Vec::new(),
             used: Vec::new(),
             verdicts: Vec::new(),
-            hold: false,
-            unanswered: Vec::new(),
-            asked: Vec::new(),
+            hold_answers: false,
+            pending_changes: Vec::new(),
+            run_requests: Vec::new(),
             packets: 0,
             nonce: 0,
         };
-        world.engine.recall_used(HashSet::new());
-        world.move_horizon();
-        world.tick();
-        world
+        harness.engine.load_used_sequences(HashSet::new());
+        harness.move_horizon();
+        harness.tick();
+        harness
     }
 
     /// What the state directory does every ten seconds, and when the clock steps.
     pub(crate) fn move_horizon(&mut self) {
         let skew = self.engine.clients().config().packets.max_skew;
-        let (_, horizon) = self.engine.never_twice();
+        let (_, horizon) = self.engine.replay_state_mut();
         if let Some(
-            spad::replay::horizon::Move::Raise(to) | spad::replay::horizon::Move::Lower(to),
+            spad::replay::horizon::HorizonMove::Raise(to)
+            | spad::replay::horizon::HorizonMove::Lower(to),
         ) = horizon.plan(self.now, skew)
         {
-            horizon.put_in_force(to);
-            horizon.moved(self.now, skew);
+            horizon.commit(to);
+            horizon.mark_done(self.now, skew);
         }
     }
 
@@ -370,7 +371,7 @@ impl World {
 
     pub(crate) fn seal_at(
         &mut self,
-        who: fn(&Self) -> &Peer,
+        who: fn(&Self) -> &TestClient,
         request: &Request,
         at: Timestamp,
     ) -> Vec<u8> {
@@ -379,7 +380,7 @@ impl World {
         seal(&peer.head, peer.id, &peer.keys, request, at, &randomness).unwrap()
     }
 
-    pub(crate) fn seal(&mut self, who: fn(&Self) -> &Peer, request: &Request) -> Vec<u8> {
+    pub(crate) fn seal(&mut self, who: fn(&Self) -> &TestClient, request: &Request) -> Vec<u8> {
         self.seal_at(who, request, self.now.wall)
     }
 
@@ -389,33 +390,33 @@ impl World {
         let destination = "203.0.113.1:62201".parse().unwrap();
         let mut effects = Vec::new();
         self.packets += 1;
-        let judged = self.engine.packet(
-            &Datagram::assume(source, destination, 2, packet),
+        let judged = self.engine.on_datagram(
+            &Datagram::new_for_test(source, destination, 2, packet),
             self.now,
             &mut effects,
         );
         let before = self.verdicts.len();
-        if let Judged::Verdict(verdict) = &judged {
+        if let Disposition::Verdict(verdict) = &judged {
             self.verdicts.push(verdict.clone());
         }
-        self.obey(effects);
-        self.check();
+        self.execute(effects);
+        self.check_counts();
         (self.verdicts.len() > before).then(|| self.verdicts[before].reason)
     }
 
-    pub(crate) fn send(&mut self, who: fn(&Self) -> &Peer, request: &Request) -> Reason {
+    pub(crate) fn send(&mut self, who: fn(&Self) -> &TestClient, request: &Request) -> Reason {
         let packet = self.seal(who, request);
         self.receive(HERE, &packet).unwrap()
     }
 
-    pub(crate) fn obey(&mut self, effects: Vec<Effect>) {
+    pub(crate) fn execute(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
                 Effect::Record(record) => self.journal.push(record),
-                Effect::UseUp(used) => self.used.push(used),
+                Effect::MarkSequenceUsed(used) => self.used.push(used),
                 Effect::Audit(event) => self.audit.push(*event),
-                Effect::Run(message) => self.asked.push(message),
-                Effect::Firewall(change) if self.hold => self.unanswered.push(change),
+                Effect::Run(message) => self.run_requests.push(message),
+                Effect::Firewall(change) if self.hold_answers => self.pending_changes.push(change),
                 Effect::Firewall(change) => self.answer(&change),
             }
         }
@@ -426,13 +427,13 @@ impl World {
         let mut effects = Vec::new();
         let verdict = self
             .engine
-            .firewall_answered(answer, self.now, &mut effects);
+            .on_firewall_answer(answer, self.now, &mut effects);
         self.verdicts.extend(verdict);
-        self.obey(effects);
+        self.execute(effects);
     }
 
     pub(crate) fn answer_all(&mut self) {
-        for change in std::mem::take(&mut self.unanswered) {
+        for change in std::mem::take(&mut self.pending_changes) {
             self.answer(&change);
         }
     }
@@ -440,19 +441,19 @@ impl World {
     pub(crate) fn tick(&mut self) {
         let mut effects = Vec::new();
         self.engine.tick(self.now, &mut effects);
-        self.obey(effects);
-        self.check();
+        self.execute(effects);
+        self.check_counts();
     }
 
     /// Every packet has exactly one verdict, or waits for the kernel.
-    pub(crate) fn check(&self) {
+    pub(crate) fn check_counts(&self) {
         let waiting = u64::try_from(self.engine.pending()).unwrap();
         assert_eq!(self.engine.counters().total() + waiting, self.packets);
         assert_eq!(self.verdicts.len() as u64 + waiting, self.packets);
     }
 
     /// Time passes; the daemon ticks when it is due.
-    pub(crate) fn pass(&mut self, span: Duration) {
+    pub(crate) fn advance(&mut self, span: Duration) {
         let end = self.now.boot.saturating_add(span);
         loop {
             let due = self.engine.next_tick().unwrap();
@@ -475,7 +476,7 @@ impl World {
     }
 
     /// The machine sleeps: no tick, and the kernel's timeouts stand still.
-    pub(crate) fn sleep(&mut self, span: Duration) {
+    pub(crate) fn suspend(&mut self, span: Duration) {
         self.now.boot = self.now.boot.saturating_add(span);
         self.now.wall = self.now.wall.saturating_add(span);
         self.move_horizon();
@@ -493,8 +494,8 @@ impl World {
         change(&mut config);
         let mut effects = Vec::new();
         let _ = self.engine.reload(clients(config), self.now, &mut effects);
-        self.obey(effects);
-        self.check();
+        self.execute(effects);
+        self.check_counts();
     }
 
     pub(crate) fn is_open(&self, address: &str, service: &str) -> bool {
@@ -509,14 +510,14 @@ impl World {
     }
 }
 
-pub(crate) fn laptop(world: &World) -> &Peer {
-    &world.laptop
+pub(crate) fn laptop(harness: &EngineHarness) -> &TestClient {
+    &harness.laptop
 }
 
-pub(crate) fn desk(world: &World) -> &Peer {
-    &world.desk
+pub(crate) fn desk(harness: &EngineHarness) -> &TestClient {
+    &harness.desk
 }
 
-pub(crate) fn phone(world: &World) -> &Peer {
-    &world.phone
+pub(crate) fn phone(harness: &EngineHarness) -> &TestClient {
+    &harness.phone
 }

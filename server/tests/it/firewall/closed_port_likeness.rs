@@ -5,15 +5,17 @@ use std::net::IpAddr;
 use spad::firewall::FromWriter;
 
 use crate::firewall::netns::{
-    GHOST4, GHOST6, SERVER4, SERVER6, World, echo, in_a_world, nft, sh, udp as service,
+    GHOST4, GHOST6, SERVER4, SERVER6, TestNetns, echo, in_netns, nft, sh, udp as service,
 };
-use crate::firewall::wire::{ACK, RST, SYN, Wire, datagram, packet, segment, summed, tcp, udp};
+use crate::firewall::wire::{
+    ACK, RST, SYN, Wire, datagram, packet, segment, tcp, udp, with_checksum,
+};
 
 /// A port on which nothing listens, for each hidden one; as many one bits, so that checksums match in length.
 const CLOSED: u16 = 23;
 
 /// The answer without what must differ: the IPv4 identification, the ports, the checksums.
-fn likeness(answer: &[u8]) -> Vec<u8> {
+fn fingerprint(answer: &[u8]) -> Vec<u8> {
     let mut bytes = answer.to_vec();
     let head = if bytes[0] >> 4 == 4 {
         if bytes[4..6] != [0, 0] {
@@ -47,28 +49,28 @@ fn likeness(answer: &[u8]) -> Vec<u8> {
     bytes
 }
 
-in_a_world! {
+in_netns! {
     fn a_hidden_port_answers_byte_for_byte_as_a_closed_one() {
-        let world = World::new("\"ssh\", \"dns\"", "trial = \"0s\"");
+        let world = TestNetns::new("\"ssh\", \"dns\"", "trial = \"0s\"");
         echo(22);
         let _service = service(std::net::Ipv4Addr::UNSPECIFIED, 53);
         let _writer = world.writer();
-        let mut wire = Wire::of(&world);
+        let mut wire = Wire::new(&world);
         let families: [(IpAddr, IpAddr); 2] = [(GHOST4.into(), SERVER4.into()), (GHOST6.into(), SERVER6.into())];
         for (from, to) in families {
             // First segments, stray ones, and what no honest sender sends.
             for flags in [SYN, SYN | ACK, ACK, 1, 1 | ACK, 0, 0x29, 0xc2, SYN | 1, RST, RST | ACK] {
                 let [hidden, closed] = [22, CLOSED].map(|port| {
-                    let heard = wire.ask(&tcp(from, to, (4000 + u16::from(flags), port), flags));
-                    heard.iter().map(|packet| likeness(packet)).collect::<Vec<_>>()
+                    let heard = wire.exchange(&tcp(from, to, (4000 + u16::from(flags), port), flags));
+                    heard.iter().map(|packet| fingerprint(packet)).collect::<Vec<_>>()
                 });
                 assert_eq!(hidden, closed, "TCP flags {flags:#x} over {to}");
                 assert_eq!(hidden.len(), usize::from(flags & RST == 0), "one answer, none to a reset");
             }
             for (hidden, closed) in [(53, 54), (62201, 62202)] {
                 let [hidden, closed] = [hidden, closed].map(|port| {
-                    let heard = wire.ask(&udp(from, to, (4000, port)));
-                    heard.iter().map(|packet| likeness(packet)).collect::<Vec<_>>()
+                    let heard = wire.exchange(&udp(from, to, (4000, port)));
+                    heard.iter().map(|packet| fingerprint(packet)).collect::<Vec<_>>()
                 });
                 assert_eq!(hidden, closed, "UDP over {to}");
                 assert_eq!(hidden.len(), 1);
@@ -77,12 +79,12 @@ in_a_world! {
     }
 
     fn resets_of_one_flow_have_one_flow_label_and_those_of_others_have_others() {
-        let world = World::new("\"ssh\"", "trial = \"0s\"");
+        let world = TestNetns::new("\"ssh\"", "trial = \"0s\"");
         let _writer = world.writer();
-        let mut wire = Wire::of(&world);
+        let mut wire = Wire::new(&world);
         let mut label = |source: u16| {
-            let heard = wire.ask(&tcp(GHOST6, SERVER6, (source, 22), SYN));
-            let reset = heard.first().unwrap();
+            let replies = wire.exchange(&tcp(GHOST6, SERVER6, (source, 22), SYN));
+            let reset = replies.first().unwrap();
             assert_eq!(reset[0], 0x60);
             assert_eq!(reset[1] >> 4, 0, "the traffic class is left alone");
             [reset[1], reset[2], reset[3]]
@@ -95,15 +97,15 @@ in_a_world! {
 
     fn no_start_beside_a_firewall_that_drops_the_rest_answers_for_a_moment() {
         nft("table inet user { chain in { type filter hook input priority 0; policy drop; tcp dport 22 accept; }; }");
-        let world = World::new("\"ssh\"", "trial = \"0s\"");
+        let world = TestNetns::new("\"ssh\"", "trial = \"0s\"");
         let answers = || sh("nft list chain inet spad strangers").contains("goto closed");
         world.spad(&["firewall", "load"]);
         assert!(!answers(), "at boot");
         for when in ["after a load", "after a flush"] {
             let mut writer = world.writer();
             assert!(!answers(), "{when}");
-            let strangers_get = writer.wait_for(|message| matches!(message, FromWriter::StrangersGet(_)));
-            let FromWriter::StrangersGet(text) = strangers_get else { unreachable!() };
+            let strangers_get = writer.wait_for(|message| matches!(message, FromWriter::StrangerReply(_)));
+            let FromWriter::StrangerReply(text) = strangers_get else { unreachable!() };
             assert!(text.contains("inet user in: nothing"), "{text}");
             drop(writer);
             nft("delete table inet spad");
@@ -114,7 +116,7 @@ in_a_world! {
     }
 
     fn rules_by_which_strangers_tell_hidden_ports_from_closed_ones_are_named() {
-        let world = World::new("\"ssh\"", "trial = \"0s\"");
+        let world = TestNetns::new("\"ssh\"", "trial = \"0s\"");
         echo(22);
         let mut source = 4000;
         for (chain, told) in [
@@ -125,12 +127,12 @@ in_a_world! {
         ] {
             nft(&format!("table inet user {{ chain {chain} }}"));
             world.spad(&["firewall", "load"]);
-            let mut wire = Wire::of(&world);
+            let mut wire = Wire::new(&world);
             for (from, to) in [(IpAddr::from(GHOST4), IpAddr::from(SERVER4)), (GHOST6.into(), SERVER6.into())] {
                 source += 1;
                 let [hidden, closed] = [22, CLOSED].map(|port| {
-                    let heard = wire.ask(&tcp(from, to, (source, port), SYN));
-                    heard.iter().map(|packet| likeness(packet)).collect::<Vec<_>>()
+                    let replies = wire.exchange(&tcp(from, to, (source, port), SYN));
+                    replies.iter().map(|packet| fingerprint(packet)).collect::<Vec<_>>()
                 });
                 assert_eq!(hidden == closed, told.is_none(), "{chain} over {to}: {hidden:02x?} {closed:02x?}");
             }
@@ -146,25 +148,25 @@ in_a_world! {
     }
 
     fn a_broken_checksum_is_not_answered_as_it_is_not_at_a_closed_port() {
-        let world = World::new("\"ssh\", \"dns\"", "trial = \"0s\"");
+        let world = TestNetns::new("\"ssh\", \"dns\"", "trial = \"0s\"");
         let _writer = world.writer();
-        let mut wire = Wire::of(&world);
+        let mut wire = Wire::new(&world);
         for port in [22, CLOSED] {
             let mut packet = tcp(GHOST4, SERVER4, (4000, port), SYN);
             *packet.get_mut(37).unwrap() ^= 1;
-            assert_eq!(wire.ask(&packet).len(), 0, "TCP port {port}");
+            assert_eq!(wire.exchange(&packet).len(), 0, "TCP port {port}");
         }
         for port in [53, 54] {
             let mut packet = udp(GHOST4, SERVER4, (4000, port));
             *packet.last_mut().unwrap() ^= 1;
-            assert_eq!(wire.ask(&packet).len(), 0, "UDP port {port}");
+            assert_eq!(wire.exchange(&packet).len(), 0, "UDP port {port}");
         }
     }
 
     fn lengths_that_lie_and_a_missing_checksum_are_answered_at_no_hidden_port_as_at_no_closed_one() {
-        let world = World::new("\"ssh\", \"dns\"", "trial = \"0s\"");
+        let world = TestNetns::new("\"ssh\", \"dns\"", "trial = \"0s\"");
         let _writer = world.writer();
-        let mut wire = Wire::of(&world);
+        let mut wire = Wire::new(&world);
         let families: [(IpAddr, IpAddr); 2] = [(GHOST4.into(), SERVER4.into()), (GHOST6.into(), SERVER6.into())];
         for (from, to) in families {
             for port in [22, CLOSED] {
@@ -172,42 +174,42 @@ in_a_world! {
                 for (words, answers) in [(4, 0), (5, 1), (6, 0), (15, 0)] {
                     let mut inner = segment(from, to, (4000 + words, port), SYN, 0);
                     inner[12] = u8::try_from(words).unwrap() << 4;
-                    let inner = summed(from, to, 6, inner);
-                    assert_eq!(wire.ask(&packet(from, to, 6, &inner)).len(), answers, "{words} words to {to} port {port}");
+                    let inner = with_checksum(from, to, 6, inner);
+                    assert_eq!(wire.exchange(&packet(from, to, 6, &inner)).len(), answers, "{words} words to {to} port {port}");
                 }
                 let mut inner = segment(from, to, (4100, port), SYN, 0);
                 inner[12] = 15 << 4;
                 inner.extend([1; 40]);
-                let inner = summed(from, to, 6, inner);
-                assert_eq!(wire.ask(&packet(from, to, 6, &inner)).len(), 1, "all options to {to} port {port}");
+                let inner = with_checksum(from, to, 6, inner);
+                assert_eq!(wire.exchange(&packet(from, to, 6, &inner)).len(), 1, "all options to {to} port {port}");
             }
             for port in [53, 54, 62201] {
                 for (length, answers) in [(4, 0), (16, 1), (60, 0)] {
                     let mut inner = datagram(from, to, (4000, port), b"01234567");
                     inner[5] = length;
-                    let inner = summed(from, to, 17, inner);
-                    assert_eq!(wire.ask(&packet(from, to, 17, &inner)).len(), answers, "length {length} to {to} port {port}");
+                    let inner = with_checksum(from, to, 17, inner);
+                    assert_eq!(wire.exchange(&packet(from, to, 17, &inner)).len(), answers, "length {length} to {to} port {port}");
                 }
                 let mut inner = datagram(from, to, (4000, port), b"01234567");
                 inner[6..8].fill(0);
                 let answers = usize::from(to.is_ipv4());
-                assert_eq!(wire.ask(&packet(from, to, 17, &inner)).len(), answers, "no checksum to {to} port {port}");
+                assert_eq!(wire.exchange(&packet(from, to, 17, &inner)).len(), answers, "no checksum to {to} port {port}");
             }
         }
     }
 
     fn the_knock_port_is_answered_for_by_the_kernel_itself_where_closed_ports_answer() {
-        let world = World::new("\"ssh\", \"dns\"", "trial = \"0s\"");
+        let world = TestNetns::new("\"ssh\", \"dns\"", "trial = \"0s\"");
         let _writer = world.writer();
-        let mut wire = Wire::of(&world);
+        let mut wire = Wire::new(&world);
         let families: [(IpAddr, IpAddr); 2] = [(GHOST4.into(), SERVER4.into()), (GHOST6.into(), SERVER6.into())];
         for (from, to) in families {
             // What is behind the datagram is cut off in a closed port's answer, and makes `reject` give none.
             let [knock, closed] = [62201, 62202].map(|port| {
                 let mut inner = datagram(from, to, (4000, port), b"01");
                 inner.extend(b"behind");
-                let heard = wire.ask(&packet(from, to, 17, &inner));
-                heard.iter().map(|packet| likeness(packet)).collect::<Vec<_>>()
+                let replies = wire.exchange(&packet(from, to, 17, &inner));
+                replies.iter().map(|packet| fingerprint(packet)).collect::<Vec<_>>()
             });
             assert_eq!(knock, closed, "over {to}");
             assert_eq!(knock.len(), 1);
@@ -215,19 +217,19 @@ in_a_world! {
     }
 
     fn with_drop_not_one_byte_comes_back_from_hidden_ports_and_the_knock_port() {
-        let world = World::new("\"ssh\", \"dns\"", "trial = \"0s\"\nanswer = \"drop\"");
+        let world = TestNetns::new("\"ssh\", \"dns\"", "trial = \"0s\"\nanswer = \"drop\"");
         echo(22);
         let _writer = world.writer();
-        let mut wire = Wire::of(&world);
+        let mut wire = Wire::new(&world);
         let families: [(IpAddr, IpAddr); 2] = [(GHOST4.into(), SERVER4.into()), (GHOST6.into(), SERVER6.into())];
         for (from, to) in families {
             for flags in [SYN, ACK, 0] {
-                assert_eq!(wire.ask(&tcp(from, to, (4000, 22), flags)).len(), 0);
+                assert_eq!(wire.exchange(&tcp(from, to, (4000, 22), flags)).len(), 0);
             }
             for port in [53, 62201] {
-                assert_eq!(wire.ask(&udp(from, to, (4000, port))).len(), 0);
+                assert_eq!(wire.exchange(&udp(from, to, (4000, port))).len(), 0);
             }
-            assert_eq!(wire.ask(&udp(from, to, (4000, 54))).len(), 1, "others answer as ever");
+            assert_eq!(wire.exchange(&udp(from, to, (4000, 54))).len(), 1, "others answer as ever");
         }
     }
 }

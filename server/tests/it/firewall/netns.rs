@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use rustix::thread::LinkNameSpaceType;
 use spad::firewall::{
-    Answer, Change, ChangeId, Element, FirewallRefusal, FromWriter, IdleWriter, KernelElement,
-    LinkError, Step, ToWriter, Writer,
+    Change, ChangeId, ChangeResult, Element, FirewallError, FromWriter, KernelElement,
+    StartingWriter, Step, ToWriter, WriterClient, WriterClientError,
 };
 use spad::paths::Paths;
 
-const INSIDE: &str = "SPAD_TEST_NAMESPACE";
+const NAMESPACE_ENV: &str = "SPAD_TEST_NAMESPACE";
 
 pub(crate) const SERVER4: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
 pub(crate) const CLIENT4: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
@@ -27,32 +27,32 @@ pub(crate) const CLIENT6: Ipv6Addr = Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 1);
 pub(crate) const GHOST6: Ipv6Addr = Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 0x77);
 
 /// Starts a writer that has leave to load the table.
-pub(crate) fn start(binary: &Path, paths: &Paths) -> Result<Writer, LinkError> {
-    IdleWriter::execute(binary, paths)?.begin()
+pub(crate) fn start(binary: &Path, paths: &Paths) -> Result<WriterClient, WriterClientError> {
+    StartingWriter::spawn(binary, paths)?.begin()
 }
 
 /// Runs a test in a namespace of its own.
 pub(crate) fn isolated(name: &str, test: impl FnOnce()) {
-    if std::env::var_os(INSIDE).is_some() {
+    if std::env::var_os(NAMESPACE_ENV).is_some() {
         return test();
     }
     let output = Command::new("unshare")
         .args(["-n", "--"])
         .arg(std::env::current_exe().unwrap())
         .args([name, "--exact", "--nocapture", "--test-threads=1"])
-        .env(INSIDE, "1")
+        .env(NAMESPACE_ENV, "1")
         .output()
         .expect("this test needs unshare from util-linux");
-    let said = String::from_utf8_lossy(&output.stdout);
+    let output_text = String::from_utf8_lossy(&output.stdout);
     assert!(
-        output.status.success() && said.contains("1 passed"),
-        "in its namespace (this needs root):\n{said}\n{}",
+        output.status.success() && output_text.contains("1 passed"),
+        "in its namespace (this needs root):\n{output_text}\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
 }
 
 /// Makes a test of a function that takes no arguments: the test runs in a namespace of its own.
-macro_rules! in_a_world {
+macro_rules! in_netns {
     ($($(#[$doc:meta])* fn $name:ident() $body:block)*) => {$(
         $(#[$doc])*
         #[test]
@@ -63,7 +63,7 @@ macro_rules! in_a_world {
         }
     )*};
 }
-pub(crate) use in_a_world;
+pub(crate) use in_netns;
 
 pub(crate) fn sh(command: &str) -> String {
     let output = Command::new("sh").args(["-c", command]).output().unwrap();
@@ -93,16 +93,16 @@ pub(crate) fn nft(text: &str) {
     assert!(child.wait().unwrap().success(), "{text}");
 }
 
-pub(crate) struct World {
+pub(crate) struct TestNetns {
     client: Child,
     directory: tempfile::TempDir,
     pub(crate) paths: Paths,
 }
 
-impl World {
+impl TestNetns {
     /// The link, addresses of both families, and a configuration with these lines besides.
     pub(crate) fn new(hide: &str, guard: &str) -> Self {
-        assert!(std::env::var_os(INSIDE).is_some());
+        assert!(std::env::var_os(NAMESPACE_ENV).is_some());
         sh("ip link set lo up");
         let client = Command::new("unshare")
             .args(["-n", "--", "sleep", "300"])
@@ -111,7 +111,7 @@ impl World {
         let pid = client.id();
         let own = std::fs::read_link("/proc/self/ns/net").unwrap();
         let other = format!("/proc/{pid}/ns/net");
-        until(|| {
+        wait_until(|| {
             let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
             name.trim() == "sleep" && std::fs::read_link(&other).is_ok_and(|link| link != own)
         });
@@ -134,7 +134,7 @@ impl World {
             state: path.join("state"),
             run: path.join("run"),
         };
-        std::fs::create_dir_all(paths.clients()).unwrap();
+        std::fs::create_dir_all(paths.clients_dir()).unwrap();
         let world = Self {
             client,
             directory,
@@ -159,12 +159,12 @@ impl World {
             "hide = [{hide}]\n[services]\nssh = \"tcp/22\"\nweb = \"tcp/80\"\ndns = \"udp/53\"\n\
              [listen]\nport = 62201\n[guard]\n{guard}\n"
         );
-        std::fs::write(self.paths.configuration(), text).unwrap();
+        std::fs::write(self.paths.config_file(), text).unwrap();
     }
 
     /// Looks for packets there instead of at 62201.
-    pub(crate) fn listen_at(&self, port: &str) {
-        let file = self.paths.configuration();
+    pub(crate) fn set_spa_port(&self, port: &str) {
+        let file = self.paths.config_file();
         let text = std::fs::read_to_string(&file).unwrap();
         std::fs::write(file, text.replace("62201", port)).unwrap();
     }
@@ -212,7 +212,12 @@ impl World {
     }
 
     /// Whether the server's UDP service on this port hears this client.
-    pub(crate) fn is_heard(&self, service: &UdpSocket, to: impl Into<IpAddr>, port: u16) -> bool {
+    pub(crate) fn datagram_arrives(
+        &self,
+        service: &UdpSocket,
+        to: impl Into<IpAddr>,
+        port: u16,
+    ) -> bool {
         let to = SocketAddr::new(to.into(), port);
         self.in_client(|| {
             let any: IpAddr = if to.is_ipv4() {
@@ -224,11 +229,11 @@ impl World {
             socket.set_broadcast(true).unwrap();
             let _ = socket.send_to(b"hello", to);
         });
-        hears(service)
+        receives(service)
     }
 }
 
-impl Drop for World {
+impl Drop for TestNetns {
     fn drop(&mut self) {
         let _ = self.client.kill();
         let _ = self.client.wait();
@@ -236,18 +241,18 @@ impl Drop for World {
 }
 
 /// Whether a datagram is there, or comes soon.
-pub(crate) fn hears(service: &UdpSocket) -> bool {
+pub(crate) fn receives(service: &UdpSocket) -> bool {
     service
         .set_read_timeout(Some(Duration::from_millis(300)))
         .unwrap();
-    let mut heard = false;
+    let mut received = false;
     while service.recv(&mut [0; 64]).is_ok() {
-        heard = true;
+        received = true;
         service
             .set_read_timeout(Some(Duration::from_millis(1)))
             .unwrap();
     }
-    heard
+    received
 }
 
 /// A TCP service of both families that gives back what it gets.
@@ -301,7 +306,7 @@ pub(crate) fn put(element: Element, milliseconds: u64) -> Step {
 
 /// The engine's end, with the patience that a test has.
 pub(crate) struct TestWriter {
-    pub(crate) writer: Writer,
+    pub(crate) writer: WriterClient,
     /// What came besides answers.
     pub(crate) events: Vec<FromWriter>,
 }
@@ -309,18 +314,18 @@ pub(crate) struct TestWriter {
 /// `nft monitor` at work: what the kernel tells of each transaction.
 pub(crate) struct Transactions {
     monitor: std::process::Child,
-    said: std::path::PathBuf,
+    log: std::path::PathBuf,
 }
 
 impl Transactions {
     /// Counts from now on.
     pub(crate) fn watch(directory: &Path) -> Self {
-        let said = directory.join("monitor");
-        let file = std::fs::File::create(&said).unwrap();
+        let log = directory.join("monitor");
+        let file = std::fs::File::create(&log).unwrap();
         let mut monitor = std::process::Command::new("nft");
         let monitor = monitor.arg("monitor").stdout(file).spawn().unwrap();
-        let watch = Self { monitor, said };
-        until(|| {
+        let watch = Self { monitor, log };
+        wait_until(|| {
             nft("table inet heard {}");
             nft("delete table inet heard");
             watch.text().contains("delete table inet heard")
@@ -329,16 +334,16 @@ impl Transactions {
     }
 
     fn text(&self) -> String {
-        std::fs::read_to_string(&self.said).unwrap()
+        std::fs::read_to_string(&self.log).unwrap()
     }
 
     /// Those of elements since the start.
     pub(crate) fn count(&self) -> usize {
         nft("table inet over {}");
-        until(|| self.text().contains("add table inet over"));
+        wait_until(|| self.text().contains("add table inet over"));
         let text = self.text();
-        let of_elements = text.split("# new generation");
-        of_elements
+        let generations = text.split("# new generation");
+        generations
             .filter(|one| one.contains(" element inet spad "))
             .count()
     }
@@ -356,28 +361,28 @@ impl TestWriter {
     pub(crate) fn process(&self) -> i32 {
         let parent = format!("PPid:\t{}\n", std::process::id());
         let is_writer = |id: &i32| {
-            let of = |file: &str| std::fs::read_to_string(format!("/proc/{id}/{file}"));
-            of("status").is_ok_and(|status| status.contains(&parent))
-                && of("comm").is_ok_and(|name| name == "spad\n")
+            let proc_file = |file: &str| std::fs::read_to_string(format!("/proc/{id}/{file}"));
+            proc_file("status").is_ok_and(|status| status.contains(&parent))
+                && proc_file("comm").is_ok_and(|name| name == "spad\n")
         };
         let entries = std::fs::read_dir("/proc").unwrap().flatten();
         let mut ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         ids.find(is_writer).expect("the firewall writer's process")
     }
 
-    pub(crate) fn new(writer: Writer) -> Self {
+    pub(crate) fn new(writer: WriterClient) -> Self {
         let events = Vec::new();
         Self { writer, events }
     }
 
     /// Keeps it from working until [`Self::release`], so that messages gather.
-    pub(crate) fn hold(&self) {
+    pub(crate) fn suspend(&self) {
         self.signal(rustix::process::Signal::STOP);
         let stat = format!("/proc/{}/stat", self.process());
-        until(|| std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") T ")));
+        wait_until(|| std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") T ")));
     }
 
-    pub(crate) fn release(&self) {
+    pub(crate) fn resume(&self) {
         self.signal(rustix::process::Signal::CONT);
     }
 
@@ -392,14 +397,14 @@ impl TestWriter {
         rustix::process::kill_process(process, signal).unwrap();
     }
 
-    pub(crate) fn change(&mut self, steps: Vec<Step>) -> Result<(), FirewallRefusal> {
+    pub(crate) fn change(&mut self, steps: Vec<Step>) -> Result<(), FirewallError> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let id = ChangeId(NEXT.fetch_add(1, Ordering::Relaxed));
         self.writer
             .send(&ToWriter::Change(Change { id, steps }))
             .unwrap();
         match self.wait_for(|message| matches!(message, FromWriter::Answer(_))) {
-            FromWriter::Answer(Answer { id: of, result }) => {
+            FromWriter::Answer(ChangeResult { id: of, result }) => {
                 assert_eq!(of, id);
                 result
             }
@@ -428,13 +433,13 @@ impl TestWriter {
     }
 
     /// Sends this and gives the answer of that kind.
-    pub(crate) fn ask(
+    pub(crate) fn request(
         &mut self,
         message: &ToWriter,
-        is: impl Fn(&FromWriter) -> bool,
+        matches: impl Fn(&FromWriter) -> bool,
     ) -> FromWriter {
         self.writer.send(message).unwrap();
-        self.wait_for(is)
+        self.wait_for(matches)
     }
 
     /// The next message of this kind; others are kept.
@@ -450,11 +455,11 @@ impl TestWriter {
                     return message;
                 }
                 // They come when the rules of others were read, whatever the test is about.
-                let of_others = matches!(
+                let is_unsolicited = matches!(
                     message,
-                    FromWriter::StrangersGet(_) | FromWriter::Busy(_) | FromWriter::Pong
+                    FromWriter::StrangerReply(_) | FromWriter::Busy(_) | FromWriter::Pong
                 );
-                if !of_others {
+                if !is_unsolicited {
                     self.events.push(message);
                 }
             }
@@ -464,14 +469,14 @@ impl TestWriter {
 }
 
 /// Waits until this is so, ten seconds at most.
-pub(crate) fn until(is_so: impl FnMut() -> bool) {
-    until_within(Duration::from_secs(10), is_so);
+pub(crate) fn wait_until(condition: impl FnMut() -> bool) {
+    wait_until_within(Duration::from_secs(10), condition);
 }
 
 /// Waits until this is so, for so long at most.
-pub(crate) fn until_within(time: Duration, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn wait_until_within(time: Duration, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + time;
-    while !is_so() {
+    while !condition() {
         assert!(Instant::now() < end, "not so within {time:?}");
         std::thread::sleep(Duration::from_millis(10));
     }

@@ -1,9 +1,9 @@
 //! Grants to networks in the kernel: every address of theirs, no other, and lengths that never meet.
 
-use spad::firewall::{Element, FirewallRefusal, FromWriter, Step, ToWriter, TrialChange};
+use spad::firewall::{Element, FirewallError, FromWriter, Step, ToWriter, TrialChange};
 
 use crate::firewall::netns::{
-    GHOST4, GHOST6, SERVER4, SERVER6, World, echo, element, in_a_world, nft, put,
+    GHOST4, GHOST6, SERVER4, SERVER6, TestNetns, echo, element, in_netns, nft, put,
 };
 use crate::firewall::wire::{SYN, Wire, tcp, tcp_flags};
 
@@ -20,11 +20,11 @@ fn network(address: &str, prefix: u8) -> Element {
 }
 
 /// A client more, for networks of these lengths.
-fn let_networks_in(world: &World, four: u8, six: u8) {
+fn let_networks_in(world: &TestNetns, four: u8, six: u8) {
     let client = format!(
         "shared_key = true\nallow = [\"ssh\"]\nipv6_prefix = {six}\nipv4_prefix = {four}\n"
     );
-    let file = world.paths.clients().join(format!("c{six}.toml"));
+    let file = world.paths.clients_dir().join(format!("c{six}.toml"));
     std::fs::write(file, client).unwrap();
 }
 
@@ -36,17 +36,17 @@ fn is_let_in(wire: &mut Wire, from: &str, port: u16) -> bool {
         SERVER4.into()
     };
     let from: std::net::IpAddr = from.parse().unwrap();
-    tcp_flags(&wire.ask(&tcp(from, to, (port, 22), SYN))) == Some(SYN_ACK)
+    tcp_flags(&wire.exchange(&tcp(from, to, (port, 22), SYN))) == Some(SYN_ACK)
 }
 
-in_a_world! {
+in_netns! {
     fn a_network_is_let_in_with_all_its_addresses_and_its_neighbour_is_not() {
-        let world = World::new(HIDE, GUARD);
+        let world = TestNetns::new(HIDE, GUARD);
         let_networks_in(&world, 24, 64);
         echo(22);
         let (four, six) = (GHOST4.to_string(), GHOST6.to_string());
         let mut writer = world.writer();
-        let mut wire = Wire::of(&world);
+        let mut wire = Wire::new(&world);
         assert!(!is_let_in(&mut wire, &four, 4000) && !is_let_in(&mut wire, &six, 4000));
         let (right4, right6) = (network("10.9.0.0", 24), network("fd09::", 64));
         let (wrong4, wrong6) = (network("10.9.1.0", 24), network("fd09:0:0:1::", 64));
@@ -54,21 +54,21 @@ in_a_world! {
         assert!(!is_let_in(&mut wire, &four, 4001) && !is_let_in(&mut wire, &six, 4001));
         writer.change(vec![put(right4, 60_000), put(right6, 60_000)]).unwrap();
         assert!(is_let_in(&mut wire, &four, 4002) && is_let_in(&mut wire, &six, 4002));
-        let mut held: Vec<Element> = writer.list().iter().map(|one| one.element).collect();
-        held.sort();
-        assert_eq!(held, [right4, wrong4, right6, wrong6]);
+        let mut grants: Vec<Element> = writer.list().iter().map(|one| one.element).collect();
+        grants.sort();
+        assert_eq!(grants, [right4, wrong4, right6, wrong6]);
         writer.change(vec![Step::Remove { element: right6 }]).unwrap();
         assert!(is_let_in(&mut wire, &four, 4003) && !is_let_in(&mut wire, &six, 4003));
     }
 
     fn networks_of_different_lengths_stand_beside_each_other() {
-        let world = World::new(HIDE, GUARD);
+        let world = TestNetns::new(HIDE, GUARD);
         let_networks_in(&world, 24, 64);
         let_networks_in(&world, 20, 60);
         echo(22);
         let (four, six) = (GHOST4.to_string(), GHOST6.to_string());
         let mut writer = world.writer();
-        let mut wire = Wire::of(&world);
+        let mut wire = Wire::new(&world);
         let both = [
             [network("10.9.0.0", 24), network("fd09::", 64)],
             [network("10.9.0.0", 20), network("fd09::", 60)],
@@ -85,34 +85,34 @@ in_a_world! {
     }
 
     fn a_length_that_the_configuration_does_not_use_is_refused_and_taken_up_by_a_reload() {
-        let world = World::new(HIDE, GUARD);
+        let world = TestNetns::new(HIDE, GUARD);
         echo(22);
         let mut writer = world.writer();
         for length in [48, 56, 62, 64] {
             let grant = network("fd09::", length);
-            assert_eq!(writer.change(vec![put(grant, 60_000)]), Err(FirewallRefusal::NotDeclared));
+            assert_eq!(writer.change(vec![put(grant, 60_000)]), Err(FirewallError::NotDeclared));
         }
         let grant = network("fd09::", 62);
         let_networks_in(&world, 24, 62);
         let reloaded = |message: &FromWriter| matches!(message, FromWriter::Reloaded(_));
-        assert_eq!(writer.ask(&ToWriter::Reload, reloaded), FromWriter::Reloaded(Ok(())));
+        assert_eq!(writer.request(&ToWriter::Reload, reloaded), FromWriter::Reloaded(Ok(())));
         writer.change(vec![put(grant, 60_000)]).unwrap();
-        let mut wire = Wire::of(&world);
+        let mut wire = Wire::new(&world);
         assert!(is_let_in(&mut wire, &GHOST6.to_string(), 4000));
     }
 
     fn grants_to_networks_are_put_back_and_those_that_others_add_are_taken_out() {
-        let world = World::new(HIDE, GUARD);
+        let world = TestNetns::new(HIDE, GUARD);
         let_networks_in(&world, 24, 64);
         let mut writer = world.writer();
         let grant = network("fd09::", 64);
         writer.change(vec![put(grant, 60_000)]).unwrap();
         nft("flush ruleset");
-        assert_eq!(crate::firewall::table_persistence::restored(&mut writer), 1);
+        assert_eq!(crate::firewall::table_persistence::wait_restored(&mut writer), 1);
         nft("add element inet spad net4 { 10.9.0.24 . tcp . 22 timeout 1h }");
-        crate::firewall::table_persistence::restored(&mut writer);
-        let held: Vec<Element> = writer.list().iter().map(|one| one.element).collect();
-        assert_eq!(held, [grant]);
+        crate::firewall::table_persistence::wait_restored(&mut writer);
+        let mut grants: Vec<Element> = writer.list().iter().map(|one| one.element).collect();
+        assert_eq!(grants, [grant]);
     }
 
     fn a_connection_from_a_granted_network_ends_the_trial() {
@@ -120,7 +120,7 @@ in_a_world! {
             (network("10.9.0.0", 24), std::net::IpAddr::from(SERVER4)),
             (network("fd09::", 64), std::net::IpAddr::from(SERVER6)),
         ] {
-            let world = World::new(HIDE, "trial = \"60s\"");
+            let world = TestNetns::new(HIDE, "trial = \"60s\"");
             let_networks_in(&world, 24, 64);
             let _listener = std::net::TcpListener::bind((server, 22)).unwrap();
             let mut writer = world.writer();
@@ -136,7 +136,7 @@ in_a_world! {
     }
 
     fn the_table_as_nft_lists_it_can_be_loaded_again_and_means_the_same() {
-        let world = World::new(HIDE, GUARD);
+        let world = TestNetns::new(HIDE, GUARD);
         for length in 32..=64 {
             let_networks_in(&world, 16 + length % 9, length);
         }
@@ -147,7 +147,7 @@ in_a_world! {
         let listed = crate::firewall::netns::sh("nft list ruleset");
         crate::firewall::netns::sh("nft flush ruleset");
         nft(&listed);
-        let mut wire = Wire::of(&world);
+        let mut wire = Wire::new(&world);
         assert!(is_let_in(&mut wire, &GHOST4.to_string(), 4000) && is_let_in(&mut wire, &GHOST6.to_string(), 4000));
         let mut writer = world.writer();
         assert!(writer.has(network("fd09::", 44)) && writer.has(network("10.9.0.0", 20)));

@@ -3,12 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::firewall::wire::{
-    ACK, RST, SYN, datagram, packet, packet4, packet6, segment, sum, summed,
+    ACK, RST, SYN, checksum, datagram, packet, packet4, packet6, segment, with_checksum,
 };
 
 pub(crate) const FIN: u8 = 1;
-const STATION: [u8; 6] = [2, 0, 0, 0, 0, 2];
-const EVERYBODY: [u8; 6] = [0xff; 6];
+const SERVER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
+const BROADCAST_MAC: [u8; 6] = [0xff; 6];
 
 /// The ports of the same kind: hidden, or closed.
 #[derive(Clone, Copy, Debug)]
@@ -20,7 +20,7 @@ pub(crate) struct Ports {
 
 /// Between whom.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ends {
+pub(crate) struct Endpoints {
     pub(crate) from: IpAddr,
     pub(crate) to: IpAddr,
 }
@@ -30,28 +30,32 @@ pub(crate) type Frame = ([u8; 6], Vec<u8>);
 
 /// One probe: its name, and the frame to one of these ports from this one; none where the
 /// family does not have it.
-pub(crate) type Probe = (&'static str, fn(Ends, Ports, u16) -> Option<Frame>);
+pub(crate) type Probe = (&'static str, fn(Endpoints, Ports, u16) -> Option<Frame>);
 
 fn to_station(packet: Vec<u8>) -> Option<Frame> {
-    Some((STATION, packet))
+    Some((SERVER_MAC, packet))
 }
 
-fn flags(ends: Ends, ports: Ports, source: u16, flags: u8) -> Vec<u8> {
+fn flags(ends: Endpoints, ports: Ports, source: u16, flags: u8) -> Vec<u8> {
     crate::firewall::wire::tcp(ends.from, ends.to, (source, ports.tcp), flags)
 }
 
-fn datagram_to(ends: Ends, ports: Ports, source: u16) -> Vec<u8> {
+fn datagram_to(ends: Endpoints, ports: Ports, source: u16) -> Vec<u8> {
     crate::firewall::wire::udp(ends.from, ends.to, (source, ports.udp))
 }
 
 /// From or to another address of the same family.
-fn instead(ends: Ends, from: Option<(Ipv4Addr, &str)>, to: Option<(Ipv4Addr, &str)>) -> Ends {
+fn replace_addresses(
+    ends: Endpoints,
+    from: Option<(Ipv4Addr, &str)>,
+    to: Option<(Ipv4Addr, &str)>,
+) -> Endpoints {
     let pick = |own: IpAddr, other: Option<(Ipv4Addr, &str)>| match (own, other) {
         (own, None) => own,
         (IpAddr::V4(_), Some((four, _))) => four.into(),
         (IpAddr::V6(_), Some((_, six))) => six.parse::<Ipv6Addr>().unwrap().into(),
     };
-    Ends {
+    Endpoints {
         from: pick(ends.from, from),
         to: pick(ends.to, to),
     }
@@ -68,22 +72,22 @@ fn with_options(mut packet: Vec<u8>, options: &[u8]) -> Option<Vec<u8>> {
     let length = u16::try_from(packet.len() + options.len()).unwrap();
     packet[2..4].copy_from_slice(&length.to_be_bytes());
     packet.splice(20..20, options);
-    Some(headed(packet))
+    Some(with_ip_checksum(packet))
 }
 
 /// The IPv4 packet with its header's checksum made right.
-fn headed(mut packet: Vec<u8>) -> Vec<u8> {
+fn with_ip_checksum(mut packet: Vec<u8>) -> Vec<u8> {
     let head = usize::from(packet[0] & 15) * 4;
     packet[10..12].fill(0);
-    let check = sum(&[&packet[..head]]);
+    let check = checksum(&[&packet[..head]]);
     packet[10..12].copy_from_slice(&check.to_be_bytes());
     packet
 }
 
-fn with_class(mut packet: Vec<u8>, class: u8) -> Vec<u8> {
+fn with_traffic_class(mut packet: Vec<u8>, class: u8) -> Vec<u8> {
     if packet[0] >> 4 == 4 {
         packet[1] = class;
-        return headed(packet);
+        return with_ip_checksum(packet);
     }
     packet[0] |= class >> 4;
     packet[1] |= class << 4;
@@ -93,14 +97,20 @@ fn with_class(mut packet: Vec<u8>, class: u8) -> Vec<u8> {
 fn with_hops(mut packet: Vec<u8>, hops: u8) -> Vec<u8> {
     if packet[0] >> 4 == 4 {
         packet[8] = hops;
-        return headed(packet);
+        return with_ip_checksum(packet);
     }
     packet[7] = hops;
     packet
 }
 
 /// A first segment behind this extension header of IPv6, whose first byte is left out.
-fn extended(ends: Ends, ports: Ports, source: u16, header: u8, rest: &[u8]) -> Option<Frame> {
+fn with_extension_header(
+    ends: Endpoints,
+    ports: Ports,
+    source: u16,
+    header: u8,
+    rest: &[u8],
+) -> Option<Frame> {
     let (IpAddr::V6(from), IpAddr::V6(to)) = (ends.from, ends.to) else {
         return None;
     };
@@ -111,15 +121,20 @@ fn extended(ends: Ends, ports: Ports, source: u16, header: u8, rest: &[u8]) -> O
 }
 
 /// A segment with these bytes of options.
-fn tcp_options(ends: Ends, ports: Ports, source: u16, options: &[u8]) -> Vec<u8> {
+fn tcp_options(ends: Endpoints, ports: Ports, source: u16, options: &[u8]) -> Vec<u8> {
     let mut inner = segment(ends.from, ends.to, (source, ports.tcp), SYN, 0);
     inner.extend(options);
     inner[12] = u8::try_from(inner.len() / 4).unwrap() << 4;
-    packet(ends.from, ends.to, 6, &summed(ends.from, ends.to, 6, inner))
+    packet(
+        ends.from,
+        ends.to,
+        6,
+        &with_checksum(ends.from, ends.to, 6, inner),
+    )
 }
 
 /// SCTP with one INIT chunk.
-fn sctp(ends: Ends, ports: Ports, source: u16) -> Vec<u8> {
+fn sctp(ends: Endpoints, ports: Ports, source: u16) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.extend(source.to_be_bytes());
     bytes.extend(ports.sctp.to_be_bytes());
@@ -148,7 +163,7 @@ fn crc32c(bytes: &[u8]) -> u32 {
 const BROADCAST: (Ipv4Addr, &str) = (Ipv4Addr::new(10, 9, 0, 255), "ff02::1");
 const MULTICAST: (Ipv4Addr, &str) = (Ipv4Addr::new(224, 0, 0, 1), "ff0e::1");
 const LOOPBACK: (Ipv4Addr, &str) = (Ipv4Addr::LOCALHOST, "::1");
-const NOBODY: (Ipv4Addr, &str) = (Ipv4Addr::UNSPECIFIED, "::");
+const UNSPECIFIED: (Ipv4Addr, &str) = (Ipv4Addr::UNSPECIFIED, "::");
 
 /// Makes probes of TCP with these flags.
 macro_rules! segments {
@@ -218,7 +233,7 @@ pub(crate) fn all() -> Vec<Probe> {
                 ends.from,
                 ends.to,
                 17,
-                &summed(ends.from, ends.to, 17, inner),
+                &with_checksum(ends.from, ends.to, 17, inner),
             ))
         }),
         ("bytes behind a datagram", |ends, ports, source| {
@@ -238,7 +253,7 @@ pub(crate) fn all() -> Vec<Probe> {
                 ends.from,
                 ends.to,
                 6,
-                &summed(ends.from, ends.to, 6, inner),
+                &with_checksum(ends.from, ends.to, 6, inner),
             ))
         }),
         ("TCP options of today", |ends, ports, source| {
@@ -262,10 +277,10 @@ pub(crate) fn all() -> Vec<Probe> {
             ))
         }),
         ("TCP with a traffic class", |ends, ports, source| {
-            to_station(with_class(flags(ends, ports, source, SYN), 0x28))
+            to_station(with_traffic_class(flags(ends, ports, source, SYN), 0x28))
         }),
         ("UDP with a traffic class", |ends, ports, source| {
-            to_station(with_class(datagram_to(ends, ports, source), 0x28))
+            to_station(with_traffic_class(datagram_to(ends, ports, source), 0x28))
         }),
         ("TCP at its last hop", |ends, ports, source| {
             to_station(with_hops(flags(ends, ports, source, SYN), 1))
@@ -292,14 +307,14 @@ pub(crate) fn all() -> Vec<Probe> {
             )?)
         }),
         ("TCP in a frame to everybody", |ends, ports, source| {
-            Some((EVERYBODY, flags(ends, ports, source, SYN)))
+            Some((BROADCAST_MAC, flags(ends, ports, source, SYN)))
         }),
         ("UDP in a frame to everybody", |ends, ports, source| {
-            Some((EVERYBODY, datagram_to(ends, ports, source)))
+            Some((BROADCAST_MAC, datagram_to(ends, ports, source)))
         }),
         ("TCP from a broadcast address", |ends, ports, source| {
             to_station(flags(
-                instead(ends, Some(BROADCAST), None),
+                replace_addresses(ends, Some(BROADCAST), None),
                 ports,
                 source,
                 SYN,
@@ -307,14 +322,14 @@ pub(crate) fn all() -> Vec<Probe> {
         }),
         ("UDP from a broadcast address", |ends, ports, source| {
             to_station(datagram_to(
-                instead(ends, Some(BROADCAST), None),
+                replace_addresses(ends, Some(BROADCAST), None),
                 ports,
                 source,
             ))
         }),
         ("TCP from a multicast address", |ends, ports, source| {
             to_station(flags(
-                instead(ends, Some(MULTICAST), None),
+                replace_addresses(ends, Some(MULTICAST), None),
                 ports,
                 source,
                 SYN,
@@ -322,17 +337,22 @@ pub(crate) fn all() -> Vec<Probe> {
         }),
         ("UDP from a multicast address", |ends, ports, source| {
             to_station(datagram_to(
-                instead(ends, Some(MULTICAST), None),
+                replace_addresses(ends, Some(MULTICAST), None),
                 ports,
                 source,
             ))
         }),
         ("TCP from nobody", |ends, ports, source| {
-            to_station(flags(instead(ends, Some(NOBODY), None), ports, source, SYN))
+            to_station(flags(
+                replace_addresses(ends, Some(UNSPECIFIED), None),
+                ports,
+                source,
+                SYN,
+            ))
         }),
         ("TCP from the loopback", |ends, ports, source| {
             to_station(flags(
-                instead(ends, Some(LOOPBACK), None),
+                replace_addresses(ends, Some(LOOPBACK), None),
                 ports,
                 source,
                 SYN,
@@ -340,11 +360,11 @@ pub(crate) fn all() -> Vec<Probe> {
         }),
         ("TCP from the host itself", |ends, ports, source| {
             let from = ends.to;
-            to_station(flags(Ends { from, ..ends }, ports, source, SYN))
+            to_station(flags(Endpoints { from, ..ends }, ports, source, SYN))
         }),
         ("TCP to the loopback", |ends, ports, source| {
             to_station(flags(
-                instead(ends, None, Some(LOOPBACK)),
+                replace_addresses(ends, None, Some(LOOPBACK)),
                 ports,
                 source,
                 SYN,
@@ -352,40 +372,46 @@ pub(crate) fn all() -> Vec<Probe> {
         }),
         ("UDP to the loopback", |ends, ports, source| {
             to_station(datagram_to(
-                instead(ends, None, Some(LOOPBACK)),
+                replace_addresses(ends, None, Some(LOOPBACK)),
                 ports,
                 source,
             ))
         }),
         ("UDP to a broadcast address", |ends, ports, source| {
             Some((
-                EVERYBODY,
-                datagram_to(instead(ends, None, Some(BROADCAST)), ports, source),
+                BROADCAST_MAC,
+                datagram_to(
+                    replace_addresses(ends, None, Some(BROADCAST)),
+                    ports,
+                    source,
+                ),
             ))
         }),
         ("fragments", |ends, ports, source| {
             let (IpAddr::V4(from), IpAddr::V4(to)) = (ends.from, ends.to) else {
                 // One fragment that is all of it, RFC 8200 section 4.5.
-                return extended(ends, ports, source, 44, &[0, 0, 0, 0, 0, 0, 1]);
+                return with_extension_header(ends, ports, source, 44, &[0, 0, 0, 0, 0, 0, 1]);
             };
             let inner = segment(ends.from, ends.to, (source, ports.tcp), SYN, 0);
             to_station(packet4(from, to, 6, &inner, 0))
         }),
         ("IPv6 options that may be skipped", |ends, ports, source| {
-            extended(ends, ports, source, 60, &[0, 0x1e, 4, 0, 0, 0, 0])
+            with_extension_header(ends, ports, source, 60, &[0, 0x1e, 4, 0, 0, 0, 0])
         }),
         ("IPv6 options that discard", |ends, ports, source| {
-            extended(ends, ports, source, 60, &[0, 0x5e, 4, 0, 0, 0, 0])
+            with_extension_header(ends, ports, source, 60, &[0, 0x5e, 4, 0, 0, 0, 0])
         }),
         ("IPv6 options that are a problem", |ends, ports, source| {
-            extended(ends, ports, source, 60, &[0, 0x9e, 4, 0, 0, 0, 0])
+            with_extension_header(ends, ports, source, 60, &[0, 0x9e, 4, 0, 0, 0, 0])
         }),
         ("an IPv6 routing header of type 0", |ends, ports, source| {
-            extended(ends, ports, source, 43, &[0, 0, 1, 0, 0, 0, 0])
+            with_extension_header(ends, ports, source, 43, &[0, 0, 1, 0, 0, 0, 0])
         }),
         (
             "an IPv6 routing header that is done",
-            |ends, ports, source| extended(ends, ports, source, 43, &[0, 4, 0, 0, 0, 0, 0]),
+            |ends, ports, source| {
+                with_extension_header(ends, ports, source, 43, &[0, 4, 0, 0, 0, 0, 0])
+            },
         ),
     ];
     [segments.to_vec(), others.to_vec()].concat()

@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use spad::firewall::{Answer, Change, ChangeId, FromWriter, ToWriter};
+use spad::firewall::{Change, ChangeId, ChangeResult, FromWriter, ToWriter};
 
-use crate::firewall::netns::{CLIENT4, World, element, in_a_world, put, until};
+use crate::firewall::netns::{CLIENT4, TestNetns, element, in_netns, put, wait_until};
 
 /// To read so many takes longer than to answer.
 const CLIENTS: usize = 3000;
@@ -26,10 +26,13 @@ fn is_reloaded(message: &FromWriter) -> bool {
 }
 
 fn answers_while_it_reads(hide: &str, guard: &str) {
-    let world = World::new(hide, guard);
+    let world = TestNetns::new(hide, guard);
     let mut writer = world.writer();
     for number in 0..CLIENTS {
-        let file = world.paths.clients().join(format!("client-{number}.toml"));
+        let file = world
+            .paths
+            .clients_dir()
+            .join(format!("client-{number}.toml"));
         std::fs::write(file, "shared_key = true\nallow = [\"ssh\"]\n").unwrap();
     }
     writer.writer.send(&ToWriter::Reload).unwrap();
@@ -37,7 +40,7 @@ fn answers_while_it_reads(hide: &str, guard: &str) {
     writer.change(vec![put(grant, 60_000)]).unwrap();
     assert_eq!(writer.events, [], "it reads still");
     // Two at once would be told apart by nobody.
-    match writer.ask(&ToWriter::Reload, is_reloaded) {
+    match writer.request(&ToWriter::Reload, is_reloaded) {
         FromWriter::Reloaded(Err(why)) => assert!(why.contains("under way"), "{why}"),
         other => panic!("{other:?}"),
     }
@@ -45,27 +48,29 @@ fn answers_while_it_reads(hide: &str, guard: &str) {
     assert!(writer.has(grant));
     // And the next one is taken.
     assert_eq!(
-        writer.ask(&ToWriter::Reload, is_reloaded),
+        writer.request(&ToWriter::Reload, is_reloaded),
         FromWriter::Reloaded(Ok(()))
     );
 }
 
 /// So many of them, each for all these addresses, take longer than to read.
-fn ends_amid_knocks(hide: &str, guard: &str, knocks: u64, addresses: Vec<IpAddr>) {
-    let world = World::new(hide, guard);
+fn ends_amid_packets(hide: &str, guard: &str, packets: u64, addresses: Vec<IpAddr>) {
+    let world = TestNetns::new(hide, guard);
     let mut writer = world.writer();
-    writer.hold();
+    writer.suspend();
     writer.writer.send(&ToWriter::Reload).unwrap();
-    for id in (0..knocks).map(ChangeId) {
+    for id in (0..packets).map(ChangeId) {
         let service = ["tcp/22", "tcp/80"][usize::from(id.0 % 2 == 0)];
         let opened = |address: &IpAddr| put(element(*address, service), 60_000);
         let steps = addresses.iter().map(opened).collect();
         let change = Change { id, steps };
         writer.writer.send(&ToWriter::Change(change)).unwrap();
     }
-    writer.release();
+    writer.resume();
     let last = |message: &FromWriter| match message {
-        FromWriter::Answer(Answer { id, result }) => *id == ChangeId(knocks - 1) && result.is_ok(),
+        FromWriter::Answer(ChangeResult { id, result }) => {
+            *id == ChangeId(packets - 1) && result.is_ok()
+        }
         _ => false,
     };
     let first = writer.wait_for(|message| is_reloaded(message) || last(message));
@@ -73,7 +78,7 @@ fn ends_amid_knocks(hide: &str, guard: &str, knocks: u64, addresses: Vec<IpAddr>
     writer.wait_for(last);
 }
 
-in_a_world! {
+in_netns! {
     fn no_knock_waits_for_the_files_of_a_reload() {
         answers_while_it_reads(HIDE, GUARD);
     }
@@ -84,21 +89,21 @@ in_a_world! {
 
     fn no_reload_waits_for_the_end_of_a_row_of_knocks() {
         let addresses = (1..=32).map(|last| IpAddr::from([10, 9, 1, last]));
-        ends_amid_knocks("", GUARD, 300, addresses.collect());
+        ends_amid_packets("", GUARD, 300, addresses.collect());
     }
 
     fn no_reload_waits_for_the_end_of_a_row_of_knocks_in_the_mode_command() {
-        ends_amid_knocks("", SLOW, 12, vec![CLIENT4.into()]);
+        ends_amid_packets("", SLOW, 12, vec![CLIENT4.into()]);
     }
 
     fn an_engine_that_takes_no_answers_keeps_nothing_open_in_the_mode_command() {
-        let world = World::new("", COMMAND);
+        let world = TestNetns::new("", COMMAND);
         let mut writer = world.writer();
         writer.change(vec![put(element(CLIENT4, "tcp/22"), 2_000)]).unwrap();
         let file = world.paths.guard_state().join("command.json");
         let open = || std::fs::read_to_string(&file).unwrap().contains("tcp/22");
         assert!(open());
-        until(|| {
+        wait_until(|| {
             // As many as find room.
             while writer.writer.send(&ToWriter::Reload).is_ok() {}
             !open()

@@ -7,10 +7,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Child, Command};
 
 use crate::firewall::netns::{
-    CLIENT4, CLIENT6, GHOST4, GHOST6, SERVER4, SERVER6, World, echo, in_a_world, nft, sh, udp,
-    until,
+    CLIENT4, CLIENT6, GHOST4, GHOST6, SERVER4, SERVER6, TestNetns, echo, in_netns, nft, sh, udp,
+    wait_until,
 };
-use crate::firewall::probes::{self, Ends, Ports};
+use crate::firewall::probes::{self, Endpoints, Ports};
 use crate::firewall::wire::{Wire, packet4};
 
 const HIDDEN: Ports = Ports {
@@ -26,7 +26,7 @@ const CLOSED: Ports = Ports {
 };
 
 /// What stays different, where, and why.
-const DIFFERENT: &[(&str, &str, &str)] = &[
+const KNOWN_DIFFERENCES: &[(&str, &str, &str)] = &[
     (
         "TCP with a traffic class",
         "both",
@@ -75,7 +75,7 @@ const DIFFERENT: &[(&str, &str, &str)] = &[
 ];
 
 /// An answer without what must differ.
-fn likeness(answer: &[u8], request: &[u8], other: &[u8]) -> Vec<u8> {
+fn fingerprint(answer: &[u8], request: &[u8], other: &[u8]) -> Vec<u8> {
     let mut bytes = answer.to_vec();
     let (head, protocol) = if bytes[0] >> 4 == 4 {
         // Its identification: that there is one is what shows.
@@ -116,7 +116,7 @@ fn likeness(answer: &[u8], request: &[u8], other: &[u8]) -> Vec<u8> {
     bytes
 }
 
-impl Ends {
+impl Endpoints {
     /// Who answers an echo request by the same way.
     fn marker(self) -> Ipv4Addr {
         match self.to.to_string().as_str() {
@@ -127,7 +127,7 @@ impl Ends {
 }
 
 /// Sends this, and gives what comes back before the answer to an echo request behind it.
-fn ask(
+fn exchange(
     wire: &mut Wire,
     (station, packet): &probes::Frame,
     marker: Ipv4Addr,
@@ -135,27 +135,27 @@ fn ask(
 ) -> Vec<Vec<u8>> {
     let mut request = vec![8, 0, 0, 0, 0x5e, 0x11];
     request.extend(round.to_be_bytes());
-    let check = crate::firewall::wire::sum(&[&request]);
+    let check = crate::firewall::wire::checksum(&[&request]);
     request[2..4].copy_from_slice(&check.to_be_bytes());
     wire.send_to(*station, packet);
     wire.send(&packet4(CLIENT4, marker, 1, &request, 0));
-    let heard = wire.hear_until(|heard| {
+    let replies = wire.receive_until(|heard| {
         heard[0] >> 4 == 4
             && heard[9] == 1
             && heard[20] == 0
             && heard[26..28] == round.to_be_bytes()
     });
     // Memberships of groups are nobody's answer.
-    heard
+    replies
         .into_iter()
         .filter(|heard| heard[0] >> 4 != 4 || heard[9] != 2)
         .collect()
 }
 
 /// Compares hidden and closed ports; gives the probes that tell them apart.
-fn told_apart(
+fn differences(
     wire: &mut Wire,
-    ends: Ends,
+    ends: Endpoints,
     [hidden, closed]: [Ports; 2],
 ) -> Vec<(&'static str, String)> {
     let mut differ = Vec::new();
@@ -166,12 +166,12 @@ fn told_apart(
         let [Some(to_hidden), Some(to_closed)] = both else {
             continue;
         };
-        let by_hidden = ask(wire, &to_hidden, ends.marker(), source);
-        let by_closed = ask(wire, &to_closed, ends.marker(), source + 1000);
+        let by_hidden = exchange(wire, &to_hidden, ends.marker(), source);
+        let by_closed = exchange(wire, &to_closed, ends.marker(), source + 1000);
         let alike = |heard: &[Vec<u8>], own: &[u8], other: &[u8]| {
             heard
                 .iter()
-                .map(|answer| likeness(answer, own, other))
+                .map(|answer| fingerprint(answer, own, other))
                 .collect::<Vec<_>>()
         };
         let like_hidden = alike(&by_hidden, &to_hidden.1, &to_closed.1);
@@ -201,17 +201,17 @@ fn silent() -> bool {
 const SILENT: &str = "answers nobody";
 
 /// Each probe of each family: alike, or named above.
-fn compare(world: &World, ends: &[Ends], ports: [Ports; 2], also: &[(&str, &str)]) {
-    let mut wire = Wire::of(world);
+fn compare(world: &TestNetns, ends: &[Endpoints], ports: [Ports; 2], also: &[(&str, &str)]) {
+    let mut wire = Wire::new(world);
     for ends in ends {
         let family = if ends.to.is_ipv4() { "IPv4" } else { "IPv6" };
         let is_named = |name: &str| {
-            DIFFERENT
+            KNOWN_DIFFERENCES
                 .iter()
                 .any(|(probe, of, _)| *probe == name && [family, "both"].contains(of))
                 || also.contains(&(name, family))
         };
-        let unexpected: Vec<_> = told_apart(&mut wire, *ends, ports)
+        let unexpected: Vec<_> = differences(&mut wire, *ends, ports)
             .into_iter()
             .filter(|(name, _)| !is_named(name))
             .collect();
@@ -223,23 +223,23 @@ fn compare(world: &World, ends: &[Ends], ports: [Ports; 2], also: &[(&str, &str)
     }
 }
 
-const LINK: [Ends; 2] = [
-    Ends {
+const LINK: [Endpoints; 2] = [
+    Endpoints {
         from: IpAddr::V4(GHOST4),
         to: IpAddr::V4(SERVER4),
     },
-    Ends {
+    Endpoints {
         from: IpAddr::V6(GHOST6),
         to: IpAddr::V6(SERVER6),
     },
 ];
 
 /// A host that hides services of each protocol, with what this shell text makes of it.
-fn host(setup: &str) -> World {
-    let world = World::new("", "");
+fn host(setup: &str) -> TestNetns {
+    let world = TestNetns::new("", "");
     let text = "hide = [\"ssh\", \"games\", \"diameter\"]\n[services]\nssh = \"tcp/22\"\n\
         games = \"udp/9999\"\ndiameter = \"sctp/3868\"\n[listen]\nport = 62201\n[guard]\ntrial = \"0s\"\n";
-    std::fs::write(world.paths.configuration(), text).unwrap();
+    std::fs::write(world.paths.config_file(), text).unwrap();
     echo(22);
     // They stay until the process ends.
     std::mem::forget(udp(Ipv4Addr::UNSPECIFIED, 9999));
@@ -268,15 +268,15 @@ fn with_firewall(rest: &str, invalid: &str, also: &[(&str, &str)]) {
     compare(&world, &LINK, [HIDDEN, CLOSED], also);
 }
 
-in_a_world! {
+in_netns! {
     fn without_a_firewall() {
         let world = host("true");
-        let mut wire = Wire::of(&world);
+        let mut wire = Wire::new(&world);
         let mut seen = Vec::new();
         for ends in LINK {
-            seen.extend(told_apart(&mut wire, ends, [HIDDEN, CLOSED]).into_iter().map(|(name, _)| name));
+            seen.extend(differences(&mut wire, ends, [HIDDEN, CLOSED]).into_iter().map(|(name, _)| name));
         }
-        for (name, _, why) in DIFFERENT {
+        for (name, _, why) in KNOWN_DIFFERENCES {
             assert!(seen.contains(name), "{name} is alike now, and no exception any more: {why}");
         }
         compare(&world, &LINK, [HIDDEN, CLOSED], &[]);
@@ -304,8 +304,8 @@ in_a_world! {
              ip -6 rule add from {SERVER6} lookup 100; ip -6 route add default via {CLIENT6} dev s0 table 100"
         ));
         let far = [
-            Ends { from: "198.51.100.7".parse().unwrap(), ..LINK[0] },
-            Ends { from: "2001:db8:51::7".parse().unwrap(), ..LINK[1] },
+            Endpoints { from: "198.51.100.7".parse().unwrap(), ..LINK[0] },
+            Endpoints { from: "2001:db8:51::7".parse().unwrap(), ..LINK[1] },
         ];
         // Its default route would lead an answer to the address of nobody, too.
         compare(&world, &far, [HIDDEN, CLOSED], &[("TCP from nobody", "IPv6")]);
@@ -320,7 +320,7 @@ in_a_world! {
         for to in ["10.9.0.3", "10.99.0.1", "fd99::1", "fd09::3"] {
             let to: IpAddr = to.parse().unwrap();
             let from = if to.is_ipv4() { LINK[0].from } else { LINK[1].from };
-            ends.push(Ends { from, to });
+            ends.push(Endpoints { from, to });
         }
         compare(&world, &ends, [HIDDEN, CLOSED], &[]);
     }
@@ -331,14 +331,14 @@ in_a_world! {
              ip link add d0 type veth peer name d1; sysctl -qw net.ipv6.conf.d0.disable_ipv6=1; ip link set d1 up; ip link set d0 up
              ip addr add 10.88.0.1/24 dev d0; ip neigh add 10.88.0.7 lladdr 02:00:00:00:00:88 dev d0",
         );
-        let elsewhere = Ends { from: "10.88.0.7".parse().unwrap(), ..LINK[0] };
-        let mut wire = Wire::of(&world);
+        let elsewhere = Endpoints { from: "10.88.0.7".parse().unwrap(), ..LINK[0] };
+        let mut wire = Wire::new(&world);
         // Answers leave by the other interface, where they lead.
         let mut answers = |name: &str, ports: Ports, frame: &probes::Frame| {
             let sent = || sh("awk '$1 == \"d0:\" { print $11 }' /proc/self/net/dev");
             let before = sent();
-            let heard = ask(&mut wire, frame, SERVER4, ports.tcp);
-            assert_eq!(heard, Vec::<Vec<u8>>::new(), "{name}");
+            let replies = exchange(&mut wire, frame, SERVER4, ports.tcp);
+            assert_eq!(replies, Vec::<Vec<u8>>::new(), "{name}");
             sent() != before
         };
         let first = probes::all()[0].1(elsewhere, CLOSED, 4000).unwrap();
@@ -367,15 +367,15 @@ in_a_world! {
     }
 
     fn at_an_inner_host_behind_a_gateway() {
-        let world = World::new("", "");
+        let world = TestNetns::new("", "");
         let text = "hide = [\"nas\", \"games\"]\n[services]\nnas = { ports = [\"tcp/2222\"], to = [\"10.0.0.5:22\", \"[fd10::5]:22\"] }\n\
             games = { ports = [\"udp/4000\"], to = [\"10.0.0.5:9999\", \"[fd10::5]:9999\"] }\n[listen]\nport = 62201\n[guard]\ntrial = \"0s\"\n";
-        std::fs::write(world.paths.configuration(), text).unwrap();
-        let inner = Inner::new();
+        std::fs::write(world.paths.config_file(), text).unwrap();
+        let inner = InnerHost::new();
         world.spad(&["firewall", "load"]);
         let ends = [
-            Ends { to: "10.0.0.5".parse().unwrap(), ..LINK[0] },
-            Ends { to: "fd10::5".parse().unwrap(), ..LINK[1] },
+            Endpoints { to: "10.0.0.5".parse().unwrap(), ..LINK[0] },
+            Endpoints { to: "fd10::5".parse().unwrap(), ..LINK[1] },
         ];
         // The gateway answers in its own name where ICMP is the answer, and forwards nothing at its last hop.
         let by_the_gateway: Vec<(&str, &str)> = probes::all()
@@ -391,9 +391,9 @@ in_a_world! {
 }
 
 /// A host behind this one, on which nothing listens.
-struct Inner(Child);
+struct InnerHost(Child);
 
-impl Inner {
+impl InnerHost {
     fn new() -> Self {
         let child = Command::new("unshare")
             .args(["-n", "--", "sleep", "300"])
@@ -401,7 +401,9 @@ impl Inner {
             .unwrap();
         let pid = child.id();
         let own = std::fs::read_link("/proc/self/ns/net").unwrap();
-        until(|| std::fs::read_link(format!("/proc/{pid}/ns/net")).is_ok_and(|link| link != own));
+        wait_until(|| {
+            std::fs::read_link(format!("/proc/{pid}/ns/net")).is_ok_and(|link| link != own)
+        });
         sh(&format!(
             "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
             ip link add i0 address 02:00:00:00:00:10 type veth peer name e0 address 02:00:00:00:00:11 netns {pid}
@@ -416,7 +418,7 @@ impl Inner {
     }
 }
 
-impl Drop for Inner {
+impl Drop for InnerHost {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();

@@ -4,18 +4,18 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
-use spad::firewall::{Element, FromWriter, IdleWriter, ToWriter};
+use spad::firewall::{Element, FromWriter, StartingWriter, ToWriter};
 
 use crate::firewall::netns::{
-    CLIENT4, CLIENT6, SERVER4, SERVER6, TestWriter, World, echo, element, in_a_world, nft, put, sh,
-    start, until,
+    CLIENT4, CLIENT6, SERVER4, SERVER6, TestNetns, TestWriter, echo, element, in_netns, nft, put,
+    sh, start, wait_until,
 };
 
 const HIDE: &str = "\"ssh\"";
 const GUARD: &str = "trial = \"0s\"";
 
 /// Waits for the report that the table was put back; gives how many grants were.
-pub(crate) fn restored(writer: &mut TestWriter) -> u32 {
+pub(crate) fn wait_restored(writer: &mut TestWriter) -> u32 {
     match writer.wait_for(|message| matches!(message, FromWriter::Restored { .. })) {
         FromWriter::Restored { grants } => grants,
         other => panic!("{other:?}"),
@@ -30,7 +30,7 @@ fn rules() -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-in_a_world! {
+in_netns! {
     fn the_text_that_is_shown_and_the_data_that_is_loaded_mean_the_same_to_the_kernel() {
         for (hide, guard) in [
             ("", ""),
@@ -38,7 +38,7 @@ in_a_world! {
             ("\"ssh\", \"web\"", "trial = \"5m\"\nalways_allow = [\"lo\", \"wg0\", \"10.0.0.0/8\", \"2001:db8::/32\", \"192.0.2.1\"]"),
             ("\"nas\"", "trial = \"5m\"\nalways_allow = [\"wg0\", \"10.9.0.0/16\"]\n[services.nas]\nports = [\"tcp/2222\"]\nto = [\"10.0.0.5:22\", \"[2001:db8::5]:22\"]\nmasquerade = true"),
         ] {
-            let world = World::new(hide, guard);
+            let world = TestNetns::new(hide, guard);
             let shown = world.spad(&["firewall", "show"]);
             world.spad(&["firewall", "load"]);
             let loaded = rules();
@@ -50,7 +50,7 @@ in_a_world! {
     }
 
     fn a_restart_keeps_every_grant_and_its_time() {
-        let world = World::new(HIDE, GUARD);
+        let world = TestNetns::new(HIDE, GUARD);
         echo(22);
         let mut writer = world.writer();
         let once = Element { once: true, ..element(CLIENT6, "tcp/22") };
@@ -58,14 +58,14 @@ in_a_world! {
         writer.writer.stop();
         assert!(world.connects(SERVER4, 22), "nobody runs");
         let mut writer = world.writer();
-        let mut held: Vec<_> = writer.list().iter().map(|one| (one.element.once, one.remaining.as_secs())).collect();
-        held.sort_unstable();
-        assert!(matches!(held.as_slice(), [(false, 17..=19), (true, 6..=8)]), "{held:?}");
+        let mut grants: Vec<_> = writer.list().iter().map(|one| (one.element.once, one.remaining.as_secs())).collect();
+        grants.sort_unstable();
+        assert!(matches!(grants.as_slice(), [(false, 17..=19), (true, 6..=8)]), "{grants:?}");
         assert!(world.connects(SERVER4, 22));
     }
 
     fn what_others_flush_is_back_within_a_second_with_the_grants_and_the_rest_of_their_time() {
-        let world = World::new(HIDE, GUARD);
+        let world = TestNetns::new(HIDE, GUARD);
         echo(22);
         let mut writer = world.writer();
         let (short, long) = (element(CLIENT4, "tcp/22"), element(CLIENT6, "tcp/22"));
@@ -74,19 +74,19 @@ in_a_world! {
         std::thread::sleep(Duration::from_millis(1000));
         nft("flush ruleset");
         let start = Instant::now();
-        assert_eq!(restored(&mut writer), 2);
+        assert_eq!(wait_restored(&mut writer), 2);
         assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
-        let mut held: Vec<_> = writer.list().iter().map(|one| one.remaining.as_millis()).collect();
-        held.sort_unstable();
-        assert!(matches!(held.as_slice(), [3000..=4100, 50_000..=59_100]), "{held:?}");
+        let mut grants: Vec<_> = writer.list().iter().map(|one| one.remaining.as_millis()).collect();
+        grants.sort_unstable();
+        assert!(matches!(grants.as_slice(), [3000..=4100, 50_000..=59_100]), "{grants:?}");
         assert!(!writer.has(once), "it may have been used: never put back");
         assert!(world.connects(SERVER4, 22));
         nft("delete table inet spad");
-        assert_eq!(restored(&mut writer), 2);
+        assert_eq!(wait_restored(&mut writer), 2);
     }
 
     fn each_change_by_others_is_undone() {
-        let world = World::new(HIDE, GUARD);
+        let world = TestNetns::new(HIDE, GUARD);
         let mut writer = world.writer();
         let grant = element(CLIENT4, "tcp/22");
         writer.change(vec![put(grant, 60_000)]).unwrap();
@@ -102,15 +102,15 @@ in_a_world! {
             "add table inet spad { flags dormant; }",
         ] {
             nft(change);
-            restored(&mut writer);
+            wait_restored(&mut writer);
             assert_eq!(rules(), before, "{change}");
-            let held: Vec<_> = writer.list().iter().map(|one| one.element).collect();
-            assert_eq!(held, [grant], "{change}");
+            let mut grants: Vec<_> = writer.list().iter().map(|one| one.element).collect();
+            assert_eq!(grants, [grant], "{change}");
         }
     }
 
     fn what_one_repair_undid_is_not_repaired_again_and_what_came_after_it_is() {
-        let world = World::new(HIDE, GUARD);
+        let world = TestNetns::new(HIDE, GUARD);
         let path = world.directory().display().to_string();
         // An `nft` for the writer alone that waits while the file `hold` is there.
         sh(&format!("cd {path}; mkdir -m 777 marks; cp /usr/sbin/nft real
@@ -122,21 +122,21 @@ in_a_world! {
         let before = rules();
         std::fs::write(world.directory().join("hold"), "").unwrap();
         nft("insert rule inet spad judge accept");
-        until(|| world.directory().join("marks/held").exists());
+        wait_until(|| world.directory().join("marks/held").exists());
         nft("insert rule inet spad granted accept");
         std::fs::remove_file(world.directory().join("hold")).unwrap();
-        restored(&mut writer);
+        wait_restored(&mut writer);
         assert_eq!(rules(), before);
         std::thread::sleep(Duration::from_millis(300));
         writer.list();
         assert_eq!(writer.events, [], "one repair put both right");
         nft("flush chain inet spad judge");
-        restored(&mut writer);
+        wait_restored(&mut writer);
         assert_eq!(rules(), before);
     }
 
     fn changes_of_other_tables_are_nobodys_business() {
-        let world = World::new(HIDE, GUARD);
+        let world = TestNetns::new(HIDE, GUARD);
         let mut writer = world.writer();
         nft("table inet other { chain input { type filter hook input priority 0; } }
              table ip spad { chain input { type filter hook input priority 0; } }");
@@ -148,7 +148,7 @@ in_a_world! {
     }
 
     fn a_table_of_another_make_is_replaced_and_its_grants_are_kept() {
-        let world = World::new(HIDE, GUARD);
+        let world = TestNetns::new(HIDE, GUARD);
         echo(22);
         let mut writer = world.writer();
         let grant = element(CLIENT4, "tcp/22");
@@ -168,14 +168,14 @@ in_a_world! {
     }
 
     fn a_reload_hides_and_shows_ports_and_keeps_grants_and_a_broken_one_changes_nothing() {
-        let world = World::new(HIDE, GUARD);
+        let world = TestNetns::new(HIDE, GUARD);
         for port in [22, 80] {
             echo(port);
         }
         let mut writer = world.writer();
         let grant = element(CLIENT4, "tcp/22");
         writer.change(vec![put(grant, 60_000)]).unwrap();
-        let reload = |writer: &mut TestWriter| match writer.ask(&ToWriter::Reload, |message| matches!(message, FromWriter::Reloaded(_))) {
+        let reload = |writer: &mut TestWriter| match writer.request(&ToWriter::Reload, |message| matches!(message, FromWriter::Reloaded(_))) {
             FromWriter::Reloaded(result) => result,
             other => panic!("{other:?}"),
         };
@@ -183,7 +183,7 @@ in_a_world! {
         let error = reload(&mut writer).unwrap_err();
         assert!(error.contains("spad.toml:1"), "{error}");
         assert!(!world.connects(SERVER6, 22) && world.connects(SERVER6, 80));
-        std::fs::write(world.paths.clients().join("anna.toml"), "shared_key = true\nallow = [\"web\"]\n").unwrap();
+        std::fs::write(world.paths.clients_dir().join("anna.toml"), "shared_key = true\nallow = [\"web\"]\n").unwrap();
         world.configure("\"web\"", GUARD);
         assert_eq!(reload(&mut writer), Ok(()));
         assert!(world.connects(SERVER6, 22) && !world.connects(SERVER6, 80));
@@ -193,12 +193,12 @@ in_a_world! {
     }
 
     fn a_broken_configuration_at_start_is_replaced_by_the_last_good_one() {
-        let world = World::new(HIDE, GUARD);
+        let world = TestNetns::new(HIDE, GUARD);
         echo(22);
         world.writer().writer.stop();
         world.spad(&["firewall", "remove"]);
         assert!(world.connects(SERVER4, 22));
-        std::fs::write(world.paths.configuration(), "hide = [").unwrap();
+        std::fs::write(world.paths.config_file(), "hide = [").unwrap();
         world.spad(&["firewall", "load"]);
         assert!(!world.connects(SERVER4, 22));
         let _writer = world.writer();
@@ -206,7 +206,7 @@ in_a_world! {
     }
 
     fn the_guard_stays_when_the_writer_ends_and_the_writer_ends_when_its_engine_does() {
-        let world = World::new(HIDE, GUARD);
+        let world = TestNetns::new(HIDE, GUARD);
         echo(22);
         let writer = world.writer();
         let process = format!("/proc/{}", writer.process());
@@ -214,14 +214,14 @@ in_a_world! {
         assert!(!state().is_empty());
         // The engine's end closes as it does when the engine is killed.
         drop(writer);
-        until(|| state().is_empty() || state().contains(") Z "));
+        wait_until(|| state().is_empty() || state().contains(") Z "));
         assert!(!world.connects(SERVER4, 22));
         world.spad(&["firewall", "remove"]);
         assert!(world.connects(SERVER4, 22));
     }
 
     fn the_writer_has_one_capability_and_is_not_root() {
-        let world = World::new(HIDE, GUARD);
+        let world = TestNetns::new(HIDE, GUARD);
         let writer = world.writer();
         let status = std::fs::read_to_string(format!("/proc/{}/status", writer.process())).unwrap();
         let field = |name: &str| {
@@ -238,7 +238,7 @@ in_a_world! {
     }
 
     fn without_the_capability_the_start_says_which_is_missing() {
-        let world = World::new(HIDE, GUARD);
+        let world = TestNetns::new(HIDE, GUARD);
         let script = world.directory().join("powerless");
         let binary = env!("CARGO_BIN_EXE_spad");
         std::fs::write(&script, format!("#!/bin/sh\nexec setpriv --bounding-set -net_admin --inh-caps -net_admin {binary} \"$@\"\n")).unwrap();
@@ -249,17 +249,17 @@ in_a_world! {
     }
 
     fn a_writer_without_leave_to_begin_changes_nothing_and_ends_with_its_engine() {
-        let world = World::new(HIDE, GUARD);
+        let world = TestNetns::new(HIDE, GUARD);
         let binary = std::path::Path::new(env!("CARGO_BIN_EXE_spad"));
         let untouched = || {
             assert_eq!(sh("nft list ruleset").trim(), "");
             assert!(!world.paths.guard_state().exists());
         };
         // The start failed: it is ended at once.
-        let idle = IdleWriter::execute(binary, &world.paths).unwrap();
+        let idle = StartingWriter::spawn(binary, &world.paths).unwrap();
         let process = sh("pgrep -f [f]irewall-writer -P $PPID").trim().to_owned();
         // It has read everything where it waits for the word.
-        until(|| sh(&format!("cat /proc/{process}/wchan")).contains("poll"));
+        wait_until(|| sh(&format!("cat /proc/{process}/wchan")).contains("poll"));
         untouched();
         drop(idle);
         let left = std::path::Path::new("/proc").join(process);
@@ -288,12 +288,12 @@ in_a_world! {
     }
 
     fn what_was_changed_or_mended_since_the_writer_read_it_counts_where_it_begins() {
-        let world = World::new("oops", GUARD);
+        let world = TestNetns::new("oops", GUARD);
         let binary = std::path::Path::new(env!("CARGO_BIN_EXE_spad"));
         for (hide, both) in [(HIDE, false), ("\"ssh\", \"web\"", true)] {
-            let idle = IdleWriter::execute(binary, &world.paths).unwrap();
+            let idle = StartingWriter::spawn(binary, &world.paths).unwrap();
             let process = sh("pgrep -f [f]irewall-writer -P $PPID");
-            until(|| sh(&format!("cat /proc/{}/wchan", process.trim())).contains("poll"));
+            wait_until(|| sh(&format!("cat /proc/{}/wchan", process.trim())).contains("poll"));
             world.configure(hide, GUARD);
             assert!(idle.begin().unwrap().stop().unwrap().success());
             let hidden = sh("nft list set inet spad hidden");
@@ -303,7 +303,7 @@ in_a_world! {
     }
 
     fn a_directory_that_somebody_else_put_in_its_place_is_not_used_and_hiding_goes_on() {
-        let world = World::new(HIDE, GUARD);
+        let world = TestNetns::new(HIDE, GUARD);
         let guard = world.paths.guard_state();
         let binary = std::path::Path::new(env!("CARGO_BIN_EXE_spad"));
         for put in ["mkdir -p {0}; chown 4242 {0}", "rmdir {0}; mkdir {0}.other; chown 4242 {0}.other; ln -s {0}.other {0}"] {

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use spad::firewall::{Element, FromWriter, Standing, ToWriter, TrialChange};
+use spad::firewall::{Element, FromWriter, PortState, ToWriter, TrialChange};
 
 use crate::firewall::netns::{
-    CLIENT4, CLIENT6, SERVER4, SERVER6, TestWriter, World, answers, echo, element, in_a_world, put,
-    udp,
+    CLIENT4, CLIENT6, SERVER4, SERVER6, TestNetns, TestWriter, answers, echo, element, in_netns,
+    put, udp,
 };
 
 fn change(writer: &mut TestWriter, service: &str) -> TrialChange {
@@ -18,17 +18,17 @@ fn change(writer: &mut TestWriter, service: &str) -> TrialChange {
     }
 }
 
-fn standings(writer: &mut TestWriter) -> Vec<Standing> {
-    match writer.ask(&ToWriter::Trials, |message| {
+fn port_states(writer: &mut TestWriter) -> Vec<PortState> {
+    match writer.request(&ToWriter::Trials, |message| {
         matches!(message, FromWriter::Trials(_))
     }) {
-        FromWriter::Trials(rows) => rows.iter().map(|row| row.standing).collect(),
+        FromWriter::Trials(rows) => rows.iter().map(|row| row.state).collect(),
         other => panic!("{other:?}"),
     }
 }
 
 fn confirm(writer: &mut TestWriter) -> u32 {
-    match writer.ask(&ToWriter::Confirm, |message| {
+    match writer.request(&ToWriter::Confirm, |message| {
         matches!(message, FromWriter::Confirmed(_))
     }) {
         FromWriter::Confirmed(count) => count.unwrap(),
@@ -36,34 +36,34 @@ fn confirm(writer: &mut TestWriter) -> u32 {
     }
 }
 
-in_a_world! {
+in_netns! {
     fn a_port_that_nobody_reached_is_shown_again_and_stays_so_until_it_is_confirmed() {
-        let world = World::new("\"ssh\"", "trial = \"2s\"");
+        let world = TestNetns::new("\"ssh\"", "trial = \"2s\"");
         echo(22);
         let mut writer = world.writer();
         assert_eq!(change(&mut writer, "tcp/22"), TrialChange::Began(Duration::from_secs(2)));
         assert!(!world.connects(SERVER4, 22));
-        assert_eq!(change(&mut writer, "tcp/22"), TrialChange::Over);
+        assert_eq!(change(&mut writer, "tcp/22"), TrialChange::TimedOut);
         assert!(world.connects(SERVER4, 22));
         writer.writer.stop();
         let mut writer = world.writer();
-        assert_eq!(standings(&mut writer), [Standing::Shown]);
+        assert_eq!(port_states(&mut writer), [PortState::Exposed]);
         assert!(world.connects(SERVER4, 22), "a restart does not hide it");
         assert_eq!(confirm(&mut writer), 1);
         assert_eq!(change(&mut writer, "tcp/22"), TrialChange::Confirmed);
         assert!(!world.connects(SERVER4, 22));
         writer.writer.stop();
         let mut writer = world.writer();
-        assert_eq!(standings(&mut writer), [Standing::Hidden]);
+        assert_eq!(port_states(&mut writer), [PortState::Hidden]);
         assert!(!world.connects(SERVER4, 22));
     }
 
     fn who_connected_while_a_port_was_shown_goes_on_when_it_is_confirmed() {
-        let world = World::new("\"ssh\"", "trial = \"1s\"");
+        let world = TestNetns::new("\"ssh\"", "trial = \"1s\"");
         echo(22);
         let mut writer = world.writer();
         let _began = change(&mut writer, "tcp/22");
-        assert_eq!(change(&mut writer, "tcp/22"), TrialChange::Over);
+        assert_eq!(change(&mut writer, "tcp/22"), TrialChange::TimedOut);
         let mut four = world.connection(SERVER4, 22).unwrap();
         let mut six = world.connection(SERVER6, 22).unwrap();
         assert_eq!(confirm(&mut writer), 1);
@@ -72,14 +72,14 @@ in_a_world! {
     }
 
     fn the_kernel_ends_a_trial_though_nobody_runs() {
-        let world = World::new("\"ssh\"", "trial = \"2s\"");
+        let world = TestNetns::new("\"ssh\"", "trial = \"2s\"");
         echo(22);
         world.writer().writer.stop();
         assert!(!world.connects(SERVER4, 22));
         std::thread::sleep(Duration::from_millis(2200));
         assert!(world.connects(SERVER4, 22));
         let mut writer = world.writer();
-        assert_eq!(change(&mut writer, "tcp/22"), TrialChange::Over);
+        assert_eq!(change(&mut writer, "tcp/22"), TrialChange::TimedOut);
         assert!(world.connects(SERVER4, 22));
     }
 
@@ -90,7 +90,7 @@ in_a_world! {
             (std::net::IpAddr::from(CLIENT6), std::net::IpAddr::from(SERVER6), true, None),
             (CLIENT4.into(), SERVER4.into(), false, std::num::NonZeroU16::new(40_000)),
         ] {
-            let world = World::new("\"ssh\"", "trial = \"3s\"");
+            let world = TestNetns::new("\"ssh\"", "trial = \"3s\"");
             let listener = std::net::TcpListener::bind((server, 22)).unwrap();
             let mut writer = world.writer();
             change(&mut writer, "tcp/22");
@@ -106,7 +106,7 @@ in_a_world! {
             assert!(stream.is_some());
             assert_eq!(change(&mut writer, "tcp/22"), TrialChange::Reached);
             std::thread::sleep(Duration::from_millis(3200));
-            assert_eq!(standings(&mut writer), [Standing::Hidden]);
+            assert_eq!(port_states(&mut writer), [PortState::Hidden]);
             assert!(!crate::firewall::netns::sh("nft list set inet spad hidden").contains("timeout "));
             drop((listener, writer));
             crate::firewall::netns::sh("ip link del s0; nft flush ruleset");
@@ -114,7 +114,7 @@ in_a_world! {
     }
 
     fn neither_strangers_nor_what_was_there_before_nor_the_host_itself_end_a_trial() {
-        let world = World::new("\"ssh\", \"dns\"", "trial = \"2s\"\nalways_allow = [\"lo\", \"fd09::/64\"]");
+        let world = TestNetns::new("\"ssh\", \"dns\"", "trial = \"2s\"\nalways_allow = [\"lo\", \"fd09::/64\"]");
         echo(22);
         let mut before = world.connection(SERVER4, 22).unwrap();
         let service = udp(SERVER4, 53);
@@ -125,35 +125,35 @@ in_a_world! {
         assert!(std::net::TcpStream::connect((SERVER4, 22)).is_ok());
         // A datagram that nobody answered proves nothing.
         writer.change(vec![put(element(CLIENT4, "udp/53"), 60_000)]).unwrap();
-        assert!(world.is_heard(&service, SERVER4, 53));
+        assert!(world.datagram_arrives(&service, SERVER4, 53));
         for port in ["tcp/22", "udp/53"] {
             change(&mut writer, port);
-            assert_eq!(change(&mut writer, port), TrialChange::Over);
+            assert_eq!(change(&mut writer, port), TrialChange::TimedOut);
         }
     }
 
     fn a_trial_goes_on_across_restarts_boots_of_the_guard_and_repairs() {
-        let world = World::new("\"ssh\"", "trial = \"60s\"");
+        let world = TestNetns::new("\"ssh\"", "trial = \"60s\"");
         let mut writer = world.writer();
         change(&mut writer, "tcp/22");
         std::thread::sleep(Duration::from_millis(2100));
         writer.writer.stop();
         world.spad(&["firewall", "load"]);
         let mut writer = world.writer();
-        let rest = |writer: &mut TestWriter| match standings(writer).as_slice() {
-            [Standing::OnTrial(rest)] => rest.as_secs(),
+        let rest = |writer: &mut TestWriter| match port_states(writer).as_slice() {
+            [PortState::OnTrial(rest)] => rest.as_secs(),
             other => panic!("{other:?}"),
         };
         assert!(rest(&mut writer) < 58);
         crate::firewall::netns::nft("flush ruleset");
-        crate::firewall::table_persistence::restored(&mut writer);
+        crate::firewall::table_persistence::wait_restored(&mut writer);
         assert!(rest(&mut writer) < 58);
         let listed = crate::firewall::netns::sh("nft list set inet spad hidden");
         assert!(listed.contains("expires 5"), "{listed}");
     }
 
     fn a_port_reached_just_before_the_engine_ended_was_reached() {
-        let world = World::new("\"ssh\"", "trial = \"3s\"");
+        let world = TestNetns::new("\"ssh\"", "trial = \"3s\"");
         echo(22);
         let mut writer = world.writer();
         writer.change(vec![put(element(CLIENT4, "tcp/22"), 60_000)]).unwrap();
@@ -162,24 +162,24 @@ in_a_world! {
         // Its trial would be over now.
         std::thread::sleep(Duration::from_millis(3200));
         let mut writer = world.writer();
-        assert_eq!(standings(&mut writer), [Standing::Hidden]);
+        assert_eq!(port_states(&mut writer), [PortState::Hidden]);
     }
 
     fn a_port_reached_while_the_writer_could_not_look_was_reached_though_it_was_killed() {
-        let world = World::new("\"ssh\"", "trial = \"3s\"");
+        let world = TestNetns::new("\"ssh\"", "trial = \"3s\"");
         echo(22);
         let mut writer = world.writer();
         writer.change(vec![put(element(CLIENT4, "tcp/22"), 60_000)]).unwrap();
-        writer.hold();
+        writer.suspend();
         assert!(world.connects(SERVER4, 22), "reached in time");
         writer.kill();
         std::thread::sleep(Duration::from_millis(3200));
         let mut writer = world.writer();
-        assert_eq!(standings(&mut writer), [Standing::Hidden]);
+        assert_eq!(port_states(&mut writer), [PortState::Hidden]);
     }
 
     fn damage_to_the_memory_of_trials_opens_nothing() {
-        let world = World::new("\"ssh\"", "trial = \"2s\"");
+        let world = TestNetns::new("\"ssh\"", "trial = \"2s\"");
         echo(22);
         let mut writer = world.writer();
         confirm(&mut writer);
@@ -187,12 +187,12 @@ in_a_world! {
         std::fs::write(world.paths.guard_state().join("trials.json"), "{").unwrap();
         let mut writer = world.writer();
         std::thread::sleep(Duration::from_millis(2300));
-        assert_eq!(standings(&mut writer), [Standing::Hidden]);
+        assert_eq!(port_states(&mut writer), [PortState::Hidden]);
         assert!(!world.connects(SERVER4, 22));
     }
 
     fn an_older_memory_of_trials_and_a_lost_one_open_nothing() {
-        let world = World::new("\"ssh\"", "trial = \"2s\"");
+        let world = TestNetns::new("\"ssh\"", "trial = \"2s\"");
         echo(22);
         let memory = world.paths.guard_state().join("trials.json");
         let mut writer = world.writer();
@@ -210,7 +210,7 @@ in_a_world! {
             }
             let mut writer = world.writer();
             std::thread::sleep(Duration::from_millis(2300));
-            assert_eq!(standings(&mut writer), [Standing::Hidden]);
+            assert_eq!(port_states(&mut writer), [PortState::Hidden]);
             assert!(!world.connects(SERVER4, 22));
             writer.writer.stop();
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use pnet::datalink::{self, Channel, Config, DataLinkReceiver, DataLinkSender};
 
-use crate::firewall::netns::World;
+use crate::firewall::netns::TestNetns;
 
 pub(crate) const SYN: u8 = 2;
 pub(crate) const RST: u8 = 4;
@@ -18,7 +18,7 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    pub(crate) fn of(world: &World) -> Self {
+    pub(crate) fn new(world: &TestNetns) -> Self {
         let (sender, receiver) = world.in_client(|| {
             let interfaces = datalink::interfaces();
             let interface = interfaces.iter().find(|one| one.name == "c0").unwrap();
@@ -52,32 +52,32 @@ impl Wire {
     }
 
     /// What the server sends within this time, as IP packets; neighbour discovery is not counted.
-    pub(crate) fn hear(&mut self, time: Duration) -> Vec<Vec<u8>> {
+    pub(crate) fn receive(&mut self, time: Duration) -> Vec<Vec<u8>> {
         let end = Instant::now() + time;
-        let mut heard = Vec::new();
+        let mut packets = Vec::new();
         while Instant::now() < end {
-            heard.extend(self.next());
+            packets.extend(self.next_frame());
         }
-        heard
+        packets
     }
 
     /// What the server sends before this, which comes within two seconds.
-    pub(crate) fn hear_until(&mut self, is_last: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
+    pub(crate) fn receive_until(&mut self, is_last: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
         let end = Instant::now() + Duration::from_secs(2);
-        let mut heard = Vec::new();
+        let mut packets = Vec::new();
         while Instant::now() < end {
-            if let Some(packet) = self.next() {
+            if let Some(packet) = self.next_frame() {
                 if is_last(&packet) {
-                    return heard;
+                    return packets;
                 }
-                heard.push(packet);
+                packets.push(packet);
             }
         }
-        panic!("it did not come; others: {heard:02x?}");
+        panic!("it did not come; others: {packets:02x?}");
     }
 
     /// The next IP packet of the server's, if one comes soon.
-    fn next(&mut self) -> Option<Vec<u8>> {
+    fn next_frame(&mut self) -> Option<Vec<u8>> {
         let frame = self.receiver.next().ok()?;
         let (head, packet) = frame.split_at(14);
         let from_server = head[6..12] == [2, 0, 0, 0, 0, 2];
@@ -88,14 +88,14 @@ impl Wire {
     }
 
     /// Sends and hears what comes back: waits long for the first, and a moment for more.
-    pub(crate) fn ask(&mut self, packet: &[u8]) -> Vec<Vec<u8>> {
-        self.hear(Duration::from_millis(1));
+    pub(crate) fn exchange(&mut self, packet: &[u8]) -> Vec<Vec<u8>> {
+        self.receive(Duration::from_millis(1));
         self.send(packet);
         for _ in 0..25 {
-            let mut heard = self.hear(Duration::from_millis(40));
-            if !heard.is_empty() {
-                heard.extend(self.hear(Duration::from_millis(40)));
-                return heard;
+            let mut packets = self.receive(Duration::from_millis(40));
+            if !packets.is_empty() {
+                packets.extend(self.receive(Duration::from_millis(40)));
+                return packets;
             }
         }
         Vec::new()
@@ -111,7 +111,7 @@ pub(crate) fn tcp_flags(packets: &[Vec<u8>]) -> Option<u8> {
     })
 }
 
-pub(crate) fn sum(parts: &[&[u8]]) -> u16 {
+pub(crate) fn checksum(parts: &[&[u8]]) -> u16 {
     let mut total: u32 = 0;
     for part in parts {
         for pair in part.chunks(2) {
@@ -124,7 +124,7 @@ pub(crate) fn sum(parts: &[&[u8]]) -> u16 {
     !(total as u16)
 }
 
-fn pseudo(source: IpAddr, destination: IpAddr, protocol: u8, length: usize) -> Vec<u8> {
+fn pseudo_header(source: IpAddr, destination: IpAddr, protocol: u8, length: usize) -> Vec<u8> {
     let mut head = Vec::new();
     for address in [source, destination] {
         match address {
@@ -138,7 +138,7 @@ fn pseudo(source: IpAddr, destination: IpAddr, protocol: u8, length: usize) -> V
 }
 
 /// The same with a checksum that is right for the bytes there are.
-pub(crate) fn summed(
+pub(crate) fn with_checksum(
     source: IpAddr,
     destination: IpAddr,
     protocol: u8,
@@ -146,7 +146,10 @@ pub(crate) fn summed(
 ) -> Vec<u8> {
     let at = if protocol == 6 { 16 } else { 6 };
     bytes[at..at + 2].fill(0);
-    let check = sum(&[&pseudo(source, destination, protocol, bytes.len()), &bytes]);
+    let check = checksum(&[
+        &pseudo_header(source, destination, protocol, bytes.len()),
+        &bytes,
+    ]);
     bytes[at..at + 2].copy_from_slice(&check.to_be_bytes());
     bytes
 }
@@ -167,7 +170,7 @@ pub(crate) fn segment(
     bytes.extend(acknowledged.to_be_bytes());
     bytes.extend([5 << 4, flags, 0xfa, 0xf0, 0, 0, 0, 0]);
     bytes.resize(20 + zeros, 0);
-    let check = sum(&[&pseudo(source, destination, 6, bytes.len()), &bytes]);
+    let check = checksum(&[&pseudo_header(source, destination, 6, bytes.len()), &bytes]);
     bytes[16..18].copy_from_slice(&check.to_be_bytes());
     bytes
 }
@@ -184,7 +187,7 @@ pub(crate) fn datagram(
     bytes.extend(u16::try_from(payload.len() + 8).unwrap().to_be_bytes());
     bytes.extend([0, 0]);
     bytes.extend(payload);
-    let check = sum(&[&pseudo(source, destination, 17, bytes.len()), &bytes]);
+    let check = checksum(&[&pseudo_header(source, destination, 17, bytes.len()), &bytes]);
     bytes[6..8].copy_from_slice(&check.to_be_bytes());
     bytes
 }
@@ -217,7 +220,7 @@ pub(crate) fn packet4(
     bytes.extend([64, protocol, 0, 0]);
     bytes.extend(source.octets());
     bytes.extend(destination.octets());
-    let check = sum(&[&bytes]);
+    let check = checksum(&[&bytes]);
     bytes[10..12].copy_from_slice(&check.to_be_bytes());
     bytes.extend(payload);
     bytes

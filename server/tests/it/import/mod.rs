@@ -25,12 +25,12 @@ fn fresh() -> String {
 
 /// What comes of it beside this spad.toml.
 fn imported(spad: &str, fixture: &str) -> Imported {
-    beside(spad, &BTreeMap::new(), fixture)
+    import_into(spad, &BTreeMap::new(), fixture)
 }
 
 /// The same once more.
-fn again(first: &Imported, fixture: &str) -> Imported {
-    beside(&first.spad, &listed(first), fixture)
+fn import_again(first: &Imported, fixture: &str) -> Imported {
+    import_into(&first.spad, &listed(first), fixture)
 }
 
 /// The files of sequences that an import makes, where they are then.
@@ -40,7 +40,7 @@ fn listed(imported: &Imported) -> BTreeMap<PathBuf, String> {
     files.collect()
 }
 
-fn beside(spad: &str, listed: &BTreeMap<PathBuf, String>, fixture: &str) -> Imported {
+fn import_into(spad: &str, listed: &BTreeMap<PathBuf, String>, fixture: &str) -> Imported {
     let mut parts = fixture.split("#### ");
     let knockd = parts.next().unwrap_or_default().to_owned();
     let knockd = Source::new(Path::new("/etc/knockd.conf"), knockd);
@@ -63,32 +63,32 @@ fn beside(spad: &str, listed: &BTreeMap<PathBuf, String>, fixture: &str) -> Impo
     })
 }
 
-fn said(imported: &Imported) -> String {
-    let mut said = String::new();
+fn report(imported: &Imported) -> String {
+    let mut report = String::new();
     if !imported.findings.is_empty() {
-        writeln!(said, "{}", imported.findings).unwrap();
+        writeln!(report, "{}", imported.findings).unwrap();
     }
     if imported.findings.has_errors() {
-        return said;
+        return report;
     }
     writeln!(
-        said,
+        report,
         "==== spad.toml, at its end\n{}",
         imported.added.trim()
     )
     .unwrap();
     for (path, text) in &imported.files {
-        write!(said, "==== {path}\n{text}").unwrap();
+        write!(report, "==== {path}\n{text}").unwrap();
     }
     writeln!(
-        said,
+        report,
         "==== {} new, {} left out; {}",
         imported.doors.len(),
         imported.left_out,
         imported.services.join(", ")
     )
     .unwrap();
-    said
+    report
 }
 
 /// What was written is what the loader takes, without a word against it but that of doors
@@ -124,15 +124,15 @@ fn each_file_of_knockds_becomes_what_stands_beside_it() {
     let mut wrong = Vec::new();
     for path in fixtures() {
         let imported = imported(&fresh(), &fs::read_to_string(&path).unwrap());
-        let said = said(&imported);
+        let output = report(&imported);
         let expected_path = path.with_extension("expected");
         if std::env::var_os("BLESS").is_some() {
-            fs::write(&expected_path, &said).unwrap();
+            fs::write(&expected_path, &output).unwrap();
         }
         let expected = fs::read_to_string(&expected_path).unwrap_or_default();
-        if said != expected {
+        if output != expected {
             wrong.push(format!(
-                "{}\n--- said\n{said}--- expected\n{expected}",
+                "{}\n--- said\n{output}--- expected\n{expected}",
                 path.display()
             ));
         }
@@ -154,7 +154,7 @@ fn a_second_import_adds_nothing() {
         if first.findings.has_errors() {
             continue;
         }
-        let again = again(&first, &fixture);
+        let again = import_again(&first, &fixture);
         assert!(!again.findings.has_errors(), "{}", again.findings);
         assert_eq!(again.spad, first.spad, "{}", path.display());
         assert_eq!((again.already, again.added.as_str()), (first.doors, ""));
@@ -201,10 +201,10 @@ fn an_interface_is_left_to_the_administrator_for_it_could_lock_clients_out() {
     ] {
         let done = imported(spad, knockd);
         assert_eq!(done.spad, spad);
-        let said = done.findings.to_string();
+        let output = done.findings.to_string();
         assert!(
-            said.contains("interfaces = [\"eth1\"] into [listen]"),
-            "{said}"
+            output.contains("interfaces = [\"eth1\"] into [listen]"),
+            "{output}"
         );
         assert!(!done.findings.has_errors());
     }
@@ -220,16 +220,16 @@ fn a_service_that_leads_to_another_host_is_opened_by_no_imported_door() {
         "[a]\nsequence = 1,5\ncommand = ufw allow from %IP% to any port 22 proto tcp\n",
     );
     assert_eq!((done.spad.as_str(), done.left_out), (spad, 1));
-    let said = done.findings.to_string();
-    assert!(said.contains("leads to another host"), "{said}");
+    let output = done.findings.to_string();
+    assert!(output.contains("leads to another host"), "{output}");
 }
 
 #[test]
 fn a_spad_toml_that_would_be_too_long_to_be_read_is_not_written() {
     let spad = "#".repeat((1 << 20) - 100);
     let done = imported(&spad, "[a]\nsequence = 1,5\ncommand = ufw allow 22/tcp\n");
-    let said = done.findings.to_string();
-    assert!(said.contains("longer than 1024 KiB"), "{said}");
+    let output = done.findings.to_string();
+    assert!(output.contains("longer than 1024 KiB"), "{output}");
     assert_eq!(
         (done.findings.has_errors(), done.spad.as_str()),
         (true, spad.as_str())
@@ -245,8 +245,8 @@ fn of_another_kind_of_file_some_faults_are_told_and_no_more() {
         .collect();
     let done = imported(&fresh(), &many);
     assert!(done.findings.has_errors());
-    let said = done.findings.to_string();
-    assert!(said.contains("more than 256 doors"), "{said}");
+    let output = done.findings.to_string();
+    assert!(output.contains("more than 256 doors"), "{output}");
 }
 
 #[test]
@@ -294,7 +294,7 @@ fn lines() -> impl Strategy<Value = String> {
 }
 
 /// A file without a fault in its lines, about a few ports and names, so that doors meet.
-fn sound() -> impl Strategy<Value = String> {
+fn valid_config() -> impl Strategy<Value = String> {
     let port = || prop::sample::select(vec![22, 25, 80, 443, 8080, 9000, 7000, 62201]);
     let knock = (port(), prop::sample::select(vec!["", ":udp", ":TCP"]))
         .prop_map(|(port, end)| format!("{port}{end}"));
@@ -324,14 +324,14 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_is_imported_passes_the_check(text in prop_oneof![lines(), sound()]) {
+    fn whatever_is_imported_passes_the_check(text in prop_oneof![lines(), valid_config()]) {
         let done = imported(&fresh(), &text);
         for finding in &done.findings {
             prop_assert!(finding.help.is_some(), "{}", finding);
         }
         if !done.findings.has_errors() {
             passes_check(&done);
-            let again = again(&done, &text);
+            let again = import_again(&done, &text);
             prop_assert_eq!(&again.spad, &done.spad);
         }
     }

@@ -16,12 +16,12 @@ use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, sockopt};
 use rustix::process::Pid;
 use spa_proto::Timestamp;
 use spad::audit::{AuditEvent, AuditLog, Event};
-use spad::capture::{Capture, CaptureOptions, Carriers, RING_FRAMES};
+use spad::capture::{Capture, CaptureOptions, CarrierSet, RING_FRAMES};
 use spad::ports::Ports;
 use spad::sandbox::{self, Identity, Visible};
-use spad::sys::{network, packet, probe};
+use spad::sys::{netns, packet_socket, probe};
 
-use super::{again, depth, nobody, passes};
+use super::{assert_passes, depth, nobody, rerun};
 
 /// Where frames into `lo` are sent to.
 const PORT: u16 = 4444;
@@ -60,7 +60,7 @@ const CALLS: &[(&str, libc::c_long)] = &[
 
 /// A network of the calling thread's own, whose `lo` is up.
 fn own_network() {
-    network::move_into_new_network().unwrap();
+    netns::unshare_network().unwrap();
     let up = [
         "-c",
         "ip link set lo up && ip address add 10.9.9.1/24 dev lo",
@@ -70,7 +70,7 @@ fn own_network() {
 
 fn options() -> CaptureOptions {
     CaptureOptions {
-        carriers: Carriers::udp(Ports::one(62201.try_into().unwrap())),
+        carriers: CarrierSet::udp(Ports::one(62201.try_into().unwrap())),
         interfaces: None,
         ring_frames: RING_FRAMES,
     }
@@ -106,15 +106,15 @@ fn not_refused(what: &str, result: io::Result<()>) {
 }
 
 /// A UDP datagram to [`PORT`] in an IPv4 packet, both of which nobody sent.
-fn forged(text: &[u8]) -> Vec<u8> {
+fn forged_packet(text: &[u8]) -> Vec<u8> {
     let length = |head: usize| u16::try_from(head + text.len()).unwrap().to_be_bytes();
     let mut packet = vec![0x45, 0];
     packet.extend(length(28));
     packet.extend([0, 0, 0, 0, 64, 17, 0, 0, 10, 9, 9, 2, 10, 9, 9, 1]);
-    let words = packet
+    let halves = packet
         .chunks(2)
         .map(|two| u32::from(two[0]) << 8 | u32::from(two[1]));
-    let sum: u32 = words.sum();
+    let sum: u32 = halves.sum();
     let sum = !u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap();
     packet[10..12].copy_from_slice(&sum.to_be_bytes());
     packet.extend(9_u16.to_be_bytes());
@@ -126,7 +126,7 @@ fn forged(text: &[u8]) -> Vec<u8> {
 }
 
 /// What came within a moment.
-fn arrived(receiver: &UdpSocket) -> Option<Vec<u8>> {
+fn receive(receiver: &UdpSocket) -> Option<Vec<u8>> {
     let mut buffer = [0; 64];
     let length = receiver.recv(&mut buffer).ok()?;
     Some(buffer[..length].to_vec())
@@ -142,7 +142,7 @@ fn directory() -> PathBuf {
 #[test]
 fn no_frame_leaves_by_a_packet_socket() {
     if depth().is_empty() {
-        return passes(again("1"));
+        return assert_passes(rerun("1"));
     }
     own_network();
     let receiver = UdpSocket::bind(("10.9.9.1", PORT)).unwrap();
@@ -150,29 +150,29 @@ fn no_frame_leaves_by_a_packet_socket() {
         .set_read_timeout(Some(Duration::from_millis(200)))
         .unwrap();
     let mut captures = vec![Capture::open(&options()).unwrap()];
-    captures.extend(Capture::open_group(&options(), 2).unwrap());
+    captures.extend(Capture::open_fanout_group(&options(), 2).unwrap());
     for capture in &captures {
-        probe::send_frame(capture.as_fd(), LO, &forged(b"before")).unwrap();
-        assert_eq!(arrived(&receiver).unwrap(), b"before");
+        probe::send_frame(capture.as_fd(), LO, &forged_packet(b"before")).unwrap();
+        assert_eq!(receive(&receiver).unwrap(), b"before");
     }
     let directory = directory();
     enter(&directory);
     // Capabilities that are gone keep no frame in.
     for capture in &captures {
-        probe::send_frame(capture.as_fd(), LO, &forged(b"without")).unwrap();
-        assert_eq!(arrived(&receiver).unwrap(), b"without");
+        probe::send_frame(capture.as_fd(), LO, &forged_packet(b"without")).unwrap();
+        assert_eq!(receive(&receiver).unwrap(), b"without");
     }
     assert!(sandbox::forbid_calls().unwrap());
     for capture in &captures {
-        keeps_in(capture.as_fd());
+        assert_confined(capture.as_fd());
     }
-    assert_eq!(arrived(&receiver), None);
+    assert_eq!(receive(&receiver), None);
     drop(captures);
     std::fs::remove_dir_all(&directory).unwrap_or_default();
 }
 
-fn keeps_in(socket: BorrowedFd<'_>) {
-    let frame = forged(b"after");
+fn assert_confined(socket: BorrowedFd<'_>) {
+    let frame = forged_packet(b"after");
     refused("sendto", probe::send_frame(socket, LO, &frame));
     refused("bind", probe::bind_to(socket, LO));
     let message = rustix::net::sendmsg(
@@ -184,7 +184,7 @@ fn keeps_in(socket: BorrowedFd<'_>) {
     refused("sendmsg", message.map(drop).map_err(Into::into));
     let smaller = sockopt::set_socket_send_buffer_size(socket, 4096);
     refused("setsockopt", smaller.map_err(Into::into));
-    refused("a filter", packet::attach_filter(socket, &[]));
+    refused("a filter", packet_socket::attach_filter(socket, &[]));
     // These carry no address, and the socket is bound to no interface.
     let nowhere = |what: &str, result: rustix::io::Result<usize>| {
         assert_eq!(result, Err(rustix::io::Errno::NXIO), "{what}");
@@ -211,7 +211,7 @@ fn keeps_in(socket: BorrowedFd<'_>) {
 #[test]
 fn no_socket_reaches_anybody_and_no_program_runs() {
     if depth().is_empty() {
-        return passes(again("1"));
+        return assert_passes(rerun("1"));
     }
     let directory = directory();
     let path = directory.join("datagrams");
@@ -269,10 +269,10 @@ fn no_socket_reaches_anybody_and_no_program_runs() {
 #[test]
 fn it_makes_no_code_and_no_namespace_and_is_closed_to_others() {
     if depth().is_empty() {
-        return passes(again("1"));
+        return assert_passes(rerun("1"));
     }
     for (what, call) in CALLS {
-        not_refused(what, probe::call_with_zeros(*call));
+        not_refused(what, probe::syscall_with_zeros(*call));
     }
     probe::map_executable().unwrap();
     probe::make_executable().unwrap();
@@ -284,7 +284,7 @@ fn it_makes_no_code_and_no_namespace_and_is_closed_to_others() {
     assert_eq!(probe::map_executable().is_err(), has_mdwe());
     assert!(sandbox::forbid_calls().unwrap());
     for (what, call) in CALLS {
-        refused(what, probe::call_with_zeros(*call));
+        refused(what, probe::syscall_with_zeros(*call));
     }
     // By the filter, whatever the kernel's own W^X says (EACCES).
     for (what, result) in [
@@ -294,10 +294,10 @@ fn it_makes_no_code_and_no_namespace_and_is_closed_to_others() {
         let error = result.map_err(|error| error.raw_os_error());
         assert_eq!(error, Err(Some(libc::EPERM)), "{what}");
     }
-    refused("becoming dumpable", probe::become_dumpable());
+    refused("becoming dumpable", probe::set_dumpable());
     let signal = rustix::process::test_kill_process(pid);
     refused("a signal", signal.map_err(Into::into));
-    if let Some(called) = probe::foreign_call() {
+    if let Some(called) = probe::x32_syscall() {
         refused("another table of calls", called);
     }
     #[expect(
@@ -313,7 +313,7 @@ fn it_makes_no_code_and_no_namespace_and_is_closed_to_others() {
         "others' files",
         std::fs::File::open("/etc/passwd").map(drop),
     );
-    let terminal = probe::type_on(io::stdin().as_fd());
+    let terminal = probe::inject_terminal_input(io::stdin().as_fd());
     refused("the terminal", terminal);
     // Ends by itself: nobody is left who may end it.
     drop(neighbour.stdin.take());
@@ -341,7 +341,7 @@ fn has_mdwe() -> bool {
 #[test]
 fn audit_lines_name_interfaces_also_those_that_appear_after_the_start() {
     if depth().is_empty() {
-        return passes(again("1"));
+        return assert_passes(rerun("1"));
     }
     own_network();
     let directory = directory();

@@ -20,7 +20,7 @@ const INSIDE: &str = "SPAD_TEST_INSIDE_OWN_PROCESS";
 const SOCKET: &str = "SPAD_TEST_CONTROL_SOCKET";
 
 /// This test once more, in a process of its own, and as far in as `depth` says.
-fn again(depth: &str) -> Command {
+fn rerun(depth: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     let thread = std::thread::current();
     command
@@ -30,12 +30,12 @@ fn again(depth: &str) -> Command {
     command
 }
 
-fn passes(mut command: Command) {
+fn assert_passes(mut command: Command) {
     let output = command.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
+    let text = String::from_utf8_lossy(&output.stdout);
     assert!(
-        output.status.success() && said.contains("1 passed"),
-        "failed in its own process (it needs root): {said}\n{}",
+        output.status.success() && text.contains("1 passed"),
+        "failed in its own process (it needs root): {text}\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
 }
@@ -51,7 +51,7 @@ fn nobody() -> users::User {
 #[test]
 fn who_became_another_user_has_no_number_group_or_capability_of_roots() {
     if depth().is_empty() {
-        return passes(again("1"));
+        return assert_passes(rerun("1"));
     }
     let user = nobody();
     process::become_user(user.uid, user.gid, &[user.gid, user.gid]).unwrap();
@@ -87,10 +87,10 @@ fn root_is_no_user_to_become() {
 #[test]
 fn no_privilege_comes_back_by_executing_and_memory_is_unreadable() {
     if depth().is_empty() {
-        return passes(again("1"));
+        return assert_passes(rerun("1"));
     }
-    process::no_new_privileges().unwrap();
-    process::undumpable().unwrap();
+    process::set_no_new_privs().unwrap();
+    process::set_undumpable().unwrap();
     let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
     assert!(status.contains("NoNewPrivs:\t1"), "{status}");
     assert_eq!(
@@ -104,15 +104,15 @@ fn a_child_that_asked_for_it_dies_with_its_parent() {
     match depth().as_str() {
         "" => {
             // Comes back when the last process that has this standard error has ended.
-            let output = again("parent").output().unwrap();
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert!(said.contains("child is ready"), "{said}");
-            assert!(!said.contains("child survived"), "{said}");
+            let output = rerun("parent").output().unwrap();
+            let text = String::from_utf8_lossy(&output.stderr);
+            assert!(text.contains("child is ready"), "{text}");
+            assert!(!text.contains("child survived"), "{text}");
         }
         "parent" => {
-            let mut child = again("child").stdout(Stdio::piped()).spawn().unwrap();
-            let said = BufReader::new(child.stdout.take().unwrap());
-            let ready = said
+            let mut child = rerun("child").stdout(Stdio::piped()).spawn().unwrap();
+            let text = BufReader::new(child.stdout.take().unwrap());
+            let ready = text
                 .lines()
                 .map_while(Result::ok)
                 .find(|line| line.contains("is ready"));
@@ -120,7 +120,7 @@ fn a_child_that_asked_for_it_dies_with_its_parent() {
             std::process::exit(0);
         }
         _ => {
-            process::die_with_parent().unwrap();
+            process::set_parent_death_signal().unwrap();
             println!("\nchild is ready");
             std::thread::sleep(Duration::from_secs(3));
             eprintln!("child survived");
@@ -175,14 +175,14 @@ fn who_is_not_root_takes_no_place_of_roots_at_the_control_socket_and_resets_noth
             answering.await.unwrap();
         });
     });
-    let mut crowd = again("crowd");
+    let mut crowd = rerun("crowd");
     crowd
         .env(SOCKET, &path)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped());
     let mut crowd = crowd.spawn().unwrap();
-    let said = BufReader::new(crowd.stdout.take().unwrap());
-    let mut lines = said.lines().map_while(Result::ok);
+    let output = BufReader::new(crowd.stdout.take().unwrap());
+    let mut lines = output.lines().map_while(Result::ok);
     assert!(lines.any(|line| line.contains("the crowd is there")));
     let heard = ask(&path, &Request::Confirm);
     drop(crowd.stdin.take());

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const LONGEST_GRANT: Duration = Duration::from_secs(300);
+const MAX_TTL: Duration = Duration::from_secs(300);
 
 fn at(boot: u64, wall: u64) -> Now {
     Now {
@@ -25,10 +25,10 @@ fn element() -> Element {
 fn left(boot: &str, now: Now) -> u64 {
     let directory = tempfile::tempdir().unwrap();
     let ends = BootTime::from_micros(1_060_000_000);
-    let mut file = StateFile::of(directory.path(), "one");
+    let mut file = StateFile::new(directory.path(), "one");
     file.write(&[(element(), ends)], at(1000, 0)).unwrap();
-    let read = StateFile::of(directory.path(), boot)
-        .read(LONGEST_GRANT, now)
+    let read = StateFile::new(directory.path(), boot)
+        .read(MAX_TTL, now)
         .unwrap();
     assert_eq!((read.len(), read[0].0), (1, element()));
     read[0].1.saturating_since(now.boot).as_secs()
@@ -56,10 +56,10 @@ fn after_another_boot_the_walls_clock_decides_and_a_wrong_one_prolongs_nothing()
 #[test]
 fn a_damaged_file_is_put_aside_and_none_is_no_fault() {
     let directory = tempfile::tempdir().unwrap();
-    let mut file = StateFile::of(directory.path(), "one");
-    assert!(file.read(LONGEST_GRANT, at(1, 1)).unwrap().is_empty());
+    let mut file = StateFile::new(directory.path(), "one");
+    assert!(file.read(MAX_TTL, at(1, 1)).unwrap().is_empty());
     std::fs::write(directory.path().join(NAME), "{\"version\":1").unwrap();
-    assert!(file.read(LONGEST_GRANT, at(1, 1)).unwrap().is_empty());
+    assert!(file.read(MAX_TTL, at(1, 1)).unwrap().is_empty());
     assert!(directory.path().join("command.damaged").exists());
     assert!(!directory.path().join(NAME).exists());
 }
@@ -67,10 +67,10 @@ fn a_damaged_file_is_put_aside_and_none_is_no_fault() {
 #[test]
 fn a_file_that_cannot_be_read_is_not_called_damaged_and_stays() {
     let directory = tempfile::tempdir().unwrap();
-    let mut file = StateFile::of(directory.path(), "one");
+    let mut file = StateFile::new(directory.path(), "one");
     // A directory can be opened, and not be read.
     std::fs::create_dir(directory.path().join(NAME)).unwrap();
-    let error = file.read(LONGEST_GRANT, at(1, 1)).unwrap_err();
+    let error = file.read(MAX_TTL, at(1, 1)).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::IsADirectory);
     assert!(directory.path().join(NAME).exists());
 }
