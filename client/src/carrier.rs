@@ -20,18 +20,18 @@ pub enum Carrier {
 /// A text that names no carrier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("write udp, icmp or tcp:PORT, such as tcp:443")]
-pub struct NoCarrier;
+pub struct ParseCarrierError;
 
 impl FromStr for Carrier {
-    type Err = NoCarrier;
+    type Err = ParseCarrierError;
 
-    fn from_str(text: &str) -> Result<Self, NoCarrier> {
+    fn from_str(text: &str) -> Result<Self, ParseCarrierError> {
         match text {
             "udp" => Ok(Self::Udp),
             "icmp" => Ok(Self::Icmp),
             other => {
-                let port = other.strip_prefix("tcp:").ok_or(NoCarrier)?;
-                port.parse().map(Self::Tcp).map_err(|_| NoCarrier)
+                let port = other.strip_prefix("tcp:").ok_or(ParseCarrierError)?;
+                port.parse().map(Self::Tcp).map_err(|_| ParseCarrierError)
             }
         }
     }
@@ -67,7 +67,7 @@ mod tests {
             "icmp6",
             "udp:53",
         ] {
-            assert_eq!(text.parse::<Carrier>(), Err(NoCarrier), "{text}");
+            assert_eq!(text.parse::<Carrier>(), Err(ParseCarrierError), "{text}");
         }
     }
 }

@@ -5,75 +5,77 @@
 
 use std::time::Duration;
 
-use crate::ask::{Asking, Tell, Wish};
-use crate::knock::{Knocker, Want};
-use crate::open::states;
-use crate::outcome::{End, Outcome};
-use crate::probe::{Met, Watch};
+use crate::open::service_states;
+use crate::outcome::{Outcome, RequestResult};
+use crate::packet::{PacketBuilder, RequestKind};
+use crate::probe::{ProbeResult, Prober};
+use crate::request::{PendingRequest, ProgressFn, SendOptions};
 use crate::schedule::{Step, steps};
-use crate::target::Ask;
+use crate::target::Target;
 
 /// How long an answer may take.
-const ANSWER: Duration = Duration::from_secs(1);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Asks one host to close. `want` says what.
 pub fn close(
-    ask: &Ask<'_>,
-    knocker: &Knocker,
-    want: &Want,
-    wish: &Wish,
-    tell: Tell<'_>,
+    target: &Target<'_>,
+    builder: &PacketBuilder,
+    kind: &RequestKind,
+    send_options: &SendOptions,
+    progress: ProgressFn<'_>,
 ) -> Outcome {
-    let mut asking = match Asking::start(ask, knocker, want, wish, tell) {
+    let mut request = match PendingRequest::start(target, builder, kind, send_options, progress) {
         Ok(asking) => asking,
         Err(ended) => return *ended,
     };
-    let watched = ask.watched.iter().copied();
-    let looked_at: Vec<_> = watched.filter(|s| Ask::can_be_probed(*s)).collect();
-    let look = || Watch::new(looked_at.iter().copied());
-    let mut watch = look();
-    if watch.is_done() {
-        asking.outcome.services = states(&ask.watched, &watch);
-        asking.outcome.end = End::NotProbed;
-        return asking.outcome;
+    let watched = target.watched.iter().copied();
+    let probed: Vec<_> = watched.filter(|s| Target::can_be_probed(*s)).collect();
+    let new_prober = || Prober::new(probed.iter().copied());
+    let mut prober = new_prober();
+    if prober.is_done() {
+        request.outcome.services = service_states(&target.watched, &prober);
+        request.outcome.result = RequestResult::NotProbed;
+        return request.outcome;
     }
-    let timeout = asking.timeout;
-    let mut looked = false;
+    let timeout = request.timeout;
+    let mut has_probed = false;
     for (at, step) in steps() {
         loop {
-            let now = asking.since();
-            if refused(&watch) || now >= at.min(timeout) {
+            let now = request.elapsed();
+            if all_refused(&prober) || now >= at.min(timeout) {
                 break;
             }
-            let most = at.min(timeout).saturating_sub(now);
-            watch.wait(most, || asking.since());
+            let max_wait = at.min(timeout).saturating_sub(now);
+            prober.wait(max_wait, || request.elapsed());
         }
-        if refused(&watch) || asking.since() >= timeout {
+        if all_refused(&prober) || request.elapsed() >= timeout {
             break;
         }
         match step {
-            Step::Packet => asking.send(),
+            Step::Packet => request.send(),
             // The last look is given time for an answer to come.
-            Step::Probe if looked && at.saturating_add(ANSWER) > timeout => {}
+            Step::Probe if has_probed && at.saturating_add(ANSWER_TIMEOUT) > timeout => {}
             Step::Probe => {
-                looked = true;
-                watch = look();
-                watch.probe(&asking.reached(), asking.since());
+                has_probed = true;
+                prober = new_prober();
+                prober.probe(&request.reached_servers(), request.elapsed());
             }
         }
     }
-    asking.outcome.elapsed = asking.since();
-    asking.outcome.services = states(&ask.watched, &watch);
-    asking.outcome.end = if watch.answered().is_empty() {
-        End::Withdrawn
+    request.outcome.elapsed = request.elapsed();
+    request.outcome.services = service_states(&target.watched, &prober);
+    request.outcome.result = if prober.reachable().is_empty() {
+        RequestResult::Withdrawn
     } else {
-        End::StillOpen
+        RequestResult::StillOpen
     };
-    asking.outcome
+    request.outcome
 }
 
 /// Whether every port said that it is closed.
-fn refused(watch: &Watch) -> bool {
-    let mut met = watch.met().values().peekable();
-    met.peek().is_some() && watch.answered().is_empty() && met.all(|met| *met == Met::Refusal)
+fn all_refused(prober: &Prober) -> bool {
+    let mut result = prober.results().values().peekable();
+    result.peek().is_some()
+        && prober.reachable().is_empty()
+        && result.all(|result| *result == ProbeResult::Refused)
 }

@@ -6,16 +6,16 @@ use std::os::fd::OwnedFd;
 
 use spa_proto::{Addresses, Service};
 
-use crate::ask::{Asking, Tell, Wish};
-use crate::knock::{Admits, Knocker, Want};
-use crate::open::until_open;
+use crate::open::poll_until_open;
 use crate::outcome::Outcome;
-use crate::probe::{Reserved, Watch};
+use crate::packet::{ConnectionLimit, PacketBuilder, RequestKind};
+use crate::probe::{Prober, ReservedPort};
 use crate::report;
+use crate::request::{PendingRequest, ProgressFn, SendOptions};
 use crate::resolve::resolve;
 use crate::send::route;
-use crate::stated;
-use crate::target::Ask;
+use crate::stated_addresses;
+use crate::target::Target;
 
 /// What to connect to.
 #[derive(Clone, Copy, Debug)]
@@ -35,50 +35,55 @@ pub struct Dial<'a> {
 /// # Errors
 /// What became of it, where nothing connected.
 pub fn dial(
-    ask: &Ask<'_>,
-    knocker: &Knocker,
+    target: &Target<'_>,
+    builder: &PacketBuilder,
     dial: &Dial<'_>,
-    wish: &Wish,
-    tell: Tell<'_>,
+    send_options: &SendOptions,
+    progress: ProgressFn<'_>,
 ) -> Result<OwnedFd, Box<Outcome>> {
-    let own = if dial.once {
+    let reservation = if dial.once {
         None
     } else {
-        own(ask, dial, wish)
+        reserve_port(target, dial, send_options)
     };
-    let (admits, wish) = match &own {
+    let (admits, send_options) = match &reservation {
         Some((reserved, stated)) => (
-            Admits::From(reserved.port()),
-            Wish {
-                given: *stated,
-                ..*wish
+            ConnectionLimit::FromPort(reserved.port()),
+            SendOptions {
+                addresses: *stated,
+                ..*send_options
             },
         ),
-        None if dial.once => (Admits::Once, *wish),
-        None => (Admits::All, *wish),
+        None if dial.once => (ConnectionLimit::Once, *send_options),
+        None => (ConnectionLimit::All, *send_options),
     };
-    let want = |admits| Want::Open {
-        services: ask.services.clone(),
+    let kind = |admits| RequestKind::Open {
+        services: target.services.clone(),
         ttl: dial.ttl,
-        admits,
+        limit: admits,
     };
-    let (want, wider) = (want(admits), want(Admits::All));
-    let mut asking = Asking::start(ask, knocker, &want, &wish, tell)?;
-    if own.is_some() {
+    let (kind, wider) = (kind(admits), kind(ConnectionLimit::All));
+    let mut request = PendingRequest::start(target, builder, &kind, &send_options, progress)?;
+    if reservation.is_some() {
         // Some routers keep the address and change the port. Nothing tells that from a packet
         // that was lost, so the next ones ask for the address.
-        asking.later(&wider);
+        request.set_followup(&wider);
     }
-    let from = own.as_ref().map(|(reserved, _)| reserved.port());
-    let mut watch = Watch::keeping(dial.service, from);
-    until_open(&mut asking, &mut watch, &ask.watched, Some(dial.servers));
-    let Some(socket) = watch.into_kept() else {
-        return Err(Box::new(asking.outcome));
+    let from = reservation.as_ref().map(|(reserved, _)| reserved.port());
+    let mut prober = Prober::keeping_connection(dial.service, from);
+    poll_until_open(
+        &mut request,
+        &mut prober,
+        &target.watched,
+        Some(dial.servers),
+    );
+    let Some(socket) = prober.into_connection() else {
+        return Err(Box::new(request.outcome));
     };
-    if let Some((_, stated)) = own
-        && asking.outcome.asked_port.is_none()
+    if let Some((_, stated)) = reservation
+        && request.outcome.requested_port.is_none()
     {
-        tell(&report::only_by_address(&asking.outcome.host, stated));
+        progress(&report::only_by_address(&request.outcome.host, stated));
     }
     Ok(socket)
 }
@@ -86,16 +91,23 @@ pub fn dial(
 /// This machine's own addresses and a port, where nothing on the way is expected
 /// to change them. The command line's addresses are somebody else's, or are needed
 /// because something does.
-fn own(ask: &Ask<'_>, dial: &Dial<'_>, wish: &Wish) -> Option<(Reserved, Addresses)> {
-    if !wish.given.is_empty() {
+fn reserve_port(
+    target: &Target<'_>,
+    dial: &Dial<'_>,
+    send_options: &SendOptions,
+) -> Option<(ReservedPort, Addresses)> {
+    if !send_options.addresses.is_empty() {
         return None;
     }
-    let knocked = resolve(&ask.host.address, ask.host.port, wish.family).ok()?;
-    let sources: Vec<_> = knocked
+    let spa_servers = resolve(&target.host.address, target.host.port, send_options.family).ok()?;
+    let sources: Vec<_> = spa_servers
         .iter()
         .chain(dial.servers)
         .filter_map(|server| route(*server).ok())
         .map(|(_, source)| source)
         .collect();
-    Some((Reserved::take()?, stated::unchanged(&sources)?))
+    Some((
+        ReservedPort::reserve()?,
+        stated_addresses::unchanged(&sources)?,
+    ))
 }

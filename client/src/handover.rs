@@ -17,7 +17,7 @@ use rustix::stdio::dup2_stdout;
 /// Whether stdout is a socket through which another one can be passed. ssh makes
 /// it one for ProxyUseFdpass, and a pipe otherwise.
 #[must_use]
-pub fn is_wanted() -> bool {
+pub fn stdout_is_unix_socket() -> bool {
     sockopt::socket_domain(io::stdout()).is_ok_and(|family| family == AddressFamily::UNIX)
 }
 
@@ -25,7 +25,7 @@ pub fn is_wanted() -> bool {
 ///
 /// # Errors
 /// Whoever waits for it is gone.
-pub fn pass(socket: &OwnedFd) -> io::Result<()> {
+pub fn send_fd(socket: &OwnedFd) -> io::Result<()> {
     // The other side expects what it would have made itself.
     ioctl_fionbio(socket, false)?;
     let passed = [socket.as_fd()];
@@ -51,20 +51,20 @@ pub fn relay(socket: OwnedFd) -> io::Result<()> {
     let mut up = socket.try_clone()?;
     let upwards = thread::spawn(move || {
         // Where this side is gone, nothing more will come, and that is its end.
-        let carried = carry(&mut stdin, &mut up);
+        let copied = copy(&mut stdin, &mut up);
         let _ = up.shutdown(Shutdown::Write);
-        carried
+        copied
     });
     let mut down = socket.try_clone()?;
     let mut stdout = File::from(dup(io::stdout())?);
-    let carried = carry(&mut down, &mut stdout);
+    let copied = copy(&mut down, &mut stdout);
     // Its reader sees the end only when the last descriptor is closed.
     drop(stdout);
     dup2_stdout(File::open("/dev/null")?)?;
-    if carried.is_err() {
+    if copied.is_err() {
         // Nobody reads, or the connection broke: stdin may never end.
         let _ = socket.shutdown(Shutdown::Both);
-        return carried;
+        return copied;
     }
     match upwards.join() {
         Ok(carried) => carried,
@@ -74,7 +74,7 @@ pub fn relay(socket: OwnedFd) -> io::Result<()> {
 
 /// Carries bytes until `from` ends. Not `io::copy`, which splices in the kernel:
 /// from a pipe to a socket, what came last could wait there for more (ssh hung).
-fn carry(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
+fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
     let mut bytes = vec![0; 64 << 10];
     loop {
         let length = match from.read(&mut bytes) {

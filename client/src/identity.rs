@@ -2,18 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use spa_keys::file::{FileError, Owner, read_secret_file, write_secret_file};
+use spa_keys::file::{AllowedOwner, FileError, read_secret_file, write_secret_file};
 use spa_keys::{ClientSecret, KeyError, PreSharedKey, SharedKey};
 
 use crate::config::{Credential, Host};
-use crate::knock::Knocker;
+use crate::packet::PacketBuilder;
 
 /// Why there are no keys.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     /// This machine has none yet.
     #[error("this machine has no key yet ({} is missing); `spa key new` makes one", .0.display())]
-    None(PathBuf),
+    Missing(PathBuf),
     /// The file cannot be read or written, or not be trusted.
     #[error(transparent)]
     File(#[from] FileError),
@@ -54,7 +54,7 @@ pub fn load(directory: &Path) -> Result<ClientSecret, IdentityError> {
     let path = path_in(directory);
     if matches!(path.symlink_metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
     {
-        return Err(IdentityError::None(path));
+        return Err(IdentityError::Missing(path));
     }
     read(&path, ClientSecret::from_text)
 }
@@ -79,9 +79,11 @@ pub fn load_pre_shared(path: &Path) -> Result<PreSharedKey, IdentityError> {
 ///
 /// # Errors
 /// As [`load`], or keys that do not go together.
-pub fn knocker(directory: &Path, host: &Host) -> Result<Knocker, IdentityError> {
+pub fn packet_builder(directory: &Path, host: &Host) -> Result<PacketBuilder, IdentityError> {
     match &host.credential {
-        Credential::SharedKey { file } => Ok(Knocker::with_shared(&host.key, &load_shared(file)?)),
+        Credential::SharedKey { file } => {
+            Ok(PacketBuilder::with_shared(&host.key, &load_shared(file)?))
+        }
         Credential::Identity {
             pre_shared_key_file,
         } => {
@@ -90,14 +92,14 @@ pub fn knocker(directory: &Path, host: &Host) -> Result<Knocker, IdentityError> 
                 .as_deref()
                 .map(load_pre_shared)
                 .transpose()?;
-            Knocker::with_identity(&host.key, &identity, pre_shared.as_ref())
+            PacketBuilder::with_identity(&host.key, &identity, pre_shared.as_ref())
                 .map_err(IdentityError::Pair)
         }
     }
 }
 
 fn read<K>(path: &Path, parse: fn(&str) -> Result<K, KeyError>) -> Result<K, IdentityError> {
-    let text = read_secret_file(path, Owner::Me)?;
+    let text = read_secret_file(path, AllowedOwner::CurrentUser)?;
     parse(&text).map_err(|error| IdentityError::Key {
         path: path.into(),
         error,

@@ -10,17 +10,17 @@ pub mod target;
 
 pub mod identity;
 
-pub mod knock;
+pub mod packet;
 
 pub mod resolve;
 
-pub mod stated;
+pub mod stated_addresses;
 
 pub mod stun;
 
 pub mod carrier;
 
-mod carry;
+mod transport;
 
 pub mod send;
 
@@ -28,11 +28,11 @@ pub mod schedule;
 
 pub mod probe;
 
-pub mod ask;
+pub mod request;
 
 pub mod open;
 
-pub mod knocking;
+pub mod port_knock;
 
 pub mod close;
 
@@ -50,4 +50,4 @@ pub mod clock;
 
 pub mod exit;
 
-pub mod span;
+pub mod duration;

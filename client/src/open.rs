@@ -5,83 +5,89 @@ use std::time::Duration;
 
 use spa_proto::Service;
 
-use crate::ask::{Asking, Tell, Wish};
-use crate::knock::{Knocker, Want};
-use crate::outcome::{End, Outcome, State};
-use crate::probe::Watch;
+use crate::outcome::{Outcome, RequestResult, State};
+use crate::packet::{PacketBuilder, RequestKind};
+use crate::probe::Prober;
+use crate::request::{PendingRequest, ProgressFn, SendOptions};
 use crate::schedule::{Step, steps};
-use crate::target::Ask;
+use crate::target::Target;
 
 /// Where packets count, the second one comes no sooner: the first may only be slow.
-const PATIENT: Duration = Duration::from_secs(1);
+const SINGLE_USE_RESEND_DELAY: Duration = Duration::from_secs(1);
 
 /// Asks one host to open. `want` says what.
-pub fn open(ask: &Ask<'_>, knocker: &Knocker, want: &Want, wish: &Wish, tell: Tell<'_>) -> Outcome {
-    let mut asking = match Asking::start(ask, knocker, want, wish, tell) {
+pub fn open(
+    target: &Target<'_>,
+    builder: &PacketBuilder,
+    kind: &RequestKind,
+    send_options: &SendOptions,
+    progress: ProgressFn<'_>,
+) -> Outcome {
+    let mut request = match PendingRequest::start(target, builder, kind, send_options, progress) {
         Ok(asking) => asking,
         Err(ended) => return *ended,
     };
-    let probed = ask
+    let probed = target
         .watched
         .iter()
         .copied()
-        .filter(|s| Ask::can_be_probed(*s));
-    let mut watch = Watch::new(probed);
-    if watch.is_done() {
-        asking.outcome.services = states(&ask.watched, &watch);
-        asking.outcome.end = End::NotProbed;
-        return asking.outcome;
+        .filter(|s| Target::can_be_probed(*s));
+    let mut prober = Prober::new(probed);
+    if prober.is_done() {
+        request.outcome.services = service_states(&target.watched, &prober);
+        request.outcome.result = RequestResult::NotProbed;
+        return request.outcome;
     }
-    until_open(&mut asking, &mut watch, &ask.watched, None);
-    asking.outcome
+    poll_until_open(&mut request, &mut prober, &target.watched, None);
+    request.outcome
 }
 
 /// Connects and sends again until every service answers or the time is over.
 /// Where there are no `servers`, those are tried that were sent to.
-pub(crate) fn until_open(
-    asking: &mut Asking<'_>,
-    watch: &mut Watch,
+pub(crate) fn poll_until_open(
+    request: &mut PendingRequest<'_>,
+    prober: &mut Prober,
     watched: &[Service],
     servers: Option<&[SocketAddr]>,
 ) {
-    let timeout = asking.timeout;
+    let timeout = request.timeout;
     for (at, step) in steps() {
-        while !watch.is_done() {
-            let now = asking.since();
+        while !prober.is_done() {
+            let now = request.elapsed();
             if now >= at.min(timeout) {
                 break;
             }
-            let most = at.min(timeout).saturating_sub(now);
-            watch.wait(most, || asking.since());
+            let max_wait = at.min(timeout).saturating_sub(now);
+            prober.wait(max_wait, || request.elapsed());
         }
-        if watch.is_done() || asking.since() >= timeout {
+        if prober.is_done() || request.elapsed() >= timeout {
             break;
         }
         match (step, servers) {
-            (Step::Packet, _) if asking.is_counted() && at < PATIENT => {}
-            (Step::Packet, _) => asking.send(),
-            (Step::Probe, Some(servers)) => watch.probe(servers, asking.since()),
-            (Step::Probe, None) => watch.probe(&asking.reached(), asking.since()),
+            (Step::Packet, _) if request.is_single_use() && at < SINGLE_USE_RESEND_DELAY => {}
+            (Step::Packet, _) => request.send(),
+            (Step::Probe, Some(servers)) => prober.probe(servers, request.elapsed()),
+            (Step::Probe, None) => prober.probe(&request.reached_servers(), request.elapsed()),
         }
     }
-    asking.outcome.elapsed = asking.since();
-    asking.outcome.services = states(watched, watch);
-    asking.outcome.end = if watch.is_done() {
-        End::Open
+    request.outcome.elapsed = request.elapsed();
+    request.outcome.services = service_states(watched, prober);
+    request.outcome.result = if prober.is_done() {
+        RequestResult::Open
     } else {
-        End::Closed
+        RequestResult::Closed
     };
 }
 
-pub(crate) fn states(watched: &[Service], watch: &Watch) -> Vec<(Service, State)> {
-    let state = |service: &Service| match watch.answered().get(service) {
+pub(crate) fn service_states(watched: &[Service], prober: &Prober) -> Vec<(Service, State)> {
+    let state = |service: &Service| match prober.reachable().get(service) {
         Some(answered) => State::Open(*answered),
-        None if Ask::can_be_probed(*service) => State::Closed(
-            watch
-                .met()
+        None if Target::can_be_probed(*service) => State::Closed(
+            prober
+                .results()
                 .iter()
                 .filter(|((other, _), _)| other == service)
-                .map(|((_, address), met)| (*address, *met))
+                .map(|((_, address), result)| (*address, *result))
                 .collect(),
         ),
         None => State::NotProbed,

@@ -8,7 +8,7 @@ use spa_proto::{Addresses, Service};
 
 use crate::carrier::Carrier;
 use crate::exit::Exit;
-use crate::probe::{Answered, Met};
+use crate::probe::{ProbeResult, Reachable};
 
 /// What became of one host's request.
 #[derive(Clone, Debug)]
@@ -20,24 +20,24 @@ pub struct Outcome {
     /// What carries the packets.
     pub via: Carrier,
     /// How it ended.
-    pub end: End,
+    pub result: RequestResult,
     /// Each address and what was sent to it.
     pub deliveries: Vec<Delivery>,
     /// What became of each service that was waited for.
     pub services: Vec<(Service, State)>,
     /// The only source port that the last packets asked for.
-    pub asked_port: Option<NonZeroU16>,
+    pub requested_port: Option<NonZeroU16>,
     /// From the first packet to the end.
     pub elapsed: Duration,
 }
 
 /// How it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum RequestResult {
     /// The name has no address, or no address has a way to it. Why.
     NoRoute(String),
     /// Nothing was to be sent.
-    Rehearsed,
+    DryRun,
     /// Sent, and nobody waited.
     Sent,
     /// Sent, and nothing there can be probed.
@@ -71,9 +71,9 @@ pub struct Delivery {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
     /// It answers.
-    Open(Answered),
+    Open(Reachable),
     /// It does not; what was met at each address.
-    Closed(Vec<(IpAddr, Met)>),
+    Closed(Vec<(IpAddr, ProbeResult)>),
     /// There is no way to tell.
     NotProbed,
 }
@@ -82,11 +82,14 @@ impl Outcome {
     /// The exit code of `spa` if this was the only host.
     #[must_use]
     pub const fn exit(&self) -> Exit {
-        match self.end {
-            End::NoRoute(_) => Exit::Route,
-            End::Rehearsed | End::Sent | End::Open | End::Withdrawn => Exit::Open,
-            End::NotProbed | End::Unanswered => Exit::NotProbed,
-            End::Closed | End::StillOpen => Exit::Closed,
+        match self.result {
+            RequestResult::NoRoute(_) => Exit::Route,
+            RequestResult::DryRun
+            | RequestResult::Sent
+            | RequestResult::Open
+            | RequestResult::Withdrawn => Exit::Open,
+            RequestResult::NotProbed | RequestResult::Unanswered => Exit::NotProbed,
+            RequestResult::Closed | RequestResult::StillOpen => Exit::Closed,
         }
     }
 }

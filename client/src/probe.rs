@@ -18,29 +18,29 @@ use spa_proto::Service;
 
 /// The most sockets that wait at a time; the oldest goes first. Below the
 /// number of open files a process may have.
-const MOST_WAITING: usize = 256;
+const MAX_CONNECTING: usize = 256;
 
 /// What the last attempt at an address met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Met {
+pub enum ProbeResult {
     /// Nothing yet: the way swallows packets, or is long.
-    Silence,
+    NoAnswer,
     /// A reset: closed, or no service there.
-    Refusal,
+    Refused,
     /// An ICMP error or none of this machine's routes.
     NoRoute,
 }
 
 /// Where and when a service answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answered {
+pub struct Reachable {
     /// The address.
     pub address: IpAddr,
     /// After the first packet.
     pub after: Duration,
 }
 
-struct Waiting {
+struct Connecting {
     service: Service,
     server: SocketAddr,
     socket: OwnedFd,
@@ -49,11 +49,11 @@ struct Waiting {
 
 /// How long an attempt from a fixed port is left alone: a second one beside it is
 /// impossible, one instead of it forgets the answer that may be on its way.
-const LEFT_ALONE: Duration = Duration::from_millis(250);
+const MIN_CONNECT_TIME: Duration = Duration::from_millis(250);
 
 /// What becomes of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Use {
+enum OnConnect {
     /// It is closed: that it came about is all there was to know.
     Close,
     /// It is kept; every attempt comes from this port, if any.
@@ -61,44 +61,44 @@ enum Use {
 }
 
 /// The services waited for.
-pub struct Watch {
+pub struct Prober {
     unanswered: BTreeSet<Service>,
-    answered: BTreeMap<Service, Answered>,
-    met: BTreeMap<(Service, IpAddr), Met>,
-    waiting: VecDeque<Waiting>,
-    purpose: Use,
-    kept: Option<OwnedFd>,
+    reachable: BTreeMap<Service, Reachable>,
+    results: BTreeMap<(Service, IpAddr), ProbeResult>,
+    connecting: VecDeque<Connecting>,
+    on_connect: OnConnect,
+    connection: Option<OwnedFd>,
 }
 
-impl Watch {
+impl Prober {
     /// Waits for these TCP services.
     #[must_use]
     pub fn new(services: impl IntoIterator<Item = Service>) -> Self {
-        Self::with(services, Use::Close)
+        Self::with(services, OnConnect::Close)
     }
 
     /// Waits for one TCP service and keeps the connection, which comes `from` this
     /// port, if any.
     #[must_use]
-    pub fn keeping(service: Service, from: Option<NonZeroU16>) -> Self {
-        Self::with([service], Use::Keep(from))
+    pub fn keeping_connection(service: Service, from: Option<NonZeroU16>) -> Self {
+        Self::with([service], OnConnect::Keep(from))
     }
 
-    fn with(services: impl IntoIterator<Item = Service>, purpose: Use) -> Self {
+    fn with(services: impl IntoIterator<Item = Service>, purpose: OnConnect) -> Self {
         Self {
             unanswered: services.into_iter().collect(),
-            answered: BTreeMap::new(),
-            met: BTreeMap::new(),
-            waiting: VecDeque::new(),
-            purpose,
-            kept: None,
+            reachable: BTreeMap::new(),
+            results: BTreeMap::new(),
+            connecting: VecDeque::new(),
+            on_connect: purpose,
+            connection: None,
         }
     }
 
     /// The connection that was to be kept.
     #[must_use]
-    pub fn into_kept(self) -> Option<OwnedFd> {
-        self.kept
+    pub fn into_connection(self) -> Option<OwnedFd> {
+        self.connection
     }
 
     /// Whether all answered.
@@ -109,14 +109,14 @@ impl Watch {
 
     /// Where each service answered that did.
     #[must_use]
-    pub const fn answered(&self) -> &BTreeMap<Service, Answered> {
-        &self.answered
+    pub const fn reachable(&self) -> &BTreeMap<Service, Reachable> {
+        &self.reachable
     }
 
     /// What was met last where no service answered.
     #[must_use]
-    pub const fn met(&self) -> &BTreeMap<(Service, IpAddr), Met> {
-        &self.met
+    pub const fn results(&self) -> &BTreeMap<(Service, IpAddr), ProbeResult> {
+        &self.results
     }
 
     /// Opens a fresh socket to every service that has not answered, at every
@@ -126,47 +126,49 @@ impl Watch {
             for server in servers {
                 let mut server = *server;
                 server.set_port(service.port.get());
-                self.met
+                self.results
                     .entry((service, server.ip()))
-                    .or_insert(Met::Silence);
-                let from = match self.purpose {
-                    Use::Keep(from) => from,
-                    Use::Close => None,
+                    .or_insert(ProbeResult::NoAnswer);
+                let from = match self.on_connect {
+                    OnConnect::Keep(from) => from,
+                    OnConnect::Close => None,
                 };
-                if from.is_some() && !self.make_room(server, now) {
+                if from.is_some() && !self.drop_stale(server, now) {
                     continue;
                 }
-                match start(server, from) {
-                    Ok((socket, false)) => self.waiting.push_back(Waiting {
+                match start_connect(server, from) {
+                    Ok((socket, false)) => self.connecting.push_back(Connecting {
                         service,
                         server,
                         socket,
                         since: now,
                     }),
-                    Ok((socket, true)) => self.connected(service, server, socket, now),
-                    Err(error) => self.failed(service, server, error),
+                    Ok((socket, true)) => self.on_connected(service, server, socket, now),
+                    Err(error) => self.on_failed(service, server, error),
                 }
             }
         }
-        while self.waiting.len() > MOST_WAITING {
-            self.waiting.pop_front();
+        while self.connecting.len() > MAX_CONNECTING {
+            self.connecting.pop_front();
         }
     }
 
     /// Ends the attempt at this server, if it had its time; whether there is none now.
-    fn make_room(&mut self, server: SocketAddr, now: Duration) -> bool {
-        let young = |waiting: &Waiting| now.saturating_sub(waiting.since) < LEFT_ALONE;
-        self.waiting
+    fn drop_stale(&mut self, server: SocketAddr, now: Duration) -> bool {
+        let young = |waiting: &Connecting| now.saturating_sub(waiting.since) < MIN_CONNECT_TIME;
+        self.connecting
             .retain(|waiting| waiting.server != server || young(waiting));
-        self.waiting.iter().all(|waiting| waiting.server != server)
+        self.connecting
+            .iter()
+            .all(|waiting| waiting.server != server)
     }
 
     /// Waits at most `most` for an answer. `now` reads the time since the first
     /// packet.
-    pub fn wait(&mut self, most: Duration, now: impl Fn() -> Duration) {
-        let timeout = Timespec::try_from(most).unwrap_or_default();
+    pub fn wait(&mut self, max_wait: Duration, now: impl Fn() -> Duration) {
+        let timeout = Timespec::try_from(max_wait).unwrap_or_default();
         let mut polled: Vec<_> = self
-            .waiting
+            .connecting
             .iter()
             .map(|waiting| PollFd::new(&waiting.socket, PollFlags::OUT))
             .collect();
@@ -175,68 +177,74 @@ impl Watch {
         }
         let ready: Vec<bool> = polled.iter().map(|fd| !fd.revents().is_empty()).collect();
         let now = now();
-        let waiting = std::mem::take(&mut self.waiting);
+        let waiting = std::mem::take(&mut self.connecting);
         for (waiting, ready) in waiting.into_iter().zip(ready) {
             if !ready {
-                self.waiting.push_back(waiting);
+                self.connecting.push_back(waiting);
                 continue;
             }
-            let Waiting {
+            let Connecting {
                 service,
                 server,
                 socket,
                 since: _,
             } = waiting;
             match sockopt::socket_error(&socket) {
-                Ok(Ok(())) => self.connected(service, server, socket, now),
-                Ok(Err(error)) | Err(error) => self.failed(service, server, error),
+                Ok(Ok(())) => self.on_connected(service, server, socket, now),
+                Ok(Err(error)) | Err(error) => self.on_failed(service, server, error),
             }
         }
         let unanswered = &self.unanswered;
-        self.waiting
+        self.connecting
             .retain(|waiting| unanswered.contains(&waiting.service));
     }
 
-    fn connected(&mut self, service: Service, server: SocketAddr, socket: OwnedFd, now: Duration) {
+    fn on_connected(
+        &mut self,
+        service: Service,
+        server: SocketAddr,
+        socket: OwnedFd,
+        now: Duration,
+    ) {
         // On one machine a socket can meet itself, when the kernel picks the
         // probed port as its source: nobody answered.
-        let own = getsockname(&socket)
+        let local_address = getsockname(&socket)
             .ok()
-            .and_then(|own| SocketAddr::try_from(own).ok());
-        if own == Some(server) {
+            .and_then(|local_address| SocketAddr::try_from(local_address).ok());
+        if local_address == Some(server) {
             return;
         }
         if self.unanswered.remove(&service) {
-            let answered = Answered {
+            let answered = Reachable {
                 address: server.ip(),
                 after: now,
             };
-            self.answered.insert(service, answered);
-            if self.purpose != Use::Close {
-                self.kept = Some(socket);
+            self.reachable.insert(service, answered);
+            if self.on_connect != OnConnect::Close {
+                self.connection = Some(socket);
             }
         }
     }
 
-    fn failed(&mut self, service: Service, server: SocketAddr, error: Errno) {
-        let met = match error {
-            Errno::CONNREFUSED | Errno::CONNRESET => Met::Refusal,
-            Errno::TIMEDOUT => Met::Silence,
+    fn on_failed(&mut self, service: Service, server: SocketAddr, error: Errno) {
+        let result = match error {
+            Errno::CONNREFUSED | Errno::CONNRESET => ProbeResult::Refused,
+            Errno::TIMEDOUT => ProbeResult::NoAnswer,
             // This machine's limits say nothing about the way.
             Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL => {
                 return;
             }
-            _ => Met::NoRoute,
+            _ => ProbeResult::NoRoute,
         };
-        self.met.insert((service, server.ip()), met);
+        self.results.insert((service, server.ip()), result);
     }
 }
 
 /// A socket on its way to the server, and whether it is there already.
-fn start(server: SocketAddr, from: Option<NonZeroU16>) -> Result<(OwnedFd, bool), Errno> {
+fn start_connect(server: SocketAddr, from: Option<NonZeroU16>) -> Result<(OwnedFd, bool), Errno> {
     let socket = match from {
-        Some(port) => bound(server.is_ipv4(), port.get())?,
-        None => tcp(server.is_ipv4())?,
+        Some(port) => bound_socket(server.is_ipv4(), port.get())?,
+        None => tcp_socket(server.is_ipv4())?,
     };
     match connect(&socket, &server) {
         Ok(()) => Ok((socket, true)),
@@ -245,7 +253,7 @@ fn start(server: SocketAddr, from: Option<NonZeroU16>) -> Result<(OwnedFd, bool)
     }
 }
 
-fn tcp(v4: bool) -> Result<OwnedFd, Errno> {
+fn tcp_socket(v4: bool) -> Result<OwnedFd, Errno> {
     let family = if v4 {
         AddressFamily::INET
     } else {
@@ -257,8 +265,8 @@ fn tcp(v4: bool) -> Result<OwnedFd, Errno> {
 
 /// A socket with this source port, 0: one that is free. Others made here may have
 /// the same: one after the other they try the same way.
-fn bound(v4: bool, port: u16) -> Result<OwnedFd, Errno> {
-    let socket = tcp(v4)?;
+fn bound_socket(v4: bool, port: u16) -> Result<OwnedFd, Errno> {
+    let socket = tcp_socket(v4)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     let any = if v4 {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED)
@@ -271,20 +279,20 @@ fn bound(v4: bool, port: u16) -> Result<OwnedFd, Errno> {
 }
 
 /// A source port that is this process's own as long as this lives.
-pub struct Reserved {
+pub struct ReservedPort {
     port: NonZeroU16,
     _sockets: Vec<OwnedFd>,
 }
 
-impl Reserved {
+impl ReservedPort {
     /// Takes a port that is free in both families.
     #[must_use]
-    pub fn take() -> Option<Self> {
+    pub fn reserve() -> Option<Self> {
         (0..8).find_map(|_| {
-            let v4 = bound(true, 0).ok()?;
+            let v4 = bound_socket(true, 0).ok()?;
             let port = SocketAddr::try_from(getsockname(&v4).ok()?).ok()?.port();
             let mut sockets = vec![v4];
-            match bound(false, port) {
+            match bound_socket(false, port) {
                 Ok(v6) => sockets.push(v6),
                 // A machine without IPv6 needs none there.
                 Err(Errno::AFNOSUPPORT) => {}

@@ -8,28 +8,28 @@ use serde_json::{Value, json};
 use spa_proto::Addresses;
 
 use crate::carrier::Carrier;
-use crate::outcome::{Delivery, End, Outcome, State};
-use crate::probe::Met;
+use crate::outcome::{Delivery, Outcome, RequestResult, State};
+use crate::probe::ProbeResult;
 use crate::send::Sent;
 
 /// `12 ms`, `1.3 s`.
 #[must_use]
-pub fn span(span: Duration) -> String {
-    if span < Duration::from_secs(1) {
-        format!("{} ms", span.as_millis())
+pub fn format_duration(duration: Duration) -> String {
+    if duration < Duration::from_secs(1) {
+        format!("{} ms", duration.as_millis())
     } else {
-        format!("{:.1} s", span.as_secs_f64())
+        format!("{:.1} s", duration.as_secs_f64())
     }
 }
 
 /// One packet, for `-v`.
 #[must_use]
 pub fn packet(host: &str, via: Carrier, sent: &Sent) -> String {
-    let way = way(via, sent.server);
+    let destination = destination(via, sent.server);
     let stated = stated(sent.stated);
     match &sent.result {
-        Ok(bytes) => format!("{host}: {bytes} bytes to {way}, {stated}"),
-        Err(error) => format!("{host}: nothing to {way}: {error}"),
+        Ok(bytes) => format!("{host}: {bytes} bytes to {destination}, {stated}"),
+        Err(error) => format!("{host}: nothing to {destination}: {error}"),
     }
 }
 
@@ -71,32 +71,32 @@ pub fn no_route(deliveries: &[Delivery]) -> String {
 #[must_use]
 pub fn text(outcome: &Outcome) -> String {
     let host = &outcome.host;
-    match &outcome.end {
-        End::NoRoute(why) => format!("{host}: {why}"),
-        End::Rehearsed => {
+    match &outcome.result {
+        RequestResult::NoRoute(why) => format!("{host}: {why}"),
+        RequestResult::DryRun => {
             let each: Vec<_> = reached(outcome)
                 .map(|to| delivery(outcome.via, to))
                 .collect();
             format!("{host}: would send a packet {}", each.join(", "))
         }
-        End::Sent => format!("{host}: sent to {}, did not wait", addresses(outcome)),
-        End::NotProbed => format!(
+        RequestResult::Sent => format!("{host}: sent to {}, did not wait", addresses(outcome)),
+        RequestResult::NotProbed => format!(
             "{host}: sent to {}; {}, so nobody can tell from here whether it is open",
             addresses(outcome),
             unprobed(outcome),
         ),
-        End::Open => format!("{host}: {}", services(outcome, OPENING)),
-        End::Closed => format!(
+        RequestResult::Open => format!("{host}: {}", services(outcome, OPENING)),
+        RequestResult::Closed => format!(
             "{host}: {}\n{}",
             services(outcome, OPENING),
             advice(outcome)
         ),
-        End::Unanswered => format!(
+        RequestResult::Unanswered => format!(
             "{host}: sent to {}; nothing answers, the audit file on the server says what became of it",
             addresses(outcome)
         ),
-        End::Withdrawn => format!("{host}: {}", services(outcome, CLOSING)),
-        End::StillOpen => format!("{host}: {}\n{STILL_OPEN}", services(outcome, CLOSING)),
+        RequestResult::Withdrawn => format!("{host}: {}", services(outcome, CLOSING)),
+        RequestResult::StillOpen => format!("{host}: {}\n{STILL_OPEN}", services(outcome, CLOSING)),
     }
 }
 
@@ -108,11 +108,11 @@ fn reached(outcome: &Outcome) -> impl Iterator<Item = &Delivery> {
 }
 
 fn delivery(via: Carrier, to: &Delivery) -> String {
-    format!("to {}, {}", way(via, to.server), stated(to.stated))
+    format!("to {}, {}", destination(via, to.server), stated(to.stated))
 }
 
 /// Where a packet goes, and by what unless that is UDP.
-fn way(via: Carrier, server: SocketAddr) -> String {
+fn destination(via: Carrier, server: SocketAddr) -> String {
     let address = server.ip();
     match via {
         Carrier::Udp => format!("{address} port {}", server.port()),
@@ -142,25 +142,25 @@ fn unprobed(outcome: &Outcome) -> String {
 }
 
 /// What an open and a closed service are called, by what was asked for.
-type Words = (&'static str, &'static str);
-const OPENING: Words = ("open", "still closed");
-const CLOSING: Words = ("still open", "closed");
+type Labels = (&'static str, &'static str);
+const OPENING: Labels = ("open", "still closed");
+const CLOSING: Labels = ("still open", "closed");
 
-fn services(outcome: &Outcome, (open, closed): Words) -> String {
+fn services(outcome: &Outcome, (open, closed): Labels) -> String {
     let mut parts = Vec::new();
     for (service, state) in &outcome.services {
         parts.push(match state {
             State::Open(answered) => {
-                let after = span(answered.after);
+                let after = format_duration(answered.after);
                 format!("{service} {open} after {after} ({})", answered.address)
             }
-            State::Closed(met) => {
-                let met: Vec<_> = met
+            State::Closed(result) => {
+                let result: Vec<_> = result
                     .iter()
-                    .map(|(address, met)| format!("{address}: {}", met_text(*met)))
+                    .map(|(address, met)| format!("{address}: {}", probe_text(*met)))
                     .collect();
-                let after = span(outcome.elapsed);
-                format!("{service} {closed} after {after} ({})", met.join(", "))
+                let after = format_duration(outcome.elapsed);
+                format!("{service} {closed} after {after} ({})", result.join(", "))
             }
             State::NotProbed => format!("{service} asked for, cannot be probed"),
         });
@@ -168,11 +168,11 @@ fn services(outcome: &Outcome, (open, closed): Words) -> String {
     parts.join("; ")
 }
 
-const fn met_text(met: Met) -> &'static str {
-    match met {
-        Met::Silence => "no answer",
-        Met::Refusal => "connection refused",
-        Met::NoRoute => "no route",
+const fn probe_text(result: ProbeResult) -> &'static str {
+    match result {
+        ProbeResult::NoAnswer => "no answer",
+        ProbeResult::Refused => "connection refused",
+        ProbeResult::NoRoute => "no route",
     }
 }
 
@@ -196,13 +196,13 @@ fn advice(outcome: &Outcome) -> String {
     if stated {
         out.push_str("\n  check: does the server see this machine under the address the packet was for (`spa -v`)? Behind NAT, say `--for ADDR`");
     }
-    if let Some(own) = outcome.asked_port {
+    if let Some(own) = outcome.requested_port {
         let _ = write!(
             out,
             "\n  check: does a router on the way change TCP source ports? The packet asked for port {own} alone; with a longer --timeout the next one asks for the address"
         );
     }
-    let refused = |(_, state): &(_, State)| matches!(state, State::Closed(met) if met.iter().any(|(_, met)| *met == Met::Refusal));
+    let refused = |(_, state): &(_, State)| matches!(state, State::Closed(result) if result.iter().any(|(_, met)| *met == ProbeResult::Refused));
     if outcome.services.iter().any(refused) {
         out.push_str("\n  check: does the service run? A connection was refused, which closed ports and missing services both do");
     }
@@ -213,15 +213,15 @@ fn advice(outcome: &Outcome) -> String {
 /// The same facts as JSON.
 #[must_use]
 pub fn json(outcome: &Outcome) -> Value {
-    let (result, error) = match &outcome.end {
-        End::NoRoute(why) => ("no_route", Some(why)),
-        End::Rehearsed => ("dry_run", None),
-        End::Sent | End::Unanswered => ("sent", None),
-        End::NotProbed => ("not_probed", None),
-        End::Open => ("open", None),
-        End::Closed => ("closed", None),
-        End::Withdrawn => ("withdrawn", None),
-        End::StillOpen => ("still_open", None),
+    let (result, error) = match &outcome.result {
+        RequestResult::NoRoute(why) => ("no_route", Some(why)),
+        RequestResult::DryRun => ("dry_run", None),
+        RequestResult::Sent | RequestResult::Unanswered => ("sent", None),
+        RequestResult::NotProbed => ("not_probed", None),
+        RequestResult::Open => ("open", None),
+        RequestResult::Closed => ("closed", None),
+        RequestResult::Withdrawn => ("withdrawn", None),
+        RequestResult::StillOpen => ("still_open", None),
     };
     let deliveries: Vec<_> = outcome.deliveries.iter().map(delivery_json).collect();
     let services: Vec<_> = outcome
@@ -234,10 +234,10 @@ pub fn json(outcome: &Outcome) -> Value {
                 "address": answered.address,
                 "after_us": micros(answered.after),
             }),
-            State::Closed(met) => json!({
+            State::Closed(probe) => json!({
                 "service": service.to_string(),
                 "state": "closed",
-                "met": met.iter().map(|(address, met)| json!({ "address": address, "met": met_text(*met) })).collect::<Vec<_>>(),
+                "met": probe.iter().map(|(address, met)| json!({ "address": address, "met": probe_text(*met) })).collect::<Vec<_>>(),
             }),
             State::NotProbed => json!({ "service": service.to_string(), "state": "not_probed" }),
         })
@@ -264,6 +264,6 @@ fn delivery_json(to: &Delivery) -> Value {
     })
 }
 
-fn micros(span: Duration) -> u64 {
-    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 
 /// The most addresses of one host that are knocked. Each gets two packets in the
 /// first second, and a server takes ten a second of one client.
-pub const MOST: usize = 5;
+pub const MAX_ADDRESSES: usize = 5;
 
 /// The families to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,7 +68,8 @@ pub fn resolve(
         })?;
     let mut servers: Vec<SocketAddr> = Vec::new();
     for server in found {
-        if family.allows(server.ip()) && !servers.contains(&server) && servers.len() < MOST {
+        if family.allows(server.ip()) && !servers.contains(&server) && servers.len() < MAX_ADDRESSES
+        {
             servers.push(server);
         }
     }

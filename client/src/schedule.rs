@@ -16,19 +16,21 @@ pub enum Step {
 }
 
 /// Probes after each packet, in milliseconds.
-const PROBES: [u64; 7] = [2, 5, 10, 30, 100, 300, 600];
+const PROBES_MS: [u64; 7] = [2, 5, 10, 30, 100, 300, 600];
 /// The second packet, in milliseconds; then one each second.
-const SECOND_PACKET: u64 = 300;
-const EACH: u64 = 1_000;
+const SECOND_PACKET_MS: u64 = 300;
+const PACKET_INTERVAL_MS: u64 = 1_000;
 
 /// Every step after the first packet, in order, without end. Where both are
 /// due, the probe comes first: it may find the earlier packet's grant.
 pub fn steps() -> impl Iterator<Item = (Duration, Step)> {
-    let starts = std::iter::successors(Some(SECOND_PACKET), |at| at.checked_add(EACH));
-    let rounds =
-        std::iter::once((0, SECOND_PACKET)).chain(starts.map(|at| (at, at.saturating_add(EACH))));
+    let starts = std::iter::successors(Some(SECOND_PACKET_MS), |at| {
+        at.checked_add(PACKET_INTERVAL_MS)
+    });
+    let rounds = std::iter::once((0, SECOND_PACKET_MS))
+        .chain(starts.map(|at| (at, at.saturating_add(PACKET_INTERVAL_MS))));
     rounds.flat_map(|(start, next)| {
-        let probes = PROBES
+        let probes = PROBES_MS
             .into_iter()
             .map(move |after| start.saturating_add(after));
         let probes = probes

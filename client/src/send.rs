@@ -7,23 +7,23 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use spa_proto::Addresses;
 
 use crate::carrier::Carrier;
-use crate::carry::carry;
 use crate::clock;
-use crate::knock::{self, Knocker, Want};
-use crate::stated::Own;
+use crate::packet::{self, PacketBuilder, RequestKind};
+use crate::stated_addresses::LocalAddresses;
+use crate::transport::send_datagram;
 
 /// What the packets of one run have in common.
-pub struct Round<'a> {
+pub struct SendContext<'a> {
     /// The keys.
-    pub knocker: &'a Knocker,
+    pub builder: &'a PacketBuilder,
     /// Where to.
     pub servers: &'a [SocketAddr],
     /// What is asked for.
-    pub want: &'a Want,
+    pub kind: &'a RequestKind,
     /// Whether the server refuses packets that state no address.
-    pub must_state: bool,
+    pub requires_address: bool,
     /// The command line's addresses; none: this machine's own, where global.
-    pub given: Addresses,
+    pub addresses: Addresses,
     /// What carries them.
     pub via: Carrier,
 }
@@ -44,7 +44,7 @@ pub struct Sent {
 pub enum SendError {
     /// No way there.
     #[error("{0}")]
-    System(#[from] io::Error),
+    Io(#[from] io::Error),
     /// No packet could be made.
     #[error(transparent)]
     Seal(#[from] spa_proto::SealError),
@@ -52,13 +52,13 @@ pub enum SendError {
     #[error(
         "its server demands that a packet states its address, and this machine has no global one toward it; say `--for ADDR`"
     )]
-    NothingToState,
+    NoGlobalAddress,
     /// No randomness.
     #[error(transparent)]
     Key(#[from] spa_keys::KeyError),
 }
 
-impl Round<'_> {
+impl SendContext<'_> {
     /// Sends a fresh packet to every address.
     #[must_use]
     pub fn send(&self) -> Vec<Sent> {
@@ -68,11 +68,11 @@ impl Round<'_> {
                 server,
                 stated,
                 result: socket.and_then(|socket| {
-                    let request = self.want.stating(stated);
+                    let request = self.kind.with_addresses(stated);
                     let datagram =
-                        self.knocker
-                            .datagram(&request, clock::wall(), &knock::randomness()?)?;
-                    carry(self.via, &socket, server, &datagram)?;
+                        self.builder
+                            .datagram(&request, clock::wall(), &packet::randomness()?)?;
+                    send_datagram(self.via, &socket, server, &datagram)?;
                     Ok(datagram.len())
                 }),
             })
@@ -81,7 +81,7 @@ impl Round<'_> {
 
     /// What would be sent; sends nothing.
     #[must_use]
-    pub fn rehearse(&self) -> Vec<Sent> {
+    pub fn dry_run(&self) -> Vec<Sent> {
         self.routes()
             .into_iter()
             .map(|(server, stated, socket)| Sent {
@@ -96,31 +96,31 @@ impl Round<'_> {
     /// each time: an earlier packet's ICMP error cannot fail this one, the way
     /// may have changed, and no source port links two packets.
     fn routes(&self) -> Vec<(SocketAddr, Addresses, Result<UdpSocket, SendError>)> {
-        let mut own = Own::default();
+        let mut local = LocalAddresses::default();
         let mut routes = Vec::new();
         for server in self.servers {
             let route = route(*server);
             if let Ok((_, source)) = &route {
-                own.note(*source);
+                local.insert(*source);
             }
             routes.push((*server, route));
         }
         routes
             .into_iter()
             .map(|(server, route)| match route {
-                Ok((socket, _)) if !self.want.states_addresses() => {
+                Ok((socket, _)) if !self.kind.states_addresses() => {
                     (server, Addresses::NONE, Ok(socket))
                 }
-                Ok((socket, source)) if self.given.is_empty() => {
-                    let stated = own.stated_from(source);
-                    if self.must_state && stated.is_empty() {
-                        (server, stated, Err(SendError::NothingToState))
+                Ok((socket, source)) if self.addresses.is_empty() => {
+                    let stated = local.for_source(source);
+                    if self.requires_address && stated.is_empty() {
+                        (server, stated, Err(SendError::NoGlobalAddress))
                     } else {
                         (server, stated, Ok(socket))
                     }
                 }
-                Ok((socket, _)) => (server, self.given, Ok(socket)),
-                Err(error) => (server, self.given, Err(error.into())),
+                Ok((socket, _)) => (server, self.addresses, Ok(socket)),
+                Err(error) => (server, self.addresses, Err(error.into())),
             })
             .collect()
     }

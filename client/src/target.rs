@@ -1,14 +1,14 @@
 //! The command line's `gw[:SERVICE]` and the configuration → what to ask of
 //! whom, and what to wait for. Pure.
 
-use spa_findings::{Slips, nearest, redact};
+use spa_findings::{EditDistance, nearest, redact};
 use spa_proto::{Protocol, Service, Services, TooManyServices};
 
 use crate::config::{Config, Host, HostName};
 
 /// What to ask one host for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ask<'c> {
+pub struct Target<'c> {
     /// Which host.
     pub name: &'c HostName,
     /// Its configuration.
@@ -55,11 +55,14 @@ pub enum TargetError {
 ///
 /// # Errors
 /// Everything that is wrong, at once.
-pub fn asks<'c>(config: &'c Config, targets: &[String]) -> Result<Vec<Ask<'c>>, Vec<TargetError>> {
+pub fn lookup_targets<'c>(
+    config: &'c Config,
+    targets: &[String],
+) -> Result<Vec<Target<'c>>, Vec<TargetError>> {
     let mut named: Vec<(&HostName, &Host, Vec<Service>, bool)> = Vec::new();
     let mut errors = Vec::new();
     for target in targets {
-        match one(config, target) {
+        match lookup_target(config, target) {
             Ok((name, host, services, explicit)) => {
                 let same = |other: &&mut (&HostName, &Host, Vec<Service>, bool)| {
                     other.0 == name && other.3 == explicit
@@ -72,21 +75,21 @@ pub fn asks<'c>(config: &'c Config, targets: &[String]) -> Result<Vec<Ask<'c>>, 
             Err(error) => errors.push(error),
         }
     }
-    let mut asks = Vec::new();
+    let mut found = Vec::new();
     for (name, host, services, is_named) in named {
         match Services::from_iter(services) {
-            Ok(services) => asks.push(Ask::new(name, host, services, is_named)),
+            Ok(services) => found.push(Target::new(name, host, services, is_named)),
             Err(error) => errors.push(TargetError::TooMany(name.clone(), error)),
         }
     }
     if errors.is_empty() {
-        Ok(asks)
+        Ok(found)
     } else {
         Err(errors)
     }
 }
 
-impl<'c> Ask<'c> {
+impl<'c> Target<'c> {
     /// Where nothing in particular is asked for, all that the configuration
     /// knows of this host is waited for.
     fn new(name: &'c HostName, host: &'c Host, services: Services, is_named: bool) -> Self {
@@ -111,16 +114,16 @@ impl<'c> Ask<'c> {
     }
 }
 
-type Meant<'c> = (&'c HostName, &'c Host, Vec<Service>, bool);
+type ResolvedTarget<'c> = (&'c HostName, &'c Host, Vec<Service>, bool);
 
-fn one<'c>(config: &'c Config, target: &str) -> Result<Meant<'c>, TargetError> {
+fn lookup_target<'c>(config: &'c Config, target: &str) -> Result<ResolvedTarget<'c>, TargetError> {
     let (name, words) = match target.split_once(':') {
         Some((name, words)) => (name, Some(words)),
         None => (target, None),
     };
     let mut hosts = config.hosts.iter();
     let Some((name, host)) = hosts.find(|(known, _)| known.as_str() == name) else {
-        return Err(no_host(config, name));
+        return Err(unknown_host(config, name));
     };
     let Some(words) = words else {
         return Ok((name, host, host.default.clone(), false));
@@ -135,15 +138,15 @@ fn one<'c>(config: &'c Config, target: &str) -> Result<Meant<'c>, TargetError> {
         } else if let Ok(service) = word.parse() {
             services.push(service);
         } else {
-            return Err(no_service(name, host, word));
+            return Err(unknown_service(name, host, word));
         }
     }
     Ok((name, host, services, true))
 }
 
-fn no_host(config: &Config, name: &str) -> TargetError {
+fn unknown_host(config: &Config, name: &str) -> TargetError {
     let known = config.hosts.keys().map(HostName::as_str);
-    let help = match nearest(name, known, Slips::Letters) {
+    let help = match nearest(name, known, EditDistance::Levenshtein) {
         Some(near) => format!("did you mean `{near}`?"),
         None if config.hosts.is_empty() => {
             "there is none yet: `spad client add` on the server prints the `spa host add` to run"
@@ -157,9 +160,9 @@ fn no_host(config: &Config, name: &str) -> TargetError {
     }
 }
 
-fn no_service(name: &HostName, host: &Host, word: &str) -> TargetError {
+fn unknown_service(name: &HostName, host: &Host, word: &str) -> TargetError {
     let known = host.services.keys().map(String::as_str);
-    let help = match nearest(word, known, Slips::Letters) {
+    let help = match nearest(word, known, EditDistance::Levenshtein) {
         Some(near) => format!("did you mean `{near}`?"),
         None if host.services.is_empty() => format!(
             "it was added without names for services: name a port such as tcp/22, or say `spa host remove {name}` and add it with `--service NAME=PORTS`"
@@ -190,7 +193,7 @@ mod tests {
         let text = format!(
             "[hosts.gw]\naddress = \"gw\"\nport = 1\nkey = \"{key}\"\nservices = {{ ssh = \"tcp/22\", wg = \"udp/51820\" }}\n{more}"
         );
-        crate::config::read(Path::new("config.toml"), &text).unwrap()
+        crate::config::parse(Path::new("config.toml"), &text).unwrap()
     }
 
     fn words(services: &[Service]) -> String {
@@ -198,12 +201,12 @@ mod tests {
         words.join(" ")
     }
 
-    fn ask(config: &Config, targets: &[&str]) -> Vec<(String, String)> {
+    fn lookup(config: &Config, targets: &[&str]) -> Vec<(String, String)> {
         let targets: Vec<_> = targets.iter().map(ToString::to_string).collect();
-        asks(config, &targets)
+        lookup_targets(config, &targets)
             .unwrap()
             .iter()
-            .map(|ask| (words(ask.services.as_slice()), words(&ask.watched)))
+            .map(|target| (words(target.services.as_slice()), words(&target.watched)))
             .collect()
     }
 
@@ -215,7 +218,7 @@ mod tests {
     fn services_are_names_or_ports_and_one_host_gets_one_packet() {
         let config = config("");
         assert_eq!(
-            ask(&config, &["gw:ssh", "gw:tcp/80", "gw:wg,ssh"]),
+            lookup(&config, &["gw:ssh", "gw:tcp/80", "gw:wg,ssh"]),
             [pair("tcp/22 tcp/80 udp/51820", "tcp/22 tcp/80 udp/51820")]
         );
     }
@@ -223,33 +226,33 @@ mod tests {
     #[test]
     fn without_a_default_the_server_decides_and_the_known_ports_are_waited_for() {
         assert_eq!(
-            ask(&config(""), &["gw", "gw:tcp/80"]),
+            lookup(&config(""), &["gw", "gw:tcp/80"]),
             [pair("", "tcp/22 udp/51820"), pair("tcp/80", "tcp/80")]
         );
         assert_eq!(
-            ask(&config("default = \"ssh\""), &["gw"]),
+            lookup(&config("default = \"ssh\""), &["gw"]),
             [pair("tcp/22", "tcp/22")]
         );
     }
 
     #[test]
     fn an_unknown_service_is_answered_with_what_can_be_named() {
-        let said = |config: &Config| {
-            let errors = asks(config, &["gw:smtp".to_owned()]).unwrap_err();
+        let error_text = |config: &Config| {
+            let errors = lookup_targets(config, &["gw:smtp".to_owned()]).unwrap_err();
             errors[0].to_string()
         };
-        assert!(said(&config("")).contains("it knows ssh, wg;"));
+        assert!(error_text(&config("")).contains("it knows ssh, wg;"));
         let key = spa_keys::ServerSecret::from_bytes([7; 32]).public();
         let text = format!("[hosts.gw]\naddress = \"gw\"\nport = 1\nkey = \"{key}\"\n");
-        let bare = crate::config::read(Path::new("config.toml"), &text).unwrap();
-        assert!(said(&bare).contains("--service NAME=PORTS"));
+        let bare = crate::config::parse(Path::new("config.toml"), &text).unwrap();
+        assert!(error_text(&bare).contains("--service NAME=PORTS"));
     }
 
     #[test]
     fn every_unknown_word_is_named_at_once_with_the_nearest_known_one() {
         let targets = ["gx", "gw:shs", "gw:", "nowhere"].map(str::to_owned);
         let config = config("");
-        let errors = asks(&config, &targets).unwrap_err();
+        let errors = lookup_targets(&config, &targets).unwrap_err();
         let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
         assert_eq!(errors.len(), 4, "{errors:?}");
         assert!(

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::{Place, redact};
+use crate::{Location, redact};
 
 /// Whether the configuration can be used all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,7 +34,7 @@ pub struct Finding {
     /// The file or directory.
     pub file: PathBuf,
     /// Where in it, if it is about a part of it.
-    pub place: Option<Box<Place>>,
+    pub location: Option<Box<Location>>,
     /// What is wrong, in one line.
     pub message: String,
     /// How to mend it.
@@ -50,7 +50,7 @@ impl Finding {
         Self {
             severity: Severity::Error,
             file: file.to_owned(),
-            place: None,
+            location: None,
             message: message.into(),
             help: None,
             notes: Vec::new(),
@@ -82,8 +82,8 @@ impl Finding {
 
     /// With its place.
     #[must_use]
-    pub fn at(mut self, place: Place) -> Self {
-        self.place = Some(Box::new(place));
+    pub fn at(mut self, location: Location) -> Self {
+        self.location = Some(Box::new(location));
         self
     }
 
@@ -97,16 +97,16 @@ impl Finding {
     /// Line and column of its place; zeros, so before all others, without one.
     #[must_use]
     pub fn position(&self) -> (usize, usize) {
-        self.place
+        self.location
             .as_ref()
             .map_or((0, 0), |place| (place.line, place.column))
     }
 
     /// `file:line:column`, or the file alone.
     #[must_use]
-    pub fn location(&self) -> String {
-        match &self.place {
-            Some(place) => location(&self.file, place.line, place.column),
+    pub fn location_text(&self) -> String {
+        match &self.location {
+            Some(place) => format_location(&self.file, place.line, place.column),
             None => redact::line(&self.file.display().to_string(), false),
         }
     }
@@ -114,7 +114,7 @@ impl Finding {
 
 /// `file:line:column`, made fit to be shown.
 #[must_use]
-pub fn location(file: &Path, line: usize, column: usize) -> String {
+pub fn format_location(file: &Path, line: usize, column: usize) -> String {
     let file = redact::line(&file.display().to_string(), false);
     format!("{file}:{line}:{column}")
 }
@@ -124,14 +124,14 @@ pub fn location(file: &Path, line: usize, column: usize) -> String {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.severity, self.message)?;
-        let margin = match &self.place {
+        let margin = match &self.location {
             Some(place) => place.line.to_string().len(),
             None => 1,
         };
-        write!(f, "\n{:margin$}--> {}", "", self.location())?;
-        if let Some(place) = &self.place {
+        write!(f, "\n{:margin$}--> {}", "", self.location_text())?;
+        if let Some(place) = &self.location {
             write!(f, "\n{:margin$} |", "")?;
-            write!(f, "\n{} | {}", place.line, place.shown.trim_end())?;
+            write!(f, "\n{} | {}", place.line, place.excerpt.trim_end())?;
             write!(
                 f,
                 "\n{:margin$} | {:indent$}{}",
@@ -147,7 +147,7 @@ impl fmt::Display for Finding {
             .map(|help| ("help", help))
             .chain(self.notes.iter().map(|note| ("note", note)));
         for (position, (word, text)) in more.enumerate() {
-            if position == 0 && self.place.is_some() && !f.alternate() {
+            if position == 0 && self.location.is_some() && !f.alternate() {
                 write!(f, "\n{:margin$} |", "")?;
             }
             write!(f, "\n{:margin$} = {word}: {text}", "")?;

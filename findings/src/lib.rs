@@ -11,6 +11,6 @@ pub mod redact;
 mod source;
 mod suggest;
 
-pub use finding::{Finding, Findings, Severity, location};
-pub use source::{Place, Source};
-pub use suggest::{Slips, nearest};
+pub use finding::{Finding, Findings, Severity, format_location};
+pub use source::{Location, Source};
+pub use suggest::{EditDistance, nearest};

@@ -31,14 +31,14 @@ fn public_prefixes() -> impl Iterator<Item = &'static str> {
 
 /// Whether the text has the beginning of a secret key in it, in whatever case.
 #[must_use]
-pub fn names_a_secret(text: &str) -> bool {
+pub fn contains_secret(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     secret_prefixes().any(|prefix| text.contains(prefix))
 }
 
 /// Where a secret key with at least `least` characters behind its prefix stands, in bytes.
 #[must_use]
-pub fn secret_in(text: &str, least: usize) -> Option<std::ops::Range<usize>> {
+pub fn find_secret(text: &str, min_len: usize) -> Option<std::ops::Range<usize>> {
     let lower = text.to_ascii_lowercase();
     let found = secret_prefixes().flat_map(|prefix| {
         lower
@@ -51,7 +51,7 @@ pub fn secret_in(text: &str, least: usize) -> Option<std::ops::Range<usize>> {
         (start, length, body.saturating_add(length))
     });
     with_end
-        .filter(|(_, length, _)| *length >= least)
+        .filter(|(_, length, _)| *length >= min_len)
         .map(|(start, _, end)| start..end)
         .min_by_key(|span| span.start)
 }
@@ -60,8 +60,8 @@ pub fn secret_in(text: &str, least: usize) -> Option<std::ops::Range<usize>> {
 #[must_use]
 pub fn line(text: &str, strict: bool) -> String {
     let mut after_secret = false;
-    by_runs(text, |shown, run, _| {
-        after_secret |= push_of_line(shown, run, strict, after_secret);
+    map_runs(text, |shown, run, _| {
+        after_secret |= push_line_run(shown, run, strict, after_secret);
     })
 }
 
@@ -69,9 +69,9 @@ pub fn line(text: &str, strict: bool) -> String {
 #[must_use]
 pub fn message(text: &str) -> String {
     let lines = text.split('\n').map(|line| {
-        let secret = secret_in(line, 0).map_or(line.len(), |secret| secret.start);
-        by_runs(line, |shown, run, end| {
-            push_of_message(shown, run, end > secret);
+        let secret = find_secret(line, 0).map_or(line.len(), |secret| secret.start);
+        map_runs(line, |shown, run, end| {
+            push_message_run(shown, run, end > secret);
         })
     });
     lines.collect::<Vec<_>>().join("\n")
@@ -79,7 +79,7 @@ pub fn message(text: &str) -> String {
 
 /// The line with each run of key characters as `push` appends it; it gets where
 /// the run ends, in bytes.
-fn by_runs(text: &str, mut push: impl FnMut(&mut String, &str, usize)) -> String {
+fn map_runs(text: &str, mut push: impl FnMut(&mut String, &str, usize)) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut run = String::new();
     for (at, character) in text.char_indices() {
@@ -89,7 +89,7 @@ fn by_runs(text: &str, mut push: impl FnMut(&mut String, &str, usize)) -> String
         }
         push(&mut shown, &run, at);
         run.clear();
-        shown.push(harmless(character));
+        shown.push(replace_unprintable(character));
     }
     push(&mut shown, &run, text.len());
     shown
@@ -98,12 +98,12 @@ fn by_runs(text: &str, mut push: impl FnMut(&mut String, &str, usize)) -> String
 /// A text inside a message: fit to be shown, and cut to a bearable length.
 #[must_use]
 pub fn quote(text: &str) -> String {
-    const LONGEST: usize = 80;
-    let shown = line(text, names_a_secret(text));
-    if shown.chars().count() <= LONGEST {
+    const MAX_LEN: usize = 80;
+    let shown = line(text, contains_secret(text));
+    if shown.chars().count() <= MAX_LEN {
         return shown;
     }
-    shown.chars().take(LONGEST).chain(['…']).collect()
+    shown.chars().take(MAX_LEN).chain(['…']).collect()
 }
 
 pub(crate) fn is_key_character(character: char) -> bool {
@@ -111,9 +111,9 @@ pub(crate) fn is_key_character(character: char) -> bool {
 }
 
 /// Appends a file's run, hidden as far as it must be; true if a secret began in it.
-fn push_of_line(shown: &mut String, run: &str, strict: bool, after_secret: bool) -> bool {
+fn push_line_run(shown: &mut String, run: &str, strict: bool, after_secret: bool) -> bool {
     if after_secret {
-        hide(shown, run);
+        mask(shown, run);
         return true;
     }
     let lower = run.to_ascii_lowercase();
@@ -121,7 +121,7 @@ fn push_of_line(shown: &mut String, run: &str, strict: bool, after_secret: bool)
         .filter_map(|prefix| Some(lower.find(prefix)? + prefix.len()))
         .min();
     if let Some(start) = secret {
-        hide_behind(shown, run, start);
+        mask_after(shown, run, start);
         return true;
     }
     let prefix = public_prefixes()
@@ -132,7 +132,7 @@ fn push_of_line(shown: &mut String, run: &str, strict: bool, after_secret: bool)
         && run.parse::<ClientPublic>().is_err()
         && run.parse::<ServerPublic>().is_err()
     {
-        hide_behind(shown, run, prefix);
+        mask_after(shown, run, prefix);
     } else {
         shown.push_str(run);
     }
@@ -140,13 +140,13 @@ fn push_of_line(shown: &mut String, run: &str, strict: bool, after_secret: bool)
 }
 
 /// Appends a message's run; what follows a key's prefix in it, as asterisks.
-fn push_of_message(shown: &mut String, run: &str, strict: bool) {
+fn push_message_run(shown: &mut String, run: &str, strict: bool) {
     if is_suspicious(run, strict) {
         let prefix = Kind::ALL
             .into_iter()
             .map(Kind::prefix)
             .find(|prefix| run.starts_with(prefix));
-        hide_behind(shown, run, prefix.map_or(0, str::len));
+        mask_after(shown, run, prefix.map_or(0, str::len));
     } else {
         shown.push_str(run);
     }
@@ -154,8 +154,8 @@ fn push_of_message(shown: &mut String, run: &str, strict: bool) {
 
 /// Whether this is long enough for a key, or a piece of one, and looks like it.
 fn is_suspicious(run: &str, strict: bool) -> bool {
-    let least = if strict { PIECE_LENGTH } else { KEY_LENGTH };
-    run.len() >= least && is_mixed(run, strict)
+    let min_len = if strict { PIECE_LENGTH } else { KEY_LENGTH };
+    run.len() >= min_len && is_mixed(run, strict)
 }
 
 /// Whether this looks drawn at random rather than written by a person.
@@ -167,20 +167,20 @@ fn is_mixed(run: &str, strict: bool) -> bool {
     (upper && lower) || (digit && (strict || run.len() >= 32))
 }
 
-fn hide(shown: &mut String, run: &str) {
+fn mask(shown: &mut String, run: &str) {
     shown.extend(run.chars().map(|_| '*'));
 }
 
 /// Shows the run up to `start`, which the run, being ASCII, can be split at.
-fn hide_behind(shown: &mut String, run: &str, start: usize) {
+fn mask_after(shown: &mut String, run: &str, start: usize) {
     let (before, rest) = run.split_at_checked(start).unwrap_or(("", run));
     shown.push_str(before);
-    hide(shown, rest);
+    mask(shown, rest);
 }
 
 /// A character that neither moves the cursor nor turns the writing's direction.
 #[must_use]
-pub fn harmless(character: char) -> char {
+pub fn replace_unprintable(character: char) -> char {
     match character {
         '\t' => ' ',
         '\u{200b}'..='\u{200f}'

@@ -10,38 +10,38 @@ use std::sync::OnceLock;
 use crate::{Finding, redact};
 
 /// Longest part of a line that is shown, in characters.
-const SHOWN: usize = 140;
+const MAX_SHOWN: usize = 140;
 
 /// A file that was read.
 #[derive(Clone, Debug)]
 pub struct Source {
     path: PathBuf,
     text: String,
-    shown: Shown,
+    visibility: KeyVisibility,
     /// Where lines end, once somebody asks for a place: many may.
-    ends: OnceLock<Vec<usize>>,
+    line_ends: OnceLock<Vec<usize>>,
 }
 
 /// What its lines may show.
 #[derive(Clone, Copy, Debug)]
-enum Shown {
+enum KeyVisibility {
     /// Public keys.
     PublicKeys,
     /// Public keys; a secret key stands somewhere in the file, so hide more.
-    LessNearASecret,
+    Strict,
     /// No key at all.
-    NoKey,
+    Hidden,
 }
 
 /// A place in a file, ready to be printed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Location {
     /// From 1.
     pub line: usize,
     /// From 1, in characters.
     pub column: usize,
     /// The line, or the part of it around the place.
-    pub shown: String,
+    pub excerpt: String,
     /// Characters of `shown` before the first caret.
     pub indent: usize,
     /// How many carets; at least one.
@@ -52,16 +52,16 @@ impl Source {
     /// The file `path`, which holds `text`.
     #[must_use]
     pub fn new(path: &Path, text: String) -> Self {
-        let shown = if redact::names_a_secret(&text) {
-            Shown::LessNearASecret
+        let visibility = if redact::contains_secret(&text) {
+            KeyVisibility::Strict
         } else {
-            Shown::PublicKeys
+            KeyVisibility::PublicKeys
         };
         Self {
             path: path.to_owned(),
             text,
-            shown,
-            ends: OnceLock::new(),
+            visibility,
+            line_ends: OnceLock::new(),
         }
     }
 
@@ -71,8 +71,8 @@ impl Source {
         Self {
             path: path.to_owned(),
             text,
-            shown: Shown::NoKey,
-            ends: OnceLock::new(),
+            visibility: KeyVisibility::Hidden,
+            line_ends: OnceLock::new(),
         }
     }
 
@@ -91,26 +91,26 @@ impl Source {
     /// An error about these bytes.
     #[must_use]
     pub fn error(&self, span: Range<usize>, message: impl Into<String>) -> Finding {
-        Finding::error(&self.path, message).at(self.place(span))
+        Finding::error(&self.path, message).at(self.location(span))
     }
 
     /// A warning about these bytes.
     #[must_use]
     pub fn warning(&self, span: Range<usize>, message: impl Into<String>) -> Finding {
-        Finding::warning(&self.path, message).at(self.place(span))
+        Finding::warning(&self.path, message).at(self.location(span))
     }
 
     /// Where these bytes stand; of more than one line, their first.
     #[must_use]
-    pub fn place(&self, span: Range<usize>) -> Place {
+    pub fn location(&self, span: Range<usize>) -> Location {
         let (before, rest) = split(&self.text, span.start);
         let marked = span.end.saturating_sub(before.len());
         let (marked, _) = split(rest, marked);
         let Line {
             number,
-            whole,
-            ahead: indent,
-        } = self.line_of(before);
+            text: whole,
+            column: indent,
+        } = self.line_at(before);
         let length = whole.chars().count();
         let marked = marked
             .split(['\n', '\r'])
@@ -119,36 +119,39 @@ impl Source {
             .chars()
             .count();
         let carets = marked.min(length.saturating_sub(indent)).max(1);
-        let place = Place {
+        let place = Location {
             line: number,
             column: indent.saturating_add(1),
-            shown: String::new(),
+            excerpt: String::new(),
             indent,
             carets,
         };
-        if length <= SHOWN {
-            let shown = self.safe(whole);
-            return Place { shown, ..place };
+        if length <= MAX_SHOWN {
+            let shown = self.redacted(whole);
+            return Location {
+                excerpt: shown,
+                ..place
+            };
         }
-        let skipped = indent.saturating_sub(SHOWN / 3);
-        cut(place, skipped, &self.part(whole, skipped), length)
+        let skipped = indent.saturating_sub(MAX_SHOWN / 3);
+        clip(place, skipped, &self.excerpt(whole, skipped), length)
     }
 
     /// This line of the text, fit to be shown.
-    fn safe(&self, line: &str) -> String {
-        match self.shown {
-            Shown::PublicKeys => redact::line(line, false),
-            Shown::LessNearASecret => redact::line(line, true),
-            Shown::NoKey => redact::message(line),
+    fn redacted(&self, line: &str) -> String {
+        match self.visibility {
+            KeyVisibility::PublicKeys => redact::line(line, false),
+            KeyVisibility::Strict => redact::line(line, true),
+            KeyVisibility::Hidden => redact::message(line),
         }
     }
 
     /// [`SHOWN`] characters of this line behind the first `skipped`, fit to be shown.
-    fn part(&self, line: &str, skipped: usize) -> String {
-        let part = |text: String, skipped| text.chars().skip(skipped).take(SHOWN).collect();
-        if !matches!(self.shown, Shown::PublicKeys) {
+    fn excerpt(&self, line: &str, skipped: usize) -> String {
+        let part = |text: String, skipped| text.chars().skip(skipped).take(MAX_SHOWN).collect();
+        if !matches!(self.visibility, KeyVisibility::PublicKeys) {
             // What stands before may tell what must not be shown.
-            return part(self.safe(line), skipped);
+            return part(self.redacted(line), skipped);
         }
         // A run of key characters is judged whole, and each by itself.
         let byte = |text: &str, characters| {
@@ -156,27 +159,27 @@ impl Source {
             indices.nth(characters).map_or(text.len(), |(at, _)| at)
         };
         let (before, rest) = split(line, byte(line, skipped));
-        let (_, behind) = split(rest, byte(rest, SHOWN));
+        let (_, behind) = split(rest, byte(rest, MAX_SHOWN));
         let run_before = before.trim_end_matches(redact::is_key_character);
         let run_behind = behind.trim_start_matches(redact::is_key_character);
         let end = line.len().saturating_sub(run_behind.len());
         let (until_end, _) = split(line, end);
         let (_, runs) = split(until_end, run_before.len());
         let (_, run) = split(before, run_before.len());
-        part(self.safe(runs), run.chars().count())
+        part(self.redacted(runs), run.chars().count())
     }
 
     /// Line and column of this offset, from 1, as [`Self::place`] counts them.
     #[must_use]
     pub fn position(&self, offset: usize) -> (usize, usize) {
         let (before, _) = split(&self.text, offset);
-        let line = self.line_of(before);
-        (line.number, line.ahead.saturating_add(1))
+        let line = self.line_at(before);
+        (line.number, line.column.saturating_add(1))
     }
 
     /// The line that this beginning of the text ends in.
-    fn line_of(&self, before: &str) -> Line<'_> {
-        let ends = self.ends.get_or_init(|| {
+    fn line_at(&self, before: &str) -> Line<'_> {
+        let ends = self.line_ends.get_or_init(|| {
             let ends = self.text.match_indices('\n');
             ends.map(|(end, _)| end).collect()
         });
@@ -189,8 +192,8 @@ impl Source {
         let (_, ahead) = split(before, start);
         Line {
             number: number.saturating_add(1),
-            whole,
-            ahead: ahead.chars().count().min(whole.chars().count()),
+            text: whole,
+            column: ahead.chars().count().min(whole.chars().count()),
         }
     }
 }
@@ -199,9 +202,9 @@ impl Source {
 struct Line<'a> {
     /// From 1.
     number: usize,
-    whole: &'a str,
+    text: &'a str,
     /// Characters of it ahead of the place asked for.
-    ahead: usize,
+    column: usize,
 }
 
 /// Splits at the offset, or at the next one below it that a character begins at.
@@ -217,21 +220,21 @@ fn split(text: &str, mut offset: usize) -> (&str, &str) {
 
 /// The place in `window`, which is what is shown of a long line of `length` characters behind
 /// the first `skipped`.
-fn cut(place: Place, skipped: usize, window: &str, length: usize) -> Place {
+fn clip(location: Location, skipped: usize, window: &str, length: usize) -> Location {
     let mark = usize::from(skipped > 0);
-    let more = length > skipped.saturating_add(SHOWN);
-    let indent = place.indent.saturating_sub(skipped);
-    let carets = place.carets.min(SHOWN.saturating_sub(indent)).max(1);
+    let more = length > skipped.saturating_add(MAX_SHOWN);
+    let indent = location.indent.saturating_sub(skipped);
+    let carets = location.carets.min(MAX_SHOWN.saturating_sub(indent)).max(1);
     let shown = format!(
         "{}{window}{}",
         if mark == 1 { "…" } else { "" },
         if more { "…" } else { "" }
     );
-    Place {
-        shown,
+    Location {
+        excerpt: shown,
         indent: indent.saturating_add(mark),
         carets,
-        ..place
+        ..location
     }
 }
 
@@ -244,9 +247,9 @@ mod tests {
     #[test]
     fn a_place_is_counted_in_lines_and_characters() {
         let source = Source::new(Path::new("spad.toml"), "a = 1\n\tü = \"x\"\r\n".to_owned());
-        let place = source.place(12..15);
+        let place = source.location(12..15);
         assert_eq!((place.line, place.column, place.carets), (2, 6, 3));
-        assert_eq!(place.shown, " ü = \"x\"");
+        assert_eq!(place.excerpt, " ü = \"x\"");
     }
 
     proptest! {
@@ -256,16 +259,16 @@ mod tests {
         ) {
             let source = Source::new(Path::new("x"), text);
             let skipped = start.min(source.text.chars().count());
-            let whole = source.safe(&source.text);
-            let of_whole: String = whole.chars().skip(skipped).take(SHOWN).collect();
-            prop_assert_eq!(source.part(&source.text, skipped), of_whole);
+            let whole = source.redacted(&source.text);
+            let of_whole: String = whole.chars().skip(skipped).take(MAX_SHOWN).collect();
+            prop_assert_eq!(source.excerpt(&source.text, skipped), of_whole);
         }
 
         #[test]
         fn a_caret_points_inside_its_line(text in "[\\PC\n\r\t]{0,300}", start in 0_usize..1000, length in 0_usize..1000) {
             let source = Source::new(Path::new("x"), text);
-            let place = source.place(start..start.saturating_add(length));
-            let width = place.shown.chars().count();
+            let place = source.location(start..start.saturating_add(length));
+            let width = place.excerpt.chars().count();
             prop_assert!(place.indent <= width);
             prop_assert!(place.carets == 1 || place.indent + place.carets <= width);
             prop_assert!(place.line <= source.text().matches('\n').count() + 1);

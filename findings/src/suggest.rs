@@ -3,22 +3,22 @@
 //! Pure, and bounded: long texts are compared with nothing.
 
 /// Longest text for which a nearest word is looked for, in characters.
-const LONGEST: usize = 64;
+const MAX_LEN: usize = 64;
 
 /// What counts as one slip of the pen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Slips {
+pub enum EditDistance {
     /// A character too many, too few or wrong (Levenshtein); at most two of them.
-    Letters,
+    Levenshtein,
     /// Two neighbours exchanged as well ("optimal string alignment"); at most three.
-    LettersAndOrder,
+    OptimalStringAlignment,
 }
 
-impl Slips {
-    const fn most(self) -> usize {
+impl EditDistance {
+    const fn max(self) -> usize {
         match self {
-            Self::Letters => 2,
-            Self::LettersAndOrder => 3,
+            Self::Levenshtein => 2,
+            Self::OptimalStringAlignment => 3,
         }
     }
 }
@@ -28,22 +28,22 @@ impl Slips {
 pub fn nearest<'a>(
     text: &str,
     candidates: impl IntoIterator<Item = &'a str>,
-    slips: Slips,
+    metric: EditDistance,
 ) -> Option<&'a str> {
-    let text: Vec<char> = text.to_lowercase().chars().take(LONGEST + 1).collect();
-    if text.len() > LONGEST {
+    let text: Vec<char> = text.to_lowercase().chars().take(MAX_LEN + 1).collect();
+    if text.len() > MAX_LEN {
         return None;
     }
     let measured = candidates
         .into_iter()
-        .map(|candidate| (distance(&text, candidate, slips), candidate));
+        .map(|candidate| (distance(&text, candidate, metric), candidate));
     let (edits, candidate) = measured.min()?;
-    let allowed = candidate.len().div_ceil(3).min(slips.most());
+    let allowed = candidate.len().div_ceil(3).min(metric.max());
     (edits <= allowed && edits < text.len()).then_some(candidate)
 }
 
 /// Slips from one to the other.
-fn distance(a: &[char], b: &str, slips: Slips) -> usize {
+fn distance(a: &[char], b: &str, metric: EditDistance) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut two_above: Vec<usize> = Vec::new();
     let mut above: Vec<usize> = (0..=b.len()).collect();
@@ -52,18 +52,18 @@ fn distance(a: &[char], b: &str, slips: Slips) -> usize {
         for (j, right) in b.iter().enumerate() {
             let at = |row: &[usize], column: usize| row.get(column).copied().unwrap_or(usize::MAX);
             let next = j.saturating_add(1);
-            let mut least = at(&above, j).saturating_add(usize::from(left != right));
-            least = least.min(at(&above, next).saturating_add(1));
-            least = least.min(at(&row, j).saturating_add(1));
-            let exchanged = slips == Slips::LettersAndOrder
+            let mut best = at(&above, j).saturating_add(usize::from(left != right));
+            best = best.min(at(&above, next).saturating_add(1));
+            best = best.min(at(&row, j).saturating_add(1));
+            let exchanged = metric == EditDistance::OptimalStringAlignment
                 && i > 0
                 && j > 0
                 && a.get(i - 1) == Some(right)
                 && b.get(j - 1) == Some(left);
             if exchanged {
-                least = least.min(at(&two_above, j - 1).saturating_add(1));
+                best = best.min(at(&two_above, j - 1).saturating_add(1));
             }
-            row.push(least);
+            row.push(best);
         }
         two_above = std::mem::replace(&mut above, row);
     }
@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn the_nearest_word_is_found_and_a_far_one_is_not() {
         let known = ["ttl", "max_ttl", "ssh", "admin"];
-        let nearest = |text| nearest(text, known, Slips::LettersAndOrder);
+        let nearest = |text| nearest(text, known, EditDistance::OptimalStringAlignment);
         assert_eq!(nearest("shs"), Some("ssh"));
         assert_eq!(nearest("sssh"), Some("ssh"));
         assert_eq!(nearest("SSH"), Some("ssh"));
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn without_exchanges_two_neighbours_are_two_slips() {
         let known = ["address", "port", "key", "ssh"];
-        let nearest = |text| nearest(text, known, Slips::Letters);
+        let nearest = |text| nearest(text, known, EditDistance::Levenshtein);
         assert_eq!(nearest("adress"), Some("address"));
         assert_eq!(nearest("Port"), Some("port"));
         assert_eq!(nearest("shs"), None);

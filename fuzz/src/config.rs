@@ -9,23 +9,23 @@ use std::path::Path;
 use spa_findings::{Findings, Source};
 use spa_keys::Kind;
 use spa_proto::Timestamp;
-use spad::config::{ClientKey, ClientName, Config, Files, Surveyor, check, edit};
+use spad::config::{ClientKey, ClientName, ClientSummaries, Config, Files, check, edit};
 
 /// 2026, so that clients may have expired.
 const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
 /// A piece of a key this long tells of it.
-const PIECE: usize = 12;
+const MIN_LEAK: usize = 12;
 /// Characters of a key behind its prefix.
-const LENGTH: usize = 48;
+const SECRET_LEN: usize = 48;
 
 pub fn run(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else {
         return;
     };
-    let files = lay_out(text);
+    let files = split_files(text);
     let findings = match check(&files, NOW) {
         Ok(loaded) => {
-            judge(&loaded.config, &loaded.warnings);
+            check_config(&loaded.config, &loaded.warnings);
             assert!(!loaded.warnings.has_errors());
             loaded.warnings
         }
@@ -34,19 +34,19 @@ pub fn run(data: &[u8]) {
             findings
         }
     };
-    point_inside(&findings);
+    check_spans(&findings);
     let surveyed = files
         .clients
         .iter()
-        .map(|(name, source)| Surveyor::default().survey(name, source));
+        .map(|(name, source)| ClientSummaries::default().summarise(name, source));
     let shown = format!("{findings}{:?}", surveyed.collect::<Vec<_>>());
     assert!(shown.chars().all(|c| c == '\n' || !c.is_control()));
-    keep_secrets(text, &shown);
-    edit_exactly(text);
+    check_redaction(text, &shown);
+    check_edits(text);
 }
 
-fn lay_out(text: &str) -> Files {
-    let mut files = Files::none(Path::new("/etc/spad"));
+fn split_files(text: &str) -> Files {
+    let mut files = Files::empty(Path::new("/etc/spad"));
     let mut parts = text.split("#### clients.d/");
     let server = parts.next().unwrap_or_default();
     files.server = Some(Source::new(
@@ -63,16 +63,16 @@ fn lay_out(text: &str) -> Files {
 }
 
 /// What the types alone do not say.
-fn judge(config: &Config, warnings: &Findings) {
+fn check_config(config: &Config, warnings: &Findings) {
     let ports: Vec<_> = config.services.values().flat_map(|s| &s.ports).collect();
     let unique: BTreeSet<_> = ports.iter().collect();
     assert_eq!(ports.len(), unique.len(), "two services have one port");
     assert!(config.grants.ttl <= config.grants.max_ttl);
     for service in config.services.values() {
         assert!((1..=16).contains(&service.ports.len()));
-        let most = service.max_ttl.unwrap_or(config.grants.max_ttl);
-        assert!(service.ttl.is_none_or(|ttl| ttl <= most));
-        assert!(most <= config.longest_ttl());
+        let max_ttl = service.max_ttl.unwrap_or(config.grants.max_ttl);
+        assert!(service.ttl.is_none_or(|ttl| ttl <= max_ttl));
+        assert!(max_ttl <= config.max_packet_ttl());
     }
     let known = |name| config.services.contains_key(name);
     assert!(config.hide.iter().all(known));
@@ -95,11 +95,11 @@ fn judge(config: &Config, warnings: &Findings) {
     }
 }
 
-pub(crate) fn point_inside(findings: &Findings) {
+pub(crate) fn check_spans(findings: &Findings) {
     for finding in findings {
         assert!(!finding.message.is_empty());
-        if let Some(place) = &finding.place {
-            let width = place.shown.chars().count();
+        if let Some(place) = &finding.location {
+            let width = place.excerpt.chars().count();
             assert!(place.indent <= width && place.carets >= 1);
             assert!(place.carets == 1 || place.indent + place.carets <= width);
         }
@@ -107,7 +107,7 @@ pub(crate) fn point_inside(findings: &Findings) {
 }
 
 /// No piece of a whole secret key in the text is shown.
-fn keep_secrets(text: &str, shown: &str) {
+fn check_redaction(text: &str, shown: &str) {
     let secrets = secrets(text);
     // What stands elsewhere too, such as the public key that a torn text put behind the
     // beginning of a secret one, is none.
@@ -118,10 +118,10 @@ fn keep_secrets(text: &str, shown: &str) {
     let rest = String::from_utf8(rest).unwrap();
     for piece in secrets
         .iter()
-        .flat_map(|secret| text[secret.clone()].as_bytes().windows(PIECE))
+        .flat_map(|secret| text[secret.clone()].as_bytes().windows(MIN_LEAK))
     {
         // Shorter ones are talk, and a run of one letter is in every text.
-        let varied = piece.iter().collect::<BTreeSet<_>>().len() >= PIECE / 2;
+        let varied = piece.iter().collect::<BTreeSet<_>>().len() >= MIN_LEAK / 2;
         let piece = str::from_utf8(piece).unwrap();
         if varied && !rest.contains(piece) {
             assert!(!shown.contains(piece), "a piece of a secret was shown");
@@ -138,12 +138,12 @@ fn secrets(text: &str) -> Vec<Range<usize>> {
     });
     let of_key = |b: &&u8| b.is_ascii_alphanumeric() || **b == b'-' || **b == b'_';
     let whole = starts
-        .filter(|start| text.as_bytes()[*start..].iter().take_while(of_key).count() >= LENGTH);
-    whole.map(|start| start..start + LENGTH).collect()
+        .filter(|start| text.as_bytes()[*start..].iter().take_while(of_key).count() >= SECRET_LEN);
+    whole.map(|start| start..start + SECRET_LEN).collect()
 }
 
 /// Disabling disables, enabling enables, or neither says that it did.
-fn edit_exactly(text: &str) {
+fn check_edits(text: &str) {
     if let Some(edited) = edit::disabled(text) {
         assert_eq!(edit::is_enabled(&edited), Some(false));
         let back = edit::enabled(&edited).expect("what was disabled can be enabled");

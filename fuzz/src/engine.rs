@@ -14,41 +14,41 @@ use crate::server_world::{
 };
 
 /// Longer than `[grants] max_ttl`, and the second that a mend may take.
-const LONGEST: u64 = 302;
+const MAX_OPEN_SECONDS: u64 = 302;
 
 /// Packets and time of one run, bounded so that a run stays short.
-const STEPS: usize = 64;
+const MAX_STEPS: usize = 64;
 
 pub fn run(data: &[u8]) {
-    let mut world = EngineHarness::new();
+    let mut harness = EngineHarness::new();
     let mut sent: Vec<Vec<u8>> = Vec::new();
     let mut acted: BTreeSet<Vec<u8>> = BTreeSet::new();
-    for step in data.chunks_exact(4).take(STEPS) {
+    for step in data.chunks_exact(4).take(MAX_STEPS) {
         let &[what, a, b, c] = step else { return };
-        let Some(packet) = packet(&mut world, what, [a, b, c], &sent) else {
-            trouble(&mut world, what, [a, b, c]);
+        let Some(packet) = packet(&mut harness, what, [a, b, c], &sent) else {
+            inject_fault(&mut harness, what, [a, b, c]);
             continue;
         };
         let from = if c & 1 == 0 { HERE } else { THERE };
-        let verdict = world.receive(from, &packet);
+        let verdict = harness.receive(from, &packet);
         let acts = |class| matches!(class, Class::Opened | Class::Closed | Class::Started);
         if verdict.is_none_or(|reason| acts(reason.class())) {
             assert!(acted.insert(packet.clone()), "a packet acted twice");
         }
         sent.push(packet);
     }
-    world.hold_answers = false;
-    world.kernel.refuse = None;
-    world.answer_all();
-    world.check_counts();
-    assert_eq!(world.engine.pending(), 0, "a packet without a verdict");
-    world.advance(seconds(LONGEST));
+    harness.hold_answers = false;
+    harness.kernel.refuse = None;
+    harness.answer_all();
+    harness.check_counts();
+    assert_eq!(harness.engine.pending(), 0, "a packet without a verdict");
+    harness.advance(seconds(MAX_OPEN_SECONDS));
     assert!(
-        world.kernel.open().is_empty(),
+        harness.kernel.open().is_empty(),
         "open beyond the longest time"
     );
-    assert!(world.engine.grants(world.now).is_empty());
-    assert!(world.engine.holders().is_empty());
+    assert!(harness.engine.grants(harness.now).is_empty());
+    assert!(harness.engine.holders().is_empty());
 }
 
 fn peer(which: u8) -> fn(&EngineHarness) -> &TestClient {
@@ -60,7 +60,7 @@ fn peer(which: u8) -> fn(&EngineHarness) -> &TestClient {
 }
 
 fn packet(
-    world: &mut EngineHarness,
+    harness: &mut EngineHarness,
     what: u8,
     [a, b, c]: [u8; 3],
     sent: &[Vec<u8>],
@@ -85,14 +85,14 @@ fn packet(
             } else {
                 i64::from(c) - 128
             };
-            let at = world
+            let at = harness
                 .now
                 .wall
                 .as_micros()
                 .saturating_add_signed(behind * 1_000_000);
-            Some(world.seal_at(peer(what >> 4), &request, Timestamp::from_micros(at)))
+            Some(harness.seal_at(peer(what >> 4), &request, Timestamp::from_micros(at)))
         }
-        4 => Some(world.seal(
+        4 => Some(harness.seal(
             peer(a),
             &close(if b & 1 == 0 { &[] } else { &["tcp/8080"] }),
         )),
@@ -108,33 +108,33 @@ fn packet(
     }
 }
 
-fn trouble(world: &mut EngineHarness, what: u8, [a, b, c]: [u8; 3]) {
+fn inject_fault(harness: &mut EngineHarness, what: u8, [a, b, c]: [u8; 3]) {
     match what % 16 {
-        9 | 10 => world.advance(seconds(u64::from(a))),
-        11 => world.suspend(seconds(u64::from(a) * 8)),
+        9 | 10 => harness.advance(seconds(u64::from(a))),
+        11 => harness.suspend(seconds(u64::from(a) * 8)),
         12 => {
-            let span = i64::from(i32::from_be_bytes([0, a, b, c])) - 0x0080_0000;
-            let to = world
+            let shift = i64::from(i32::from_be_bytes([0, a, b, c])) - 0x0080_0000;
+            let to = harness
                 .now
                 .wall
                 .as_micros()
-                .saturating_add_signed(span * 1_000_000);
-            world.set_clock(to);
+                .saturating_add_signed(shift * 1_000_000);
+            harness.set_clock(to);
         }
-        13 => world.kernel.refuse = (a & 1 == 1).then_some(FirewallError::SetFull),
+        13 => harness.kernel.refuse = (a & 1 == 1).then_some(FirewallError::SetFull),
         14 => {
-            world.hold_answers = a & 1 == 1;
-            world.answer_all();
+            harness.hold_answers = a & 1 == 1;
+            harness.answer_all();
         }
         15 if a & 1 == 0 => {
-            world.reload(|config| config.packets.max_skew = seconds(u64::from(b) + 1))
+            harness.reload(|config| config.packets.max_skew = seconds(u64::from(b) + 1))
         }
         15 => {
             let mut effects = Vec::new();
             if let Ok(name) = "desk".parse() {
-                world.engine.disable(&name, world.now, &mut effects);
+                harness.engine.disable(&name, harness.now, &mut effects);
             }
-            world.execute(effects);
+            harness.execute(effects);
         }
         _ => {}
     }

@@ -19,7 +19,7 @@ pub fn run(data: &[u8]) {
         Err(fault) => return assert!(FrameFault::ALL.contains(&fault)),
     };
     assert_eq!(datagram.interface(), INTERFACE);
-    lies_in(bytes, &datagram);
+    check_bounds(bytes, &datagram);
     for length in 0..bytes.len() {
         match frame::parse(ethertype, INTERFACE, &bytes[..length]) {
             Ok(cut) => assert_eq!(cut, datagram, "a cut changed it"),
@@ -35,7 +35,7 @@ pub fn run(data: &[u8]) {
 }
 
 /// The payload is a part of the frame, right behind a header that says so.
-fn lies_in(bytes: &[u8], datagram: &Datagram<'_>) {
+fn check_bounds(bytes: &[u8], datagram: &Datagram<'_>) {
     let payload = datagram.payload();
     assert!((160..=512).contains(&payload.len()), "{}", payload.len());
     let start = payload.as_ptr().addr() - bytes.as_ptr().addr();
@@ -45,7 +45,7 @@ fn lies_in(bytes: &[u8], datagram: &Datagram<'_>) {
         .map(octets)
         .concat();
     // A TCP header may have options, and these may look like another header.
-    let (mut lengths, said) = match datagram.carrier() {
+    let (mut lengths, known_bytes) = match datagram.carrier() {
         Carrier::Udp => ((8..=8).step_by(4), 6),
         Carrier::Icmp => ((8..=8).step_by(4), 2),
         Carrier::Tcp => ((20..=60).step_by(4), 4),
@@ -54,7 +54,7 @@ fn lies_in(bytes: &[u8], datagram: &Datagram<'_>) {
         let Some((ip, header)) = bytes[..start].split_at_checked(start.wrapping_sub(length)) else {
             return false;
         };
-        let is_header = header.starts_with(&begins[..said])
+        let is_header = header.starts_with(&begins[..known_bytes])
             && (datagram.carrier() != Carrier::Tcp || usize::from(header[12] >> 4) * 4 == length);
         is_header
             && if datagram.source().is_ipv6() {

@@ -24,7 +24,7 @@ pub fn run(data: &[u8]) {
         }
     }
     let reading = read(a, b);
-    comes_out_again(&reading);
+    check_round_trip(&reading);
     let cache = restored(&reading.records);
     let records: Vec<_> = cache.records().collect();
     assert_eq!(
@@ -32,11 +32,11 @@ pub fn run(data: &[u8]) {
         texts(&cache),
         "compaction lost something"
     );
-    never_new(&cache, &reading.records);
+    check_replays(&cache, &reading.records);
 }
 
 /// The same records in a file without damage are read the same, and whole.
-fn comes_out_again(reading: &JournalContents) {
+fn check_round_trip(reading: &JournalContents) {
     let generation = reading.generation.max(1);
     let count = u32::try_from(reading.records.len()).expect("a short input");
     let mut file = vec![0; 2 * RECORD_LEN];
@@ -60,7 +60,7 @@ fn comes_out_again(reading: &JournalContents) {
 }
 
 /// No packet that was recorded passes.
-fn never_new(cache: &ReplayCache, records: &[JournalRecord]) {
+fn check_replays(cache: &ReplayCache, records: &[JournalRecord]) {
     let sighting = spad::replay::Sighting {
         source: std::net::Ipv4Addr::LOCALHOST.into(),
         boot: spad::clock::BootTime::from_micros(1),

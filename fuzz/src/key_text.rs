@@ -7,7 +7,7 @@ use spa_keys::{
 
 pub fn run(data: &[u8]) {
     if let Ok(text) = str::from_utf8(data) {
-        judge(text);
+        count_accepting_kinds(text);
     }
     let Some((recipe, edits)) = data.split_first_chunk::<33>() else {
         return;
@@ -16,7 +16,7 @@ pub fn run(data: &[u8]) {
     let Some(good) = write(Kind::ALL[usize::from(kind) % Kind::ALL.len()], key) else {
         return;
     };
-    assert_eq!(judge(&good), 1, "a good key was refused");
+    assert_eq!(count_accepting_kinds(&good), 1, "a good key was refused");
     let mut edited = good.clone().into_bytes();
     for [place, byte] in edits.as_chunks::<2>().0 {
         let place = usize::from(*place) % edited.len();
@@ -25,19 +25,19 @@ pub fn run(data: &[u8]) {
     if let Ok(edited) = String::from_utf8(edited)
         && edited != good
     {
-        assert_eq!(judge(&edited), 0, "a damaged key passed");
+        assert_eq!(count_accepting_kinds(&edited), 0, "a damaged key passed");
     }
 }
 
 /// How many kinds take this text.
-fn judge(text: &str) -> usize {
+fn count_accepting_kinds(text: &str) -> usize {
     let plain = text.trim_matches([' ', '\t', '\r', '\n']);
-    let mut takers = 0;
+    let mut accepting = 0;
     for kind in Kind::ALL {
         match read(kind, text) {
             Ok(again) => {
                 assert_eq!(again, plain, "another text for the same key");
-                takers += 1;
+                accepting += 1;
             }
             Err(KeyError::OtherKind { expected, found }) => {
                 assert_eq!(expected, kind);
@@ -47,8 +47,8 @@ fn judge(text: &str) -> usize {
             Err(_) => {}
         }
     }
-    assert!(takers <= 1, "two kinds take one text");
-    takers
+    assert!(accepting <= 1, "two kinds take one text");
+    accepting
 }
 
 /// Reads a key of this kind and writes it again.

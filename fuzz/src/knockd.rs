@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use spa_findings::{Finding, Source};
 use spa_proto::Timestamp;
 use spad::config::{Files, check};
-use spad::import::knockd::{Given, Imported, import, one_time_files};
+use spad::import::knockd::{ImportInput, Imported, import, one_time_files};
 
 const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
 const SPAD: &str = "hide = []\n[services]\nssh = \"tcp/22\"\n[listen]\nport = 62201\n";
@@ -21,14 +21,14 @@ pub fn run(data: &[u8]) {
     let knockd = parts.next().unwrap_or_default();
     let files: BTreeMap<&str, &str> = parts.filter_map(|part| part.split_once('\n')).collect();
     let done = imported(SPAD, &BTreeMap::new(), knockd, &files);
-    crate::config::point_inside(&done.findings);
+    crate::config::check_spans(&done.findings);
     let shown = done.findings.to_string();
     assert!(shown.chars().all(|c| c == '\n' || !c.is_control()));
     assert!(done.findings.iter().all(|finding| finding.help.is_some()));
     if done.findings.has_errors() {
         return;
     }
-    let mut taken = Files::none(Path::new("/etc/spad"));
+    let mut taken = Files::empty(Path::new("/etc/spad"));
     let path = Path::new("/etc/spad/spad.toml");
     taken.server = Some(Source::new(path, done.spad.clone()));
     let made = done.files.iter();
@@ -54,11 +54,11 @@ fn imported(
         (path.clone(), source.ok_or_else(missing))
     };
     let one_time = one_time_files(&knockd).into_iter().map(read).collect();
-    import(Given {
+    import(ImportInput {
         knockd: &knockd,
         spad: &Source::new(Path::new("/etc/spad/spad.toml"), spad.to_owned()),
         one_time: &one_time,
-        listed,
+        existing_sequences: listed,
         run_as: "nobody",
         now: NOW,
     })

@@ -15,6 +15,7 @@
 
 pub mod config;
 pub mod engine;
+pub mod fixture;
 pub mod frame;
 pub mod identify;
 pub mod journal;
@@ -30,7 +31,6 @@ pub mod request;
     reason = "the stories in server/tests/it/engine use the rest"
 )]
 mod server_world;
-pub mod world;
 
 /// What takes the fuzzer's bytes.
 pub type Run = fn(&[u8]);

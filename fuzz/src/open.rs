@@ -4,13 +4,20 @@
 use spa_proto::limits::{MAX_PACKET, MIN_PACKET, OVERHEAD};
 use spa_proto::{OpenError, Request, SealError, Timestamp, identify, seal_plaintext};
 
-use crate::world::{Seen, WORLD};
+use crate::fixture::{FIXTURE, Seen};
 
 pub fn run(data: &[u8]) {
     let now = Timestamp::from_micros(1_800_000_000_000_000);
     let nonce = [0x5a; 24];
     let plaintext = data.to_vec();
-    let packet = match seal_plaintext(&WORLD.head, WORLD.id, &WORLD.keys, plaintext, now, &nonce) {
+    let packet = match seal_plaintext(
+        &FIXTURE.head,
+        FIXTURE.id,
+        &FIXTURE.keys,
+        plaintext,
+        now,
+        &nonce,
+    ) {
         Ok(packet) => packet,
         Err(fault) => {
             assert_eq!(fault, SealError::TooLong);
@@ -18,24 +25,24 @@ pub fn run(data: &[u8]) {
             return;
         }
     };
-    let Ok(identified) = identify(&WORLD.head, &packet) else {
+    let Ok(identified) = identify(&FIXTURE.head, &packet) else {
         assert!(packet.len() < MIN_PACKET, "our own packet was refused");
         return;
     };
-    assert_eq!(identified.key_id(), WORLD.id);
+    assert_eq!(identified.key_id(), FIXTURE.id);
     assert_eq!(identified.timestamp(), now);
     let mut seen = Seen::default();
     let authentic = identified
-        .authenticate(&WORLD.keys)
+        .authenticate(&FIXTURE.keys)
         .expect("our own packet");
     let recorded = authentic.record(&mut seen).expect("the first time");
     let opened = recorded
-        .open(&WORLD.keys)
+        .open(&FIXTURE.keys)
         .map(|opened| opened.into_request());
     let decoded = Request::decode(data).map_err(OpenError::Request);
     assert_eq!(opened, decoded, "the packet changed the request");
 
-    let again = identify(&WORLD.head, &packet).expect("as before");
-    let again = again.authenticate(&WORLD.keys).expect("as before");
+    let again = identify(&FIXTURE.head, &packet).expect("as before");
+    let again = again.authenticate(&FIXTURE.keys).expect("as before");
     assert!(again.record(&mut seen).is_err(), "accepted twice");
 }

@@ -2,8 +2,8 @@
 //! frame within a block's length; and what is no packet of ours is said to be none.
 
 use spad::capture::{CarrierSet, Received};
-use spad::explain::judge::hear;
-use spad::explain::recording::each;
+use spad::explain::capture_file::for_each_frame;
+use spad::explain::simulate::classify;
 use spad::ports::Ports;
 
 pub fn run(data: &[u8]) {
@@ -15,11 +15,12 @@ pub fn run(data: &[u8]) {
     };
     let mut last = 0;
     let mut bytes = 0;
-    let read = each(data, |recorded| {
+    let read = for_each_frame(data, |recorded| {
         assert_eq!(recorded.number, last + 1);
         last = recorded.number;
         bytes += recorded.bytes.len();
-        if let Ok(Received::Datagram(datagram)) = hear(&carriers, recorded.link, recorded.bytes) {
+        if let Ok(Received::Datagram(datagram)) = classify(&carriers, recorded.link, recorded.bytes)
+        {
             assert!((160..=512).contains(&datagram.payload().len()));
         }
     });

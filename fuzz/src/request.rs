@@ -7,7 +7,7 @@ pub fn run(data: &[u8]) {
     let Ok(request) = Request::decode(data) else {
         return;
     };
-    valid(&request);
+    check_request(&request);
     let encoded = request.encode().expect("what was decoded can be encoded");
     let (fields, padding) = data.split_at(encoded.len());
     assert_eq!(fields, encoded, "two encodings of {request:?}");
@@ -26,7 +26,7 @@ pub fn run(data: &[u8]) {
 }
 
 /// What the decoder made, the types' own constructors would have made.
-fn valid(request: &Request) {
+fn check_request(request: &Request) {
     match request {
         Request::Open(Open {
             addresses,

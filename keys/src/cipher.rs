@@ -35,7 +35,7 @@ pub struct PacketKeys {
 impl PacketKeys {
     /// The keys of a client with a key pair. docs/protocol.md §4.3.
     #[must_use]
-    pub fn of_pair(
+    pub fn from_pair(
         server: &ServerPublic,
         pair: &PairSecret,
         client: &ClientPublic,
@@ -58,7 +58,7 @@ impl PacketKeys {
 
     /// The keys of a client with a shared key. docs/protocol.md §4.3.
     #[must_use]
-    pub fn of_shared(server: &ServerPublic, shared: &SharedKey) -> Self {
+    pub fn from_shared(server: &ServerPublic, shared: &SharedKey) -> Self {
         Self::extract(server, shared.expose())
     }
 

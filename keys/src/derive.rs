@@ -33,13 +33,13 @@ pub struct KeyId([u8; 8]);
 impl KeyId {
     /// The key id of a client with a key pair.
     #[must_use]
-    pub fn of_client(server: &ServerPublic, client: &ClientPublic) -> Self {
+    pub fn for_client(server: &ServerPublic, client: &ClientPublic) -> Self {
         Self::derive(server, client.as_bytes())
     }
 
     /// The key id of a client with a shared key.
     #[must_use]
-    pub fn of_shared(server: &ServerPublic, shared: &SharedKey) -> Self {
+    pub fn for_shared(server: &ServerPublic, shared: &SharedKey) -> Self {
         let mut name = Zeroizing::new([0; 32]);
         hkdf(b"", shared.expose(), b"spa1 shared key name", &mut *name);
         Self::derive(server, &name)
@@ -87,7 +87,7 @@ pub struct HeadKeys {
 impl HeadKeys {
     /// The head keys of the server with this public key.
     #[must_use]
-    pub fn of(server: &ServerPublic) -> Self {
+    pub fn new(server: &ServerPublic) -> Self {
         let mut keys = Zeroizing::new([0; 32]);
         hkdf(b"spa1", server.as_bytes(), b"spa1 head", &mut *keys);
         let mut head = Self {

@@ -79,7 +79,7 @@ pub enum KeyError {
         expected: Kind,
     },
     /// The text is a key of another kind.
-    #[error("this is {found} (`{}…`), but {expected} (`{}…`) belongs here{}", found.prefix(), expected.prefix(), leak(*found, *expected))]
+    #[error("this is {found} (`{}…`), but {expected} (`{}…`) belongs here{}", found.prefix(), expected.prefix(), leak_warning(*found, *expected))]
     OtherKind {
         /// The kind asked for.
         expected: Kind,
@@ -140,7 +140,7 @@ impl KeyError {
 }
 
 /// The warning for a secret that was put where a public key belongs.
-fn leak(found: Kind, expected: Kind) -> &'static str {
+fn leak_warning(found: Kind, expected: Kind) -> &'static str {
     if found.is_secret() && !expected.is_secret() {
         "; a secret key does not belong in this place: if others could read it, make a new one"
     } else {

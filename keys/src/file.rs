@@ -29,22 +29,22 @@ pub const MAX_FILE: usize = 4096;
 
 /// Whose key files are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Owner {
+pub enum AllowedOwner {
     /// Those of the user this process runs as, and root's.
-    Me,
+    CurrentUser,
     /// Those of this user as well, by number: root reads the daemon's keys.
-    Also(u32),
+    CurrentUserOr(u32),
 }
 
-impl Owner {
+impl AllowedOwner {
     fn allows(self, uid: u32) -> bool {
-        uid == 0 || uid == geteuid().as_raw() || self == Self::Also(uid)
+        uid == 0 || uid == geteuid().as_raw() || self == Self::CurrentUserOr(uid)
     }
 }
 
 /// How a key file is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Writing {
+pub struct WriteOptions {
     /// Replace a file that is there. Without it, that is an error.
     pub replace: bool,
     /// User and group the file is given to; this process's own where `None`.
@@ -59,12 +59,12 @@ pub struct FileError {
     pub path: PathBuf,
     /// What is wrong with it.
     #[source]
-    pub problem: Problem,
+    pub problem: FileProblem,
 }
 
 /// What is wrong with a key file. The text names the mend.
 #[derive(Debug, thiserror::Error)]
-pub enum Problem {
+pub enum FileProblem {
     /// There is no such file or directory.
     #[error("there is no such file")]
     Missing,
@@ -77,7 +77,7 @@ pub enum Problem {
     #[error("it is not a regular file")]
     NotAFile,
     /// Somebody else owns it.
-    #[error("it belongs to user {uid}, who could change it; `chown {} {}`", geteuid().as_raw(), Shown(.path))]
+    #[error("it belongs to user {uid}, who could change it; `chown {} {}`", geteuid().as_raw(), ShellPath(.path))]
     Owner {
         /// Who owns it.
         uid: u32,
@@ -85,7 +85,7 @@ pub enum Problem {
         path: PathBuf,
     },
     /// Others can read or write it.
-    #[error("others have access to it (mode {mode:04o}); `chmod 600 {}`, and make a new key if others could read it", Shown(.path))]
+    #[error("others have access to it (mode {mode:04o}); `chmod 600 {}`, and make a new key if others could read it", ShellPath(.path))]
     Mode {
         /// Its permissions.
         mode: u32,
@@ -93,7 +93,7 @@ pub enum Problem {
         path: PathBuf,
     },
     /// Others can put another file in its place.
-    #[error("others can write in this directory (mode {mode:04o}) and replace the key; `chmod go-w {}`", Shown(.path))]
+    #[error("others can write in this directory (mode {mode:04o}) and replace the key; `chmod go-w {}`", ShellPath(.path))]
     Directory {
         /// Its permissions.
         mode: u32,
@@ -108,7 +108,7 @@ pub enum Problem {
     NotText,
     /// The path has no file name.
     #[error("this path does not name a file")]
-    NoName,
+    NoFileName,
     /// There is a file already.
     #[error(
         "there is a key already, and it was not replaced; move it away first if it is no longer needed"
@@ -116,16 +116,16 @@ pub enum Problem {
     Exists,
     /// The operating system refused.
     #[error("{0}")]
-    System(#[source] io::Error),
+    Io(#[source] io::Error),
     /// The operating system gave no random name.
     #[error(transparent)]
     Key(#[from] crate::KeyError),
 }
 
 /// A path as a shell takes it.
-struct Shown<'a>(&'a Path);
+struct ShellPath<'a>(&'a Path);
 
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for ShellPath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = self.0.to_string_lossy();
         let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
@@ -142,10 +142,10 @@ impl fmt::Display for Shown<'_> {
 /// # Errors
 /// A file that is missing, a link, not a regular file, longer than
 /// [`MAX_FILE`], or open to others, itself or by its directory.
-pub fn read_secret_file(path: &Path, owner: Owner) -> Result<Zeroizing<String>, FileError> {
+pub fn read_secret_file(path: &Path, owner: AllowedOwner) -> Result<Zeroizing<String>, FileError> {
     let (directory, place, name) = parent(path)?;
-    check_directory(&directory, place, owner).map_err(at(place))?;
-    read(&directory, name, path, owner).map_err(at(path))
+    check_directory(&directory, place, owner).map_err(with_path(place))?;
+    read(&directory, name, path, owner).map_err(with_path(path))
 }
 
 /// Writes a new key file, or says that there is one.
@@ -153,7 +153,7 @@ pub fn read_secret_file(path: &Path, owner: Owner) -> Result<Zeroizing<String>, 
 /// # Errors
 /// As [`write_secret_file_with`].
 pub fn write_secret_file(path: &Path, text: &str) -> Result<(), FileError> {
-    write_secret_file_with(path, text, Writing::default())
+    write_secret_file_with(path, text, WriteOptions::default())
 }
 
 /// Writes a key file: mode 0600, complete or not at all, and on the disk when
@@ -162,14 +162,20 @@ pub fn write_secret_file(path: &Path, text: &str) -> Result<(), FileError> {
 /// # Errors
 /// A file that is there already (unless `writing.replace`), a directory that
 /// is missing or writable for others, and what the operating system says.
-pub fn write_secret_file_with(path: &Path, text: &str, writing: Writing) -> Result<(), FileError> {
+pub fn write_secret_file_with(
+    path: &Path,
+    text: &str,
+    options: WriteOptions,
+) -> Result<(), FileError> {
     let (directory, place, name) = parent(path)?;
-    let owner = writing.owner.map_or(Owner::Me, |(uid, _)| Owner::Also(uid));
-    check_directory(&directory, place, owner).map_err(at(place))?;
-    write(&directory, name, text, writing).map_err(at(path))
+    let owner = options.owner.map_or(AllowedOwner::CurrentUser, |(uid, _)| {
+        AllowedOwner::CurrentUserOr(uid)
+    });
+    check_directory(&directory, place, owner).map_err(with_path(place))?;
+    write(&directory, name, text, options).map_err(with_path(path))
 }
 
-fn at(path: &Path) -> impl Fn(Problem) -> FileError {
+fn with_path(path: &Path) -> impl Fn(FileProblem) -> FileError {
     move |problem| FileError {
         path: path.into(),
         problem,
@@ -178,24 +184,31 @@ fn at(path: &Path) -> impl Fn(Problem) -> FileError {
 
 /// The opened directory of `path`, its own path, and the file's name in it.
 fn parent(path: &Path) -> Result<(OwnedFd, &Path, &OsStr), FileError> {
-    let name = path.file_name().ok_or(Problem::NoName).map_err(at(path))?;
-    let place = match path.parent() {
+    let name = path
+        .file_name()
+        .ok_or(FileProblem::NoFileName)
+        .map_err(with_path(path))?;
+    let directory_path = match path.parent() {
         Some(place) if place != Path::new("") => place,
         _ => Path::new("."),
     };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = rustix::fs::open(place, flags, Mode::empty())
-        .map_err(Problem::from)
-        .map_err(at(place))?;
-    Ok((directory, place, name))
+    let directory = rustix::fs::open(directory_path, flags, Mode::empty())
+        .map_err(FileProblem::from)
+        .map_err(with_path(directory_path))?;
+    Ok((directory, directory_path, name))
 }
 
-fn check_directory(directory: &OwnedFd, path: &Path, owner: Owner) -> Result<(), Problem> {
+fn check_directory(
+    directory: &OwnedFd,
+    path: &Path,
+    owner: AllowedOwner,
+) -> Result<(), FileProblem> {
     let stat = rustix::fs::fstat(directory)?;
     check_owner(&stat, path, owner)?;
     let mode = stat.st_mode & 0o7777;
     if mode & 0o022 != 0 && mode & 0o1000 == 0 {
-        return Err(Problem::Directory {
+        return Err(FileProblem::Directory {
             mode,
             path: path.into(),
         });
@@ -203,11 +216,11 @@ fn check_directory(directory: &OwnedFd, path: &Path, owner: Owner) -> Result<(),
     Ok(())
 }
 
-fn check_owner(stat: &Stat, path: &Path, owner: Owner) -> Result<(), Problem> {
+fn check_owner(stat: &Stat, path: &Path, owner: AllowedOwner) -> Result<(), FileProblem> {
     if owner.allows(stat.st_uid) {
         Ok(())
     } else {
-        Err(Problem::Owner {
+        Err(FileProblem::Owner {
             uid: stat.st_uid,
             path: path.into(),
         })
@@ -218,23 +231,23 @@ fn read(
     directory: &OwnedFd,
     name: &OsStr,
     path: &Path,
-    owner: Owner,
-) -> Result<Zeroizing<String>, Problem> {
+    owner: AllowedOwner,
+) -> Result<Zeroizing<String>, FileProblem> {
     // NONBLOCK: opening a named pipe must not wait for its other end.
     let flags =
         OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = match rustix::fs::openat(directory, name, flags, Mode::empty()) {
-        Err(Errno::LOOP) => return Err(Problem::Link),
+        Err(Errno::LOOP) => return Err(FileProblem::Link),
         other => other?,
     };
     let stat = rustix::fs::fstat(&file)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Err(Problem::NotAFile);
+        return Err(FileProblem::NotAFile);
     }
     check_owner(&stat, path, owner)?;
     let mode = stat.st_mode & 0o7777;
     if mode & 0o077 != 0 {
-        return Err(Problem::Mode {
+        return Err(FileProblem::Mode {
             mode,
             path: path.into(),
         });
@@ -246,29 +259,35 @@ fn read(
     let mut file = File::from(file);
     loop {
         let Some(rest @ [_, ..]) = bytes.get_mut(length..) else {
-            return Err(Problem::TooLong);
+            return Err(FileProblem::TooLong);
         };
         match file.read(rest) {
             Ok(0) => break,
             Ok(count) => length = length.saturating_add(count),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Problem::System(error)),
+            Err(error) => return Err(FileProblem::Io(error)),
         }
     }
     let text = bytes
         .get(..length)
         .and_then(|bytes| str::from_utf8(bytes).ok());
     text.map(|text| Zeroizing::new(text.into()))
-        .ok_or(Problem::NotText)
+        .ok_or(FileProblem::NotText)
 }
 
-fn write(directory: &OwnedFd, name: &OsStr, text: &str, writing: Writing) -> Result<(), Problem> {
+fn write(
+    directory: &OwnedFd,
+    name: &OsStr,
+    text: &str,
+    options: WriteOptions,
+) -> Result<(), FileProblem> {
     let random = u64::from_be_bytes(random_bytes()?);
     let temporary = alloc::format!(".{}.{random:016x}", name.to_string_lossy());
     let temporary = temporary.as_str();
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::openat(directory, temporary, flags, Mode::RUSR | Mode::WUSR)?;
-    let result = fill(file, text, writing).and_then(|()| put(directory, temporary, name, writing));
+    let result = write_contents(file, text, options)
+        .and_then(|()| move_into_place(directory, temporary, name, options));
     if result.is_err() {
         // The error to report is the first one.
         let _ = rustix::fs::unlinkat(directory, temporary, AtFlags::empty());
@@ -278,10 +297,10 @@ fn write(directory: &OwnedFd, name: &OsStr, text: &str, writing: Writing) -> Res
     Ok(())
 }
 
-fn fill(file: OwnedFd, text: &str, writing: Writing) -> Result<(), Problem> {
+fn write_contents(file: OwnedFd, text: &str, options: WriteOptions) -> Result<(), FileProblem> {
     // The umask may have taken from the mode; it never adds.
     rustix::fs::fchmod(&file, Mode::RUSR | Mode::WUSR)?;
-    if let Some((uid, gid)) = writing.owner {
+    if let Some((uid, gid)) = options.owner {
         let (uid, gid) = (
             rustix::fs::Uid::from_raw(uid),
             rustix::fs::Gid::from_raw(gid),
@@ -297,13 +316,13 @@ fn fill(file: OwnedFd, text: &str, writing: Writing) -> Result<(), Problem> {
 
 /// Gives the finished file its name: an existing one is replaced only where
 /// that was asked for, decided by the kernel in the same step.
-fn put(
+fn move_into_place(
     directory: &OwnedFd,
     temporary: &str,
     name: &OsStr,
-    writing: Writing,
-) -> Result<(), Problem> {
-    if writing.replace {
+    options: WriteOptions,
+) -> Result<(), FileProblem> {
+    if options.replace {
         rustix::fs::renameat(directory, temporary, directory, name)?;
         return Ok(());
     }
@@ -315,12 +334,12 @@ fn put(
         RenameFlags::NOREPLACE,
     ) {
         Ok(()) => Ok(()),
-        Err(Errno::EXIST) => Err(Problem::Exists),
+        Err(Errno::EXIST) => Err(FileProblem::Exists),
         // A file system without that flag: a second name, which also fails
         // where one exists, then the first one goes.
         Err(Errno::INVAL | Errno::NOSYS) => {
             match rustix::fs::linkat(directory, temporary, directory, name, AtFlags::empty()) {
-                Err(Errno::EXIST) => return Err(Problem::Exists),
+                Err(Errno::EXIST) => return Err(FileProblem::Exists),
                 other => other?,
             }
             rustix::fs::unlinkat(directory, temporary, AtFlags::empty())?;
@@ -330,18 +349,18 @@ fn put(
     }
 }
 
-impl From<Errno> for Problem {
+impl From<Errno> for FileProblem {
     fn from(error: Errno) -> Self {
         if error == Errno::NOENT {
             Self::Missing
         } else {
-            Self::System(error.into())
+            Self::Io(error.into())
         }
     }
 }
 
-impl From<io::Error> for Problem {
+impl From<io::Error> for FileProblem {
     fn from(error: io::Error) -> Self {
-        Self::System(error)
+        Self::Io(error)
     }
 }

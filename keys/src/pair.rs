@@ -267,6 +267,6 @@ impl SharedKey {
     /// The name under which `server` finds this key. docs/protocol.md §4.1.
     #[must_use]
     pub fn key_id(&self, server: &ServerPublic) -> KeyId {
-        KeyId::of_shared(server, self)
+        KeyId::for_shared(server, self)
     }
 }

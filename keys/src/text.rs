@@ -10,20 +10,20 @@ use zeroize::Zeroizing;
 use crate::{KeyError, Kind};
 
 /// Characters after the prefix: 36 bytes in base64url, no bit to spare.
-const LETTERS: usize = 48;
+const ENCODED_LEN: usize = 48;
 /// The key and its checksum.
-const BYTES: usize = 36;
+const DECODED_LEN: usize = 36;
 
 /// The text form of `key`.
 pub(crate) fn encode(kind: Kind, key: &[u8; 32]) -> Zeroizing<String> {
-    let mut bytes = Zeroizing::new([0; BYTES]);
+    let mut bytes = Zeroizing::new([0; DECODED_LEN]);
     if let Some((place, rest)) = bytes.split_first_chunk_mut::<32>() {
         place.copy_from_slice(key);
         rest.copy_from_slice(&checksum(kind, key));
     }
     // Reserved at once: a string that grows leaves copies of itself behind.
     let mut text = Zeroizing::new(String::with_capacity(
-        kind.prefix().len().saturating_add(LETTERS),
+        kind.prefix().len().saturating_add(ENCODED_LEN),
     ));
     text.push_str(kind.prefix());
     URL_SAFE_NO_PAD.encode_string(bytes.as_slice(), &mut text);
@@ -47,12 +47,12 @@ pub(crate) fn decode(expected: Kind, text: &str) -> Result<Zeroizing<[u8; 32]>, 
             },
         );
     };
-    if letters.chars().count() != LETTERS {
+    if letters.chars().count() != ENCODED_LEN {
         return Err(KeyError::Length { expected });
     }
-    let mut bytes = Zeroizing::new([0; BYTES]);
+    let mut bytes = Zeroizing::new([0; DECODED_LEN]);
     match URL_SAFE_NO_PAD.decode_slice(letters, &mut *bytes) {
-        Ok(BYTES) => {}
+        Ok(DECODED_LEN) => {}
         Ok(_) | Err(_) => return Err(KeyError::Character),
     }
     let (Some(key), Some(sum)) = (bytes.first_chunk::<32>(), bytes.last_chunk::<4>()) else {

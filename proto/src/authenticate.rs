@@ -4,7 +4,7 @@
 
 use spa_keys::KeyId;
 
-use crate::limits::NONCE;
+use crate::limits::NONCE_LEN;
 use crate::{Identified, Timestamp};
 
 /// A packet whose HMAC is right: sent by the holder of the keys, once.
@@ -27,7 +27,7 @@ pub trait Record {
     fn record(
         &mut self,
         id: KeyId,
-        nonce: &[u8; NONCE],
+        nonce: &[u8; NONCE_LEN],
         timestamp: Timestamp,
     ) -> Result<(), Self::Refusal>;
 }
@@ -51,7 +51,7 @@ impl<'a> Authentic<'a> {
 
     /// Its nonce.
     #[must_use]
-    pub const fn nonce(&self) -> &'a [u8; NONCE] {
+    pub const fn nonce(&self) -> &'a [u8; NONCE_LEN] {
         self.0.nonce
     }
 
@@ -85,7 +85,7 @@ impl<'a> Recorded<'a> {
 
     /// Its nonce.
     #[must_use]
-    pub const fn nonce(&self) -> &'a [u8; NONCE] {
+    pub const fn nonce(&self) -> &'a [u8; NONCE_LEN] {
         self.0.nonce
     }
 }

@@ -17,7 +17,7 @@ pub struct CommandName(String);
 #[error(
     "a command's name has 1 to {MAX_COMMAND} characters a-z, 0-9, `_` and `-`, and begins with a letter or digit"
 )]
-pub struct NotACommandName;
+pub struct ParseCommandNameError;
 
 impl CommandName {
     /// The name.
@@ -49,13 +49,13 @@ fn is_name(bytes: &[u8]) -> bool {
 }
 
 impl FromStr for CommandName {
-    type Err = NotACommandName;
+    type Err = ParseCommandNameError;
 
-    fn from_str(name: &str) -> Result<Self, NotACommandName> {
+    fn from_str(name: &str) -> Result<Self, ParseCommandNameError> {
         if name.len() <= MAX_COMMAND && is_name(name.as_bytes()) {
             Ok(Self(name.into()))
         } else {
-            Err(NotACommandName)
+            Err(ParseCommandNameError)
         }
     }
 }

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::num::NonZeroU16;
 
-use crate::limits::{JOINER, MAX_ADDRESSES, MAX_COMMAND, MAX_SERVICES, VERSION};
+use crate::limits::{JOIN_KEY_LEN, MAX_ADDRESSES, MAX_COMMAND, MAX_SERVICES, VERSION};
 use crate::reader::Reader;
 use crate::{
     Action, Addresses, CommandName, Open, Protocol, Request, RequestError, Service, Services,
@@ -19,7 +19,7 @@ impl Request {
     /// The first fault, in the order of docs/protocol.md §6.8.
     pub fn decode(bytes: &[u8]) -> Result<Self, RequestError> {
         let mut reader = Reader::new(bytes);
-        let fields = Fields::read(&mut reader)?;
+        let fields = Fields::decode(&mut reader)?;
         let request = fields.into_request()?;
         reader.padding()?;
         Ok(request)
@@ -31,11 +31,11 @@ struct Fields {
     action: Action,
     open: Open,
     command: Option<CommandName>,
-    joiner: [u8; JOINER],
+    join_key: [u8; JOIN_KEY_LEN],
 }
 
 impl Fields {
-    fn read(reader: &mut Reader<'_>) -> Result<Self, RequestError> {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, RequestError> {
         if reader.u8()? != VERSION {
             return Err(RequestError::UnknownVersion);
         }
@@ -58,13 +58,13 @@ impl Fields {
         }
         let joiner = match action {
             Action::Join => *reader.array()?,
-            _ => [0; JOINER],
+            _ => [0; JOIN_KEY_LEN],
         };
         Ok(Self {
             action,
             open,
             command,
-            joiner,
+            join_key: joiner,
         })
     }
 
@@ -74,7 +74,7 @@ impl Fields {
             action,
             open,
             command,
-            joiner,
+            join_key: joiner,
         } = self;
         let only_where = match action {
             Action::Open => open.clone(),
@@ -99,7 +99,7 @@ impl Fields {
             }),
             (Action::Run, Some(command)) => Ok(Request::Run { command }),
             (Action::Run, None) => Err(RequestError::MissingCommand),
-            (Action::Join, _) => Ok(Request::Join { joiner }),
+            (Action::Join, _) => Ok(Request::Join { join_key: joiner }),
         }
     }
 }

@@ -30,7 +30,7 @@ impl Request {
                 &Services::NONE,
                 command.as_str(),
             ),
-            Self::Join { joiner } => {
+            Self::Join { join_key: joiner } => {
                 common(&mut bytes, &nothing, &Addresses::NONE, &Services::NONE, "");
                 bytes.extend_from_slice(joiner);
             }

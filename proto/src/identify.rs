@@ -4,7 +4,7 @@
 
 use spa_keys::{HeadKeys, KeyId, PacketKeys};
 
-use crate::limits::{HMAC, MASKED, MAX_PACKET, MIN_PACKET, NONCE, TAGGED};
+use crate::limits::{HMAC_LEN, MASKED_LEN, MAX_PACKET, MIN_PACKET, NONCE_LEN, TAGGED_LEN};
 use crate::seal::mask;
 use crate::{Authentic, IdentifyError, NotAuthentic, Timestamp};
 
@@ -12,7 +12,7 @@ use crate::{Authentic, IdentifyError, NotAuthentic, Timestamp};
 #[derive(Clone, Copy, Debug)]
 pub struct Identified<'a> {
     pub(crate) datagram: &'a [u8],
-    pub(crate) nonce: &'a [u8; NONCE],
+    pub(crate) nonce: &'a [u8; NONCE_LEN],
     pub(crate) key_id: KeyId,
     pub(crate) timestamp: Timestamp,
 }
@@ -26,17 +26,17 @@ pub fn identify<'a>(head: &HeadKeys, datagram: &'a [u8]) -> Result<Identified<'a
         return Err(IdentifyError::Length);
     }
     let (tagged, rest) = datagram
-        .split_first_chunk::<TAGGED>()
+        .split_first_chunk::<TAGGED_LEN>()
         .ok_or(IdentifyError::Length)?;
     let (tag, _) = rest.split_first_chunk::<8>().ok_or(IdentifyError::Length)?;
     if !head.is_tagged(tagged, tag) {
         return Err(IdentifyError::HeadTag);
     }
     let (nonce, masked) = tagged
-        .split_first_chunk::<NONCE>()
+        .split_first_chunk::<NONCE_LEN>()
         .ok_or(IdentifyError::Length)?;
     let masked = masked
-        .first_chunk::<MASKED>()
+        .first_chunk::<MASKED_LEN>()
         .ok_or(IdentifyError::Length)?;
     let [a, b, c, d, e, f, g, h, timestamp @ ..] = mask(head, nonce, masked);
     Ok(Identified {
@@ -62,7 +62,7 @@ impl<'a> Identified<'a> {
 
     /// Its nonce.
     #[must_use]
-    pub const fn nonce(&self) -> &'a [u8; NONCE] {
+    pub const fn nonce(&self) -> &'a [u8; NONCE_LEN] {
         self.nonce
     }
 
@@ -74,7 +74,7 @@ impl<'a> Identified<'a> {
     pub fn authenticate(self, keys: &PacketKeys) -> Result<Authentic<'a>, NotAuthentic> {
         let (bytes, code) = self
             .datagram
-            .split_last_chunk::<HMAC>()
+            .split_last_chunk::<HMAC_LEN>()
             .ok_or(NotAuthentic)?;
         if keys.is_authentic(bytes, code) {
             Ok(Authentic::new(self))

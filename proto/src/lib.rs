@@ -32,11 +32,11 @@ mod time;
 
 pub use address::{Addresses, UnusableAddress, usable_address};
 pub use authenticate::{Authentic, Record, Recorded};
-pub use command::{CommandName, NotACommandName};
+pub use command::{CommandName, ParseCommandNameError};
 pub use error::{EncodeError, IdentifyError, NotAuthentic, OpenError, RequestError, SealError};
 pub use identify::{Identified, identify};
 pub use open::Opened;
 pub use request::{Action, Open, Request};
 pub use seal::{Randomness, seal, seal_plaintext};
-pub use service::{NotAService, Protocol, Service, Services, TooManyServices};
+pub use service::{ParseServiceError, Protocol, Service, Services, TooManyServices};
 pub use time::Timestamp;

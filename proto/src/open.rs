@@ -3,7 +3,7 @@
 
 use spa_keys::{KeyId, PacketKeys};
 
-use crate::limits::{HEAD, HMAC};
+use crate::limits::{HEAD_LEN, HMAC_LEN};
 use crate::{OpenError, Recorded, Request, Timestamp};
 
 /// A packet that is authentic, used up and readable. Made by
@@ -24,10 +24,10 @@ impl Recorded<'_> {
         let packet = self.0;
         let (head, rest) = packet
             .datagram
-            .split_first_chunk::<HEAD>()
+            .split_first_chunk::<HEAD_LEN>()
             .ok_or(OpenError::Decryption)?;
         let (sealed, _) = rest
-            .split_last_chunk::<HMAC>()
+            .split_last_chunk::<HMAC_LEN>()
             .ok_or(OpenError::Decryption)?;
         let plaintext = keys
             .decrypt(packet.nonce, head, sealed)

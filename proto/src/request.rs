@@ -25,7 +25,7 @@ pub enum Request {
     /// Enrol a key, with an invitation's shared key.
     Join {
         /// The client's public key, as encoded; not yet checked.
-        joiner: [u8; 32],
+        join_key: [u8; 32],
     },
 }
 

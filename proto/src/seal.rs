@@ -6,7 +6,8 @@ use alloc::vec::Vec;
 use spa_keys::{HeadKeys, KeyId, PacketKeys};
 
 use crate::limits::{
-    CIPHER_TAG, HEAD, HMAC, MASKED, MAX_PACKET, MIN_PACKET, NONCE, OVERHEAD, TAGGED,
+    CIPHER_TAG_LEN, HEAD_LEN, HMAC_LEN, MASKED_LEN, MAX_PACKET, MIN_PACKET, NONCE_LEN, OVERHEAD,
+    TAGGED_LEN,
 };
 use crate::{Request, SealError, Timestamp};
 
@@ -14,7 +15,7 @@ use crate::{Request, SealError, Timestamp};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Randomness {
     /// The packet's nonce.
-    pub nonce: [u8; NONCE],
+    pub nonce: [u8; NONCE_LEN],
     /// What the packet is longer than it need be, in bytes. docs/protocol.md §5.3.
     pub length: u8,
 }
@@ -49,37 +50,37 @@ pub fn seal_plaintext(
     keys: &PacketKeys,
     plaintext: Vec<u8>,
     now: Timestamp,
-    nonce: &[u8; NONCE],
+    nonce: &[u8; NONCE_LEN],
 ) -> Result<Vec<u8>, SealError> {
     let length = plaintext.len().saturating_add(OVERHEAD);
     if length > MAX_PACKET {
         return Err(SealError::TooLong);
     }
     let masked = mask(head, nonce, &plain_head(id, now));
-    let mut tagged = [0; TAGGED];
-    let (first, last) = tagged.split_at_mut(NONCE);
+    let mut tagged = [0; TAGGED_LEN];
+    let (first, last) = tagged.split_at_mut(NONCE_LEN);
     first.copy_from_slice(nonce);
     last.copy_from_slice(&masked);
 
     let mut packet = Vec::with_capacity(length);
     packet.extend_from_slice(&tagged);
     packet.extend_from_slice(&head.tag(&tagged));
-    debug_assert_eq!(packet.len(), HEAD);
+    debug_assert_eq!(packet.len(), HEAD_LEN);
 
     let mut body = plaintext;
-    body.reserve_exact(CIPHER_TAG);
+    body.reserve_exact(CIPHER_TAG_LEN);
     keys.encrypt(nonce, &packet, &mut body)
         .map_err(|_| SealError::TooLong)?;
     packet.extend_from_slice(&body);
 
-    let code: [u8; HMAC] = keys.authenticate(&packet);
+    let code: [u8; HMAC_LEN] = keys.authenticate(&packet);
     packet.extend_from_slice(&code);
     Ok(packet)
 }
 
 /// Key id and timestamp, as they stand under the mask.
-fn plain_head(id: KeyId, now: Timestamp) -> [u8; MASKED] {
-    let mut plain = [0; MASKED];
+fn plain_head(id: KeyId, now: Timestamp) -> [u8; MASKED_LEN] {
+    let mut plain = [0; MASKED_LEN];
     let (first, last) = plain.split_at_mut(8);
     first.copy_from_slice(&id.to_bytes());
     last.copy_from_slice(&now.as_micros().to_be_bytes());
@@ -87,7 +88,11 @@ fn plain_head(id: KeyId, now: Timestamp) -> [u8; MASKED] {
 }
 
 /// Puts the mask on, or takes it off. docs/protocol.md §5.2.
-pub(crate) fn mask(head: &HeadKeys, nonce: &[u8; NONCE], bytes: &[u8; MASKED]) -> [u8; MASKED] {
+pub(crate) fn mask(
+    head: &HeadKeys,
+    nonce: &[u8; NONCE_LEN],
+    bytes: &[u8; MASKED_LEN],
+) -> [u8; MASKED_LEN] {
     let mask = u128::from_be_bytes(head.mask(nonce));
     (u128::from_be_bytes(*bytes) ^ mask).to_be_bytes()
 }

@@ -77,7 +77,7 @@ impl fmt::Display for Service {
 
 /// Why a text is no service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum NotAService {
+pub enum ParseServiceError {
     /// Not of the form `tcp/22`.
     #[error("a service is written protocol/port, such as tcp/22 or udp/51820")]
     Form,
@@ -90,19 +90,19 @@ pub enum NotAService {
 }
 
 impl FromStr for Service {
-    type Err = NotAService;
+    type Err = ParseServiceError;
 
-    fn from_str(text: &str) -> Result<Self, NotAService> {
-        let (protocol, port) = text.split_once('/').ok_or(NotAService::Form)?;
+    fn from_str(text: &str) -> Result<Self, ParseServiceError> {
+        let (protocol, port) = text.split_once('/').ok_or(ParseServiceError::Form)?;
         let protocol = Protocol::ALL
             .into_iter()
             .find(|known| known.as_str() == protocol)
-            .ok_or(NotAService::Protocol)?;
+            .ok_or(ParseServiceError::Protocol)?;
         // `parse` would also take `+22` and `022`; one spelling for each service.
         if port.starts_with(['+', '0']) {
-            return Err(NotAService::Port);
+            return Err(ParseServiceError::Port);
         }
-        let port = port.parse().map_err(|_| NotAService::Port)?;
+        let port = port.parse().map_err(|_| ParseServiceError::Port)?;
         Ok(Self { protocol, port })
     }
 }
@@ -130,16 +130,16 @@ impl Services {
         reason = "it can fail, which FromIterator cannot"
     )]
     pub fn from_iter(services: impl IntoIterator<Item = Service>) -> Result<Self, TooManyServices> {
-        let mut kept = Vec::new();
+        let mut sorted = Vec::new();
         for service in services {
-            if let Err(place) = kept.binary_search(&service) {
-                if kept.len() == MAX_SERVICES {
+            if let Err(place) = sorted.binary_search(&service) {
+                if sorted.len() == MAX_SERVICES {
                     return Err(TooManyServices);
                 }
-                kept.insert(place, service);
+                sorted.insert(place, service);
             }
         }
-        Ok(Self(kept))
+        Ok(Self(sorted))
     }
 
     /// For the decoder, which has checked number and order.

@@ -18,7 +18,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use spa_keys::{ServerSecret, SharedKey};
 use spa_tests::binaries;
 use spa_tests::lab::{CLIENT4, Lab, SERVER4};
-use spa_tests::settings::KNOCK;
+use spa_tests::settings::SPA_PORT;
 use spa_tests::wait;
 
 /// Starts of each program, one after the other, in turns: what else the machine
@@ -55,10 +55,10 @@ fn main() {
                 let Some((_, command, spans)) = rows.get_mut(place) else {
                     continue;
                 };
-                let span = start(command);
+                let duration = start(command);
                 // The first one reads the disk.
                 if turn > 0 {
-                    spans.push(span);
+                    spans.push(duration);
                 }
             }
         }
@@ -92,9 +92,9 @@ fn order(turn: usize) -> impl Iterator<Item = usize> {
 fn start(command: &mut Command) -> Duration {
     let before = wait::now();
     let ended = command.status().expect("a program that can be started");
-    let span = before.elapsed();
+    let duration = before.elapsed();
     assert!(ended.success(), "{command:?} ended with {ended}");
-    span
+    duration
 }
 
 /// A program of which nothing is seen, with the lab's directory as home.
@@ -123,8 +123,8 @@ fn write_spa_files(home: &Path) {
         .expect("a key")
         .public()
         .to_string();
-    let (address, port) = (SERVER4.to_string(), KNOCK.to_string());
-    must(program(binaries::spa(), home).args(["key", "new"]));
+    let (address, port) = (SERVER4.to_string(), SPA_PORT.to_string());
+    run_ok(program(binaries::spa(), home).args(["key", "new"]));
     let shared = home.join("shared.key");
     let text = SharedKey::generate().expect("a key").to_text();
     std::fs::write(&shared, text.as_bytes()).expect("the shared key's file");
@@ -142,7 +142,7 @@ fn write_spa_files(home: &Path) {
         if host == "shared" {
             command.arg("--shared-key-file").arg(&shared);
         }
-        must(command.args(["--default", "chat"]));
+        run_ok(command.args(["--default", "chat"]));
     }
 }
 
@@ -159,21 +159,21 @@ fn fwknop(home: &Path) -> Command {
 
 /// The same from fwknop's own file, as `spa` has it from its.
 fn fwknop_stanza(home: &Path) -> Command {
-    must(fwknop(home).args(["--save-rc-stanza", "-n", "gw", "--test"]));
+    run_ok(fwknop(home).args(["--save-rc-stanza", "-n", "gw", "--test"]));
     let mut command = program("fwknop", home);
     command.args(["-n", "gw", "--no-save-args"]);
     command
 }
 
-fn must(command: &mut Command) {
+fn run_ok(command: &mut Command) {
     let _ = start(command);
 }
 
 /// In milliseconds.
 fn quantile(sorted: &[Duration], percent: usize) -> f64 {
     let last = sorted.len().saturating_sub(1);
-    let span = sorted.get(last * percent / 100).copied();
-    span.unwrap_or_default().as_secs_f64() * 1000.0
+    let duration = sorted.get(last * percent / 100).copied();
+    duration.unwrap_or_default().as_secs_f64() * 1000.0
 }
 
 /// Keeps the calling thread on one processor, and what it starts.

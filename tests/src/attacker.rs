@@ -24,7 +24,7 @@ pub fn send_all(namespace: &Namespace, source: IpAddr, to: SocketAddr, payloads:
 
 /// The packet with one bit changed.
 #[must_use]
-pub fn flip(packet: &[u8], bit: usize) -> Vec<u8> {
+pub fn flip_bit(packet: &[u8], bit: usize) -> Vec<u8> {
     let mut flipped = packet.to_vec();
     let byte = flipped.get_mut(bit / 8).expect("a bit inside the packet");
     *byte ^= 1 << (bit % 8);
@@ -34,15 +34,15 @@ pub fn flip(packet: &[u8], bit: usize) -> Vec<u8> {
 /// The head of a genuine packet with something else behind it.
 #[must_use]
 pub fn copy_head(packet: &[u8]) -> Vec<u8> {
-    let mut copied = forge(packet.len());
-    let head = packet.get(..limits::HEAD).expect("a whole head");
-    copied.splice(..limits::HEAD, head.iter().copied());
+    let mut copied = random_packet(packet.len());
+    let head = packet.get(..limits::HEAD_LEN).expect("a whole head");
+    copied.splice(..limits::HEAD_LEN, head.iter().copied());
     copied
 }
 
 /// Random bytes of a genuine length.
 #[must_use]
-pub fn forge(length: usize) -> Vec<u8> {
+pub fn random_packet(length: usize) -> Vec<u8> {
     let mut bytes = spa_keys::random_bytes::<512>()
         .expect("randomness")
         .to_vec();

@@ -9,12 +9,12 @@ use serde_json::Value;
 
 use crate::lab::{Lab, SERVER4};
 use crate::namespace::Namespace;
-use crate::settings::KNOCK;
+use crate::settings::SPA_PORT;
 
 /// Lets the client's machine speak from every address of 10.0.0.0/8.
-pub fn gather(lab: &Lab) {
+pub fn add_local_route(lab: &Lab) {
     let local = ["route", "add", "local", "10.0.0.0/8", "dev", "lo"];
-    let _ = lab.client.must("ip", &local);
+    let _ = lab.client.run_ok("ip", &local);
 }
 
 /// One of them: `kind` tells apart what is sent, `number` counts.
@@ -35,7 +35,7 @@ pub fn kind(address: Ipv4Addr) -> u8 {
 pub fn send_from(source: Ipv4Addr, packet: &[u8]) {
     let socket = UdpSocket::bind((source, 0)).expect("a socket");
     let _ = socket
-        .send_to(packet, (SERVER4, KNOCK))
+        .send_to(packet, (SERVER4, SPA_PORT))
         .expect("a way to the server");
 }
 
@@ -45,7 +45,7 @@ pub fn send_from(source: Ipv4Addr, packet: &[u8]) {
 /// # Panics
 /// The list has another shape than is read here.
 #[must_use]
-pub fn let_in(server: &Namespace) -> Option<BTreeMap<Ipv4Addr, Duration>> {
+pub fn granted_addresses(server: &Namespace) -> Option<BTreeMap<Ipv4Addr, Duration>> {
     let listed = server.run("nft", &["-j", "list", "set", "inet", "spad", "grants4"]);
     let listed: Value = serde_json::from_str(&listed.stdout).ok()?;
     let set = listed.pointer("/nftables/1/set").expect("a set");

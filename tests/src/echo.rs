@@ -11,13 +11,13 @@ use crate::namespace::Namespace;
 use crate::wait;
 
 /// How soon a service notices that it shall end.
-const TURN: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A running service; ends when dropped.
 #[derive(Debug)]
 pub struct Echo {
     stop: Arc<AtomicBool>,
-    heard: Arc<AtomicU64>,
+    received: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -29,13 +29,13 @@ impl Echo {
             TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))
         });
         listener.set_nonblocking(true).expect("non-blocking");
-        Self::serve(move |stop, heard| {
+        Self::serve(move |stop, received| {
             while !stop.load(Ordering::Relaxed) {
                 match listener.accept() {
                     Ok((stream, _)) => {
-                        heard.fetch_add(1, Ordering::Relaxed);
+                        received.fetch_add(1, Ordering::Relaxed);
                         let stop = Arc::clone(stop);
-                        std::thread::spawn(move || converse(stream, &stop));
+                        std::thread::spawn(move || echo_stream(stream, &stop));
                     }
                     Err(_) => wait_readable(&listener),
                 }
@@ -53,12 +53,14 @@ impl Echo {
     #[must_use]
     pub fn udp_on(namespace: &Namespace, at: SocketAddr) -> Self {
         let socket = bound(namespace, || UdpSocket::bind(at));
-        socket.set_read_timeout(Some(TURN)).expect("a time limit");
-        Self::serve(move |stop, heard| {
+        socket
+            .set_read_timeout(Some(POLL_INTERVAL))
+            .expect("a time limit");
+        Self::serve(move |stop, received| {
             let mut bytes = [0; 2048];
             while !stop.load(Ordering::Relaxed) {
                 if let Ok((length, from)) = socket.recv_from(&mut bytes) {
-                    heard.fetch_add(1, Ordering::Relaxed);
+                    received.fetch_add(1, Ordering::Relaxed);
                     let _ = socket.send_to(bytes.get(..length).unwrap_or_default(), from);
                 }
             }
@@ -67,35 +69,35 @@ impl Echo {
 
     fn serve(work: impl FnOnce(&Arc<AtomicBool>, &AtomicU64) + Send + 'static) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let heard = Arc::new(AtomicU64::new(0));
-        let (stop2, heard2) = (Arc::clone(&stop), Arc::clone(&heard));
+        let received = Arc::new(AtomicU64::new(0));
+        let (stop2, heard2) = (Arc::clone(&stop), Arc::clone(&received));
         let thread = std::thread::spawn(move || work(&stop2, &heard2));
         Self {
             stop,
-            heard,
+            received,
             thread: Some(thread),
         }
     }
 
     /// How many connections or datagrams reached it.
     #[must_use]
-    pub fn heard(&self) -> u64 {
-        self.heard.load(Ordering::Relaxed)
+    pub fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
     }
 }
 
 /// Binds, as soon as the port is free: a program that another test starts holds a
 /// copy of a socket just closed here, from its fork until it executes.
 fn bound<T: Send>(namespace: &Namespace, bind: impl Fn() -> std::io::Result<T> + Sync) -> T {
-    wait::soon("the port is free", || match namespace.enter(&bind) {
+    wait::eventually("the port is free", || match namespace.enter(&bind) {
         Err(error) if error.kind() == ErrorKind::AddrInUse => None,
         made => Some(made.expect("a socket on the port")),
     })
 }
 
-fn converse(mut stream: TcpStream, stop: &AtomicBool) {
+fn echo_stream(mut stream: TcpStream, stop: &AtomicBool) {
     let _ = stream.set_nonblocking(false);
-    let _ = stream.set_read_timeout(Some(TURN));
+    let _ = stream.set_read_timeout(Some(POLL_INTERVAL));
     let mut bytes = [0; 2048];
     while !stop.load(Ordering::Relaxed) {
         match stream.read(&mut bytes) {

@@ -3,20 +3,20 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use crate::world::World;
+use crate::test_bed::TestBed;
 
 /// Where Debian has it.
-pub const NFT: &str = "/usr/sbin/nft";
+pub const NFT_PATH: &str = "/usr/sbin/nft";
 
 /// A script in the place of `nft`, until the file that is given back is there: then it is `nft`.
 #[must_use]
 #[track_caller]
-pub fn replace_nft(world: &mut World, script: &str) -> PathBuf {
-    let directory = world.lab.path().to_owned();
+pub fn replace_nft(bed: &mut TestBed, script: &str) -> PathBuf {
+    let directory = bed.lab.path().to_owned();
     let (real, fake, works) = ["nft.real", "nft.fake", "nft.works"]
         .map(|name| directory.join(name))
         .into();
-    std::fs::copy(NFT, &real).expect("a copy of nft");
+    std::fs::copy(NFT_PATH, &real).expect("a copy of nft");
     let text = format!(
         "#!/bin/sh\nif [ -e {} ]; then exec {} \"$@\"; fi\n{script}\n",
         works.display(),
@@ -27,6 +27,6 @@ pub fn replace_nft(world: &mut World, script: &str) -> PathBuf {
         std::fs::set_permissions(program, std::fs::Permissions::from_mode(0o755))
             .expect("a program");
     }
-    world.spad.put_in_place(NFT, fake);
+    bed.spad.bind_mount(NFT_PATH, fake);
     works
 }

@@ -15,7 +15,7 @@ use crate::lab::{CLIENT_MAC, SERVER_MAC};
 
 /// Both ends of what a frame carries.
 #[derive(Clone, Copy, Debug)]
-pub struct Ends {
+pub struct Endpoints {
     /// Source address; the family of both must be the same.
     pub from: IpAddr,
     /// Destination address.
@@ -26,10 +26,10 @@ pub struct Ends {
     pub to_port: u16,
 }
 
-impl Ends {
+impl Endpoints {
     /// From one address and port to another.
     #[must_use]
-    pub fn of(from: impl Into<SocketAddr>, to: impl Into<SocketAddr>) -> Self {
+    pub fn new(from: impl Into<SocketAddr>, to: impl Into<SocketAddr>) -> Self {
         let (from, to) = (from.into(), to.into());
         Self {
             from: from.ip(),
@@ -42,14 +42,14 @@ impl Ends {
 
 /// A UDP datagram without its IP header, checksum and all.
 #[must_use]
-pub fn udp(ends: Ends, payload: &[u8]) -> Vec<u8> {
+pub fn udp(endpoints: Endpoints, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0; 8 + payload.len()];
     let mut packet = MutableUdpPacket::new(&mut bytes).expect("room");
-    packet.set_source(ends.from_port);
-    packet.set_destination(ends.to_port);
+    packet.set_source(endpoints.from_port);
+    packet.set_destination(endpoints.to_port);
     packet.set_length(length(8 + payload.len()));
     packet.set_payload(payload);
-    let sum = match (ends.from, ends.to) {
+    let sum = match (endpoints.from, endpoints.to) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
             udp::ipv4_checksum(&packet.to_immutable(), &from, &to)
         }
@@ -64,16 +64,16 @@ pub fn udp(ends: Ends, payload: &[u8]) -> Vec<u8> {
 
 /// A TCP segment without data.
 #[must_use]
-pub fn tcp(ends: Ends, flags: u8) -> Vec<u8> {
+pub fn tcp(endpoints: Endpoints, flags: u8) -> Vec<u8> {
     let mut bytes = vec![0; 20];
     let mut packet = MutableTcpPacket::new(&mut bytes).expect("room");
-    packet.set_source(ends.from_port);
-    packet.set_destination(ends.to_port);
+    packet.set_source(endpoints.from_port);
+    packet.set_destination(endpoints.to_port);
     packet.set_sequence(0x1234_5678);
     packet.set_data_offset(5);
     packet.set_flags(flags);
     packet.set_window(64_000);
-    let sum = match (ends.from, ends.to) {
+    let sum = match (endpoints.from, endpoints.to) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
             tcp::ipv4_checksum(&packet.to_immutable(), &from, &to)
         }
@@ -88,8 +88,8 @@ pub fn tcp(ends: Ends, flags: u8) -> Vec<u8> {
 
 /// The first segment of a connection.
 #[must_use]
-pub fn syn(ends: Ends) -> Vec<u8> {
-    tcp(ends, TcpFlags::SYN)
+pub fn syn(endpoints: Endpoints) -> Vec<u8> {
+    tcp(endpoints, TcpFlags::SYN)
 }
 
 /// An IPv4 packet of `protocol`; `offset` in units of 8 bytes, `more` fragments follow.
@@ -187,15 +187,15 @@ pub fn tagged(frame: &[u8], tags: &[(EtherType, u16)]) -> Vec<u8> {
 
 /// A whole frame with one datagram, from the client's card to the server's.
 #[must_use]
-pub fn datagram(ends: Ends, payload: &[u8]) -> Vec<u8> {
-    let udp = udp(ends, payload);
-    carry(ends, IpNextHeaderProtocols::Udp.0, &udp)
+pub fn datagram(endpoints: Endpoints, payload: &[u8]) -> Vec<u8> {
+    let udp = udp(endpoints, payload);
+    ip_frame(endpoints, IpNextHeaderProtocols::Udp.0, &udp)
 }
 
 /// A whole frame with this IP payload.
 #[must_use]
-pub fn carry(ends: Ends, protocol: u8, payload: &[u8]) -> Vec<u8> {
-    match (ends.from, ends.to) {
+pub fn ip_frame(endpoints: Endpoints, protocol: u8, payload: &[u8]) -> Vec<u8> {
+    match (endpoints.from, endpoints.to) {
         (IpAddr::V4(from), IpAddr::V4(to)) => ethernet(
             EtherTypes::Ipv4,
             &ipv4(from, to, protocol, payload, 0, false),

@@ -8,7 +8,7 @@ use crate::lab::{SERVER4, SERVER6};
 use crate::namespace::Namespace;
 use crate::process::run_with_input;
 use crate::settings::Settings;
-use crate::world::World;
+use crate::test_bed::TestBed;
 
 /// The inner host's addresses.
 pub const INNER4: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 5);
@@ -22,7 +22,7 @@ pub const INNER: u16 = 7022;
 /// Machines and a server that runs on the gateway. Fields are dropped in this order.
 pub struct Gateway {
     /// The client's machine and the gateway.
-    pub world: World,
+    pub bed: TestBed,
     /// A client that may open the service `nas` and nothing else.
     pub visitor: Identity,
     /// The inner host.
@@ -35,32 +35,32 @@ impl Gateway {
     /// client knows the way to the inner host.
     #[must_use]
     #[track_caller]
-    pub fn new(nas: &str, settings: &Settings, way_back: bool) -> Self {
-        let mut gateway = Self::stopped(nas, settings, way_back);
-        gateway.world.spad.start();
+    pub fn new(nas: &str, settings: &Settings, return_route: bool) -> Self {
+        let mut gateway = Self::stopped(nas, settings, return_route);
+        gateway.bed.spad.start();
         gateway
     }
 
     /// The same, not started yet.
     #[must_use]
     #[track_caller]
-    pub fn stopped(nas: &str, settings: &Settings, way_back: bool) -> Self {
-        let world = World::stopped(&Settings::default());
+    pub fn stopped(nas: &str, settings: &Settings, return_route: bool) -> Self {
+        let bed = TestBed::stopped(&Settings::default());
         let inner = Namespace::new("inner");
-        join(&world, &inner, way_back);
+        join(&bed, &inner, return_route);
         let gateway = Self {
-            visitor: Identity::new(&world.server_public),
-            world,
+            visitor: Identity::new(&bed.server_public),
+            bed,
             inner,
         };
-        gateway.offer(nas, settings);
-        gateway.world.add("visitor", &gateway.visitor, "nas");
+        gateway.write_config(nas, settings);
+        gateway.bed.add_client("visitor", &gateway.visitor, "nas");
         gateway
     }
 
     /// Writes `spad.toml` with these values of `nas`.
-    pub fn offer(&self, nas: &str, settings: &Settings) {
-        let spad = &self.world.spad;
+    pub fn write_config(&self, nas: &str, settings: &Settings) {
+        let spad = &self.bed.spad;
         let text = settings.toml(&spad.audit_file());
         let services = format!("[services]\nnas = {{ {nas} }}\n");
         let text = text.replacen("[services]\n", &services, 1);
@@ -71,22 +71,22 @@ impl Gateway {
     #[track_caller]
     pub fn open(&self) {
         let packet = self.visitor.open(&[&format!("tcp/{OUTER}")]);
-        self.world.send_counted(&packet, "opened");
+        self.bed.send_counted(&packet, "opened");
     }
 
     /// The same over IPv6.
     #[track_caller]
     pub fn open6(&self) {
-        let before = self.world.spad.counted("opened");
+        let before = self.bed.spad.verdict_count("opened");
         let packet = self.visitor.open(&[&format!("tcp/{OUTER}")]);
-        self.world.send6(&packet);
-        self.world.spad.wait_counted("opened", before + 1);
+        self.bed.send6(&packet);
+        self.bed.spad.wait_verdict_count("opened", before + 1);
     }
 }
 
 /// A link between gateway and inner host, and the routes.
-fn join(world: &World, inner: &Namespace, way_back: bool) {
-    let server = &world.lab.server;
+fn join(bed: &TestBed, inner: &Namespace, return_route: bool) {
+    let server = &bed.lab.server;
     let commands = format!(
         "link add in0 netns {} type veth peer name eth0 netns {}\n",
         server.name(),
@@ -108,14 +108,14 @@ fn join(world: &World, inner: &Namespace, way_back: bool) {
             "link set lo up\nlink set eth0 up\naddr add {INNER4}/24 dev eth0\naddr add {INNER6}/64 dev eth0 nodad\n"
         ),
     );
-    if way_back {
+    if return_route {
         batch(
             inner,
             "route add default via 10.0.0.1\nroute add ::/0 via 2001:db8:5::1\n",
         );
     }
     batch(
-        &world.lab.client,
+        &bed.lab.client,
         &format!("route add 10.0.0.0/24 via {SERVER4}\nroute add 2001:db8:5::/64 via {SERVER6}\n"),
     );
     forwarding(server, true);

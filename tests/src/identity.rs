@@ -22,9 +22,9 @@ impl Identity {
         let public = secret.public();
         let pair = secret.pair_with(server).expect("a pair secret");
         Self {
-            keys: PacketKeys::of_pair(server, &pair, &public, None),
-            id: KeyId::of_client(server, &public),
-            head: HeadKeys::of(server),
+            keys: PacketKeys::from_pair(server, &pair, &public, None),
+            id: KeyId::for_client(server, &public),
+            head: HeadKeys::new(server),
             secret,
             public,
         }
@@ -128,7 +128,7 @@ pub fn open_for(texts: &[&str], seconds: u32) -> Request {
 
 /// A request to open these for stated addresses.
 #[must_use]
-pub fn open_stating(texts: &[&str], addresses: Addresses) -> Request {
+pub fn open_with_addresses(texts: &[&str], addresses: Addresses) -> Request {
     match open(texts) {
         Request::Open(open) => Request::Open(Open { addresses, ..open }),
         other => other,

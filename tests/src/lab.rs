@@ -85,13 +85,13 @@ impl Lab {
 
     /// Takes the link away, as a pulled card would be.
     pub fn unplug(&self) {
-        self.server.must("ip", &["link", "del", LINK]);
+        self.server.run_ok("ip", &["link", "del", LINK]);
     }
 
     /// Puts a new link in.
     pub fn plug(&self) {
         self.join_machines();
-        wait::soon("the new link carries", || {
+        wait::eventually("the new link carries", || {
             self.server
                 .run("ip", &["-br", "link", "show", LINK])
                 .stdout

@@ -34,13 +34,13 @@ pub mod settings;
 
 pub mod spad;
 
-pub mod world;
+pub mod test_bed;
 
 pub mod fake_nft;
 
 pub mod sshd;
 
-pub mod client;
+pub mod spa_cli;
 
 pub mod stun;
 
@@ -51,6 +51,6 @@ pub mod gateway;
 
 pub mod attacker;
 
-pub mod chance;
+pub mod rng;
 
 pub mod crowd;

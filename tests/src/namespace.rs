@@ -68,7 +68,7 @@ impl Namespace {
 
     /// Runs a command inside that must succeed; gives its stdout.
     #[track_caller]
-    pub fn must(&self, program: &str, arguments: &[&str]) -> String {
+    pub fn run_ok(&self, program: &str, arguments: &[&str]) -> String {
         let finished = self.run(program, arguments);
         assert!(
             finished.success,

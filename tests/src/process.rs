@@ -97,7 +97,7 @@ fn finish(output: std::io::Result<std::process::Output>, command: &Command) -> F
 #[derive(Debug)]
 pub struct Process {
     child: Child,
-    output: PathBuf,
+    output_file: PathBuf,
 }
 
 impl Process {
@@ -116,7 +116,7 @@ impl Process {
             });
         Self {
             child,
-            output: output.to_owned(),
+            output_file: output.to_owned(),
         }
     }
 
@@ -128,12 +128,12 @@ impl Process {
 
     /// What it wrote so far.
     #[must_use]
-    pub fn said(&self) -> String {
-        std::fs::read_to_string(&self.output).unwrap_or_default()
+    pub fn output(&self) -> String {
+        std::fs::read_to_string(&self.output_file).unwrap_or_default()
     }
 
     /// How it ended, if it did.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
+    pub fn try_wait(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("waiting for a child")
     }
 
@@ -148,9 +148,9 @@ impl Process {
 
     /// Sends a signal and waits for the end.
     #[track_caller]
-    pub fn end_by(&mut self, signal: Signal) -> ExitStatus {
+    pub fn signal_and_wait(&mut self, signal: Signal) -> ExitStatus {
         self.signal(signal);
-        wait::soon("the process ends on a signal", || self.ended())
+        wait::eventually("the process ends on a signal", || self.try_wait())
     }
 }
 

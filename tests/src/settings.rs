@@ -1,7 +1,7 @@
 //! The configuration a test gives its server, as text that an administrator could have written.
 
 /// The port on which packets are looked for.
-pub const KNOCK: u16 = 62201;
+pub const SPA_PORT: u16 = 62201;
 /// The hidden service for real ssh.
 pub const SSH: u16 = 22;
 /// A hidden TCP service.
@@ -9,7 +9,7 @@ pub const WEB: u16 = 8080;
 /// A hidden UDP service.
 pub const CHAT: u16 = 9999;
 /// A TCP port that is not hidden.
-pub const SHOWN: u16 = 8081;
+pub const EXPOSED: u16 = 8081;
 
 /// What tests vary; the rest stands fixed in [`Settings::toml`].
 #[derive(Clone, Debug)]

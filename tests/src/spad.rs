@@ -11,7 +11,7 @@ use spa_keys::ServerPublic;
 use crate::binaries;
 use crate::namespace::Namespace;
 use crate::process::{Finished, Process, run};
-use crate::settings::{KNOCK, Settings};
+use crate::settings::{SPA_PORT, Settings};
 use crate::wait;
 
 /// A server in a namespace, running or not.
@@ -21,7 +21,7 @@ pub struct Spad {
     directory: PathBuf,
     process: Option<Process>,
     /// Files that stand in the place of the machine's own, for its processes alone.
-    disguises: BTreeMap<&'static str, PathBuf>,
+    bind_mounts: BTreeMap<&'static str, PathBuf>,
     starts: u32,
     /// What its starts stand behind.
     wrapper: Vec<String>,
@@ -35,12 +35,12 @@ impl Spad {
             namespace: namespace.name().to_owned(),
             directory: directory.join("spad"),
             process: None,
-            disguises: BTreeMap::new(),
+            bind_mounts: BTreeMap::new(),
             starts: 0,
             wrapper: Vec::new(),
         };
         std::fs::create_dir_all(&spad.directory).expect("the server's directory");
-        spad.cli(&["init", "--port", &KNOCK.to_string()]).ok();
+        spad.cli(&["init", "--port", &SPA_PORT.to_string()]).ok();
         spad.configure(settings);
         spad
     }
@@ -79,12 +79,12 @@ impl Spad {
         command
             .args(["netns", "exec", &self.namespace])
             .arg(binaries::spad());
-        self.complete(&mut command, arguments);
+        self.add_options(&mut command, arguments);
         command
     }
 
     /// Adds these arguments and this server's directories.
-    pub fn complete(&self, command: &mut Command, arguments: &[&str]) {
+    pub fn add_options(&self, command: &mut Command, arguments: &[&str]) {
         command.args(arguments);
         for (option, directory) in [
             ("--config", "config"),
@@ -115,17 +115,17 @@ impl Spad {
     }
 
     /// From its next start on this server believes that the machine was booted anew.
-    pub fn pretend_new_boot(&mut self) {
+    pub fn fake_new_boot(&mut self) {
         let id = format!(
             "00000000-0000-4000-8000-{:012}\n",
             self.starts.saturating_add(1)
         );
-        self.disguise("/proc/sys/kernel/random/boot_id", "boot_id", &id);
+        self.bind_content("/proc/sys/kernel/random/boot_id", "boot_id", &id);
     }
 
     /// From its next start on this server believes to be on another machine.
-    pub fn pretend_other_machine(&mut self) {
-        self.disguise(
+    pub fn fake_other_machine(&mut self) {
+        self.bind_content(
             "/etc/machine-id",
             "machine-id",
             "0123456789abcdef0123456789abcdef\n",
@@ -134,34 +134,34 @@ impl Spad {
 
     /// From its next start on this server believes that the kernel tracks so many connections
     /// at most: in a namespace of a test it cannot be set.
-    pub fn pretend_tracking_limit(&mut self, most: u32) {
-        self.disguise(
+    pub fn fake_conntrack_max(&mut self, max: u32) {
+        self.bind_content(
             "/proc/sys/net/netfilter/nf_conntrack_max",
             "conntrack-max",
-            &format!("{most}\n"),
+            &format!("{max}\n"),
         );
     }
 
     /// From its next start on this command, which executes what follows it, stands before it.
-    pub fn start_behind(&mut self, wrapper: &[&str]) {
+    pub fn set_wrapper(&mut self, wrapper: &[&str]) {
         self.wrapper = wrapper.iter().map(ToString::to_string).collect();
     }
 
-    fn disguise(&mut self, place: &'static str, name: &str, content: &str) {
+    fn bind_content(&mut self, place: &'static str, name: &str, content: &str) {
         let file = self.directory.join(name);
         std::fs::write(&file, content).expect("a file in another's place");
-        self.put_in_place(place, file);
+        self.bind_mount(place, file);
     }
 
     /// From its next start on this file or directory stands in that place, for its processes
     /// and those of [`Spad::behind`].
-    pub fn put_in_place(&mut self, place: &'static str, file: PathBuf) {
-        self.disguises.insert(place, file);
+    pub fn bind_mount(&mut self, place: &'static str, file: PathBuf) {
+        self.bind_mounts.insert(place, file);
     }
 
     /// From its next start on every place is what it is.
-    pub fn put_nothing_in_place(&mut self) {
-        self.disguises.clear();
+    pub fn clear_bind_mounts(&mut self) {
+        self.bind_mounts.clear();
         self.wrapper.clear();
     }
 
@@ -169,13 +169,13 @@ impl Spad {
     #[track_caller]
     pub fn start(&mut self) {
         self.spawn();
-        wait::soon("spad serves", || {
+        wait::eventually("spad serves", || {
             let process = self.process.as_mut()?;
-            let ended = process.ended();
+            let ended = process.try_wait();
             assert!(
                 ended.is_none(),
                 "spad run ended ({ended:?}):\n{}",
-                process.said()
+                process.output()
             );
             self.cli(&["status"]).success.then_some(())
         });
@@ -190,49 +190,52 @@ impl Spad {
 
     /// `spad run` behind the disguises.
     fn run_command(&self) -> Command {
-        self.disguised(&self.wrapper, &["run"])
+        self.command_with_mounts(&self.wrapper, &["run"])
     }
 
     /// Runs a `spad` command to its end behind the disguises.
     #[must_use]
-    pub fn disguised_cli(&self, arguments: &[&str]) -> Finished {
-        run(&mut self.disguised(&[], arguments))
+    pub fn cli_with_mounts(&self, arguments: &[&str]) -> Finished {
+        run(&mut self.command_with_mounts(&[], arguments))
     }
 
     /// Runs a `spad` command to its end, behind all that its starts stand behind.
     #[must_use]
-    pub fn behind(&self, arguments: &[&str]) -> Finished {
-        run(&mut self.disguised(&self.wrapper, arguments))
+    pub fn cli_under_wrapper(&self, arguments: &[&str]) -> Finished {
+        run(&mut self.command_with_mounts(&self.wrapper, arguments))
     }
 
     /// Starts a `spad` command behind all that its starts stand behind, and waits for nothing.
     #[must_use]
-    pub fn beside(&mut self, arguments: &[&str]) -> Process {
+    pub fn spawn_alongside(&mut self, arguments: &[&str]) -> Process {
         self.starts = self.starts.saturating_add(1);
         let output = self.directory.join(format!("output.{}", self.starts));
-        Process::start(&mut self.disguised(&self.wrapper, arguments), &output)
+        Process::start(
+            &mut self.command_with_mounts(&self.wrapper, arguments),
+            &output,
+        )
     }
 
-    fn disguised(&self, wrapper: &[String], arguments: &[&str]) -> Command {
+    fn command_with_mounts(&self, wrapper: &[String], arguments: &[&str]) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.namespace]);
-        if !self.disguises.is_empty() {
+        if !self.bind_mounts.is_empty() {
             // `ip netns exec` has a mount namespace of its own.
             let script = "while [ \"$1\" != -- ]; do mount --bind \"$1\" \"$2\" && shift 2 || exit; done; shift; exec \"$@\"";
             command.args(["sh", "-c", script, "disguise"]);
-            for (place, file) in &self.disguises {
+            for (place, file) in &self.bind_mounts {
                 command.arg(file).arg(place);
             }
             command.arg("--");
         }
         command.args(wrapper).arg(binaries::spad());
-        self.complete(&mut command, arguments);
+        self.add_options(&mut command, arguments);
         command
     }
 
     /// Starts it where it is expected to end by itself.
     #[must_use]
-    pub fn run_to_its_end(&self) -> Finished {
+    pub fn run_to_exit(&self) -> Finished {
         run(&mut self.run_command())
     }
 
@@ -240,32 +243,32 @@ impl Spad {
     #[track_caller]
     pub fn stop(&mut self) {
         let mut process = self.process.take().expect("a running server");
-        let status = process.end_by(Signal::TERM);
+        let status = process.signal_and_wait(Signal::TERM);
         assert!(
             status.success(),
             "a clean stop: {status}\n{}",
-            process.said()
+            process.output()
         );
-        self.wait_for_silence();
+        self.wait_all_exited();
     }
 
     /// kill -9.
     #[track_caller]
     pub fn kill(&mut self) {
         let mut process = self.process.take().expect("a running server");
-        process.end_by(Signal::KILL);
-        self.wait_for_silence();
+        process.signal_and_wait(Signal::KILL);
+        self.wait_all_exited();
     }
 
     /// What a service manager does once the main process has ended: ends what it left.
-    pub fn end_rest(&mut self) {
+    pub fn kill_all(&mut self) {
         for (id, _) in self.processes() {
             if let Some(id) = rustix::process::Pid::from_raw(id) {
                 let _ = rustix::process::kill_process(id, Signal::KILL);
             }
         }
         self.process = None;
-        self.wait_for_silence();
+        self.wait_all_exited();
     }
 
     /// Its processes, each with the word of its command line that says what it is: `run`,
@@ -286,9 +289,9 @@ impl Spad {
 
     /// One process's end ends the others.
     #[track_caller]
-    fn wait_for_silence(&self) {
+    fn wait_all_exited(&self) {
         let binary = binaries::spad();
-        wait::soon("the other processes end too", || {
+        wait::eventually("the other processes end too", || {
             let listed = run(Command::new("ip").args(["netns", "pids", &self.namespace]));
             let running = listed.stdout.split_whitespace().any(|id| {
                 std::fs::read_link(format!("/proc/{id}/exe")).is_ok_and(|exe| exe == binary)
@@ -306,8 +309,11 @@ impl Spad {
 
     /// What it wrote since it was started.
     #[must_use]
-    pub fn said(&self) -> String {
-        self.process.as_ref().map(Process::said).unwrap_or_default()
+    pub fn output(&self) -> String {
+        self.process
+            .as_ref()
+            .map(Process::output)
+            .unwrap_or_default()
     }
 
     /// Makes a running server take the files as they are.
@@ -341,13 +347,13 @@ impl Spad {
     /// How many packets ended so.
     #[must_use]
     #[track_caller]
-    pub fn counted(&self, reason: &str) -> u64 {
+    pub fn verdict_count(&self, reason: &str) -> u64 {
         self.verdicts().get(reason).copied().unwrap_or(0)
     }
 
     /// Waits until `count` packets ended so.
     #[track_caller]
-    pub fn wait_counted(&self, reason: &str, count: u64) {
+    pub fn wait_verdict_count(&self, reason: &str, count: u64) {
         let mut last = BTreeMap::new();
         let end = wait::now();
         loop {
@@ -356,9 +362,9 @@ impl Spad {
                 return;
             }
             assert!(
-                end.elapsed() < wait::SOON,
+                end.elapsed() < wait::TIMEOUT,
                 "{count} packets never ended as {reason}: {last:?}\n{}",
-                self.said()
+                self.output()
             );
         }
     }
@@ -387,14 +393,14 @@ impl Spad {
                 return line.clone();
             }
             assert!(
-                start.elapsed() < wait::SOON,
+                start.elapsed() < wait::TIMEOUT,
                 "no audit line {fields:?} among:\n{}\n{}",
                 lines
                     .iter()
                     .map(Value::to_string)
                     .collect::<Vec<_>>()
                     .join("\n"),
-                self.said()
+                self.output()
             );
             wait::until_after(wait::now(), std::time::Duration::from_millis(10));
         }

@@ -49,14 +49,15 @@ impl Sshd {
             .arg(directory.join("config"));
         let mut process = Process::start(&mut command, &directory.join("output"));
         let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        wait::soon("sshd answers at home", || {
-            let ended = process.ended();
+        wait::eventually("sshd answers at home", || {
+            let ended = process.try_wait();
             assert!(
                 ended.is_none(),
                 "sshd ended ({ended:?}):\n{}\nhelp: apt-get install openssh-server",
-                process.said()
+                process.output()
             );
-            (crate::reach::tcp(namespace, here, port) == crate::reach::Reach::Open).then_some(())
+            (crate::reach::tcp(namespace, here, port) == crate::reach::Reachability::Open)
+                .then_some(())
         });
         Self {
             directory,

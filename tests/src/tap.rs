@@ -36,7 +36,7 @@ impl Tap {
     pub fn start(namespace: &Namespace) -> Self {
         let frames = Arc::new(Mutex::new(Vec::new()));
         let stop = Arc::new(AtomicBool::new(false));
-        let (heard, ended) = (Arc::clone(&frames), Arc::clone(&stop));
+        let (sink, ended) = (Arc::clone(&frames), Arc::clone(&stop));
         let (ready, is_ready) = mpsc::channel();
         let thread = namespace.spawn(move || {
             let (_, mut receiver) = channel();
@@ -44,7 +44,7 @@ impl Tap {
             while !ended.load(Ordering::Relaxed) {
                 // An error is the time limit, or the link gone.
                 let Ok(frame) = receiver.next() else { continue };
-                let mut all = heard.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut all = sink.lock().unwrap_or_else(PoisonError::into_inner);
                 assert!(all.len() < LIMIT, "the tap ran full");
                 all.push(frame.to_vec());
             }
@@ -81,7 +81,7 @@ impl Tap {
     #[must_use]
     #[track_caller]
     pub fn datagram_to(&self, port: u16) -> Vec<u8> {
-        wait::soon("a datagram passes", || {
+        wait::eventually("a datagram passes", || {
             self.datagrams_to(port).into_iter().next()
         })
     }

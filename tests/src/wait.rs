@@ -9,10 +9,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use spa_proto::Timestamp;
 
 /// How often a condition is looked at.
-const PAUSE: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Long enough for anything that is expected to happen, on a loaded machine.
-pub const SOON: Duration = Duration::from_secs(15);
+pub const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Now, for measuring spans.
 #[must_use]
@@ -38,29 +38,29 @@ pub fn within<T>(limit: Duration, what: &str, mut attempt: impl FnMut() -> Optio
             return found;
         }
         assert!(Instant::now() < end, "not within {limit:?}: {what}");
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
 /// Tries until it gives something, as long as anything may take.
 #[track_caller]
-pub fn soon<T>(what: &str, attempt: impl FnMut() -> Option<T>) -> T {
-    within(SOON, what, attempt)
+pub fn eventually<T>(what: &str, attempt: impl FnMut() -> Option<T>) -> T {
+    within(TIMEOUT, what, attempt)
 }
 
 /// Looks again and again for `span`; fails as soon as `broken` tells what is wrong.
 #[track_caller]
-pub fn throughout(span: Duration, mut broken: impl FnMut() -> Option<String>) {
-    let end = Instant::now() + span;
+pub fn never_within(duration: Duration, mut broken: impl FnMut() -> Option<String>) {
+    let end = Instant::now() + duration;
     while Instant::now() < end {
         if let Some(what) = broken() {
             panic!("{what}");
         }
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
 /// Waits until `since` is `span` ago: for what only time itself brings about.
-pub fn until_after(since: Instant, span: Duration) {
-    std::thread::sleep(span.saturating_sub(since.elapsed()));
+pub fn until_after(since: Instant, duration: Duration) {
+    std::thread::sleep(duration.saturating_sub(since.elapsed()));
 }

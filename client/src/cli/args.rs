@@ -5,15 +5,15 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::deferred::Deferred;
 use clap::{Args, Parser, Subcommand};
 
-use super::deferred::Deferred;
-use super::given::For;
+use super::address_source::AddressSource;
 use super::knock::KnockOptions;
-use super::say::Failure;
+use super::output::Failure;
 use crate::carrier::Carrier;
+use crate::duration;
 use crate::resolve::Family;
-use crate::span;
 
 /// Opens hidden ports with a single packet.
 ///
@@ -121,11 +121,11 @@ pub(super) enum Command {
 #[derive(Debug, Args)]
 pub(super) struct GrantOptions {
     /// How long new connections are let in, such as 60s; the server may cut it [default: as the server says]
-    #[arg(long, value_name = "TIME", value_parser = span::parse_seconds)]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse_seconds)]
     pub(super) ttl: Option<u32>,
     /// Open for this address, once IPv4 and once IPv6, or as a STUN server sees this machine [default: as the server sees it]
     #[arg(long = "for", value_name = "ADDR|stun:HOST[:PORT]")]
-    pub(super) addresses: Vec<For>,
+    pub(super) addresses: Vec<AddressSource>,
 }
 
 // What is asked for. No doc comment: clap would take it for the description of
@@ -153,16 +153,16 @@ pub(super) struct OpenOptions {
     #[arg(long, conflicts_with = "timeout")]
     pub(super) no_wait: bool,
     /// How long to wait for an answer
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = span::parse_wait)]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration::parse_wait)]
     pub(super) timeout: Duration,
     /// Go on, with a fresh packet every TIME, until Ctrl-C or SIGTERM [default of TIME: a third of --ttl, at most 10s]
-    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, value_parser = span::parse_wait, conflicts_with_all = ["once", "dry_run"])]
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, value_parser = duration::parse_wait, conflicts_with_all = ["once", "dry_run"])]
     pub(super) hold: Option<Option<Duration>>,
     /// With --hold: withdraw it at the end
     #[arg(long, requires = "hold")]
     pub(super) close: bool,
     #[command(flatten)]
-    pub(super) way: Way,
+    pub(super) carrier: CarrierOptions,
     /// Say what would be sent, send nothing
     #[arg(long)]
     pub(super) dry_run: bool,
@@ -170,7 +170,7 @@ pub(super) struct OpenOptions {
 
 // How packets get to a host.
 #[derive(Debug, Args)]
-pub(super) struct Way {
+pub(super) struct CarrierOptions {
     /// What carries the packet: udp, icmp (an echo request) or tcp:PORT, a connection to a port that is open there, such as tcp:443; the server must look there, see `carriers` in its [listen] [default: as the host's `via` says, else udp]
     #[arg(long, value_name = "CARRIER")]
     pub(super) via: Option<Carrier>,
@@ -218,15 +218,15 @@ pub(super) struct CloseOptions {
     pub(super) targets: Vec<String>,
     /// Close for this address, once IPv4 and once IPv6, or as a STUN server sees this machine [default: as the server sees it]
     #[arg(long = "for", value_name = "ADDR|stun:HOST[:PORT]")]
-    pub(super) addresses: Vec<For>,
+    pub(super) addresses: Vec<AddressSource>,
     /// Do not wait for the services to be closed
     #[arg(long, conflicts_with = "timeout")]
     pub(super) no_wait: bool,
     /// How long to wait until nothing answers
-    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = span::parse_wait)]
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = duration::parse_wait)]
     pub(super) timeout: Duration,
     #[command(flatten)]
-    pub(super) way: Way,
+    pub(super) carrier: CarrierOptions,
     /// Say what would be sent, send nothing
     #[arg(long)]
     pub(super) dry_run: bool,
@@ -241,10 +241,10 @@ pub(super) struct DialOptions {
     #[command(flatten)]
     pub(super) grant: GrantOptions,
     /// How long to try
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = span::parse_wait)]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration::parse_wait)]
     pub(super) timeout: Duration,
     #[command(flatten)]
-    pub(super) way: Way,
+    pub(super) carrier: CarrierOptions,
 }
 
 #[derive(Debug, Args)]
@@ -301,10 +301,10 @@ pub(super) struct ExecOptions {
     #[command(flatten)]
     pub(super) grant: GrantOptions,
     /// How long to wait for an answer
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = span::parse_wait)]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration::parse_wait)]
     pub(super) timeout: Duration,
     #[command(flatten)]
-    pub(super) way: Way,
+    pub(super) carrier: CarrierOptions,
 }
 
 #[derive(Debug, Args)]
@@ -318,7 +318,7 @@ pub(super) struct RunOptions {
     #[arg(value_name = "COMMAND")]
     pub(super) name: String,
     #[command(flatten)]
-    pub(super) way: Way,
+    pub(super) carrier: CarrierOptions,
     /// Say what would be sent, send nothing
     #[arg(long)]
     pub(super) dry_run: bool,

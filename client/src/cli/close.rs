@@ -4,49 +4,59 @@ use std::path::Path;
 
 use spa_proto::Services;
 
+use super::address_source;
 use super::args::CloseOptions;
-use super::asking::{all, checked, with_keys};
-use super::given;
-use super::say::{Failure, Say};
-use crate::ask::{Patience, Wish};
+use super::output::{Failure, Output};
+use super::run_all::{checked_targets, run_all, with_keys};
 use crate::close::close;
 use crate::config::file;
 use crate::exit::Exit;
-use crate::knock::Want;
+use crate::packet::RequestKind;
+use crate::request::{SendOptions, WaitMode};
 
-pub(super) fn run(options: &CloseOptions, directory: &Path, say: &Say) -> Result<Exit, Failure> {
+pub(super) fn run(
+    options: &CloseOptions,
+    directory: &Path,
+    output: &Output,
+) -> Result<Exit, Failure> {
     let config = file::load(directory).map_err(Failure::local)?;
-    let asks = checked(&config, &options.targets)?;
-    let asks = with_keys(directory, asks)?;
-    let family = options.way.families.family();
-    let given = if options.dry_run {
-        given::written_alone(&options.addresses, "--dry-run")?
+    let targets = checked_targets(&config, &options.targets)?;
+    let targets = with_keys(directory, targets)?;
+    let family = options.carrier.families.family();
+    let addresses = if options.dry_run {
+        address_source::literal_addresses_only(&options.addresses, "--dry-run")?
     } else {
-        given::learned(
+        address_source::resolve_addresses(
             &options.addresses,
-            asks.iter().map(|(ask, _)| ask),
+            targets.iter().map(|(target, _)| target),
             family,
-            say,
+            output,
         )?
     };
-    let wish = Wish {
-        given,
-        via: options.way.via,
+    let send_options = SendOptions {
+        addresses,
+        via: options.carrier.via,
         family,
-        patience: match (options.dry_run, options.no_wait) {
-            (true, _) => Patience::Rehearse,
-            (false, true) => Patience::None,
-            (false, false) => Patience::Wait(options.timeout),
+        wait: match (options.dry_run, options.no_wait) {
+            (true, _) => WaitMode::DryRun,
+            (false, true) => WaitMode::NoWait,
+            (false, false) => WaitMode::Wait(options.timeout),
         },
     };
-    let tell = |line: &str| say.detail(line);
-    all(&asks, say, |ask, knocker| {
+    let progress = |line: &str| output.detail(line);
+    run_all(&targets, output, |target, builder| {
         // A bare host means all: a default that leaves something open would surprise.
-        let services = if ask.is_named {
-            ask.services.clone()
+        let services = if target.is_named {
+            target.services.clone()
         } else {
             Services::default()
         };
-        close(ask, knocker, &Want::Close { services }, &wish, &tell)
+        close(
+            target,
+            builder,
+            &RequestKind::Close { services },
+            &send_options,
+            &progress,
+        )
     })
 }

@@ -4,41 +4,45 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
+use super::address_source;
 use super::args::ExecOptions;
-use super::asking::{all, checked, with_keys};
-use super::given;
-use super::say::{Failure, Say};
-use crate::ask::{Patience, Wish};
+use super::output::{Failure, Output};
+use super::run_all::{checked_targets, run_all, with_keys};
 use crate::config::file;
 use crate::exit::Exit;
-use crate::knock::{Admits, Want};
 use crate::open::open;
+use crate::packet::{ConnectionLimit, RequestKind};
+use crate::request::{SendOptions, WaitMode};
 
-pub(super) fn run(options: &ExecOptions, directory: &Path, say: &Say) -> Result<Exit, Failure> {
+pub(super) fn run(
+    options: &ExecOptions,
+    directory: &Path,
+    output: &Output,
+) -> Result<Exit, Failure> {
     let config = file::load(directory).map_err(Failure::local)?;
-    let asks = checked(&config, std::slice::from_ref(&options.target))?;
-    let asks = with_keys(directory, asks)?;
-    let family = options.way.families.family();
-    let given = given::learned(
+    let targets = checked_targets(&config, std::slice::from_ref(&options.target))?;
+    let targets = with_keys(directory, targets)?;
+    let family = options.carrier.families.family();
+    let addresses = address_source::resolve_addresses(
         &options.grant.addresses,
-        asks.iter().map(|(ask, _)| ask),
+        targets.iter().map(|(target, _)| target),
         family,
-        say,
+        output,
     )?;
-    let wish = Wish {
-        given,
-        via: options.way.via,
+    let send_options = SendOptions {
+        addresses,
+        via: options.carrier.via,
         family,
-        patience: Patience::Wait(options.timeout),
+        wait: WaitMode::Wait(options.timeout),
     };
-    let tell = |line: &str| say.detail(line);
-    let exit = all(&asks, say, |ask, knocker| {
-        let want = Want::Open {
-            services: ask.services.clone(),
+    let progress = |line: &str| output.detail(line);
+    let exit = run_all(&targets, output, |target, builder| {
+        let kind = RequestKind::Open {
+            services: target.services.clone(),
             ttl: options.grant.ttl.unwrap_or(0),
-            admits: Admits::All,
+            limit: ConnectionLimit::All,
         };
-        open(ask, knocker, &want, &wish, &tell)
+        open(target, builder, &kind, &send_options, &progress)
     })?;
     if !matches!(exit, Exit::Open | Exit::NotProbed) {
         return Ok(exit);

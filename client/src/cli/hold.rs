@@ -13,55 +13,55 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 use spa_proto::Addresses;
 
+use super::address_source;
 use super::args::OpenOptions;
-use super::given;
-use super::say::{Failure, Say};
-use crate::ask::{Patience, Wish};
+use super::output::{Failure, Output};
 use crate::clock;
 use crate::close::close;
 use crate::config::HostName;
-use crate::knock::{Knocker, Want};
 use crate::open::open;
-use crate::outcome::{End, Outcome};
+use crate::outcome::{Outcome, RequestResult};
+use crate::packet::{PacketBuilder, RequestKind};
 use crate::report;
-use crate::target::Ask;
+use crate::request::{SendOptions, WaitMode};
+use crate::target::Target;
 
 /// How often, where nothing says it: three times in the time that servers grant by default.
-const USUAL: Duration = Duration::from_secs(10);
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// More often than this would only use up what the server allows one client.
-const SHORTEST: Duration = Duration::from_millis(100);
+const MIN_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How often packets are sent.
 ///
 /// # Errors
 /// Too often, or so seldom that what each opens would be over before the next one.
 pub(super) fn interval(options: &OpenOptions) -> Result<Option<Duration>, Failure> {
-    let Some(said) = options.hold else {
+    let Some(explicit) = options.hold else {
         return Ok(None);
     };
     let ttl = options.request.grant.ttl;
     let ttl = ttl.map(|ttl| Duration::from_secs(ttl.into()));
-    match (said, ttl) {
-        (Some(said), _) if said < SHORTEST => Err(Failure::usage(
+    match (explicit, ttl) {
+        (Some(said), _) if said < MIN_INTERVAL => Err(Failure::usage(
             "servers refuse packets that come so often; say a --hold of 100ms or more",
         )),
         (Some(said), Some(ttl)) if said >= ttl => Err(Failure::usage(
             "what a packet opens would be over before the next one; say a --ttl longer than --hold",
         )),
         (Some(said), _) => Ok(Some(said)),
-        (None, Some(ttl)) => Ok(Some((ttl / 3).min(USUAL))),
-        (None, None) => Ok(Some(USUAL)),
+        (None, Some(ttl)) => Ok(Some((ttl / 3).min(DEFAULT_INTERVAL))),
+        (None, None) => Ok(Some(DEFAULT_INTERVAL)),
     }
 }
 
 /// Whoever ends this program, from here on.
-pub(super) struct Ending(UnixStream);
+pub(super) struct StopSignal(UnixStream);
 
-impl Ending {
+impl StopSignal {
     /// Signals no longer end it at once. Where the terminal's end is ignored, as under
     /// nohup, it stays so.
-    pub(super) fn await_signals() -> Result<Self, Failure> {
+    pub(super) fn install() -> Result<Self, Failure> {
         let (read, write) = UnixStream::pair().map_err(Failure::local)?;
         let hangup = (!hangup_is_ignored()).then_some(SIGHUP);
         for signal in [SIGINT, SIGTERM].into_iter().chain(hangup) {
@@ -72,8 +72,8 @@ impl Ending {
     }
 
     /// Waits so long; true where it was ended meanwhile.
-    fn within(&self, span: Duration) -> bool {
-        let until = clock::monotonic().saturating_add(span);
+    fn wait(&self, duration: Duration) -> bool {
+        let until = clock::monotonic().saturating_add(duration);
         loop {
             let left = until.saturating_sub(clock::monotonic());
             let timeout = Timespec::try_from(left).unwrap_or_default();
@@ -99,95 +99,104 @@ fn hangup_is_ignored() -> bool {
 
 /// Holds open what `want` asks of each, until it is ended.
 pub(super) fn hold(
-    asks: &[(Ask<'_>, Knocker)],
+    targets: &[(Target<'_>, PacketBuilder)],
     options: &OpenOptions,
     every: Duration,
-    ending: &Ending,
-    want: impl Fn(&Ask<'_>) -> Want,
-    say: &Say,
+    stop: &StopSignal,
+    kind: impl Fn(&Target<'_>) -> RequestKind,
+    output: &Output,
 ) {
-    let names: Vec<_> = asks.iter().map(|(ask, _)| ask.name.to_string()).collect();
+    let names: Vec<_> = targets
+        .iter()
+        .map(|(target, _)| target.name.to_string())
+        .collect();
     let names = names.join(", ");
-    say.note(&format!(
+    output.note(&format!(
         "{names}: held open, by a packet every {}; Ctrl-C ends it",
-        report::span(every)
+        report::format_duration(every)
     ));
-    let tell = |line: &str| say.detail(line);
-    let mut fails = Fails::default();
-    while !ending.within(every) {
-        let Some(wish) = fails.wish(asks, options, say) else {
+    let progress = |line: &str| output.detail(line);
+    let mut fails = FailureTracker::default();
+    while !stop.wait(every) {
+        let Some(send_options) = fails.send_options(targets, options, output) else {
             continue;
         };
-        for (ask, knocker) in asks {
-            let outcome = open(ask, knocker, &want(ask), &wish, &tell);
-            fails.note(ask.name, &outcome, say);
+        for (target, builder) in targets {
+            let outcome = open(target, builder, &kind(target), &send_options, &progress);
+            fails.record(target.name, &outcome, output);
         }
     }
     if !options.close {
-        return say.note(&format!(
+        return output.note(&format!(
             "{names}: held no longer; what is open ends by itself"
         ));
     }
-    let Some(wish) = fails.wish(asks, options, say) else {
+    let Some(send_options) = fails.send_options(targets, options, output) else {
         return;
     };
-    for (ask, knocker) in asks {
-        let services = ask.services.clone();
-        let outcome = close(ask, knocker, &Want::Close { services }, &wish, &tell);
-        let text = match outcome.end {
-            End::Sent => format!("{}: asked to close", outcome.host),
+    for (target, builder) in targets {
+        let services = target.services.clone();
+        let outcome = close(
+            target,
+            builder,
+            &RequestKind::Close { services },
+            &send_options,
+            &progress,
+        );
+        let text = match outcome.result {
+            RequestResult::Sent => format!("{}: asked to close", outcome.host),
             _ => report::text(&outcome),
         };
-        say.note(&text);
+        output.note(&text);
     }
 }
 
 /// What could not be sent, or learned, and is said already.
 #[derive(Default)]
-struct Fails<'c> {
+struct FailureTracker<'c> {
     hosts: BTreeSet<&'c HostName>,
     stun: bool,
 }
 
-impl<'c> Fails<'c> {
+impl<'c> FailureTracker<'c> {
     /// What packets are like now; none where a STUN server does not tell.
-    fn wish(
+    fn send_options(
         &mut self,
-        asks: &[(Ask<'_>, Knocker)],
+        targets: &[(Target<'_>, PacketBuilder)],
         options: &OpenOptions,
-        say: &Say,
-    ) -> Option<Wish> {
-        let family = options.way.families.family();
+        output: &Output,
+    ) -> Option<SendOptions> {
+        let family = options.carrier.families.family();
         let addresses = &options.request.grant.addresses;
-        let asked = asks.iter().map(|(ask, _)| ask);
-        let learned = given::learned(addresses, asked, family, say);
-        let given: Option<Addresses> = match learned {
+        let all_targets = targets.iter().map(|(target, _)| target);
+        let resolved = address_source::resolve_addresses(addresses, all_targets, family, output);
+        let stated: Option<Addresses> = match resolved {
             Ok(given) => Some(given),
             Err(failure) => {
                 if !std::mem::replace(&mut self.stun, true) {
-                    say.note(&format!("spa: {}; trying again", failure.message));
+                    output.note(&format!("spa: {}; trying again", failure.message));
                 }
                 None
             }
         };
-        if given.is_some() && std::mem::take(&mut self.stun) {
-            say.note("spa: this machine's address is known again");
+        if stated.is_some() && std::mem::take(&mut self.stun) {
+            output.note("spa: this machine's address is known again");
         }
-        Some(Wish {
-            given: given?,
-            via: options.way.via,
+        Some(SendOptions {
+            addresses: stated?,
+            via: options.carrier.via,
             family,
-            patience: Patience::None,
+            wait: WaitMode::NoWait,
         })
     }
 
-    fn note(&mut self, host: &'c HostName, outcome: &Outcome, say: &Say) {
-        match &outcome.end {
-            End::NoRoute(why) if self.hosts.insert(host) => {
-                say.note(&format!("{host}: {why}; trying again"));
+    fn record(&mut self, host: &'c HostName, outcome: &Outcome, output: &Output) {
+        match &outcome.result {
+            RequestResult::NoRoute(why) if self.hosts.insert(host) => {
+                output.note(&format!("{host}: {why}; trying again"));
             }
-            End::NoRoute(_) => {}
-            _ if self.hosts.remove(host) => say.note(&format!("{host}: packets are sent again")),
+            RequestResult::NoRoute(_) => {}
+            _ if self.hosts.remove(host) => output.note(&format!("{host}: packets are sent again")),
             _ => {}
         }
     }

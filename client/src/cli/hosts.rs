@@ -8,14 +8,14 @@ use spa_keys::ServerPublic;
 use spa_proto::Service;
 
 use super::args::AddOptions;
-use super::first_word::is_command;
-use super::say::{Failure, Say};
+use super::implicit_open::is_command;
+use super::output::{Failure, Output};
 use crate::config::edit::{self, EditError, NewHost};
-use crate::config::{Credential, Host, HostName, file, words};
+use crate::config::{Credential, Host, HostName, file, validate};
 use crate::exit::Exit;
 use crate::identity;
 
-pub(super) fn list(directory: &Path, say: &Say) -> Result<Exit, Failure> {
+pub(super) fn list(directory: &Path, output: &Output) -> Result<Exit, Failure> {
     let config = file::load(directory).map_err(Failure::local)?;
     let mut lines = Vec::new();
     let mut objects = Vec::new();
@@ -45,9 +45,10 @@ pub(super) fn list(directory: &Path, say: &Say) -> Result<Exit, Failure> {
         }));
     }
     if config.hosts.is_empty() {
-        say.note("no hosts yet; `spad client add` on the server prints the `spa host add` to run");
+        output
+            .note("no hosts yet; `spad client add` on the server prints the `spa host add` to run");
     }
-    say.result(&lines.join("\n"), &json!({ "exit": 0, "hosts": objects }));
+    output.result(&lines.join("\n"), &json!({ "exit": 0, "hosts": objects }));
     Ok(Exit::Open)
 }
 
@@ -69,7 +70,11 @@ fn joined(services: &[Service]) -> String {
     services.join(",")
 }
 
-pub(super) fn add(options: &AddOptions, directory: &Path, say: &Say) -> Result<Exit, Failure> {
+pub(super) fn add(
+    options: &AddOptions,
+    directory: &Path,
+    output: &Output,
+) -> Result<Exit, Failure> {
     let name: HostName = options.name.parse().map_err(Failure::usage)?;
     if is_command(OsStr::new(name.as_str())) {
         let why = format!("`{name}` is a command of spa; choose another name");
@@ -83,7 +88,7 @@ pub(super) fn add(options: &AddOptions, directory: &Path, say: &Say) -> Result<E
             "--address: put the server's name or IP address in place of ADDRESS",
         ));
     }
-    words::address(&options.address)
+    validate::address(&options.address)
         .map_err(|error| Failure::usage(format!("--address: {error}")))?;
     let services = options
         .services
@@ -119,24 +124,26 @@ pub(super) fn add(options: &AddOptions, directory: &Path, say: &Say) -> Result<E
         require_address: options.require_address,
     };
     file::change(directory, |path, text| edit::add(path, text, &name, &host)).map_err(failure)?;
-    say.note(&format!("added {name}; `spa {name}` opens it"));
+    output.note(&format!("added {name}; `spa {name}` opens it"));
     let own_key = host.shared_key_file.is_none();
     if own_key && !identity::path_in(directory).exists() {
-        say.note("this machine has no key yet: `spa key new`, then give the server its public key");
+        output.note(
+            "this machine has no key yet: `spa key new`, then give the server its public key",
+        );
     }
-    say.object(|| json!({ "exit": 0, "added": name.as_str() }));
+    output.object(|| json!({ "exit": 0, "added": name.as_str() }));
     Ok(Exit::Open)
 }
 
-pub(super) fn remove(name: &str, directory: &Path, say: &Say) -> Result<Exit, Failure> {
+pub(super) fn remove(name: &str, directory: &Path, output: &Output) -> Result<Exit, Failure> {
     let name: HostName = name.parse().map_err(Failure::usage)?;
     // Not even the directory is made where there is nothing to remove.
     if !file::path_in(directory).exists() {
         return Err(failure(EditError::Missing(name)));
     }
     file::change(directory, |path, text| edit::remove(path, text, &name)).map_err(failure)?;
-    say.note(&format!("removed {name}"));
-    say.object(|| json!({ "exit": 0, "removed": name.as_str() }));
+    output.note(&format!("removed {name}"));
+    output.object(|| json!({ "exit": 0, "removed": name.as_str() }));
     Ok(Exit::Open)
 }
 
@@ -150,8 +157,8 @@ fn named_service(text: &str) -> Result<(String, Vec<String>), Failure> {
     let (name, ports) = text
         .split_once('=')
         .ok_or_else(|| usage("a service is written NAME=PORTS, such as ssh=tcp/22".into()))?;
-    words::service_name(name).map_err(|error| usage(error.to_string()))?;
-    let ports = words::ports(ports).map_err(|error| usage(error.to_string()))?;
+    validate::service_name(name).map_err(|error| usage(error.to_string()))?;
+    let ports = validate::ports(ports).map_err(|error| usage(error.to_string()))?;
     let ports = ports.iter().map(ToString::to_string).collect();
     Ok((name.to_owned(), ports))
 }

@@ -8,9 +8,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::args::Families;
-use super::say::{Failure, Say};
+use super::output::{Failure, Output};
 use crate::exit::Exit;
-use crate::knocking::Knock;
+use crate::port_knock::Knock;
 use crate::resolve::resolve;
 
 #[derive(Debug, Args)]
@@ -33,7 +33,7 @@ pub(super) struct KnockOptions {
     families: Families,
 }
 
-pub(super) fn run(options: &KnockOptions, say: &Say) -> Result<Exit, Failure> {
+pub(super) fn run(options: &KnockOptions, output: &Output) -> Result<Exit, Failure> {
     let family = options.families.family();
     // All knocks at one address: the server counts them by their source's.
     let servers = resolve(&options.host, NonZeroU16::MIN, family).map_err(Failure::route)?;
@@ -47,7 +47,7 @@ pub(super) fn run(options: &KnockOptions, say: &Say) -> Result<Exit, Failure> {
             ..*knock
         };
         let protocol = if knock.udp { "udp" } else { "tcp" };
-        say.detail(&format!("hitting {protocol} {address}:{}", knock.port));
+        output.detail(&format!("hitting {protocol} {address}:{}", knock.port));
         knock.send(*server).map_err(|error| {
             Failure::route(format!(
                 "cannot knock at {address}, {protocol} port {}: {error}",
@@ -56,7 +56,7 @@ pub(super) fn run(options: &KnockOptions, say: &Say) -> Result<Exit, Failure> {
         })?;
         thread::sleep(Duration::from_millis(options.delay.into()));
     }
-    say.object(
+    output.object(
         || json!({ "exit": Exit::Open.code(), "address": address, "knocks": options.knocks.len() }),
     );
     Ok(Exit::Open)

@@ -7,11 +7,11 @@ use clap::{Command, CommandFactory as _};
 use clap_mangen::Man;
 
 use super::args::Arguments;
-use super::say::{Failure, Say, stdout};
+use super::output::{Failure, Output, stdout};
 use crate::exit::Exit;
 
 /// What the page of `spa` says besides its commands.
-const MORE: &str = r#".SH "EXIT STATUS"
+const EXTRA_SECTIONS: &str = r#".SH "EXIT STATUS"
 .TP
 0
 the services answer; or the packets were sent, with \-\-no\-wait
@@ -42,7 +42,11 @@ the hosts
 this machine's secret key, mode 0600; it never leaves the machine
 "#;
 
-pub(super) fn run(command: &[String], directory: Option<&Path>, _: &Say) -> Result<Exit, Failure> {
+pub(super) fn run(
+    command: &[String],
+    directory: Option<&Path>,
+    _: &Output,
+) -> Result<Exit, Failure> {
     // `help` gets no page, so no page may name it.
     let mut grammar = Arguments::command().disable_help_subcommand(true);
     grammar.build();
@@ -70,7 +74,7 @@ fn page(command: &Command, name: &str) -> io::Result<Vec<u8>> {
     let mut page = Vec::new();
     Man::new(command.clone().display_name(name.to_owned())).render(&mut page)?;
     if name == "spa" {
-        page.extend_from_slice(MORE.as_bytes());
+        page.extend_from_slice(EXTRA_SECTIONS.as_bytes());
     }
     Ok(page)
 }

@@ -1,24 +1,24 @@
 //! The command line: words → one file a subcommand → exit code. Results go to
 //! stdout, everything else to stderr; secrets go nowhere.
 
+mod address_source;
 mod args;
-mod asking;
 mod close;
 mod completions;
 mod deferred;
 mod exec;
-mod first_word;
-mod given;
 mod hold;
 mod hosts;
+mod implicit_open;
 mod key;
 mod knock;
 mod man;
 mod open;
+mod output;
 mod packet;
 mod proxy;
 mod run;
-mod say;
+mod run_all;
 mod short_grammar;
 mod ssh;
 
@@ -30,24 +30,24 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 use spa_findings::redact;
 
 use args::{Arguments, Command, HostCommand, KeyCommand};
-use say::{Failure, Say};
+use output::{Failure, Output};
 
 use crate::exit::Exit;
 
 /// Runs the command of this process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
-    let words = first_word::with_command(std::env::args_os().collect());
+    let words = implicit_open::insert_open(std::env::args_os().collect());
     let whole = || parse(Arguments::command(), &words);
     let arguments = match short_grammar::read(&words).map_or_else(whole, Ok) {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
     };
-    let say = Say::new(&arguments.common);
-    match run(arguments, &say) {
+    let output = Output::new(&arguments.common);
+    match run(arguments, &output) {
         Ok(exit) => exit.into(),
         Err(failure) => {
-            say.failure(&failure);
+            output.failure(&failure);
             failure.exit.into()
         }
     }
@@ -60,24 +60,24 @@ fn parse(grammar: clap::Command, words: &[OsString]) -> Result<Arguments, clap::
     Arguments::from_arg_matches(&ManuallyDrop::new(matches))
 }
 
-fn run(arguments: Arguments, say: &Say) -> Result<Exit, Failure> {
+fn run(arguments: Arguments, output: &Output) -> Result<Exit, Failure> {
     let directory = || arguments.common.directory();
     match arguments.command {
-        Command::Open(options) => open::run(&options, &directory()?, say),
-        Command::Close(options) => close::run(&options, &directory()?, say),
+        Command::Open(options) => open::run(&options, &directory()?, output),
+        Command::Close(options) => close::run(&options, &directory()?, output),
         Command::Ssh(options) => ssh::run(&options, &directory()?),
-        Command::Proxy(options) => proxy::run(&options, &directory()?, say),
-        Command::Exec(options) => exec::run(&options, &directory()?, say),
-        Command::Run(options) => run::run(&options, &directory()?, say),
-        Command::Packet(options) => packet::run(&options, &directory()?, say),
-        Command::Knock(options) => knock::run(&options, say),
-        Command::Key(KeyCommand::New) => key::new(&directory()?, say),
-        Command::Key(KeyCommand::Show) => key::show(&directory()?, say),
-        Command::Hosts => hosts::list(&directory()?, say),
-        Command::Host(HostCommand::Add(options)) => hosts::add(&options, &directory()?, say),
-        Command::Host(HostCommand::Remove { name }) => hosts::remove(&name, &directory()?, say),
-        Command::Completions { shell } => completions::run(shell, say),
-        Command::Man { command, directory } => man::run(&command, directory.as_deref(), say),
+        Command::Proxy(options) => proxy::run(&options, &directory()?, output),
+        Command::Exec(options) => exec::run(&options, &directory()?, output),
+        Command::Run(options) => run::run(&options, &directory()?, output),
+        Command::Packet(options) => packet::run(&options, &directory()?, output),
+        Command::Knock(options) => knock::run(&options, output),
+        Command::Key(KeyCommand::New) => key::new(&directory()?, output),
+        Command::Key(KeyCommand::Show) => key::show(&directory()?, output),
+        Command::Hosts => hosts::list(&directory()?, output),
+        Command::Host(HostCommand::Add(options)) => hosts::add(&options, &directory()?, output),
+        Command::Host(HostCommand::Remove { name }) => hosts::remove(&name, &directory()?, output),
+        Command::Completions { shell } => completions::run(shell, output),
+        Command::Man { command, directory } => man::run(&command, directory.as_deref(), output),
     }
 }
 
@@ -90,7 +90,7 @@ fn usage(error: &clap::Error) -> ExitCode {
         // Coloured where a terminal is, and to the right stream.
         let _ = error.print();
     } else {
-        say::stderr(shown.trim_end());
+        output::stderr(shown.trim_end());
     }
     if error.use_stderr() {
         Exit::Usage.into()

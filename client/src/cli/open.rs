@@ -2,64 +2,68 @@
 
 use std::path::Path;
 
+use super::address_source;
 use super::args::OpenOptions;
-use super::asking::{all, checked, with_keys};
-use super::given;
-use super::hold::{self, Ending};
-use super::say::{Failure, Say};
-use crate::ask::{Patience, Wish};
+use super::hold::{self, StopSignal};
+use super::output::{Failure, Output};
+use super::run_all::{checked_targets, run_all, with_keys};
 use crate::config::file;
 use crate::exit::Exit;
-use crate::knock::{Admits, Want};
 use crate::open::open;
-use crate::target::Ask;
+use crate::packet::{ConnectionLimit, RequestKind};
+use crate::request::{SendOptions, WaitMode};
+use crate::target::Target;
 
-pub(super) fn run(options: &OpenOptions, directory: &Path, say: &Say) -> Result<Exit, Failure> {
+pub(super) fn run(
+    options: &OpenOptions,
+    directory: &Path,
+    output: &Output,
+) -> Result<Exit, Failure> {
     let every = hold::interval(options)?;
     let config = file::load(directory).map_err(Failure::local)?;
-    let asks = checked(&config, &options.request.targets)?;
-    let asks = with_keys(directory, asks)?;
-    let family = options.way.families.family();
-    let given = if options.dry_run {
-        given::written_alone(&options.request.grant.addresses, "--dry-run")?
+    let targets = checked_targets(&config, &options.request.targets)?;
+    let targets = with_keys(directory, targets)?;
+    let family = options.carrier.families.family();
+    let addresses = if options.dry_run {
+        address_source::literal_addresses_only(&options.request.grant.addresses, "--dry-run")?
     } else {
-        given::learned(
+        address_source::resolve_addresses(
             &options.request.grant.addresses,
-            asks.iter().map(|(ask, _)| ask),
+            targets.iter().map(|(target, _)| target),
             family,
-            say,
+            output,
         )?
     };
-    let wish = Wish {
-        given,
-        via: options.way.via,
+    let send_options = SendOptions {
+        addresses,
+        via: options.carrier.via,
         family,
-        patience: match (options.dry_run, options.no_wait || options.once) {
-            (true, _) => Patience::Rehearse,
-            (false, true) => Patience::None,
-            (false, false) => Patience::Wait(options.timeout),
+        wait: match (options.dry_run, options.no_wait || options.once) {
+            (true, _) => WaitMode::DryRun,
+            (false, true) => WaitMode::NoWait,
+            (false, false) => WaitMode::Wait(options.timeout),
         },
     };
     let ttl = options.request.grant.ttl.unwrap_or(0);
     let admits = if options.once {
-        Admits::Once
+        ConnectionLimit::Once
     } else {
-        Admits::All
+        ConnectionLimit::All
     };
-    let tell = |line: &str| say.detail(line);
-    let want = |ask: &Ask<'_>| Want::Open {
-        services: ask.services.clone(),
+    let progress = |line: &str| output.detail(line);
+    let kind = |target: &Target<'_>| RequestKind::Open {
+        services: target.services.clone(),
         ttl,
-        admits,
+        limit: admits,
     };
-    let exit = all(&asks, say, |ask, knocker| {
-        open(ask, knocker, &want(ask), &wish, &tell)
+    let exit = run_all(&targets, output, |target, builder| {
+        open(target, builder, &kind(target), &send_options, &progress)
     })?;
     if let Some(every) = every
         && matches!(exit, Exit::Open | Exit::NotProbed)
     {
-        let ending = Ending::await_signals()?;
-        hold::hold(&asks, options, every, &ending, want, say);
+        let stop = StopSignal::install()?;
+        hold::hold(&targets, options, every, &stop, kind, output);
     }
     Ok(exit)
 }

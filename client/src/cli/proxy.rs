@@ -6,20 +6,24 @@ use std::path::Path;
 
 use spa_proto::{Protocol, Service};
 
+use super::address_source;
 use super::args::ProxyOptions;
-use super::asking::{checked, with_keys};
-use super::given;
-use super::say::{Failure, Say};
-use crate::ask::{Patience, Wish};
+use super::output::{Failure, Output};
+use super::run_all::{checked_targets, with_keys};
 use crate::config::file;
 use crate::dial::{Dial, dial};
 use crate::exit::Exit;
 use crate::handover;
 use crate::report;
+use crate::request::{SendOptions, WaitMode};
 use crate::resolve::resolve;
 
-pub(super) fn run(options: &ProxyOptions, directory: &Path, say: &Say) -> Result<Exit, Failure> {
-    if say.is_json() {
+pub(super) fn run(
+    options: &ProxyOptions,
+    directory: &Path,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    if output.is_json() {
         return Err(Failure::usage(
             "stdout belongs to the connection; leave out --json",
         ));
@@ -31,20 +35,20 @@ pub(super) fn run(options: &ProxyOptions, directory: &Path, say: &Say) -> Result
         port,
     };
     let config = file::load(directory).map_err(Failure::local)?;
-    let asks = checked(&config, &[format!("{}:{service}", options.host)])?;
-    let family = how.way.families.family();
-    let asks = with_keys(directory, asks)?;
-    let given = given::learned(
+    let targets = checked_targets(&config, &[format!("{}:{service}", options.host)])?;
+    let family = how.carrier.families.family();
+    let targets = with_keys(directory, targets)?;
+    let addresses = address_source::resolve_addresses(
         &how.grant.addresses,
-        asks.iter().map(|(ask, _)| ask),
+        targets.iter().map(|(target, _)| target),
         family,
-        say,
+        output,
     )?;
-    for (ask, knocker) in asks {
+    for (target, builder) in targets {
         // ssh turns capital letters into small ones.
-        let is_own_name = options.address.eq_ignore_ascii_case(ask.name.as_str());
+        let is_own_name = options.address.eq_ignore_ascii_case(target.name.as_str());
         let address = if is_own_name {
-            &ask.host.address
+            &target.host.address
         } else {
             &options.address
         };
@@ -55,26 +59,28 @@ pub(super) fn run(options: &ProxyOptions, directory: &Path, say: &Say) -> Result
             ttl: how.grant.ttl.unwrap_or(0),
             once: how.once,
         };
-        let wish = Wish {
-            given,
-            via: how.way.via,
+        let send_options = SendOptions {
+            addresses,
+            via: how.carrier.via,
             family,
-            patience: Patience::Wait(how.timeout),
+            wait: WaitMode::Wait(how.timeout),
         };
-        let socket = match dial(&ask, &knocker, &to, &wish, &|line| say.detail(line)) {
+        let socket = match dial(&target, &builder, &to, &send_options, &|line| {
+            output.detail(line)
+        }) {
             Ok(socket) => socket,
             Err(outcome) => {
-                say.note(&report::text(&outcome));
+                output.note(&report::text(&outcome));
                 return Ok(outcome.exit());
             }
         };
-        let handed = if !options.relay && handover::is_wanted() {
-            handover::pass(&socket)
+        let handed = if !options.relay && handover::stdout_is_unix_socket() {
+            handover::send_fd(&socket)
         } else {
             handover::relay(socket)
         };
         // Connections that break are told by whoever uses them.
-        handed.unwrap_or_else(|error| say.detail(&format!("{}: {error}", ask.name)));
+        handed.unwrap_or_else(|error| output.detail(&format!("{}: {error}", target.name)));
     }
     Ok(Exit::Open)
 }

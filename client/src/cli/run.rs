@@ -5,15 +5,19 @@ use std::path::Path;
 use spa_proto::{Addresses, CommandName};
 
 use super::args::RunOptions;
-use super::asking::{all, checked, with_keys};
-use super::say::{Failure, Say};
-use crate::ask::{Patience, Wish};
+use super::output::{Failure, Output};
+use super::run_all::{checked_targets, run_all, with_keys};
 use crate::config::file;
 use crate::exit::Exit;
-use crate::knock::Want;
+use crate::packet::RequestKind;
+use crate::request::{SendOptions, WaitMode};
 use crate::run::run as ask_to_run;
 
-pub(super) fn run(options: &RunOptions, directory: &Path, say: &Say) -> Result<Exit, Failure> {
+pub(super) fn run(
+    options: &RunOptions,
+    directory: &Path,
+    output: &Output,
+) -> Result<Exit, Failure> {
     let command: CommandName = (options.name.parse())
         .map_err(|error| Failure::usage(format!("{error}; the server's `[commands]` has them")))?;
     if options.host.contains(':') {
@@ -22,21 +26,21 @@ pub(super) fn run(options: &RunOptions, directory: &Path, say: &Say) -> Result<E
         ));
     }
     let config = file::load(directory).map_err(Failure::local)?;
-    let asks = checked(&config, std::slice::from_ref(&options.host))?;
-    let asks = with_keys(directory, asks)?;
-    let wish = Wish {
-        given: Addresses::NONE,
-        via: options.way.via,
-        family: options.way.families.family(),
-        patience: if options.dry_run {
-            Patience::Rehearse
+    let targets = checked_targets(&config, std::slice::from_ref(&options.host))?;
+    let targets = with_keys(directory, targets)?;
+    let send_options = SendOptions {
+        addresses: Addresses::NONE,
+        via: options.carrier.via,
+        family: options.carrier.families.family(),
+        wait: if options.dry_run {
+            WaitMode::DryRun
         } else {
-            Patience::None
+            WaitMode::NoWait
         },
     };
-    let want = Want::Run { command };
-    let tell = |line: &str| say.detail(line);
-    all(&asks, say, |ask, knocker| {
-        ask_to_run(ask, knocker, &want, &wish, &tell)
+    let kind = RequestKind::Run { command };
+    let progress = |line: &str| output.detail(line);
+    run_all(&targets, output, |target, builder| {
+        ask_to_run(target, builder, &kind, &send_options, &progress)
     })
 }

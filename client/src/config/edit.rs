@@ -9,7 +9,7 @@ use std::path::Path;
 use spa_findings::Findings;
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, value};
 
-use super::{Config, HostName, read};
+use super::{Config, HostName, parse};
 
 /// A host to add, its words already checked.
 #[derive(Clone, Debug)]
@@ -59,13 +59,13 @@ pub enum EditError {
 /// # Errors
 /// A name that is taken, or a text that is not in order before or after.
 pub fn add(path: &Path, text: &str, name: &HostName, host: &NewHost) -> Result<String, EditError> {
-    let mut expected = read(path, text)?;
+    let mut expected = parse(path, text)?;
     if expected.hosts.contains_key(name) {
         return Err(EditError::Exists(name.clone()));
     }
     let block = block(name, host);
     // What is to be added is checked by itself, so that its errors point into it.
-    let added = read(path, &block)?;
+    let added = parse(path, &block)?;
     expected.hosts.extend(added.hosts);
 
     let mut new = text.to_owned();
@@ -76,10 +76,10 @@ pub fn add(path: &Path, text: &str, name: &HostName, host: &NewHost) -> Result<S
         new.push('\n');
     }
     new.push_str(&block);
-    let by_hand = || EditError::Layout(format!(", with this host:\n\n{block}"));
-    same(read(path, &new).ok(), &expected)
+    let layout_error = || EditError::Layout(format!(", with this host:\n\n{block}"));
+    is_unchanged(parse(path, &new).ok(), &expected)
         .then_some(new)
-        .ok_or_else(by_hand)
+        .ok_or_else(layout_error)
 }
 
 /// The text without the host.
@@ -87,7 +87,7 @@ pub fn add(path: &Path, text: &str, name: &HostName, host: &NewHost) -> Result<S
 /// # Errors
 /// No such host, or a text that is not in order before or after.
 pub fn remove(path: &Path, text: &str, name: &HostName) -> Result<String, EditError> {
-    let mut expected = read(path, text)?;
+    let mut expected = parse(path, text)?;
     if expected.hosts.remove(name).is_none() {
         return Err(EditError::Missing(name.clone()));
     }
@@ -102,17 +102,17 @@ pub fn remove(path: &Path, text: &str, name: &HostName) -> Result<String, EditEr
         return Err(layout());
     }
     let ahead = host.decor().prefix().and_then(|prefix| prefix.as_str());
-    let kept = before_last_blank_line(ahead.unwrap_or_default()).to_owned();
-    keep(&mut document, host.position(), &kept);
+    let comments = before_last_blank_line(ahead.unwrap_or_default()).to_owned();
+    move_comments(&mut document, host.position(), &comments);
     let new = document.to_string();
-    if same(read(path, &new).ok(), &expected) {
+    if is_unchanged(parse(path, &new).ok(), &expected) {
         Ok(new)
     } else {
         Err(layout())
     }
 }
 
-fn same(read: Option<Config>, expected: &Config) -> bool {
+fn is_unchanged(read: Option<Config>, expected: &Config) -> bool {
     read.as_ref() == Some(expected)
 }
 
@@ -169,16 +169,16 @@ fn before_last_blank_line(ahead: &str) -> &str {
 }
 
 /// Puts the kept comments ahead of the table that followed, or at the end.
-fn keep(document: &mut DocumentMut, removed: Option<isize>, kept: &str) {
-    if kept.is_empty() {
+fn move_comments(document: &mut DocumentMut, removed: Option<isize>, comments: &str) {
+    if comments.is_empty() {
         return;
     }
     let mut next = None;
     find_next(document.as_table(), removed, &mut next);
-    let put = next.is_some_and(|position| prepend(document.as_table_mut(), position, kept));
+    let put = next.is_some_and(|position| prepend(document.as_table_mut(), position, comments));
     if !put {
         let trailing = document.trailing().as_str().unwrap_or_default().to_owned();
-        document.set_trailing(format!("{kept}{trailing}"));
+        document.set_trailing(format!("{comments}{trailing}"));
     }
 }
 
@@ -194,16 +194,16 @@ fn find_next(table: &Table, removed: Option<isize>, next: &mut Option<isize>) {
     }
 }
 
-fn prepend(table: &mut Table, position: isize, kept: &str) -> bool {
+fn prepend(table: &mut Table, position: isize, comments: &str) -> bool {
     for (_, item) in TableLike::iter_mut(table) {
         let Item::Table(table) = item else { continue };
         if table.position() == Some(position) && !table.is_implicit() {
             let ahead = table.decor().prefix().and_then(|prefix| prefix.as_str());
-            let ahead = format!("{kept}{}", ahead.unwrap_or_default());
+            let ahead = format!("{comments}{}", ahead.unwrap_or_default());
             table.decor_mut().set_prefix(ahead);
             return true;
         }
-        if prepend(table, position, kept) {
+        if prepend(table, position, comments) {
             return true;
         }
     }
@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn what_was_added_is_read_again() {
         let text = add(path(), "", &name("a.b"), &new_host()).unwrap();
-        let config = read(path(), &text).unwrap();
+        let config = parse(path(), &text).unwrap();
         let host = &config.hosts[&name("a.b")];
         assert_eq!(host.address, "gw.example.org");
         assert_eq!(host.services["dns"].len(), 2);

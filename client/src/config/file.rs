@@ -22,7 +22,7 @@ const LONGEST: u64 = 1 << 20;
 pub enum FileError {
     /// The operating system refused.
     #[error("{}: {error}", path.display())]
-    System {
+    Io {
         /// Which file.
         path: PathBuf,
         /// What it said.
@@ -71,7 +71,7 @@ pub fn path_in(directory: &Path) -> PathBuf {
 pub fn load(directory: &Path) -> Result<Config, FileError> {
     let path = path_in(directory);
     match read(&path)? {
-        Some(text) => Ok(super::read(&path, &text)?),
+        Some(text) => Ok(super::parse(&path, &text)?),
         None => Ok(Config::default()),
     }
 }
@@ -81,7 +81,7 @@ pub fn load(directory: &Path) -> Result<Config, FileError> {
 /// # Errors
 /// A file that cannot be trusted or read.
 pub fn read(path: &Path) -> Result<Option<String>, FileError> {
-    let system = |error| FileError::System {
+    let system = |error| FileError::Io {
         path: path.into(),
         error,
     };
@@ -130,7 +130,7 @@ pub fn make_directory(directory: &Path) -> Result<(), FileError> {
         .recursive(true)
         .mode(0o700)
         .create(directory)
-        .map_err(|error| FileError::System {
+        .map_err(|error| FileError::Io {
             path: directory.into(),
             error,
         })
@@ -148,7 +148,7 @@ pub fn change<E: From<FileError>>(
 ) -> Result<(), E> {
     make_directory(directory)?;
     let path = path_in(directory);
-    let system = |error| FileError::System {
+    let system = |error| FileError::Io {
         path: path.clone(),
         error,
     };

@@ -3,8 +3,8 @@
 
 pub mod edit;
 pub mod file;
-mod read;
-pub mod words;
+mod parse;
+pub mod validate;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,7 +15,7 @@ use crate::carrier::Carrier;
 use spa_keys::ServerPublic;
 use spa_proto::Service;
 
-pub use read::{HOST_KEYS, read};
+pub use parse::{HOST_KEYS, parse};
 
 /// All hosts, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

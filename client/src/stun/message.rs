@@ -9,20 +9,20 @@ use spa_proto::usable_address;
 
 /// What tells one request's answer from another's; from the random source, so that
 /// nobody answers who did not see the request.
-pub type Transaction = [u8; 12];
+pub type TransactionId = [u8; 12];
 
 /// Why a datagram tells no address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoAddress {
+pub enum ResponseError {
     /// No STUN, or not the answer to this request.
     #[error("it answered something else than was asked")]
-    OtherAnswer,
+    Unexpected,
     /// The server does not want to say it.
     #[error("it refused to answer")]
     Refused,
     /// No XOR-MAPPED-ADDRESS, or of another family than the request came by.
     #[error("its answer names no address of the family that it was asked by")]
-    Missing,
+    NoMappedAddress,
     /// An address that nothing can be opened for.
     #[error("its answer names an address that nothing can be opened for")]
     Unusable,
@@ -30,7 +30,7 @@ pub enum NoAddress {
 
 /// A Binding request.
 #[must_use]
-pub fn request(transaction: Transaction) -> Bytes {
+pub fn binding_request(transaction: TransactionId) -> Bytes {
     MessageBuilder::binding_request(transaction).build()
 }
 
@@ -38,12 +38,12 @@ pub fn request(transaction: Transaction) -> Bytes {
 ///
 /// # Errors
 /// What is wrong with it. Whoever is on the way can send such a datagram too.
-pub fn answer(
+pub fn parse_response(
     datagram: Vec<u8>,
-    transaction: Transaction,
+    transaction: TransactionId,
     server: SocketAddr,
-) -> Result<IpAddr, NoAddress> {
-    let message = Message::from_frame(datagram.into()).map_err(|_| NoAddress::OtherAnswer)?;
+) -> Result<IpAddr, ResponseError> {
+    let message = Message::from_frame(datagram.into()).map_err(|_| ResponseError::Unexpected)?;
     let attributes = message.attributes();
     let sealed = attributes
         .iter()
@@ -54,19 +54,19 @@ pub fn answer(
         && message.transaction_id() == transaction
         && (!sealed || message.check_fingerprint());
     if !is_answer {
-        return Err(NoAddress::OtherAnswer);
+        return Err(ResponseError::Unexpected);
     }
     // What must be understood and is not makes an answer void (§6.3.3).
     if matches!(message.class(), MessageClass::Error) || !message.unknown_attributes().is_empty() {
-        return Err(NoAddress::Refused);
+        return Err(ResponseError::Refused);
     }
     let mapped = attributes.get_xor_mapped_address();
     let mapped = mapped.filter(|mapped| mapped.is_ipv4() == server.is_ipv4());
-    let address = mapped.ok_or(NoAddress::Missing)?.ip();
+    let address = mapped.ok_or(ResponseError::NoMappedAddress)?.ip();
     if usable_address(address) {
         Ok(address)
     } else {
-        Err(NoAddress::Unusable)
+        Err(ResponseError::Unusable)
     }
 }
 
@@ -76,7 +76,7 @@ mod tests {
 
     use super::*;
 
-    const ASKED: Transaction = [
+    const TRANSACTION_ID: TransactionId = [
         0xb7, 0xe7, 0xa7, 0x01, 0xbc, 0x34, 0xd6, 0x86, 0xfa, 0x87, 0xdf, 0xae,
     ];
     const V4: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 3478);
@@ -101,7 +101,7 @@ mod tests {
         [(hex(&v4), V4, "192.0.2.1"), (hex(&v6), V6, six)]
     }
 
-    fn told(address: &str, transaction: Transaction) -> Vec<u8> {
+    fn success_response(address: &str, transaction: TransactionId) -> Vec<u8> {
         let mut builder = MessageBuilder::new(MessageClass::Success, Method::Binding, transaction);
         let address = SocketAddr::new(address.parse().unwrap(), 4);
         builder.xor_mapped_address(address).build().to_vec()
@@ -111,41 +111,71 @@ mod tests {
     fn the_samples_of_rfc_5769_are_read() {
         for (datagram, server, expected) in samples() {
             let expected: IpAddr = expected.parse().unwrap();
-            assert_eq!(answer(datagram, ASKED, server), Ok(expected));
+            assert_eq!(
+                parse_response(datagram, TRANSACTION_ID, server),
+                Ok(expected)
+            );
         }
     }
 
     #[test]
     fn a_request_is_a_bare_header() {
         let expected = hex("00010000 2112a442 b7e7a701bc34d686fa87dfae");
-        assert_eq!(request(ASKED), expected);
+        assert_eq!(binding_request(TRANSACTION_ID), expected);
     }
 
     #[test]
     fn an_answer_to_another_request_or_from_the_other_family_is_none() {
         let [(v4, ..), (v6, ..)] = samples();
-        assert_eq!(answer(v4.clone(), [1; 12], V4), Err(NoAddress::OtherAnswer));
-        assert_eq!(answer(v4, ASKED, V6), Err(NoAddress::Missing));
-        assert_eq!(answer(v6, ASKED, V4), Err(NoAddress::Missing));
-        let own = request(ASKED).to_vec();
-        assert_eq!(answer(own, ASKED, V4), Err(NoAddress::OtherAnswer));
+        assert_eq!(
+            parse_response(v4.clone(), [1; 12], V4),
+            Err(ResponseError::Unexpected)
+        );
+        assert_eq!(
+            parse_response(v4, TRANSACTION_ID, V6),
+            Err(ResponseError::NoMappedAddress)
+        );
+        assert_eq!(
+            parse_response(v6, TRANSACTION_ID, V4),
+            Err(ResponseError::NoMappedAddress)
+        );
+        let own_request = binding_request(TRANSACTION_ID).to_vec();
+        assert_eq!(
+            parse_response(own_request, TRANSACTION_ID, V4),
+            Err(ResponseError::Unexpected)
+        );
     }
 
     #[test]
     fn errors_and_addresses_that_are_good_for_nothing_are_told_apart() {
         for (address, server) in [("127.0.0.1", V4), ("0.0.0.0", V4), ("fe80::1", V6)] {
-            let answer = answer(told(address, ASKED), ASKED, server);
-            assert_eq!(answer, Err(NoAddress::Unusable), "{address}");
+            let answer = parse_response(
+                success_response(address, TRANSACTION_ID),
+                TRANSACTION_ID,
+                server,
+            );
+            assert_eq!(answer, Err(ResponseError::Unusable), "{address}");
         }
-        let error = MessageBuilder::new(MessageClass::Error, Method::Binding, ASKED).build();
-        assert_eq!(answer(error.to_vec(), ASKED, V4), Err(NoAddress::Refused));
-        let empty = MessageBuilder::new(MessageClass::Success, Method::Binding, ASKED).build();
-        assert_eq!(answer(empty.to_vec(), ASKED, V4), Err(NoAddress::Missing));
+        let error =
+            MessageBuilder::new(MessageClass::Error, Method::Binding, TRANSACTION_ID).build();
+        assert_eq!(
+            parse_response(error.to_vec(), TRANSACTION_ID, V4),
+            Err(ResponseError::Refused)
+        );
+        let empty =
+            MessageBuilder::new(MessageClass::Success, Method::Binding, TRANSACTION_ID).build();
+        assert_eq!(
+            parse_response(empty.to_vec(), TRANSACTION_ID, V4),
+            Err(ResponseError::NoMappedAddress)
+        );
         // A comprehension-required attribute that nobody knows.
-        let mut unknown = told("203.0.113.5", ASKED);
+        let mut unknown = success_response("203.0.113.5", TRANSACTION_ID);
         unknown.splice(2..4, [0, 16]);
         unknown.extend([0x7f, 0xff, 0, 0]);
-        assert_eq!(answer(unknown, ASKED, V4), Err(NoAddress::Refused));
+        assert_eq!(
+            parse_response(unknown, TRANSACTION_ID, V4),
+            Err(ResponseError::Refused)
+        );
     }
 
     #[test]
@@ -154,7 +184,7 @@ mod tests {
         for bit in 0..datagram.len() * 8 {
             let mut changed = datagram.clone();
             changed[bit / 8] ^= 1 << (bit % 8);
-            let answer = answer(changed, ASKED, server);
+            let answer = parse_response(changed, TRANSACTION_ID, server);
             let same = answer == Ok(expected.parse().unwrap());
             assert!(answer.is_err() || same, "bit {bit}: {answer:?}");
         }
@@ -166,11 +196,11 @@ mod tests {
             datagram in proptest::collection::vec(any::<u8>(), 0..600),
             keep in 0_usize..28,
         ) {
-            let _ = answer(datagram.clone(), ASKED, V4);
+            let _ = parse_response(datagram.clone(), TRANSACTION_ID, V4);
             let mut begun = samples()[0].0.clone();
             begun.truncate(keep);
             begun.extend(datagram);
-            let _ = answer(begun, ASKED, V4);
+            let _ = parse_response(begun, TRANSACTION_ID, V4);
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::clock;
 use crate::resolve::{Family, ResolveError, resolve};
 
 /// The port of STUN (RFC 8489 §18.6).
-pub const PORT: NonZeroU16 = match NonZeroU16::new(3478) {
+pub const DEFAULT_PORT: NonZeroU16 = match NonZeroU16::new(3478) {
     Some(port) => port,
     None => NonZeroU16::MIN,
 };
@@ -33,10 +33,10 @@ const SEND_AT: [Duration; 4] = [
 ];
 
 /// How much longer the other family is waited for once one is known.
-const OTHER: Duration = Duration::from_millis(500);
+const SECOND_FAMILY_WAIT: Duration = Duration::from_millis(500);
 
 /// The longest answer that is read.
-const LONGEST: usize = 1_500;
+const MAX_RESPONSE: usize = 1_500;
 
 /// A STUN server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,7 +83,7 @@ pub enum StunError {
 ///
 /// # Errors
 /// No answer in any.
-pub fn learn(server: &StunServer, family: Family) -> Result<Addresses, StunError> {
+pub fn query(server: &StunServer, family: Family) -> Result<Addresses, StunError> {
     let found = resolve(&server.host, server.port, family)?;
     let mut requests = Vec::new();
     for is_v4 in [true, false] {
@@ -91,9 +91,9 @@ pub fn learn(server: &StunServer, family: Family) -> Result<Addresses, StunError
             requests.push(Request::new(*at)?);
         }
     }
-    ask(&mut requests);
+    exchange(&mut requests);
     let known = |is_v4| {
-        let mut known = requests.iter().filter_map(|request| request.learned);
+        let mut known = requests.iter().filter_map(|request| request.mapped);
         known.find(|address| address.is_ipv4() == is_v4)
     };
     let v4 = known(true).and_then(|address| match address {
@@ -110,7 +110,7 @@ pub fn learn(server: &StunServer, family: Family) -> Result<Addresses, StunError
             server: server.clone(),
             each: requests
                 .iter()
-                .map(|request| format!("{}: {}", request.server.ip(), request.met))
+                .map(|request| format!("{}: {}", request.server.ip(), request.status))
                 .collect::<Vec<_>>()
                 .join(", "),
         }),
@@ -122,63 +122,65 @@ struct Request {
     server: SocketAddr,
     /// Connected: datagrams from elsewhere do not arrive.
     socket: io::Result<UdpSocket>,
-    transaction: message::Transaction,
-    learned: Option<IpAddr>,
-    met: String,
+    transaction: message::TransactionId,
+    mapped: Option<IpAddr>,
+    status: String,
 }
 
 impl Request {
     fn new(server: SocketAddr) -> Result<Self, spa_keys::KeyError> {
         Ok(Self {
             server,
-            socket: connected(server),
+            socket: connected_socket(server),
             transaction: spa_keys::random_bytes()?,
-            learned: None,
-            met: "no answer".into(),
+            mapped: None,
+            status: "no answer".into(),
         })
     }
 
     /// The socket, as long as something may come.
-    fn waiting(&self) -> Option<&UdpSocket> {
-        self.socket.as_ref().ok().filter(|_| self.learned.is_none())
+    fn pending_socket(&self) -> Option<&UdpSocket> {
+        self.socket.as_ref().ok().filter(|_| self.mapped.is_none())
     }
 
     fn send(&mut self) {
-        let sent = match (&self.socket, self.learned) {
+        let sent = match (&self.socket, self.mapped) {
             (_, Some(_)) => return,
-            (Ok(socket), None) => socket.send(&message::request(self.transaction)).map(|_| ()),
+            (Ok(socket), None) => socket
+                .send(&message::binding_request(self.transaction))
+                .map(|_| ()),
             (Err(error), None) => Err(io::Error::new(error.kind(), error.to_string())),
         };
-        self.note(sent);
+        self.note_error(sent);
     }
 
     fn receive(&mut self) {
-        let mut datagram = vec![0; LONGEST];
-        let Some(socket) = self.waiting() else {
+        let mut datagram = vec![0; MAX_RESPONSE];
+        let Some(socket) = self.pending_socket() else {
             return;
         };
         match socket.recv(&mut datagram) {
             Ok(length) => {
                 datagram.truncate(length);
-                match message::answer(datagram, self.transaction, self.server) {
-                    Ok(address) => self.learned = Some(address),
+                match message::parse_response(datagram, self.transaction, self.server) {
+                    Ok(address) => self.mapped = Some(address),
                     // The genuine answer may still come.
-                    Err(fault) => self.met = fault.to_string(),
+                    Err(fault) => self.status = fault.to_string(),
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => self.note(Err(error)),
+            Err(error) => self.note_error(Err(error)),
         }
     }
 
-    fn note(&mut self, result: io::Result<()>) {
+    fn note_error(&mut self, result: io::Result<()>) {
         if let Err(error) = result {
-            self.met = error.to_string();
+            self.status = error.to_string();
         }
     }
 }
 
-fn connected(server: SocketAddr) -> io::Result<UdpSocket> {
+fn connected_socket(server: SocketAddr) -> io::Result<UdpSocket> {
     let any = if server.is_ipv4() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED)
     } else {
@@ -191,14 +193,18 @@ fn connected(server: SocketAddr) -> io::Result<UdpSocket> {
 }
 
 /// Sends, and sends again, until all have answered or their time is over.
-fn ask(requests: &mut [Request]) {
+fn exchange(requests: &mut [Request]) {
     let start = clock::monotonic();
     let since = || clock::monotonic().saturating_sub(start);
     let mut sent = 0;
     let mut end = SEND_AT.into_iter().max().unwrap_or_default();
     loop {
         let now = since();
-        if now >= end || requests.iter().all(|request| request.waiting().is_none()) {
+        if now >= end
+            || requests
+                .iter()
+                .all(|request| request.pending_socket().is_none())
+        {
             break;
         }
         let due = SEND_AT.get(sent).copied().unwrap_or(end);
@@ -208,20 +214,20 @@ fn ask(requests: &mut [Request]) {
             continue;
         }
         wait(requests, due.min(end).saturating_sub(now));
-        let before = requests.iter().any(|request| request.learned.is_some());
+        let before = requests.iter().any(|request| request.mapped.is_some());
         requests.iter_mut().for_each(Request::receive);
-        let after = requests.iter().any(|request| request.learned.is_some());
+        let after = requests.iter().any(|request| request.mapped.is_some());
         if after && !before {
-            end = end.min(since().saturating_add(OTHER));
+            end = end.min(since().saturating_add(SECOND_FAMILY_WAIT));
         }
     }
 }
 
-fn wait(requests: &[Request], most: Duration) {
-    let timeout = Timespec::try_from(most).unwrap_or_default();
+fn wait(requests: &[Request], max_wait: Duration) {
+    let timeout = Timespec::try_from(max_wait).unwrap_or_default();
     let mut polled: Vec<_> = requests
         .iter()
-        .filter_map(Request::waiting)
+        .filter_map(Request::pending_socket)
         .map(|socket| PollFd::new(socket, PollFlags::IN))
         .collect();
     // Interrupted or not: what is there is read, and the time is looked at again.

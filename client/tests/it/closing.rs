@@ -58,12 +58,12 @@ fn a_port_that_closes_late_is_found_closed() {
     let client = Client::with_host("");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = format!("gw:tcp/{}", listener.local_addr().unwrap().port());
-    let knock = client.knock.try_clone().unwrap();
+    let spa_socket = client.spa_socket.try_clone().unwrap();
     let server = thread::spawn(move || {
-        knock
+        spa_socket
             .set_read_timeout(Some(Duration::from_secs(5)))
             .unwrap();
-        knock.recv(&mut [0; 2048]).unwrap();
+        spa_socket.recv(&mut [0; 2048]).unwrap();
         thread::sleep(Duration::from_millis(60));
         drop(listener);
     });

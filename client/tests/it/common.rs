@@ -17,7 +17,7 @@ use tempfile::TempDir;
 pub(crate) struct Client {
     pub(crate) home: TempDir,
     pub(crate) server: ServerSecret,
-    pub(crate) knock: UdpSocket,
+    pub(crate) spa_socket: UdpSocket,
 }
 
 /// What a run printed, and its exit code.
@@ -44,7 +44,7 @@ impl Client {
         let client = Self {
             home: TempDir::new().unwrap(),
             server: ServerSecret::from_bytes([7; 32]),
-            knock: socket("127.0.0.1:0"),
+            spa_socket: socket("127.0.0.1:0"),
         };
         assert_eq!(client.spa(["key", "new"]).code, 0);
         client
@@ -69,7 +69,7 @@ impl Client {
     }
 
     pub(crate) fn port(&self) -> u16 {
-        self.knock.local_addr().unwrap().port()
+        self.spa_socket.local_addr().unwrap().port()
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -109,29 +109,29 @@ impl Client {
     pub(crate) fn opened_with(&self, packet: &[u8], pre_shared: Option<&PreSharedKey>) -> Opened {
         let (server, public) = (self.server.public(), self.public());
         let pair = self.server.pair_with(&public).unwrap();
-        let keys = PacketKeys::of_pair(&server, &pair, &public, pre_shared);
+        let keys = PacketKeys::from_pair(&server, &pair, &public, pre_shared);
         unseal(
             &self.server,
             packet,
             &keys,
-            KeyId::of_client(&server, &public),
+            KeyId::for_client(&server, &public),
         )
     }
 
     pub(crate) fn opened_shared(&self, packet: &[u8], shared: &SharedKey) -> Opened {
         let server = self.server.public();
-        let keys = PacketKeys::of_shared(&server, shared);
+        let keys = PacketKeys::from_shared(&server, shared);
         unseal(
             &self.server,
             packet,
             &keys,
-            KeyId::of_shared(&server, shared),
+            KeyId::for_shared(&server, shared),
         )
     }
 
     /// The packets that came to 127.0.0.1 and were not taken yet.
     pub(crate) fn received(&self) -> Vec<Vec<u8>> {
-        received(&self.knock)
+        received(&self.spa_socket)
     }
 }
 
@@ -145,7 +145,7 @@ impl Record for Recorder {
 }
 
 fn unseal(server: &ServerSecret, packet: &[u8], keys: &PacketKeys, id: KeyId) -> Opened {
-    let identified = identify(&HeadKeys::of(&server.public()), packet).unwrap();
+    let identified = identify(&HeadKeys::new(&server.public()), packet).unwrap();
     assert_eq!(identified.key_id(), id);
     let authentic: Authentic<'_> = identified.authenticate(keys).unwrap();
     authentic.record(&mut Recorder).unwrap().open(keys).unwrap()

@@ -33,9 +33,9 @@ fn the_end_of_one_direction_is_told_and_the_other_goes_on() {
     // Answers only once it was told that nothing more will come.
     let server = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        let mut heard = Vec::new();
-        stream.read_to_end(&mut heard).unwrap();
-        stream.write_all(&heard).unwrap();
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received).unwrap();
+        stream.write_all(&received).unwrap();
     });
     let output = with_input(&client, &["proxy", "gw", "gw", &port], &sent);
     server.join().unwrap();
@@ -52,9 +52,9 @@ fn the_servers_end_is_told_while_there_is_more_to_send() {
         let (mut stream, _) = listener.accept().unwrap();
         stream.write_all(b"bye").unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
-        let mut heard = Vec::new();
-        stream.read_to_end(&mut heard).unwrap();
-        heard
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received).unwrap();
+        received
     });
     let mut child = client
         .command(["proxy", "gw", "gw", &port])
@@ -62,10 +62,10 @@ fn the_servers_end_is_told_while_there_is_more_to_send() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut heard = Vec::new();
+    let mut received = Vec::new();
     let mut stdout = child.stdout.take().unwrap();
-    stdout.read_to_end(&mut heard).unwrap();
-    assert_eq!(heard, b"bye");
+    stdout.read_to_end(&mut received).unwrap();
+    assert_eq!(received, b"bye");
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(b"more").unwrap();
     drop(stdin);

@@ -19,12 +19,12 @@ fn a_service_that_appears_after_the_packet_is_found_open() {
             "127.0.0.1",
             &format!("services = {{ ssh = \"tcp/{port}\" }}"),
         );
-        let knock = client.knock.try_clone().unwrap();
+        let spa_socket = client.spa_socket.try_clone().unwrap();
         let server = thread::spawn(move || {
-            knock
+            spa_socket
                 .set_read_timeout(Some(Duration::from_secs(5)))
                 .unwrap();
-            knock.recv(&mut [0; 2048]).unwrap();
+            spa_socket.recv(&mut [0; 2048]).unwrap();
             thread::sleep(Duration::from_millis(delay));
             TcpListener::bind(("127.0.0.1", port)).unwrap()
         });

@@ -134,7 +134,7 @@ fn several_services_of_one_host_are_asked_for_in_one_packet() {
 }
 
 /// In a network of its own: this machine has these addresses, the server is both.test.
-fn rehearsed(addresses: &[&str], words: &[&str]) -> String {
+fn dry_run(addresses: &[&str], words: &[&str]) -> String {
     let client = Client::new();
     client.host("both", "both.test", "");
     let hosts = client.write(
@@ -167,7 +167,7 @@ fn rehearsed(addresses: &[&str], words: &[&str]) -> String {
 #[test]
 fn a_packet_states_this_machines_global_addresses_and_no_private_ones() {
     let global = ["203.0.113.9/24", "2001:db8::9/64"];
-    let mut parts: Vec<_> = rehearsed(&global, &[])
+    let mut parts: Vec<_> = dry_run(&global, &[])
         .trim()
         .split(", to ")
         .map(|part| part.trim_start_matches("to ").to_owned())
@@ -182,18 +182,18 @@ fn a_packet_states_this_machines_global_addresses_and_no_private_ones() {
         ]
     );
     assert_eq!(
-        rehearsed(&global, &["-4"]),
+        dry_run(&global, &["-4"]),
         "to 203.0.113.1, for 203.0.113.9\n"
     );
 
-    let text = rehearsed(&["192.168.7.9/24", "2001:db8::9/64"], &[]);
+    let text = dry_run(&["192.168.7.9/24", "2001:db8::9/64"], &[]);
     assert!(
         text.contains("to 203.0.113.1, for the address it comes from"),
         "{text}"
     );
     assert!(text.contains("to 2001:db8::1, for 2001:db8::9"), "{text}");
 
-    let text = rehearsed(
+    let text = dry_run(
         &["192.168.7.9/24", "fd00::9/64"],
         &["--for", "198.51.100.3"],
     );

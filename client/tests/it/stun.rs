@@ -9,7 +9,7 @@ use spa_proto::Request;
 use crate::common::{Client, Run, ip, socket};
 
 /// The Binding success response with this transaction id: 203.0.113.9, port 4.
-fn answer(transaction: &[u8]) -> Vec<u8> {
+fn success_response(transaction: &[u8]) -> Vec<u8> {
     let head = [1, 1, 0, 12, 0x21, 0x12, 0xa4, 0x42];
     let address = [203 ^ 0x21, 0x12, 113 ^ 0xa4, 9 ^ 0x42];
     let attribute = [0, 0x20, 0, 8, 0, 1, 0x21, 4 ^ 0x12];
@@ -17,7 +17,7 @@ fn answer(transaction: &[u8]) -> Vec<u8> {
 }
 
 /// Runs `spa open` with a STUN server that does this with each request.
-fn asking(
+fn open_via_stun(
     client: &Client,
     times: usize,
     serve: impl Fn(usize, &UdpSocket, &[u8], SocketAddr) + Send + 'static,
@@ -40,7 +40,7 @@ fn asking(
 }
 
 #[track_caller]
-fn states(client: &Client, expected: &str) {
+fn assert_stated(client: &Client, expected: &str) {
     let packets = client.received();
     assert_eq!(packets.len(), 1);
     let opened = client.opened(&packets[0]);
@@ -54,53 +54,53 @@ fn states(client: &Client, expected: &str) {
 #[test]
 fn what_the_server_sees_is_stated() {
     let client = Client::with_host("");
-    let run = asking(&client, 1, |_, stun, id, from| {
-        stun.send_to(&answer(id), from).unwrap();
+    let run = open_via_stun(&client, 1, |_, stun, id, from| {
+        stun.send_to(&success_response(id), from).unwrap();
     });
     assert_eq!(run.code, 0, "{run:?}");
-    states(&client, "203.0.113.9");
+    assert_stated(&client, "203.0.113.9");
 }
 
 #[test]
 fn answers_to_other_questions_and_from_elsewhere_are_passed_over() {
     let client = Client::with_host("");
-    let run = asking(&client, 1, |_, stun, id, from| {
+    let run = open_via_stun(&client, 1, |_, stun, id, from| {
         // The same address and answer, but not from the asked server.
         let elsewhere = socket("127.0.0.1:0");
-        let mut forged = answer(id);
+        let mut forged = success_response(id);
         forged[31] ^= 1;
         elsewhere.send_to(&forged, from).unwrap();
-        let mut other = answer(&[7; 12]);
+        let mut other = success_response(&[7; 12]);
         other[31] ^= 1;
         stun.send_to(&other, from).unwrap();
         stun.send_to(b"no STUN at all", from).unwrap();
-        stun.send_to(&answer(id), from).unwrap();
+        stun.send_to(&success_response(id), from).unwrap();
     });
     assert_eq!(run.code, 0, "{run:?}");
-    states(&client, "203.0.113.9");
+    assert_stated(&client, "203.0.113.9");
 }
 
 #[test]
 fn a_question_that_was_lost_is_asked_again() {
     let client = Client::with_host("");
-    let run = asking(&client, 2, |turn, stun, id, from| {
+    let run = open_via_stun(&client, 2, |turn, stun, id, from| {
         if turn == 1 {
-            stun.send_to(&answer(id), from).unwrap();
+            stun.send_to(&success_response(id), from).unwrap();
         }
     });
     assert_eq!(run.code, 0, "{run:?}");
-    states(&client, "203.0.113.9");
+    assert_stated(&client, "203.0.113.9");
 }
 
 #[test]
 fn a_server_that_does_not_tell_ends_the_run_and_nothing_is_sent() {
     let client = Client::with_host("");
-    let run = asking(&client, 3, |_, stun, _, from| {
-        stun.send_to(&answer(&[7; 12]), from).unwrap();
+    let run = open_via_stun(&client, 3, |_, stun, _, from| {
+        stun.send_to(&success_response(&[7; 12]), from).unwrap();
     });
     assert_eq!(run.code, 7, "{run:?}");
-    let said = "did not tell this machine's address (127.0.0.1: it answered something else";
-    assert!(run.stderr.contains(said), "{run:?}");
+    let expected = "did not tell this machine's address (127.0.0.1: it answered something else";
+    assert!(run.stderr.contains(expected), "{run:?}");
     assert!(client.received().is_empty());
 }
 
@@ -133,7 +133,7 @@ fn a_host_that_demands_a_stated_address_is_sent_nothing_that_states_none() {
     );
     let words = ["open", "gw", "--no-wait", "--for", "203.0.113.9"];
     assert_eq!(client.spa(words).code, 0);
-    states(&client, "203.0.113.9");
+    assert_stated(&client, "203.0.113.9");
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::geteuid;
 use spa_keys::file::{
-    FileError, MAX_FILE, Owner, Problem, Writing, read_secret_file, write_secret_file,
-    write_secret_file_with,
+    AllowedOwner, FileError, FileProblem, MAX_FILE, WriteOptions, read_secret_file,
+    write_secret_file, write_secret_file_with,
 };
 
 const TEXT: &str = "spa-secret-not-really";
@@ -26,12 +26,12 @@ fn key(directory: &tempfile::TempDir) -> PathBuf {
     path
 }
 
-fn problem(result: Result<impl Sized, FileError>) -> Problem {
+fn problem(result: Result<impl Sized, FileError>) -> FileProblem {
     result.map(|_| ()).unwrap_err().problem
 }
 
 fn read(path: &Path) -> Result<String, FileError> {
-    read_secret_file(path, Owner::Me).map(|text| text.to_string())
+    read_secret_file(path, AllowedOwner::CurrentUser).map(|text| text.to_string())
 }
 
 #[test]
@@ -52,14 +52,14 @@ fn an_existing_key_is_replaced_only_when_that_is_asked_for() {
     let directory = directory();
     let path = key(&directory);
     let refused = problem(write_secret_file(&path, "other"));
-    assert!(matches!(refused, Problem::Exists), "{refused}");
+    assert!(matches!(refused, FileProblem::Exists), "{refused}");
     assert_eq!(read(&path).unwrap(), format!("{TEXT}\n"));
     assert_eq!(
         fs::read_dir(directory.path()).unwrap().count(),
         1,
         "a temporary file stayed"
     );
-    let writing = Writing {
+    let writing = WriteOptions {
         replace: true,
         owner: None,
     };
@@ -75,9 +75,9 @@ fn an_existing_link_is_not_written_through() {
     symlink(&target, &path).unwrap();
     assert!(matches!(
         problem(write_secret_file(&path, TEXT)),
-        Problem::Exists
+        FileProblem::Exists
     ));
-    let writing = Writing {
+    let writing = WriteOptions {
         replace: true,
         owner: None,
     };
@@ -93,7 +93,7 @@ fn a_key_that_others_can_read_or_write_is_refused_with_the_mend() {
     for bits in [0o040, 0o020, 0o010, 0o004, 0o002, 0o001] {
         mode(&path, 0o600 | bits);
         let error = read(&path).unwrap_err();
-        assert!(matches!(error.problem, Problem::Mode { .. }), "{error}");
+        assert!(matches!(error.problem, FileProblem::Mode { .. }), "{error}");
         let message = error.to_string();
         assert!(
             message.contains(&format!("chmod 600 {}", path.display())),
@@ -113,14 +113,14 @@ fn a_directory_in_which_others_can_write_is_refused_unless_it_is_sticky() {
         mode(directory.path(), 0o700 | bits);
         let error = read(&path).unwrap_err();
         assert!(
-            matches!(error.problem, Problem::Directory { .. }),
+            matches!(error.problem, FileProblem::Directory { .. }),
             "{error}"
         );
         assert_eq!(error.path, directory.path());
         let other = directory.path().join("other");
         assert!(matches!(
             problem(write_secret_file(&other, TEXT)),
-            Problem::Directory { .. }
+            FileProblem::Directory { .. }
         ));
         mode(directory.path(), 0o1700 | bits);
         assert!(read(&path).is_ok());
@@ -133,22 +133,25 @@ fn a_link_a_directory_a_pipe_and_a_missing_file_are_refused_each_by_name() {
     let path = key(&directory);
     let link = directory.path().join("link");
     symlink(&path, &link).unwrap();
-    assert!(matches!(problem(read(&link)), Problem::Link));
+    assert!(matches!(problem(read(&link)), FileProblem::Link));
     let folder = directory.path().join("folder");
     fs::create_dir(&folder).unwrap();
-    assert!(matches!(problem(read(&folder)), Problem::NotAFile));
+    assert!(matches!(problem(read(&folder)), FileProblem::NotAFile));
     let pipe = directory.path().join("pipe");
     rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();
-    assert!(matches!(problem(read(&pipe)), Problem::NotAFile));
+    assert!(matches!(problem(read(&pipe)), FileProblem::NotAFile));
     assert!(matches!(
         problem(read(&directory.path().join("none"))),
-        Problem::Missing
+        FileProblem::Missing
     ));
     assert!(matches!(
         problem(read(&directory.path().join("no/key"))),
-        Problem::Missing
+        FileProblem::Missing
     ));
-    assert!(matches!(problem(read(Path::new("/"))), Problem::NoName));
+    assert!(matches!(
+        problem(read(Path::new("/"))),
+        FileProblem::NoFileName
+    ));
 }
 
 #[test]
@@ -158,9 +161,9 @@ fn a_file_that_is_too_long_or_no_text_is_refused() {
     fs::write(&path, vec![b'a'; MAX_FILE]).unwrap();
     assert_eq!(read(&path).unwrap().len(), MAX_FILE);
     fs::write(&path, vec![b'a'; MAX_FILE + 1]).unwrap();
-    assert!(matches!(problem(read(&path)), Problem::TooLong));
+    assert!(matches!(problem(read(&path)), FileProblem::TooLong));
     fs::write(&path, [0xff; 10]).unwrap();
-    assert!(matches!(problem(read(&path)), Problem::NotText));
+    assert!(matches!(problem(read(&path)), FileProblem::NotText));
 }
 
 #[test]
@@ -174,19 +177,19 @@ fn a_key_or_directory_of_another_user_is_refused_unless_he_is_named() {
     chown(&path, Some(65534), Some(65534)).unwrap();
     let error = read(&path).unwrap_err();
     assert!(
-        matches!(error.problem, Problem::Owner { uid: 65534, .. }),
+        matches!(error.problem, FileProblem::Owner { uid: 65534, .. }),
         "{error}"
     );
     assert!(error.to_string().contains("chown 0 "), "{error}");
-    assert!(read_secret_file(&path, Owner::Also(65534)).is_ok());
-    assert!(read_secret_file(&path, Owner::Also(65533)).is_err());
+    assert!(read_secret_file(&path, AllowedOwner::CurrentUserOr(65534)).is_ok());
+    assert!(read_secret_file(&path, AllowedOwner::CurrentUserOr(65533)).is_err());
     chown(directory.path(), Some(65534), Some(65534)).unwrap();
-    let error = read_secret_file(&path, Owner::Me).unwrap_err();
+    let error = read_secret_file(&path, AllowedOwner::CurrentUser).unwrap_err();
     assert_eq!(error.path, directory.path());
-    assert!(read_secret_file(&path, Owner::Also(65534)).is_ok());
+    assert!(read_secret_file(&path, AllowedOwner::CurrentUserOr(65534)).is_ok());
 
     let given = directory.path().join("given");
-    let writing = Writing {
+    let writing = WriteOptions {
         replace: false,
         owner: Some((65534, 65534)),
     };

@@ -106,20 +106,20 @@ fn another_server_client_or_pre_shared_key_gives_other_keys() {
     let zero_psk = PreSharedKey::from_bytes([0; 32]);
     let shared = SharedKey::from_bytes([5; 32]);
     let codes = [
-        PacketKeys::of_pair(&server.public(), &pair, &public, None),
-        PacketKeys::of_pair(&other_server.public(), &pair, &public, None),
-        PacketKeys::of_pair(&server.public(), &pair, &public, Some(&psk)),
-        PacketKeys::of_pair(&server.public(), &pair, &public, Some(&zero_psk)),
-        PacketKeys::of_shared(&server.public(), &shared),
-        PacketKeys::of_shared(&other_server.public(), &shared),
+        PacketKeys::from_pair(&server.public(), &pair, &public, None),
+        PacketKeys::from_pair(&other_server.public(), &pair, &public, None),
+        PacketKeys::from_pair(&server.public(), &pair, &public, Some(&psk)),
+        PacketKeys::from_pair(&server.public(), &pair, &public, Some(&zero_psk)),
+        PacketKeys::from_shared(&server.public(), &shared),
+        PacketKeys::from_shared(&other_server.public(), &shared),
     ]
     .map(|keys| keys.authenticate(b"packet"));
     for (i, code) in codes.iter().enumerate() {
         assert!(!codes[..i].contains(code), "{i} is the same as another");
     }
     let ids = [
-        KeyId::of_client(&server.public(), &public),
-        KeyId::of_client(&other_server.public(), &public),
+        KeyId::for_client(&server.public(), &public),
+        KeyId::for_client(&other_server.public(), &public),
         shared.key_id(&server.public()),
         shared.key_id(&other_server.public()),
     ];
@@ -131,8 +131,8 @@ fn another_server_client_or_pre_shared_key_gives_other_keys() {
 #[test]
 fn what_is_encrypted_comes_back_only_with_the_same_nonce_head_and_key() {
     let server = ServerSecret::from_bytes([1; 32]).public();
-    let keys = PacketKeys::of_shared(&server, &SharedKey::from_bytes([5; 32]));
-    let other = PacketKeys::of_shared(&server, &SharedKey::from_bytes([6; 32]));
+    let keys = PacketKeys::from_shared(&server, &SharedKey::from_bytes([5; 32]));
+    let other = PacketKeys::from_shared(&server, &SharedKey::from_bytes([6; 32]));
     let mut sealed = b"request".to_vec();
     keys.encrypt(&[1; 24], b"head", &mut sealed).unwrap();
     assert_eq!(sealed.len(), 7 + 16);
@@ -152,11 +152,11 @@ fn no_secret_is_shown_by_debug() {
     let client = ClientSecret::from_bytes([0x42; 32]);
     let pair = server.pair_with(&client.public()).unwrap();
     let shared = SharedKey::from_bytes([0x41; 32]);
-    let keys = PacketKeys::of_shared(&server.public(), &shared);
+    let keys = PacketKeys::from_shared(&server.public(), &shared);
     let shown = format!(
         "{server:?} {client:?} {pair:?} {shared:?} {:?} {keys:?} {:?}",
         PreSharedKey::from_bytes([0x41; 32]),
-        HeadKeys::of(&server.public()),
+        HeadKeys::new(&server.public()),
     );
     assert_eq!(
         shown,

@@ -169,20 +169,20 @@ fn a_public_key_that_is_well_written_but_unsafe_is_refused_when_read() {
     above_p[31] = 0x7f;
     for kind in [Kind::ServerPublic, Kind::ClientPublic] {
         assert_eq!(
-            read(kind, &written(kind, [0; 32])),
+            read(kind, &encode(kind, [0; 32])),
             Err(KeyError::SmallOrder)
         );
         assert_eq!(
-            read(kind, &written(kind, above_p)),
+            read(kind, &encode(kind, above_p)),
             Err(KeyError::NotCanonical)
         );
         let good = *ClientSecret::from_bytes([1; 32]).public().as_bytes();
-        assert_eq!(read(kind, &written(kind, good)), Ok(written(kind, good)));
+        assert_eq!(read(kind, &encode(kind, good)), Ok(encode(kind, good)));
     }
 }
 
 /// The text form by docs/protocol.md §3.4, written a second time.
-fn written(kind: Kind, key: [u8; 32]) -> String {
+fn encode(kind: Kind, key: [u8; 32]) -> String {
     let sum = Sha256::digest([kind.prefix().as_bytes(), &key].concat());
     let bytes = [key.as_slice(), &sum[..4]].concat();
     kind.prefix().to_owned() + &URL_SAFE_NO_PAD.encode(bytes)

@@ -28,9 +28,9 @@ fn keys() -> (HeadKeys, KeyId, PacketKeys) {
     let at_server = server.pair_with(&client.public()).unwrap();
     assert_eq!(at_client, at_server);
     (
-        HeadKeys::of(&server.public()),
-        KeyId::of_client(&server.public(), &client.public()),
-        PacketKeys::of_pair(&server.public(), &at_client, &client.public(), None),
+        HeadKeys::new(&server.public()),
+        KeyId::for_client(&server.public(), &client.public()),
+        PacketKeys::from_pair(&server.public(), &at_client, &client.public(), None),
     )
 }
 
@@ -105,11 +105,11 @@ fn a_packet_for_another_server_or_of_another_client_is_refused() {
     let packet = packet();
     let other = ServerSecret::from_bytes([9; 32]).public();
     assert_eq!(
-        identify(&HeadKeys::of(&other), &packet).unwrap_err(),
+        identify(&HeadKeys::new(&other), &packet).unwrap_err(),
         IdentifyError::HeadTag
     );
     let server = ServerSecret::from_bytes([1; 32]).public();
-    let stranger = PacketKeys::of_shared(&server, &SharedKey::from_bytes([3; 32]));
+    let stranger = PacketKeys::from_shared(&server, &SharedKey::from_bytes([3; 32]));
     let identified = identify(&head, &packet).unwrap();
     assert_eq!(
         identified.authenticate(&stranger).unwrap_err(),

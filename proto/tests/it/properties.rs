@@ -59,7 +59,7 @@ fn request() -> impl Strategy<Value = Request> {
         "[a-z0-9][a-z0-9_-]{0,63}".prop_map(|name| Request::Run {
             command: name.parse().unwrap()
         }),
-        any::<[u8; 32]>().prop_map(|joiner| Request::Join { joiner }),
+        any::<[u8; 32]>().prop_map(|join_key| Request::Join { join_key }),
     ]
 }
 
@@ -140,8 +140,8 @@ proptest! {
     ) {
         let server = ServerSecret::from_bytes([1; 32]).public();
         let shared = SharedKey::from_bytes(key);
-        let (head, id) = (HeadKeys::of(&server), shared.key_id(&server));
-        let keys = PacketKeys::of_shared(&server, &shared);
+        let (head, id) = (HeadKeys::new(&server), shared.key_id(&server));
+        let keys = PacketKeys::from_shared(&server, &shared);
         let now = Timestamp::from_micros(time);
         let randomness = Randomness { nonce, length };
         let packet = seal(&head, id, &keys, &request, now, &randomness).unwrap();
@@ -160,7 +160,7 @@ proptest! {
 
     #[test]
     fn no_datagram_makes_the_reader_stop(bytes in vec(any::<u8>(), 0..700)) {
-        let head = HeadKeys::of(&ServerSecret::from_bytes([1; 32]).public());
+        let head = HeadKeys::new(&ServerSecret::from_bytes([1; 32]).public());
         let right = (MIN_PACKET..=MAX_PACKET).contains(&bytes.len());
         let fault = if right { IdentifyError::HeadTag } else { IdentifyError::Length };
         prop_assert_eq!(identify(&head, &bytes).unwrap_err(), fault);

@@ -10,13 +10,13 @@ use std::path::Path;
 #[test]
 fn the_committed_vectors_are_what_the_generator_writes() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors");
-    let mend = "run: cargo run -p spa-proto --example make_vectors";
+    let hint = "run: cargo run -p spa-proto --example make_vectors";
     let mut written = BTreeSet::new();
     for (path, text) in cases::all() {
         let committed = fs::read_to_string(folder.join(&path)).unwrap_or_default();
         assert!(
             committed == text,
-            "tests/vectors/{path} is not as generated; {mend}"
+            "tests/vectors/{path} is not as generated; {hint}"
         );
         assert!(written.insert(path.clone()), "two cases are named {path}");
     }

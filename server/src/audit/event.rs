@@ -7,7 +7,7 @@ use std::time::Duration;
 use spa_keys::KeyId;
 use spa_proto::{Service, Timestamp};
 
-use super::RunLine;
+use super::RunRecord;
 use crate::config::{ClientName, DoorName, ServiceName};
 use crate::firewall::Peer;
 use crate::verdict::Reason;
@@ -106,7 +106,7 @@ pub struct AuditEvent {
     /// More, from a closed set: static, so that no stranger's byte gets here.
     pub detail: Option<&'static str>,
     /// A program that was run.
-    pub run: Option<Box<RunLine>>,
+    pub run: Option<Box<RunRecord>>,
 }
 
 impl AuditEvent {

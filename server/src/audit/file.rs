@@ -20,7 +20,7 @@ use super::repair::repair;
 use super::{AuditEvent, Event};
 
 /// Events that wait for the disk, at most.
-const QUEUE: usize = 4096;
+const QUEUE_LEN: usize = 4096;
 
 /// The engine's end.
 #[derive(Debug)]
@@ -46,24 +46,24 @@ impl AuditLog {
         let file = open(path)?;
         // On a disk that takes nothing it fails, and so will the lines.
         let repaired = repair(path).unwrap_or_default();
-        let (queue, events) = sync_channel(QUEUE);
+        let (queue, events) = sync_channel(QUEUE_LEN);
         let dropped = Arc::new(AtomicU64::new(0));
         let problem = Arc::<Mutex<_>>::default();
-        let sink = Sink {
+        let audit_thread = AuditThread {
             path: path.to_owned(),
             file: Some(file),
             partial: repaired.ends_within_a_line,
-            astray: None,
+            reopen_error: None,
             seq: 0,
-            told: 0,
+            drops_reported: 0,
             dropped: Arc::clone(&dropped),
             problem: Arc::clone(&problem),
         };
         // Now: later the engine may open no socket any more.
-        let names = Names::new();
+        let names = InterfaceNames::new();
         let thread = std::thread::Builder::new()
             .name("audit".to_owned())
-            .spawn(move || sink.run(&events, &names))?;
+            .spawn(move || audit_thread.run(&events, &names))?;
         Ok(Self {
             queue: Some(queue),
             dropped,
@@ -131,22 +131,22 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// The thread's end.
-struct Sink {
+struct AuditThread {
     path: PathBuf,
     file: Option<File>,
     /// The last write ended within a line.
     partial: bool,
     /// Why the file at its path is not the one in use.
-    astray: Option<String>,
+    reopen_error: Option<String>,
     seq: u64,
     /// Dropped lines that a line told of.
-    told: u64,
+    drops_reported: u64,
     dropped: Arc<AtomicU64>,
     problem: Arc<Mutex<Option<String>>>,
 }
 
-impl Sink {
-    fn run(mut self, events: &Receiver<Message>, names: &Names) {
+impl AuditThread {
+    fn run(mut self, events: &Receiver<Message>, names: &InterfaceNames) {
         while let Ok(message) = events.recv() {
             match message {
                 Message::Reopen => self.reopen(),
@@ -160,25 +160,25 @@ impl Sink {
         }
     }
 
-    fn event(&mut self, event: &AuditEvent, names: &Names) {
-        let name = event.interface.map(|index| names.of(index));
-        if !self.put(event, name.as_deref()) {
+    fn event(&mut self, event: &AuditEvent, names: &InterfaceNames) {
+        let name = event.interface.map(|index| names.lookup(index));
+        if !self.append(event, name.as_deref()) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
         let dropped = self.dropped.load(Ordering::Relaxed);
-        if dropped > self.told {
-            let mut told = AuditEvent::new(Event::State, event.at);
-            told.detail = Some("audit lines were lost");
-            told.counts = vec![("dropped", dropped.saturating_sub(self.told))];
-            if self.put(&told, None) {
-                self.told = dropped;
+        if dropped > self.drops_reported {
+            let mut report = AuditEvent::new(Event::State, event.at);
+            report.detail = Some("audit lines were lost");
+            report.counts = vec![("dropped", dropped.saturating_sub(self.drops_reported))];
+            if self.append(&report, None) {
+                self.drops_reported = dropped;
             }
         }
     }
 
     /// Appends one line; says whether all of it was written.
-    fn put(&mut self, event: &AuditEvent, interface: Option<&str>) -> bool {
+    fn append(&mut self, event: &AuditEvent, interface: Option<&str>) -> bool {
         let seq = self.seq.saturating_add(1);
         let mut line = render(event, seq, interface);
         if self.partial {
@@ -192,7 +192,7 @@ impl Sink {
                 self.partial = false;
                 self.seq = seq;
                 // A line in a file that nobody finds any more is as good as lost.
-                self.astray.clone()
+                self.reopen_error.clone()
             }
             Ok(written) => {
                 self.partial = self.partial || written > 0;
@@ -213,9 +213,9 @@ impl Sink {
             Ok(file) => {
                 self.file = Some(file);
                 self.partial = false;
-                self.astray = None;
+                self.reopen_error = None;
             }
-            Err(error) => self.astray = Some(format!("{}: {error}", self.path.display())),
+            Err(error) => self.reopen_error = Some(format!("{}: {error}", self.path.display())),
         }
     }
 
@@ -224,7 +224,7 @@ impl Sink {
             return true;
         };
         match std::fs::symlink_metadata(&self.path) {
-            Ok(there) => (there.dev(), there.ino()) != (ours.dev(), ours.ino()),
+            Ok(current) => (current.dev(), current.ino()) != (ours.dev(), ours.ino()),
             Err(_) => true,
         }
     }
@@ -234,19 +234,19 @@ impl Sink {
 ///
 /// Any socket of a network knows its interfaces. This one is local and has no peer, and the
 /// sandbox lets no socket send to an address: it leads nowhere.
-struct Names(Option<UnixDatagram>);
+struct InterfaceNames(Option<UnixDatagram>);
 
-impl Names {
+impl InterfaceNames {
     fn new() -> Self {
         Self(UnixDatagram::unbound().ok())
     }
 
-    fn of(&self, index: u32) -> String {
-        let named = self
+    fn lookup(&self, index: u32) -> String {
+        let name = self
             .0
             .as_ref()
             .and_then(|fd| rustix::net::netdevice::index_to_name(fd, index).ok());
-        named.unwrap_or_else(|| index.to_string())
+        name.unwrap_or_else(|| index.to_string())
     }
 }
 
@@ -340,26 +340,26 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         let dropped = Arc::new(AtomicU64::new(0));
-        let mut sink = Sink {
+        let mut audit_thread = AuditThread {
             path: path.clone(),
             file: Some(full),
             partial: false,
-            astray: None,
+            reopen_error: None,
             seq: 0,
-            told: 0,
+            drops_reported: 0,
             dropped: Arc::clone(&dropped),
             problem: Arc::default(),
         };
-        let names = Names::new();
-        sink.event(&event(), &names);
-        sink.event(&event(), &names);
+        let names = InterfaceNames::new();
+        audit_thread.event(&event(), &names);
+        audit_thread.event(&event(), &names);
         assert_eq!(dropped.load(Ordering::Relaxed), 2);
-        let problem = |sink: &Sink| sink.problem.lock().unwrap().clone();
-        let said = problem(&sink).unwrap();
+        let problem = |sink: &AuditThread| sink.problem.lock().unwrap().clone();
+        let said = problem(&audit_thread).unwrap();
         assert!(said.contains("No space left"), "{said}");
-        sink.reopen();
-        sink.event(&event(), &names);
-        assert_eq!(problem(&sink), None);
+        audit_thread.reopen();
+        audit_thread.event(&event(), &names);
+        assert_eq!(problem(&audit_thread), None);
         let lines = lines(&path);
         assert_eq!(lines.len(), 2);
         assert_eq!(lines[1]["counts"]["dropped"], 2);

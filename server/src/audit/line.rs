@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 use spa_proto::Timestamp;
 
 use super::AuditEvent;
-use crate::runner::message::How;
+use crate::runner::message::ExitKind;
 
 /// The version of the lines' layout.
 pub const VERSION: u32 = 1;
@@ -110,19 +110,19 @@ pub fn render(event: &AuditEvent, seq: u64, interface: Option<&str>) -> String {
         reason: event.reason.map(crate::verdict::Reason::as_str),
         counts: &event.counts,
         detail: event.detail,
-        command: run.map(|run| run.what.as_str()),
+        command: run.map(|run| run.name.as_str()),
         exit: how.and_then(|how| match how {
-            How::Exited(code) => Some(code),
-            How::Signal(_) | How::TimedOut => None,
+            ExitKind::Exited(code) => Some(code),
+            ExitKind::Signalled(_) | ExitKind::TimedOut => None,
         }),
         signal: how.and_then(|how| match how {
-            How::Signal(signal) => Some(signal),
-            How::Exited(_) | How::TimedOut => None,
+            ExitKind::Signalled(signal) => Some(signal),
+            ExitKind::Exited(_) | ExitKind::TimedOut => None,
         }),
-        timed_out: how.filter(|how| *how == How::TimedOut).map(|_| true),
+        timed_out: how.filter(|how| *how == ExitKind::TimedOut).map(|_| true),
         duration_ms: end.map(|(_, took)| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
         output: run.filter(|_| end.is_some()).map(|run| run.output.as_str()),
-        output_more: run.map(|run| run.unheard).filter(|more| *more > 0),
+        output_more: run.map(|run| run.truncated).filter(|more| *more > 0),
     };
     // Strings, numbers and addresses always serialise; an empty line would be seen.
     let mut text = serde_json::to_string(&line).unwrap_or_default();

@@ -19,4 +19,4 @@ pub use event::{AuditEvent, Event};
 pub use file::AuditLog;
 pub use line::render;
 pub(crate) use line::time;
-pub use run::RunLine;
+pub use run::RunRecord;

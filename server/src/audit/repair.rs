@@ -70,11 +70,11 @@ fn read(file: &File, start: u64, end: u64) -> io::Result<Vec<u8>> {
 fn blank(file: &File, start: u64, bytes: &[u8]) -> io::Result<u64> {
     let mut changed = bytes.to_vec();
     let mut zeros = 0_u64;
-    for place in 0..bytes.len() {
-        let Some(byte @ 0) = changed.get_mut(place) else {
+    for index in 0..bytes.len() {
+        let Some(byte @ 0) = changed.get_mut(index) else {
             continue;
         };
-        let next = bytes.get(place.saturating_add(1));
+        let next = bytes.get(index.saturating_add(1));
         *byte = if next == Some(&0) { b' ' } else { b'\n' };
         zeros = zeros.saturating_add(1);
     }

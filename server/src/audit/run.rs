@@ -6,48 +6,48 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::runner::message::{Ended, How};
+use crate::runner::message::{ExitKind, RunExit};
 
 /// One run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunLine {
+pub struct RunRecord {
     /// The command's name, or the hook's.
-    pub what: String,
+    pub name: String,
     /// How it ended, and how long it took; none while it runs.
-    pub end: Option<(How, Duration)>,
+    pub end: Option<(ExitKind, Duration)>,
     /// What it wrote, made harmless.
     pub output: String,
     /// How many more bytes it wrote.
-    pub unheard: u64,
+    pub truncated: u64,
 }
 
-impl RunLine {
+impl RunRecord {
     /// One that began, or did not.
     #[must_use]
-    pub const fn of(what: String) -> Self {
+    pub const fn started(what: String) -> Self {
         Self {
-            what,
+            name: what,
             end: None,
             output: String::new(),
-            unheard: 0,
+            truncated: 0,
         }
     }
 
     /// One that is over.
     #[must_use]
-    pub fn ended(what: String, ended: Ended) -> Self {
+    pub fn ended(what: String, ended: RunExit) -> Self {
         Self {
-            end: Some((ended.how, ended.took)),
-            output: harmless(&String::from_utf8_lossy(&ended.output)),
-            unheard: ended.unheard,
-            ..Self::of(what)
+            end: Some((ended.kind, ended.duration)),
+            output: escape(&String::from_utf8_lossy(&ended.output)),
+            truncated: ended.truncated,
+            ..Self::started(what)
         }
     }
 }
 
 /// Line ends and tabs stay (JSON writes them out); every other control character, and
 /// what turns the direction of writing or hides itself, is written as `\u{9b}`.
-fn harmless(text: &str) -> String {
+fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         let hidden = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
@@ -67,15 +67,15 @@ mod tests {
     use crate::runner::message::RunId;
 
     fn line(output: &[u8]) -> String {
-        let ended = Ended {
+        let ended = RunExit {
             id: RunId(1),
-            how: How::Exited(3),
-            took: Duration::from_millis(12),
+            kind: ExitKind::Exited(3),
+            duration: Duration::from_millis(12),
             output: output.to_vec(),
-            unheard: 7,
+            truncated: 7,
         };
         let mut event = AuditEvent::new(Event::Run, spa_proto::Timestamp::from_micros(0));
-        event.run = Some(Box::new(RunLine::ended("backup".to_owned(), ended)));
+        event.run = Some(Box::new(RunRecord::ended("backup".to_owned(), ended)));
         render(&event, 1, None)
     }
 

@@ -7,7 +7,7 @@ use rustix::process::geteuid;
 use serde_json::json;
 use spa_findings::{Finding, Findings, Severity, redact};
 
-use super::{Failure, Options, Run, outcome, secrets};
+use super::{CliResult, Failure, Options, key_checks, output};
 use crate::capture::{InterfaceSetting, missing_interfaces};
 use crate::config::{self, Config};
 use crate::daemon;
@@ -15,19 +15,19 @@ use crate::paths::Paths;
 use crate::replay::read_used;
 use crate::writer::closed_ports;
 
-pub(crate) fn run(options: &Options) -> Run {
+pub(crate) fn run(options: &Options) -> CliResult {
     let paths = options.paths();
     let result = config::load_for(&paths.config, crate::clock::now().wall);
     let mut findings = Findings::default();
-    findings.extend(daemon::readers().closed(&paths.config));
+    findings.extend(daemon::readers().unreadable(&paths.config));
     let config = match result {
         Ok(loaded) => {
             findings.append(loaded.warnings);
             findings.extend(daemon::forwarding(&loaded.config, &paths.config));
             findings.append(config::check_programs(&paths.config));
-            findings.extend(secrets::check(&paths, &loaded.config));
+            findings.extend(key_checks::check(&paths, &loaded.config));
             findings.extend(interfaces(&paths, &loaded.config));
-            findings.append(answers(&paths, &loaded.config));
+            findings.append(closed_port_warnings(&paths, &loaded.config));
             findings.append(sequences(&paths, &loaded.config));
             Some(loaded.config)
         }
@@ -37,37 +37,37 @@ pub(crate) fn run(options: &Options) -> Run {
         }
     };
     if options.json {
-        outcome::print_json(&as_json(&findings))?;
+        output::print_json(&as_json(&findings))?;
     } else if !findings.is_empty() {
-        outcome::note(&findings);
+        output::note(&findings);
     }
     match config {
         Some(config) if !findings.has_errors() => {
             if options.json {
                 return Ok(());
             }
-            outcome::print(whole(&config))
+            output::print(summary(&config))
         }
-        _ if options.json => Err(Failure::Said),
+        _ if options.json => Err(Failure::AlreadyReported),
         _ => {
             let errors = findings
                 .iter()
                 .filter(|finding| finding.severity == Severity::Error)
                 .count();
-            outcome::note(outcome::counted(errors, "error"));
-            Err(Failure::Said)
+            output::note(output::counted(errors, "error"));
+            Err(Failure::AlreadyReported)
         }
     }
 }
 
 /// What a configuration without an error has.
-fn whole(config: &Config) -> String {
+fn summary(config: &Config) -> String {
     let mut parts = vec![
-        outcome::counted(config.services.len(), "service"),
-        outcome::counted(config.clients.len(), "client"),
+        output::counted(config.services.len(), "service"),
+        output::counted(config.clients.len(), "client"),
     ];
     if !config.knock.is_empty() {
-        parts.push(outcome::counted(config.knock.len(), "door"));
+        parts.push(output::counted(config.knock.len(), "door"));
     }
     format!("ok: {}", parts.join(", "))
 }
@@ -101,7 +101,7 @@ fn interfaces(paths: &Paths, config: &Config) -> Vec<Finding> {
 
 /// Whether hidden ports answer as closed ones do, by the rules of this host's own firewall;
 /// nothing is said where another machine's configuration is checked, nor to who cannot see.
-fn answers(paths: &Paths, config: &Config) -> Findings {
+fn closed_port_warnings(paths: &Paths, config: &Config) -> Findings {
     let mut findings = Findings::default();
     let is_ours = config.guard.mode == config::Mode::Guard && config.external.is_none();
     if !is_ours || config.hidden_ports().is_empty() || !paths.state.is_dir() || !geteuid().is_root()
@@ -122,12 +122,12 @@ fn answers(paths: &Paths, config: &Config) -> Findings {
 
 /// Sequences that are used, as far as who asks may know.
 fn sequences(paths: &Paths, config: &Config) -> Findings {
-    let mut lists = config.knock.iter().map(|door| &door.door.sequences);
+    let mut lists = config.knock.iter().map(|door| &door.pattern.sequences);
     if !lists.any(|sequences| sequences.one_time().is_some()) {
         return Findings::default();
     }
     match read_used(&paths.state) {
-        Ok(used) => config::used_up(config, &used),
+        Ok(used) => config::check_used_sequences(config, &used),
         Err(error) => {
             let mut findings = Findings::default();
             let message = "it cannot be told which sequences for one use are used";
@@ -144,8 +144,8 @@ fn as_json(findings: &Findings) -> serde_json::Value {
         json!({
             "severity": finding.severity.to_string(),
             "file": redact::line(&finding.file.display().to_string(), false),
-            "line": finding.place.as_ref().map(|place| place.line),
-            "column": finding.place.as_ref().map(|place| place.column),
+            "line": finding.location.as_ref().map(|place| place.line),
+            "column": finding.location.as_ref().map(|place| place.column),
             "message": finding.message,
             "help": finding.help,
             "notes": finding.notes,

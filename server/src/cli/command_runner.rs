@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd as _;
 
-use super::{Options, Run};
+use super::{CliResult, Options};
 use crate::runner;
 
 /// What it takes.
@@ -10,7 +10,7 @@ use crate::runner;
 pub(crate) struct Arguments {}
 
 /// Runs it on standard input, which is the engine's socket.
-pub(crate) fn run(options: &Options, _arguments: &Arguments) -> Run {
+pub(crate) fn run(options: &Options, _arguments: &Arguments) -> CliResult {
     let socket = std::io::stdin().as_fd().try_clone_to_owned()?;
     runner::run(socket, &options.paths())?;
     Ok(())

@@ -1,6 +1,6 @@
 //! `spad completions`: what a shell needs to complete our commands.
 
-use super::{Run, outcome};
+use super::{CliResult, output};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -8,8 +8,8 @@ pub(crate) struct Arguments {
     shell: clap_complete::Shell,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Run {
+pub(crate) fn run(arguments: &Arguments) -> CliResult {
     let mut text = Vec::new();
     clap_complete::generate(arguments.shell, &mut super::definition(), "spad", &mut text);
-    outcome::print(String::from_utf8_lossy(&text).trim_end())
+    output::print(String::from_utf8_lossy(&text).trim_end())
 }

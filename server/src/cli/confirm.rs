@@ -1,7 +1,7 @@
 //! `spad confirm`: newly hidden services stay hidden.
 
-use super::live::do_in_daemon;
-use super::{Options, Run};
+use super::daemon_client::run_in_daemon;
+use super::{CliResult, Options};
 use crate::control::Request;
 
 /// What it takes.
@@ -9,6 +9,6 @@ use crate::control::Request;
 pub(crate) struct Arguments {}
 
 /// Runs it.
-pub(crate) fn run(options: &Options, _arguments: &Arguments) -> Run {
-    do_in_daemon(options, &Request::Confirm)
+pub(crate) fn run(options: &Options, _arguments: &Arguments) -> CliResult {
+    run_in_daemon(options, &Request::Confirm)
 }

@@ -15,18 +15,18 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use spa_findings::redact;
-use spa_keys::file::{Owner, Problem};
+use spa_keys::file::{AllowedOwner, FileProblem};
 use spa_proto::Timestamp;
 
-use super::outcome::{note, print, print_json, warn};
-use super::owners::Owners;
-use super::{Failure, Options, Run};
+use super::output::{note, print, print_json, warn};
+use super::ownership::Owners;
+use super::{CliResult, Failure, Options};
 use crate::capture::{Datagram, Received};
 use crate::clients::Clients;
 use crate::config::{self, Config};
-use crate::daemon::{PrepareError, prepare};
-use crate::explain::judge::{Ending, Judge, Outside, hear};
-use crate::explain::recording::{Recorded, each};
+use crate::daemon::{LoadKeysError, load_keys};
+use crate::explain::capture_file::{CapturedFrame, for_each_frame};
+use crate::explain::simulate::{NotAPacket, PacketResult, Simulator, classify};
 use crate::firewall::Element;
 use crate::knock::{ObservedKnock, Sequence};
 use crate::paths::Paths;
@@ -48,7 +48,7 @@ pub(crate) struct Arguments {
 }
 
 /// Runs it.
-pub(crate) fn run(options: &Options, arguments: &Arguments) -> Run {
+pub(crate) fn run(options: &Options, arguments: &Arguments) -> CliResult {
     let paths = options.paths();
     let name = redact::line(&arguments.file.display().to_string(), false);
     let opened =
@@ -58,17 +58,19 @@ pub(crate) fn run(options: &Options, arguments: &Arguments) -> Run {
         Ok(loaded) => Arc::new(loaded.config),
         Err(findings) => {
             note(&findings);
-            return Err(Failure::Said);
+            return Err(Failure::AlreadyReported);
         }
     };
     let none = Some(HashSet::new());
-    let new = Judge::new(clients(&paths, &config)?, ReplayCache::default(), none);
+    let new = Simulator::new(clients(&paths, &config)?, ReplayCache::default(), none);
     let used = if arguments.as_new {
         None
     } else {
         let sequences = used_sequences(&paths, &config);
         used_packets(&paths)
-            .map(|used| Ok::<_, Failure>(Judge::new(clients(&paths, &config)?, used, sequences)))
+            .map(|used| {
+                Ok::<_, Failure>(Simulator::new(clients(&paths, &config)?, used, sequences))
+            })
             .transpose()?
     };
     let mut report = Report {
@@ -77,14 +79,14 @@ pub(crate) fn run(options: &Options, arguments: &Arguments) -> Run {
         config,
         used,
         new,
-        outside: BTreeMap::new(),
+        skipped: BTreeMap::new(),
         packets: 0,
-        said: Ok(()),
+        result: Ok(()),
     };
-    let end = each(opened, |recorded| report.packet(&recorded));
-    report.said?;
+    let end = for_each_frame(opened, |recorded| report.report_frame(&recorded));
+    report.result?;
     if !options.json {
-        note(summary(report.packets, &report.outside));
+        note(summary(report.packets, &report.skipped));
     }
     end.map_err(|error| {
         let help = "what was read before it is told above";
@@ -107,7 +109,7 @@ fn used_packets(paths: &Paths) -> Option<ReplayCache> {
 /// The record of used sequences, if it can be read; says so if not.
 fn used_sequences(paths: &Paths, config: &Config) -> Option<HashSet<Sequence>> {
     let mut doors = config.knock.iter();
-    if !doors.any(|door| door.door.sequences.one_time().is_some()) {
+    if !doors.any(|door| door.pattern.sequences.one_time().is_some()) {
         return Some(HashSet::new());
     }
     read_used(&paths.state)
@@ -118,13 +120,15 @@ fn used_sequences(paths: &Paths, config: &Config) -> Option<HashSet<Sequence>> {
 fn clients(paths: &Paths, config: &Arc<Config>) -> Result<Clients, Failure> {
     let owner = Owners::find()
         .engine
-        .map_or(Owner::Me, |(uid, _)| Owner::Also(uid));
+        .map_or(AllowedOwner::CurrentUser, |(uid, _)| {
+            AllowedOwner::CurrentUserOr(uid)
+        });
     let now = crate::clock::now().boot;
-    let prepared = prepare(paths, Arc::clone(config), owner, String::new(), now);
+    let prepared = load_keys(paths, Arc::clone(config), owner, String::new(), now);
     prepared
         .map(|prepared| prepared.clients)
         .map_err(|error| match &error {
-            PrepareError::File(file) if is_forbidden(&file.problem) => Failure::with_help(
+            LoadKeysError::File(file) if is_forbidden(&file.problem) => Failure::with_help(
                 format_args!("{error}"),
                 "run this as root: only the keys tell whose packets these are",
             ),
@@ -132,8 +136,8 @@ fn clients(paths: &Paths, config: &Arc<Config>) -> Result<Clients, Failure> {
         })
 }
 
-fn is_forbidden(problem: &Problem) -> bool {
-    matches!(problem, Problem::System(error) if error.kind() == io::ErrorKind::PermissionDenied)
+fn is_forbidden(problem: &FileProblem) -> bool {
+    matches!(problem, FileProblem::Io(error) if error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 /// What is told, and by whom it is judged.
@@ -142,77 +146,77 @@ struct Report {
     all: bool,
     config: Arc<Config>,
     /// Who knows which packets were used; none where nobody is to.
-    used: Option<Judge>,
+    used: Option<Simulator>,
     /// Who knows of none before this recording.
-    new: Judge,
+    new: Simulator,
     /// How many were not looked at, by reason.
-    outside: BTreeMap<&'static str, u64>,
+    skipped: BTreeMap<&'static str, u64>,
     packets: u64,
-    said: Run,
+    result: CliResult,
 }
 
 impl Report {
-    fn packet(&mut self, recorded: &Recorded<'_>) {
+    fn report_frame(&mut self, recorded: &CapturedFrame<'_>) {
         self.packets = self.packets.saturating_add(1);
-        if self.said.is_err() {
+        if self.result.is_err() {
             return;
         }
         let carriers = &self.config.listen.carriers;
-        let looked_at = hear(carriers, recorded.link, recorded.bytes);
+        let looked_at = classify(carriers, recorded.link, recorded.bytes);
         let (datagram, at) = match (looked_at, recorded.at) {
             (Ok(Received::Datagram(datagram)), Some(at)) => (datagram, at),
-            (Ok(Received::Knock(hit)), Some(at)) => return self.knock(recorded, &hit, at),
+            (Ok(Received::Knock(hit)), Some(at)) => return self.report_knock(recorded, &hit, at),
             (looked_at, _) => {
-                let (word, why) = looked_at.map_or_else(told_outside, |_| {
+                let (word, why) = looked_at.map_or_else(describe_skipped, |_| {
                     (
                         "no_time",
                         "the recording does not say when it came".to_owned(),
                     )
                 });
-                self.pass_over(word);
+                self.count_skipped(word);
                 if self.all {
-                    self.said = self.tell_outside(recorded, word, &why);
+                    self.result = self.report_skipped(recorded, word, &why);
                 }
                 return;
             }
         };
-        let new = self.new.judge(&datagram, at);
-        let ending = match &mut self.used {
-            Some(used) => used.judge(&datagram, at),
+        let new = self.new.packet(&datagram, at);
+        let result = match &mut self.used {
+            Some(used) => used.packet(&datagram, at),
             None => new.clone(),
         };
         // Where only the record of used packets stands between them.
-        let new = Some(new).filter(|new| new.reason != ending.reason);
-        self.said = self.tell(recorded, &datagram, at, &ending, new.as_ref());
+        let new = Some(new).filter(|new| new.reason != result.reason);
+        self.result = self.report_packet(recorded, &datagram, at, &result, new.as_ref());
     }
 
-    fn pass_over(&mut self, word: &'static str) {
-        let count = self.outside.entry(word).or_default();
+    fn count_skipped(&mut self, word: &'static str) {
+        let count = self.skipped.entry(word).or_default();
         *count = count.saturating_add(1);
     }
 
-    fn knock(&mut self, recorded: &Recorded<'_>, hit: &ObservedKnock, at: Timestamp) {
+    fn report_knock(&mut self, recorded: &CapturedFrame<'_>, hit: &ObservedKnock, at: Timestamp) {
         let new = self.new.knock(hit, at);
-        let ending = match &mut self.used {
+        let result = match &mut self.used {
             Some(used) => used.knock(hit, at),
             None => new.clone(),
         };
-        let new = Some(new).filter(|new| *new != ending);
-        if ending.is_nothing() && new.is_none() {
-            self.pass_over(ending.reason.as_str());
+        let new = Some(new).filter(|new| *new != result);
+        if result.is_ignored() && new.is_none() {
+            self.count_skipped(result.reason.as_str());
             if !self.all {
                 return;
             }
         }
         let new = new.as_ref();
-        self.said = if self.json {
-            print_json(&knock::object(recorded, hit, at, &ending, new))
+        self.result = if self.json {
+            print_json(&knock::as_json(recorded, hit, at, &result, new))
         } else {
-            print(knock::text(recorded, hit, at, &ending, new))
+            print(knock::as_text(recorded, hit, at, &result, new))
         };
     }
 
-    fn tell_outside(&self, recorded: &Recorded<'_>, word: &str, why: &str) -> Run {
+    fn report_skipped(&self, recorded: &CapturedFrame<'_>, word: &str, why: &str) -> CliResult {
         let length = recorded.bytes.len();
         if self.json {
             return print_json(&json!({
@@ -231,18 +235,18 @@ impl Report {
         ))
     }
 
-    fn tell(
+    fn report_packet(
         &self,
-        recorded: &Recorded<'_>,
+        recorded: &CapturedFrame<'_>,
         datagram: &Datagram<'_>,
         at: Timestamp,
-        ending: &Ending,
-        new: Option<&Ending>,
-    ) -> Run {
+        result: &PacketResult,
+        new: Option<&PacketResult>,
+    ) -> CliResult {
         let (source, destination) = (datagram.source(), datagram.destination());
         let length = datagram.payload().len();
         if self.json {
-            let mut object = ending_json(ending);
+            let mut object = result_json(result);
             if let Value::Object(object) = &mut object {
                 object.insert("number".to_owned(), recorded.number.into());
                 object.insert("at".to_owned(), time(at).into());
@@ -250,7 +254,7 @@ impl Report {
                 object.insert("source".to_owned(), source.to_string().into());
                 object.insert("destination".to_owned(), destination.to_string().into());
                 object.insert("bytes".to_owned(), length.into());
-                object.insert("as_new".to_owned(), new.map_or(Value::Null, ending_json));
+                object.insert("as_new".to_owned(), new.map_or(Value::Null, result_json));
             }
             return print_json(&object);
         }
@@ -259,20 +263,20 @@ impl Report {
             recorded.number,
             time(at),
             datagram.carrier(),
-            ending_text(ending)
+            result_text(result)
         );
         if let Some(new) = new {
             // Writing to a string cannot fail.
-            let _ = write!(text, "\n    as new: {}", ending_text(new));
+            let _ = write!(text, "\n    as new: {}", result_text(new));
         }
         print(text)
     }
 }
 
-fn told_outside(outside: Outside) -> (&'static str, String) {
-    match outside {
-        Outside::Frame(fault) => (fault.reason(), fault.reason().to_owned()),
-        Outside::Link(fault) => ("link", fault.to_string()),
+fn describe_skipped(reason: NotAPacket) -> (&'static str, String) {
+    match reason {
+        NotAPacket::Frame(fault) => (fault.reason(), fault.reason().to_owned()),
+        NotAPacket::Link(fault) => ("link", fault.to_string()),
     }
 }
 
@@ -283,27 +287,27 @@ fn time(at: Timestamp) -> String {
     instant.map_or_else(|| "a time that cannot be".to_owned(), |at| at.to_string())
 }
 
-fn ending_text(ending: &Ending) -> String {
-    let mut text = would_end(ending.reason);
-    let Some(client) = &ending.client else {
+fn result_text(result: &PacketResult) -> String {
+    let mut text = reason_text(result.reason);
+    let Some(client) = &result.client else {
         return text;
     };
     // Writing to a string cannot fail.
     let _ = write!(text, "\n    client {client}");
-    if let Some(skew) = ending.skew_ms {
-        let way = if skew < 0 { "behind" } else { "ahead" };
-        let _ = write!(text, ", its clock {} ms {way}", skew.unsigned_abs());
+    if let Some(skew) = result.skew_ms {
+        let direction = if skew < 0 { "behind" } else { "ahead" };
+        let _ = write!(text, ", its clock {} ms {direction}", skew.unsigned_abs());
     }
-    if let Some(command) = &ending.command {
+    if let Some(command) = &result.command {
         let _ = write!(text, "\n    runs {command}");
     }
-    for (element, ttl) in &ending.elements {
+    for (element, ttl) in &result.elements {
         text.push_str(&element_text(element, *ttl));
     }
     text
 }
 
-fn would_end(reason: Reason) -> String {
+fn reason_text(reason: Reason) -> String {
     let would = match reason.class() {
         Class::Opened | Class::Closed | Class::Started => "would end as ",
         Class::Refused | Class::Counted => "",
@@ -335,28 +339,28 @@ fn element_json(element: &Element, ttl: Duration) -> Value {
     })
 }
 
-fn ending_json(ending: &Ending) -> Value {
-    let elements: Vec<Value> = ending
+fn result_json(result: &PacketResult) -> Value {
+    let elements: Vec<Value> = result
         .elements
         .iter()
         .map(|(element, ttl)| element_json(element, *ttl))
         .collect();
     json!({
-        "reason": ending.reason.as_str(),
-        "explanation": ending.reason.explanation(),
-        "client": ending.client.as_ref().map(ToString::to_string),
-        "skew_ms": ending.skew_ms,
+        "reason": result.reason.as_str(),
+        "explanation": result.reason.explanation(),
+        "client": result.client.as_ref().map(ToString::to_string),
+        "skew_ms": result.skew_ms,
         "elements": elements,
-        "command": ending.command,
+        "command": result.command,
     })
 }
 
-fn summary(packets: u64, outside: &BTreeMap<&'static str, u64>) -> String {
-    let not: u64 = outside
+fn summary(packets: u64, skipped: &BTreeMap<&'static str, u64>) -> String {
+    let skipped_count: u64 = skipped
         .values()
         .fold(0, |sum, count| sum.saturating_add(*count));
-    let mut text = format!("{packets} recorded; {not} of them not looked at");
-    let each: Vec<String> = outside
+    let mut text = format!("{packets} recorded; {skipped_count} of them not looked at");
+    let each: Vec<String> = skipped
         .iter()
         .map(|(word, count)| format!("{word} {count}"))
         .collect();

@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde_json::json;
 use spa_proto::Service;
 
-use super::outcome::{note, print, print_json};
-use super::{Failure, Options, Run};
+use super::output::{note, print, print_json};
+use super::{CliResult, Failure, Options};
 use crate::firewall::{PortState, TrialChange, TrialEvent, TrialRow};
 use crate::writer::{self, Dialect, FirewallView, KernelState, WriterError};
 
@@ -39,14 +39,14 @@ pub(crate) enum Command {
 }
 
 /// Runs it.
-pub(crate) fn run(options: &Options, command: &Command) -> Run {
+pub(crate) fn run(options: &Options, command: &Command) -> CliResult {
     match command {
         Command::Show => {
             let shown = writer::show(&options.paths()).map_err(failure)?;
             if options.json {
                 return print_json(&as_json(&shown));
             }
-            print(in_words(&shown))
+            print(describe(&shown))
         }
         Command::Load => {
             let Some((place, events)) = writer::load(&options.paths()).map_err(failure)? else {
@@ -60,7 +60,7 @@ pub(crate) fn run(options: &Options, command: &Command) -> Run {
                 return print_json(&json!({ "loaded": true, "trials": events }));
             }
             for event in &events {
-                note(event_in_words(event));
+                note(describe_event(event));
             }
             if place.is_own() {
                 return print("the table inet spad stands");
@@ -131,14 +131,14 @@ fn failure(error: WriterError) -> Failure {
     match error {
         WriterError::Configuration(findings) => {
             note(findings);
-            Failure::Said
+            Failure::AlreadyReported
         }
         other => other.into(),
     }
 }
 
 /// What stands in the kernel as comments, then the table.
-fn in_words(shown: &FirewallView) -> String {
+fn describe(shown: &FirewallView) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = match &shown.kernel {
@@ -157,10 +157,10 @@ fn in_words(shown: &FirewallView) -> String {
         KernelState::Emergency { hidden } => writeln!(
             text,
             "# loaded: an emergency table, for nft could not be used; nobody has a grant; hidden: {}\n# once nft works again: systemctl restart spad-guard, or spad firewall load",
-            hidden_in_words(hidden).join(", ")
+            describe_hidden(hidden).join(", ")
         ),
         KernelState::Present { grants, hidden } => {
-            let ports = hidden_in_words(hidden);
+            let ports = describe_hidden(hidden);
             let grants: Vec<String> = grants
                 .iter()
                 .map(|(set, count)| format!("{set} {count}"))
@@ -196,19 +196,19 @@ fn in_words(shown: &FirewallView) -> String {
         .iter()
         .flat_map(|text| text.lines().enumerate())
     {
-        let said = if number == 0 {
+        let prefix = if number == 0 {
             "strangers get"
         } else {
             "at hidden ports:"
         };
-        let _ = writeln!(text, "# {said} {line}");
+        let _ = writeln!(text, "# {prefix} {line}");
     }
     text.push_str("# what `spad firewall load` loads:\n");
     text.push_str(shown.text.trim_end());
     text
 }
 
-fn hidden_in_words(hidden: &BTreeMap<Service, Option<Duration>>) -> Vec<String> {
+fn describe_hidden(hidden: &BTreeMap<Service, Option<Duration>>) -> Vec<String> {
     let ports = hidden.iter().map(|(port, rest)| match rest {
         Some(rest) => format!("{port} (on trial, {} s left)", rest.as_secs()),
         None => port.to_string(),
@@ -250,7 +250,7 @@ fn as_json(shown: &FirewallView) -> serde_json::Value {
     json!({ "kernel": kernel, "standings": standings, "strangers_get": shown.stranger_reply, "table": shown.text })
 }
 
-fn event_in_words(event: &TrialEvent) -> String {
+fn describe_event(event: &TrialEvent) -> String {
     let port = event.service;
     match event.change {
         TrialChange::Began(length) => format!(

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::live::do_in_daemon;
-use super::{Options, Run, span};
+use super::daemon_client::run_in_daemon;
+use super::{CliResult, Options, duration};
 use crate::control::Request;
 
 /// What it takes.
@@ -15,16 +15,16 @@ pub(crate) struct Arguments {
     #[arg(long, required = true, num_args = 1.., value_name = "ADDR[/PREFIX]")]
     from: Vec<String>,
     /// For how long: up to `[grants] admin_max_ttl`
-    #[arg(long, value_name = "TIME", default_value = "30m", value_parser = span::parse)]
+    #[arg(long, value_name = "TIME", default_value = "30m", value_parser = duration::parse)]
     ttl: Duration,
 }
 
 /// Runs it.
-pub(crate) fn run(options: &Options, arguments: &Arguments) -> Run {
+pub(crate) fn run(options: &Options, arguments: &Arguments) -> CliResult {
     let request = Request::Grant {
         service: arguments.service.clone(),
         from: arguments.from.clone(),
         ttl_s: arguments.ttl.as_secs(),
     };
-    do_in_daemon(options, &request)
+    run_in_daemon(options, &request)
 }

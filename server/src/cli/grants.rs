@@ -1,8 +1,8 @@
 //! `spad grants`: who has what open.
 
-use super::live::ask_daemon;
-use super::outcome::{print, print_json};
-use super::{Failure, Options, Run};
+use super::daemon_client::ask_daemon;
+use super::output::{print, print_json};
+use super::{CliResult, Failure, Options};
 use crate::control::message::Grant;
 use crate::control::{Request, Response};
 use crate::firewall::Peer;
@@ -12,7 +12,7 @@ use crate::firewall::Peer;
 pub(crate) struct Arguments {}
 
 /// Runs it.
-pub(crate) fn run(options: &Options, _arguments: &Arguments) -> Run {
+pub(crate) fn run(options: &Options, _arguments: &Arguments) -> CliResult {
     match ask_daemon(options, &Request::Grants)? {
         Response::Grants { grants } if options.json => {
             let report = serde_json::to_value(&grants)?;
@@ -28,13 +28,13 @@ pub(crate) fn run(options: &Options, _arguments: &Arguments) -> Run {
 fn table(grants: &[Grant]) -> String {
     let mut rows = vec![["CLIENT", "ADDRESS", "SERVICE", "CLOSES IN"].map(str::to_owned)];
     rows.extend(grants.iter().map(|grant| {
-        let whom = Peer {
+        let peer = Peer {
             address: grant.address,
             prefix: grant.prefix,
         };
         let address = match grant.source_port {
             Some(port) => std::net::SocketAddr::new(grant.address, port).to_string(),
-            None => whom.to_string(),
+            None => peer.to_string(),
         };
         [
             match (&grant.client, &grant.door) {

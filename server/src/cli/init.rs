@@ -9,12 +9,12 @@ use std::path::Path;
 use serde_json::json;
 use spa_findings::Severity;
 use spa_keys::ServerSecret;
-use spa_keys::file::{Problem, Writing, write_secret_file_with};
+use spa_keys::file::{FileProblem, WriteOptions, write_secret_file_with};
 
-use super::outcome::{counted, note, print, print_json, warn};
-use super::owners::{Owners, give_to_engine};
-use super::place::{self, Existing};
-use super::{Failure, Options, Run, key, secrets};
+use super::atomic_file::{self, Existing};
+use super::output::{counted, note, print, print_json, warn};
+use super::ownership::{Owners, chown_to_engine};
+use super::{CliResult, Failure, Options, key, key_checks};
 use crate::config::{self, Config};
 use crate::paths::Paths;
 
@@ -33,7 +33,7 @@ fn port_number(text: &str) -> Result<NonZeroU16, &'static str> {
         .map_err(|_| "a port is a number from 1 to 65535")
 }
 
-pub(crate) fn run(options: &Options, arguments: &Arguments) -> Run {
+pub(crate) fn run(options: &Options, arguments: &Arguments) -> CliResult {
     let paths = options.paths();
     let owners = Owners::find();
     if let (Some(port), Some(config)) = (arguments.port, existing(&paths)?)
@@ -56,16 +56,16 @@ pub(crate) fn run(options: &Options, arguments: &Arguments) -> Run {
     directories(&paths, owners)?;
     let key_is_new = server_key(&paths, owners)?;
     configuration(&paths, owners, arguments.port)?;
-    let trials_are_new = state::remembers_no_trials(&paths);
+    let trials_are_new = state::has_no_trials(&paths);
     state::complete(&paths, key_is_new)?;
     report(options, &paths)?;
     if let Some(config) = existing(&paths)?.filter(|_| trials_are_new) {
-        warn_of_trials(&config);
+        warn_about_trials(&config);
     }
     Ok(())
 }
 
-fn made(path: &Path, new: bool) {
+fn note_created(path: &Path, new: bool) {
     note(format_args!(
         "{} {}",
         if new { "made" } else { "kept" },
@@ -73,18 +73,18 @@ fn made(path: &Path, new: bool) {
     ));
 }
 
-fn directories(paths: &Paths, owners: Owners) -> Run {
+fn directories(paths: &Paths, owners: Owners) -> CliResult {
     for path in [&paths.config, &paths.clients_dir()] {
-        made(
+        note_created(
             path,
-            place::directory(path, owners.directory_mode(), owners.configuration())?,
+            atomic_file::create_directory(path, owners.directory_mode(), owners.configuration())?,
         );
     }
     for path in [&paths.state, &paths.client_keys_dir()] {
         let (mode, owner) = (owners.state_mode(), owners.state());
-        made(path, place::directory(path, mode, owner)?);
+        note_created(path, atomic_file::create_directory(path, mode, owner)?);
     }
-    for finding in secrets::closed_directories(paths, owners) {
+    for finding in key_checks::unreadable_directories(paths, owners) {
         note(finding.with(Severity::Warning));
     }
     Ok(())
@@ -96,43 +96,43 @@ fn server_key(paths: &Paths, owners: Owners) -> Result<bool, Failure> {
     if path.symlink_metadata().is_ok() {
         // A key that cannot be read must be seen to before anything builds on it.
         key::public(paths)?;
-        give_keys(paths, owners)?;
-        made(&path, false);
+        chown_keys(paths, owners)?;
+        note_created(&path, false);
         return Ok(false);
     }
     let secret = ServerSecret::generate()?;
-    let writing = Writing {
+    let writing = WriteOptions {
         replace: false,
         owner: owners.engine,
     };
     match write_secret_file_with(&path, &secret.to_text(), writing) {
         Ok(()) => {}
         // Another `spad init` was faster.
-        Err(error) if matches!(error.problem, Problem::Exists) => return Ok(false),
+        Err(error) if matches!(error.problem, FileProblem::Exists) => return Ok(false),
         Err(error) => return Err(error.into()),
     }
-    made(&path, true);
+    note_created(&path, true);
     Ok(true)
 }
 
 /// Lets the engine read the keys that are there: put back from a backup, they are root's.
-fn give_keys(paths: &Paths, owners: Owners) -> Run {
-    give_to_engine(&paths.state, &["server.key"], owners)?;
+fn chown_keys(paths: &Paths, owners: Owners) -> CliResult {
+    chown_to_engine(&paths.state, &["server.key"], owners)?;
     let directory = paths.client_keys_dir();
     for entry in std::fs::read_dir(&directory)? {
         let name = entry?.file_name();
         let name = name.to_string_lossy();
         if name.ends_with(".shared") || name.ends_with(".psk") {
-            give_to_engine(&directory, &[&*name], owners)?;
+            chown_to_engine(&directory, &[&*name], owners)?;
         }
     }
     Ok(())
 }
 
-fn configuration(paths: &Paths, owners: Owners, port: Option<NonZeroU16>) -> Run {
+fn configuration(paths: &Paths, owners: Owners, port: Option<NonZeroU16>) -> CliResult {
     let path = paths.config_file();
     if path.symlink_metadata().is_ok() {
-        made(&path, false);
+        note_created(&path, false);
         return Ok(());
     }
     let port = match port {
@@ -146,17 +146,17 @@ fn configuration(paths: &Paths, owners: Owners, port: Option<NonZeroU16>) -> Run
             }
             port
         }
-        None => port::draw()?,
+        None => port::random_port()?,
     };
     let text = include_str!("spad.toml").replace("@PORT@", &port.to_string());
-    place::file(
+    atomic_file::write(
         &path,
         text.as_bytes(),
         owners.file_mode(),
         owners.configuration(),
         Existing::Refuse,
     )?;
-    made(&path, true);
+    note_created(&path, true);
     Ok(())
 }
 
@@ -177,7 +177,7 @@ fn existing(paths: &Paths) -> Result<Option<Config>, Failure> {
     }
 }
 
-fn report(options: &Options, paths: &Paths) -> Run {
+fn report(options: &Options, paths: &Paths) -> CliResult {
     let public = key::public(paths)?;
     let config = existing(paths)?;
     let port = config
@@ -194,7 +194,7 @@ fn report(options: &Options, paths: &Paths) -> Run {
 }
 
 /// A restored configuration hides, and nothing here knows that its ports were hidden for good.
-fn warn_of_trials(config: &Config) {
+fn warn_about_trials(config: &Config) {
     let ports: Vec<_> = config
         .hidden_ports()
         .iter()

@@ -1,12 +1,12 @@
 //! `spad key`: the server's key. Shows the public half only, ever.
 
 use serde_json::json;
-use spa_keys::file::{Owner, read_secret_file};
+use spa_keys::file::{AllowedOwner, read_secret_file};
 use spa_keys::{ServerPublic, ServerSecret};
 
-use super::owners::Owners;
-use super::{Failure, Options, Run, outcome};
-use crate::daemon::NO_SERVER_KEY;
+use super::ownership::Owners;
+use super::{CliResult, Failure, Options, output};
+use crate::daemon::MISSING_SERVER_KEY_HELP;
 use crate::paths::Paths;
 use crate::replay::lock;
 
@@ -28,15 +28,15 @@ pub(crate) enum Command {
     },
 }
 
-pub(crate) fn run(options: &Options, command: &Command) -> Run {
+pub(crate) fn run(options: &Options, command: &Command) -> CliResult {
     let paths = options.paths();
     match command {
         Command::Show => {
             let key = public(&paths)?;
             if options.json {
-                return outcome::print_json(&json!({ "public_key": key.to_string() }));
+                return output::print_json(&json!({ "public_key": key.to_string() }));
             }
-            outcome::print(key)
+            output::print(key)
         }
         Command::Adopt { yes } => adopt(&paths, *yes),
     }
@@ -46,10 +46,12 @@ pub(crate) fn run(options: &Options, command: &Command) -> Run {
 pub(crate) fn public(paths: &Paths) -> Result<ServerPublic, Failure> {
     let owner = Owners::find()
         .engine
-        .map_or(Owner::Me, |(uid, _)| Owner::Also(uid));
+        .map_or(AllowedOwner::CurrentUser, |(uid, _)| {
+            AllowedOwner::CurrentUserOr(uid)
+        });
     let path = paths.server_key();
     let text = read_secret_file(&path, owner).map_err(|error| match error.problem {
-        spa_keys::file::Problem::Missing => Failure::with_help(&error, NO_SERVER_KEY),
+        spa_keys::file::FileProblem::Missing => Failure::with_help(&error, MISSING_SERVER_KEY_HELP),
         _ => Failure::from(error),
     })?;
     let secret = ServerSecret::from_text(&text)
@@ -57,15 +59,15 @@ pub(crate) fn public(paths: &Paths) -> Result<ServerPublic, Failure> {
     Ok(secret.public())
 }
 
-fn adopt(paths: &Paths, yes: bool) -> Run {
+fn adopt(paths: &Paths, yes: bool) -> CliResult {
     public(paths)?;
     if lock::check_machine(&paths.state).is_ok() {
-        return outcome::print("the server's key belongs to this machine already");
+        return output::print("the server's key belongs to this machine already");
     }
-    super::ask::sure(
+    super::prompt::confirm(
         "The key must no longer be in use on the other machine. Take it over?",
         yes,
     )?;
     super::init::state::adopt(paths)?;
-    outcome::print("the server's key belongs to this machine now")
+    output::print("the server's key belongs to this machine now")
 }

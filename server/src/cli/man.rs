@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Failure, Run, outcome};
+use super::{CliResult, Failure, output};
 
 /// The section of commands for administrators.
 const SECTION: &str = "8";
@@ -13,12 +13,12 @@ pub(crate) struct Arguments {
     directory: Option<PathBuf>,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Run {
+pub(crate) fn run(arguments: &Arguments) -> CliResult {
     // `help` gets no page, so no page may name it.
     let mut command = super::definition().disable_help_subcommand(true);
     command.build();
     match &arguments.directory {
-        None => outcome::print(String::from_utf8_lossy(&page(&command, "spad")?).trim_end()),
+        None => output::print(String::from_utf8_lossy(&page(&command, "spad")?).trim_end()),
         Some(directory) => {
             std::fs::create_dir_all(directory)
                 .map_err(|error| Failure::Failed(format!("{}: {error}", directory.display())))?;
@@ -38,7 +38,7 @@ fn page(command: &clap::Command, name: &str) -> Result<Vec<u8>, Failure> {
     Ok(text)
 }
 
-fn write_all(command: &clap::Command, name: &str, directory: &Path) -> Run {
+fn write_all(command: &clap::Command, name: &str, directory: &Path) -> CliResult {
     let path = directory.join(format!("{name}.{SECTION}"));
     let text = page(command, name)?;
     std::fs::write(&path, text)

@@ -5,12 +5,14 @@
 //! Never takes a secret as an argument, never prompts without a terminal, never
 //! says success before it is one.
 
-mod ask;
+mod atomic_file;
 mod check;
 mod client;
 mod command_runner;
 mod completions;
 mod confirm;
+mod daemon_client;
+mod duration;
 mod explain;
 mod firewall;
 mod firewall_writer;
@@ -19,18 +21,16 @@ mod grants;
 mod import;
 mod init;
 mod key;
-mod live;
+mod key_checks;
 mod man;
-mod outcome;
-mod owners;
-mod place;
+mod output;
+mod ownership;
+mod prompt;
 mod reload;
 mod replay;
 mod revoke;
 mod rules;
 mod run;
-mod secrets;
-mod span;
 mod status;
 
 use std::path::PathBuf;
@@ -40,7 +40,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::paths::Paths;
 
-pub(crate) use outcome::{Failure, Run};
+pub(crate) use output::{CliResult, Failure};
 
 /// Hides services of this machine, and opens them to those who send one authentic packet.
 #[derive(Debug, Parser)]
@@ -54,7 +54,7 @@ pub(crate) use outcome::{Failure, Run};
 #[command(
     after_help = "Example:\n  spad init\n  spad client add anna --key spa-pub-… --allow ssh\n  spad check\n  spad run"
 )]
-struct Line {
+struct Cli {
     #[command(flatten)]
     options: Options,
     #[command(subcommand)]
@@ -178,19 +178,19 @@ enum Command {
 
 /// The whole command line, for completions and manual pages.
 pub(crate) fn definition() -> clap::Command {
-    <Line as clap::CommandFactory>::command()
+    <Cli as clap::CommandFactory>::command()
 }
 
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
     crate::sys::process::handle_sigxfsz();
-    let line = match Line::try_parse() {
+    let line = match Cli::try_parse() {
         Ok(line) => line,
         Err(error) => {
             // Help and version are results; anything else is a fault of usage.
             if error.use_stderr() {
-                outcome::note(without_secrets(&error.render().to_string()).trim_end());
+                output::note(redact_args(&error.render().to_string()).trim_end());
             } else {
                 // Where it cannot be written there is nobody left to tell.
                 let _ = error.print();
@@ -198,18 +198,18 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    outcome::code(dispatch(&line))
+    output::exit_code(dispatch(&line))
 }
 
 /// What clap says repeats the argument at fault, and that may be a secret given by mistake.
-fn without_secrets(text: &str) -> String {
+fn redact_args(text: &str) -> String {
     let lines = text
         .lines()
         .map(|line| spa_findings::redact::line(line, false));
     lines.collect::<Vec<_>>().join("\n")
 }
 
-fn dispatch(line: &Line) -> Run {
+fn dispatch(line: &Cli) -> CliResult {
     let options = &line.options;
     match &line.command {
         Command::Run(arguments) => run::run(options, arguments),

@@ -1,7 +1,7 @@
 //! `spad replay`: the memory of used packets.
 
-use super::live::do_in_daemon;
-use super::{Options, Run};
+use super::daemon_client::run_in_daemon;
+use super::{CliResult, Options};
 use crate::control::Request;
 
 #[derive(Debug, clap::Subcommand)]
@@ -16,11 +16,11 @@ pub(crate) enum Command {
 }
 
 /// Runs it.
-pub(crate) fn run(options: &Options, command: &Command) -> Run {
+pub(crate) fn run(options: &Options, command: &Command) -> CliResult {
     let Command::Reset { yes } = command;
-    super::ask::sure(
+    super::prompt::confirm(
         "Packets used before now could be used once more. Forget them?",
         *yes,
     )?;
-    do_in_daemon(options, &Request::ResetReplay)
+    run_in_daemon(options, &Request::ResetReplay)
 }

@@ -1,7 +1,7 @@
 //! `spad revoke`: closes now what is open, for a client or for an address.
 
-use super::live::do_in_daemon;
-use super::{Options, Run};
+use super::daemon_client::run_in_daemon;
+use super::{CliResult, Options};
 use crate::control::Request;
 
 /// What it takes.
@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
 }
 
 /// Runs it.
-pub(crate) fn run(options: &Options, arguments: &Arguments) -> Run {
+pub(crate) fn run(options: &Options, arguments: &Arguments) -> CliResult {
     let (what, cut) = (arguments.what.clone(), arguments.cut);
     let request = if arguments.from.is_empty() {
         Request::Revoke { client: what, cut }
@@ -28,5 +28,5 @@ pub(crate) fn run(options: &Options, arguments: &Arguments) -> Run {
         let service = what;
         Request::RevokeFrom { service, from, cut }
     };
-    do_in_daemon(options, &request)
+    run_in_daemon(options, &request)
 }

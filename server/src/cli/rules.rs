@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 use spa_proto::Service;
 
-use super::outcome::{note, print, print_json};
-use super::{Failure, Options, Run, span};
+use super::output::{note, print, print_json};
+use super::{CliResult, Failure, Options, duration};
 use crate::knock::Sequence;
 use crate::knock::rules_export::{Loader, RuleSpec, iptables, nftables, verify};
 
@@ -20,10 +20,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "SERVICE,…", value_delimiter = ',', required = true)]
     open: Vec<Service>,
     /// The time from the first knock to the last
-    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = span::parse)]
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = duration::parse)]
     within: Duration,
     /// How long new connections are let in; established ones live on
-    #[arg(long = "for", value_name = "TIME", default_value = "30s", value_parser = span::parse)]
+    #[arg(long = "for", value_name = "TIME", default_value = "30s", value_parser = duration::parse)]
     open_for: Duration,
     /// For iptables-restore and ip6tables-restore instead of nft
     #[arg(long)]
@@ -34,7 +34,7 @@ pub(crate) struct Arguments {
 }
 
 /// Runs it.
-pub(crate) fn run(options: &Options, arguments: &Arguments) -> Run {
+pub(crate) fn run(options: &Options, arguments: &Arguments) -> CliResult {
     let recipe = RuleSpec {
         sequence: arguments.sequence.clone(),
         open: arguments.open.clone(),

@@ -1,13 +1,13 @@
 //! `spad run`: the daemon, in the foreground.
 
-use super::{Options, Run};
+use super::{CliResult, Options};
 
 /// What it takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {}
 
 /// Runs it until it is told to stop.
-pub(crate) fn run(options: &Options, _arguments: &Arguments) -> Run {
+pub(crate) fn run(options: &Options, _arguments: &Arguments) -> CliResult {
     crate::daemon::run(&options.paths())?;
     Ok(())
 }

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::live::ask_daemon;
-use super::outcome::{counted, print, print_json};
-use super::{Failure, Options, Run};
+use super::daemon_client::ask_daemon;
+use super::output::{counted, print, print_json};
+use super::{CliResult, Failure, Options};
 use crate::control::message::Status;
 use crate::control::{Request, Response};
 
@@ -13,7 +13,7 @@ use crate::control::{Request, Response};
 pub(crate) struct Arguments {}
 
 /// Runs it.
-pub(crate) fn run(options: &Options, _arguments: &Arguments) -> Run {
+pub(crate) fn run(options: &Options, _arguments: &Arguments) -> CliResult {
     match ask_daemon(options, &Request::Status)? {
         Response::Status(status) if options.json => {
             let report = serde_json::to_value(&status)?;

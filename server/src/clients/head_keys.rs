@@ -16,7 +16,7 @@ impl HeadKeySet {
     /// Of these keys, the present one first.
     #[must_use]
     pub fn new(servers: &[Arc<ServerSecret>]) -> Self {
-        let head_keys = servers.iter().map(|secret| HeadKeys::of(&secret.public()));
+        let head_keys = servers.iter().map(|secret| HeadKeys::new(&secret.public()));
         Self(head_keys.collect())
     }
 

@@ -147,7 +147,7 @@ impl Clients {
                     if public.check_for(&server_public).is_err() {
                         return Err(ClientsError::ServersOwnKey(client.name.clone()));
                     }
-                    let id = KeyId::of_client(&server_public, public);
+                    let id = KeyId::for_client(&server_public, public);
                     (id, Secret::Pair(place))
                 }
                 ClientKey::Shared => {
@@ -331,7 +331,7 @@ fn compute(
     match &entry.secret {
         Secret::Shared => {
             let shared = secrets.shared.get(&client.name)?;
-            Some(PacketKeys::of_shared(&server.public(), shared))
+            Some(PacketKeys::from_shared(&server.public(), shared))
         }
         Secret::Pair(place) => {
             let ClientKey::Public(public) = &client.keys.get(usize::from(*place))?.key else {
@@ -344,7 +344,7 @@ fn compute(
             } else {
                 None
             };
-            Some(PacketKeys::of_pair(
+            Some(PacketKeys::from_pair(
                 &server.public(),
                 &pair,
                 public,

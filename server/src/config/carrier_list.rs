@@ -6,37 +6,37 @@ use std::num::NonZeroU16;
 
 use spa_findings::redact::quote;
 
-use super::written::{Spotted, Value};
+use super::toml_reader::{Value, WithSpan};
 use crate::capture::CarrierSet;
 use crate::ports::Ports;
 
 /// What a list may hold, so that the kernel's filter stays short.
-const MOST: usize = 16;
+const MAX_CARRIERS: usize = 16;
 
 /// What is written there, UDP being looked at at `udp`, and where each TCP port stands;
 /// `None` where something in it is wrong.
 pub(super) fn read(
     value: Value<'_>,
     udp: &Ports,
-) -> Option<(CarrierSet, Vec<Spotted<NonZeroU16>>)> {
-    let given = value.list("[\"udp\"]")?;
-    if given.is_empty() {
-        value.found(
+) -> Option<(CarrierSet, Vec<WithSpan<NonZeroU16>>)> {
+    let items = value.list("[\"udp\"]")?;
+    if items.is_empty() {
+        value.report(
             value
                 .error("packets would be looked for nowhere")
                 .help("write [\"udp\"], or take `carriers` out"),
         );
         return None;
     }
-    if given.len() > MOST {
-        let finding = value.error(format!("at most {MOST} carriers stand here"));
-        value.found(finding.help("name fewer TCP ports"));
+    if items.len() > MAX_CARRIERS {
+        let finding = value.error(format!("at most {MAX_CARRIERS} carriers stand here"));
+        value.report(finding.help("name fewer TCP ports"));
         return None;
     }
     let mut carriers = CarrierSet::default();
     let mut tcp = Vec::new();
     let mut right = true;
-    for value in given {
+    for value in items {
         let Some(text) = value.text("udp") else {
             right = false;
             continue;
@@ -45,12 +45,12 @@ pub(super) fn read(
             "udp" => carriers.udp = udp.clone(),
             "icmp" => carriers.icmp = true,
             other => match tcp_port(other) {
-                Some(port) => tcp.push(value.spot(port)),
+                Some(port) => tcp.push(value.with_span(port)),
                 None => {
                     right = false;
                     let finding = value.error(format!("`{}` is no carrier", quote(other)));
                     let looks_like_tcp = other.starts_with("tcp");
-                    value.found(finding.help(if looks_like_tcp {
+                    value.report(finding.help(if looks_like_tcp {
                         "write TCP with its port, from 1 to 65535: \"tcp:443\""
                     } else {
                         "write \"udp\", \"icmp\" (IPv4 and IPv6) or \"tcp:443\""

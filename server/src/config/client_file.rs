@@ -7,12 +7,12 @@ use std::ops::RangeInclusive;
 use spa_findings::{Finding, Source};
 use spa_keys::{ClientPublic, KeyError};
 
-use super::checked::{AcceptedKey, ClientKey};
+use super::client_rules::{self, Rules};
 use super::names::ClientName;
 use super::network::Network;
-use super::rules::{self, Rules};
+use super::toml_reader::{FileReader, Table, Value, WithSpan, parse};
+use super::types::{AcceptedKey, ClientKey};
 use super::values;
-use super::written::{Page, Spotted, Table, Value, parse};
 use crate::firewall::element::{PREFIXES4, PREFIXES6};
 
 /// The most keys of one client: its present one, and others while keys are changed.
@@ -22,9 +22,9 @@ const MAX_KEYS: usize = 8;
 pub(super) struct ClientFile<'s> {
     pub(super) source: &'s Source,
     pub(super) name: ClientName,
-    pub(super) keys: Vec<Spotted<AcceptedKey>>,
+    pub(super) keys: Vec<WithSpan<AcceptedKey>>,
     pub(super) pre_shared_key: bool,
-    pub(super) groups: Vec<Spotted<String>>,
+    pub(super) groups: Vec<WithSpan<String>>,
     pub(super) rules: Rules,
     pub(super) ipv4_prefix: Option<u8>,
     pub(super) ipv6_prefix: Option<u8>,
@@ -32,22 +32,22 @@ pub(super) struct ClientFile<'s> {
 }
 
 /// Reads the file; `None` if its syntax is broken.
-pub(super) fn read<'s>(page: &Page<'s>, name: &ClientName) -> Option<ClientFile<'s>> {
-    let tree = parse(page)?;
-    let table = page.root(&tree);
-    let (keys, pre_shared_key) = keys(page, &table);
+pub(super) fn read<'s>(reader: &FileReader<'s>, name: &ClientName) -> Option<ClientFile<'s>> {
+    let tree = parse(reader)?;
+    let table = reader.root(&tree);
+    let (keys, pre_shared_key) = keys(reader, &table);
     let groups = table.get("groups");
-    let groups = groups.map(|value| rules::names(value, "staff"));
-    let rules = rules::read(&table);
+    let groups = groups.map(|value| client_rules::names(value, "staff"));
+    let rules = client_rules::read(&table);
     if rules.allow.is_none() && groups.is_none() {
-        let finding = Finding::error(page.source.path(), "a client needs what it may open");
-        page.found(finding.help("write allow = [\"ssh\"], or groups = [\"NAME\"] of spad.toml"));
+        let finding = Finding::error(reader.source.path(), "a client needs what it may open");
+        reader.report(finding.help("write allow = [\"ssh\"], or groups = [\"NAME\"] of spad.toml"));
     }
     let sources = rules.sources.iter().flat_map(|list| list.iter());
     let (fours, sixes): (Vec<Network>, Vec<Network>) =
         sources.partition(|network| network.address.is_ipv4());
     let client = ClientFile {
-        source: page.source,
+        source: reader.source,
         name: name.clone(),
         keys,
         pre_shared_key,
@@ -59,7 +59,7 @@ pub(super) fn read<'s>(page: &Page<'s>, name: &ClientName) -> Option<ClientFile<
             .get("enabled")
             .is_none_or(|value| value.boolean().unwrap_or(false)),
     };
-    table.finish();
+    table.report_unknown_keys();
     Some(client)
 }
 
@@ -83,7 +83,7 @@ fn prefix(
         } else {
             format!("take `{key}` out, or write a wider network in `sources`")
         };
-        value.found(finding.help(help).note(
+        value.report(finding.help(help).note(
             "every address of the network must lie in one of the sources, so each knock would be refused",
         ));
     }
@@ -91,7 +91,7 @@ fn prefix(
 }
 
 /// The keys, and whether a pre-shared key is mixed in.
-fn keys(page: &Page<'_>, table: &Table<'_>) -> (Vec<Spotted<AcceptedKey>>, bool) {
+fn keys(reader: &FileReader<'_>, table: &Table<'_>) -> (Vec<WithSpan<AcceptedKey>>, bool) {
     let key = table.get("key");
     let shared_value = table.get("shared_key");
     let shared = shared_value.is_some_and(|value| value.boolean().unwrap_or(false));
@@ -102,14 +102,14 @@ fn keys(page: &Page<'_>, table: &Table<'_>) -> (Vec<Spotted<AcceptedKey>>, bool)
         Some(value) if value.raw().is_array() => {
             let items = value.list("[\"spa-pub-…\"]").unwrap_or_default();
             if items.is_empty() {
-                value.found(
+                value.report(
                     value
                         .error("a client needs a key")
                         .help("write the line that `spa key show` prints"),
                 );
             }
             if items.len() > MAX_KEYS {
-                value.found(
+                value.report(
                     value
                         .error(format!("a client has at most {MAX_KEYS} keys"))
                         .help("take the oldest out"),
@@ -123,22 +123,22 @@ fn keys(page: &Page<'_>, table: &Table<'_>) -> (Vec<Spotted<AcceptedKey>>, bool)
     if let (true, Some(value)) = (shared, shared_value) {
         if key.is_some() {
             let finding = value.error("a client has either its own key or a shared key");
-            value.found(finding.help("take `shared_key` out, or `key`"));
+            value.report(finding.help("take `shared_key` out, or `key`"));
         }
         if let (true, Some(pre_shared)) = (pre_shared, pre_shared_value) {
             let finding =
                 pre_shared.error("a client with a shared key has no pre-shared key besides");
-            pre_shared.found(
+            pre_shared.report(
                 finding
                     .help("take `pre_shared_key` out")
                     .note("the shared key is one already"),
             );
         }
-        keys.push(value.spot(ClientKey::Shared.into()));
+        keys.push(value.with_span(ClientKey::Shared.into()));
     } else if key.is_none() && shared_value.is_none_or(|value| value.raw().as_bool() == Some(false))
     {
-        let finding = Finding::error(page.source.path(), "a client needs a key");
-        page.found(
+        let finding = Finding::error(reader.source.path(), "a client needs a key");
+        reader.report(
             finding
                 .help("write key = \"…\" with the line that `spa key show` prints on the client"),
         );
@@ -147,25 +147,25 @@ fn keys(page: &Page<'_>, table: &Table<'_>) -> (Vec<Spotted<AcceptedKey>>, bool)
 }
 
 /// A key, or a table of one with its end: `{ key = "spa-pub-…", until = … }`.
-fn accepted_key(value: Value<'_>) -> Option<Spotted<AcceptedKey>> {
+fn accepted_key(value: Value<'_>) -> Option<WithSpan<AcceptedKey>> {
     if !value.is_table() {
         let key = public_key(value)?;
-        return Some(value.spot(key.into()));
+        return Some(value.with_span(key.into()));
     }
     let table = value.table("a key".to_owned())?;
     let key = table.get("key");
     let until = table.get("until").and_then(values::instant);
-    table.finish();
+    table.report_unknown_keys();
     let Some(key) = key else {
         let finding = value.error("the key itself is missing");
-        value.found(finding.help("write { key = \"spa-pub-…\", until = 2027-01-31T18:00:00Z }"));
+        value.report(finding.help("write { key = \"spa-pub-…\", until = 2027-01-31T18:00:00Z }"));
         return None;
     };
     let accepted = AcceptedKey {
         key: public_key(key)?,
         until,
     };
-    Some(key.spot(accepted))
+    Some(key.with_span(accepted))
 }
 
 fn public_key(value: Value<'_>) -> Option<ClientKey> {
@@ -190,6 +190,6 @@ fn public_key(value: Value<'_>) -> Option<ClientKey> {
         other => value.error(other.to_string()),
     };
     let finding = finding.help(SHOW);
-    value.found(finding);
+    value.report(finding);
     None
 }

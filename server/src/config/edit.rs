@@ -8,9 +8,9 @@ use toml::de::{DeTable, DeValue};
 /// The file with `enabled = false`; `None` if that cannot be written into it for sure.
 #[must_use]
 pub fn disabled(text: &str) -> Option<String> {
-    let edited = match place(text) {
-        Place::Value(span) => replaced(text, span, "false")?,
-        Place::Absent => {
+    let edited = match find_enabled(text) {
+        KeyEdit::Value(span) => replace_span(text, span, "false")?,
+        KeyEdit::Absent => {
             // At the top: below, it could fall into a table or an unfinished value.
             let (mark, rest) = match text.strip_prefix('\u{feff}') {
                 Some(rest) => ("\u{feff}", rest),
@@ -18,7 +18,7 @@ pub fn disabled(text: &str) -> Option<String> {
             };
             format!("{mark}enabled = false\n{rest}")
         }
-        Place::Unclear => return None,
+        KeyEdit::Unclear => return None,
     };
     (is_enabled(&edited) == Some(false)).then_some(edited)
 }
@@ -26,8 +26,8 @@ pub fn disabled(text: &str) -> Option<String> {
 /// The file without `enabled = false`; `None` if that cannot be done for sure.
 #[must_use]
 pub fn enabled(text: &str) -> Option<String> {
-    let edited = match place(text) {
-        Place::Value(span) => {
+    let edited = match find_enabled(text) {
+        KeyEdit::Value(span) => {
             let before = text.get(..span.start)?;
             let start = before
                 .rfind('\n')
@@ -38,13 +38,13 @@ pub fn enabled(text: &str) -> Option<String> {
             });
             let line = text.get(start..end)?;
             if line.trim() == "enabled = false" {
-                replaced(text, start..end, "")?
+                replace_span(text, start..end, "")?
             } else {
-                replaced(text, span, "true")?
+                replace_span(text, span, "true")?
             }
         }
-        Place::Absent => text.to_owned(),
-        Place::Unclear => return None,
+        KeyEdit::Absent => text.to_owned(),
+        KeyEdit::Unclear => return None,
     };
     (is_enabled(&edited) == Some(true)).then_some(edited)
 }
@@ -60,19 +60,19 @@ pub fn is_enabled(text: &str) -> Option<bool> {
 }
 
 /// A key, and from when on its packets are refused.
-pub type Dated = (ClientPublic, Option<jiff::Timestamp>);
+pub type DatedKey = (ClientPublic, Option<jiff::Timestamp>);
 
 /// The client's public keys; `None` where they are not understood, or it has a shared key.
 #[must_use]
-pub fn keys(text: &str) -> Option<Vec<Dated>> {
+pub fn keys(text: &str) -> Option<Vec<DatedKey>> {
     let table = DeTable::parse(text).ok()?;
     match table.get_ref().get("key")?.get_ref() {
-        DeValue::Array(items) => items.iter().map(|item| dated(item.get_ref())).collect(),
-        one => Some(vec![dated(one)?]),
+        DeValue::Array(items) => items.iter().map(|item| dated_key(item.get_ref())).collect(),
+        one => Some(vec![dated_key(one)?]),
     }
 }
 
-fn dated(value: &DeValue<'_>) -> Option<Dated> {
+fn dated_key(value: &DeValue<'_>) -> Option<DatedKey> {
     if let DeValue::Table(table) = value {
         let key = table.get("key")?.get_ref().as_str()?.parse().ok()?;
         let until = match table.get("until").map(|until| until.get_ref()) {
@@ -87,40 +87,42 @@ fn dated(value: &DeValue<'_>) -> Option<Dated> {
 
 /// The file with these keys, a line each; `None` if that cannot be written into it for sure.
 #[must_use]
-pub fn with_keys(text: &str, new: &[Dated]) -> Option<String> {
+pub fn with_keys(text: &str, new: &[DatedKey]) -> Option<String> {
     let span = DeTable::parse(text).ok()?.get_ref().get("key")?.span();
-    let line = |(key, until): &Dated| match until {
+    let line = |(key, until): &DatedKey| match until {
         Some(until) => format!("  {{ key = \"{key}\", until = {until} }},\n"),
         None => format!("  \"{key}\",\n"),
     };
-    let written = match new {
+    let value = match new {
         [(key, None)] => format!("\"{key}\""),
         _ => format!("[\n{}]", new.iter().map(line).collect::<String>()),
     };
-    let edited = replaced(text, span, &written)?;
+    let edited = replace_span(text, span, &value)?;
     (keys(&edited).as_deref() == Some(new)).then_some(edited)
 }
 
-enum Place {
+enum KeyEdit {
     Value(std::ops::Range<usize>),
     Absent,
     Unclear,
 }
 
-fn place(text: &str) -> Place {
+fn find_enabled(text: &str) -> KeyEdit {
     let Ok(table) = DeTable::parse(text) else {
-        return Place::Unclear;
+        return KeyEdit::Unclear;
     };
     match table.get_ref().get("enabled") {
-        None => Place::Absent,
-        Some(value) if matches!(value.get_ref(), DeValue::Boolean(_)) => Place::Value(value.span()),
-        Some(_) => Place::Unclear,
+        None => KeyEdit::Absent,
+        Some(value) if matches!(value.get_ref(), DeValue::Boolean(_)) => {
+            KeyEdit::Value(value.span())
+        }
+        Some(_) => KeyEdit::Unclear,
     }
 }
 
-fn replaced(text: &str, span: std::ops::Range<usize>, by: &str) -> Option<String> {
+fn replace_span(text: &str, span: std::ops::Range<usize>, replacement: &str) -> Option<String> {
     let (before, after) = (text.get(..span.start)?, text.get(span.end..)?);
-    Some(format!("{before}{by}{after}"))
+    Some(format!("{before}{replacement}{after}"))
 }
 
 #[cfg(test)]

@@ -16,14 +16,14 @@ use rustix::fs::{CWD, Mode, OFlags};
 use spa_findings::{Finding, Findings, Source, redact};
 
 use super::names::ClientName;
-use super::values::named;
+use super::values::parse_name;
 
 /// Longest `spad.toml`, in bytes.
 pub(crate) const SERVER_LIMIT: usize = 1 << 20;
 /// Longest file of sequences, in bytes.
 const ONE_TIME_LIMIT: usize = 1 << 16;
 /// Longest file of another program, in bytes.
-const FOREIGN_LIMIT: usize = 1 << 18;
+const OTHER_PROGRAM_LIMIT: usize = 1 << 18;
 /// Longest client file, in bytes.
 const CLIENT_LIMIT: usize = 1 << 16;
 /// The most client files.
@@ -48,7 +48,7 @@ pub struct Files {
 impl Files {
     /// No files yet.
     #[must_use]
-    pub fn none(directory: &Path) -> Self {
+    pub fn empty(directory: &Path) -> Self {
         let (clients, findings) = (BTreeMap::new(), Findings::default());
         Self {
             directory: directory.to_owned(),
@@ -67,7 +67,7 @@ impl Files {
 
     pub(super) fn one_time(&self, path: &Path) -> Result<String, Finding> {
         let text = self.one_time.get(path);
-        text.cloned().ok_or_else(|| no_sequences(path))
+        text.cloned().ok_or_else(|| missing_sequences(path))
     }
 }
 
@@ -81,14 +81,14 @@ pub fn client_path(directory: &Path, name: &ClientName) -> PathBuf {
 /// there either.
 pub(crate) fn server(directory: &Path) -> Result<Result<Source, Finding>, Finding> {
     // Closed again: what hides must be found with one descriptor left.
-    drop(owned_by_us(
+    drop(open_trusted(
         CWD,
         directory.as_os_str(),
         directory,
         OFlags::DIRECTORY,
     )?);
     let path = directory.join("spad.toml");
-    let mut buffer = room(SERVER_LIMIT);
+    let mut buffer = buffer_for(SERVER_LIMIT);
     Ok(text(
         CWD,
         path.as_os_str(),
@@ -102,10 +102,10 @@ pub(crate) fn server(directory: &Path) -> Result<Result<Source, Finding>, Findin
 /// at most its group may read it.
 pub(crate) fn one_time(path: &Path) -> Result<String, Finding> {
     let directory = path.parent().unwrap_or(Path::new("/"));
-    let opened = owned_by_us(CWD, directory.as_os_str(), directory, OFlags::DIRECTORY)
-        .and_then(|_ours| owned_by_us(CWD, path.as_os_str(), path, OFlags::NOFOLLOW));
+    let opened = open_trusted(CWD, directory.as_os_str(), directory, OFlags::DIRECTORY)
+        .and_then(|_ours| open_trusted(CWD, path.as_os_str(), path, OFlags::NOFOLLOW));
     let file = opened.map_err(|finding| match path.symlink_metadata() {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => no_sequences(path),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => missing_sequences(path),
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
             finding.help("let the daemon's group read it; a directory other than the configuration's is seen from the next start on")
         }
@@ -119,7 +119,7 @@ pub(crate) fn one_time(path: &Path) -> Result<String, Finding> {
         let finding = Finding::error(path, message).help(help);
         return Err(finding.note("whoever reads it knows how to get in"));
     }
-    let mut buffer = room(ONE_TIME_LIMIT);
+    let mut buffer = buffer_for(ONE_TIME_LIMIT);
     let length = read_whole(&file, &mut buffer).map_err(|error| cannot_read(path, &error))?;
     if length > ONE_TIME_LIMIT {
         let message = format!("longer than {} KiB", ONE_TIME_LIMIT >> 10);
@@ -130,7 +130,7 @@ pub(crate) fn one_time(path: &Path) -> Result<String, Finding> {
         .map_err(|_| Finding::error(path, "this is no text").help("write it in UTF-8"))
 }
 
-fn no_sequences(path: &Path) -> Finding {
+fn missing_sequences(path: &Path) -> Finding {
     let finding = Finding::error(path, "there is no such file");
     finding.help("write it, one sequence a line: 8881,7777:udp,9991")
 }
@@ -139,8 +139,8 @@ fn no_sequences(path: &Path) -> Finding {
 ///
 /// # Errors
 /// That it cannot be read, or that others could change it.
-pub(crate) fn foreign(path: &Path) -> Result<Source, Finding> {
-    let mut buffer = room(FOREIGN_LIMIT);
+pub(crate) fn read_other_program_file(path: &Path) -> Result<Source, Finding> {
+    let mut buffer = buffer_for(OTHER_PROGRAM_LIMIT);
     text(CWD, path.as_os_str(), path, OFlags::empty(), &mut buffer).map_err(|finding| {
         match path.symlink_metadata() {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -155,14 +155,14 @@ pub(crate) fn foreign(path: &Path) -> Result<Source, Finding> {
 #[must_use]
 pub fn client(directory: &Path, name: &ClientName) -> Option<Source> {
     let path = client_path(directory, name);
-    let mut buffer = room(CLIENT_LIMIT);
+    let mut buffer = buffer_for(CLIENT_LIMIT);
     text(CWD, path.as_os_str(), &path, OFlags::NOFOLLOW, &mut buffer).ok()
 }
 
 /// The clients by name, in their order, whatever their files hold.
 #[must_use]
 pub fn client_names(directory: &Path) -> Vec<ClientName> {
-    Listing::of(&directory.join("clients.d"), &mut Findings::default()).names
+    ClientFiles::read(&directory.join("clients.d"), &mut Findings::default()).names
 }
 
 /// Reads `clients.d/*.toml` one after the other, in the order of their names; `given`
@@ -174,17 +174,17 @@ pub fn each_client(
 ) -> Findings {
     let directory = directory.join("clients.d");
     let mut findings = Findings::default();
-    let Listing {
+    let ClientFiles {
         directory: descriptor,
         mut names,
-    } = Listing::of(&directory, &mut findings);
+    } = ClientFiles::read(&directory, &mut findings);
     let (given, mut given_text) = given.unzip();
     if let Some(name) = &given
-        && let Err(place) = names.binary_search(name)
+        && let Err(index) = names.binary_search(name)
     {
-        names.insert(place, name.clone());
+        names.insert(index, name.clone());
     }
-    let mut buffer = room(CLIENT_LIMIT);
+    let mut buffer = buffer_for(CLIENT_LIMIT);
     for name in names {
         let file_name = format!("{name}.toml");
         let path = directory.join(&file_name);
@@ -210,21 +210,21 @@ pub fn each_client(
 
 /// What stands in `clients.d`.
 #[derive(Default)]
-struct Listing {
+struct ClientFiles {
     /// None where there is no such directory, or it cannot be read.
     directory: Option<File>,
     /// Of client files, in their order.
     names: Vec<ClientName>,
 }
 
-impl Listing {
-    fn of(directory: &Path, findings: &mut Findings) -> Self {
+impl ClientFiles {
+    fn read(directory: &Path, findings: &mut Findings) -> Self {
         // A server may have no clients yet.
         if matches!(directory.symlink_metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
         {
             return Self::default();
         }
-        let opened = owned_by_us(CWD, directory.as_os_str(), directory, OFlags::DIRECTORY);
+        let opened = open_trusted(CWD, directory.as_os_str(), directory, OFlags::DIRECTORY);
         let opened = opened.and_then(|file| {
             let entries = std::fs::read_dir(directory);
             Ok((
@@ -278,14 +278,14 @@ fn client_name(directory: &Path, file_name: &OsStr) -> Result<ClientName, Findin
         let finding = Finding::warning(&path(), "this is not a client file and is ignored");
         return Err(finding.help("client files are called NAME.toml; move this one elsewhere"));
     };
-    named(&String::from_utf8_lossy(stem), |message| {
+    parse_name(&String::from_utf8_lossy(stem), |message| {
         Finding::error(&path(), message)
     })
     .map_err(|finding| finding.note("the file's name is the client's"))
 }
 
 /// Room for a file of at most this length, and for one byte too many.
-fn room(limit: usize) -> Vec<u8> {
+fn buffer_for(limit: usize) -> Vec<u8> {
     vec![0; limit.saturating_add(1)]
 }
 
@@ -298,7 +298,7 @@ fn text(
     flags: OFlags,
     buffer: &mut [u8],
 ) -> Result<Source, Finding> {
-    let file = owned_by_us(at, name, path, flags)?;
+    let file = open_trusted(at, name, path, flags)?;
     let length = read_whole(&file, buffer).map_err(|error| cannot_read(path, &error))?;
     let limit = buffer.len().saturating_sub(1);
     if length > limit {
@@ -340,11 +340,11 @@ fn decode(path: &Path, bytes: Vec<u8>) -> Result<Source, Finding> {
 }
 
 /// Opens a regular file, or a directory if the flags say so, that only root or we can change.
-fn owned_by_us(at: impl AsFd, name: &OsStr, path: &Path, flags: OFlags) -> Result<File, Finding> {
+fn open_trusted(at: impl AsFd, name: &OsStr, path: &Path, flags: OFlags) -> Result<File, Finding> {
     // NONBLOCK: a pipe in the file's place must not hold us up.
     let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = rustix::fs::openat(at, name, flags, Mode::empty()).map_err(|errno| match errno {
-        rustix::io::Errno::LOOP => irregular(path),
+        rustix::io::Errno::LOOP => not_regular(path),
         rustix::io::Errno::NOTDIR => {
             Finding::error(path, "not a directory").help("make one: spad init")
         }
@@ -354,7 +354,7 @@ fn owned_by_us(at: impl AsFd, name: &OsStr, path: &Path, flags: OFlags) -> Resul
     let status = file.metadata().map_err(|error| cannot_read(path, &error))?;
     let directory = flags.contains(OFlags::DIRECTORY);
     if !directory && !status.is_file() {
-        return Err(irregular(path));
+        return Err(not_regular(path));
     }
     let shown = || redact::line(&path.display().to_string(), false);
     if status.uid() != 0 && status.uid() != rustix::process::geteuid().as_raw() {
@@ -374,7 +374,7 @@ fn owned_by_us(at: impl AsFd, name: &OsStr, path: &Path, flags: OFlags) -> Resul
     Ok(file)
 }
 
-fn irregular(path: &Path) -> Finding {
+fn not_regular(path: &Path) -> Finding {
     Finding::error(path, "not a regular file").help("put the file itself here, no link and no pipe")
 }
 

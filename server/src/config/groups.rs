@@ -11,15 +11,15 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use spa_findings::redact::quote;
-use spa_findings::{Finding, Slips, Source, nearest};
+use spa_findings::{EditDistance, Finding, Source, nearest};
 use spa_proto::Timestamp;
 
 use super::client_file::ClientFile;
+use super::client_rules::{self, Rules};
 use super::hours::Hours;
 use super::network::Network;
-use super::rules::{self, Rules};
+use super::toml_reader::{Table, WithSpan};
 use super::values;
-use super::written::{Spotted, Table};
 
 /// One group.
 #[derive(Debug)]
@@ -33,26 +33,26 @@ pub(super) struct Group {
 pub(super) type Groups = BTreeMap<String, Group>;
 
 pub(super) fn read(table: Option<Table<'_>>, zone: &TimeZone) -> Groups {
-    let entries = table.iter().flat_map(Table::entries);
+    let entries = table.iter().flat_map(Table::named_entries);
     let mut groups = Groups::new();
     for (name, value) in entries {
-        let right = values::named::<super::ServiceName>(name.value, |message| {
-            value.page.source.error(name.span.clone(), message)
+        let right = values::parse_name::<super::ServiceName>(name.value, |message| {
+            value.reader.source.error(name.span.clone(), message)
         });
         if let Err(finding) = right {
-            value.found(finding);
+            value.report(finding);
         }
         if !value.is_table() {
             let shown = quote(name.value);
             let finding = value.error(format!("the group `{shown}` must be a table"));
-            value.found(finding.help(format!("write [groups.{shown}], and its keys below")));
+            value.report(finding.help(format!("write [groups.{shown}], and its keys below")));
             continue;
         }
         let Some(table) = value.table(format!("the group `{}`", quote(name.value))) else {
             continue;
         };
-        let rules = rules::read(&table);
-        table.finish();
+        let rules = client_rules::read(&table);
+        table.report_unknown_keys();
         let hours = rules.hours.clone();
         let group = Group {
             rules,
@@ -66,11 +66,11 @@ pub(super) fn read(table: Option<Table<'_>>, zone: &TimeZone) -> Groups {
 
 /// What holds for a client, its groups included.
 #[derive(Debug, Default)]
-pub(super) struct Effective {
+pub(super) struct EffectiveRules {
     /// Names of services, each once.
-    pub(super) allow: Vec<Spotted<String>>,
+    pub(super) allow: Vec<WithSpan<String>>,
     /// Names of commands, each once.
-    pub(super) commands: Vec<Spotted<String>>,
+    pub(super) commands: Vec<WithSpan<String>>,
     pub(super) sources: Vec<Arc<[Network]>>,
     pub(super) hours: Vec<Arc<Hours>>,
     pub(super) expires: Option<Timestamp>,
@@ -80,21 +80,21 @@ pub(super) struct Effective {
     pub(super) require_address: Option<bool>,
 }
 
-impl Effective {
+impl EffectiveRules {
     /// Of a client and the groups that it names, as far as they exist.
-    pub(super) fn of(client: &ClientFile<'_>, groups: &Groups, zone: &TimeZone) -> Self {
+    pub(super) fn new(client: &ClientFile<'_>, groups: &Groups, zone: &TimeZone) -> Self {
         let mut all = Self::default();
         let hours = client.rules.hours.clone();
         all.tighten(
             &client.rules,
             hours.map(|week| Arc::new(Hours::new(week, zone.clone()))),
         );
-        let named: BTreeSet<&str> = client
+        let group_names: BTreeSet<&str> = client
             .groups
             .iter()
             .map(|name| name.value.as_str())
             .collect();
-        for group in named.into_iter().filter_map(|name| groups.get(name)) {
+        for group in group_names.into_iter().filter_map(|name| groups.get(name)) {
             all.tighten(&group.rules, group.hours.clone());
         }
         all
@@ -105,17 +105,17 @@ impl Effective {
         add(&mut self.commands, rules.commands.as_deref());
         self.sources.extend(rules.sources.clone());
         self.hours.extend(hours);
-        self.expires = least(self.expires, rules.expires);
-        self.max_ttl = least(self.max_ttl, rules.max_ttl);
-        self.max_grants = least(self.max_grants, rules.max_grants);
-        self.max_connections = least(self.max_connections, rules.max_connections);
+        self.expires = tightest(self.expires, rules.expires);
+        self.max_ttl = tightest(self.max_ttl, rules.max_ttl);
+        self.max_grants = tightest(self.max_grants, rules.max_grants);
+        self.max_connections = tightest(self.max_connections, rules.max_connections);
         // True wins; a false only lifts what `[packets]` says.
         self.require_address = self.require_address.max(rules.require_address);
     }
 }
 
 /// Adds the names that are not there yet.
-fn add(all: &mut Vec<Spotted<String>>, names: Option<&[Spotted<String>]>) {
+fn add(all: &mut Vec<WithSpan<String>>, names: Option<&[WithSpan<String>]>) {
     for name in names.unwrap_or_default() {
         if all.iter().all(|known| known.value != name.value) {
             all.push(name.clone());
@@ -123,7 +123,7 @@ fn add(all: &mut Vec<Spotted<String>>, names: Option<&[Spotted<String>]>) {
     }
 }
 
-fn least<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+fn tightest<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),
@@ -150,7 +150,7 @@ pub(super) fn unknown(client: &ClientFile<'_>, groups: &Groups) -> Vec<Finding> 
             .error(name.span.clone(), format!("there is no group `{shown}`"));
         let known = || groups.keys().map(String::as_str);
         found.push(
-            match nearest(&name.value, known(), Slips::LettersAndOrder) {
+            match nearest(&name.value, known(), EditDistance::OptimalStringAlignment) {
                 Some(meant) => finding.help(format!("did you mean `{}`?", quote(meant))),
                 None if groups.is_empty() => {
                     finding.help("make it in spad.toml: [groups.NAME], and its keys below")

@@ -13,7 +13,7 @@ const DAY: u32 = 86_400;
 const WEEK: u32 = 7 * DAY;
 
 /// The longest that is looked ahead: more than any grant lasts.
-const AHEAD: Duration = Duration::from_secs(2 * 86_400);
+const LOOKAHEAD: Duration = Duration::from_secs(2 * 86_400);
 
 const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
@@ -46,13 +46,15 @@ impl Week {
     ///
     /// # Errors
     /// Which of the texts is wrong, and why.
-    pub fn of<'t>(texts: impl IntoIterator<Item = &'t str>) -> Result<Self, (usize, HoursError)> {
+    pub fn parse<'t>(
+        texts: impl IntoIterator<Item = &'t str>,
+    ) -> Result<Self, (usize, HoursError)> {
         let mut week = Self {
             texts: Vec::new(),
             spans: Vec::new(),
         };
-        for (place, text) in texts.into_iter().enumerate() {
-            let spans = parse(text).map_err(|error| (place, error))?;
+        for (index, text) in texts.into_iter().enumerate() {
+            let spans = parse(text).map_err(|error| (index, error))?;
             week.spans.extend(spans);
             week.texts.push(text.to_owned());
         }
@@ -68,7 +70,7 @@ impl Week {
     }
 
     /// How much longer it lasts from this second of the week on; none where it does not hold then.
-    fn left(&self, second: u32) -> Option<u32> {
+    fn remaining(&self, second: u32) -> Option<u32> {
         let holds = |(start, end): &&(u32, u32)| (*start..*end).contains(&second);
         let (_, end) = self.spans.iter().find(holds)?;
         let left = end.saturating_sub(second);
@@ -175,11 +177,11 @@ impl Hours {
     /// hour that the change to summer time leaves out is missing, and one that comes
     /// twice in autumn counts both times.
     #[must_use]
-    pub fn left(&self, now: Timestamp) -> Option<Duration> {
+    pub fn remaining(&self, now: Timestamp) -> Option<Duration> {
         let start = instant(now)?;
         let mut at = start;
         loop {
-            let left = self.week.left(second(&self.zone, at))?;
+            let left = self.week.remaining(second(&self.zone, at))?;
             let fraction = u64::try_from(at.subsec_microsecond()).unwrap_or(0);
             let left =
                 Duration::from_secs(left.into()).saturating_sub(Duration::from_micros(fraction));
@@ -192,13 +194,13 @@ impl Hours {
                 .map(|change| change.timestamp());
             // The clocks are put forward or back before it ends: what do they show then?
             match change.filter(|change| *change < end) {
-                Some(change) if since(change)? < AHEAD => {
-                    if self.week.left(second(&self.zone, change)).is_none() {
+                Some(change) if since(change)? < LOOKAHEAD => {
+                    if self.week.remaining(second(&self.zone, change)).is_none() {
                         return since(change);
                     }
                     at = change;
                 }
-                _ => return Some(since(end)?.min(AHEAD)),
+                _ => return Some(since(end)?.min(LOOKAHEAD)),
             }
         }
     }

@@ -13,49 +13,49 @@ use std::time::Duration;
 use spa_findings::redact::quote;
 use spa_proto::{CommandName, Protocol, usable_address};
 
-use super::across;
-use super::checked::{CommandDefinition, GrantLimits, KnockDoor, Listen, ServiceDefinition};
-use super::knock_shadows::{self, Placed};
+use super::cross_checks;
+use super::knock_overlap::{self, LocatedDoor};
 use super::names::ServiceName;
-use super::one_time::{self, Reader};
+use super::one_time::{self, SequenceReader};
 use super::programs;
 use super::server_file::TTL;
-use super::values::{self, in_words};
-use super::written::{Spotted, Table, Value};
+use super::toml_reader::{Table, Value, WithSpan};
+use super::types::{CommandDefinition, Door, GrantLimits, Listen, ServiceDefinition};
+use super::values::{self, humanise};
 use crate::knock::{
     DEFAULT_WINDOW, Knock, KnockPattern, OneTime, ParseTcpFlagsError, Sequence, Sequences, TcpFlags,
 };
 
 /// The most doors: each is asked about each knock.
-const MOST: usize = 32;
+const MAX_DOORS: usize = 32;
 /// The most ports that one door opens.
 const MAX_PORTS: usize = 16;
 /// How long a sequence may take, in seconds.
-const TIME: std::ops::RangeInclusive<u64> = 1..=600;
+const WINDOW_RANGE: std::ops::RangeInclusive<u64> = 1..=600;
 
-const SEQUENCE: &str = "8881,7777:udp,9991";
+const EXAMPLE_SEQUENCE: &str = "8881,7777:udp,9991";
 
 /// What the rest of the file says, as far as doors must fit it.
-pub(super) struct Beside<'a> {
+pub(super) struct KnockContext<'a> {
     pub(super) names: &'a BTreeMap<String, Range<usize>>,
     pub(super) services: &'a BTreeMap<ServiceName, ServiceDefinition>,
-    pub(super) hide: &'a [Spotted<String>],
+    pub(super) hide: &'a [WithSpan<String>],
     pub(super) grants: &'a GrantLimits,
     pub(super) listen: &'a Listen,
     pub(super) command_names: &'a BTreeMap<String, Range<usize>>,
     pub(super) commands: &'a BTreeMap<CommandName, CommandDefinition>,
     /// Reads files of sequences.
-    pub(super) read: Reader<'a>,
+    pub(super) read_sequences: SequenceReader<'a>,
 }
 
 /// The doors without a fault; what is wrong with the others is found.
-pub(super) fn read(value: Option<Value<'_>>, beside: &Beside<'_>) -> Vec<KnockDoor> {
+pub(super) fn read(value: Option<Value<'_>>, context: &KnockContext<'_>) -> Vec<Door> {
     let Some(value) = value else {
         return Vec::new();
     };
     if value.is_table() {
         let finding = value.error("doors stand in a list");
-        value.found(finding.help("write [[knock]], with two brackets, above each door"));
+        value.report(finding.help("write [[knock]], with two brackets, above each door"));
         return Vec::new();
     }
     let Some(items) = value.list("[[knock]]") else {
@@ -63,36 +63,36 @@ pub(super) fn read(value: Option<Value<'_>>, beside: &Beside<'_>) -> Vec<KnockDo
     };
     if let Some(first) = items.first() {
         let finding = first.warning("a sequence of knocks is no secret from whoever sees it go by");
-        first.found(
+        first.report(
             finding
                 .help("keep it for whoever cannot send a packet of `spa` yet, and take it out then")
                 .note("who is on the path can knock the same, from anywhere, at any time"),
         );
     }
-    if items.len() > MOST {
-        value.found(
+    if items.len() > MAX_DOORS {
+        value.report(
             value
-                .error(format!("there are at most {MOST} doors"))
+                .error(format!("there are at most {MAX_DOORS} doors"))
                 .help("open several services by one door"),
         );
     }
     if let Some(first) = items.first()
-        && beside.listen.threads > 1
+        && context.listen.threads > 1
     {
         let finding = first.error("several threads cannot hear in which order knocks come");
-        first.found(finding.help("take `threads` out of [listen]"));
+        first.report(finding.help("take `threads` out of [listen]"));
     }
-    let mut doors: Vec<Placed<'_>> = Vec::new();
+    let mut doors: Vec<LocatedDoor<'_>> = Vec::new();
     for item in items {
         let Some(table) = item.table("`[[knock]]`".to_owned()) else {
             continue;
         };
-        let door = door(item, &table, beside, &doors);
-        table.finish();
+        let door = door(item, &table, context, &doors);
+        table.report_unknown_keys();
         doors.extend(door);
     }
-    for finding in knock_shadows::findings(&doors) {
-        value.found(finding);
+    for finding in knock_overlap::findings(&doors) {
+        value.report(finding);
     }
     doors.into_iter().map(|placed| placed.door).collect()
 }
@@ -101,11 +101,11 @@ pub(super) fn read(value: Option<Value<'_>>, beside: &Beside<'_>) -> Vec<KnockDo
 fn door<'a>(
     value: Value<'a>,
     table: &Table<'a>,
-    beside: &Beside<'_>,
-    others: &[Placed<'_>],
-) -> Option<Placed<'a>> {
+    context: &KnockContext<'_>,
+    others: &[LocatedDoor<'_>],
+) -> Option<LocatedDoor<'a>> {
     let missing = |what: &str, help: &str| {
-        value.found(value.error(format!("a door needs its {what}")).help(help));
+        value.report(value.error(format!("a door needs its {what}")).help(help));
     };
     let name = table.get("name");
     if name.is_none() {
@@ -113,8 +113,8 @@ fn door<'a>(
     }
     let name = name.and_then(|value| {
         let text = value.text("ssh")?;
-        let named = values::named(text, |message| value.error(message));
-        named.map_err(|finding| value.found(finding)).ok()
+        let named = values::parse_name(text, |message| value.error(message));
+        named.map_err(|finding| value.report(finding)).ok()
     });
     if let Some(other) = others
         .iter()
@@ -122,8 +122,8 @@ fn door<'a>(
         && let Some(value) = table.get("name")
     {
         let finding = value.error(format!("two doors are called `{}`", other.door.name));
-        let line = line_of(other.table);
-        value.found(
+        let line = line_number(other.table);
+        value.report(
             finding
                 .help("give each a name of its own")
                 .note(format!("the other is in line {line}")),
@@ -133,20 +133,20 @@ fn door<'a>(
     let opened_by = sequence.or(file);
     let sequences = match (sequence, file) {
         (None, None) => {
-            let help = format!("write sequence = \"{SEQUENCE}\", or one_time = \"FILE\"");
+            let help = format!("write sequence = \"{EXAMPLE_SEQUENCE}\", or one_time = \"FILE\"");
             missing("sequence", &help);
             None
         }
         (Some(_), Some(file)) => {
             let finding = file.error("a door has either one `sequence` or a file `one_time`");
-            file.found(finding.help("take one of the two out"));
+            file.report(finding.help("take one of the two out"));
             None
         }
-        (Some(value), None) => sequence_of(value, beside).map(Sequences::Always),
-        (None, Some(file)) => listed(file, beside, others).map(Sequences::OneTime),
+        (Some(value), None) => read_sequence(value, context).map(Sequences::Always),
+        (None, Some(file)) => read_one_time(file, context, others).map(Sequences::OneTime),
     };
     let within = match table.get("within") {
-        Some(value) => values::time(value, TIME).map(|time| time.value),
+        Some(value) => values::time(value, WINDOW_RANGE).map(|time| time.value),
         None => Some(DEFAULT_WINDOW),
     };
     let flags = match table.get("tcp_flags") {
@@ -168,27 +168,27 @@ fn door<'a>(
     let ttl_value = table.get("ttl");
     if let (None, Some(ttl)) = (open, ttl_value) {
         let finding = ttl.error("this door opens nothing that could end");
-        ttl.found(finding.help("take `ttl` out, or write what it opens: open = [\"ssh\"]"));
+        ttl.report(finding.help("take `ttl` out, or write what it opens: open = [\"ssh\"]"));
     }
     let open = match open {
-        Some(value) => services(value, beside),
+        Some(value) => services(value, context),
         None => Some(Vec::new()),
     };
     let run = match run {
-        Some(value) => command(value, beside).map(Some),
+        Some(value) => command(value, context).map(Some),
         None => Some(None),
     };
     let ttl = match ttl_value {
-        Some(value) => ttl(value, open.as_deref().unwrap_or_default(), beside).map(Some),
+        Some(value) => ttl(value, open.as_deref().unwrap_or_default(), context).map(Some),
         None => Some(None),
     };
     let strict = match table.get("strict") {
         Some(value) => strict(value, sequences.as_ref()),
         None => Some(true),
     };
-    let door = KnockDoor {
+    let door = Door {
         name: name?,
-        door: KnockPattern {
+        pattern: KnockPattern {
             sequences: sequences?,
             window: within?,
             flags: flags?,
@@ -199,42 +199,42 @@ fn door<'a>(
         ttl: ttl?,
         run: run?,
     };
-    Some(Placed {
+    Some(LocatedDoor {
         door,
         table: value,
         sequences: opened_by?,
     })
 }
 
-fn line_of(value: Value<'_>) -> usize {
-    value.page.source.place(value.span()).line
+fn line_number(value: Value<'_>) -> usize {
+    value.reader.source.location(value.span()).line
 }
 
-fn sequence_of(value: Value<'_>, beside: &Beside<'_>) -> Option<Sequence> {
-    let sequence: Sequence = match value.text(SEQUENCE)?.parse() {
+fn read_sequence(value: Value<'_>, context: &KnockContext<'_>) -> Option<Sequence> {
+    let sequence: Sequence = match value.text(EXAMPLE_SEQUENCE)?.parse() {
         Ok(sequence) => sequence,
         Err(error) => {
-            let said = format!("{error}");
-            let (wrong, help) = said.rsplit_once("; ").unwrap_or((&said, "take some out"));
-            value.found(value.error(wrong).help(help));
+            let text = format!("{error}");
+            let (wrong, help) = text.rsplit_once("; ").unwrap_or((&text, "take some out"));
+            value.report(value.error(wrong).help(help));
             return None;
         }
     };
     let mut right = true;
     for knock in sequence.knocks() {
-        if let Some((place, help)) = misplaced(knock, beside) {
+        if let Some((place, help)) = misplaced(knock, context) {
             right = false;
             let finding = value.error(format!("the knock {knock} is {place}"));
-            value.found(finding.help(help));
+            value.report(finding.help(help));
         }
     }
     right.then_some(sequence)
 }
 
 /// Where a knock cannot be and this one is, and the mend.
-fn misplaced(knock: &Knock, beside: &Beside<'_>) -> Option<(String, &'static str)> {
-    let hidden = beside.hide.iter().find(|name| {
-        let service = beside.services.get(name.value.as_str());
+fn misplaced(knock: &Knock, context: &KnockContext<'_>) -> Option<(String, &'static str)> {
+    let hidden = context.hide.iter().find(|name| {
+        let service = context.services.get(name.value.as_str());
         let mut ports = service.into_iter().flat_map(|service| &service.ports);
         ports.any(|port| port.protocol == knock.protocol && port.port == knock.port)
     });
@@ -245,7 +245,7 @@ fn misplaced(knock: &Knock, beside: &Beside<'_>) -> Option<(String, &'static str
             "knock at a port that nothing else uses: whoever tries the service would knock",
         ));
     }
-    let ports = &beside.listen.ports;
+    let ports = &context.listen.ports;
     let is_ours = knock.protocol == Protocol::Udp && ports.contains(knock.port.get());
     (is_ours && !ports.is_any()).then(|| {
         (
@@ -256,49 +256,53 @@ fn misplaced(knock: &Knock, beside: &Beside<'_>) -> Option<(String, &'static str
 }
 
 /// The sequences of a file, each for one use.
-fn listed(value: Value<'_>, beside: &Beside<'_>, others: &[Placed<'_>]) -> Option<OneTime> {
+fn read_one_time(
+    value: Value<'_>,
+    context: &KnockContext<'_>,
+    others: &[LocatedDoor<'_>],
+) -> Option<OneTime> {
     const EXAMPLE: &str = "/etc/spad/one-time/side";
     let text = value.text(EXAMPLE)?;
     if text.is_empty() || text.ends_with('/') || text.contains('\0') {
         let finding = value.error("this is not the path of a file");
-        value.found(finding.help(format!("write, for example, \"{EXAMPLE}\"")));
+        value.report(finding.help(format!("write, for example, \"{EXAMPLE}\"")));
         return None;
     }
-    let directory = value.page.source.path().parent().unwrap_or(Path::new(""));
+    let directory = value.reader.source.path().parent().unwrap_or(Path::new(""));
     let file = one_time::path(directory, text);
     let same = others.iter().find(|other| {
-        let list = other.door.door.sequences.one_time();
+        let list = other.door.pattern.sequences.one_time();
         list.is_some_and(|list| list.file == file)
     });
     if let Some(other) = same {
         let finding = value.error("another door has the same file");
-        let line = line_of(other.table);
-        value.found(
+        let line = line_number(other.table);
+        value.report(
             finding
                 .help("give each door a file of its own: each sequence opens once")
                 .note(format!("the other is in line {line}")),
         );
         return None;
     }
-    let (list, findings) = match (beside.read)(&file) {
+    let (list, findings) = match (context.read_sequences)(&file) {
         Ok(text) => one_time::read(&file, &text, |knock| {
             // Its port stays untold, as all of the file does.
-            let (place, help) = misplaced(knock, beside)?;
+            let (place, help) = misplaced(knock, context)?;
             Some((format!("one of these knocks is {place}"), help))
         }),
         Err(finding) => {
-            let line = line_of(value);
+            let line = line_number(value);
             let note = format!("`one_time` in line {line} of spad.toml names it");
-            (empty(file), vec![finding.note(note)])
+            (empty_list(file), vec![finding.note(note)])
         }
     };
     for finding in findings {
-        value.found(finding);
+        value.report(finding);
     }
     Some(list)
 }
 
-fn empty(file: PathBuf) -> OneTime {
+fn empty_list(file: PathBuf) -> OneTime {
     OneTime {
         file,
         sequences: Arc::default(),
@@ -306,17 +310,17 @@ fn empty(file: PathBuf) -> OneTime {
 }
 
 /// The command that it runs.
-fn command(value: Value<'_>, beside: &Beside<'_>) -> Option<CommandName> {
-    let name = value.spot(value.text("backup")?.to_owned());
-    if let Some(finding) = programs::unknown(value.page.source, beside.command_names, &name) {
-        value.found(finding);
+fn command(value: Value<'_>, context: &KnockContext<'_>) -> Option<CommandName> {
+    let name = value.with_span(value.text("backup")?.to_owned());
+    if let Some(finding) = programs::unknown(value.reader.source, context.command_names, &name) {
+        value.report(finding);
         return None;
     }
     let name = name.value.parse().ok()?;
-    let (name, command) = beside.commands.get_key_value(&name)?;
+    let (name, command) = context.commands.get_key_value(&name)?;
     if command.program.as_root {
         let finding = value.warning("whoever knows the knocks has this run as root");
-        value.found(finding.help(format!(
+        value.report(finding.help(format!(
             "name an ordinary user for `{name}` under [commands]"
         )));
     }
@@ -328,7 +332,7 @@ fn strict(value: Value<'_>, sequences: Option<&Sequences>) -> Option<bool> {
     let mut all = sequences.into_iter().flat_map(Sequences::iter);
     if !strict && all.any(Sequence::is_scan_order) {
         let finding = value.warning("a scan of ports in order opens this door");
-        value.found(finding.help("take `strict = false` out, or mix the ports of the sequence"));
+        value.report(finding.help("take `strict = false` out, or mix the ports of the sequence"));
     }
     Some(strict)
 }
@@ -340,7 +344,7 @@ fn flags(value: Value<'_>) -> Option<TcpFlags> {
         let span = word.map_or_else(|| value.span(), |word| word.span.clone());
         let shown = word.map(|word| quote(word.value)).unwrap_or_default();
         let message = format!("`{shown}` {message}");
-        value.page.source.error(span, message)
+        value.reader.source.error(span, message)
     };
     let finding = match TcpFlags::parse(words.iter().map(|word| word.value)) {
         Ok(flags) => return Some(flags),
@@ -353,7 +357,7 @@ fn flags(value: Value<'_>) -> Option<TcpFlags> {
             .error("a knock is the first segment of a connection")
             .help("add \"syn\", or take `tcp_flags` out"),
     };
-    value.found(finding);
+    value.report(finding);
     None
 }
 
@@ -363,58 +367,58 @@ fn target(value: Value<'_>) -> Option<IpAddr> {
     let address = address.filter(|address| usable_address(*address));
     if address.is_none() {
         let finding = value.error(format!("`{}` is no address of this host", quote(text)));
-        value.found(finding.help("write the one address to knock at, or take `target` out"));
+        value.report(finding.help("write the one address to knock at, or take `target` out"));
     }
     address
 }
 
 /// What it opens; none where something is wrong with it.
-fn services(value: Value<'_>, beside: &Beside<'_>) -> Option<Vec<ServiceName>> {
+fn services(value: Value<'_>, context: &KnockContext<'_>) -> Option<Vec<ServiceName>> {
     let names = value.texts("ssh")?;
     if names.is_empty() {
         let finding = value.error("this door opens nothing");
-        value.found(finding.help("name a service: open = [\"ssh\"]"));
+        value.report(finding.help("name a service: open = [\"ssh\"]"));
         return None;
     }
     let mut open: Vec<ServiceName> = Vec::new();
     for name in &names {
-        let name = Spotted {
+        let name = WithSpan {
             value: name.value.to_owned(),
             span: name.span.clone(),
         };
-        if let Some(finding) = across::unknown(value.page.source, beside.names, &name) {
-            value.found(finding);
-        } else if let Some((name, _)) = beside.services.get_key_value(name.value.as_str())
+        if let Some(finding) = cross_checks::unknown(value.reader.source, context.names, &name) {
+            value.report(finding);
+        } else if let Some((name, _)) = context.services.get_key_value(name.value.as_str())
             && !open.contains(name)
         {
             open.push(name.clone());
         }
     }
-    let services = open.iter().filter_map(|name| beside.services.get(name));
+    let services = open.iter().filter_map(|name| context.services.get(name));
     let ports: usize = services.map(|service| service.ports.len()).sum();
     if ports > MAX_PORTS {
         let finding = value.error(format!("this door opens {ports} ports"));
-        value.found(finding.help(format!("open at most {MAX_PORTS} by one door")));
+        value.report(finding.help(format!("open at most {MAX_PORTS} by one door")));
         return None;
     }
     (!open.is_empty()).then_some(open)
 }
 
-fn ttl(value: Value<'_>, open: &[ServiceName], beside: &Beside<'_>) -> Option<Duration> {
+fn ttl(value: Value<'_>, open: &[ServiceName], context: &KnockContext<'_>) -> Option<Duration> {
     let ttl = values::time(value, TTL)?.value;
     let longest = open.iter().filter_map(|name| {
-        let service = beside.services.get(name)?;
-        Some((name, service.max_ttl.unwrap_or(beside.grants.max_ttl)))
+        let service = context.services.get(name)?;
+        Some((name, service.max_ttl.unwrap_or(context.grants.max_ttl)))
     });
-    let least = longest.min_by_key(|(_, longest)| *longest);
-    if let Some((service, longest)) = least
+    let tightest = longest.min_by_key(|(_, longest)| *longest);
+    if let Some((service, longest)) = tightest
         && ttl > longest
     {
-        let longest = in_words(longest.as_secs());
+        let longest = humanise(longest.as_secs());
         let finding = value.error(format!(
             "the service `{service}` is open for at most {longest}"
         ));
-        value.found(finding.help(format!("lower `ttl` to \"{longest}\"")));
+        value.report(finding.help(format!("lower `ttl` to \"{longest}\"")));
         return None;
     }
     Some(ttl)

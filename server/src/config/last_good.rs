@@ -14,42 +14,42 @@ use serde::Deserialize;
 use spa_findings::{Finding, Findings, Source};
 use spa_proto::{Service, Timestamp};
 
-use super::checking::Checking;
+use super::builder::ConfigBuilder;
 use super::files;
-use super::one_time::Reader;
+use super::one_time::SequenceReader;
 use super::{ClientName, Config, Loaded, client_path};
 use crate::check_line;
 use crate::paths::Paths;
 
 /// Longer client files do not load, in bytes.
-const LONGEST: u64 = 1 << 16;
+const MAX_CLIENT_FILE: u64 = 1 << 16;
 
 /// The texts as they were.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Kept {
+struct SavedConfig {
     server: String,
     clients: BTreeMap<String, String>,
 }
 
 /// What a start uses.
 #[derive(Clone, Debug)]
-pub struct Usable {
+pub struct StartConfig {
     /// The configuration.
     pub loaded: Loaded,
     /// What is wrong with the files as they are now, if the last good ones are used instead.
-    pub instead_of: Option<Findings>,
+    pub file_errors: Option<Findings>,
 }
 
 /// The texts of a configuration, gathered in the form in which they are kept: a hundred
 /// thousand files take one allocation.
 #[derive(Clone, Debug, Default)]
-pub struct Texts {
+pub struct ConfigTexts {
     json: Vec<u8>,
     clients: usize,
 }
 
-impl Texts {
+impl ConfigTexts {
     fn server(&mut self, source: &Source) {
         self.json.extend_from_slice(b"{\"server\":");
         self.text(source.text());
@@ -68,7 +68,7 @@ impl Texts {
 
     /// Whether `spad.toml` still holds what it held then.
     #[must_use]
-    pub fn are_of(&self, config_directory: &Path) -> bool {
+    pub fn is_current(&self, config_directory: &Path) -> bool {
         let mut now = Self::default();
         match files::server(config_directory) {
             Ok(Ok(source)) => now.server(&source),
@@ -87,8 +87,8 @@ impl Texts {
     ///
     /// # Errors
     /// What the file system says; the former ones are kept then.
-    pub fn keep_in(&self, directory: &Path) -> std::io::Result<()> {
-        let path = directory.join(NAME);
+    pub fn save(&self, directory: &Path) -> std::io::Result<()> {
+        let path = directory.join(FILE_NAME);
         let new = path.with_extension("new");
         match std::fs::remove_file(&new) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
@@ -100,8 +100,8 @@ impl Texts {
             .mode(0o600)
             .open(&new)?;
         file.write_all(&self.json)?;
-        file.write_all(END)?;
-        file.write_all(check_line::compute(&[&self.json, END]).as_bytes())?;
+        file.write_all(JSON_END)?;
+        file.write_all(check_line::compute(&[&self.json, JSON_END]).as_bytes())?;
         file.sync_all()?;
         std::fs::rename(&new, &path)?;
         std::fs::File::open(directory)?.sync_all()
@@ -112,11 +112,11 @@ impl Texts {
 ///
 /// # Errors
 /// What is wrong with the files, where there are no last good ones either.
-pub fn load_or_last_good(paths: &Paths, now: Timestamp) -> Result<Usable, Findings> {
+pub fn load_or_last_good(paths: &Paths, now: Timestamp) -> Result<StartConfig, Findings> {
     match super::load_for(&paths.config, now) {
-        Ok(loaded) => Ok(Usable {
+        Ok(loaded) => Ok(StartConfig {
             loaded,
-            instead_of: None,
+            file_errors: None,
         }),
         Err(findings) => last_good(paths, now, findings),
     }
@@ -127,20 +127,20 @@ pub fn load_or_last_good(paths: &Paths, now: Timestamp) -> Result<Usable, Findin
 ///
 /// # Errors
 /// As [`load_or_last_good`].
-pub fn for_firewall(paths: &Paths, now: Timestamp) -> Result<(Usable, Texts), Findings> {
+pub fn for_firewall(paths: &Paths, now: Timestamp) -> Result<(StartConfig, ConfigTexts), Findings> {
     match load_texts(&paths.config, now) {
         Ok((loaded, texts)) => Ok((
-            Usable {
+            StartConfig {
                 loaded,
-                instead_of: None,
+                file_errors: None,
             },
             texts,
         )),
         Err(findings) => {
-            let mut usable =
-                last_good(paths, now, findings).or_else(|findings| alone(paths, now, findings))?;
+            let mut usable = last_good(paths, now, findings)
+                .or_else(|findings| from_server_file(paths, now, findings))?;
             usable.loaded.config.clients = Vec::new();
-            Ok((usable, Texts::default()))
+            Ok((usable, ConfigTexts::default()))
         }
     }
 }
@@ -150,26 +150,30 @@ pub fn for_firewall(paths: &Paths, now: Timestamp) -> Result<(Usable, Texts), Fi
 /// there is neither.
 pub(crate) fn for_hiding(paths: &Paths, now: Timestamp) -> Option<Config> {
     let last_good = || last_good(paths, now, Findings::default()).ok();
-    let loaded = by_itself(paths, now).or_else(|| Some(last_good()?.loaded));
+    let loaded = load_server_file(paths, now).or_else(|| Some(last_good()?.loaded));
     loaded.map(|loaded| loaded.config)
 }
 
 /// What `spad.toml` says by itself, where it can be read and has no fault.
-fn by_itself(paths: &Paths, now: Timestamp) -> Option<Loaded> {
+fn load_server_file(paths: &Paths, now: Timestamp) -> Option<Loaded> {
     let server = files::server(&paths.config).ok()?.ok()?;
-    let checking = Checking::of(Some(&server), &|_| Ok(String::new()), now);
-    let end = checking.end(&paths.config, Findings::default());
+    let builder = ConfigBuilder::new(Some(&server), &|_| Ok(String::new()), now);
+    let end = builder.finish(&paths.config, Findings::default());
     let (config, warnings) = end.ok()?;
     Some(Loaded { config, warnings })
 }
 
 /// What `spad.toml` alone says, where the faults are those of other files: what is hidden
 /// stands there.
-fn alone(paths: &Paths, now: Timestamp, findings: Findings) -> Result<Usable, Findings> {
-    match by_itself(paths, now) {
-        Some(loaded) => Ok(Usable {
+fn from_server_file(
+    paths: &Paths,
+    now: Timestamp,
+    findings: Findings,
+) -> Result<StartConfig, Findings> {
+    match load_server_file(paths, now) {
+        Some(loaded) => Ok(StartConfig {
             loaded,
-            instead_of: Some(findings),
+            file_errors: Some(findings),
         }),
         None => Err(findings),
     }
@@ -179,8 +183,8 @@ fn alone(paths: &Paths, now: Timestamp, findings: Findings) -> Result<Usable, Fi
 ///
 /// # Errors
 /// All findings, if one of them is an error.
-pub fn load_texts(directory: &Path, now: Timestamp) -> Result<(Loaded, Texts), Findings> {
-    let texts = std::cell::RefCell::new(Texts::default());
+pub fn load_texts(directory: &Path, now: Timestamp) -> Result<(Loaded, ConfigTexts), Findings> {
+    let texts = std::cell::RefCell::new(ConfigTexts::default());
     let (config, warnings) = super::read(
         directory,
         None,
@@ -192,13 +196,13 @@ pub fn load_texts(directory: &Path, now: Timestamp) -> Result<(Loaded, Texts), F
 }
 
 /// What is used instead of files that have these faults.
-fn last_good(paths: &Paths, now: Timestamp, findings: Findings) -> Result<Usable, Findings> {
-    let path = paths.guard_state().join(NAME);
+fn last_good(paths: &Paths, now: Timestamp, findings: Findings) -> Result<StartConfig, Findings> {
+    let path = paths.guard_state().join(FILE_NAME);
     match std::fs::read(&path) {
-        Ok(bytes) => match check_line::verify(&bytes).map(|text| loaded(paths, now, text)) {
-            Some(Some(loaded)) => Ok(Usable {
+        Ok(bytes) => match check_line::verify(&bytes).map(|text| load_saved(paths, now, text)) {
+            Some(Some(loaded)) => Ok(StartConfig {
                 loaded,
-                instead_of: Some(findings),
+                file_errors: Some(findings),
             }),
             Some(None) => Err(findings),
             None => {
@@ -221,49 +225,49 @@ fn last_good(paths: &Paths, now: Timestamp, findings: Findings) -> Result<Usable
     }
 }
 
-const NAME: &str = "last-good.json";
+const FILE_NAME: &str = "last-good.json";
 
 /// What ends the texts' JSON.
-const END: &[u8] = b"}}\n";
+const JSON_END: &[u8] = b"}}\n";
 
 /// The ports that the configuration kept in `directory` hides; none where there is none.
 /// `None`: it cannot be read, or is damaged.
 #[must_use]
-pub fn hidden_before(directory: &Path, now: Timestamp) -> Option<BTreeSet<Service>> {
-    let bytes = match std::fs::read(directory.join(NAME)) {
+pub fn saved_hidden_ports(directory: &Path, now: Timestamp) -> Option<BTreeSet<Service>> {
+    let bytes = match std::fs::read(directory.join(FILE_NAME)) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Some(BTreeSet::new());
         }
         bytes => bytes.ok()?,
     };
-    let kept: Kept = serde_json::from_slice(check_line::verify(&bytes)?).ok()?;
-    let server = Source::new(Path::new(NAME), kept.server);
-    let checking = Checking::of(Some(&server), &|_| Ok(String::new()), now);
-    let (config, _) = checking.end(directory, Findings::default()).ok()?;
+    let saved: SavedConfig = serde_json::from_slice(check_line::verify(&bytes)?).ok()?;
+    let server = Source::new(Path::new(FILE_NAME), saved.server);
+    let builder = ConfigBuilder::new(Some(&server), &|_| Ok(String::new()), now);
+    let (config, _) = builder.finish(directory, Findings::default()).ok()?;
     Some(config.hidden_ports())
 }
 
 /// The last good texts, less the clients whose files are gone now or disable them.
-fn loaded(paths: &Paths, now: Timestamp, text: &[u8]) -> Option<Loaded> {
-    let kept: Kept = serde_json::from_slice(text).ok()?;
-    let server = Source::new(&paths.config_file(), kept.server);
+fn load_saved(paths: &Paths, now: Timestamp, text: &[u8]) -> Option<Loaded> {
+    let saved: SavedConfig = serde_json::from_slice(text).ok()?;
+    let server = Source::new(&paths.config_file(), saved.server);
     // Files of sequences are not kept: a door whose file has a fault opens nothing.
-    let by_itself = Checking::of(Some(&server), &files::one_time, now);
-    let by_itself = by_itself.end(&paths.config, Findings::default());
-    let one_time: Reader<'_> = match by_itself {
+    let by_itself = ConfigBuilder::new(Some(&server), &files::one_time, now);
+    let by_itself = by_itself.finish(&paths.config, Findings::default());
+    let one_time: SequenceReader<'_> = match by_itself {
         Ok(_) => &files::one_time,
         Err(_) => &|_| Ok(String::new()),
     };
-    let mut checking = Checking::of(Some(&server), one_time, now);
+    let mut builder = ConfigBuilder::new(Some(&server), one_time, now);
     let mut clients = Vec::new();
-    for (name, text) in kept.clients {
+    for (name, text) in saved.clients {
         let name = name.parse().ok()?;
         let path = client_path(&paths.config, &name);
         if is_still_there(&path) && !is_disabled(&path) {
-            clients.extend(checking.client(&name, &Source::new(&path, text)));
+            clients.extend(builder.add_client(&name, &Source::new(&path, text)));
         }
     }
-    let end = checking.end(&paths.config, Findings::default());
+    let end = builder.finish(&paths.config, Findings::default());
     let (config, warnings) = end.ok()?;
     let config = Config { clients, ..config };
     Some(Loaded { config, warnings })
@@ -283,8 +287,8 @@ fn is_disabled(path: &Path) -> bool {
         return false;
     }
     let mut text = String::new();
-    let read =
-        std::fs::File::open(path).and_then(|file| file.take(LONGEST).read_to_string(&mut text));
+    let read = std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_CLIENT_FILE).read_to_string(&mut text));
     match read {
         Ok(_) => super::edit::is_enabled(&text) == Some(false),
         // No text at all; else nobody knows what it says.
@@ -298,7 +302,7 @@ mod tests {
 
     const SERVER: &str = "hide = []\n[services]\nssh = \"tcp/22\"\n[listen]\nport = 62201\n";
 
-    fn world() -> (tempfile::TempDir, Paths) {
+    fn fixture() -> (tempfile::TempDir, Paths) {
         let directory = tempfile::tempdir().unwrap();
         let paths = Paths {
             config: directory.path().join("etc"),
@@ -311,47 +315,47 @@ mod tests {
         (directory, paths)
     }
 
-    fn keep(paths: &Paths, now: Timestamp) {
+    fn save(paths: &Paths, now: Timestamp) {
         let (_, texts) = for_firewall(paths, now).unwrap();
-        texts.keep_in(&paths.guard_state()).unwrap();
+        texts.save(&paths.guard_state()).unwrap();
     }
 
     #[test]
     fn a_broken_configuration_is_replaced_by_the_last_good_one_and_said_to_be() {
-        let (_directory, paths) = world();
+        let (_directory, paths) = fixture();
         let now = Timestamp::from_micros(0);
         let first = load_or_last_good(&paths, now).unwrap();
-        assert!(first.instead_of.is_none());
-        keep(&paths, now);
+        assert!(first.file_errors.is_none());
+        save(&paths, now);
         std::fs::write(paths.config_file(), "hide = [").unwrap();
         let second = load_or_last_good(&paths, now).unwrap();
-        assert!(second.instead_of.is_some());
+        assert!(second.file_errors.is_some());
         assert_eq!(second.loaded.config, first.loaded.config);
     }
 
     #[test]
     fn texts_are_of_the_file_until_that_says_something_else() {
-        let (_directory, paths) = world();
+        let (_directory, paths) = fixture();
         let (_, texts) = for_firewall(&paths, Timestamp::from_micros(0)).unwrap();
-        assert!(texts.are_of(&paths.config));
-        assert!(!Texts::default().are_of(&paths.config));
+        assert!(texts.is_current(&paths.config));
+        assert!(!ConfigTexts::default().is_current(&paths.config));
         for other in ["", "hide = [", &format!("{SERVER}# more\n")] {
             std::fs::write(paths.config_file(), other).unwrap();
-            assert!(!texts.are_of(&paths.config), "{other:?}");
+            assert!(!texts.is_current(&paths.config), "{other:?}");
         }
         std::fs::remove_file(paths.config_file()).unwrap();
-        assert!(!texts.are_of(&paths.config));
+        assert!(!texts.is_current(&paths.config));
     }
 
     #[test]
     fn a_client_removed_since_is_not_brought_back() {
-        let (_directory, paths) = world();
+        let (_directory, paths) = fixture();
         let now = Timestamp::from_micros(0);
         let client = paths.clients_dir().join("alice.toml");
         std::fs::write(&client, "shared_key = true\nallow = [\"ssh\"]\n").unwrap();
         let first = load_or_last_good(&paths, now).unwrap();
         assert_eq!(first.loaded.config.clients.len(), 1);
-        keep(&paths, now);
+        save(&paths, now);
         std::fs::remove_file(&client).unwrap();
         std::fs::write(paths.config_file(), "hide = [").unwrap();
         let second = load_or_last_good(&paths, now).unwrap();
@@ -360,12 +364,12 @@ mod tests {
 
     #[test]
     fn a_client_disabled_since_is_not_brought_back() {
-        let (_directory, paths) = world();
+        let (_directory, paths) = fixture();
         let now = Timestamp::from_micros(0);
         let client = paths.clients_dir().join("alice.toml");
         let text = "shared_key = true\nallow = [\"ssh\"]\n";
         std::fs::write(&client, text).unwrap();
-        keep(&paths, now);
+        save(&paths, now);
         std::fs::write(paths.config_file(), "hide = [").unwrap();
         let second = load_or_last_good(&paths, now).unwrap();
         assert_eq!(second.loaded.config.clients.len(), 1);
@@ -376,9 +380,9 @@ mod tests {
 
     #[test]
     fn a_last_good_one_that_cannot_be_read_is_named_with_the_reason() {
-        let (_directory, paths) = world();
+        let (_directory, paths) = fixture();
         // A directory can be opened, and not be read.
-        std::fs::create_dir(paths.guard_state().join(NAME)).unwrap();
+        std::fs::create_dir(paths.guard_state().join(FILE_NAME)).unwrap();
         std::fs::write(paths.config_file(), "hide = [").unwrap();
         let findings = load_or_last_good(&paths, Timestamp::from_micros(0)).unwrap_err();
         let said = findings.to_string();
@@ -387,22 +391,22 @@ mod tests {
 
     #[test]
     fn a_damaged_last_good_one_is_not_used_and_what_it_hid_is_not_known() {
-        let (_directory, paths) = world();
+        let (_directory, paths) = fixture();
         let now = Timestamp::from_micros(0);
         let hides = SERVER.replace("hide = []", "hide = [\"ssh\"]");
         std::fs::write(paths.config_file(), hides).unwrap();
         let guard = paths.guard_state();
-        assert_eq!(hidden_before(&guard, now), Some(BTreeSet::new()));
-        keep(&paths, now);
+        assert_eq!(saved_hidden_ports(&guard, now), Some(BTreeSet::new()));
+        save(&paths, now);
         let hidden = BTreeSet::from(["tcp/22".parse().unwrap()]);
-        assert_eq!(hidden_before(&guard, now), Some(hidden));
+        assert_eq!(saved_hidden_ports(&guard, now), Some(hidden));
         std::fs::write(paths.config_file(), "hide = [").unwrap();
-        let whole = std::fs::read(guard.join(NAME)).unwrap();
+        let whole = std::fs::read(guard.join(FILE_NAME)).unwrap();
         for bit in 0..whole.len() * 8 {
             let mut damaged = whole.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            std::fs::write(guard.join(NAME), damaged).unwrap();
-            assert_eq!(hidden_before(&guard, now), None, "bit {bit}");
+            std::fs::write(guard.join(FILE_NAME), damaged).unwrap();
+            assert_eq!(saved_hidden_ports(&guard, now), None, "bit {bit}");
             let findings = load_or_last_good(&paths, now).unwrap_err().to_string();
             assert!(findings.contains("configuration is damaged"), "{findings}");
         }
@@ -410,7 +414,7 @@ mod tests {
 
     #[test]
     fn without_a_last_good_one_a_broken_configuration_is_refused() {
-        let (_directory, paths) = world();
+        let (_directory, paths) = fixture();
         std::fs::write(paths.config_file(), "hide = [").unwrap();
         assert!(load_or_last_good(&paths, Timestamp::from_micros(0)).is_err());
     }

@@ -5,39 +5,39 @@
 //! it, with place and mend. An unknown key is an error: an ignored limit
 //! leaves a port open. Nothing in here reads a secret or touches the network.
 
-mod across;
+mod builder;
 mod carrier_list;
-pub(crate) mod changeable;
-mod checked;
-mod checking;
 mod client_file;
+mod client_rules;
+mod client_summary;
+mod cross_checks;
 pub mod edit;
-mod external;
+mod external_firewall;
 mod files;
+mod gateway;
+mod gateway_checks;
 mod groups;
 mod hours;
-mod inner;
-mod inner_shared;
-mod knock_shadows;
+mod knock_overlap;
 mod knock_table;
 mod last_good;
-mod lengths;
 mod mode;
 mod names;
 mod network;
 mod one_time;
 mod port_list;
+mod prefix_lengths;
 mod programs;
-mod readers;
-mod rules;
+mod read_access;
 mod secret_scan;
 mod server_file;
 mod service_table;
-mod survey;
-mod used_up;
+mod toml_reader;
+mod types;
+mod used_sequence_checks;
 mod users;
 mod values;
-mod written;
+pub(crate) mod writable_by_others;
 mod zone;
 
 use std::collections::BTreeMap;
@@ -46,32 +46,34 @@ use std::path::{Path, PathBuf};
 use spa_findings::{Findings, Source};
 use spa_proto::Timestamp;
 
-pub use checked::{
-    AcceptedKey, AlwaysAllow, Answer, ClientConfig, ClientKey, CommandDefinition, Config,
-    GrantLimits, Guard, Hooks, KnockDoor, Listen, Log, OnStateError, Packets, Program, Rate,
-    ServiceDefinition,
-};
-pub use external::{External, Template};
+pub use client_summary::{ClientSummaries, ClientSummary};
+pub use external_firewall::{ExternalFirewall, Template};
 pub use files::{Files, client, client_names, client_path, each_client};
-pub(crate) use files::{SERVER_LIMIT, foreign, one_time, server};
+pub(crate) use files::{SERVER_LIMIT, one_time, read_other_program_file, server};
+pub use gateway::{Forward, InnerHost};
 pub use hours::{Hours, HoursError, Week};
-pub use inner::{Forward, Inner};
 pub(crate) use last_good::for_hiding;
-pub use last_good::{Texts, Usable, for_firewall, hidden_before, load_or_last_good, load_texts};
-pub use lengths::Lengths;
+pub use last_good::{
+    ConfigTexts, StartConfig, for_firewall, load_or_last_good, load_texts, saved_hidden_ports,
+};
 pub use mode::Mode;
 pub use names::{ClientName, DoorId, DoorName, MAX_NAME, NameError, ServiceName};
 pub use network::{Network, NetworkError};
-pub(crate) use one_time::named as one_time_files;
-pub use readers::Readers;
-pub(crate) use readers::has_access_list;
-pub use survey::{Surveyed, Surveyor};
-pub use used_up::used_up;
-pub(crate) use users::is_the_daemons;
-pub use users::{check_programs, programs_of};
-pub(crate) use values::in_words;
+pub(crate) use one_time::listed_files as one_time_files;
+pub use prefix_lengths::PrefixLengths;
+pub use read_access::ConfigReaders;
+pub(crate) use read_access::has_access_list;
+pub use types::{
+    AcceptedKey, AlwaysAllow, Answer, ClientConfig, ClientKey, CommandDefinition, Config, Door,
+    GrantLimits, Guard, Hooks, Listen, Log, OnStateError, Packets, Program, Rate,
+    ServiceDefinition,
+};
+pub use used_sequence_checks::check_used_sequences;
+pub(crate) use users::is_service_user;
+pub use users::{check_programs, check_programs_in};
+pub(crate) use values::humanise;
 
-use checking::Checking;
+use builder::ConfigBuilder;
 
 /// A configuration that can be used, and what is odd about it all the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,12 +118,12 @@ pub fn load_text(
         Some(text) => Ok(text.clone()),
         None => files::one_time(path),
     };
-    let mut checking = Checking::of(Some(&source), &read, now);
+    let mut checking = ConfigBuilder::new(Some(&source), &read, now);
     let mut clients = Vec::new();
     let findings = files::each_client(config_directory, None, |name, source| {
-        clients.extend(checking.client(name, source));
+        clients.extend(checking.add_client(name, source));
     });
-    let (config, warnings) = checking.end(config_directory, findings)?;
+    let (config, warnings) = checking.finish(config_directory, findings)?;
     let config = Config { clients, ..config };
     Ok(Loaded { config, warnings })
 }
@@ -173,16 +175,16 @@ fn read(
     if let Some(source) = &source {
         server(source);
     }
-    let mut checking = Checking::of(source.as_ref(), &files::one_time, now);
+    let mut checking = ConfigBuilder::new(source.as_ref(), &files::one_time, now);
     findings.append(files::each_client(
         config_directory,
         client,
         |name, source| {
-            let client = checking.client(name, source);
+            let client = checking.add_client(name, source);
             each(name, source, client);
         },
     ));
-    checking.end(config_directory, findings)
+    checking.finish(config_directory, findings)
 }
 
 /// Checks texts; pure.
@@ -192,11 +194,11 @@ fn read(
 /// All findings, those about the files themselves included, if one of them is an error.
 pub fn check(files: &Files, now: Timestamp) -> Result<Loaded, Findings> {
     let one_time = |path: &Path| files.one_time(path);
-    let mut checking = Checking::of(files.server.as_ref(), &one_time, now);
+    let mut checking = ConfigBuilder::new(files.server.as_ref(), &one_time, now);
     let each = files.clients.iter();
-    let clients = each.filter_map(|(name, source)| checking.client(name, source));
+    let clients = each.filter_map(|(name, source)| checking.add_client(name, source));
     let clients = clients.collect();
-    let (config, warnings) = checking.end(&files.directory, files.findings.clone())?;
+    let (config, warnings) = checking.finish(&files.directory, files.findings.clone())?;
     let config = Config { clients, ..config };
     Ok(Loaded { config, warnings })
 }

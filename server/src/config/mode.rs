@@ -5,7 +5,7 @@
 use spa_findings::Finding;
 use spa_findings::redact::quote;
 
-use super::written::{Page, Spotted, Table, Value};
+use super::toml_reader::{FileReader, Table, Value, WithSpan};
 
 /// Whose rules hide the services.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,16 +17,16 @@ pub enum Mode {
 }
 
 /// The keys that say how we hide, which we do not do in the mode "set".
-const HOW_WE_HIDE: [&str; 3] = ["always_allow", "answer", "trial"];
+const GUARD_ONLY_KEYS: [&str; 3] = ["always_allow", "answer", "trial"];
 
 /// Reads both keys of `[guard]`.
 pub(super) fn read(guard: &Table<'_>) -> Mode {
     let (mode, table) = (guard.get("mode"), guard.get("table"));
     let word =
-        mode.and_then(|value| value.word(&[("guard", false), ("set", true), ("command", false)]));
+        mode.and_then(|value| value.one_of(&[("guard", false), ("set", true), ("command", false)]));
     match (mode, word, table) {
         (Some(mode), Some(true), None) => {
-            mode.found(
+            mode.report(
                 mode.error("the mode \"set\" needs the table of your ruleset")
                     .help("write table = \"inet filter\", or whatever your table is called")
                     .note("rules can refer to sets of their own table alone"),
@@ -34,9 +34,9 @@ pub(super) fn read(guard: &Table<'_>) -> Mode {
             Mode::Guard
         }
         (_, Some(true), Some(table)) => {
-            for key in HOW_WE_HIDE {
+            for key in GUARD_ONLY_KEYS {
                 if let Some(value) = guard.get(key) {
-                    value.found(
+                    value.report(
                         value
                             .warning(format!("`{key}` says nothing in the mode \"set\""))
                             .help("take it out, and let your own rules do it"),
@@ -48,7 +48,7 @@ pub(super) fn read(guard: &Table<'_>) -> Mode {
         // The mode is wrong and reported already.
         (Some(_), None, _) | (_, _, None) => Mode::Guard,
         (_, _, Some(table)) => {
-            table.found(
+            table.report(
                 table
                     .error("`table` concerns the mode \"set\" alone")
                     .help("write mode = \"set\", or take `table` out")
@@ -86,19 +86,19 @@ fn name(value: Value<'_>) -> Option<String> {
     match finding {
         None => Some(name.to_owned()),
         Some(finding) => {
-            value.found(finding);
+            value.report(finding);
             None
         }
     }
 }
 
 /// `hide` in the mode "set" would be a promise that we do not keep.
-pub(super) fn hides(mode: &Mode, hide: &[Spotted<String>], page: &Page<'_>) {
+pub(super) fn check_hide(mode: &Mode, hide: &[WithSpan<String>], reader: &FileReader<'_>) {
     if let (Mode::Set(_), Some(first)) = (mode, hide.first()) {
-        let finding = page
+        let finding = reader
             .source
             .error(first.span.clone(), "in the mode \"set\" spad hides nothing");
-        page.found(
+        reader.report(
             finding
                 .help("take the services out of `hide`; `spad firewall snippet` prints the rules that let clients in where yours drop")
                 .note("a service that is neither hidden by us nor dropped by your rules is open to everybody"),

@@ -100,7 +100,7 @@ impl DoorId {
     /// That of the door with this name: its FNV-1a. A name is nobody's secret, and is
     /// chosen by the administrator alone.
     #[must_use]
-    pub fn of(name: &DoorName) -> Self {
+    pub fn for_name(name: &DoorName) -> Self {
         let bytes = name.as_str().bytes();
         let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -129,7 +129,7 @@ mod tests {
     fn a_doors_id_stays_what_it_was() {
         let name: DoorName = "foobar".parse().unwrap();
         let known = 0x8594_4171_f739_67e8_u64;
-        assert_eq!(DoorId::of(&name).to_bytes(), known.to_be_bytes());
+        assert_eq!(DoorId::for_name(&name).to_bytes(), known.to_be_bytes());
     }
 
     #[test]

@@ -35,14 +35,14 @@ pub enum NetworkError {
 impl Network {
     /// The network of this length that `address` lies in; `None` where the family has fewer bits.
     #[must_use]
-    pub fn around(address: IpAddr, prefix: u8) -> Option<Self> {
+    pub fn enclosing(address: IpAddr, prefix: u8) -> Option<Self> {
         let address = masked(address, prefix)?;
         Some(Self { address, prefix })
     }
 
     /// Whether all of `other` lies in it.
     #[must_use]
-    pub fn holds(&self, other: &Self) -> bool {
+    pub fn contains_network(&self, other: &Self) -> bool {
         self.prefix <= other.prefix && self.contains(other.address)
     }
 

@@ -6,23 +6,23 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use spa_findings::{Finding, Place, Source};
+use spa_findings::{Finding, Location, Source};
 
 use super::files;
-use super::written::{Page, parse};
+use super::toml_reader::{FileReader, parse};
 use crate::knock::{Knock, OneTime, OneTimeSequence, ParseSequenceError, Sequence};
 
 /// The most sequences of one file.
-pub(super) const MOST: usize = 1000;
+pub(super) const MAX_SEQUENCES: usize = 1000;
 /// So many findings about one file are enough to see what is wrong with it.
-pub(super) const TOLD: usize = 10;
+pub(super) const MAX_FINDINGS: usize = 10;
 
 /// How a file of sequences is read: its text, or what is wrong with the file itself.
-pub(super) type Reader<'a> = &'a dyn Fn(&Path) -> Result<String, Finding>;
+pub(super) type SequenceReader<'a> = &'a dyn Fn(&Path) -> Result<String, Finding>;
 
 /// The file of this name; a relative one is meant from the configuration's directory.
-pub(super) fn path(directory: &Path, written: &str) -> PathBuf {
-    directory.join(written).components().collect()
+pub(super) fn path(directory: &Path, name: &str) -> PathBuf {
+    directory.join(name).components().collect()
 }
 
 /// Gives the sequences without a fault, and what is wrong with the others; `misplaced` says
@@ -35,25 +35,28 @@ pub(super) fn read(
     // Byte for byte as long, so what is found in the one stands at the same place in the other.
     let shown = text.replace(|c: char| c.is_ascii_digit(), "*");
     let shown = Source::new(file, shown);
-    let at = |place: Place, message: &str| Finding::error(file, message).at(place);
+    let at = |place: Location, message: &str| Finding::error(file, message).at(place);
     let (mut listed, mut found, mut more) = (Vec::new(), Vec::new(), 0_usize);
     let mut offset = 0_usize;
     for line in text.split_inclusive('\n') {
         let start = offset;
         offset = offset.saturating_add(line.len());
-        let written = line.trim();
-        if written.is_empty() || written.starts_with('#') {
+        let entry = line.trim();
+        if entry.is_empty() || entry.starts_with('#') {
             continue;
         }
         let indent = line.len().saturating_sub(line.trim_start().len());
         let start = start.saturating_add(indent);
-        let place = || shown.place(start..start.saturating_add(written.len()));
-        if listed.len() == MOST {
-            let finding = at(place(), &format!("a file holds at most {MOST} sequences"));
+        let place = || shown.location(start..start.saturating_add(entry.len()));
+        if listed.len() == MAX_SEQUENCES {
+            let finding = at(
+                place(),
+                &format!("a file holds at most {MAX_SEQUENCES} sequences"),
+            );
             found.push(finding.help("take out those that are used"));
             break;
         }
-        let sequence = written.parse::<Sequence>();
+        let sequence = entry.parse::<Sequence>();
         let misplaced = match &sequence {
             Ok(sequence) => sequence.knocks().iter().find_map(&misplaced),
             Err(_) => None,
@@ -64,9 +67,9 @@ pub(super) fn read(
                 location: place(),
             }),
             // To find a place reads the file from its beginning.
-            _ if found.len() >= TOLD => more = more.saturating_add(1),
+            _ if found.len() >= MAX_FINDINGS => more = more.saturating_add(1),
             (Ok(_), Some((message, help))) => found.push(at(place(), &message).help(help)),
-            (Err(error), _) => found.push(no_sequence(&error, written, start, &shown)),
+            (Err(error), _) => found.push(sequence_finding(&error, entry, start, &shown)),
         }
     }
     if more > 0 {
@@ -81,13 +84,18 @@ pub(super) fn read(
 }
 
 /// What is wrong with a line, without what it holds.
-fn no_sequence(error: &ParseSequenceError, written: &str, start: usize, shown: &Source) -> Finding {
-    let whole = start..start.saturating_add(written.len());
+fn sequence_finding(
+    error: &ParseSequenceError,
+    entry: &str,
+    start: usize,
+    shown: &Source,
+) -> Finding {
+    let whole = start..start.saturating_add(entry.len());
     match error {
         ParseSequenceError::InvalidKnock(_) => {
             let mut offset = start;
             let mut span = whole;
-            for knock in written.split(',') {
+            for knock in entry.split(',') {
                 if knock.trim().parse::<Knock>().is_err() {
                     let indent = knock.len().saturating_sub(knock.trim_start().len());
                     let begin = offset.saturating_add(indent);
@@ -110,23 +118,25 @@ fn no_sequence(error: &ParseSequenceError, written: &str, start: usize, shown: &
             finding.help("choose ports that lie apart")
         }
         ParseSequenceError::TooShort | ParseSequenceError::TooLong => {
-            let said = error.to_string();
-            let (wrong, help) = said.rsplit_once("; ").unwrap_or((&said, "take some out"));
+            let message = error.to_string();
+            let (wrong, help) = message
+                .rsplit_once("; ")
+                .unwrap_or((&message, "take some out"));
             shown.error(whole, wrong).help(help)
         }
     }
 }
 
 /// The files of sequences that `spad.toml` names, as far as it can be understood.
-pub(crate) fn named(directory: &Path) -> Vec<PathBuf> {
+pub(crate) fn listed_files(directory: &Path) -> Vec<PathBuf> {
     let Ok(Ok(source)) = files::server(directory) else {
         return Vec::new();
     };
-    let page = Page::new(&source);
-    let Some(tree) = parse(&page) else {
+    let reader = FileReader::new(&source);
+    let Some(tree) = parse(&reader) else {
         return Vec::new();
     };
-    let doors = page.root(&tree).get("knock").map(|doors| doors.raw());
+    let doors = reader.root(&tree).get("knock").map(|doors| doors.raw());
     let doors = doors
         .and_then(|doors| doors.as_array())
         .into_iter()
@@ -185,7 +195,7 @@ mod tests {
             .map(|one| format!("{},{}\n", one + 1, one + 3000))
             .collect();
         let (right, said) = findings(&many);
-        assert_eq!(right, MOST);
+        assert_eq!(right, MAX_SEQUENCES);
         assert!(said.contains("at most 1000"), "{said}");
         let (right, said) = findings(&"x\n".repeat(32_000));
         assert_eq!(right, 0);

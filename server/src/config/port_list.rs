@@ -6,12 +6,12 @@ use std::num::NonZeroU16;
 
 use spa_findings::redact::quote;
 
+use super::toml_reader::Value;
 use super::values;
-use super::written::Value;
 use crate::ports::Ports;
 
 /// What a list may hold, so that the kernel's filter stays short.
-const MOST: usize = 16;
+const MAX_RANGES: usize = 16;
 
 /// What is written there; `None` where something in it is wrong.
 pub(super) fn read(value: Value<'_>) -> Option<Ports> {
@@ -23,16 +23,16 @@ pub(super) fn read(value: Value<'_>) -> Option<Ports> {
     }
     let items = value.list("[62201, 53]")?;
     if items.is_empty() {
-        value.found(
+        value.report(
             value
                 .error("packets would be looked for at no port")
                 .help("write a port, or take `port` out: then it is 62201"),
         );
         return None;
     }
-    if items.len() > MOST {
-        let finding = value.error(format!("at most {MOST} ports and ranges stand here"));
-        value.found(finding.help("write ranges: \"40000-50000\"; or \"any\", without a list"));
+    if items.len() > MAX_RANGES {
+        let finding = value.error(format!("at most {MAX_RANGES} ports and ranges stand here"));
+        value.report(finding.help("write ranges: \"40000-50000\"; or \"any\", without a list"));
         return None;
     }
     let count = items.len();
@@ -46,7 +46,7 @@ fn one(value: Value<'_>) -> Option<(NonZeroU16, NonZeroU16)> {
         return values::port(value).map(|port| (port, port));
     };
     if text.parse::<NonZeroU16>().is_ok() {
-        value.found(
+        value.report(
             value
                 .error("a port is a number")
                 .help("write it without quotes"),
@@ -56,10 +56,10 @@ fn one(value: Value<'_>) -> Option<(NonZeroU16, NonZeroU16)> {
     let Some((from, to)) = text.split_once('-') else {
         if text == "any" {
             let finding = value.error("\"any\" stands alone");
-            value.found(finding.help("write port = \"any\", or the ports you mean"));
+            value.report(finding.help("write port = \"any\", or the ports you mean"));
         } else {
             let finding = value.error(format!("`{}` is neither a port nor a range", quote(text)));
-            value.found(
+            value.report(
                 finding.help("write 62201, \"40000-50000\", a list of such, or \"any\" alone"),
             );
         }
@@ -68,14 +68,14 @@ fn one(value: Value<'_>) -> Option<(NonZeroU16, NonZeroU16)> {
     let ends = [from, to].map(|end| end.trim().parse::<NonZeroU16>().ok());
     let [Some(from), Some(to)] = ends else {
         let finding = value.error(format!("`{}` is not a range of ports", quote(text)));
-        value.found(
+        value.report(
             finding.help("write the first and the last port, from 1 to 65535: \"40000-50000\""),
         );
         return None;
     };
     if from > to {
         let finding = value.error("this range ends before it begins");
-        value.found(finding.help(format!("write \"{to}-{from}\"")));
+        value.report(finding.help(format!("write \"{to}-{from}\"")));
         return None;
     }
     Some((from, to))

@@ -7,12 +7,12 @@ use std::ops::Range;
 use std::time::Duration;
 
 use spa_findings::redact::quote;
-use spa_findings::{Finding, Slips, Source, nearest};
+use spa_findings::{EditDistance, Finding, Source, nearest};
 use spa_proto::CommandName;
 
-use super::checked::{CommandDefinition, Hooks, Program};
+use super::toml_reader::{Table, Value, WithSpan};
+use super::types::{CommandDefinition, Hooks, Program};
 use super::values;
-use super::written::{Spotted, Table, Value};
 
 /// The most arguments, the program's path included.
 const MAX_ARGUMENTS: usize = 64;
@@ -31,13 +31,13 @@ pub(super) fn commands(
     BTreeMap<CommandName, CommandDefinition>,
 ) {
     let (mut names, mut commands) = (BTreeMap::new(), BTreeMap::new());
-    for (key, value) in table.iter().flat_map(Table::entries) {
+    for (key, value) in table.iter().flat_map(Table::named_entries) {
         names.insert(key.value.to_owned(), key.span.clone());
         let name = key.value.parse::<CommandName>();
         if let Err(error) = &name {
             let message = format!("`{}` is not a name", quote(key.value));
-            let finding = value.page.source.error(key.span.clone(), message);
-            value.found(finding.help(error.to_string()));
+            let finding = value.reader.source.error(key.span.clone(), message);
+            value.report(finding.help(error.to_string()));
         }
         let what = format!("the command `{}`", quote(key.value));
         let Some(table) = entry(value, what) else {
@@ -47,7 +47,7 @@ pub(super) fn commands(
             .get("parallel")
             .is_some_and(|value| value.boolean().unwrap_or(false));
         let program = program(value, &table);
-        table.finish();
+        table.report_unknown_keys();
         if let (Ok(name), Some(program)) = (name, program) {
             commands.insert(name, CommandDefinition { program, parallel });
         }
@@ -64,14 +64,14 @@ pub(super) fn hooks(table: Option<Table<'_>>) -> Hooks {
         let value = table.get(key)?;
         let inner = entry(value, format!("the hook `{key}`"))?;
         let program = program(value, &inner);
-        inner.finish();
+        inner.report_unknown_keys();
         program
     };
     let hooks = Hooks {
         open: hook("open"),
         close: hook("close"),
     };
-    table.finish();
+    table.report_unknown_keys();
     hooks
 }
 
@@ -84,7 +84,7 @@ fn entry(value: Value<'_>, name: String) -> Option<Table<'_>> {
         "write {} = {{ argv = [\"/usr/local/bin/program\"], user = \"backup\" }}",
         quote(value.key)
     );
-    value.found(
+    value.report(
         value
             .error("a program to run stands in a table")
             .help(help)
@@ -98,7 +98,7 @@ fn program(value: Value<'_>, table: &Table<'_>) -> Option<Program> {
         Some(argv) => arguments(argv),
         None => {
             let finding = value.error("there is nothing to run");
-            value.found(finding.help("write argv = [\"/usr/local/bin/program\"]"));
+            value.report(finding.help("write argv = [\"/usr/local/bin/program\"]"));
             None
         }
     };
@@ -108,18 +108,18 @@ fn program(value: Value<'_>, table: &Table<'_>) -> Option<Program> {
         Some(user) => user_name(user, may_be_root),
         None => {
             let finding = value.error("nobody is named to run this as");
-            value.found(finding.help("write user = \"backup\", an ordinary user of this machine"));
+            value.report(finding.help("write user = \"backup\", an ordinary user of this machine"));
             None
         }
     };
-    if let (true, Some(said), Some(user)) = (may_be_root, as_root, &user)
+    if let (true, Some(as_root_value), Some(user)) = (may_be_root, as_root, &user)
         && user != "root"
     {
-        let finding = said.error(format!(
+        let finding = as_root_value.error(format!(
             "`as_root` says root, and `user` says `{}`",
             quote(user)
         ));
-        said.found(finding.help("take one of the two out"));
+        as_root_value.report(finding.help("take one of the two out"));
     }
     let timeout = match table.get("timeout") {
         Some(timeout) => values::time(timeout, TIMEOUT).map(|time| time.value),
@@ -139,17 +139,17 @@ fn arguments(value: Value<'_>) -> Option<Vec<String>> {
     let Some(first) = items.first() else {
         if value.raw().as_array().is_some_and(|list| list.is_empty()) {
             let finding = value.error("there is nothing to run");
-            value.found(finding.help("write argv = [\"/usr/local/bin/program\"]"));
+            value.report(finding.help("write argv = [\"/usr/local/bin/program\"]"));
         }
         return None;
     };
     let about = |span: &Range<usize>, message: &str| {
-        value.page.source.error(span.clone(), message.to_owned())
+        value.reader.source.error(span.clone(), message.to_owned())
     };
     let mut right = true;
     let mut wrong = |finding: Finding| {
         right = false;
-        value.found(finding);
+        value.report(finding);
     };
     if !first.value.starts_with('/') || first.value.ends_with('/') {
         let finding = about(&first.span, "this is not the whole path of a program");
@@ -183,12 +183,12 @@ fn user_name(value: Value<'_>, may_be_root: bool) -> Option<String> {
     let right = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
     if !(1..=32).contains(&text.len()) || text.starts_with('-') || !text.chars().all(right) {
         let finding = value.error(format!("`{}` is not the name of a user", quote(text)));
-        value.found(finding.help("write a name as `getent passwd` shows it"));
+        value.report(finding.help("write a name as `getent passwd` shows it"));
         return None;
     }
     if text == "root" && !may_be_root {
         let finding = value.error("a client's packet would run this as root");
-        value.found(
+        value.report(
             finding
                 .help("name an ordinary user, or write as_root = true beside it")
                 .note("root's files are root's even to a program without any capability"),
@@ -202,7 +202,7 @@ fn user_name(value: Value<'_>, may_be_root: bool) -> Option<String> {
 pub(super) fn unknown(
     source: &Source,
     known: &BTreeMap<String, Range<usize>>,
-    name: &Spotted<String>,
+    name: &WithSpan<String>,
 ) -> Option<Finding> {
     if known.contains_key(&name.value) {
         return None;
@@ -211,7 +211,7 @@ pub(super) fn unknown(
     let finding = source.error(name.span.clone(), message);
     let names = || known.keys().map(String::as_str);
     Some(
-        match nearest(&name.value, names(), Slips::LettersAndOrder) {
+        match nearest(&name.value, names(), EditDistance::OptimalStringAlignment) {
             Some(meant) => finding.help(format!("did you mean `{}`?", quote(meant))),
             None if known.is_empty() => finding.help(format!(
                 "write it under [commands] in spad.toml: {} = {{ argv = [\"/usr/local/bin/program\"], user = \"backup\" }}",

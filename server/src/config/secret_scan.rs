@@ -5,31 +5,31 @@
 use spa_findings::{Finding, Source, redact};
 
 /// Fewer characters than this after a prefix are talk about keys, not a key.
-const TALK: usize = 8;
+const MIN_SECRET_LEN: usize = 8;
 
 /// The findings, and one more for each line that holds a secret key and
 /// does not say so yet.
 pub(super) fn with_secrets(source: &Source, mut findings: Vec<Finding>) -> Vec<Finding> {
-    if !redact::names_a_secret(source.text()) {
+    if !redact::contains_secret(source.text()) {
         return findings;
     }
     let mut offset = 0_usize;
     for line in source.text().split_inclusive('\n') {
         let start = offset;
         offset = offset.saturating_add(line.len());
-        let Some(span) = redact::secret_in(line, TALK) else {
+        let Some(span) = redact::find_secret(line, MIN_SECRET_LEN) else {
             continue;
         };
         let span = start.saturating_add(span.start)..start.saturating_add(span.end);
-        let place = source.place(span.clone());
-        let told = |finding: &Finding| {
+        let place = source.location(span.clone());
+        let already_reported = |finding: &Finding| {
             let here = finding
-                .place
+                .location
                 .as_ref()
                 .is_some_and(|other| other.line == place.line);
             here && finding.message.contains("secret key")
         };
-        if !findings.iter().any(told) {
+        if !findings.iter().any(already_reported) {
             let finding = source.error(span, "a secret key stands in this file");
             let finding = finding.help("take it out, and make a new one");
             findings.push(finding.note("whoever could read this file may know it now"));

@@ -10,21 +10,21 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::carrier_list;
-use super::checked::{
-    Answer, CommandDefinition, GrantLimits, Guard, Hooks, KnockDoor, Listen, Log, OnStateError,
-    Packets, Rate, ServiceDefinition,
-};
-use super::external::{self, External};
+use super::external_firewall::{self, ExternalFirewall};
 use super::groups::{self, Groups};
 use super::knock_table;
 use super::mode::{self, Mode};
 use super::names::ServiceName;
-use super::one_time::Reader;
+use super::one_time::SequenceReader;
 use super::port_list;
 use super::programs;
 use super::service_table;
+use super::toml_reader::{FileReader, Table, WithSpan, parse};
+use super::types::{
+    Answer, CommandDefinition, Door, GrantLimits, Guard, Hooks, Listen, Log, OnStateError, Packets,
+    Rate, ServiceDefinition,
+};
 use super::values;
-use super::written::{Page, Spotted, Table, parse};
 use super::zone;
 use crate::capture::CarrierSet;
 use crate::knock::{KnockFilter, KnockPattern};
@@ -43,12 +43,12 @@ pub(super) struct ServerFile {
     /// Every name in `[services]`, also of those with a fault, and where it stands.
     pub(super) names: BTreeMap<String, Range<usize>>,
     pub(super) services: BTreeMap<ServiceName, ServiceDefinition>,
-    pub(super) hide: Vec<Spotted<String>>,
+    pub(super) hide: Vec<WithSpan<String>>,
     pub(super) listen: Listen,
     /// Where the port stands, if it does.
     pub(super) listen_port: Option<Range<usize>>,
     /// Where each TCP port among the carriers stands.
-    pub(super) listen_tcp: Vec<Spotted<NonZeroU16>>,
+    pub(super) listen_tcp: Vec<WithSpan<NonZeroU16>>,
     pub(super) grants: GrantLimits,
     pub(super) packets: Packets,
     pub(super) guard: Guard,
@@ -57,24 +57,24 @@ pub(super) struct ServerFile {
     pub(super) command_names: BTreeMap<String, Range<usize>>,
     pub(super) commands: BTreeMap<CommandName, CommandDefinition>,
     pub(super) hooks: Hooks,
-    pub(super) knock: Vec<KnockDoor>,
+    pub(super) knock: Vec<Door>,
     pub(super) time_zone: TimeZone,
     pub(super) groups: Groups,
-    pub(super) external: Option<External>,
+    pub(super) external: Option<ExternalFirewall>,
 }
 
 /// Reads the file; `None` if its syntax is broken. `one_time` reads the files of sequences
 /// that it names.
-pub(super) fn read(page: &Page<'_>, one_time: Reader<'_>) -> Option<ServerFile> {
-    let tree = parse(page)?;
-    let root = page.root(&tree);
+pub(super) fn read(reader: &FileReader<'_>, one_time: SequenceReader<'_>) -> Option<ServerFile> {
+    let tree = parse(reader)?;
+    let root = reader.root(&tree);
     let hide_value = root.get("hide");
     let hide = hide_value
         .and_then(|value| value.texts("ssh"))
         .unwrap_or_default();
     let hide: Vec<_> = hide
         .into_iter()
-        .map(|name| Spotted {
+        .map(|name| WithSpan {
             value: name.value.to_owned(),
             span: name.span,
         })
@@ -85,7 +85,7 @@ pub(super) fn read(page: &Page<'_>, one_time: Reader<'_>) -> Option<ServerFile> 
     let grants = grants(root.table("grants"));
     let packets = packets(root.table("packets"));
     let guard = guard(root.table("guard"));
-    mode::hides(&guard.mode, &hide, page);
+    mode::check_hide(&guard.mode, &hide, reader);
     let mode = root.table("guard").and_then(|table| table.get("mode"));
     let log = log(root.table("log"));
     let (command_names, commands) = programs::commands(root.table("commands"));
@@ -93,8 +93,8 @@ pub(super) fn read(page: &Page<'_>, one_time: Reader<'_>) -> Option<ServerFile> 
     let time_zone = zone::read(root.table("policy"));
     let groups = groups::read(root.table("groups"), &time_zone);
     let firewall = root.get("firewall");
-    root.finish();
-    let names = services.iter().flat_map(Table::entries);
+    root.report_unknown_keys();
+    let names = services.iter().flat_map(Table::named_entries);
     let names = names
         .map(|(name, _)| (name.value.to_owned(), name.span))
         .collect();
@@ -103,8 +103,8 @@ pub(super) fn read(page: &Page<'_>, one_time: Reader<'_>) -> Option<ServerFile> 
         .values()
         .flat_map(|service| &service.ports)
         .copied();
-    let external = external::read(firewall, mode, hide_value, &ports.collect());
-    let beside = knock_table::Beside {
+    let external = external_firewall::read(firewall, mode, hide_value, &ports.collect());
+    let context = knock_table::KnockContext {
         names: &names,
         services: &services,
         hide: &hide,
@@ -112,10 +112,10 @@ pub(super) fn read(page: &Page<'_>, one_time: Reader<'_>) -> Option<ServerFile> 
         listen: &listen,
         command_names: &command_names,
         commands: &commands,
-        read: one_time,
+        read_sequences: one_time,
     };
-    let knock = knock_table::read(knock, &beside);
-    let doors: Vec<&KnockPattern> = knock.iter().map(|knock| &knock.door).collect();
+    let knock = knock_table::read(knock, &context);
+    let doors: Vec<&KnockPattern> = knock.iter().map(|knock| &knock.pattern).collect();
     listen.carriers.knocks = KnockFilter::new(&doors);
     Some(ServerFile {
         names,
@@ -138,7 +138,7 @@ pub(super) fn read(page: &Page<'_>, one_time: Reader<'_>) -> Option<ServerFile> 
     })
 }
 
-fn listen(table: Option<Table<'_>>) -> (Listen, Option<Range<usize>>, Vec<Spotted<NonZeroU16>>) {
+fn listen(table: Option<Table<'_>>) -> (Listen, Option<Range<usize>>, Vec<WithSpan<NonZeroU16>>) {
     let default = NonZeroU16::MIN.saturating_add(62_200);
     let mut listen = Listen {
         ports: Ports::one(default),
@@ -167,7 +167,7 @@ fn listen(table: Option<Table<'_>>) -> (Listen, Option<Range<usize>>, Vec<Spotte
     {
         if items.is_empty() {
             let finding = value.error("packets would be looked for nowhere");
-            value.found(
+            value.report(
                 finding.help("name an interface, or take `interfaces` out: then all are looked at"),
             );
         }
@@ -196,10 +196,10 @@ fn listen(table: Option<Table<'_>>) -> (Listen, Option<Range<usize>>, Vec<Spotte
                 "`{}` is neither a host name nor an address",
                 quote(text)
             ));
-            value.found(finding.help("write the name or address alone, without port or brackets"));
+            value.report(finding.help("write the name or address alone, without port or brackets"));
         }
     }
-    table.finish();
+    table.report_unknown_keys();
     (listen, place, tcp)
 }
 
@@ -228,7 +228,7 @@ fn grants(table: Option<Table<'_>>) -> GrantLimits {
         ttl_value.is_some() == ttl.is_some() && max_ttl_value.is_some() == max_ttl.is_some();
     if both_right && let Some(value) = ttl_value.or(max_ttl_value) {
         let help = "raise `max_ttl`";
-        service_table::ordered(
+        service_table::check_default_ttl(
             value,
             grants.ttl,
             grants.max_ttl,
@@ -263,7 +263,7 @@ fn grants(table: Option<Table<'_>>) -> GrantLimits {
     {
         grants.admin_max_ttl = time.value;
     }
-    table.finish();
+    table.report_unknown_keys();
     grants
 }
 
@@ -290,11 +290,11 @@ fn packets(table: Option<Table<'_>>) -> Packets {
     ];
     if let Some(word) = table
         .get("on_state_error")
-        .and_then(|value| value.word(&words))
+        .and_then(|value| value.one_of(&words))
     {
         packets.on_state_error = word;
     }
-    table.finish();
+    table.report_unknown_keys();
     packets
 }
 
@@ -315,13 +315,13 @@ fn guard(table: Option<Table<'_>>) -> Guard {
     }
     let words = [
         ("auto", Answer::Auto),
-        ("as_closed", Answer::AsClosed),
+        ("as_closed", Answer::RejectAsClosed),
         ("prohibited", Answer::Prohibited),
         ("drop", Answer::Drop),
     ];
     guard.answer = table
         .get("answer")
-        .and_then(|value| value.word(&words))
+        .and_then(|value| value.one_of(&words))
         .unwrap_or(guard.answer);
     if let Some(time) = table
         .get("trial")
@@ -329,7 +329,7 @@ fn guard(table: Option<Table<'_>>) -> Guard {
     {
         guard.trial = time.value;
     }
-    table.finish();
+    table.report_unknown_keys();
     guard
 }
 
@@ -345,9 +345,9 @@ fn log(table: Option<Table<'_>>) -> Log {
             log.audit = PathBuf::from(text);
         } else {
             let finding = value.error("this is not the whole path of a file");
-            value.found(finding.help("write it from the root on: \"/var/log/spad/audit.jsonl\""));
+            value.report(finding.help("write it from the root on: \"/var/log/spad/audit.jsonl\""));
         }
     }
-    table.finish();
+    table.report_unknown_keys();
     log
 }

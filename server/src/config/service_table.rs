@@ -8,12 +8,12 @@ use std::time::Duration;
 use spa_findings::redact::quote;
 use spa_proto::Service;
 
-use super::checked::{GrantLimits, ServiceDefinition};
-use super::inner::{self, Inner};
+use super::gateway::{self, InnerHost};
 use super::names::ServiceName;
 use super::server_file::TTL;
-use super::values::{self, in_words};
-use super::written::{Spotted, Table, Value};
+use super::toml_reader::{Table, Value, WithSpan};
+use super::types::{GrantLimits, ServiceDefinition};
+use super::values::{self, humanise};
 
 /// The most ports that a packet can name, so that a service can be asked for at all.
 const MAX_PORTS: usize = 16;
@@ -26,26 +26,26 @@ pub(super) fn read(
     let mut claimed: BTreeMap<Service, (usize, String)> = BTreeMap::new();
     let Some(table) = table else { return services };
     // In the order of the file, so that the later one of two is the one to blame.
-    let mut entries: Vec<_> = table.entries().collect();
+    let mut entries: Vec<_> = table.named_entries().collect();
     entries.sort_by_key(|(name, _)| name.span.start);
     for (key, value) in entries {
-        let name = values::named(key.value, |message| {
-            value.page.source.error(key.span.clone(), message)
+        let name = values::parse_name(key.value, |message| {
+            value.reader.source.error(key.span.clone(), message)
         });
         let (ports, ttl, max_ttl, to) = definition(value, grants);
         for port in &ports {
             if let Some((line, other)) = claimed.get(&port.value) {
-                let finding = value.page.source.error(
+                let finding = value.reader.source.error(
                     port.span.clone(),
                     format!("two services claim {}", port.value),
                 );
-                value.found(
+                value.report(
                     finding
                         .help("let one service have the port, and allow that one where both were allowed")
                         .note(format!("`{other}` has it in line {line}; a packet names a port, so their times could not be told apart")),
                 );
             } else {
-                let line = value.page.source.place(port.span.clone()).line;
+                let line = value.reader.source.location(port.span.clone()).line;
                 claimed.insert(port.value, (line, key.value.to_owned()));
             }
         }
@@ -64,25 +64,25 @@ pub(super) fn read(
                     },
                 );
             }
-            Err(finding) => value.found(finding),
+            Err(finding) => value.report(finding),
         }
     }
     services
 }
 
-type Written = (
-    Vec<Spotted<Service>>,
+type ParsedService = (
+    Vec<WithSpan<Service>>,
     Option<Duration>,
     Option<Duration>,
-    Option<Inner>,
+    Option<InnerHost>,
 );
 
 /// One service: "tcp/22", or a table with more.
-fn definition(value: Value<'_>, grants: &GrantLimits) -> Written {
+fn definition(value: Value<'_>, grants: &GrantLimits) -> ParsedService {
     if !value.is_table() {
         if value.raw().is_array() {
             let help = format!("write {} = {{ ports = [\"tcp/22\"] }}", quote(value.key));
-            value.found(value.error("a list of ports stands in a table").help(help));
+            value.report(value.error("a list of ports stands in a table").help(help));
             return (Vec::new(), None, None, None);
         }
         return (
@@ -100,7 +100,7 @@ fn definition(value: Value<'_>, grants: &GrantLimits) -> Written {
         Some(ports) => port_list(ports),
         None => {
             let finding = value.error("a service needs its ports");
-            value.found(finding.help("write ports = [\"tcp/22\"]"));
+            value.report(finding.help("write ports = [\"tcp/22\"]"));
             Vec::new()
         }
     };
@@ -110,7 +110,7 @@ fn definition(value: Value<'_>, grants: &GrantLimits) -> Written {
     let max_ttl = max_ttl_value.and_then(|value| values::time(value, TTL));
     if let (Some(value), Some(ttl)) = (ttl_value, &ttl) {
         match (&max_ttl, max_ttl_value) {
-            (Some(most), _) => ordered(
+            (Some(most), _) => check_default_ttl(
                 value,
                 ttl.value,
                 most.value,
@@ -120,9 +120,9 @@ fn definition(value: Value<'_>, grants: &GrantLimits) -> Written {
             (None, None) => {
                 let help = format!(
                     "give the service max_ttl = \"{}\"",
-                    in_words(ttl.value.as_secs())
+                    humanise(ttl.value.as_secs())
                 );
-                ordered(
+                check_default_ttl(
                     value,
                     ttl.value,
                     grants.max_ttl,
@@ -134,8 +134,8 @@ fn definition(value: Value<'_>, grants: &GrantLimits) -> Written {
             (None, Some(_)) => {}
         }
     }
-    let to = inner::read(table.get("to"), table.get("masquerade"), ports.len());
-    table.finish();
+    let to = gateway::read(table.get("to"), table.get("masquerade"), ports.len());
+    table.report_unknown_keys();
     (
         ports,
         ttl.map(|ttl| ttl.value),
@@ -144,12 +144,12 @@ fn definition(value: Value<'_>, grants: &GrantLimits) -> Written {
     )
 }
 
-fn port_list(value: Value<'_>) -> Vec<Spotted<Service>> {
+fn port_list(value: Value<'_>) -> Vec<WithSpan<Service>> {
     let Some(items) = value.list("[\"tcp/22\"]") else {
         return Vec::new();
     };
     if items.is_empty() {
-        value.found(
+        value.report(
             value
                 .error("a service without a port")
                 .help("write ports = [\"tcp/22\"]"),
@@ -157,7 +157,7 @@ fn port_list(value: Value<'_>) -> Vec<Spotted<Service>> {
     }
     if items.len() > MAX_PORTS {
         let finding = value.error(format!("a service has at most {MAX_PORTS} ports"));
-        value.found(
+        value.report(
             finding
                 .help("make two services of it")
                 .note("a packet can name no more"),
@@ -167,12 +167,18 @@ fn port_list(value: Value<'_>) -> Vec<Spotted<Service>> {
 }
 
 /// A finding where `ttl` is above its maximum.
-pub(super) fn ordered(value: Value<'_>, ttl: Duration, most: Duration, name: &str, raise: &str) {
+pub(super) fn check_default_ttl(
+    value: Value<'_>,
+    ttl: Duration,
+    most: Duration,
+    name: &str,
+    raise: &str,
+) {
     if ttl > most {
-        let (is, most) = (in_words(ttl.as_secs()), in_words(most.as_secs()));
+        let (is, most) = (humanise(ttl.as_secs()), humanise(most.as_secs()));
         let finding = value.error(format!(
             "the default time {is} is above {name}, which is {most}"
         ));
-        value.found(finding.help(format!("lower `ttl` to \"{most}\", or {raise}")));
+        value.report(finding.help(format!("lower `ttl` to \"{most}\", or {raise}")));
     }
 }

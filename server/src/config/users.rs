@@ -10,30 +10,30 @@ use std::path::Path;
 use spa_findings::redact::quote;
 use spa_findings::{Finding, Findings, Source};
 
-use super::written::{Page, Table, Value, parse};
-use super::{changeable, files};
+use super::toml_reader::{FileReader, Table, Value, parse};
+use super::{files, writable_by_others};
 use crate::sys;
 
 /// What is wrong with them. Nothing where the file cannot be read: that is found elsewhere.
 #[must_use]
 pub fn check_programs(directory: &Path) -> Findings {
     match files::server(directory) {
-        Ok(Ok(source)) => programs_of(&source),
+        Ok(Ok(source)) => check_programs_in(&source),
         _ => Findings::default(),
     }
 }
 
 /// The same of this `spad.toml`, wherever it stands.
 #[must_use]
-pub fn programs_of(source: &Source) -> Findings {
+pub fn check_programs_in(source: &Source) -> Findings {
     let mut findings = Findings::default();
-    let page = Page::new(source);
-    let Some(tree) = parse(&page) else {
+    let reader = FileReader::new(source);
+    let Some(tree) = parse(&reader) else {
         return findings;
     };
-    let root = page.root(&tree);
+    let root = reader.root(&tree);
     for table in [root.table("commands"), root.table("hooks")] {
-        for (_, value) in table.iter().flat_map(Table::entries) {
+        for (_, value) in table.iter().flat_map(Table::named_entries) {
             if value.is_table()
                 && let Some(program) = value.table(String::new())
             {
@@ -47,7 +47,7 @@ pub fn programs_of(source: &Source) -> Findings {
         }
     }
     // As whom these run is looked up when they are started.
-    for (_, value) in root.table("firewall").iter().flat_map(Table::entries) {
+    for (_, value) in root.table("firewall").iter().flat_map(Table::named_entries) {
         if value.is_table()
             && let Some(program) = value.table(String::new())
         {
@@ -60,7 +60,7 @@ pub fn programs_of(source: &Source) -> Findings {
 /// Whether a process of the daemon runs as this user: `nobody` too, where it stands in
 /// for one that is missing. What runs as such a user may read the server's key, or end
 /// the daemon.
-pub(crate) fn is_the_daemons(uid: u32) -> bool {
+pub(crate) fn is_service_user(uid: u32) -> bool {
     let known = |name| sys::users::user(name).ok().flatten();
     ["spad", "spad-fw", "spad-run"]
         .into_iter()
@@ -77,7 +77,7 @@ fn unknown_user(value: Value<'_>, as_root: bool) -> Option<Finding> {
                 .error(format!("`{shown}` is root by another name"))
                 .help("name an ordinary user"),
         ),
-        Ok(Some(user)) if is_the_daemons(user.uid) => Some(
+        Ok(Some(user)) if is_service_user(user.uid) => Some(
             value
                 .error(format!("processes of spad run as `{shown}` here"))
                 .help("name a user of its own: adduser --system --group --no-create-home backup")
@@ -114,7 +114,7 @@ fn missing_program(argv: Value<'_>) -> Option<Finding> {
         let finding = argv.warning("there is no program of this path that can be executed");
         return Some(finding.help("install it, make it executable, or mend the path"));
     }
-    let what = match changeable::by_others(path) {
+    let what = match writable_by_others::writable_by_others(path) {
         Ok(what) => what?,
         Err(error) => {
             let finding = argv.warning(format!("who may change this program is unknown: {error}"));
@@ -152,7 +152,7 @@ mod tests {
         let found = |entry: &str| {
             let text = entry.replace("PROGRAM", program.to_str().unwrap());
             let source = Source::new(Path::new("/etc/spad/spad.toml"), text);
-            programs_of(&source).to_string()
+            check_programs_in(&source).to_string()
         };
         for entry in [
             "[commands]\nbackup = { argv = [\"PROGRAM\"], user = \"daemon\" }\n",

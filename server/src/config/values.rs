@@ -11,19 +11,19 @@ use spa_findings::redact::quote;
 use spa_proto::{Service, Timestamp};
 use toml::de::DeValue;
 
-use super::checked::{AlwaysAllow, Rate};
 use super::network::{Network, NetworkError};
-use super::written::{Spotted, Value};
+use super::toml_reader::{Value, WithSpan};
+use super::types::{AlwaysAllow, Rate};
 
 /// The units of a time, in seconds.
 const UNITS: [(&str, u64); 4] = [("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400)];
 
 /// A time with its unit, "30s"; bounds in seconds.
-pub(super) fn time(value: Value<'_>, bounds: RangeInclusive<u64>) -> Option<Spotted<Duration>> {
+pub(super) fn time(value: Value<'_>, bounds: RangeInclusive<u64>) -> Option<WithSpan<Duration>> {
     let key = quote(value.key);
     if let DeValue::Integer(integer) = value.raw() {
         let help = format!("write \"{}s\"", quote(integer.as_str()));
-        value.found(
+        value.report(
             value
                 .error(format!("`{key}` is a time and needs a unit"))
                 .help(help),
@@ -37,7 +37,7 @@ pub(super) fn time(value: Value<'_>, bounds: RangeInclusive<u64>) -> Option<Spot
         let finding = value
             .error(format!("`{key}` is not a time"))
             .help("write a whole number and a unit: \"30s\"");
-        value.found(finding);
+        value.report(finding);
         return None;
     }
     let Some((_, factor)) = UNITS.iter().find(|(name, _)| *name == unit) else {
@@ -50,7 +50,7 @@ pub(super) fn time(value: Value<'_>, bounds: RangeInclusive<u64>) -> Option<Spot
                 .error(format!("`{}` is not a unit of time", quote(unit)))
                 .help("the units are s, m, h and d")
         };
-        value.found(finding);
+        value.report(finding);
         return None;
     };
     let seconds = digits
@@ -58,18 +58,18 @@ pub(super) fn time(value: Value<'_>, bounds: RangeInclusive<u64>) -> Option<Spot
         .ok()
         .and_then(|number| number.checked_mul(*factor));
     match seconds.filter(|seconds| bounds.contains(seconds)) {
-        Some(seconds) => Some(value.spot(Duration::from_secs(seconds))),
+        Some(seconds) => Some(value.with_span(Duration::from_secs(seconds))),
         None => {
-            let (least, most) = (in_words(*bounds.start()), in_words(*bounds.end()));
-            let finding = value.error(format!("`{key}` must be from {least} to {most}"));
-            value.found(finding.help(format!("write a time from \"{least}\" to \"{most}\"")));
+            let (min, max) = (humanise(*bounds.start()), humanise(*bounds.end()));
+            let finding = value.error(format!("`{key}` must be from {min} to {max}"));
+            value.report(finding.help(format!("write a time from \"{min}\" to \"{max}\"")));
             None
         }
     }
 }
 
 /// Seconds in the largest unit that holds them whole.
-pub(crate) fn in_words(seconds: u64) -> String {
+pub(crate) fn humanise(seconds: u64) -> String {
     let whole = UNITS
         .iter()
         .rev()
@@ -97,7 +97,7 @@ pub(super) fn rate(value: Value<'_>) -> Option<Rate> {
         }),
         _ => {
             let finding = value.error(format!("`{}` is not a rate", quote(value.key)));
-            value.found(
+            value.report(
                 finding.help(
                     "write a number from 1 to 1000, and per second, minute or hour: \"10/s\"",
                 ),
@@ -114,10 +114,10 @@ pub(super) fn port(value: Value<'_>) -> Option<NonZeroU16> {
 }
 
 /// A port of a service, "tcp/22".
-pub(super) fn service(value: Value<'_>) -> Option<Spotted<Service>> {
+pub(super) fn service(value: Value<'_>) -> Option<WithSpan<Service>> {
     let text = value.text("tcp/22")?;
     if let Ok(service) = text.parse::<Service>() {
-        return Some(value.spot(service));
+        return Some(value.with_span(service));
     }
     let (protocol, port) = text.split_once('/').unwrap_or((text, ""));
     let finding = value.error(format!("`{}` is not a protocol and a port", quote(text)));
@@ -135,7 +135,7 @@ pub(super) fn service(value: Value<'_>) -> Option<Spotted<Service>> {
             "write a port from 1 to 65535 after the protocol: \"{protocol}/22\""
         ))
     };
-    value.found(finding);
+    value.report(finding);
     None
 }
 
@@ -146,7 +146,7 @@ pub(super) fn network(value: Value<'_>) -> Option<Network> {
         Ok(network) => Some(network),
         Err(error) => {
             let finding = value.error(error.to_string());
-            value.found(match error {
+            value.report(match error {
                 NetworkError::Address => finding
                     .help("write an address or a network: \"192.0.2.0/24\", \"2001:db8::/32\"")
                     .note("a name is never looked up: whoever answers for it could let himself in"),
@@ -171,7 +171,7 @@ pub(super) fn always_allow(value: Value<'_>) -> Option<AlwaysAllow> {
         let network = network(value)?;
         if network.prefix == 0 {
             let finding = value.warning("everybody is let in here: nothing is hidden from anyone");
-            value.found(finding.help("take this network out, or name the ones that are meant"));
+            value.report(finding.help("take this network out, or name the ones that are meant"));
         }
         Some(AlwaysAllow::Network(network))
     } else {
@@ -188,7 +188,7 @@ pub(super) fn interface(value: Value<'_>) -> Option<String> {
         return Some(text.to_owned());
     }
     let finding = value.error(format!("`{}` is not the name of an interface", quote(text)));
-    value.found(finding.help(
+    value.report(finding.help(
         "write a name as `ip link` shows it, of 1 to 15 letters, digits, `_`, `-`, `.` and `@`",
     ));
     None
@@ -209,7 +209,7 @@ pub(super) fn instant(value: Value<'_>) -> Option<Timestamp> {
         let finding = value
             .error(format!("`{}` is not an instant", quote(value.key)))
             .help(EXAMPLE);
-        value.found(
+        value.report(
             finding.note("without an offset it would mean another instant on another machine"),
         );
     }
@@ -217,7 +217,7 @@ pub(super) fn instant(value: Value<'_>) -> Option<Timestamp> {
 }
 
 /// A name of ours, wherever it stands.
-pub(super) fn named<T>(text: &str, finding: impl Fn(String) -> Finding) -> Result<T, Finding>
+pub(super) fn parse_name<T>(text: &str, finding: impl Fn(String) -> Finding) -> Result<T, Finding>
 where
     T: std::str::FromStr<Err = super::NameError>,
 {

@@ -4,9 +4,9 @@
 
 use jiff::tz::{TimeZone, db};
 use spa_findings::redact::quote;
-use spa_findings::{Slips, nearest};
+use spa_findings::{EditDistance, nearest};
 
-use super::written::{Table, Value};
+use super::toml_reader::{Table, Value};
 
 /// The zone of all `hours`: UTC where nothing is said.
 pub(super) fn read(table: Option<Table<'_>>) -> TimeZone {
@@ -14,7 +14,7 @@ pub(super) fn read(table: Option<Table<'_>>) -> TimeZone {
         return TimeZone::UTC;
     };
     let zone = table.get("time_zone").and_then(zone);
-    table.finish();
+    table.report_unknown_keys();
     zone.unwrap_or(TimeZone::UTC)
 }
 
@@ -32,9 +32,9 @@ fn zone(value: Value<'_>) -> Option<TimeZone> {
     let meant = nearest(
         name,
         known.iter().map(String::as_str),
-        Slips::LettersAndOrder,
+        EditDistance::OptimalStringAlignment,
     );
-    value.found(match meant {
+    value.report(match meant {
         Some(meant) => finding.help(format!("did you mean \"{}\"?", quote(meant))),
         None if known.is_empty() => finding
             .help("install the package tzdata, or write \"UTC\"")

@@ -10,7 +10,7 @@ use spa_findings::redact;
 use super::message::{MAX_REQUEST, Request, Response};
 
 /// How long an answer may take; a reload of very many clients takes seconds.
-const PATIENCE: Duration = Duration::from_secs(30);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest answer that is read, in bytes: 50,000 grants fit.
 const MAX_RESPONSE: u64 = 64 << 20;
 
@@ -56,7 +56,7 @@ pub enum ControlError {
 /// # Errors
 /// Where no daemon runs, the caller may not ask it, or it does not answer
 /// within half a minute.
-pub fn ask(socket: &Path, request: &Request) -> Result<Response, ControlError> {
+pub fn send_request(socket: &Path, request: &Request) -> Result<Response, ControlError> {
     let no_answer = |reason: String| ControlError::NoAnswer {
         path: socket.to_owned(),
         reason,
@@ -76,8 +76,8 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Response, ControlError> {
         },
     })?;
     let exchange = || -> std::io::Result<String> {
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(REQUEST_TIMEOUT))?;
+        stream.set_write_timeout(Some(REQUEST_TIMEOUT))?;
         (&stream).write_all(&line)?;
         let mut answer = String::new();
         BufReader::new((&stream).take(MAX_RESPONSE)).read_line(&mut answer)?;
@@ -86,7 +86,7 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Response, ControlError> {
     let answer = exchange().map_err(|error| match error.kind() {
         std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut => no_answer(format!(
             "not within {} s: it hangs, or is stopped",
-            PATIENCE.as_secs()
+            REQUEST_TIMEOUT.as_secs()
         )),
         _ => no_answer(error.to_string()),
     })?;
@@ -102,24 +102,30 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Response, ControlError> {
 /// strangers' bytes: no control character gets through but the ends of lines.
 fn read(answer: &str) -> serde_json::Result<Response> {
     let mut answer: serde_json::Value = serde_json::from_str(answer)?;
-    make_harmless(&mut answer);
+    sanitise(&mut answer);
     serde_json::from_value(answer)
 }
 
-fn make_harmless(value: &mut serde_json::Value) {
+fn sanitise(value: &mut serde_json::Value) {
     use serde_json::Value;
-    let harmless = |text: &str| -> String {
-        let shown = |c: char| if c == '\n' { c } else { redact::harmless(c) };
-        text.chars().map(shown).collect()
+    let clean = |text: &str| -> String {
+        let printable = |c: char| {
+            if c == '\n' {
+                c
+            } else {
+                redact::replace_unprintable(c)
+            }
+        };
+        text.chars().map(printable).collect()
     };
     match value {
-        Value::String(text) => *text = harmless(text),
-        Value::Array(values) => values.iter_mut().for_each(make_harmless),
+        Value::String(text) => *text = clean(text),
+        Value::Array(values) => values.iter_mut().for_each(sanitise),
         Value::Object(fields) => {
             let old = std::mem::take(fields);
             for (name, mut value) in old {
-                make_harmless(&mut value);
-                fields.insert(harmless(&name), value);
+                sanitise(&mut value);
+                fields.insert(clean(&name), value);
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
@@ -142,7 +148,7 @@ mod tests {
                 .unwrap();
             (&stream).write_all(answer.as_bytes()).unwrap();
         });
-        let read = ask(&path, &Request::Confirm);
+        let read = send_request(&path, &Request::Confirm);
         daemon.join().unwrap();
         read
     }
@@ -154,7 +160,7 @@ mod tests {
             from: vec!["192.0.2.0/24".to_owned(); 5000],
             ttl_s: 60,
         };
-        let said = ask(Path::new("/nowhere"), &request)
+        let said = send_request(Path::new("/nowhere"), &request)
             .unwrap_err()
             .to_string();
         assert!(said.contains("several commands"), "{said}");

@@ -22,12 +22,12 @@ use super::message::{MAX_REQUEST, Request, Response};
 /// Connections served at once; more wait.
 const MAX_CONNECTIONS: usize = 16;
 /// How many of them are for root alone.
-const FOR_ROOT: usize = 4;
+const ROOT_SLOTS: usize = 4;
 /// How long one exchange may take, the daemon's own work aside.
-const PATIENCE: Duration = Duration::from_secs(5);
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the daemon's own work may take; the command line waits for less. Tests have no minute.
-const LONGEST_WORK: Duration = Duration::from_millis(if cfg!(test) { 200 } else { 60_000 });
+const WORK_TIMEOUT: Duration = Duration::from_millis(if cfg!(test) { 200 } else { 60_000 });
 
 /// Why the control socket could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -46,22 +46,22 @@ pub enum ListenError {
     #[error(
         "another spad serves on the control socket {0}\n  help: stop that one; or give this one directories and a network namespace of its own"
     )]
-    Served(String),
+    InUse(String),
 }
 
 /// Asks whether a daemon serves on the control socket, whichever state it has.
 ///
 /// # Errors
 /// That one does.
-pub fn nobody_serves(path: &Path) -> Result<(), ListenError> {
-    let taken = || -> rustix::io::Result<()> {
+pub fn check_free(path: &Path) -> Result<(), ListenError> {
+    let try_connect = || -> rustix::io::Result<()> {
         // It never waits: one that is busy serves, too.
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
         connect(&socket, &SocketAddrUnix::new(path)?)
     };
-    match taken() {
-        Ok(()) | Err(Errno::AGAIN) => Err(ListenError::Served(path.display().to_string())),
+    match try_connect() {
+        Ok(()) | Err(Errno::AGAIN) => Err(ListenError::InUse(path.display().to_string())),
         // What else stands there is found where the socket is bound.
         Err(_) => Ok(()),
     }
@@ -102,7 +102,7 @@ pub fn bind(
 
 /// A request that waits for its answer.
 #[derive(Debug)]
-pub struct Ask {
+pub struct IncomingRequest {
     /// What is asked.
     pub request: Request,
     /// The user at the other end, as the kernel says (`SO_PEERCRED`).
@@ -113,9 +113,9 @@ pub struct Ask {
 
 /// Serves connections until nobody takes requests any more. One that comes when
 /// its places are taken is closed.
-pub async fn serve(listener: UnixListener, asks: mpsc::Sender<Ask>) {
-    let shared = Arc::new(Semaphore::new(MAX_CONNECTIONS.saturating_sub(FOR_ROOT)));
-    let roots = Arc::new(Semaphore::new(FOR_ROOT));
+pub async fn serve(listener: UnixListener, asks: mpsc::Sender<IncomingRequest>) {
+    let shared = Arc::new(Semaphore::new(MAX_CONNECTIONS.saturating_sub(ROOT_SLOTS)));
+    let roots = Arc::new(Semaphore::new(ROOT_SLOTS));
     while !asks.is_closed() {
         let Ok((stream, _)) = listener.accept().await else {
             // Out of descriptors: others will close theirs.
@@ -123,36 +123,39 @@ pub async fn serve(listener: UnixListener, asks: mpsc::Sender<Ask>) {
             continue;
         };
         let uid = stream.peer_cred().map(|peer| peer.uid());
-        let Some(place) = uid.ok().and_then(|uid| place(uid, &shared, &roots)) else {
+        let Some(slot) = uid.ok().and_then(|uid| acquire_slot(uid, &shared, &roots)) else {
             continue;
         };
         let asks = asks.clone();
         tokio::spawn(async move {
             // A peer that went away has nobody to be told.
             let _gone = exchange(stream, asks).await;
-            drop(place);
+            drop(slot);
         });
     }
 }
 
 /// A place for this peer; root may take what is left of the others' as well.
-fn place(
+fn acquire_slot(
     uid: u32,
     shared: &Arc<Semaphore>,
-    roots: &Arc<Semaphore>,
+    root_slots: &Arc<Semaphore>,
 ) -> Option<OwnedSemaphorePermit> {
-    let root = || Arc::clone(roots).try_acquire_owned().ok();
-    let place = Arc::clone(shared).try_acquire_owned().ok();
-    if uid == 0 { place.or_else(root) } else { place }
+    let root = || Arc::clone(root_slots).try_acquire_owned().ok();
+    let slot = Arc::clone(shared).try_acquire_owned().ok();
+    if uid == 0 { slot.or_else(root) } else { slot }
 }
 
-async fn exchange(mut stream: UnixStream, asks: mpsc::Sender<Ask>) -> std::io::Result<()> {
+async fn exchange(
+    mut stream: UnixStream,
+    requests: mpsc::Sender<IncomingRequest>,
+) -> std::io::Result<()> {
     let uid = stream.peer_cred()?.uid();
     let mut line = Vec::new();
     let limit = u64::try_from(MAX_REQUEST).unwrap_or(u64::MAX);
     let (reader, mut writer) = stream.split();
     let mut reader = BufReader::new(reader.take(limit));
-    timeout(PATIENCE, reader.read_until(b'\n', &mut line)).await??;
+    timeout(EXCHANGE_TIMEOUT, reader.read_until(b'\n', &mut line)).await??;
     let response = match serde_json::from_slice::<Request>(&line) {
         _ if line.len() >= MAX_REQUEST && line.last() != Some(&b'\n') => Response::Failed {
             message: format!(
@@ -164,7 +167,7 @@ async fn exchange(mut stream: UnixStream, asks: mpsc::Sender<Ask>) -> std::io::R
         },
         Ok(request) => {
             let (answer, answered) = oneshot::channel();
-            let ask = Ask {
+            let incoming = IncomingRequest {
                 request,
                 uid,
                 answer,
@@ -172,9 +175,9 @@ async fn exchange(mut stream: UnixStream, asks: mpsc::Sender<Ask>) -> std::io::R
             let stopping = || Response::Failed {
                 message: "the daemon is stopping".to_owned(),
             };
-            match asks.send(ask).await {
+            match requests.send(incoming).await {
                 // A place is never held for good: whoever asked has long gone by then.
-                Ok(()) => match timeout(LONGEST_WORK, answered).await {
+                Ok(()) => match timeout(WORK_TIMEOUT, answered).await {
                     Ok(answer) => answer.unwrap_or_else(|_| stopping()),
                     Err(_) => Response::Failed {
                         message:
@@ -191,7 +194,7 @@ async fn exchange(mut stream: UnixStream, asks: mpsc::Sender<Ask>) -> std::io::R
     };
     let mut text = serde_json::to_vec(&response)?;
     text.push(b'\n');
-    timeout(PATIENCE, writer.write_all(&text)).await??;
+    timeout(EXCHANGE_TIMEOUT, writer.write_all(&text)).await??;
     Ok(())
 }
 
@@ -206,24 +209,29 @@ mod tests {
         let (ask, mut asks) = mpsc::channel(64);
         let listener = UnixListener::bind(&path).unwrap();
         tokio::spawn(serve(listener, ask));
-        let mut held = Vec::new();
+        let mut open = Vec::new();
         let request = b"{\"request\":\"confirm\"}\n";
         // As many as there are places, twice: the second time they were given back.
         for _ in 0..2 {
             for _ in 0..MAX_CONNECTIONS {
                 let mut stream = UnixStream::connect(&path).await.unwrap();
                 stream.write_all(request).await.unwrap();
-                held.push((stream, timeout(PATIENCE, asks.recv()).await.unwrap()));
+                open.push((
+                    stream,
+                    timeout(EXCHANGE_TIMEOUT, asks.recv()).await.unwrap(),
+                ));
             }
             // One more finds no place, and is told so by the end of its connection.
             let mut late = UnixStream::connect(&path).await.unwrap();
             let mut end = [0];
-            let read = timeout(PATIENCE, late.read(&mut end)).await.unwrap();
+            let read = timeout(EXCHANGE_TIMEOUT, late.read(&mut end))
+                .await
+                .unwrap();
             assert!(matches!(read, Ok(0) | Err(_)));
-            for (mut stream, _ask) in held.drain(..) {
+            for (mut stream, _ask) in open.drain(..) {
                 let mut answer = Vec::new();
-                let patience = LONGEST_WORK + PATIENCE;
-                timeout(patience, stream.read_to_end(&mut answer))
+                let limit = WORK_TIMEOUT + EXCHANGE_TIMEOUT;
+                timeout(limit, stream.read_to_end(&mut answer))
                     .await
                     .unwrap()
                     .unwrap();
@@ -244,7 +252,7 @@ mod tests {
         let listener = UnixListener::bind(&path).unwrap();
         tokio::spawn(serve(listener, ask));
         tokio::spawn(async move {
-            while let Some(Ask {
+            while let Some(IncomingRequest {
                 request, answer, ..
             }) = asks.recv().await
             {
@@ -279,7 +287,7 @@ mod tests {
             let mut stream = UnixStream::connect(&path).await.unwrap();
             stream.write_all(&line).await.unwrap();
             let mut answer = Vec::new();
-            let read = timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+            let read = timeout(EXCHANGE_TIMEOUT, stream.read_to_end(&mut answer)).await;
             // What of it was not read resets the connection, behind the answer.
             let _reset = read.unwrap();
             let response: Response = serde_json::from_slice(&answer).unwrap();
@@ -299,26 +307,26 @@ mod tests {
     fn a_socket_on_which_somebody_serves_is_told_from_one_that_is_left() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("control.sock");
-        assert!(nobody_serves(&path).is_ok(), "there is none");
+        assert!(check_free(&path).is_ok(), "there is none");
         let listener = bind(&path, None).unwrap();
-        assert!(nobody_serves(&path).is_err(), "it serves");
+        assert!(check_free(&path).is_err(), "it serves");
         // It is busy: nobody more may wait for it.
         rustix::net::listen(&listener, 0).unwrap();
-        assert!((0..8).all(|_| nobody_serves(&path).is_err()), "it is busy");
+        assert!((0..8).all(|_| check_free(&path).is_err()), "it is busy");
         drop(listener);
         assert!(path.exists());
-        assert!(nobody_serves(&path).is_ok(), "it is left");
+        assert!(check_free(&path).is_ok(), "it is left");
         drop(bind(&path, None).unwrap());
     }
 
     #[test]
     fn others_never_take_the_places_that_are_roots() {
         let [shared, roots] = [1, 1].map(|places| Arc::new(Semaphore::new(places)));
-        let first = place(1000, &shared, &roots);
+        let first = acquire_slot(1000, &shared, &roots);
         assert!(first.is_some());
-        assert!(place(1000, &shared, &roots).is_none());
-        let root = place(0, &shared, &roots);
+        assert!(acquire_slot(1000, &shared, &roots).is_none());
+        let root = acquire_slot(0, &shared, &roots);
         assert!(root.is_some());
-        assert!(place(0, &shared, &roots).is_none());
+        assert!(acquire_slot(0, &shared, &roots).is_none());
     }
 }

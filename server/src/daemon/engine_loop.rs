@@ -19,83 +19,83 @@ use crate::firewall::{FromWriter, KernelElement, ToWriter};
 use crate::replay::{HolderKey, HolderRecord};
 use crate::sys::scheduling;
 
-use super::alarm::{ClockSet, Deadline};
-use super::door::Door;
+use super::conntrack::{ConntrackEvent, ConntrackMonitor};
+use super::executor::Executor;
 use super::helpers::busy;
-use super::look::Look;
 use super::notifier::Notifier;
-use super::order::Inbox;
-use super::replies::Replies;
-use super::tracking::{News, Tracking};
-use super::waiting::{Called, Source, Wait, Waiting};
+use super::poller::{Poller, Ready, Source, Wait};
+use super::replies::PendingReplies;
+use super::self_check::SelfCheck;
+use super::tasks::TaskQueue;
+use super::timers::{ClockSet, Deadline};
 
 /// Frames judged between two looks at everything else.
-const GULP: usize = 512;
+const BATCH: usize = 512;
 /// The horizon is due this often; see docs/protocol.md §8.4.
-const UPKEEP: Duration = Duration::from_secs(10);
+const HOUSEKEEPING: Duration = Duration::from_secs(10);
 /// How long the writer may take to list what the kernel holds.
-const LISTING: Duration = Duration::from_secs(30);
+const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why the engine's thread ended.
 #[derive(Debug)]
-pub(super) enum Ended {
+pub(super) enum LoopExit {
     /// It was told to.
-    Told,
+    Requested,
     /// It cannot go on.
     Failed(String),
 }
 
 /// The engine's thread.
 pub(super) struct EngineLoop {
-    pub(super) intake: Ingress,
-    pub(super) door: Door,
-    inbox: Inbox,
+    pub(super) ingress: Ingress,
+    pub(super) executor: Executor,
+    tasks: TaskQueue,
     deadline: Deadline,
     clock_set: ClockSet,
-    waiting: Waiting,
-    next_upkeep: BootTime,
-    pub(super) look: Look,
-    pub(super) replies: Replies,
-    dropped_said: u64,
-    pub(super) tracking: Tracking,
+    poller: Poller,
+    next_housekeeping: BootTime,
+    pub(super) self_check: SelfCheck,
+    pub(super) replies: PendingReplies,
+    dropped_reported: u64,
+    pub(super) conntrack: ConntrackMonitor,
     pub(super) notifier: Notifier,
     /// Clients' keys are left to compute while nothing else is to do.
-    pub(super) warming: bool,
+    pub(super) precomputing_keys: bool,
 }
 
 impl EngineLoop {
     pub(super) fn new(
-        intake: Ingress,
-        door: Door,
-        inbox: Inbox,
+        ingress: Ingress,
+        executor: Executor,
+        tasks: TaskQueue,
         notifier: Notifier,
         started: Now,
     ) -> std::io::Result<Self> {
-        let config = door.engine.clients().config().clone();
+        let config = executor.engine.clients().config().clone();
         let (deadline, clock_set) = (Deadline::new()?, ClockSet::new()?);
-        let waiting = Waiting::new()?;
-        waiting.add(Source::Packets, &intake)?;
-        waiting.add(Source::Writer, &door.writer)?;
-        if let Some(runner) = &door.runner {
-            waiting.add(Source::Runner, runner)?;
+        let poller = Poller::new()?;
+        poller.add(Source::Packets, &ingress)?;
+        poller.add(Source::Writer, &executor.writer)?;
+        if let Some(runner) = &executor.runner {
+            poller.add(Source::Runner, runner)?;
         }
-        waiting.add(Source::Orders, &inbox)?;
-        waiting.add(Source::Deadline, &deadline)?;
-        waiting.add(Source::ClockSet, &clock_set)?;
+        poller.add(Source::Tasks, &tasks)?;
+        poller.add(Source::Deadline, &deadline)?;
+        poller.add(Source::ClockSet, &clock_set)?;
         Ok(Self {
-            intake,
-            door,
-            inbox,
+            ingress,
+            executor,
+            tasks,
             deadline,
             clock_set,
-            waiting,
-            next_upkeep: started.boot,
-            look: Look::default(),
-            replies: Replies::new(started, &config),
-            dropped_said: 0,
-            tracking: Tracking::default(),
+            poller,
+            next_housekeeping: started.boot,
+            self_check: SelfCheck::default(),
+            replies: PendingReplies::new(started, &config),
+            dropped_reported: 0,
+            conntrack: ConntrackMonitor::default(),
             notifier,
-            warming: true,
+            precomputing_keys: true,
         })
     }
 
@@ -103,24 +103,24 @@ impl EngineLoop {
     pub(super) fn adopt(
         &mut self,
         holders: Vec<HolderRecord>,
-        owed: Vec<HolderKey>,
+        pending_hooks: Vec<HolderKey>,
     ) -> Result<(), WriterClientError> {
         let mut kernel: Vec<KernelElement> = Vec::new();
-        self.door.writer.send(&ToWriter::List)?;
+        self.executor.writer.send(&ToWriter::List)?;
         loop {
-            if !self.door.writer.wait(LISTING)? {
+            if !self.executor.writer.wait(LIST_TIMEOUT)? {
                 return Err(WriterClientError::NotStarted(
                     "it does not list its grants".to_owned(),
                 ));
             }
-            match self.door.writer.receive()? {
+            match self.executor.writer.receive()? {
                 Some(FromWriter::Listed { elements, last }) => {
                     kernel.extend(elements);
                     if last {
                         break;
                     }
                 }
-                Some(other) => self.heard(other, clock::now()),
+                Some(other) => self.on_writer_message(other, clock::now()),
                 None => {}
             }
         }
@@ -128,93 +128,97 @@ impl EngineLoop {
         if !kernel.is_empty() {
             info!("grants adopted that were open: {}", kernel.len());
         }
-        self.door.with_engine(now, |engine, effects| {
+        self.executor.run_engine(now, |engine, effects| {
             engine.adopt(&kernel, holders, now, effects);
-            engine.restore_pending_hooks(owed, now, effects);
+            engine.restore_pending_hooks(pending_hooks, now, effects);
         });
-        self.door.send(ToWriter::Trials);
+        self.executor.send(ToWriter::Trials);
         Ok(())
     }
 
     /// Serves until told to stop.
-    pub(super) fn run(mut self) -> Ended {
+    pub(super) fn run(mut self) -> LoopExit {
         if let Err(error) = scheduling::minimise_wakeup_latency() {
             info!("packets may wait for the processor: {error}");
         }
-        if let Err(error) = self.intake.start() {
+        if let Err(error) = self.ingress.start() {
             self.finish();
-            return Ended::Failed(format!("cannot start the capture's threads: {error}"));
+            return LoopExit::Failed(format!("cannot start the capture's threads: {error}"));
         }
         loop {
-            let came = self.drain();
-            if self.intake.has_ended() {
+            let drained = self.drain();
+            if self.ingress.has_ended() {
                 self.finish();
-                return Ended::Failed("a thread of the capture ended".to_owned());
+                return LoopExit::Failed("a thread of the capture ended".to_owned());
             }
-            if let Some(error) = self.door.broken.take() {
+            if let Some(error) = self.executor.writer_error.take() {
                 let writer_ended = matches!(error, WriterClientError::Ended);
                 // Otherwise it ended because it was told to.
                 let how = self.finish().filter(|_| writer_ended);
                 let how = how.map_or_else(String::new, |how| format!(" ({how})"));
-                return Ended::Failed(format!("{error}{how}"));
+                return LoopExit::Failed(format!("{error}{how}"));
             }
-            if let Some(error) = self.door.runner_broken.take() {
+            if let Some(error) = self.executor.runner_error.take() {
                 self.finish();
-                return Ended::Failed(error.to_string());
+                return LoopExit::Failed(error.to_string());
             }
-            let called = match self.wait(came) {
+            let called = match self.wait(drained) {
                 Ok(called) => called,
                 Err(error) => {
                     self.finish();
-                    return Ended::Failed(format!("cannot wait for packets: {error}"));
+                    return LoopExit::Failed(format!("cannot wait for packets: {error}"));
                 }
             };
             // Then nothing is due, and a packet has waited long enough.
-            if called.by_packets_alone() && self.replies.listing.is_empty() {
+            if called.only_packets() && self.replies.listing.is_empty() {
                 continue;
             }
-            if called.by(Source::Runner) {
-                self.hear_runner();
+            if called.contains(Source::Runner) {
+                self.drain_runner();
             }
-            if called.by(Source::Writer) {
-                self.hear_writer();
+            if called.contains(Source::Writer) {
+                self.drain_writer();
             }
-            if called.by(Source::Orders) && self.obey_orders() {
+            if called.contains(Source::Tasks) && self.handle_tasks() {
                 self.finish();
-                return Ended::Told;
+                return LoopExit::Requested;
             }
-            self.list_some();
-            self.upkeep();
+            self.list_page();
+            self.housekeeping();
         }
     }
 
     fn drain(&mut self) -> usize {
         let now = clock::now();
-        let Self { intake, door, .. } = self;
-        let came = intake.drain(GULP, |frame| door.frame(frame, now));
-        if came > 0 {
-            let engine = &door.engine;
-            door.state.compact_if_needed(|| engine.journal_records());
-            if door.state.has_events() {
-                door.tell_state_events();
+        let Self {
+            ingress, executor, ..
+        } = self;
+        let drained = ingress.drain(BATCH, |frame| executor.on_frame(frame, now));
+        if drained > 0 {
+            let engine = &executor.engine;
+            executor
+                .state
+                .compact_if_needed(|| engine.journal_records());
+            if executor.state.has_events() {
+                executor.log_state_events();
             }
         }
-        came
+        drained
     }
 
-    fn hear_writer(&mut self) {
-        self.door.flush();
+    fn drain_writer(&mut self) {
+        self.executor.flush();
         loop {
-            match self.door.writer.receive() {
+            match self.executor.writer.receive() {
                 Ok(Some(message)) => {
                     let now = clock::now();
                     let busy = busy(&message);
-                    self.heard(message, now);
+                    self.on_writer_message(message, now);
                     self.writer_responded(busy, now);
                 }
                 Ok(None) => return,
                 Err(error) => {
-                    self.door.broken = Some(error);
+                    self.executor.writer_error = Some(error);
                     return;
                 }
             }
@@ -222,10 +226,10 @@ impl EngineLoop {
     }
 
     /// True when it is time to end.
-    fn obey_orders(&mut self) -> bool {
-        self.inbox.heard();
-        while let Some(order) = self.inbox.take() {
-            if self.obey(order) {
+    fn handle_tasks(&mut self) -> bool {
+        self.tasks.clear();
+        while let Some(task) = self.tasks.try_next() {
+            if self.handle_task(task) {
                 return true;
             }
         }
@@ -233,58 +237,60 @@ impl EngineLoop {
     }
 
     /// What is due by the clock.
-    fn upkeep(&mut self) {
+    fn housekeeping(&mut self) {
         let now = clock::now();
         if self
-            .door
+            .executor
             .engine
             .next_tick()
             .is_some_and(|due| due <= now.boot)
         {
-            self.gather_noise();
-            self.door
-                .with_engine(now, |engine, effects| engine.tick(now, effects));
+            self.merge_prefilter_counters();
+            self.executor
+                .run_engine(now, |engine, effects| engine.tick(now, effects));
         }
-        self.look_after_helpers(now);
-        let skew = self.door.engine.clients().config().packets.max_skew;
-        let (_, horizon) = self.door.engine.replay_state_mut();
+        self.check_helpers(now);
+        let skew = self.executor.engine.clients().config().packets.max_skew;
+        let (_, horizon) = self.executor.engine.replay_state_mut();
         // Where it cannot be written, the state says so once by an event.
-        let _told = self.door.state.advance_horizon(now, skew, horizon);
-        if self.next_upkeep <= now.boot {
+        let _reported = self.executor.state.advance_horizon(now, skew, horizon);
+        if self.next_housekeeping <= now.boot {
             let period = self.notifier.period();
-            let period = period.map_or(UPKEEP, |period| period.min(UPKEEP));
-            self.next_upkeep = now.boot.saturating_add(period);
+            let period = period.map_or(HOUSEKEEPING, |period| period.min(HOUSEKEEPING));
+            self.next_housekeeping = now.boot.saturating_add(period);
             self.ping_helpers(now);
-            self.intake.clear_interface_cache();
-            self.tell_restored(now);
+            self.ingress.clear_interface_cache();
+            self.report_restored(now);
             // Also leaves memory again, once the disk works.
-            let engine = &self.door.engine;
-            self.door
+            let engine = &self.executor.engine;
+            self.executor
                 .state
                 .compact_if_needed(|| engine.journal_records());
-            self.door.write_owed();
-            self.look_at_tracking(now);
-            let dropped = self.intake.statistics().dropped;
-            if dropped > self.dropped_said {
-                let lost = dropped.saturating_sub(self.dropped_said);
+            self.executor.retry_pending();
+            self.check_conntrack(now);
+            let dropped = self.ingress.statistics().dropped;
+            if dropped > self.dropped_reported {
+                let lost = dropped.saturating_sub(self.dropped_reported);
                 warn!("the capture ring was full: {lost} packets were not looked at");
-                self.dropped_said = dropped;
-                self.door.tell_counts(Event::CaptureDrop, "packets", lost);
+                self.dropped_reported = dropped;
+                self.executor
+                    .audit_counts(Event::CaptureDrop, "packets", lost);
             }
         }
-        self.look_around(now);
-        self.door.tell_state_events();
+        self.run_self_check(now);
+        self.executor.log_state_events();
     }
 
-    fn look_at_tracking(&mut self, now: Now) {
-        match self.tracking.look(now.boot) {
-            Some(News::Full(news)) => {
+    fn check_conntrack(&mut self, now: Now) {
+        match self.conntrack.poll(now.boot) {
+            Some(ConntrackEvent::NearlyFull(news)) => {
                 warn!("{news}");
-                self.door.tell_state("connection tracking nearly full");
+                self.executor.audit_state("connection tracking nearly full");
             }
-            Some(News::Room(news)) => {
+            Some(ConntrackEvent::Recovered(news)) => {
                 info!("{news}");
-                self.door.tell_state("connection tracking has room again");
+                self.executor
+                    .audit_state("connection tracking has room again");
             }
             None => {}
         }
@@ -292,68 +298,70 @@ impl EngineLoop {
 
     /// Waits until something comes or is due; in a flood for a moment at most, and
     /// not for packets. Says who called.
-    fn wait(&mut self, came: usize) -> std::io::Result<Called> {
-        let helpers = self.door.writer_life.next_look().into_iter();
-        let helpers = helpers.chain(self.door.runner_life.next_look());
-        let due = self.door.engine.next_tick().into_iter().chain(helpers);
-        let due = due.fold(self.next_upkeep.min(self.look.next()), Ord::min);
+    fn wait(&mut self, drained: usize) -> std::io::Result<Ready> {
+        let helpers = self.executor.writer_liveness.next_check().into_iter();
+        let helpers = helpers.chain(self.executor.runner_liveness.next_check());
+        let due = self.executor.engine.next_tick().into_iter().chain(helpers);
+        let due = due.fold(self.next_housekeeping.min(self.self_check.next()), Ord::min);
         self.deadline.set(due)?;
-        let writer = &self.door.writer;
-        self.waiting
-            .wait_for_room(Source::Writer, writer, self.door.is_behind())?;
-        if let Some(runner) = &self.door.runner {
-            self.waiting
-                .wait_for_room(Source::Runner, runner, runner.is_behind())?;
+        let writer = &self.executor.writer;
+        self.poller
+            .set_want_write(Source::Writer, writer, self.executor.has_backlog())?;
+        if let Some(runner) = &self.executor.runner {
+            self.poller
+                .set_want_write(Source::Runner, runner, runner.has_backlog())?;
         }
-        let busy = self.warming || !self.replies.listing.is_empty();
-        let wait = match moderation::pause_after(came) {
-            Some(pause) if !busy && came < GULP => Wait::Pause(pause),
+        let busy = self.precomputing_keys || !self.replies.listing.is_empty();
+        let wait = match moderation::pause_after(drained) {
+            Some(pause) if !busy && drained < BATCH => Wait::Pause(pause),
             Some(_) => Wait::Pause(Duration::ZERO),
-            None if busy => Wait::Look,
-            None => Wait::Long,
+            None if busy => Wait::Poll,
+            None => Wait::Block,
         };
-        let called = self.waiting.wait(wait)?;
-        if called.by_nobody() && self.warming && came < GULP {
+        let called = self.poller.wait(wait)?;
+        if called.is_empty() && self.precomputing_keys && drained < BATCH {
             // One client at a time: a knock waits for no more than one X25519.
-            self.warming = self.door.engine.precompute_keys(1);
+            self.precomputing_keys = self.executor.engine.precompute_keys(1);
         }
-        if called.by(Source::Deadline) {
-            self.deadline.heard();
+        if called.contains(Source::Deadline) {
+            self.deadline.clear();
         }
-        if called.by(Source::ClockSet) {
-            self.clock_set.heard();
+        if called.contains(Source::ClockSet) {
+            self.clock_set.clear();
         }
         Ok(called)
     }
 
     /// Takes over what was counted beside the engine, before its counters are looked at.
-    pub(super) fn gather_noise(&mut self) {
-        let noise = self.intake.take_counters();
-        self.door.engine.add_counters(&noise);
+    pub(super) fn merge_prefilter_counters(&mut self) {
+        let counters = self.ingress.take_counters();
+        self.executor.engine.add_counters(&counters);
     }
 
     /// The table stays; what was used stays used. Gives how the writer ended.
     fn finish(self) -> Option<ExitStatus> {
         let Self {
-            mut door, intake, ..
+            mut executor,
+            ingress,
+            ..
         } = self;
         // Its threads end first.
-        drop(intake);
-        let runner_lives = !door.runner_life.is_unresponsive();
-        if let Some(runner) = door.runner.take().filter(|_| runner_lives) {
+        drop(ingress);
+        let runner_lives = !executor.runner_liveness.is_unresponsive();
+        if let Some(runner) = executor.runner.take().filter(|_| runner_lives) {
             let now = clock::now();
-            door.engine.begin_shutdown();
-            runner.stop(|message| door.heard_runner(message, now));
+            executor.engine.begin_shutdown();
+            runner.stop(|message| executor.on_runner_message(message, now));
         }
-        door.tell(Event::Stop);
-        door.write_owed();
-        let Door {
+        executor.audit_event(Event::Stop);
+        executor.retry_pending();
+        let Executor {
             state,
             writer,
-            writer_life,
+            writer_liveness: writer_life,
             audit,
             ..
-        } = door;
+        } = executor;
         let writer_ended = match writer_life.is_unresponsive() {
             // It will not end; the service manager ends it.
             true => None,

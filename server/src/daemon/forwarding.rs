@@ -7,7 +7,7 @@ use spa_findings::Finding;
 use crate::config::Config;
 
 /// The switch of each family: its name, and its file.
-const SWITCHES: [(bool, &str, &str); 2] = [
+const SYSCTLS: [(bool, &str, &str); 2] = [
     (true, "net.ipv4.ip_forward", "/proc/sys/net/ipv4/ip_forward"),
     (
         false,
@@ -21,7 +21,7 @@ pub(crate) fn findings(config: &Config, directory: &Path) -> Vec<Finding> {
     let forwards = config.forwards();
     let off = |file: &str| std::fs::read_to_string(file).is_ok_and(|value| value.trim() == "0");
     let concerned = |four: bool| forwards.iter().find(|one| one.address.is_ipv4() == four);
-    SWITCHES
+    SYSCTLS
         .into_iter()
         .filter_map(|(four, name, file)| {
             let one = concerned(four).filter(|_| off(file))?;

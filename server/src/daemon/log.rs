@@ -33,17 +33,17 @@ pub(super) fn start() {
 struct StandardError;
 
 /// Lines of one priority.
-struct Lines(Priority);
+struct LineWriter(Priority);
 
 impl<'a> MakeWriter<'a> for StandardError {
-    type Writer = Lines;
+    type Writer = LineWriter;
 
-    fn make_writer(&'a self) -> Lines {
-        Lines(Priority::Info)
+    fn make_writer(&'a self) -> LineWriter {
+        LineWriter(Priority::Info)
     }
 
-    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Lines {
-        Lines(match *metadata.level() {
+    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> LineWriter {
+        LineWriter(match *metadata.level() {
             Level::ERROR => Priority::Error,
             Level::WARN => Priority::Warning,
             _ => Priority::Info,
@@ -51,7 +51,7 @@ impl<'a> MakeWriter<'a> for StandardError {
     }
 }
 
-impl Write for Lines {
+impl Write for LineWriter {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         let text = String::from_utf8_lossy(bytes);
         let lines = journald::for_stderr(self.0, &text);

@@ -6,15 +6,15 @@
 //! thread (tokio) serves signals and the control socket, reads configuration
 //! anew, and hands what it has to the engine's thread as orders.
 
-mod alarm;
+mod timers;
 
-mod by_hand;
+mod admin;
 
-mod commands;
+mod runner_events;
 
-mod configuration;
+mod load_config;
 
-mod door;
+mod executor;
 
 mod engine_loop;
 
@@ -26,11 +26,11 @@ mod liveness;
 
 mod log;
 
-mod look;
+mod self_check;
 
 mod notifier;
 
-mod order;
+mod tasks;
 
 mod overtaken;
 
@@ -47,11 +47,11 @@ mod start;
 
 mod supervisor;
 
-mod tracking;
+mod conntrack;
 
-mod waiting;
+mod poller;
 
-pub(crate) use configuration::{NO_SERVER_KEY, PrepareError, prepare};
 pub(crate) use forwarding::findings as forwarding;
+pub(crate) use load_config::{LoadKeysError, MISSING_SERVER_KEY_HELP, load_keys};
 pub(crate) use readers::readers;
 pub use start::{StartError, run};

@@ -40,25 +40,25 @@ impl Notifier {
 
     /// The daemon serves.
     pub(super) fn ready(&self) {
-        self.tell(&NotifyState::Ready);
+        self.send(&NotifyState::Ready);
     }
 
     /// The daemon and all its processes are alive.
     pub(super) fn alive(&self) {
         if self.watchdog.is_some() {
-            self.tell(&NotifyState::Watchdog);
+            self.send(&NotifyState::Watchdog);
         }
     }
 
     /// What the daemon does, where that changed.
     pub(super) fn status(&mut self, line: String) {
         if self.status != line {
-            self.tell(&NotifyState::Status(&line));
+            self.send(&NotifyState::Status(&line));
             self.status = line;
         }
     }
 
-    fn tell(&self, state: &NotifyState<'_>) {
+    fn send(&self, state: &NotifyState<'_>) {
         if let Some(socket) = &self.socket {
             // Nobody can be told that nobody can be told.
             let _gone = socket.send(format!("{state}\n").as_bytes());

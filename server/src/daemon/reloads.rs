@@ -8,16 +8,16 @@ use std::collections::VecDeque;
 
 /// One that is under way between the processes, and those that wait for its end.
 #[derive(Debug)]
-pub(super) struct Reloads<T> {
-    under_way: Option<T>,
-    waiting: VecDeque<T>,
+pub(super) struct ReloadQueue<T> {
+    active: Option<T>,
+    queue: VecDeque<T>,
 }
 
-impl<T> Reloads<T> {
-    pub(super) const fn none() -> Self {
+impl<T> ReloadQueue<T> {
+    pub(super) const fn new() -> Self {
         Self {
-            under_way: None,
-            waiting: VecDeque::new(),
+            active: None,
+            queue: VecDeque::new(),
         }
     }
 
@@ -25,33 +25,33 @@ impl<T> Reloads<T> {
     /// so begin it.
     #[must_use]
     pub(super) fn add(&mut self, reload: T) -> bool {
-        self.waiting.push_back(reload);
-        self.begin()
+        self.queue.push_back(reload);
+        self.start_next()
     }
 
     /// The one that is under way, and those that wait.
     pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.under_way.iter_mut().chain(&mut self.waiting)
+        self.active.iter_mut().chain(&mut self.queue)
     }
 
     /// Whether one is under way.
-    pub(super) const fn is_under_way(&self) -> bool {
-        self.under_way.is_some()
+    pub(super) const fn is_active(&self) -> bool {
+        self.active.is_some()
     }
 
     /// The one that was under way: it is taken, or refused.
-    pub(super) fn end(&mut self) -> Option<T> {
-        self.under_way.take()
+    pub(super) fn finish(&mut self) -> Option<T> {
+        self.active.take()
     }
 
     /// True where the next one is under way from now on, so begin it.
     #[must_use]
-    pub(super) fn begin(&mut self) -> bool {
-        if self.is_under_way() {
+    pub(super) fn start_next(&mut self) -> bool {
+        if self.is_active() {
             return false;
         }
-        self.under_way = self.waiting.pop_front();
-        self.is_under_way()
+        self.active = self.queue.pop_front();
+        self.is_active()
     }
 }
 
@@ -61,18 +61,18 @@ mod tests {
 
     #[test]
     fn a_reload_begins_when_the_one_before_it_is_over_and_not_earlier() {
-        let mut reloads = Reloads::none();
+        let mut reloads = ReloadQueue::new();
         assert!(reloads.add(1), "nothing is before it");
         assert!(!reloads.add(2) && !reloads.add(3));
-        assert!(!reloads.begin(), "the first is under way");
-        assert_eq!(reloads.end(), Some(1));
-        assert!(reloads.begin() && !reloads.begin());
-        assert_eq!(reloads.end(), Some(2));
+        assert!(!reloads.start_next(), "the first is under way");
+        assert_eq!(reloads.finish(), Some(1));
+        assert!(reloads.start_next() && !reloads.start_next());
+        assert_eq!(reloads.finish(), Some(2));
         assert!(reloads.add(4), "the third, which was there before");
-        assert!(reloads.is_under_way());
-        assert_eq!(reloads.end(), Some(3));
-        assert!(reloads.begin());
-        assert_eq!((reloads.end(), reloads.end()), (Some(4), None));
-        assert!(!reloads.begin() && !reloads.is_under_way());
+        assert!(reloads.is_active());
+        assert_eq!(reloads.finish(), Some(3));
+        assert!(reloads.start_next());
+        assert_eq!((reloads.finish(), reloads.finish()), (Some(4), None));
+        assert!(!reloads.start_next() && !reloads.is_active());
     }
 }

@@ -13,69 +13,69 @@ use crate::engine::GrantListing;
 use crate::firewall::ChangeId;
 use crate::firewall::message::{PortState, TrialRow};
 
-use super::by_hand::{Cutting, Granting};
-use super::configuration::Prepared;
-use super::overtaken::Overtaken;
-use super::reloads::Reloads;
-use super::restored::Restored;
+use super::admin::{PendingCut, PendingGrant};
+use super::load_config::LoadedConfig;
+use super::overtaken::SupersededLoads;
+use super::reloads::ReloadQueue;
+use super::restored::RestoreReporter;
 
 /// A configuration that waits until the command runner has read it and the writer uses it.
-pub(super) struct Taking {
-    pub(super) prepared: Box<Prepared>,
+pub(super) struct Candidate {
+    pub(super) loaded: Box<LoadedConfig>,
     pub(super) answer: oneshot::Sender<Response>,
 }
 
 /// What the engine's thread has promised.
-pub(super) struct Replies {
+pub(super) struct PendingReplies {
     pub(super) started: Now,
-    pub(super) reloads: Reloads<Taking>,
+    pub(super) reloads: ReloadQueue<Candidate>,
     pub(super) confirming: VecDeque<oneshot::Sender<Response>>,
     /// What is told once this change, and all before it, are answered.
     pub(super) closing: VecDeque<(Option<ChangeId>, Response, oneshot::Sender<Response>)>,
-    pub(super) granting: Vec<Granting>,
-    pub(super) cutting: VecDeque<Cutting>,
+    pub(super) granting: Vec<PendingGrant>,
+    pub(super) cutting: VecDeque<PendingCut>,
     /// Lists of what is open that are not whole yet.
     pub(super) listing: VecDeque<(GrantListing, oneshot::Sender<GrantListing>)>,
     pub(super) trials: Vec<TrialRow>,
     /// The files had errors at the start, and the last good configuration is used instead.
-    pub(super) last_good: bool,
+    pub(super) started_from_last_good: bool,
     /// A reload was refused since the configuration in use was taken.
-    pub(super) refused: bool,
+    pub(super) reload_refused: bool,
     /// What strangers get, as the writer said last.
-    pub(super) strangers_get: String,
+    pub(super) closed_port_report: String,
     /// How often our table was put back, and nobody was told.
-    pub(super) restored: Restored,
+    pub(super) restored: RestoreReporter,
     /// Why the firewall's table is not loaded, since the writer said so.
-    pub(super) not_loaded: Option<String>,
+    pub(super) table_error: Option<String>,
     /// What packets are looked for at, from the start to the end.
     pub(super) listen: Listen,
     /// Where audit lines go, from the start to the end.
     pub(super) audit: PathBuf,
     /// Trials that began since they were last told to somebody who reloads.
-    pub(super) began: Vec<String>,
-    pub(super) overtaken: Overtaken,
+    pub(super) trial_notes: Vec<String>,
+    pub(super) superseded: SupersededLoads,
 }
 
-impl Replies {
+impl PendingReplies {
     pub(super) fn new(started: Now, config: &Config) -> Self {
         Self {
             started,
-            reloads: Reloads::none(),
+            reloads: ReloadQueue::new(),
             confirming: VecDeque::new(),
             closing: VecDeque::new(),
             granting: Vec::new(),
             cutting: VecDeque::new(),
             listing: VecDeque::new(),
             trials: Vec::new(),
-            last_good: false,
-            refused: false,
-            strangers_get: String::new(),
-            restored: Restored::default(),
-            not_loaded: None,
+            started_from_last_good: false,
+            reload_refused: false,
+            closed_port_report: String::new(),
+            restored: RestoreReporter::default(),
+            table_error: None,
             listen: config.listen.clone(),
             audit: config.log.audit.clone(),
-            began: Vec::new(),
-            overtaken: Overtaken::default(),
+            trial_notes: Vec::new(),
+            superseded: SupersededLoads::default(),
         }
     }
 
@@ -85,8 +85,8 @@ impl Replies {
         let reloads = self.reloads.all_mut().map(|taking| &mut taking.answer);
         let closing = self.closing.iter_mut().map(|(_, _, answer)| answer);
         let cutting = self.cutting.iter_mut().map(|cutting| &mut cutting.answer);
-        let waiting = reloads.chain(closing).chain(cutting);
-        for answer in waiting.chain(&mut self.confirming) {
+        let pending = reloads.chain(closing).chain(cutting);
+        for answer in pending.chain(&mut self.confirming) {
             let (nobody, _) = oneshot::channel();
             let message = message.to_owned();
             // Whoever asked may have gone, or was told.
@@ -96,20 +96,20 @@ impl Replies {
 
     /// The services that are hidden now: of the others, every port's trial ended unreached.
     pub(super) fn hidden(&self, config: &Config) -> Vec<String> {
-        let is_shown = |port: &Service| {
+        let is_exposed = |port: &Service| {
             let mut rows = self.trials.iter();
             rows.any(|row| row.service == *port && row.state == PortState::Exposed)
         };
         let hidden = config.hide.iter().filter(|name| {
             let service = config.services.get(*name);
-            !service.is_some_and(|service| service.ports.iter().all(is_shown))
+            !service.is_some_and(|service| service.ports.iter().all(is_exposed))
         });
         hidden.map(ToString::to_string).collect()
     }
 
     /// What of this waits for a restart: the packet sockets are open, their filters
     /// locked, and so is the audit file.
-    pub(super) fn waits_for_restart<'s>(
+    pub(super) fn restart_warnings<'s>(
         &self,
         config: &Config,
     ) -> impl Iterator<Item = &'s str> + use<'s> {

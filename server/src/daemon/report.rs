@@ -16,47 +16,52 @@ use crate::firewall::message::{PortState, TrialChange, TrialEvent};
 use crate::firewall::{FromWriter, ToWriter};
 use crate::sys;
 
-use super::commands::NEEDS_RESTART;
-use super::configuration::Prepared;
 use super::engine_loop::EngineLoop;
-use super::order::Order;
-use super::replies::Taking;
+use super::load_config::LoadedConfig;
+use super::replies::Candidate;
+use super::runner_events::NEEDS_RESTART;
+use super::tasks::EngineTask;
 
 impl EngineLoop {
     /// Does one order; true when it is to stop.
-    pub(super) fn obey(&mut self, order: Order) -> bool {
-        match order {
-            Order::Stop => return true,
-            Order::ReloadFailed => {
-                self.replies.refused = true;
-                self.door.tell(Event::ReloadFailed);
+    pub(super) fn handle_task(&mut self, task: EngineTask) -> bool {
+        match task {
+            EngineTask::Stop => return true,
+            EngineTask::ReloadFailed => {
+                self.replies.reload_refused = true;
+                self.executor.audit_event(Event::ReloadFailed);
             }
-            Order::Take(prepared, answer) if !self.replies.overtaken.is_newest(prepared.read) => {
+            EngineTask::ApplyConfig(prepared, answer)
+                if !self.replies.superseded.note_load(prepared.read_at) =>
+            {
                 // Whoever asked may have gone.
                 let _gone = answer.send(Response::Done {
                     message: "a later reload was faster, and its configuration is in use"
                         .to_owned(),
                 });
             }
-            Order::Take(prepared, answer) => {
-                self.take(Taking { prepared, answer });
+            EngineTask::ApplyConfig(prepared, answer) => {
+                self.queue_reload(Candidate {
+                    loaded: prepared,
+                    answer,
+                });
             }
-            Order::Answer(Request::Confirm, answer) => {
+            EngineTask::Request(Request::Confirm, answer) => {
                 self.replies.confirming.push_back(answer);
-                self.door.send(ToWriter::Confirm);
+                self.executor.send(ToWriter::Confirm);
             }
-            Order::Answer(Request::Disable { client }, answer) => {
+            EngineTask::Request(Request::Disable { client }, answer) => {
                 let response = self.disable(&client, clock::now());
-                let last = self.door.engine.last_unanswered();
+                let last = self.executor.engine.last_unanswered();
                 self.replies.closing.push_back((last, response, answer));
-                self.tell_closed();
+                self.report_closed();
             }
-            Order::ByHand(request, uid, answer) => self.by_hand(&request, uid, answer),
-            Order::List(answer) => {
+            EngineTask::Admin(request, uid, answer) => self.handle_admin(&request, uid, answer),
+            EngineTask::List(answer) => {
                 let listing = GrantListing::default();
                 self.replies.listing.push_back((listing, answer));
             }
-            Order::Answer(request, answer) => {
+            EngineTask::Request(request, answer) => {
                 let response = self.answer(&request);
                 // Whoever asked may have gone.
                 let _gone = answer.send(response);
@@ -86,72 +91,72 @@ impl EngineLoop {
 
 impl EngineLoop {
     fn status(&mut self, now: Now) -> Status {
-        let captured = self.intake.statistics();
-        self.gather_noise();
+        let captured = self.ingress.statistics();
+        self.merge_prefilter_counters();
         let helpers = self.helpers_warnings(now.boot);
-        let door = &mut self.door;
-        let engine = &mut door.engine;
+        let executor = &mut self.executor;
+        let engine = &mut executor.engine;
         let config = Arc::clone(engine.clients().config());
-        let standing = |wanted: fn(&PortState) -> bool| {
+        let ports_in_state = |wanted: fn(&PortState) -> bool| {
             let rows = self.replies.trials.iter();
             rows.filter(|row| wanted(&row.state))
                 .map(|row| row.service.to_string())
                 .collect::<Vec<_>>()
         };
         let mut warnings = Vec::new();
-        if self.replies.last_good {
+        if self.replies.started_from_last_good {
             warnings.push(
                 "the configuration had errors at the start, and the last good one is used: `spad check`, then `spad reload`".to_owned(),
             );
         }
-        if self.replies.refused {
+        if self.replies.reload_refused {
             warnings.push(
                 "the last reload was refused, and the configuration before it is used: `spad check`, then `spad reload`".to_owned(),
             );
         }
-        if let Some(why) = &self.replies.not_loaded {
+        if let Some(why) = &self.replies.table_error {
             warnings.push(format!(
                 "the firewall's table cannot be loaded, and knocks open nothing: {why}"
             ));
         }
-        warnings.extend(self.replies.waits_for_restart(&config).map(str::to_owned));
+        warnings.extend(self.replies.restart_warnings(&config).map(str::to_owned));
         if !config.knock.is_empty() {
             warnings.push(
                 "[[knock]] opens doors by sequences of knocks, which are no secret from whoever sees them go by: give their users a key, `spad client add`".to_owned(),
             );
         }
         let for_one_use = engine.remaining_sequences().next().is_some();
-        if let Some(problem) = door.used.problem().filter(|_| for_one_use) {
+        if let Some(problem) = executor.used.problem().filter(|_| for_one_use) {
             warnings.push(format!("no sequence for one use opens its door: {problem}"));
         }
-        if config.needs_runner() && door.runner.is_none() {
+        if config.needs_runner() && executor.runner.is_none() {
             warnings.push(NEEDS_RESTART.to_owned());
         }
         let listened = self.replies.listen.interfaces.iter().flatten();
         let listened = listened.map(String::as_str);
         warnings.extend(
-            self.intake
+            self.ingress
                 .missing_interfaces(listened, InterfaceSetting::Listen),
         );
         let allowed = config.allowed_interfaces();
         warnings.extend(
-            self.intake
+            self.ingress
                 .missing_interfaces(allowed, InterfaceSetting::AlwaysAllow),
         );
-        let shown = standing(|standing| matches!(standing, PortState::Exposed));
-        if !shown.is_empty() {
+        let exposed = ports_in_state(|standing| matches!(standing, PortState::Exposed));
+        if !exposed.is_empty() {
             warnings.push(format!(
                 "everybody can see {}: nobody reached it while it was on trial; `spad confirm` hides it for good",
-                shown.join(", ")
+                exposed.join(", ")
             ));
         }
         warnings.extend(helpers);
-        warnings.extend(door.state.warnings());
+        warnings.extend(executor.state.warnings());
         warnings.extend(engine.refuses_until(now));
-        warnings.extend(self.look.warnings());
-        let is_closed = door.state.is_closed();
-        warnings.extend(self.tracking.warning());
-        let mut strangers = self.replies.strangers_get.lines();
+        warnings.extend(self.self_check.warnings());
+        let is_closed = executor.state.is_closed();
+        warnings.extend(self.conntrack.warning());
+        let mut strangers = self.replies.closed_port_report.lines();
         let strangers_get = strangers.next().unwrap_or_default().to_owned();
         warnings.extend(strangers.map(|line| format!("strangers at hidden ports: {line}")));
         let status = Status {
@@ -165,8 +170,8 @@ impl EngineLoop {
             port: self.replies.listen.ports.to_string(),
             carriers: self.replies.listen.carriers.to_string(),
             hidden: self.replies.hidden(&config),
-            shown,
-            on_trial: standing(|standing| matches!(standing, PortState::OnTrial(_))),
+            shown: exposed,
+            on_trial: ports_in_state(|standing| matches!(standing, PortState::OnTrial(_))),
             clients: config.clients.len(),
             open_grants: engine.open_grants(),
             windows_gave_way: engine.evictions().windows,
@@ -175,10 +180,10 @@ impl EngineLoop {
                 .remaining_sequences()
                 .map(|(door, left)| (door.to_string(), left))
                 .collect(),
-            capture_threads: self.intake.threads(),
+            capture_threads: self.ingress.threads(),
             captured: captured.seen,
             capture_dropped: captured.dropped,
-            audit_dropped: door.audit.dropped(),
+            audit_dropped: executor.audit.dropped(),
             verdicts: engine
                 .counters()
                 .iter()
@@ -208,21 +213,21 @@ impl EngineLoop {
 
     /// Answers who closes something, once the firewall writer has answered all that was sent
     /// to it by then: its answers come in order.
-    pub(super) fn tell_closed(&mut self) {
+    pub(super) fn report_closed(&mut self) {
         while let Some((last, response, answer)) = self.replies.closing.pop_front() {
-            if last.is_some_and(|last| self.door.engine.is_unanswered(last)) {
+            if last.is_some_and(|last| self.executor.engine.is_unanswered(last)) {
                 self.replies.closing.push_front((last, response, answer));
                 return;
             }
-            let response = self.unless_still_open(response);
+            let response = self.with_failed_closes(response);
             // Whoever asked may have gone.
             let _gone = answer.send(response);
         }
     }
 
     /// Nothing is called closed that the firewall would not close.
-    pub(super) fn unless_still_open(&self, response: Response) -> Response {
-        let open = self.door.engine.failed_closes(clock::now());
+    pub(super) fn with_failed_closes(&self, response: Response) -> Response {
+        let open = self.executor.engine.failed_closes(clock::now());
         match response {
             Response::Done { message } if open > 0 => Response::Failed {
                 message: format!(
@@ -234,11 +239,11 @@ impl EngineLoop {
     }
 
     /// Lists a portion more of what is open, for who asked first.
-    pub(super) fn list_some(&mut self) {
+    pub(super) fn list_page(&mut self) {
         let Some((mut listing, answer)) = self.replies.listing.pop_front() else {
             return;
         };
-        if self.door.engine.list_page(&mut listing, clock::now()) {
+        if self.executor.engine.list_page(&mut listing, clock::now()) {
             self.replies.listing.push_front((listing, answer));
         } else {
             // Whoever asked may have gone.
@@ -249,10 +254,10 @@ impl EngineLoop {
     fn disable(&mut self, client: &str, now: Now) -> Response {
         let found = client.parse().is_ok_and(|name: ClientName| {
             let found = self
-                .door
-                .with_engine(now, |engine, effects| engine.disable(&name, now, effects));
+                .executor
+                .run_engine(now, |engine, effects| engine.disable(&name, now, effects));
             // A configuration that is being read may still have this client.
-            self.replies.overtaken.disabled(name, now.boot);
+            self.replies.superseded.note_disabled(name, now.boot);
             found
         });
         if found {
@@ -275,11 +280,15 @@ impl EngineLoop {
                 ),
             };
         };
-        let skew = self.door.engine.clients().config().packets.max_skew;
+        let skew = self.executor.engine.clients().config().packets.max_skew;
         for id in ids {
-            let kept: Vec<_> = self.door.engine.journal_extras().collect();
-            let (cache, _) = self.door.engine.replay_state_mut();
-            if let Err(error) = self.door.state.reset_client(id, now, cache, kept, skew) {
+            let journal_extras: Vec<_> = self.executor.engine.journal_extras().collect();
+            let (cache, _) = self.executor.engine.replay_state_mut();
+            if let Err(error) =
+                self.executor
+                    .state
+                    .reset_client(id, now, cache, journal_extras, skew)
+            {
                 return Response::Failed {
                     message: format!("it holds until the next start only: {error}"),
                 };
@@ -292,15 +301,19 @@ impl EngineLoop {
     }
 
     fn key_ids(&self, name: &ClientName) -> Option<Vec<KeyId>> {
-        let clients = self.door.engine.clients();
+        let clients = self.executor.engine.clients();
         Some(clients.key_ids(clients.index_by_name(name)?))
     }
 
     fn reset_replay(&mut self, now: Now) -> Response {
-        let skew = self.door.engine.clients().config().packets.max_skew;
-        let kept: Vec<_> = self.door.engine.journal_extras().collect();
-        let (cache, horizon) = self.door.engine.replay_state_mut();
-        match self.door.state.reset_all(now, cache, horizon, kept, skew) {
+        let skew = self.executor.engine.clients().config().packets.max_skew;
+        let journal_extras: Vec<_> = self.executor.engine.journal_extras().collect();
+        let (cache, horizon) = self.executor.engine.replay_state_mut();
+        match self
+            .executor
+            .state
+            .reset_all(now, cache, horizon, journal_extras, skew)
+        {
             Ok(()) => {
                 warn!("every floor was lowered by an administrator");
                 Response::Done {
@@ -316,8 +329,8 @@ impl EngineLoop {
 
 impl EngineLoop {
     /// Says that the table was put back, and how often, once a minute at most.
-    pub(super) fn tell_restored(&mut self, now: Now) {
-        match self.replies.restored.take(now.boot) {
+    pub(super) fn report_restored(&mut self, now: Now) {
+        match self.replies.restored.take_due(now.boot) {
             None => {}
             Some((1, grants)) => warn!(
                 "somebody changed our table in the firewall; it was put back; grants that are open in it: {grants}"
@@ -329,45 +342,45 @@ impl EngineLoop {
     }
 
     /// Says once what cannot be told of what closed ports answer.
-    fn strangers_get(&mut self, text: String) {
-        if self.replies.strangers_get != text {
+    fn on_closed_port_report(&mut self, text: String) {
+        if self.replies.closed_port_report != text {
             let mut lines = text.lines();
             info!("strangers get {}", lines.next().unwrap_or_default());
             lines.for_each(|line| warn!("strangers at hidden ports: {line}"));
-            self.replies.strangers_get = text;
+            self.replies.closed_port_report = text;
         }
     }
 
     /// One message of the firewall writer.
-    pub(super) fn heard(&mut self, message: FromWriter, now: Now) {
+    pub(super) fn on_writer_message(&mut self, message: FromWriter, now: Now) {
         match message {
             FromWriter::Answer(answer) => {
-                self.door.answered(answer, now);
-                self.tell_closed();
-                self.tell_granted();
+                self.executor.on_firewall_answer(answer, now);
+                self.report_closed();
+                self.report_granted();
             }
-            FromWriter::Reloaded(result) => self.reloaded(result, now),
-            FromWriter::Confirmed(result) => self.confirmed(result),
-            FromWriter::Cut(result) => self.was_cut(result),
+            FromWriter::Reloaded(result) => self.on_reloaded(result, now),
+            FromWriter::Confirmed(result) => self.on_confirmed(result),
+            FromWriter::Cut(result) => self.on_cut_done(result),
             FromWriter::Restored { grants } => {
-                match self.replies.not_loaded.take() {
+                match self.replies.table_error.take() {
                     Some(_) => info!(
                         "the firewall's table is loaded again; grants that are open in it: {grants}"
                     ),
                     None => self.replies.restored.count(grants),
                 }
-                self.tell_restored(now);
-                self.door
-                    .tell_counts(Event::FirewallRestored, "grants", u64::from(grants));
+                self.report_restored(now);
+                self.executor
+                    .audit_counts(Event::FirewallRestored, "grants", u64::from(grants));
             }
             FromWriter::NotRestored(why) => {
                 error!(
                     "the firewall's table cannot be loaded, which is tried again with pauses of up to a minute: {why}"
                 );
-                self.replies.not_loaded = Some(why);
+                self.replies.table_error = Some(why);
             }
-            FromWriter::StrangerReply(text) => self.strangers_get(text),
-            FromWriter::Trial(event) => self.trial(event),
+            FromWriter::StrangerReply(text) => self.on_closed_port_report(text),
+            FromWriter::Trial(event) => self.on_trial_event(event),
             FromWriter::Trials(rows) => self.replies.trials = rows,
             FromWriter::Failed(why) => error!("the firewall writer ends: {why}"),
             // Asked for at the start alone.
@@ -377,21 +390,25 @@ impl EngineLoop {
         }
     }
 
-    fn reloaded(&mut self, result: Result<(), String>, now: Now) {
-        let Some(Taking { prepared, answer }) = self.replies.reloads.end() else {
+    fn on_reloaded(&mut self, result: Result<(), String>, now: Now) {
+        let Some(Candidate {
+            loaded: prepared,
+            answer,
+        }) = self.replies.reloads.finish()
+        else {
             return;
         };
         let response = match result {
             Ok(()) => {
-                let waiting: Vec<_> = self.replies.waits_for_restart(&prepared.config).collect();
-                let Prepared {
+                let waiting: Vec<_> = self.replies.restart_warnings(&prepared.config).collect();
+                let LoadedConfig {
                     clients,
                     warnings,
-                    read,
+                    read_at: read,
                     ..
                 } = *prepared;
-                let disabled = self.replies.overtaken.disabled_since(read);
-                let old = self.door.with_engine(now, |engine, effects| {
+                let disabled = self.replies.superseded.disabled_since(read);
+                let old = self.executor.run_engine(now, |engine, effects| {
                     let old = engine.reload(clients, now, effects);
                     for client in &disabled {
                         engine.disable(client, now, effects);
@@ -404,24 +421,30 @@ impl EngineLoop {
                     drop(old);
                     sys::malloc::malloc_trim();
                 });
-                self.intake
-                    .set_head_keys(self.door.engine.clients().head_keys());
-                let policy = self.door.engine.clients().config().packets.on_state_error;
-                self.door.state.set_policy(policy);
-                self.door.tell_state_events();
-                self.warming = true;
-                self.replies.last_good = false;
-                self.replies.refused = false;
-                self.door.tell(Event::Reload);
-                self.door.audit.reopen();
-                self.door.send(ToWriter::Trials);
+                self.ingress
+                    .set_head_keys(self.executor.engine.clients().head_keys());
+                let policy = self
+                    .executor
+                    .engine
+                    .clients()
+                    .config()
+                    .packets
+                    .on_state_error;
+                self.executor.state.set_policy(policy);
+                self.executor.log_state_events();
+                self.precomputing_keys = true;
+                self.replies.started_from_last_good = false;
+                self.replies.reload_refused = false;
+                self.executor.audit_event(Event::Reload);
+                self.executor.audit.reopen();
+                self.executor.send(ToWriter::Trials);
                 info!("the new configuration is in use");
-                let sequences = self.door.sequences_to_tell();
+                let sequences = self.executor.sequence_findings();
                 let mut message = format!("the new configuration is in use\n{warnings}{sequences}");
-                for port in self.replies.began.drain(..) {
+                for port in self.replies.trial_notes.drain(..) {
                     message.push_str(&port);
                 }
-                if let Some(needs) = self.runner_takes() {
+                if let Some(needs) = self.apply_in_runner() {
                     message.push_str(&format!("warning: {needs}\n"));
                 }
                 for waiting in waiting {
@@ -429,25 +452,25 @@ impl EngineLoop {
                 }
                 Response::Done { message }
             }
-            Err(why) => self.reload_refused("the firewall writer", &why),
+            Err(why) => self.refuse_reload("the firewall writer", &why),
         };
         // Whoever asked may have gone.
         let _gone = answer.send(response);
-        self.take_next();
+        self.begin_next_reload();
     }
 
     /// `who` would not take it; gives the answer.
-    pub(super) fn reload_refused(&mut self, who: &str, why: &str) -> Response {
-        self.replies.refused = true;
-        self.replies.began.clear();
-        self.door.tell(Event::ReloadFailed);
+    pub(super) fn refuse_reload(&mut self, who: &str, why: &str) -> Response {
+        self.replies.reload_refused = true;
+        self.replies.trial_notes.clear();
+        self.executor.audit_event(Event::ReloadFailed);
         error!("the new configuration was refused by {who}: {why}");
         Response::Failed {
             message: format!("the running configuration stays\n{why}"),
         }
     }
 
-    fn confirmed(&mut self, result: Result<u32, String>) {
+    fn on_confirmed(&mut self, result: Result<u32, String>) {
         let Some(answer) = self.replies.confirming.pop_front() else {
             return;
         };
@@ -463,11 +486,11 @@ impl EngineLoop {
             },
             Err(why) => Response::Failed { message: why },
         };
-        self.door.send(ToWriter::Trials);
+        self.executor.send(ToWriter::Trials);
         let _gone = answer.send(response);
     }
 
-    fn trial(&mut self, event: TrialEvent) {
+    fn on_trial_event(&mut self, event: TrialEvent) {
         let service = event.service;
         match event.change {
             TrialChange::Began(span) => {
@@ -476,8 +499,8 @@ impl EngineLoop {
                     span.as_secs()
                 );
                 warn!("{news}");
-                if self.replies.reloads.is_under_way() {
-                    self.replies.began.push(format!("{news}\n"));
+                if self.replies.reloads.is_active() {
+                    self.replies.trial_notes.push(format!("{news}\n"));
                 }
             }
             TrialChange::Reached => info!("{service} was reached through a grant: hidden for good"),
@@ -486,13 +509,13 @@ impl EngineLoop {
                 "nobody reached {service} while it was on trial: everybody can see it again; `spad confirm` hides it for good"
             ),
         }
-        let (told, detail) = match event.change {
+        let (kind, detail) = match event.change {
             TrialChange::Began(_) => (Event::GuardOn, "on trial"),
             TrialChange::Reached => (Event::GuardOn, "reached"),
             TrialChange::Confirmed => (Event::GuardOn, "confirmed"),
             TrialChange::TimedOut => (Event::GuardOff, "nobody reached it on trial"),
         };
-        self.door.tell_port(told, event.service, detail);
-        self.door.send(ToWriter::Trials);
+        self.executor.audit_port(kind, event.service, detail);
+        self.executor.send(ToWriter::Trials);
     }
 }

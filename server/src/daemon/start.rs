@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use spa_findings::Findings;
-use spa_keys::file::Owner;
+use spa_keys::file::AllowedOwner;
 use tracing::{error, info, warn};
 
 use crate::audit::{AuditLog, Event};
@@ -25,23 +25,23 @@ use crate::capture::{
 };
 use crate::clients::Clients;
 use crate::config::{Config, load_or_last_good};
-use crate::control::server::{ListenError, bind, nobody_serves};
+use crate::control::server::{ListenError, bind, check_free};
 use crate::engine::Engine;
 use crate::fd_limit::{self, FdLimitError};
 use crate::firewall::{StartingWriter, WriterClient, WriterClientError};
 use crate::paths::Paths;
 use crate::replay::{OpenedState, StateDir, StateError, UsedSequences};
-use crate::runner::link::{Runner, RunnerLinkError};
-use crate::sandbox::{self, Confinement, Identity, SandboxError, Visible};
+use crate::runner::link::{RunnerClient, RunnerClientError};
+use crate::sandbox::{self, AllowedPaths, Identity, LandlockCoverage, SandboxError};
 use crate::writer::{self, EarlyHiding};
 use crate::{clock, sys};
 
-use super::configuration::{PrepareError, prepare};
-use super::door::Door;
-use super::engine_loop::{Ended, EngineLoop};
-use super::look::Look;
+use super::conntrack::ConntrackMonitor;
+use super::engine_loop::{EngineLoop, LoopExit};
+use super::executor::Executor;
+use super::load_config::{LoadKeysError, load_keys};
 use super::notifier::Notifier;
-use super::tracking::Tracking;
+use super::self_check::SelfCheck;
 
 /// Why the daemon did not start. Its text tells the mend.
 #[derive(Debug, thiserror::Error)]
@@ -63,13 +63,13 @@ pub enum StartError {
     State(#[from] StateError),
     /// Keys.
     #[error(transparent)]
-    Keys(#[from] PrepareError),
+    Keys(#[from] LoadKeysError),
     /// The firewall writer.
     #[error(transparent)]
     Firewall(#[from] WriterClientError),
     /// The command runner.
     #[error(transparent)]
-    Runner(#[from] RunnerLinkError),
+    Runner(#[from] RunnerClientError),
     /// The packet sockets.
     #[error(transparent)]
     Capture(#[from] CaptureError),
@@ -108,7 +108,7 @@ pub enum StartError {
     #[error(
         "cannot {step}: {source}\n  help: see what limits the unit has (`systemctl show spad`), and what the kernel said (`dmesg`)"
     )]
-    System {
+    Syscall {
         /// What was tried.
         step: &'static str,
         /// Why.
@@ -117,7 +117,7 @@ pub enum StartError {
 }
 
 /// The capabilities of a start, by name.
-const NEEDED: [(caps::Capability, &str); 4] = [
+const REQUIRED_CAPABILITIES: [(caps::Capability, &str); 4] = [
     (
         caps::Capability::CAP_NET_RAW,
         "CAP_NET_RAW (to see packets)",
@@ -137,10 +137,10 @@ const NEEDED: [(caps::Capability, &str); 4] = [
 ];
 
 fn check_privileges() -> Result<(), StartError> {
-    let held = caps::read(None, caps::CapSet::Effective).unwrap_or_default();
-    let missing: Vec<_> = NEEDED
+    let effective = caps::read(None, caps::CapSet::Effective).unwrap_or_default();
+    let missing: Vec<_> = REQUIRED_CAPABILITIES
         .iter()
-        .filter(|(capability, _)| !held.contains(capability))
+        .filter(|(capability, _)| !effective.contains(capability))
         .map(|(_, name)| *name)
         .collect();
     if missing.is_empty() {
@@ -162,9 +162,9 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
     let descriptors = fd_limit::raise();
     // Before anything is said, and before anything that may hang or fail.
     let hidden = writer::hide(paths);
-    nobody_is_at_work(paths, hidden)?;
+    check_not_running(paths, hidden)?;
     let loaded = check_privileges().and_then(|()| {
-        let binary = std::env::current_exe().map_err(|source| StartError::System {
+        let binary = std::env::current_exe().map_err(|source| StartError::Syscall {
             step: "find its own executable",
             source,
         })?;
@@ -181,7 +181,7 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
     let (writer, binary) = loaded?;
     let notifier = Notifier::connect();
     let usable = usable.map_err(StartError::Configuration)?;
-    if let Some(findings) = &usable.instead_of {
+    if let Some(findings) = &usable.file_errors {
         error!(
             "the configuration has errors; the last good one is used until they are mended (spad check, spad reload)\n{findings}"
         );
@@ -200,7 +200,7 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
     }
     let readers = super::readers::readers();
     make_run_directory(&paths.run)?;
-    if let Some(warning) = state_of_the_engine(&paths.state, identity.uid) {
+    if let Some(warning) = state_owner_warning(&paths.state, identity.uid) {
         warn!("{warning}");
     }
     let opened = StateDir::open(
@@ -210,7 +210,7 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
         config.packets.on_state_error,
     )?;
     let (used, used_sequences) = UsedSequences::open(&paths.state, opened.state.used_mark());
-    let begun = match begin(paths, &config, &identity, writer, &binary) {
+    let privileged = match start_privileged(paths, &config, &identity, writer, &binary) {
         Ok(begun) => begun,
         Err(error) => {
             // Nothing was accepted: the next start may trust what stands there as this one did.
@@ -228,7 +228,7 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
     // The engine holds it, until a reload gives it another: a large one is not kept beside that.
     drop(config);
     sys::malloc::malloc_trim();
-    let mut engine = Engine::new(begun.clients, cache, horizon);
+    let mut engine = Engine::new(privileged.clients, cache, horizon);
     if let Some(used) = used_sequences {
         engine.load_used_sequences(used);
     }
@@ -236,49 +236,60 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
     if let Some(problem) = used.problem().filter(|_| for_one_use) {
         error!("no sequence for one use opens its door: {problem}");
     }
-    let mut door = Door::new(engine, state, used, begun.writer, begun.runner, begun.audit);
-    for finding in door.sequences_to_tell().to_string().lines() {
+    let mut executor = Executor::new(
+        engine,
+        state,
+        used,
+        privileged.writer,
+        privileged.runner,
+        privileged.audit,
+    );
+    for finding in executor.sequence_findings().to_string().lines() {
         warn!("{finding}");
     }
-    if let Some(warning) = door.engine.refuses_until(clock::now()) {
+    if let Some(warning) = executor.engine.refuses_until(clock::now()) {
         warn!("{warning}");
     }
-    door.tell(Event::Start);
-    let failed = |step| move |source| StartError::System { step, source };
-    let (orders, inbox) = super::order::queue().map_err(failed("make an event descriptor"))?;
-    let intake = Ingress::new(begun.captures, door.engine.clients().head_keys().clone())
-        .map_err(failed("make an event descriptor"))?;
-    let mut engine = EngineLoop::new(intake, door, inbox, notifier, clock::now())
+    executor.audit_event(Event::Start);
+    let failed = |step| move |source| StartError::Syscall { step, source };
+    let (tasks, task_queue) =
+        super::tasks::task_channel().map_err(failed("make an event descriptor"))?;
+    let ingress = Ingress::new(
+        privileged.captures,
+        executor.engine.clients().head_keys().clone(),
+    )
+    .map_err(failed("make an event descriptor"))?;
+    let mut engine = EngineLoop::new(ingress, executor, task_queue, notifier, clock::now())
         .map_err(failed("make a timer"))?;
-    engine.tracking = begun.tracking;
-    engine.replies.last_good = usable.instead_of.is_some();
-    engine.look = Look::at(paths.control_socket());
+    engine.conntrack = privileged.conntrack;
+    engine.replies.started_from_last_good = usable.file_errors.is_some();
+    engine.self_check = SelfCheck::new(paths.control_socket());
     engine.adopt(holders, owed)?;
     // Nothing is lost any more: from here on the kernel keeps packets until they are
     // looked at. Without systemd there is nobody to notify.
     engine.notifier.ready();
-    if !sandbox::forbid_calls()? {
+    if !sandbox::deny_syscalls()? {
         warn!("the system calls of this processor are not known: none are forbidden");
     }
-    match super::supervisor::run(paths, &readers, begun.control, orders, engine)
+    match super::supervisor::run(paths, &readers, privileged.control, tasks, engine)
         .map_err(failed("serve"))?
     {
-        Ended::Told => Ok(()),
-        Ended::Failed(why) => Err(StartError::Ended(why)),
+        LoopExit::Requested => Ok(()),
+        LoopExit::Failed(why) => Err(StartError::Ended(why)),
     }
 }
 
 /// With another state it would not be seen by the lock. The table of a daemon that is at work
 /// stays as it was; what else holds the state keeps nothing from being hidden.
-fn nobody_is_at_work(paths: &Paths, hidden: EarlyHiding) -> Result<(), StartError> {
-    let held = StateDir::check_unlocked(paths).map_err(StartError::State);
-    let served = nobody_serves(&paths.control_socket()).map_err(StartError::Control);
-    match (&held, &served) {
+fn check_not_running(paths: &Paths, hidden: EarlyHiding) -> Result<(), StartError> {
+    let unlocked = StateDir::check_unlocked(paths).map_err(StartError::State);
+    let unserved = check_free(&paths.control_socket()).map_err(StartError::Control);
+    match (&unlocked, &unserved) {
         (_, Err(_)) => hidden.undo(),
         (Err(_), _) => hide_without_writer(paths),
         (Ok(()), Ok(())) => {}
     }
-    held.and(served)
+    unlocked.and(unserved)
 }
 
 /// Hides by an emergency table of this process's own where the firewall writer could not be
@@ -292,34 +303,34 @@ fn hide_without_writer(paths: &Paths) {
 }
 
 /// What was begun while there were privileges.
-struct Begun {
+struct Privileged {
     clients: Clients,
     writer: WriterClient,
-    runner: Option<Runner>,
+    runner: Option<RunnerClient>,
     captures: Vec<Capture>,
     control: UnixListener,
     audit: AuditLog,
-    tracking: Tracking,
+    conntrack: ConntrackMonitor,
 }
 
 /// Begins all that needs a privilege, and gives the privileges away.
-fn begin(
+fn start_privileged(
     paths: &Paths,
     config: &Arc<Config>,
     identity: &Identity,
     writer: WriterClient,
     binary: &Path,
-) -> Result<Begun, StartError> {
-    let clients = prepare(
+) -> Result<Privileged, StartError> {
+    let clients = load_keys(
         paths,
         Arc::clone(config),
-        Owner::Also(identity.uid),
+        AllowedOwner::CurrentUserOr(identity.uid),
         String::new(),
         clock::now().boot,
     )?
     .clients;
     let runner = match config.needs_runner() {
-        true => Some(Runner::start(binary, paths)?),
+        true => Some(RunnerClient::start(binary, paths)?),
         false => None,
     };
     let options = CaptureOptions {
@@ -351,48 +362,48 @@ fn begin(
         .map(|group| group.gid);
     let control = bind(&paths.control_socket(), group)?;
     make_audit_directory(&config.log.audit, identity)?;
-    let tracking = Tracking::open();
-    let confinement = sandbox::enter(identity, &visible(paths, config))?;
-    report_confinement(&confinement);
+    let conntrack = ConntrackMonitor::open();
+    let coverage = sandbox::enter(identity, &allowed_paths(paths, config))?;
+    report_confinement(&coverage);
     let audit = AuditLog::open(&config.log.audit).map_err(|source| StartError::Audit {
         path: config.log.audit.clone(),
         source,
     })?;
-    Ok(Begun {
+    Ok(Privileged {
         clients,
         writer,
         runner,
         captures,
         control,
         audit,
-        tracking,
+        conntrack,
     })
 }
 
 /// An older Landlock is no fault: what it leaves out the forbidden calls and the file modes
 /// refuse. None at all is one that can be mended.
-fn report_confinement(confinement: &Confinement) {
-    match confinement {
-        Confinement::Full => {}
-        Confinement::Partial(missing) => info!(
+fn report_confinement(coverage: &LandlockCoverage) {
+    match coverage {
+        LandlockCoverage::Full => {}
+        LandlockCoverage::Partial(missing) => info!(
             "the engine sees its own directories only; this kernel's Landlock does not restrict {missing}"
         ),
-        Confinement::None(why) => warn!(
+        LandlockCoverage::None(why) => warn!(
             "this kernel does not confine the engine to its own directories ({why}): it can read what every user can; the rest of its confinement is in force\n  help: see that `landlock` is in /sys/kernel/security/lsm: add it to lsm= on the kernel's command line, or use a kernel that has it"
         ),
     }
 }
 
-fn visible(paths: &Paths, config: &Config) -> Visible {
+fn allowed_paths(paths: &Paths, config: &Config) -> AllowedPaths {
     // An editor puts another file in a file's place, so the directory is what is seen.
     let one_time = config.knock.iter();
-    let one_time = one_time.filter_map(|door| door.door.sequences.one_time()?.file.parent());
+    let one_time = one_time.filter_map(|door| door.pattern.sequences.one_time()?.file.parent());
     // The state for the keys at a reload: what it writes there it has open already.
     // And the rules of time zones, for `[policy] time_zone`.
     let always = [&*paths.config, &*paths.state]
         .into_iter()
         .chain([Path::new("/usr/share/zoneinfo"), Path::new("/etc/zoneinfo")]);
-    Visible {
+    AllowedPaths {
         read: always.chain(one_time).map(Path::to_owned).collect(),
         write: config
             .log
@@ -406,7 +417,7 @@ fn visible(paths: &Paths, config: &Config) -> Visible {
 
 /// The engine must not be able to put other files in the place of those that root
 /// and the firewall writer read; `spad init` makes it so.
-fn state_of_the_engine(state: &Path, engine: u32) -> Option<String> {
+fn state_owner_warning(state: &Path, engine: u32) -> Option<String> {
     let owner = std::fs::metadata(state).ok()?.uid();
     (owner == engine).then(|| {
         let state = state.display();
@@ -421,12 +432,12 @@ fn make_audit_directory(audit: &Path, identity: &Identity) -> Result<(), StartEr
     let Some(directory) = audit.parent() else {
         return Ok(());
     };
-    let made = match DirBuilder::new().mode(0o750).create(directory) {
+    let created = match DirBuilder::new().mode(0o750).create(directory) {
         Ok(()) => lchown(directory, Some(identity.uid), Some(identity.gid)),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
     };
-    made.map_err(|source| StartError::Audit {
+    created.map_err(|source| StartError::Audit {
         path: audit.to_owned(),
         source,
     })
@@ -471,13 +482,13 @@ mod tests {
             state: "/var/lib/spad".into(),
             run: "/run/spad".into(),
         };
-        let visible = visible(&paths, &config);
+        let visible = allowed_paths(&paths, &config);
         assert!(visible.read.contains(&paths.state));
         assert_eq!(visible.write, [PathBuf::from("/var/log/spad")]);
     }
 
     fn files() -> crate::config::Files {
-        let mut files = crate::config::Files::none(Path::new("/etc/spad"));
+        let mut files = crate::config::Files::empty(Path::new("/etc/spad"));
         let text = "hide = []\n[services]\nssh = \"tcp/22\"\n[listen]\nport = 62201\n";
         files.server = Some(spa_findings::Source::new(
             Path::new("/etc/spad/spad.toml"),
@@ -513,8 +524,8 @@ mod tests {
     fn a_state_directory_of_the_engine_is_complained_of() {
         let directory = tempfile::tempdir().unwrap();
         let owner = std::fs::metadata(directory.path()).unwrap().uid();
-        let said = state_of_the_engine(directory.path(), owner).unwrap();
+        let said = state_owner_warning(directory.path(), owner).unwrap();
         assert!(said.contains("help: chown root"), "{said}");
-        assert_eq!(state_of_the_engine(directory.path(), owner + 1), None);
+        assert_eq!(state_owner_warning(directory.path(), owner + 1), None);
     }
 }

@@ -11,19 +11,19 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info};
 
 use crate::clock;
-use crate::config::{Readers, load_for};
+use crate::config::{ConfigReaders, load_for};
 use crate::control::message::Grant;
-use crate::control::server::{Ask, serve};
+use crate::control::server::{IncomingRequest, serve};
 use crate::control::{Request, Response};
 use crate::engine::GrantListing;
 use crate::paths::Paths;
 
-use super::configuration::{Prepared, prepare};
-use super::engine_loop::{Ended, EngineLoop};
-use super::order::{Order, Orders};
+use super::engine_loop::{EngineLoop, LoopExit};
+use super::load_config::{LoadedConfig, load_keys};
+use super::tasks::{EngineTask, TaskSender};
 
 /// Requests that wait for the main thread.
-const WAITING: usize = 16;
+const MAX_PENDING_REQUESTS: usize = 16;
 
 /// Serves until told to stop, or until the engine's thread ends. `readers` were looked
 /// up before the sandbox, in which there are no names.
@@ -32,11 +32,11 @@ const WAITING: usize = 16;
 /// Why it ended other than by being told to.
 pub(super) fn run(
     paths: &Paths,
-    readers: &Readers,
+    readers: &ConfigReaders,
     control: StdListener,
-    orders: Orders,
+    tasks: TaskSender,
     engine: EngineLoop,
-) -> std::io::Result<Ended> {
+) -> std::io::Result<LoopExit> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -49,7 +49,7 @@ pub(super) fn run(
         })?;
     let result = runtime.block_on(async {
         let listener = UnixListener::from_std(control)?;
-        let (ask, mut asks) = mpsc::channel::<Ask>(WAITING);
+        let (ask, mut requests) = mpsc::channel::<IncomingRequest>(MAX_PENDING_REQUESTS);
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
@@ -58,14 +58,14 @@ pub(super) fn run(
         loop {
             tokio::select! {
                 done = &mut end => return done.map_err(|_| std::io::Error::other("the engine's thread broke off")),
-                _ = terminate.recv() => orders.give(Order::Stop),
-                _ = interrupt.recv() => orders.give(Order::Stop),
+                _ = terminate.recv() => tasks.send(EngineTask::Stop),
+                _ = interrupt.recv() => tasks.send(EngineTask::Stop),
                 _ = hangup.recv() => {
                     let (answer, answered) = oneshot::channel();
-                    reload(paths.clone(), readers.clone(), orders.clone(), answer);
-                    tokio::spawn(tell(answered));
+                    reload(paths.clone(), readers.clone(), tasks.clone(), answer);
+                    tokio::spawn(log_reload_result(answered));
                 }
-                Some(ask) = asks.recv() => obey(paths, readers, &orders, ask),
+                Some(ask) = requests.recv() => handle_request(paths, readers, &tasks, ask),
             }
         }
     });
@@ -75,33 +75,38 @@ pub(super) fn run(
     result
 }
 
-fn obey(paths: &Paths, readers: &Readers, orders: &Orders, ask: Ask) {
-    let Ask {
+fn handle_request(
+    paths: &Paths,
+    readers: &ConfigReaders,
+    tasks: &TaskSender,
+    incoming: IncomingRequest,
+) {
+    let IncomingRequest {
         request,
         uid,
         answer,
-    } = ask;
+    } = incoming;
     match &request {
         Request::Status | Request::Grants => {}
         asked => info!("user {uid} asks: {asked:?}"),
     }
     match request {
-        Request::Reload => reload(paths.clone(), readers.clone(), orders.clone(), answer),
+        Request::Reload => reload(paths.clone(), readers.clone(), tasks.clone(), answer),
         Request::Grants => {
             let (list, listed) = oneshot::channel();
-            orders.give(Order::List(list));
-            tokio::spawn(show(listed, answer));
+            tasks.send(EngineTask::List(list));
+            tokio::spawn(send_listing(listed, answer));
         }
         request @ (Request::Grant { .. } | Request::Revoke { .. } | Request::RevokeFrom { .. }) => {
-            orders.give(Order::ByHand(request, uid, answer));
+            tasks.send(EngineTask::Admin(request, uid, answer));
         }
-        request => orders.give(Order::Answer(request, answer)),
+        request => tasks.send(EngineTask::Request(request, answer)),
     }
 }
 
 /// Makes the answer of a list that the engine's thread made. An engine that has ended
 /// drops it, and then the place for the answer is dropped too, which says so.
-async fn show(listed: oneshot::Receiver<GrantListing>, answer: oneshot::Sender<Response>) {
+async fn send_listing(listed: oneshot::Receiver<GrantListing>, answer: oneshot::Sender<Response>) {
     let Ok(listing) = listed.await else { return };
     let rows = listing.into_rows().into_iter();
     let grants = rows.map(|row| Grant {
@@ -122,22 +127,27 @@ async fn show(listed: oneshot::Receiver<GrantListing>, answer: oneshot::Sender<R
 
 /// Reads the configuration on a thread of its own, for a hundred thousand
 /// clients take a moment, and hands it to the engine's thread.
-fn reload(paths: Paths, readers: Readers, orders: Orders, answer: oneshot::Sender<Response>) {
-    let (give, given) = std::sync::mpsc::channel();
+fn reload(
+    paths: Paths,
+    readers: ConfigReaders,
+    orders: TaskSender,
+    answer: oneshot::Sender<Response>,
+) {
+    let (sender, receiver) = std::sync::mpsc::channel();
     let work = {
         let orders = orders.clone();
         // Nobody gives it an answer to send where there is no thread for it.
         move || {
-            given
-                .recv()
-                .map_or((), |answer| read_for(&paths, &readers, &orders, answer))
+            receiver.recv().map_or((), |answer| {
+                load_and_send(&paths, &readers, &orders, answer)
+            })
         }
     };
     match std::thread::Builder::new()
         .name("reload".to_owned())
         .spawn(work)
     {
-        Ok(_thread) => drop(give.send(answer)),
+        Ok(_thread) => drop(sender.send(answer)),
         Err(error) => {
             let why = format!(
                 "cannot read the configuration beside the work: {error}\n  help: see how many tasks the unit may have (`systemctl show -p TasksMax spad`)"
@@ -147,34 +157,39 @@ fn reload(paths: Paths, readers: Readers, orders: Orders, answer: oneshot::Sende
     }
 }
 
-fn read_for(paths: &Paths, readers: &Readers, orders: &Orders, answer: oneshot::Sender<Response>) {
-    match read(paths, readers) {
-        Ok(prepared) => orders.give(Order::Take(Box::new(prepared), answer)),
-        Err(why) => refuse(orders, answer, &why),
+fn load_and_send(
+    paths: &Paths,
+    readers: &ConfigReaders,
+    tasks: &TaskSender,
+    answer: oneshot::Sender<Response>,
+) {
+    match load(paths, readers) {
+        Ok(loaded) => tasks.send(EngineTask::ApplyConfig(Box::new(loaded), answer)),
+        Err(why) => refuse(tasks, answer, &why),
     }
 }
 
-fn refuse(orders: &Orders, answer: oneshot::Sender<Response>, why: &str) {
+fn refuse(tasks: &TaskSender, answer: oneshot::Sender<Response>, why: &str) {
     error!("the new configuration is refused, the running one stays\n{why}");
-    orders.give(Order::ReloadFailed);
+    tasks.send(EngineTask::ReloadFailed);
     // Whoever asked may have gone.
     let _gone = answer.send(Response::Failed {
         message: format!("the running configuration stays\n{why}"),
     });
 }
 
-fn read(paths: &Paths, readers: &Readers) -> Result<Prepared, String> {
-    let began = clock::now();
-    let loaded = load_for(&paths.config, began.wall)
+fn load(paths: &Paths, readers: &ConfigReaders) -> Result<LoadedConfig, String> {
+    let started = clock::now();
+    let loaded = load_for(&paths.config, started.wall)
         .map_err(|findings| readers.explain(&paths.config, &findings).to_string())?;
     let config = Arc::new(loaded.config);
-    let owner = spa_keys::file::Owner::Me;
+    let owner = spa_keys::file::AllowedOwner::CurrentUser;
     let warnings = loaded.warnings.to_string();
-    prepare(paths, config, owner, warnings, began.boot).map_err(|error| error.to_string())
+    load_keys(paths, config, owner, warnings, started.boot).map_err(|error| error.to_string())
 }
 
 /// What a reload by signal has to say goes to the log.
-async fn tell(answered: oneshot::Receiver<Response>) {
+async fn log_reload_result(answered: oneshot::Receiver<Response>) {
     match tokio::time::timeout(Duration::from_secs(60), answered).await {
         Ok(Ok(Response::Done { message })) => info!("{}", message.trim_end()),
         Ok(Ok(Response::Failed { .. })) => {}

@@ -10,13 +10,13 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::{Effect, Engine};
-use crate::audit::{AuditEvent, Event, RunLine};
+use crate::audit::{AuditEvent, Event, RunRecord};
 use crate::clock::{BootTime, Now};
 use crate::config::{ClientName, DoorName};
 use crate::firewall::{Element, Peer};
 use crate::grants::{Holding, Owner, holder_key};
 use crate::replay::{Holder, HolderKey, JournalRecord};
-use crate::runner::message::{Ended, HookEvent, How, RunHook, RunId, ToRunner};
+use crate::runner::message::{ExitKind, HookEvent, RunExit, RunHook, RunId, ToRunner};
 use crate::verdict::Reason;
 
 /// Hooks at once, at most; fewer than the runner takes.
@@ -234,7 +234,7 @@ impl Engine {
             client,
             door,
             key: key.holder.client(),
-            whom: Peer {
+            peer: Peer {
                 address: key.address,
                 prefix: key.prefix,
             },
@@ -255,23 +255,29 @@ impl Engine {
     }
 
     /// A hook ran.
-    pub fn hook_ended(&mut self, ended: Ended, now: Now, effects: &mut Vec<Effect>) {
+    pub fn hook_ended(&mut self, ended: RunExit, now: Now, effects: &mut Vec<Effect>) {
         let id = ended.id;
-        if self.hooks.stopping && ended.how == How::TimedOut {
+        if self.hooks.stopping && ended.kind == ExitKind::TimedOut {
             return;
         }
-        self.finish_hook(id, |event| RunLine::ended(event, ended), None, now, effects);
+        self.finish_hook(
+            id,
+            |event| RunRecord::ended(event, ended),
+            None,
+            now,
+            effects,
+        );
     }
 
     /// A hook was not run, and is not tried again.
     pub fn hook_refused(&mut self, id: RunId, why: Reason, now: Now, effects: &mut Vec<Effect>) {
-        self.finish_hook(id, RunLine::of, Some(why), now, effects);
+        self.finish_hook(id, RunRecord::started, Some(why), now, effects);
     }
 
     fn finish_hook(
         &mut self,
         id: RunId,
-        line: impl FnOnce(String) -> RunLine,
+        line: impl FnOnce(String) -> RunRecord,
         why: Option<Reason>,
         now: Now,
         effects: &mut Vec<Effect>,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::{Effect, Engine, UsedSequence};
 use crate::audit::{AuditEvent, Event};
 use crate::clock::Now;
-use crate::config::{Config, DoorName, KnockDoor};
+use crate::config::{Config, Door, DoorName};
 use crate::firewall::ChangeId;
 use crate::grants::Owner;
 use crate::knock::{KnockFilter, KnockProgress, ObservedKnock, Sequence, Tracker};
@@ -70,7 +70,7 @@ impl CompletedKnock {
 
 impl KnockService {
     pub(super) fn new(config: &Config, used: Option<HashSet<Sequence>>) -> Self {
-        let doors = config.knock.iter().map(|knock| knock.door.clone());
+        let doors = config.knock.iter().map(|knock| knock.pattern.clone());
         let is_used =
             |sequence: &Sequence| used.as_ref().is_none_or(|used| used.contains(sequence));
         Self {
@@ -115,7 +115,7 @@ impl Engine {
     /// How many sequences each door has left that opens once by each.
     pub fn remaining_sequences(&self) -> impl Iterator<Item = (&DoorName, usize)> {
         let doors = self.clients.config().knock.iter().enumerate();
-        let doors = doors.filter(|(_, door)| door.door.sequences.one_time().is_some());
+        let doors = doors.filter(|(_, door)| door.pattern.sequences.one_time().is_some());
         doors.map(|(place, door)| (&door.name, self.knock_service.tracker.remaining(place)))
     }
 
@@ -131,7 +131,7 @@ impl Engine {
         knock: &ObservedKnock,
         now: Now,
         effects: &mut Vec<Effect>,
-        mut observe: impl FnMut(&KnockDoor, KnockProgress<'_>),
+        mut observe: impl FnMut(&Door, KnockProgress<'_>),
     ) {
         let config = Arc::clone(self.clients.config());
         let (mut completed, mut used) = (None, None);
@@ -190,7 +190,7 @@ impl Engine {
         let config = self.clients.config();
         let door = config.knock.get(index)?;
         // A strict door that is deaf to wrong knocks would open to a scan.
-        if !self.knock_service.filter.covers(&door.door) {
+        if !self.knock_service.filter.covers(&door.pattern) {
             return None;
         }
         let permit = door_permit(config, door, knock.source)?;

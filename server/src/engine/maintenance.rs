@@ -151,8 +151,8 @@ impl Engine {
 
     fn may_hold(&self, owner: Owner, element: &Element) -> bool {
         // Whom a gateway no longer leads would reach its own port instead.
-        let inner = self.clients.config().inner_of(element.service);
-        if inner.is_some_and(|inner| !inner.leads(element.address)) {
+        let inner = self.clients.config().inner_host(element.service);
+        if inner.is_some_and(|inner| !inner.forwards_to(element.address)) {
             return false;
         }
         let id = match owner {
@@ -166,8 +166,8 @@ impl Engine {
                     .is_some_and(|(door, service)| door.open.contains(service));
             }
             Owner::Admin => {
-                let lengths = &self.clients.config().lengths;
-                let lengths = lengths.like(element.address);
+                let lengths = &self.clients.config().prefix_lengths;
+                let lengths = lengths.for_family(element.address);
                 let as_wide = element
                     .prefix
                     .is_none_or(|prefix| lengths.contains(&prefix));
@@ -175,7 +175,7 @@ impl Engine {
             }
         };
         self.clients.by_key_id(id).is_some_and(|(index, client)| {
-            let as_wide = client.prefix_around(element.address) == element.prefix;
+            let as_wide = client.prefix_for(element.address) == element.prefix;
             self.clients.is_enabled(index)
                 && self.clients.may_open(client, element.service)
                 && client.admits(element.address)
@@ -326,7 +326,7 @@ impl Engine {
 /// How much longer this holder may have the element open, as things are configured now.
 fn max_ttl(clients: &Clients, owner: Owner, element: &Element, now: Now) -> Duration {
     let config = clients.config();
-    let global_max = config.longest_of_all();
+    let global_max = config.max_ttl_overall();
     let max_ttl = match owner {
         Owner::Admin => config.grants.admin_max_ttl,
         Owner::Unknown => global_max,

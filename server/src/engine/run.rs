@@ -8,10 +8,10 @@ use spa_proto::CommandName;
 use super::firewall::PacketOrigin;
 use super::knock::CompletedKnock;
 use super::{Disposition, Effect, Engine};
-use crate::audit::{AuditEvent, Event, RunLine};
+use crate::audit::{AuditEvent, Event, RunRecord};
 use crate::clock::Now;
 use crate::policy::RunPermit;
-use crate::runner::message::{Ended, RunBy, RunCommand, RunId, RunRefusal, ToRunner};
+use crate::runner::message::{Requester, RunCommand, RunExit, RunId, RunRefusal, ToRunner};
 use crate::verdict::{Reason, Verdict};
 
 /// Runs that are asked for or under way, at most: more than the runner has at once.
@@ -62,7 +62,7 @@ impl Engine {
         effects.push(Effect::Run(ToRunner::Run(RunCommand {
             id,
             command: command.clone(),
-            by: RunBy::Client(client, origin.sender.id),
+            requester: Requester::Client(client, origin.sender.id),
             source: origin.source,
         })));
         let pending = PendingRun {
@@ -92,7 +92,7 @@ impl Engine {
         effects.push(Effect::Run(ToRunner::Run(RunCommand {
             id,
             command: command.clone(),
-            by: RunBy::Door(knocked.door.clone()),
+            requester: Requester::Door(knocked.door.clone()),
             source: knocked.knock.source,
         })));
         let pending = PendingRun {
@@ -126,7 +126,7 @@ impl Engine {
             RunOrigin::Packet(arrival) => arrival.clone(),
             RunOrigin::Knock(knocked) => {
                 let mut line = knocked.line(Event::RunStart, Some(reason), now);
-                line.run = Some(Box::new(RunLine::of(command)));
+                line.run = Some(Box::new(RunRecord::started(command)));
                 effects.push(Effect::Audit(Box::new(line)));
                 return None;
             }
@@ -134,7 +134,7 @@ impl Engine {
         let mut line = self.refusal_event(&origin, reason, now);
         line.event = Event::RunStart;
         line.latency = Some(now.boot.saturating_since(origin.at.boot));
-        line.run = Some(Box::new(RunLine::of(command)));
+        line.run = Some(Box::new(RunRecord::started(command)));
         self.counters.count(reason);
         effects.push(Effect::Audit(Box::new(line)));
         Some(Verdict {
@@ -177,7 +177,7 @@ impl Engine {
     }
 
     /// It is over: told, with what it said.
-    pub fn run_ended(&mut self, ended: Ended, now: Now, effects: &mut Vec<Effect>) {
+    pub fn run_ended(&mut self, ended: RunExit, now: Now, effects: &mut Vec<Effect>) {
         let Some(running) = self.pending_runs.remove(&ended.id) else {
             return;
         };
@@ -191,7 +191,10 @@ impl Engine {
             }
             RunOrigin::Knock(knocked) => knocked.line(Event::Run, None, now),
         };
-        line.run = Some(Box::new(RunLine::ended(running.command.to_string(), ended)));
+        line.run = Some(Box::new(RunRecord::ended(
+            running.command.to_string(),
+            ended,
+        )));
         effects.push(Effect::Audit(Box::new(line)));
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use spa_proto::Timestamp;
 
-use super::judge::{Judge, agree};
+use super::simulate::{Simulator, acknowledge};
 use crate::config::DoorName;
 use crate::engine::Effect;
 use crate::firewall::{Element, Step};
@@ -14,12 +14,12 @@ use crate::verdict::Reason;
 
 /// How a knock would have ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KnockEnding {
+pub struct KnockResult {
     /// In this.
     pub reason: Reason,
     /// What it was to each door of whose attempts it is part; to one twice where it ended an
     /// attempt and began another.
-    pub doors: Vec<(DoorName, AtDoor)>,
+    pub doors: Vec<(DoorName, DoorProgress)>,
     /// What it would have opened.
     pub elements: Vec<(Element, Duration)>,
     /// The command that it would have run.
@@ -28,57 +28,57 @@ pub struct KnockEnding {
 
 /// What a knock is to one door; without the knocks, which are a secret where they open once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AtDoor {
+pub enum DoorProgress {
     /// It ends an attempt.
-    Over(AttemptEnd),
+    AttemptEnded(AttemptEnd),
     /// The first.
-    Begun,
+    Started,
     /// A right one, so many of so many.
-    Further(usize, usize),
+    Advanced(usize, usize),
     /// Made already.
-    Repeated,
+    Duplicate,
     /// The last one.
-    Whole {
+    Completed {
         /// Its sequence is used up with it.
         used_up: bool,
     },
 }
 
-impl AtDoor {
+impl DoorProgress {
     /// Nothing where it is neither part of an attempt nor its beginning: a strict door hears all.
-    fn of(heard: KnockProgress<'_>) -> Option<Self> {
-        Some(match heard {
-            KnockProgress::AttemptEnded(why) => Self::Over(why),
+    fn from_progress(progress: KnockProgress<'_>) -> Option<Self> {
+        Some(match progress {
+            KnockProgress::AttemptEnded(why) => Self::AttemptEnded(why),
             KnockProgress::Ignored => return None,
-            KnockProgress::Started => Self::Begun,
-            KnockProgress::Advanced { made, total: of } => Self::Further(made, of),
-            KnockProgress::Duplicate => Self::Repeated,
-            KnockProgress::Completed(used) => Self::Whole {
+            KnockProgress::Started => Self::Started,
+            KnockProgress::Advanced { made, total: of } => Self::Advanced(made, of),
+            KnockProgress::Duplicate => Self::Duplicate,
+            KnockProgress::Completed(used) => Self::Completed {
                 used_up: used.is_some(),
             },
         })
     }
 }
 
-impl KnockEnding {
+impl KnockResult {
     /// Whether no door makes anything of it.
     #[must_use]
-    pub fn is_nothing(&self) -> bool {
+    pub fn is_ignored(&self) -> bool {
         self.doors.is_empty()
     }
 }
 
-impl Judge {
+impl Simulator {
     /// Judges a knock at the time of its recording; those after it go on from there.
-    pub fn knock(&mut self, hit: &ObservedKnock, at: Timestamp) -> KnockEnding {
-        let now = self.pass_until(at);
+    pub fn knock(&mut self, hit: &ObservedKnock, at: Timestamp) -> KnockResult {
+        let now = self.advance_to(at);
         let engine = self.engine();
         let before = engine.counters().clone();
         let (mut doors, mut effects) = (Vec::new(), Vec::new());
         engine.on_knock_with(hit, now, &mut effects, |door, heard| {
-            doors.extend(AtDoor::of(heard).map(|at| (door.name.clone(), at)));
+            doors.extend(DoorProgress::from_progress(heard).map(|at| (door.name.clone(), at)));
         });
-        let _no_packet = agree(engine, &mut effects, now);
+        let _no_packet = acknowledge(engine, &mut effects, now);
         let mut reasons = Reason::ALL.iter().copied();
         let reason = reasons.find(|one| engine.counters().get(*one) > before.get(*one));
         let (mut elements, mut command) = (Vec::new(), None);
@@ -94,7 +94,7 @@ impl Judge {
                 _ => {}
             }
         }
-        KnockEnding {
+        KnockResult {
             reason: reason.unwrap_or(Reason::Knock),
             doors,
             elements,

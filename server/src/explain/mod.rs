@@ -4,10 +4,10 @@
 //! [`judge`] gives it to `frame` and to an engine of its own at the recorded time, and
 //! shows what that wants done instead of doing it. Pure, but for the reading.
 
-pub mod judge;
+pub mod simulate;
 
 pub mod knock;
 
 pub mod link;
 
-pub mod recording;
+pub mod capture_file;

@@ -396,7 +396,7 @@ impl<'a> Reader<'a> {
 
     fn cut(&mut self) -> Decoded<ConnectionFilter> {
         let address = self.address()?;
-        let network = Network::around(address, self.byte()?);
+        let network = Network::enclosing(address, self.byte()?);
         let network = network.filter(|network| network.address == address);
         Ok(ConnectionFilter {
             network: network.ok_or(DecodeError("not a network"))?,

@@ -56,7 +56,7 @@ impl Element {
             IpAddr::V4(_) => PREFIXES4,
             IpAddr::V6(_) => PREFIXES6,
         };
-        let first = Network::around(self.address, prefix).map(|network| network.address);
+        let first = Network::enclosing(self.address, prefix).map(|network| network.address);
         lengths.contains(&prefix)
             && first == Some(self.address)
             && !self.once
@@ -75,7 +75,7 @@ impl Element {
         match self.prefix {
             None => self.address == address,
             Some(prefix) => {
-                let network = Network::around(address, prefix);
+                let network = Network::enclosing(address, prefix);
                 network.is_some_and(|network| network.address == self.address)
             }
         }

@@ -2,6 +2,6 @@
 //!
 //! Pure: texts go in, texts and findings come out. Nothing is run, read or written here.
 
-mod addition;
+mod toml_append;
 
 pub mod knockd;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use spa_findings::Place;
+use spa_findings::Location;
 use spa_proto::Protocol;
 
 use super::Sequence;
@@ -32,7 +32,7 @@ pub struct OneTimeSequence {
     /// The knocks: a secret until they were made.
     pub sequence: Sequence,
     /// Where it stands, for findings; shows no knock.
-    pub location: Place,
+    pub location: Location,
 }
 
 impl Sequences {

@@ -92,7 +92,7 @@ fn sequence() -> impl Strategy<Value = Sequence> {
 
 fn sequences() -> impl Strategy<Value = Sequences> {
     let list = prop::collection::hash_set(sequence(), 0..4).prop_map(|all| {
-        let place = spa_findings::Source::new("x".as_ref(), String::new()).place(0..0);
+        let place = spa_findings::Source::new("x".as_ref(), String::new()).location(0..0);
         let listed = all.into_iter().map(|sequence| OneTimeSequence {
             sequence,
             location: place.clone(),

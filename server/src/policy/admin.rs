@@ -126,7 +126,7 @@ fn parse_peer(config: &Config, network: Network) -> Result<Peer, String> {
     if prefix == single {
         return Ok(address.into());
     }
-    let lengths = config.lengths.like(address);
+    let lengths = config.prefix_lengths.for_family(address);
     if !lengths.contains(&prefix) {
         let known = lengths.iter().map(|one| format!("/{one}, "));
         let known: String = known.collect();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use spa_proto::{CommandName, usable_address};
 
-use crate::config::{Config, DoorId, KnockDoor};
+use crate::config::{Config, Door, DoorId};
 use crate::firewall::Element;
 
 /// What a door opens for an address. Made by [`by_knock`] only.
@@ -39,7 +39,7 @@ impl DoorPermit {
 /// The services of the door, for this address alone, and its command; none where no host
 /// connects from it, or where all services lead to inner hosts of the other family.
 #[must_use]
-pub fn door_permit(config: &Config, door: &KnockDoor, source: IpAddr) -> Option<DoorPermit> {
+pub fn door_permit(config: &Config, door: &Door, source: IpAddr) -> Option<DoorPermit> {
     if !usable_address(source) {
         return None;
     }
@@ -49,7 +49,7 @@ pub fn door_permit(config: &Config, door: &KnockDoor, source: IpAddr) -> Option<
         if service
             .to
             .as_ref()
-            .is_some_and(|inner| !inner.leads(source))
+            .is_some_and(|inner| !inner.forwards_to(source))
         {
             continue;
         }

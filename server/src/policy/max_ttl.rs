@@ -8,7 +8,7 @@ use spa_proto::Service;
 use super::validity;
 use crate::clients::Clients;
 use crate::clock::Now;
-use crate::config::{ClientConfig, KnockDoor};
+use crate::config::{ClientConfig, Door};
 
 /// The longest that a packet of this key of the client's may open this port for from now on,
 /// but for its hours.
@@ -26,7 +26,7 @@ pub fn max_ttl_for_key(
 
 /// The longest that this door may open this port for.
 #[must_use]
-pub fn max_ttl_for_door(clients: &Clients, door: &KnockDoor, port: Service) -> Duration {
+pub fn max_ttl_for_door(clients: &Clients, door: &Door, port: Service) -> Duration {
     let max_ttl = max_ttl_for_service(clients, port);
     door.ttl.map_or(max_ttl, |own| own.min(max_ttl))
 }

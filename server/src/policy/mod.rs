@@ -290,8 +290,8 @@ fn elements_to_open(
     // A gateway may lead one family only; a service that leads none of these addresses
     // is refused, and with it the packet.
     let forwards_to = |element: &Element| {
-        let inner = config.inner_of(element.service);
-        inner.is_none_or(|inner| inner.leads(element.address))
+        let inner = config.inner_host(element.service);
+        inner.is_none_or(|inner| inner.forwards_to(element.address))
     };
     elements.retain(|(element, _)| forwards_to(element));
     let is_forwarded = |service: &Service| elements.iter().any(|(one, _)| one.service == *service);
@@ -369,8 +369,8 @@ fn granted_addresses(
 /// What the client is granted around an address that it may be granted: the network of the
 /// length that its file says, all of which must lie in one of its `sources`.
 fn enclosing_network(address: IpAddr, client: &ClientConfig, exact: bool) -> Result<Peer, Reason> {
-    let prefix = client.prefix_around(address).filter(|_| !exact);
-    let network = prefix.and_then(|prefix| Network::around(address, prefix));
+    let prefix = client.prefix_for(address).filter(|_| !exact);
+    let network = prefix.and_then(|prefix| Network::enclosing(address, prefix));
     let Some(network) = network else {
         return Ok(address.into());
     };

@@ -26,7 +26,7 @@ pub(super) fn remaining(
     // Who leaves late must still be able to close the door.
     if !matches!(request, Request::Close { .. }) {
         for hours in &client.hours {
-            remaining = remaining.min(hours.left(now.wall).ok_or(Reason::OutsideHours)?);
+            remaining = remaining.min(hours.remaining(now.wall).ok_or(Reason::OutsideHours)?);
         }
     }
     Ok((remaining < Duration::MAX).then_some(remaining))

@@ -15,8 +15,8 @@ use spa_proto::{Protocol, Service, Timestamp};
 use crate::firewall::Peer;
 
 use super::message::{
-    Ended, FromRunner, HookEvent, How, MAX_OUTPUT, MAX_TEXT, RunBy, RunCommand, RunHook, RunId,
-    RunRefusal, ToRunner,
+    ExitKind, FromRunner, HookEvent, MAX_OUTPUT, MAX_TEXT, Requester, RunCommand, RunExit, RunHook,
+    RunId, RunRefusal, ToRunner,
 };
 
 #[cfg(test)]
@@ -26,9 +26,9 @@ mod tests;
 /// The bytes do not have the layout of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a message of the command runner ({0})")]
-pub struct BadMessage(&'static str);
+pub struct DecodeError(&'static str);
 
-type Decoded<T> = Result<T, BadMessage>;
+type Decoded<T> = Result<T, DecodeError>;
 
 /// Words and their numbers, each way.
 const EVENTS: [(HookEvent, u8); 3] = [
@@ -54,13 +54,13 @@ impl ToRunner {
                 out.push(1);
                 out.extend(run.id.0.to_be_bytes());
                 put_name(&mut out, run.command.as_str());
-                match &run.by {
-                    RunBy::Client(name, key) => {
+                match &run.requester {
+                    Requester::Client(name, key) => {
                         out.push(1);
                         put_name(&mut out, name.as_str());
                         out.extend(key.to_bytes());
                     }
-                    RunBy::Door(name) => {
+                    Requester::Door(name) => {
                         out.push(2);
                         put_name(&mut out, name.as_str());
                     }
@@ -81,8 +81,8 @@ impl ToRunner {
                 );
                 out.push(u8::from(hook.key.is_some()));
                 out.extend(hook.key.map_or([0; 8], KeyId::to_bytes));
-                put_address(&mut out, hook.whom.address);
-                out.push(hook.whom.prefix.unwrap_or(0));
+                put_address(&mut out, hook.peer.address);
+                out.push(hook.peer.prefix.unwrap_or(0));
                 put_name(
                     &mut out,
                     hook.service.as_ref().map_or("", |name| name.as_str()),
@@ -95,8 +95,8 @@ impl ToRunner {
                 put_duration(&mut out, hook.ttl);
                 out.extend(hook.at.as_micros().to_be_bytes());
             }
-            Self::Prepare => out.push(3),
-            Self::Use => out.push(4),
+            Self::LoadConfig => out.push(3),
+            Self::ApplyConfig => out.push(4),
             Self::Stop => out.push(5),
             Self::Ping => out.push(6),
         }
@@ -112,40 +112,40 @@ impl ToRunner {
         let message = match reader.byte()? {
             1 => Self::Run(RunCommand {
                 id: RunId(reader.number()?),
-                command: reader.name()?.ok_or(BadMessage("no command"))?,
-                by: match reader.byte()? {
-                    1 => RunBy::Client(
-                        reader.name()?.ok_or(BadMessage("no client"))?,
+                command: reader.name()?.ok_or(DecodeError("no command"))?,
+                requester: match reader.byte()? {
+                    1 => Requester::Client(
+                        reader.name()?.ok_or(DecodeError("no client"))?,
                         KeyId::from_bytes(reader.take()?),
                     ),
-                    2 => RunBy::Door(reader.name()?.ok_or(BadMessage("no door"))?),
-                    _ => return Err(BadMessage("neither a client nor a door")),
+                    2 => Requester::Door(reader.name()?.ok_or(DecodeError("no door"))?),
+                    _ => return Err(DecodeError("neither a client nor a door")),
                 },
                 source: reader.address()?,
             }),
             2 => Self::Hook(RunHook {
                 id: RunId(reader.number()?),
-                event: reader.word(&EVENTS)?,
+                event: reader.code(&EVENTS)?,
                 client: reader.name()?,
                 door: reader.name()?,
                 key: reader.key()?,
-                whom: reader.whom()?,
+                peer: reader.peer()?,
                 service: reader.name()?,
                 port: Service {
                     protocol: Protocol::from_number(reader.byte()?)
-                        .ok_or(BadMessage("unknown protocol"))?,
-                    port: reader.port()?.ok_or(BadMessage("port 0"))?,
+                        .ok_or(DecodeError("unknown protocol"))?,
+                    port: reader.port()?.ok_or(DecodeError("port 0"))?,
                 },
                 source_port: reader.port()?,
-                once: reader.word(&[(false, 0), (true, 1)])?,
+                once: reader.code(&[(false, 0), (true, 1)])?,
                 ttl: Duration::from_micros(reader.number()?),
                 at: Timestamp::from_micros(reader.number()?),
             }),
-            3 => Self::Prepare,
-            4 => Self::Use,
+            3 => Self::LoadConfig,
+            4 => Self::ApplyConfig,
             5 => Self::Stop,
             6 => Self::Ping,
-            _ => return Err(BadMessage("unknown kind")),
+            _ => return Err(DecodeError("unknown kind")),
         };
         reader.end()?;
         Ok(message)
@@ -161,7 +161,7 @@ impl FromRunner {
             Self::Ready => out.push(1),
             Self::Failed(text) => {
                 out.push(2);
-                out.extend(cut(text));
+                out.extend(truncate(text));
             }
             Self::Started(id) => {
                 out.push(3);
@@ -175,13 +175,13 @@ impl FromRunner {
             Self::Ended(ended) => {
                 out.push(5);
                 out.extend(ended.id.0.to_be_bytes());
-                out.extend(match ended.how {
-                    How::Exited(code) => [1, code],
-                    How::Signal(signal) => [2, signal],
-                    How::TimedOut => [3, 0],
+                out.extend(match ended.kind {
+                    ExitKind::Exited(code) => [1, code],
+                    ExitKind::Signalled(signal) => [2, signal],
+                    ExitKind::TimedOut => [3, 0],
                 });
-                put_duration(&mut out, ended.took);
-                out.extend(ended.unheard.to_be_bytes());
+                put_duration(&mut out, ended.duration);
+                out.extend(ended.truncated.to_be_bytes());
                 out.extend(ended.output.iter().take(MAX_OUTPUT));
             }
             Self::Pong => out.push(7),
@@ -189,9 +189,9 @@ impl FromRunner {
                 out.push(8);
                 put_duration(&mut out, *span);
             }
-            Self::Prepared(result) => {
+            Self::ConfigLoaded(result) => {
                 out.extend([6, u8::from(result.is_err())]);
-                out.extend(cut(result.as_ref().err().map_or("", String::as_str)));
+                out.extend(truncate(result.as_ref().err().map_or("", String::as_str)));
             }
         }
         out
@@ -207,27 +207,27 @@ impl FromRunner {
             1 => Self::Ready,
             2 => Self::Failed(reader.text()?),
             3 => Self::Started(RunId(reader.number()?)),
-            4 => Self::Refused(RunId(reader.number()?), reader.word(&REFUSALS)?),
-            5 => Self::Ended(Ended {
+            4 => Self::Refused(RunId(reader.number()?), reader.code(&REFUSALS)?),
+            5 => Self::Ended(RunExit {
                 id: RunId(reader.number()?),
-                how: match reader.take()? {
-                    [1, code] => How::Exited(code),
-                    [2, signal] => How::Signal(signal),
-                    [3, 0] => How::TimedOut,
-                    _ => return Err(BadMessage("unknown end")),
+                kind: match reader.take()? {
+                    [1, code] => ExitKind::Exited(code),
+                    [2, signal] => ExitKind::Signalled(signal),
+                    [3, 0] => ExitKind::TimedOut,
+                    _ => return Err(DecodeError("unknown end")),
                 },
-                took: Duration::from_micros(reader.number()?),
-                unheard: reader.number()?,
+                duration: Duration::from_micros(reader.number()?),
+                truncated: reader.number()?,
                 output: reader.rest(MAX_OUTPUT)?.to_vec(),
             }),
             7 => Self::Pong,
             8 => Self::Busy(Duration::from_micros(reader.number()?)),
-            6 => Self::Prepared(match (reader.byte()?, reader.text()?) {
+            6 => Self::ConfigLoaded(match (reader.byte()?, reader.text()?) {
                 (0, text) if text.is_empty() => Ok(()),
                 (1, text) => Err(text),
-                _ => return Err(BadMessage("neither done nor refused")),
+                _ => return Err(DecodeError("neither done nor refused")),
             }),
-            _ => return Err(BadMessage("unknown kind")),
+            _ => return Err(DecodeError("unknown kind")),
         };
         reader.end()?;
         Ok(message)
@@ -265,7 +265,7 @@ fn put_duration(out: &mut Vec<u8>, time: Duration) {
 }
 
 /// As much of a text as goes into a message.
-fn cut(text: &str) -> impl Iterator<Item = u8> + '_ {
+fn truncate(text: &str) -> impl Iterator<Item = u8> + '_ {
     let mut end = text.len().min(MAX_TEXT);
     while !text.is_char_boundary(end) {
         end = end.saturating_sub(1);
@@ -281,7 +281,7 @@ impl Reader<'_> {
         let (taken, rest) = self
             .0
             .split_first_chunk()
-            .ok_or(BadMessage("it ends within a field"))?;
+            .ok_or(DecodeError("it ends within a field"))?;
         self.0 = rest;
         Ok(*taken)
     }
@@ -290,7 +290,7 @@ impl Reader<'_> {
         match (self.byte()?, self.take()?) {
             (0, [0, 0, 0, 0, 0, 0, 0, 0]) => Ok(None),
             (1, bytes) => Ok(Some(KeyId::from_bytes(bytes))),
-            _ => Err(BadMessage("neither a key nor none")),
+            _ => Err(DecodeError("neither a key nor none")),
         }
     }
 
@@ -303,12 +303,12 @@ impl Reader<'_> {
         self.take().map(u64::from_be_bytes)
     }
 
-    fn word<T: Copy>(&mut self, table: &[(T, u8)]) -> Decoded<T> {
+    fn code<T: Copy>(&mut self, table: &[(T, u8)]) -> Decoded<T> {
         let number = self.byte()?;
         let found = table.iter().find(|(_, known)| *known == number);
         found
             .map(|(value, _)| *value)
-            .ok_or(BadMessage("unknown word"))
+            .ok_or(DecodeError("unknown word"))
     }
 
     fn name<T: FromStr>(&mut self) -> Decoded<Option<T>> {
@@ -320,18 +320,18 @@ impl Reader<'_> {
         let text = bytes.and_then(|bytes| str::from_utf8(bytes).ok());
         let name = text.and_then(|text| text.parse().ok());
         self.0 = self.0.get(length..).unwrap_or(&[]);
-        name.map(Some).ok_or(BadMessage("not a name"))
+        name.map(Some).ok_or(DecodeError("not a name"))
     }
 
     fn address(&mut self) -> Decoded<IpAddr> {
         match self.byte()? {
             4 => Ok(Ipv4Addr::from(self.take::<4>()?).into()),
             6 => Ok(Ipv6Addr::from(self.take::<16>()?).into()),
-            _ => Err(BadMessage("unknown family")),
+            _ => Err(DecodeError("unknown family")),
         }
     }
 
-    fn whom(&mut self) -> Decoded<Peer> {
+    fn peer(&mut self) -> Decoded<Peer> {
         let address = self.address()?;
         let longest = if address.is_ipv4() { 32 } else { 128 };
         match self.byte()? {
@@ -340,7 +340,7 @@ impl Reader<'_> {
                 let prefix = Some(prefix);
                 Ok(Peer { address, prefix })
             }
-            _ => Err(BadMessage("no network is so small")),
+            _ => Err(DecodeError("no network is so small")),
         }
     }
 
@@ -348,16 +348,16 @@ impl Reader<'_> {
         Ok(NonZeroU16::new(u16::from_be_bytes(self.take()?)))
     }
 
-    fn rest(&mut self, most: usize) -> Decoded<&[u8]> {
-        if self.0.len() > most {
-            return Err(BadMessage("too long"));
+    fn rest(&mut self, max_len: usize) -> Decoded<&[u8]> {
+        if self.0.len() > max_len {
+            return Err(DecodeError("too long"));
         }
         Ok(std::mem::take(&mut self.0))
     }
 
     fn text(&mut self) -> Decoded<String> {
         let bytes = self.rest(MAX_TEXT)?;
-        let text = str::from_utf8(bytes).map_err(|_| BadMessage("not a text"))?;
+        let text = str::from_utf8(bytes).map_err(|_| DecodeError("not a text"))?;
         Ok(text.to_owned())
     }
 
@@ -365,7 +365,7 @@ impl Reader<'_> {
         if self.0.is_empty() {
             Ok(())
         } else {
-            Err(BadMessage("something follows it"))
+            Err(DecodeError("something follows it"))
         }
     }
 }

@@ -7,11 +7,11 @@ fn to_runner() -> Vec<ToRunner> {
     let run = RunCommand {
         id: RunId(7),
         command: "backup".parse().unwrap(),
-        by: RunBy::Client("anna".parse().unwrap(), KeyId::from_bytes([3; 8])),
+        requester: Requester::Client("anna".parse().unwrap(), KeyId::from_bytes([3; 8])),
         source: "192.0.2.1".parse().unwrap(),
     };
     let knocked = RunCommand {
-        by: RunBy::Door("side".parse().unwrap()),
+        requester: Requester::Door("side".parse().unwrap()),
         ..run.clone()
     };
     let hook = RunHook {
@@ -20,7 +20,7 @@ fn to_runner() -> Vec<ToRunner> {
         client: Some("anna".parse().unwrap()),
         door: None,
         key: Some(KeyId::from_bytes([3; 8])),
-        whom: Peer {
+        peer: Peer {
             address: "2001:db8::".parse().unwrap(),
             prefix: Some(64),
         },
@@ -37,7 +37,7 @@ fn to_runner() -> Vec<ToRunner> {
         door: Some("side".parse().unwrap()),
         service: None,
         source_port: None,
-        whom: "192.0.2.1".parse::<IpAddr>().unwrap().into(),
+        peer: "192.0.2.1".parse::<IpAddr>().unwrap().into(),
         once: false,
         ..hook.clone()
     };
@@ -46,8 +46,8 @@ fn to_runner() -> Vec<ToRunner> {
         ToRunner::Run(knocked),
         ToRunner::Hook(hook),
         ToRunner::Hook(gone),
-        ToRunner::Prepare,
-        ToRunner::Use,
+        ToRunner::LoadConfig,
+        ToRunner::ApplyConfig,
         ToRunner::Stop,
         ToRunner::Ping,
     ]
@@ -55,12 +55,12 @@ fn to_runner() -> Vec<ToRunner> {
 
 fn from_runner() -> Vec<FromRunner> {
     let ended = |how| {
-        FromRunner::Ended(Ended {
+        FromRunner::Ended(RunExit {
             id: RunId(1),
-            how,
-            took: Duration::from_millis(5),
+            kind: how,
+            duration: Duration::from_millis(5),
             output: b"\0\xff\n".to_vec(),
-            unheard: 9,
+            truncated: 9,
         })
     };
     vec![
@@ -70,11 +70,11 @@ fn from_runner() -> Vec<FromRunner> {
         FromRunner::Failed("why".to_owned()),
         FromRunner::Started(RunId(3)),
         FromRunner::Refused(RunId(3), RunRefusal::Busy),
-        ended(How::Exited(255)),
-        ended(How::Signal(9)),
-        ended(How::TimedOut),
-        FromRunner::Prepared(Ok(())),
-        FromRunner::Prepared(Err("no".to_owned())),
+        ended(ExitKind::Exited(255)),
+        ended(ExitKind::Signalled(9)),
+        ended(ExitKind::TimedOut),
+        FromRunner::ConfigLoaded(Ok(())),
+        FromRunner::ConfigLoaded(Err("no".to_owned())),
     ]
 }
 
@@ -118,12 +118,12 @@ fn no_bytes_name_what_is_no_name() {
 
 #[test]
 fn the_longest_message_fits_and_a_longer_text_is_cut() {
-    let ended = Ended {
+    let ended = RunExit {
         id: RunId(1),
-        how: How::TimedOut,
-        took: Duration::MAX,
+        kind: ExitKind::TimedOut,
+        duration: Duration::MAX,
         output: vec![b'x'; MAX_OUTPUT + 1],
-        unheard: u64::MAX,
+        truncated: u64::MAX,
     };
     let bytes = FromRunner::Ended(ended).encode();
     assert!(bytes.len() <= MAX_MESSAGE);

@@ -13,10 +13,10 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
-use super::message::{Ended, How, MAX_OUTPUT, RunId};
-use super::rights::Ready;
+use super::message::{ExitKind, MAX_OUTPUT, RunExit, RunId};
+use super::run_policy::ResolvedProgram;
 use crate::clock::BootTime;
-use crate::config::changeable;
+use crate::config::writable_by_others;
 use crate::program::{dev_null, pipe};
 use crate::sys;
 
@@ -28,10 +28,10 @@ mod tests;
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Between the signal that asks a program to end and the one that ends it.
-const GRACE: Duration = Duration::from_secs(2);
+const KILL_DELAY: Duration = Duration::from_secs(2);
 
 /// Read at once: a program that writes without an end keeps nobody else waiting.
-const GULP: usize = 16 * 1024;
+const READ_SIZE: usize = 16 * 1024;
 
 /// A running program.
 #[derive(Debug)]
@@ -39,11 +39,11 @@ pub(super) struct Job {
     pub(super) id: RunId,
     child: Child,
     leader: Pid,
-    over: OwnedFd,
+    pidfd: OwnedFd,
     output: Option<io::PipeReader>,
-    heard: Vec<u8>,
-    unheard: u64,
-    began: BootTime,
+    captured: Vec<u8>,
+    truncated: u64,
+    started_at: BootTime,
     /// When the next signal is due.
     pub(super) due: BootTime,
     timed_out: bool,
@@ -54,18 +54,18 @@ impl Job {
     /// can read, at most what a pipe holds.
     pub(super) fn start(
         id: RunId,
-        ready: &Ready,
+        resolved: &ResolvedProgram,
         facts: &[(&str, String)],
         input: &str,
         now: BootTime,
     ) -> io::Result<Self> {
-        let account = ready.account.as_ref();
+        let account = resolved.account.as_ref();
         let account = account
             .ok_or_else(|| io::Error::other("there is no such user, or none that it may run as"))?;
-        let mut arguments = ready.program.argv.iter();
+        let mut arguments = resolved.program.argv.iter();
         let program = arguments.next().ok_or(io::ErrorKind::InvalidInput)?;
         // Who can change it would decide what packets run.
-        if let Some(what) = changeable::by_others(program.as_ref())? {
+        if let Some(what) = writable_by_others::writable_by_others(program.as_ref())? {
             let message = format!("others than its owner may write to {}", what.display());
             return Err(io::Error::other(message));
         }
@@ -98,29 +98,29 @@ impl Job {
             id,
             child,
             leader,
-            over,
+            pidfd: over,
             output: Some(output),
-            heard: Vec::new(),
-            unheard: 0,
-            began: now,
-            due: now.saturating_add(ready.program.timeout),
+            captured: Vec::new(),
+            truncated: 0,
+            started_at: now,
+            due: now.saturating_add(resolved.program.timeout),
             timed_out: false,
         })
     }
 
     /// Readable once the program has ended.
-    pub(super) fn over(&self) -> BorrowedFd<'_> {
-        self.over.as_fd()
+    pub(super) fn exit_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
     }
 
     /// Readable while it says something; none once it cannot any more.
-    pub(super) fn says(&self) -> Option<BorrowedFd<'_>> {
+    pub(super) fn output_fd(&self) -> Option<BorrowedFd<'_>> {
         self.output.as_ref().map(AsFd::as_fd)
     }
 
     /// Whether the program has ended.
     pub(super) fn has_ended(&self) -> bool {
-        let mut ready = [PollFd::new(&self.over, PollFlags::IN)];
+        let mut ready = [PollFd::new(&self.pidfd, PollFlags::IN)];
         let now = Timespec {
             tv_sec: 0,
             tv_nsec: 0,
@@ -129,18 +129,18 @@ impl Job {
     }
 
     /// Takes in some of what it says.
-    pub(super) fn listen(&mut self) {
-        let mut buffer = [0; GULP];
+    pub(super) fn read_output(&mut self) {
+        let mut buffer = [0; READ_SIZE];
         let Some(output) = &mut self.output else {
             return;
         };
         match output.read(&mut buffer) {
             Ok(0) => self.output = None,
             Ok(length) => {
-                let room = MAX_OUTPUT.saturating_sub(self.heard.len()).min(length);
-                self.heard.extend(buffer.iter().take(room));
+                let room = MAX_OUTPUT.saturating_sub(self.captured.len()).min(length);
+                self.captured.extend(buffer.iter().take(room));
                 let rest = u64::try_from(length.saturating_sub(room)).unwrap_or(u64::MAX);
-                self.unheard = self.unheard.saturating_add(rest);
+                self.truncated = self.truncated.saturating_add(rest);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -149,7 +149,7 @@ impl Job {
     }
 
     /// Its time is over: asks it to end, and at the second call ends it.
-    pub(super) fn hurry(&mut self, now: BootTime) {
+    pub(super) fn terminate(&mut self, now: BootTime) {
         let signal = if std::mem::replace(&mut self.timed_out, true) {
             Signal::KILL
         } else {
@@ -157,42 +157,42 @@ impl Job {
         };
         // What cannot be signalled has ended, and that is heard of.
         let _ = kill_process_group(self.leader, signal);
-        self.due = now.saturating_add(GRACE);
+        self.due = now.saturating_add(KILL_DELAY);
     }
 
     /// It has ended: what it left behind ends too, and what it said is told.
-    pub(super) fn finish(mut self, now: BootTime) -> Ended {
+    pub(super) fn reap(mut self, now: BootTime) -> RunExit {
         // Before it is waited for: until then nobody else can have its number.
         let _ = kill_process_group(self.leader, Signal::KILL);
         let status = self.child.wait();
         // What the pipe still holds, at most; whoever else has its end may go on writing.
-        for _ in 0..(1 << 20) / GULP {
-            let (heard, unheard) = (self.heard.len(), self.unheard);
-            self.listen();
-            if self.heard.len() == heard && self.unheard == unheard {
+        for _ in 0..(1 << 20) / READ_SIZE {
+            let (captured, truncated) = (self.captured.len(), self.truncated);
+            self.read_output();
+            if self.captured.len() == captured && self.truncated == truncated {
                 break;
             }
         }
-        Ended {
+        RunExit {
             id: self.id,
-            how: self.how(status.ok()),
-            took: now.saturating_since(self.began),
-            output: self.heard,
-            unheard: self.unheard,
+            kind: self.exit_kind(status.ok()),
+            duration: now.saturating_since(self.started_at),
+            output: self.captured,
+            truncated: self.truncated,
         }
     }
 
-    fn how(&self, status: Option<ExitStatus>) -> How {
+    fn exit_kind(&self, status: Option<ExitStatus>) -> ExitKind {
         if self.timed_out {
-            return How::TimedOut;
+            return ExitKind::TimedOut;
         }
         let number = |value: i32| u8::try_from(value).unwrap_or(u8::MAX);
         let code = status.and_then(|status| status.code());
         let signal = status.and_then(|status| status.signal());
         match (code, signal) {
-            (Some(code), _) => How::Exited(number(code)),
-            (None, Some(signal)) => How::Signal(number(signal)),
-            (None, None) => How::Exited(u8::MAX),
+            (Some(code), _) => ExitKind::Exited(number(code)),
+            (None, Some(signal)) => ExitKind::Signalled(number(signal)),
+            (None, None) => ExitKind::Exited(u8::MAX),
         }
     }
 }

@@ -4,9 +4,9 @@ use super::*;
 use crate::clock;
 use crate::config::Program;
 
-fn ready(script: &str, timeout: Duration) -> Ready {
+fn resolved_program(script: &str, timeout: Duration) -> ResolvedProgram {
     let argv = ["/bin/sh", "-c", script].map(str::to_owned);
-    Ready {
+    ResolvedProgram {
         account: sys::users::account("daemon").unwrap(),
         program: Program {
             argv: argv.to_vec(),
@@ -23,35 +23,42 @@ fn boot() -> BootTime {
 
 fn start(script: &str, timeout: Duration, input: &str) -> Job {
     let facts = [("SPA_CLIENT", "anna".to_owned())];
-    Job::start(RunId(1), &ready(script, timeout), &facts, input, boot()).unwrap()
+    Job::start(
+        RunId(1),
+        &resolved_program(script, timeout),
+        &facts,
+        input,
+        boot(),
+    )
+    .unwrap()
 }
 
 /// As the keeper does.
-fn attend(mut job: Job) -> Ended {
+fn wait_for_exit(mut job: Job) -> RunExit {
     loop {
-        let left = job.due.saturating_since(boot()) + Duration::from_millis(1);
-        let descriptors = [Some(job.over()), job.says()];
+        let timeout = job.due.saturating_since(boot()) + Duration::from_millis(1);
+        let descriptors = [Some(job.exit_fd()), job.output_fd()];
         let mut ready: Vec<_> = descriptors
             .into_iter()
             .flatten()
             .map(|one| PollFd::from_borrowed_fd(one, PollFlags::IN))
             .collect();
-        poll(&mut ready, Some(&Timespec::try_from(left).unwrap())).unwrap();
-        job.listen();
+        poll(&mut ready, Some(&Timespec::try_from(timeout).unwrap())).unwrap();
+        job.read_output();
         if job.has_ended() {
-            return job.finish(boot());
+            return job.reap(boot());
         }
         if job.due <= boot() {
-            job.hurry(boot());
+            job.terminate(boot());
         }
     }
 }
 
-fn run(script: &str) -> Ended {
-    attend(start(script, Duration::from_secs(20), ""))
+fn run(script: &str) -> RunExit {
+    wait_for_exit(start(script, Duration::from_secs(20), ""))
 }
 
-fn output(ended: &Ended) -> &str {
+fn output(ended: &RunExit) -> &str {
     std::str::from_utf8(&ended.output).unwrap()
 }
 
@@ -71,7 +78,7 @@ fn its_environment_is_what_was_told_and_nothing_else() {
         lines,
         ["HOME=/usr/sbin", &path, "SPA_CLIENT=anna", "USER=daemon"]
     );
-    assert_eq!(ended.how, How::Exited(0));
+    assert_eq!(ended.kind, ExitKind::Exited(0));
 }
 
 #[test]
@@ -94,7 +101,7 @@ fn it_is_the_declared_user_in_its_groups_alone_without_a_capability_or_a_way_to_
 
 #[test]
 fn root_keeps_no_capability_either() {
-    let mut ready = ready(
+    let mut ready = resolved_program(
         "id -u; grep CapPrm /proc/self/status",
         Duration::from_secs(20),
     );
@@ -103,7 +110,7 @@ fn root_keeps_no_capability_either() {
     // As in the runner, where nothing can be gained.
     let ended = std::thread::spawn(move || {
         rustix::thread::set_no_new_privs(true).unwrap();
-        attend(Job::start(RunId(1), &ready, &[], "", boot()).unwrap())
+        wait_for_exit(Job::start(RunId(1), &ready, &[], "", boot()).unwrap())
     });
     let ended = ended.join().unwrap();
     assert_eq!(output(&ended), "0\nCapPrm:\t0000000000000000\n");
@@ -128,17 +135,17 @@ fn a_hook_reads_what_it_is_told_and_then_the_end() {
         Duration::from_secs(20),
         "{\"event\":\"open\"}\n",
     );
-    assert_eq!(output(&attend(job)), "{\"event\":\"open\"}\n");
+    assert_eq!(output(&wait_for_exit(job)), "{\"event\":\"open\"}\n");
 }
 
 #[test]
 fn both_outputs_are_kept_up_to_the_bound_and_the_rest_is_counted() {
     let ended = run("echo one; echo two >&2; exit 7");
-    assert_eq!((output(&ended), ended.unheard), ("one\ntwo\n", 0));
-    assert_eq!(ended.how, How::Exited(7));
+    assert_eq!((output(&ended), ended.truncated), ("one\ntwo\n", 0));
+    assert_eq!(ended.kind, ExitKind::Exited(7));
     let ended = run("exec head -c 1000000 /dev/zero");
     assert_eq!(ended.output.len(), MAX_OUTPUT);
-    assert_eq!(ended.unheard, 1_000_000 - 65_536);
+    assert_eq!(ended.truncated, 1_000_000 - 65_536);
 }
 
 #[test]
@@ -147,9 +154,9 @@ fn its_time_limit_ends_it_and_all_that_it_started() {
     let script =
         "trap '' TERM; sh -c 'trap \"\" TERM; echo $$; while :; do sleep 1; done' & wait; sleep 60";
     let began = boot();
-    let ended = attend(start(script, Duration::from_millis(500), ""));
+    let ended = wait_for_exit(start(script, Duration::from_millis(500), ""));
     let took = boot().saturating_since(began);
-    assert_eq!(ended.how, How::TimedOut);
+    assert_eq!(ended.kind, ExitKind::TimedOut);
     assert!(took >= Duration::from_millis(2500), "{took:?}");
     assert!(took < Duration::from_secs(10), "{took:?}");
     let child: i32 = output(&ended).trim().parse().unwrap();
@@ -182,10 +189,10 @@ fn is_gone(id: i32) -> bool {
 
 #[test]
 fn a_missing_program_or_user_starts_nothing() {
-    let mut absent = ready("", Duration::from_secs(1));
+    let mut absent = resolved_program("", Duration::from_secs(1));
     absent.program.argv = vec!["/no/such/program".to_owned()];
     assert!(Job::start(RunId(1), &absent, &[], "", boot()).is_err());
-    let mut nobody = ready("exit 0", Duration::from_secs(1));
+    let mut nobody = resolved_program("exit 0", Duration::from_secs(1));
     nobody.account = None;
     assert!(Job::start(RunId(1), &nobody, &[], "", boot()).is_err());
 }
@@ -198,13 +205,13 @@ fn a_program_that_others_may_write_to_or_replace_is_not_started() {
     std::fs::set_permissions(directory.path(), everybody(0o755)).unwrap();
     let script = directory.path().join("script");
     std::fs::write(&script, "#!/bin/sh\n").unwrap();
-    let mut own = ready("", Duration::from_secs(20));
+    let mut own = resolved_program("", Duration::from_secs(20));
     own.program.argv = vec![script.to_str().unwrap().to_owned()];
     for (mode, starts) in [(0o755, true), (0o757, false), (0o777, false)] {
         std::fs::set_permissions(&script, everybody(mode)).unwrap();
         let job = Job::start(RunId(1), &own, &[], "", boot());
         assert_eq!(job.is_ok(), starts, "{mode:o}");
-        job.ok().map(attend);
+        job.ok().map(wait_for_exit);
     }
     std::fs::set_permissions(&script, everybody(0o755)).unwrap();
     std::fs::set_permissions(directory.path(), everybody(0o757)).unwrap();

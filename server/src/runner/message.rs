@@ -33,24 +33,24 @@ pub struct RunCommand {
     /// What.
     pub command: CommandName,
     /// For whom.
-    pub by: RunBy,
+    pub requester: Requester,
     /// Where the packet, or the last knock, came from.
     pub source: IpAddr,
 }
 
 /// Who asks for a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RunBy {
+pub enum Requester {
     /// A client, by one of its keys.
     Client(ClientName, KeyId),
     /// Whoever knocked at this door.
     Door(DoorName),
 }
 
-impl RunBy {
+impl Requester {
     /// Whether this is the same client, by whatever key, or the same door.
     #[must_use]
-    pub fn is_same(&self, other: &Self) -> bool {
+    pub fn same_requester(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Client(one, _), Self::Client(other, _)) => one == other,
             (Self::Door(one), Self::Door(other)) => one == other,
@@ -96,7 +96,7 @@ pub struct RunHook {
     /// By which of its keys; none where an administrator granted it by hand.
     pub key: Option<KeyId>,
     /// Who is let in.
-    pub whom: Peer,
+    pub peer: Peer,
     /// To what, by name; none where it is declared no longer.
     pub service: Option<ServiceName>,
     /// To what.
@@ -119,9 +119,9 @@ pub enum ToRunner {
     /// Run this hook.
     Hook(RunHook),
     /// Read the configuration anew, and say whether it could be used.
-    Prepare,
+    LoadConfig,
     /// Use what was read last.
-    Use,
+    ApplyConfig,
     /// Say that you live; answered by [`FromRunner::Pong`].
     Ping,
     /// End.
@@ -157,28 +157,28 @@ impl From<RunRefusal> for Reason {
 
 /// How a program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum How {
+pub enum ExitKind {
     /// By itself, with this code.
     Exited(u8),
     /// By this signal.
-    Signal(u8),
+    Signalled(u8),
     /// It took longer than it may, and was ended.
     TimedOut,
 }
 
 /// The end of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ended {
+pub struct RunExit {
     /// Which run.
     pub id: RunId,
     /// How.
-    pub how: How,
+    pub kind: ExitKind,
     /// How long it took.
-    pub took: Duration,
+    pub duration: Duration,
     /// What it wrote, at most [`MAX_OUTPUT`].
     pub output: Vec<u8>,
     /// How much more it wrote, in bytes.
-    pub unheard: u64,
+    pub truncated: u64,
 }
 
 /// From the runner.
@@ -193,11 +193,11 @@ pub enum FromRunner {
     /// This does not run, and never did.
     Refused(RunId, RunRefusal),
     /// This ran.
-    Ended(Ended),
+    Ended(RunExit),
     /// A sign of life: the answer to `Ping`.
     Pong,
     /// Something is under way that takes so long at most, and nothing is answered meanwhile.
     Busy(Duration),
     /// Whether the configuration that it read can be used.
-    Prepared(Result<(), String>),
+    ConfigLoaded(Result<(), String>),
 }

@@ -8,13 +8,13 @@
 //! with it everything that it runs.
 
 mod codec;
-mod hook_input;
+mod hook_json;
 mod job;
-mod keeper;
 pub mod link;
 pub mod message;
 mod privileges;
-mod rights;
+mod run_policy;
+mod runner_loop;
 mod socket;
 
 use std::io;
@@ -28,13 +28,13 @@ use crate::journald::{self, Priority};
 use crate::paths::Paths;
 use crate::sys;
 
-use keeper::Keeper;
 use message::FromRunner;
-use rights::Rights;
-use socket::Engine;
+use run_policy::RunPolicy;
+use runner_loop::RunnerLoop;
+use socket::Endpoint;
 
-pub use codec::BadMessage;
-pub(crate) use privileges::reads_as;
+pub use codec::DecodeError;
+pub(crate) use privileges::config_reader;
 
 /// Why the runner cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -43,15 +43,15 @@ pub enum RunnerError {
     #[error(
         "running commands as their users needs CAP_SETUID, CAP_SETGID and CAP_KILL\n  help: start spad as root, or add what is missing to CapabilityBoundingSet= of its unit"
     )]
-    NoCapability,
+    MissingCapability,
     /// Nobody to become.
     #[error(
         "there is neither a user `spad-run` nor `nobody`\n  help: adduser --system --group --no-create-home spad-run"
     )]
-    NoUser,
+    MissingUser,
     /// The kernel refused a step down.
     #[error("cannot {step}: {reason}\n  help: start spad as root, from systemd or a root shell")]
-    Refused {
+    Syscall {
         /// What was tried.
         step: &'static str,
         /// What the kernel said.
@@ -62,7 +62,7 @@ pub enum RunnerError {
     Configuration(Findings),
     /// The engine sent what is no message.
     #[error(transparent)]
-    Message(#[from] BadMessage),
+    Message(#[from] DecodeError),
     /// The socket to the engine failed.
     #[error("the socket to the engine: {0}")]
     Socket(io::Error),
@@ -74,11 +74,11 @@ pub enum RunnerError {
 /// Why it had to end. Why it could not start is told to the engine instead.
 pub fn run(socket: OwnedFd, paths: &Paths) -> Result<(), RunnerError> {
     sys::process::new_session();
-    let engine = Engine::new(socket);
+    let engine = Endpoint::new(socket);
     match prepare(paths) {
         Ok((rights, configuration)) => {
             engine.send(&FromRunner::Ready)?;
-            Keeper::new(engine, rights, configuration).run()
+            RunnerLoop::new(engine, rights, configuration).run()
         }
         // The engine says it, and ends too.
         Err(error) => engine.send(&FromRunner::Failed(error.to_string())),
@@ -86,18 +86,18 @@ pub fn run(socket: OwnedFd, paths: &Paths) -> Result<(), RunnerError> {
 }
 
 /// Reads what only root may read, and steps down.
-fn prepare(paths: &Paths) -> Result<(Rights, std::path::PathBuf), RunnerError> {
+fn prepare(paths: &Paths) -> Result<(RunPolicy, std::path::PathBuf), RunnerError> {
     let configuration = std::path::absolute(&paths.config).map_err(RunnerError::Socket)?;
-    let usable =
+    let start_config =
         config::load_or_last_good(paths, clock::now().wall).map_err(RunnerError::Configuration)?;
-    let rights = Rights::of(&usable.loaded.config);
-    drop(usable);
+    let policy = RunPolicy::from_config(&start_config.loaded.config);
+    drop(start_config);
     // Whatever is wrong with one command must not keep the door shut.
     for line in config::check_programs(&configuration).to_string().lines() {
         warn(line);
     }
-    privileges::give_away()?;
-    Ok((rights, configuration))
+    privileges::drop_privileges()?;
+    Ok((policy, configuration))
 }
 
 /// Says something to whoever reads this process's standard error: the journal, or a terminal.

@@ -8,8 +8,8 @@ use caps::{CapSet, Capability};
 use super::RunnerError;
 use crate::sys;
 
-fn refused<E: std::fmt::Display>(step: &'static str) -> impl Fn(E) -> RunnerError {
-    move |reason| RunnerError::Refused {
+fn syscall_error<E: std::fmt::Display>(step: &'static str) -> impl Fn(E) -> RunnerError {
+    move |reason| RunnerError::Syscall {
         step,
         reason: reason.to_string(),
     }
@@ -26,40 +26,41 @@ fn identity() -> Option<(sys::users::User, Vec<u32>, bool)> {
 }
 
 /// The runner's user and groups, by number, where it can be told.
-pub(crate) fn reads_as() -> Option<(u32, Vec<u32>)> {
+pub(crate) fn config_reader() -> Option<(u32, Vec<u32>)> {
     let (user, readers, _) = identity()?;
     Some((user.uid, [user.gid].into_iter().chain(readers).collect()))
 }
 
 /// Gives away everything but what it needs, for good.
-pub(super) fn give_away() -> Result<(), RunnerError> {
-    let keep = HashSet::from([
+pub(super) fn drop_privileges() -> Result<(), RunnerError> {
+    let needed = HashSet::from([
         Capability::CAP_SETUID,
         Capability::CAP_SETGID,
         // A program of another user is ended by a signal.
         Capability::CAP_KILL,
     ]);
-    let held = caps::read(None, CapSet::Permitted).unwrap_or_default();
-    if !keep.is_subset(&held) {
-        return Err(RunnerError::NoCapability);
+    let permitted = caps::read(None, CapSet::Permitted).unwrap_or_default();
+    if !needed.is_subset(&permitted) {
+        return Err(RunnerError::MissingCapability);
     }
-    let (user, readers, stand_in) = identity().ok_or(RunnerError::NoUser)?;
+    let (user, readers, stand_in) = identity().ok_or(RunnerError::MissingUser)?;
     if stand_in {
         super::warn("there is no user `spad-run`, so the command runner runs as `nobody`");
     }
-    rustix::process::chdir("/").map_err(refused("work in the root directory"))?;
-    rustix::thread::set_keep_capabilities(true).map_err(refused("keep CAP_SETUID"))?;
+    rustix::process::chdir("/").map_err(syscall_error("work in the root directory"))?;
+    rustix::thread::set_keep_capabilities(true).map_err(syscall_error("keep CAP_SETUID"))?;
     sys::process::become_user(user.uid, user.gid, &readers)
-        .map_err(refused("become the runner's user"))?;
+        .map_err(syscall_error("become the runner's user"))?;
     let nothing = HashSet::new();
-    for (set, kept) in [
-        (CapSet::Effective, &keep),
+    for (set, capabilities) in [
+        (CapSet::Effective, &needed),
         (CapSet::Inheritable, &nothing),
         (CapSet::Ambient, &nothing),
-        (CapSet::Permitted, &keep),
+        (CapSet::Permitted, &needed),
     ] {
-        caps::set(None, set, kept).map_err(refused("keep CAP_SETUID, CAP_SETGID and CAP_KILL"))?;
+        caps::set(None, set, capabilities)
+            .map_err(syscall_error("keep CAP_SETUID, CAP_SETGID and CAP_KILL"))?;
     }
-    sys::process::set_no_new_privs().map_err(refused("refuse new privileges"))?;
-    sys::process::set_undumpable().map_err(refused("forbid core dumps"))
+    sys::process::set_no_new_privs().map_err(syscall_error("refuse new privileges"))?;
+    sys::process::set_undumpable().map_err(syscall_error("forbid core dumps"))
 }

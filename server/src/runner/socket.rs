@@ -9,40 +9,40 @@ use super::RunnerError;
 use super::message::{FromRunner, ToRunner};
 
 /// The longest message of the engine, in bytes.
-const LONGEST: usize = 512;
+const MAX_REQUEST_LEN: usize = 512;
 
 /// The socket.
 #[derive(Debug)]
-pub(super) struct Engine(OwnedFd);
+pub(super) struct Endpoint(OwnedFd);
 
 /// What came.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Came {
+pub(super) enum Incoming {
     /// A message.
     Message(ToRunner),
     /// Nothing more for now.
     Nothing,
     /// The engine has ended.
-    End,
+    Closed,
 }
 
-impl Engine {
+impl Endpoint {
     pub(super) const fn new(socket: OwnedFd) -> Self {
         Self(socket)
     }
 
     /// Takes the next message; never waits.
-    pub(super) fn receive(&self) -> Result<Came, RunnerError> {
+    pub(super) fn receive(&self) -> Result<Incoming, RunnerError> {
         // One byte more than the longest: what does not fit is no message.
-        let mut buffer = [0; LONGEST + 1];
+        let mut buffer = [0; MAX_REQUEST_LEN + 1];
         let flags = RecvFlags::DONTWAIT;
         match rustix::io::retry_on_intr(|| recv(&self.0, buffer.as_mut_slice(), flags)) {
-            Ok((_, 0)) | Err(Errno::CONNRESET) => Ok(Came::End),
+            Ok((_, 0)) | Err(Errno::CONNRESET) => Ok(Incoming::Closed),
             Ok((length, _)) => {
                 let bytes = buffer.get(..length).unwrap_or(&[]);
-                Ok(Came::Message(ToRunner::decode(bytes)?))
+                Ok(Incoming::Message(ToRunner::decode(bytes)?))
             }
-            Err(Errno::AGAIN) => Ok(Came::Nothing),
+            Err(Errno::AGAIN) => Ok(Incoming::Nothing),
             Err(error) => Err(RunnerError::Socket(error.into())),
         }
     }
@@ -58,7 +58,7 @@ impl Engine {
     }
 }
 
-impl AsFd for Engine {
+impl AsFd for Endpoint {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }

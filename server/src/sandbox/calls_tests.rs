@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use seccompiler::{BpfProgram, BpfProgramRef, TargetArch};
 
 use super::{
-    KEXEC_FILE_LOAD, NEVER, NEVER_IN_ENGINE, NEVER_IN_ENGINE_HERE, OPEN_TREE_ATTR, architecture,
+    DENIED, DENIED_IN_ENGINE, KEXEC_FILE_LOAD, NEVER_IN_ENGINE_HERE, OPEN_TREE_ATTR, architecture,
     engine, writer,
 };
 
@@ -15,9 +15,9 @@ const REFUSED: u32 = libc::SECCOMP_RET_ERRNO | 1;
 const MISSING: u32 = libc::SECCOMP_RET_ERRNO | 38;
 
 /// The number of the engine's process.
-const ITSELF: u32 = 4711;
+const OWN_PID: u32 = 4711;
 
-fn audit(arch: TargetArch) -> u32 {
+fn audit_arch(arch: TargetArch) -> u32 {
     match arch {
         TargetArch::x86_64 => 0xc000_003e,
         TargetArch::aarch64 => 0xc000_00b7,
@@ -29,8 +29,8 @@ fn audit(arch: TargetArch) -> u32 {
 fn data(call: libc::c_long, arch: u32, arguments: &[u64]) -> Vec<u32> {
     // struct seccomp_data: number, architecture, instruction pointer, arguments.
     let mut data = vec![u32::try_from(call).unwrap(), arch, 0, 0];
-    for place in 0..6 {
-        let argument = arguments.get(place).copied().unwrap_or(0);
+    for index in 0..6 {
+        let argument = arguments.get(index).copied().unwrap_or(0);
         data.push(u32::try_from(argument & 0xffff_ffff).unwrap());
         data.push(u32::try_from(argument >> 32).unwrap());
     }
@@ -38,23 +38,23 @@ fn data(call: libc::c_long, arch: u32, arguments: &[u64]) -> Vec<u32> {
 }
 
 /// What the kernel does with it: the first filter that objects.
-fn judged(programs: &[BpfProgram], data: &[u32]) -> u32 {
+fn evaluate(programs: &[BpfProgram], data: &[u32]) -> u32 {
     let mut ends = programs.iter().map(|program| run(program, data));
     ends.find(|end| *end != ALLOWED).unwrap_or(ALLOWED)
 }
 
 /// What the kernel does with this call of the engine.
-fn fate(call: libc::c_long, arguments: &[u64]) -> u32 {
+fn filter_verdict(call: libc::c_long, arguments: &[u64]) -> u32 {
     let arch = architecture().unwrap();
-    let data = data(call, audit(arch), arguments);
-    judged(&engine(arch, ITSELF).unwrap(), &data)
+    let data = data(call, audit_arch(arch), arguments);
+    evaluate(&engine(arch, OWN_PID).unwrap(), &data)
 }
 
 /// The same for the firewall writer.
-fn fate_of_writer(call: libc::c_long, arguments: &[u64]) -> u32 {
+fn writer_filter_verdict(call: libc::c_long, arguments: &[u64]) -> u32 {
     let arch = architecture().unwrap();
-    let data = data(call, audit(arch), arguments);
-    judged(&writer(arch).unwrap(), &data)
+    let data = data(call, audit_arch(arch), arguments);
+    evaluate(&writer(arch).unwrap(), &data)
 }
 
 fn run(program: BpfProgramRef<'_>, data: &[u32]) -> u32 {
@@ -89,7 +89,7 @@ fn run(program: BpfProgramRef<'_>, data: &[u32]) -> u32 {
 ///
 /// The same as [`NEVER`], written once more: a call that is lost there must not be lost here
 /// with it.
-const LEADS_OUT: &[libc::c_long] = &[
+const ESCAPES: &[libc::c_long] = &[
     libc::SYS_ptrace,
     libc::SYS_process_vm_readv,
     libc::SYS_process_vm_writev,
@@ -137,7 +137,7 @@ const LEADS_OUT: &[libc::c_long] = &[
 
 /// Other programs, sockets, other processes of the same user, what others do with their files:
 /// the same as [`NEVER_IN_ENGINE`], for the same reason.
-const LEADS_OUT_OF_THE_ENGINE: &[libc::c_long] = &[
+const ENGINE_ESCAPES: &[libc::c_long] = &[
     libc::SYS_execve,
     libc::SYS_execveat,
     libc::SYS_memfd_create,
@@ -181,10 +181,10 @@ const OF_THIS_PROCESSOR: &[libc::c_long] = &[];
 
 #[test]
 fn a_taken_engine_may_ask_for_nothing_that_leads_out_of_it() {
-    for calls in [LEADS_OUT, LEADS_OUT_OF_THE_ENGINE, OF_THIS_PROCESSOR] {
+    for calls in [ESCAPES, ENGINE_ESCAPES, OF_THIS_PROCESSOR] {
         for call in calls {
-            assert_eq!(fate(*call, &[]), REFUSED, "{call}");
-            assert_eq!(fate(*call, &[1; 6]), REFUSED, "{call}");
+            assert_eq!(filter_verdict(*call, &[]), REFUSED, "{call}");
+            assert_eq!(filter_verdict(*call, &[1; 6]), REFUSED, "{call}");
         }
     }
 }
@@ -193,8 +193,8 @@ fn a_taken_engine_may_ask_for_nothing_that_leads_out_of_it() {
 #[test]
 fn whatever_is_forbidden_is_tried() {
     for (forbidden, tried) in [
-        (NEVER, LEADS_OUT),
-        (NEVER_IN_ENGINE, LEADS_OUT_OF_THE_ENGINE),
+        (DENIED, ESCAPES),
+        (DENIED_IN_ENGINE, ENGINE_ESCAPES),
         (NEVER_IN_ENGINE_HERE, OF_THIS_PROCESSOR),
     ] {
         let [forbidden, tried] = [forbidden, tried].map(BTreeSet::from_iter);
@@ -206,15 +206,18 @@ fn whatever_is_forbidden_is_tried() {
 #[test]
 fn nothing_can_be_sent_to_an_address() {
     let buffer = 0x7fff_0000_1000;
-    assert_eq!(fate(libc::SYS_sendto, &[5, buffer, 9, 0, 0, 0]), ALLOWED);
     assert_eq!(
-        fate(libc::SYS_sendto, &[5, buffer, 9, 0, buffer, 20]),
+        filter_verdict(libc::SYS_sendto, &[5, buffer, 9, 0, 0, 0]),
+        ALLOWED
+    );
+    assert_eq!(
+        filter_verdict(libc::SYS_sendto, &[5, buffer, 9, 0, buffer, 20]),
         REFUSED
     );
     // An address whose lower half is zero.
     let aligned = 0x7fff_0000_0000;
     assert_eq!(
-        fate(libc::SYS_sendto, &[5, buffer, 9, 0, aligned, 0]),
+        filter_verdict(libc::SYS_sendto, &[5, buffer, 9, 0, aligned, 0]),
         REFUSED
     );
 }
@@ -227,7 +230,7 @@ fn pairs_of_sockets_are_local_ones() {
         (libc::AF_TIPC, REFUSED),
     ] {
         let family = u64::try_from(family).unwrap();
-        assert_eq!(fate(libc::SYS_socketpair, &[family, 1]), expected);
+        assert_eq!(filter_verdict(libc::SYS_socketpair, &[family, 1]), expected);
     }
 }
 
@@ -236,11 +239,11 @@ fn no_memory_becomes_executable() {
     for call in [libc::SYS_mmap, libc::SYS_mprotect, libc::SYS_pkey_mprotect] {
         for harmless in [libc::PROT_NONE, libc::PROT_READ | libc::PROT_WRITE] {
             let harmless = u64::try_from(harmless).unwrap();
-            assert_eq!(fate(call, &[0, 4096, harmless]), ALLOWED);
+            assert_eq!(filter_verdict(call, &[0, 4096, harmless]), ALLOWED);
         }
         for executable in [libc::PROT_EXEC, libc::PROT_READ | libc::PROT_EXEC] {
             let executable = u64::try_from(executable).unwrap();
-            assert_eq!(fate(call, &[0, 4096, executable]), REFUSED);
+            assert_eq!(filter_verdict(call, &[0, 4096, executable]), REFUSED);
         }
     }
 }
@@ -249,12 +252,23 @@ fn no_memory_becomes_executable() {
 fn it_opens_itself_to_nobody_types_on_no_terminal_and_ends_nobody_but_itself() {
     for option in [libc::PR_SET_DUMPABLE, libc::PR_SET_PTRACER, libc::PR_SET_MM] {
         let option = u64::try_from(option).unwrap();
-        assert_eq!(fate(libc::SYS_prctl, &[option, 1]), REFUSED, "{option}");
-        assert_eq!(fate_of_writer(libc::SYS_prctl, &[option, 1]), REFUSED);
+        assert_eq!(
+            filter_verdict(libc::SYS_prctl, &[option, 1]),
+            REFUSED,
+            "{option}"
+        );
+        assert_eq!(
+            writer_filter_verdict(libc::SYS_prctl, &[option, 1]),
+            REFUSED
+        );
     }
     for option in [libc::PR_SET_NAME, libc::PR_SET_TIMERSLACK] {
         let option = u64::try_from(option).unwrap();
-        assert_eq!(fate(libc::SYS_prctl, &[option, 1]), ALLOWED, "{option}");
+        assert_eq!(
+            filter_verdict(libc::SYS_prctl, &[option, 1]),
+            ALLOWED,
+            "{option}"
+        );
     }
     for (request, expected) in [
         (libc::TIOCSTI, REFUSED),
@@ -262,21 +276,37 @@ fn it_opens_itself_to_nobody_types_on_no_terminal_and_ends_nobody_but_itself() {
         (libc::TIOCGWINSZ, ALLOWED),
         (libc::SIOCGIFNAME, ALLOWED),
     ] {
-        assert_eq!(fate(libc::SYS_ioctl, &[0, request]), expected);
-        assert_eq!(fate_of_writer(libc::SYS_ioctl, &[0, request]), expected);
+        assert_eq!(filter_verdict(libc::SYS_ioctl, &[0, request]), expected);
+        assert_eq!(
+            writer_filter_verdict(libc::SYS_ioctl, &[0, request]),
+            expected
+        );
     }
-    let own = u64::from(ITSELF);
-    assert_eq!(fate(libc::SYS_tgkill, &[own, own, 6]), ALLOWED, "abort");
-    assert_eq!(fate(libc::SYS_tgkill, &[own + 1, own, 6]), REFUSED);
-    assert_eq!(fate(libc::SYS_prlimit64, &[0, 7]), ALLOWED);
-    assert_eq!(fate(libc::SYS_prlimit64, &[1, 7]), REFUSED);
-    assert_eq!(fate(libc::SYS_sched_setattr, &[0]), ALLOWED);
-    assert_eq!(fate(libc::SYS_sched_setattr, &[1]), REFUSED);
+    let own = u64::from(OWN_PID);
+    assert_eq!(
+        filter_verdict(libc::SYS_tgkill, &[own, own, 6]),
+        ALLOWED,
+        "abort"
+    );
+    assert_eq!(
+        filter_verdict(libc::SYS_tgkill, &[own + 1, own, 6]),
+        REFUSED
+    );
+    assert_eq!(filter_verdict(libc::SYS_prlimit64, &[0, 7]), ALLOWED);
+    assert_eq!(filter_verdict(libc::SYS_prlimit64, &[1, 7]), REFUSED);
+    assert_eq!(filter_verdict(libc::SYS_sched_setattr, &[0]), ALLOWED);
+    assert_eq!(filter_verdict(libc::SYS_sched_setattr, &[1]), REFUSED);
     let command = |command: i32| [3, u64::try_from(command).unwrap(), 1];
-    assert_eq!(fate(libc::SYS_fcntl, &command(libc::F_SETOWN)), REFUSED);
-    assert_eq!(fate(libc::SYS_fcntl, &command(libc::F_SETFL)), ALLOWED);
+    assert_eq!(
+        filter_verdict(libc::SYS_fcntl, &command(libc::F_SETOWN)),
+        REFUSED
+    );
+    assert_eq!(
+        filter_verdict(libc::SYS_fcntl, &command(libc::F_SETFL)),
+        ALLOWED
+    );
     for set_owner in [0x8901, 0x8902] {
-        assert_eq!(fate(libc::SYS_ioctl, &[3, set_owner]), REFUSED);
+        assert_eq!(filter_verdict(libc::SYS_ioctl, &[3, set_owner]), REFUSED);
     }
 }
 
@@ -284,10 +314,14 @@ fn it_opens_itself_to_nobody_types_on_no_terminal_and_ends_nobody_but_itself() {
 fn the_engine_may_begin_threads_and_neither_namespaces_nor_processes() {
     let thread = libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_THREAD;
     let thread = u64::try_from(thread | libc::CLONE_SIGHAND).unwrap();
-    assert_eq!(fate(libc::SYS_clone, &[thread]), ALLOWED);
+    assert_eq!(filter_verdict(libc::SYS_clone, &[thread]), ALLOWED);
     let process = u64::try_from(libc::SIGCHLD).unwrap();
-    assert_eq!(fate(libc::SYS_clone, &[process]), REFUSED);
-    assert_eq!(fate_of_writer(libc::SYS_clone, &[process]), ALLOWED, "nft");
+    assert_eq!(filter_verdict(libc::SYS_clone, &[process]), REFUSED);
+    assert_eq!(
+        writer_filter_verdict(libc::SYS_clone, &[process]),
+        ALLOWED,
+        "nft"
+    );
     for namespace in [
         libc::CLONE_NEWUSER,
         libc::CLONE_NEWNS,
@@ -299,19 +333,23 @@ fn the_engine_may_begin_threads_and_neither_namespaces_nor_processes() {
     ] {
         let namespace = u64::try_from(namespace).unwrap();
         for flags in [namespace | process, namespace | thread] {
-            assert_eq!(fate(libc::SYS_clone, &[flags]), REFUSED, "{flags:#x}");
-            assert_eq!(fate_of_writer(libc::SYS_clone, &[flags]), REFUSED);
+            assert_eq!(
+                filter_verdict(libc::SYS_clone, &[flags]),
+                REFUSED,
+                "{flags:#x}"
+            );
+            assert_eq!(writer_filter_verdict(libc::SYS_clone, &[flags]), REFUSED);
         }
     }
     // Where its flags lie no filter can look; libc takes the other call then.
-    assert_eq!(fate(libc::SYS_clone3, &[]), MISSING);
-    assert_eq!(fate_of_writer(libc::SYS_clone3, &[]), MISSING);
+    assert_eq!(filter_verdict(libc::SYS_clone3, &[]), MISSING);
+    assert_eq!(writer_filter_verdict(libc::SYS_clone3, &[]), MISSING);
 }
 
 #[test]
 fn the_writer_has_the_kernels_firewall_and_nft_and_no_other_network() {
-    for call in LEADS_OUT {
-        assert_eq!(fate_of_writer(*call, &[]), REFUSED, "{call}");
+    for call in ESCAPES {
+        assert_eq!(writer_filter_verdict(*call, &[]), REFUSED, "{call}");
     }
     for (family, expected) in [
         (libc::AF_UNIX, ALLOWED),
@@ -322,7 +360,7 @@ fn the_writer_has_the_kernels_firewall_and_nft_and_no_other_network() {
     ] {
         let family = u64::try_from(family).unwrap();
         assert_eq!(
-            fate_of_writer(libc::SYS_socket, &[family, 2]),
+            writer_filter_verdict(libc::SYS_socket, &[family, 2]),
             expected,
             "{family}"
         );
@@ -335,25 +373,28 @@ fn the_writer_has_the_kernels_firewall_and_nft_and_no_other_network() {
         libc::SYS_kill,
         libc::SYS_wait4,
     ] {
-        assert_eq!(fate_of_writer(call, &[]), ALLOWED, "{call}");
+        assert_eq!(writer_filter_verdict(call, &[]), ALLOWED, "{call}");
     }
     let code = u64::try_from(libc::PROT_READ | libc::PROT_EXEC).unwrap();
-    assert_eq!(fate_of_writer(libc::SYS_mmap, &[0, 1, code]), ALLOWED);
+    assert_eq!(
+        writer_filter_verdict(libc::SYS_mmap, &[0, 1, code]),
+        ALLOWED
+    );
 }
 
 #[test]
 fn calls_of_another_table_are_no_way_round() {
     let arch = architecture().unwrap();
-    for programs in [engine(arch, ITSELF).unwrap(), writer(arch).unwrap()] {
+    for programs in [engine(arch, OWN_PID).unwrap(), writer(arch).unwrap()] {
         // i386, arm, mips: none of these is the table that the rules are for.
         for other in [0x4000_0003, 0x4000_0028, 0x8] {
             let call = data(libc::SYS_getpid, other, &[]);
-            assert_eq!(judged(&programs, &call), libc::SECCOMP_RET_KILL_PROCESS);
+            assert_eq!(evaluate(&programs, &call), libc::SECCOMP_RET_KILL_PROCESS);
         }
         if arch == TargetArch::x86_64 {
             for call in [libc::SYS_socket, libc::SYS_getpid, 545] {
-                let call = data(0x4000_0000 | call, audit(arch), &[2, 2]);
-                assert_eq!(judged(&programs, &call), REFUSED);
+                let call = data(0x4000_0000 | call, audit_arch(arch), &[2, 2]);
+                assert_eq!(evaluate(&programs, &call), REFUSED);
             }
         }
     }
@@ -382,6 +423,6 @@ fn what_the_engine_lives_by_is_allowed() {
         libc::SYS_wait4,
         libc::SYS_exit_group,
     ] {
-        assert_eq!(fate(call, &[]), ALLOWED, "{call}");
+        assert_eq!(filter_verdict(call, &[]), ALLOWED, "{call}");
     }
 }

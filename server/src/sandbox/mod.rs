@@ -5,7 +5,7 @@
 //! The order matters: the user first (it needs the capabilities), then the
 //! capabilities, then the file system, last the system calls. Any step that fails ends the start.
 
-mod calls;
+mod seccomp;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -35,10 +35,10 @@ pub enum SandboxError {
     #[error(
         "there is neither a user `spad` nor `nobody`\n  help: adduser --system --group --no-create-home spad"
     )]
-    NoUser,
+    MissingUser,
     /// The kernel refused a step.
     #[error("cannot {step}: {reason}\n  help: start spad as root, from systemd or a root shell")]
-    Refused {
+    Syscall {
         /// What was tried.
         step: &'static str,
         /// What the kernel said.
@@ -46,8 +46,8 @@ pub enum SandboxError {
     },
 }
 
-fn refused(step: &'static str) -> impl Fn(&dyn std::fmt::Display) -> SandboxError {
-    move |reason| SandboxError::Refused {
+fn syscall_error(step: &'static str) -> impl Fn(&dyn std::fmt::Display) -> SandboxError {
+    move |reason| SandboxError::Syscall {
         step,
         reason: reason.to_string(),
     }
@@ -60,7 +60,7 @@ fn refused(step: &'static str) -> impl Fn(&dyn std::fmt::Display) -> SandboxErro
 pub fn engine_identity() -> Result<Identity, SandboxError> {
     for (name, stand_in) in [("spad", false), ("nobody", true)] {
         let found = sys::users::user(name)
-            .map_err(|error| refused("look up the user of the engine")(&error))?;
+            .map_err(|error| syscall_error("look up the user of the engine")(&error))?;
         if let Some(user) = found {
             return Ok(Identity {
                 uid: user.uid,
@@ -69,12 +69,12 @@ pub fn engine_identity() -> Result<Identity, SandboxError> {
             });
         }
     }
-    Err(SandboxError::NoUser)
+    Err(SandboxError::MissingUser)
 }
 
 /// Directories that remain visible.
 #[derive(Debug, Clone, Default)]
-pub struct Visible {
+pub struct AllowedPaths {
     /// Read, and list.
     pub read: Vec<PathBuf>,
     /// Read and write, make and remove files.
@@ -83,7 +83,7 @@ pub struct Visible {
 
 /// How far Landlock confines the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Confinement {
+pub enum LandlockCoverage {
     /// Everything that was asked for.
     Full,
     /// What this kernel knows of it, and what that leaves out.
@@ -97,7 +97,7 @@ pub enum Confinement {
 pub struct Missing(ABI);
 
 /// What each version of Landlock added to the one before, of what is asked for.
-const ADDED: [(ABI, &str); 5] = [
+const ADDED_BY_ABI: [(ABI, &str); 5] = [
     (ABI::V2, "moving files between directories (Linux 5.19)"),
     (ABI::V3, "cutting files short (6.2)"),
     (ABI::V4, "TCP connections (6.7)"),
@@ -107,7 +107,7 @@ const ADDED: [(ABI, &str); 5] = [
 
 impl std::fmt::Display for Missing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let left_out = ADDED.iter().filter(|(since, _)| *since > self.0);
+        let left_out = ADDED_BY_ABI.iter().filter(|(since, _)| *since > self.0);
         let left_out: Vec<&str> = left_out.map(|(_, what)| *what).collect();
         f.write_str(&left_out.join(", "))
     }
@@ -117,22 +117,27 @@ impl std::fmt::Display for Missing {
 ///
 /// # Errors
 /// Where any step fails; the process must end then.
-pub fn enter(identity: &Identity, visible: &Visible) -> Result<Confinement, SandboxError> {
+pub fn enter(
+    identity: &Identity,
+    allowed: &AllowedPaths,
+) -> Result<LandlockCoverage, SandboxError> {
     sys::process::become_user(identity.uid, identity.gid, &[])
-        .map_err(|error| refused("become the engine's user")(&error))?;
+        .map_err(|error| syscall_error("become the engine's user")(&error))?;
     for set in [
         caps::CapSet::Ambient,
         caps::CapSet::Inheritable,
         caps::CapSet::Effective,
         caps::CapSet::Permitted,
     ] {
-        caps::clear(None, set).map_err(|error| refused("give up every capability")(&error))?;
+        caps::clear(None, set)
+            .map_err(|error| syscall_error("give up every capability")(&error))?;
     }
-    sys::process::set_no_new_privs().map_err(|error| refused("refuse new privileges")(&error))?;
-    sys::process::set_undumpable().map_err(|error| refused("forbid core dumps")(&error))?;
+    sys::process::set_no_new_privs()
+        .map_err(|error| syscall_error("refuse new privileges")(&error))?;
+    sys::process::set_undumpable().map_err(|error| syscall_error("forbid core dumps")(&error))?;
     // An older kernel is no worse off: the forbidden calls below hold there too.
     sys::process::set_memory_deny_write_execute();
-    confine(visible).map_err(|error| refused("confine the file system")(&error))
+    apply_landlock(allowed).map_err(|error| syscall_error("confine the file system")(&error))
 }
 
 /// Forbids what the engine never needs again, in every thread. Comes last: what needs a
@@ -142,8 +147,8 @@ pub fn enter(identity: &Identity, visible: &Visible) -> Result<Confinement, Sand
 ///
 /// # Errors
 /// Where the kernel refuses; the process must end then.
-pub fn forbid_calls() -> Result<bool, SandboxError> {
-    forbid(calls::forbid_engine)
+pub fn deny_syscalls() -> Result<bool, SandboxError> {
+    install_filter(seccomp::install_engine_filter)
 }
 
 /// Forbids what the firewall writer and `nft`, which it runs, never need.
@@ -152,21 +157,21 @@ pub fn forbid_calls() -> Result<bool, SandboxError> {
 ///
 /// # Errors
 /// Where the kernel refuses; the process must end then.
-pub fn forbid_calls_of_writer() -> Result<bool, SandboxError> {
-    forbid(calls::forbid_writer)
+pub fn deny_writer_syscalls() -> Result<bool, SandboxError> {
+    install_filter(seccomp::install_writer_filter)
 }
 
-fn forbid(
+fn install_filter(
     install: impl FnOnce(seccompiler::TargetArch) -> Result<(), seccompiler::Error>,
 ) -> Result<bool, SandboxError> {
-    let Some(arch) = calls::architecture() else {
+    let Some(arch) = seccomp::architecture() else {
         return Ok(false);
     };
-    install(arch).map_err(|error| refused("forbid system calls")(&error))?;
+    install(arch).map_err(|error| syscall_error("forbid system calls")(&error))?;
     Ok(true)
 }
 
-fn confine(visible: &Visible) -> Result<Confinement, ConfineError> {
+fn apply_landlock(allowed: &AllowedPaths) -> Result<LandlockCoverage, LandlockError> {
     let abi = ABI::V6;
     let everything = AccessFs::from_all(abi);
     let mut rules = Ruleset::default()
@@ -176,8 +181,8 @@ fn confine(visible: &Visible) -> Result<Confinement, ConfineError> {
         .scope(Scope::from_all(abi))?
         .create()?;
     for (paths, access) in [
-        (&visible.read, AccessFs::from_read(abi)),
-        (&visible.write, everything),
+        (&allowed.read, AccessFs::from_read(abi)),
+        (&allowed.write, everything),
     ] {
         for path in paths {
             if let Some(directory) = open_path(path)? {
@@ -187,19 +192,19 @@ fn confine(visible: &Visible) -> Result<Confinement, ConfineError> {
     }
     let status = rules.restrict_self()?;
     Ok(match (status.ruleset, status.landlock) {
-        (RulesetStatus::FullyEnforced, _) => Confinement::Full,
+        (RulesetStatus::FullyEnforced, _) => LandlockCoverage::Full,
         (RulesetStatus::PartiallyEnforced, LandlockStatus::Available { effective_abi, .. }) => {
-            Confinement::Partial(Missing(effective_abi))
+            LandlockCoverage::Partial(Missing(effective_abi))
         }
         (_, LandlockStatus::NotEnabled) => {
-            Confinement::None("it has Landlock, which is not switched on")
+            LandlockCoverage::None("it has Landlock, which is not switched on")
         }
-        _ => Confinement::None("it has no Landlock"),
+        _ => LandlockCoverage::None("it has no Landlock"),
     })
 }
 
 /// A path that does not exist, or that this user cannot reach, needs no rule: it stays invisible.
-fn open_path(path: &Path) -> Result<Option<PathFd>, ConfineError> {
+fn open_path(path: &Path) -> Result<Option<PathFd>, LandlockError> {
     use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
     match PathFd::new(path) {
         Ok(opened) => Ok(Some(opened)),
@@ -214,7 +219,7 @@ fn open_path(path: &Path) -> Result<Option<PathFd>, ConfineError> {
 
 /// Why the file system could not be confined.
 #[derive(Debug, thiserror::Error)]
-enum ConfineError {
+enum LandlockError {
     #[error(transparent)]
     Rules(#[from] landlock::RulesetError),
     /// Without its rule it would be invisible, and nobody would know why.

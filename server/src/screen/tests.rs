@@ -27,9 +27,9 @@ impl ScreenHarness {
         let client = ClientSecret::from_bytes([2; 32]);
         let pair = client.pair_with(&server).unwrap();
         Self {
-            head: HeadKeys::of(&server),
-            id: KeyId::of_client(&server, &client.public()),
-            keys: PacketKeys::of_pair(&server, &pair, &client.public(), None),
+            head: HeadKeys::new(&server),
+            id: KeyId::for_client(&server, &client.public()),
+            keys: PacketKeys::from_pair(&server, &pair, &client.public(), None),
             cache: ReplayCache::default(),
             limiter: LateReportLimiter::for_clients(2),
         }

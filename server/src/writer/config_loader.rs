@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::thread::{Builder, JoinHandle};
 
 use crate::clock;
-use crate::config::{self, Loaded, Texts};
+use crate::config::{self, ConfigTexts, Loaded};
 
 /// What was read, or what is wrong with it.
-type LoadResult = Result<(Loaded, Texts), String>;
+type LoadResult = Result<(Loaded, ConfigTexts), String>;
 
 /// A thread that reads the configuration for a reload. Its descriptor is readable once it has.
 #[derive(Debug)]

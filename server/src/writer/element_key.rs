@@ -180,7 +180,7 @@ mod tests {
             let source_port = NonZeroU16::new(source).filter(|_| !once);
             let service = Service { protocol, port: NonZeroU16::new(port).unwrap() };
             let alone = Element { address, service, source_port, once, prefix: None };
-            let network = Network::around(address, length);
+            let network = Network::enclosing(address, length);
             let network = network.map(|one| Element { address: one.address, prefix: Some(length), ..alone });
             let element = network.filter(Element::is_valid).unwrap_or(alone);
             let key = from_element(&element);

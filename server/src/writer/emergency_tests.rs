@@ -12,7 +12,7 @@ const GATEWAY: &str = "hide = [\"ssh\"]\n[services.ssh]\nports = [\"tcp/2222\"]\
 
 fn configuration(text: &str) -> crate::config::Config {
     let directory = std::path::Path::new("/etc/spad");
-    let mut files = Files::none(directory);
+    let mut files = Files::empty(directory);
     let source = spa_findings::Source::new(&directory.join("spad.toml"), text.to_owned());
     files.server = Some(source);
     let now = spa_proto::Timestamp::from_micros(0);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use spa_proto::Service;
 
-use crate::config::{Config, Inner, Lengths};
+use crate::config::{Config, InnerHost, PrefixLengths};
 use crate::firewall::{Change, FirewallError, MAX_STEPS, Step};
 use crate::policy::CONNECT_TIMEOUT;
 
@@ -17,9 +17,9 @@ use crate::policy::CONNECT_TIMEOUT;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Limits {
     declared: BTreeSet<Service>,
-    lengths: Lengths,
+    lengths: PrefixLengths,
     /// Of those, the ports that lead to an inner host.
-    inner: BTreeMap<Service, Inner>,
+    inner: BTreeMap<Service, InnerHost>,
     max_ttl: Duration,
 }
 
@@ -28,13 +28,13 @@ impl Limits {
     pub(super) fn from_config(config: &Config) -> Self {
         Self {
             declared: config.declared_ports(),
-            lengths: config.lengths.clone(),
+            lengths: config.prefix_lengths.clone(),
             inner: config
                 .declared_ports()
                 .into_iter()
-                .filter_map(|port| Some((port, config.inner_of(port)?.clone())))
+                .filter_map(|port| Some((port, config.inner_host(port)?.clone())))
                 .collect(),
-            max_ttl: config.longest_of_all(),
+            max_ttl: config.max_ttl_overall(),
         }
     }
 
@@ -67,7 +67,7 @@ impl Limits {
                 // A grant of a service that is declared no longer must still end.
                 continue;
             };
-            let lengths = self.lengths.like(element.address);
+            let lengths = self.lengths.for_family(element.address);
             let prefix_allowed = element
                 .prefix
                 .is_none_or(|prefix| lengths.contains(&prefix));
@@ -75,7 +75,7 @@ impl Limits {
                 return Err(FirewallError::NotDeclared);
             }
             let inner = self.inner.get(&element.service);
-            if inner.is_some_and(|inner| !inner.leads(element.address)) {
+            if inner.is_some_and(|inner| !inner.forwards_to(element.address)) {
                 return Err(FirewallError::NotDeclared);
             }
             let max_ttl = match element.source_port {
@@ -102,9 +102,9 @@ mod tests {
     fn limits() -> Limits {
         Limits {
             declared: BTreeSet::from(["tcp/22".parse().unwrap()]),
-            lengths: Lengths {
-                four: BTreeSet::from([24]),
-                six: BTreeSet::from([64]),
+            lengths: PrefixLengths {
+                ipv4: BTreeSet::from([24]),
+                ipv6: BTreeSet::from([64]),
             },
             inner: BTreeMap::new(),
             max_ttl: Duration::from_secs(300),
@@ -163,7 +163,7 @@ mod tests {
     /// What the writer reads where the one client's file also says this.
     fn read(client: &str) -> Limits {
         let directory = std::path::Path::new("/etc/spad");
-        let mut files = Files::none(directory);
+        let mut files = Files::empty(directory);
         let path = directory.join("spad.toml");
         let server = "[services]\nssh = \"tcp/22\"\n".to_owned();
         files.server = Some(spa_findings::Source::new(&path, server));
@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn no_message_opens_a_port_of_a_gateway_to_a_family_that_it_does_not_lead() {
         let mut limits = limits();
-        let inner = Inner {
+        let inner = InnerHost {
             hosts: vec![([10, 0, 0, 5].into(), None)],
             masquerade: false,
         };

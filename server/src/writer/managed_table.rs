@@ -20,7 +20,7 @@ use super::{
     WriterError, early_hiding, element_key, existing_connections, nft, other_tables, set_mode,
 };
 use crate::clock::BootTime;
-use crate::config::{Answer, Config, Mode, Texts};
+use crate::config::{Answer, Config, ConfigTexts, Mode};
 use crate::firewall::closed_ports::ClosedPorts;
 use crate::firewall::table::answers::{Answers, Reply};
 use crate::firewall::table::{HostFacts, SetLocation, SetName, Table, removal};
@@ -346,7 +346,7 @@ impl ManagedTable {
     }
 
     /// Keeps the texts of a configuration that is in force for a start with a broken one.
-    pub(super) fn save_last_good(&self, texts: &Texts) {
+    pub(super) fn save_last_good(&self, texts: &ConfigTexts) {
         self.guard_dir.save_last_good(texts);
     }
 
@@ -680,7 +680,7 @@ impl ManagedTable {
         }
         self.write(&mut loaded.warnings);
         let port_states = self.trials.port_states(now);
-        let is_forwarded = |port: &Service| self.config.inner_of(*port).is_some();
+        let is_forwarded = |port: &Service| self.config.inner_host(*port).is_some();
         // The inner host's port stands as the one that leads there.
         loaded.reload = loaded
             .events

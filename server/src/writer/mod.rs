@@ -43,7 +43,7 @@ use rustix::io::Errno;
 use spa_findings::Findings;
 
 use crate::clock;
-use crate::config::{self, Texts, Usable};
+use crate::config::{self, ConfigTexts, StartConfig};
 use crate::firewall::table::SetLocation;
 use crate::firewall::{DecodeError, FromWriter};
 use crate::journald::{self, Priority};
@@ -210,7 +210,7 @@ pub fn run(socket: OwnedFd, paths: &Paths) -> Result<(), WriterError> {
     // Later it ends by itself, and first closes what it must.
     process::clear_parent_death_signal().map_err(WriterError::Socket)?;
     // The engine has read its own by now: what is hidden must not go by an older one.
-    if !matches!(&config, Ok((_, texts)) if texts.are_of(&paths.config)) {
+    if !matches!(&config, Ok((_, texts)) if texts.is_current(&paths.config)) {
         config = read_config(paths);
     }
     let started = match config.and_then(|found| become_unprivileged(paths, found)) {
@@ -260,7 +260,7 @@ fn start(
     if let Some(error) = without_user {
         return Err((engine, error));
     }
-    if usable.instead_of.is_none() {
+    if usable.file_errors.is_none() {
         guard.save_last_good(&texts);
     }
     drop(texts);
@@ -302,16 +302,16 @@ struct Prepared {
     kernel: GrantSets,
     guard: ManagedTable,
     events: Events,
-    usable: Usable,
-    texts: Texts,
+    usable: StartConfig,
+    texts: ConfigTexts,
     configuration: PathBuf,
     problem: Option<WriterError>,
 }
 
 /// What was read as root, by a process that is root no more.
 struct Unprivileged {
-    usable: Usable,
-    texts: Texts,
+    usable: StartConfig,
+    texts: ConfigTexts,
     configuration: PathBuf,
     guard_dir: GuardDir,
     /// Why it is still root, with CAP_NET_ADMIN alone: enough to load the table, and to end.
@@ -320,7 +320,7 @@ struct Unprivileged {
 
 /// Reads what only root may read. Nothing is changed by that: another daemon may be at work
 /// with the same state.
-fn read_config(paths: &Paths) -> Result<(Usable, Texts), WriterError> {
+fn read_config(paths: &Paths) -> Result<(StartConfig, ConfigTexts), WriterError> {
     privileges::require_net_admin()?;
     config::for_firewall(paths, clock::now().wall).map_err(WriterError::Configuration)
 }
@@ -328,7 +328,7 @@ fn read_config(paths: &Paths) -> Result<(Usable, Texts), WriterError> {
 /// Gives root's privileges away, in a directory of its own.
 fn become_unprivileged(
     paths: &Paths,
-    (usable, texts): (Usable, Texts),
+    (usable, texts): (StartConfig, ConfigTexts),
 ) -> Result<Unprivileged, WriterError> {
     let configuration =
         std::path::absolute(&paths.config).map_err(|reason| WriterError::WorkingDirectory {
@@ -400,7 +400,7 @@ fn prepare(unprivileged: Unprivileged) -> Result<Prepared, WriterError> {
     );
     let events = Events::open().map_err(WriterError::Kernel)?;
     // The engine says it where this processor's calls are not known.
-    let _known = sandbox::forbid_calls_of_writer()?;
+    let _known = sandbox::deny_writer_syscalls()?;
     let (guard, warnings) = ManagedTable::new(usable.loaded.config.clone(), memory);
     for warning in warnings {
         warn(&warning);

@@ -189,7 +189,7 @@ fn load_table(paths: &Paths) -> Result<Option<(SetLocation, Vec<TrialEvent>)>, W
         stepped if stepped.usable.loaded.config.external.is_some() => return Ok(None),
         stepped => prepare(stepped)?,
     };
-    if let Some(findings) = &usable.instead_of {
+    if let Some(findings) = &usable.file_errors {
         warn(&format!(
             "the configuration does not load: the last good one is used, or spad.toml alone\n{findings}"
         ));
@@ -222,7 +222,7 @@ fn load_table(paths: &Paths) -> Result<Option<(SetLocation, Vec<TrialEvent>)>, W
             "{problem}\n  note: the table was loaded by root with CAP_NET_ADMIN alone"
         ));
     }
-    if usable.instead_of.is_none() {
+    if usable.file_errors.is_none() {
         guard.save_last_good(&texts);
     }
     Ok(Some((kernel.netlink.location().clone(), report.events)))

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 use spa_proto::Service;
 
-use crate::config::{self, Texts};
+use crate::config::{self, ConfigTexts};
 use crate::firewall::trial::Trials;
 use crate::paths::Paths;
 use crate::{check_line, clock};
@@ -43,9 +43,9 @@ impl GuardDir {
     }
 
     /// Keeps the texts of a configuration that is in force for a start with a broken one.
-    pub(super) fn save_last_good(&self, texts: &Texts) {
+    pub(super) fn save_last_good(&self, texts: &ConfigTexts) {
         let directory = self.directory();
-        if let Err(error) = directory.and_then(|directory| texts.keep_in(directory)) {
+        if let Err(error) = directory.and_then(|directory| texts.save(directory)) {
             super::warn(&format!(
                 "cannot keep this configuration for a start with a broken one: {error}\n  help: check the disk, and remove what stands in its place in guard/ of the state directory"
             ));
@@ -117,7 +117,7 @@ pub(super) fn read(guard_dir: &GuardDir, hidden: &BTreeSet<Service>) -> TrialFil
             (Some((trials, _)), Some(_)) => trials,
         },
     };
-    let before = config::hidden_before(directory, clock::now().wall);
+    let before = config::saved_hidden_ports(directory, clock::now().wall);
     let before = before.map_or_else(
         || hidden.clone(),
         |before| before.intersection(hidden).copied().collect(),

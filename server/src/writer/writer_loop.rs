@@ -20,7 +20,7 @@ use super::other_tables::OtherTables;
 use super::restores::Restores;
 use super::socket::{Endpoint, Incoming};
 use crate::clock::{self, BootTime};
-use crate::config::{Loaded as Read, Texts};
+use crate::config::{ConfigTexts, Loaded as Read};
 use crate::firewall::closed_ports::ClosedPorts;
 use crate::firewall::message::{ConnectionFilter, MAX_LISTED};
 use crate::firewall::{
@@ -337,7 +337,11 @@ impl WriterLoop {
 
     /// Loads what a configuration asks for that was read anew; the inner error leaves everything
     /// as it was.
-    fn load(&mut self, config: Read, texts: &Texts) -> Result<Result<(), String>, WriterError> {
+    fn load(
+        &mut self,
+        config: Read,
+        texts: &ConfigTexts,
+    ) -> Result<Result<(), String>, WriterError> {
         if config.config.external.is_some() {
             return Ok(Err(super::command::restart_required()));
         }

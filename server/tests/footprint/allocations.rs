@@ -14,7 +14,7 @@ use allocation_counter::measure;
 use spa_keys::{ClientSecret, ServerSecret};
 use spad::capture::{CarrierSet, Received, frame};
 use spad::clients::{ClientSecrets, Clients};
-use spad::config::{ClientConfig, ClientKey, KnockDoor};
+use spad::config::{ClientConfig, ClientKey, Door};
 use spad::knock::{KnockFilter, KnockPattern};
 use spad::verdict::{Class, Reason, Verdict};
 
@@ -150,16 +150,16 @@ fn a_hundred_thousand_clients_fit_in_a_hundred_mebibytes() {
 #[test]
 fn knocks_that_open_nothing_allocate_no_more_than_once_an_attempt() {
     let mut harness = EngineHarness::with(|config| {
-        config.knock = vec![KnockDoor {
+        config.knock = vec![Door {
             name: "side".parse().unwrap(),
-            door: KnockPattern::new("7000:udp,8000:udp".parse().unwrap()),
+            pattern: KnockPattern::new("7000:udp,8000:udp".parse().unwrap()),
             open: vec!["ssh".parse().unwrap()],
             ttl: None,
             run: None,
         }];
     });
     let config = harness.engine.clients().config();
-    let knocks = KnockFilter::new(&[&config.knock[0].door]);
+    let knocks = KnockFilter::new(&[&config.knock[0].pattern]);
     let carriers = CarrierSet {
         knocks,
         ..CarrierSet::default()

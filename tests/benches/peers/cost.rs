@@ -9,7 +9,7 @@ use spa_tests::lab::Lab;
 use spa_tests::process;
 use spa_tests::wait;
 
-use crate::flood::{Flood, Flooding};
+use crate::flood::{Flood, FloodHandle};
 use crate::fwknop;
 use crate::pin::{CLIENT, pin};
 use crate::spad::Spad;
@@ -21,9 +21,9 @@ const IDLE: Duration = Duration::from_secs(10);
 /// Forged packets sent, as fast as one processor sends them.
 const FORGED: u64 = 1_000_000;
 /// Forged packets for a server that takes longer.
-const FEW_FORGED: u64 = 200;
+const FORGED_SLOW: u64 = 200;
 
-pub(crate) fn silence() {
+pub(crate) fn idle_cost() {
     let lab = Lab::new();
     let spad = Spad::start_with(&lab, CLIENTS).daemon;
     let status = spad.status();
@@ -59,7 +59,7 @@ pub(crate) fn silence() {
 }
 
 /// Processor time of a forged packet, by the number of clients.
-pub(crate) fn by_clients() {
+pub(crate) fn cost_by_clients() {
     println!(
         "\n{:<44}{:>10}{:>10}{:>12}{:>10}",
         "a forged packet, by clients", "user", "system", "packets", "lost"
@@ -71,15 +71,15 @@ pub(crate) fn by_clients() {
             .as_u64()
             .expect("the engine's process");
         // The keys of the clients are computed in the background after the start.
-        let mut busy = processor_time(pid);
+        let mut busy = cpu_time(pid);
         wait::within(Duration::from_secs(60), "the start is over", || {
             wait::until_after(wait::now(), Duration::from_millis(300));
-            let was = std::mem::replace(&mut busy, processor_time(pid));
+            let was = std::mem::replace(&mut busy, cpu_time(pid));
             (was == busy).then_some(())
         });
-        let before = (processor_time(pid), judged(&spad.daemon));
+        let before = (cpu_time(pid), verdict_count(&spad.daemon));
         send(&lab, &Spad::forged(), FORGED);
-        let after = (processor_time(pid), judged(&spad.daemon));
+        let after = (cpu_time(pid), verdict_count(&spad.daemon));
         row(
             &format!("spad, {clients} clients"),
             (before.0, after.0),
@@ -91,15 +91,15 @@ pub(crate) fn by_clients() {
         let lab = Lab::new();
         let fwknopd = fwknop::start(&lab, 0, clients);
         let pid = u64::from(fwknopd.process());
-        let before = processor_time(pid);
+        let before = cpu_time(pid);
         // Few enough that it looks at each: it says so in its log.
-        send(&lab, &fwknop::forged(Some(50.0)), FEW_FORGED);
+        send(&lab, &fwknop::forged(Some(50.0)), FORGED_SLOW);
         wait::until_after(wait::now(), Duration::from_secs(2));
-        let after = processor_time(pid);
+        let after = cpu_time(pid);
         row(
             &format!("fwknopd, {clients} clients"),
             (before, after),
-            FEW_FORGED,
+            FORGED_SLOW,
             "-",
         );
     }
@@ -120,10 +120,10 @@ fn row(name: &str, (before, after): ((u64, u64), (u64, u64)), packets: u64, lost
 fn send(lab: &Lab, flood: &Flood, packets: u64) {
     lab.client.enter(|| {
         pin(CLIENT);
-        let mut flooding = Flooding::new(flood);
+        let mut flooding = FloodHandle::new(flood);
         let began = wait::now();
         while flooding.sent() < packets {
-            flooding.go_on(began.elapsed());
+            flooding.keep_sending(began.elapsed());
         }
     });
 }
@@ -147,12 +147,12 @@ fn wake_ups(process: i32) -> u64 {
         .sum()
 }
 
-fn judged(spad: &spa_tests::spad::Spad) -> u64 {
+fn verdict_count(spad: &spa_tests::spad::Spad) -> u64 {
     spad.verdicts().values().sum()
 }
 
 /// User and system time in ticks of 10 ms.
-fn processor_time(pid: u64) -> (u64, u64) {
+fn cpu_time(pid: u64) -> (u64, u64) {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the engine runs");
     let after_name = stat.rsplit_once(')').expect("a name").1;
     let fields: Vec<_> = after_name.split_whitespace().collect();

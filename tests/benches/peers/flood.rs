@@ -9,7 +9,7 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, MultiHeaders, SockFlag, SockProtocol, SockType, SockaddrIn, connect,
     sendmmsg, socket,
 };
-use spa_tests::frame::{self, Ends};
+use spa_tests::frame::{self, Endpoints};
 use spa_tests::lab::{SERVER4, STRANGER4};
 
 /// Packets of one system call.
@@ -28,7 +28,7 @@ pub(crate) struct Flood {
 }
 
 /// A flood on its way, from an address of its own.
-pub(crate) struct Flooding<'a> {
+pub(crate) struct FloodHandle<'a> {
     flood: &'a Flood,
     sockets: Vec<OwnedFd>,
     headers: MultiHeaders<SockaddrIn>,
@@ -36,7 +36,7 @@ pub(crate) struct Flooding<'a> {
     sent: u64,
 }
 
-impl<'a> Flooding<'a> {
+impl<'a> FloodHandle<'a> {
     pub(crate) fn new(flood: &'a Flood) -> Self {
         assert_eq!(flood.payloads.len() % BATCH, 0);
         let connected = |port: &u16| {
@@ -59,7 +59,7 @@ impl<'a> Flooding<'a> {
     }
 
     /// Sends the next packets, if they are due by now; `since` the flood began.
-    pub(crate) fn go_on(&mut self, since: Duration) {
+    pub(crate) fn keep_sending(&mut self, since: Duration) {
         if let Some(rate) = self.flood.rate
             && self.sent as f64 > since.as_secs_f64() * rate
         {
@@ -95,23 +95,23 @@ impl<'a> Flooding<'a> {
 
 /// First segments to many ports where nothing is, from one address.
 pub(crate) fn segments() -> Flood {
-    flood_of(512, |one| (STRANGER4, 20_000 + one * 61))
+    build_flood(512, |one| (STRANGER4, 20_000 + one * 61))
 }
 
 /// First segments to one port, from an address each that nobody has: of more than a
 /// server remembers.
 pub(crate) fn forged_segments(port: u16) -> Flood {
-    flood_of(65_520, |one| {
+    build_flood(65_520, |one| {
         let [high, low] = one.to_be_bytes();
         (Ipv4Addr::new(198, 18, high, low), port)
     })
 }
 
-fn flood_of(packets: u16, segment: impl Fn(u16) -> (Ipv4Addr, u16)) -> Flood {
+fn build_flood(packets: u16, segment: impl Fn(u16) -> (Ipv4Addr, u16)) -> Flood {
     let packet = |one| {
         let (from, port) = segment(one);
-        let ends = Ends::of((from, 1024 + one % 60_000), (SERVER4, port));
-        frame::ipv4(from, SERVER4, 6, &frame::syn(ends), 0, false)
+        let endpoints = Endpoints::new((from, 1024 + one % 60_000), (SERVER4, port));
+        frame::ipv4(from, SERVER4, 6, &frame::syn(endpoints), 0, false)
     };
     Flood {
         ports: Vec::new(),

@@ -24,23 +24,23 @@ use netlink_packet_netfilter::{
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use spa_tests::lab::Lab;
-use spa_tests::settings::{CHAT, KNOCK};
+use spa_tests::settings::{CHAT, SPA_PORT};
 use spa_tests::{attacker, wait};
 use spad::capture::{Capture, CaptureOptions, CarrierSet, Received};
 use spad::ports::Ports;
 
-use crate::knocking::Server;
+use crate::measure::Server;
 use crate::pin::{SERVER, pin};
 
 /// What a knock begins with; a flood does not.
 const MARK: [u8; 8] = *b"the-mark";
 /// More frames than this in one look are a flood.
-const FEW: usize = 16;
+const MAX_BATCH: usize = 16;
 const PAUSE: Duration = Duration::from_micros(150);
 
 /// The running reader.
 pub(crate) struct Floor {
-    over: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -58,7 +58,7 @@ impl Floor {
         // The socket is open when the kernel lists it; a moment is enough for one thread.
         wait::until_after(wait::now(), Duration::from_millis(200));
         Self {
-            over,
+            stop: over,
             thread: Some(thread),
         }
     }
@@ -66,7 +66,7 @@ impl Floor {
 
 impl Drop for Floor {
     fn drop(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
+        self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -74,16 +74,16 @@ impl Drop for Floor {
 }
 
 impl Server for Floor {
-    fn knock(&mut self, _: usize, _: &UdpSocket) -> (u16, Vec<u8>) {
-        let mut packet = attacker::forge(200);
+    fn prepare(&mut self, _: usize, _: &UdpSocket) -> (u16, Vec<u8>) {
+        let mut packet = attacker::random_packet(200);
         packet[..8].copy_from_slice(&MARK);
-        (KNOCK, packet)
+        (SPA_PORT, packet)
     }
 }
 
 fn serve(over: &AtomicBool) {
     let mut capture = Capture::open(&CaptureOptions {
-        carriers: CarrierSet::udp(Ports::one(KNOCK.try_into().expect("a port"))),
+        carriers: CarrierSet::udp(Ports::one(SPA_PORT.try_into().expect("a port"))),
         interfaces: None,
         ring_frames: 8192,
     })
@@ -101,7 +101,7 @@ fn serve(over: &AtomicBool) {
         for address in knocks {
             kernel.open_for(address);
         }
-        if came > FEW {
+        if came > MAX_BATCH {
             std::thread::sleep(PAUSE);
         } else if came == 0 {
             let tenth = Timespec {

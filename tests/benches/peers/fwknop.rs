@@ -11,7 +11,7 @@ use spa_tests::wait;
 
 use crate::addresses::address;
 use crate::flood::{BATCH, Flood};
-use crate::knocking::Server;
+use crate::measure::Server;
 use crate::pin::{SERVER, pin};
 
 /// Where fwknopd looks for packets.
@@ -34,7 +34,7 @@ impl Fwknopd {
 }
 
 impl Server for Fwknopd {
-    fn knock(&mut self, number: usize, _: &UdpSocket) -> (u16, Vec<u8>) {
+    fn prepare(&mut self, number: usize, _: &UdpSocket) -> (u16, Vec<u8>) {
         (PORT, self.packets[number].clone())
     }
 }
@@ -42,7 +42,7 @@ impl Server for Fwknopd {
 /// Text of the length and alphabet of a packet.
 pub(crate) fn forged(rate: Option<f64>) -> Flood {
     let one = || {
-        let random = attacker::forge(200);
+        let random = attacker::random_packet(200);
         let letter = |byte: &u8| b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdef"[usize::from(byte % 32)];
         random.iter().map(letter).collect()
     };
@@ -56,7 +56,7 @@ pub(crate) fn forged(rate: Option<f64>) -> Flood {
 /// With so many clients: stanzas of access.conf, of which it tries each.
 pub(crate) fn start(lab: &Lab, knocks: usize, clients: usize) -> Fwknopd {
     let chat = CHAT.to_string();
-    let _ = lab.server.must(
+    let _ = lab.server.run_ok(
         "iptables",
         &["-A", "INPUT", "-p", "udp", "--dport", &chat, "-j", "DROP"],
     );
@@ -95,9 +95,9 @@ pub(crate) fn start(lab: &Lab, knocks: usize, clients: usize) -> Fwknopd {
         });
         started.join().expect("fwknopd starts")
     });
-    wait::soon("fwknopd listens", || {
+    wait::eventually("fwknopd listens", || {
         process
-            .said()
+            .output()
             .contains("Starting fwknopd main event loop")
             .then_some(())
     });

@@ -10,7 +10,7 @@ use spa_tests::settings::CHAT;
 use spa_tests::wait;
 
 use crate::flood::{BATCH, Flood};
-use crate::knocking::Server;
+use crate::measure::Server;
 use crate::pin::{SERVER, pin};
 
 const SEQUENCE: [u16; 3] = [7001, 7002, 7003];
@@ -21,7 +21,7 @@ pub(crate) struct Knockd {
 }
 
 impl Server for Knockd {
-    fn knock(&mut self, _: usize, socket: &UdpSocket) -> (u16, Vec<u8>) {
+    fn prepare(&mut self, _: usize, socket: &UdpSocket) -> (u16, Vec<u8>) {
         let [one, two, three] = SEQUENCE;
         for port in [one, two] {
             socket
@@ -44,7 +44,7 @@ pub(crate) fn forged(rate: Option<f64>) -> Flood {
 
 pub(crate) fn start(lab: &Lab) -> Knockd {
     let chat = CHAT.to_string();
-    let _ = lab.server.must(
+    let _ = lab.server.run_ok(
         "iptables",
         &["-A", "INPUT", "-p", "udp", "--dport", &chat, "-j", "DROP"],
     );
@@ -65,7 +65,7 @@ pub(crate) fn start(lab: &Lab) -> Knockd {
         });
         started.join().expect("knockd starts")
     });
-    wait::soon("knockd listens", || {
+    wait::eventually("knockd listens", || {
         std::fs::read_to_string(lab.path().join("knockd.log"))
             .is_ok_and(|log| log.contains("listening"))
             .then_some(())

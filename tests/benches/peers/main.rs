@@ -17,7 +17,7 @@ mod flood;
 mod floor;
 mod fwknop;
 mod knockd;
-mod knocking;
+mod measure;
 mod pin;
 mod samples;
 mod spad;
@@ -25,18 +25,18 @@ mod spad_floods;
 
 use flood::Flood;
 use floor::Floor;
-use knocking::Server;
-use samples::{Samples, head, row};
+use measure::Server;
+use samples::{Samples, print_head, print_row};
 use spa_tests::binaries;
 use spa_tests::lab::Lab;
 use spad::Spad;
 
 /// Knocks of each row.
-const KNOCKS: usize = 100;
+const ATTEMPTS: usize = 100;
 /// Rounds of so many, where nothing else comes.
 const ROUNDS: usize = 3;
 /// Knocks that are expected to fail take two seconds each.
-const FEWER: usize = 10;
+const FLOOD_ATTEMPTS: usize = 10;
 
 fn main() {
     // `cargo test --all-targets` starts every benchmark with this word.
@@ -50,27 +50,27 @@ fn main() {
         pin::CLIENT,
         pin::SERVER
     );
-    if wanted("idle") {
+    if is_selected("idle") {
         idle();
     }
-    if wanted("flood") {
+    if is_selected("flood") {
         floods();
     }
-    if wanted("doors") {
+    if is_selected("doors") {
         doors();
     }
-    if wanted("rivals") {
-        rivals();
+    if is_selected("rivals") {
+        competitors();
     }
-    if wanted("cost") {
+    if is_selected("cost") {
         println!();
-        cost::silence();
-        cost::by_clients();
+        cost::idle_cost();
+        cost::cost_by_clients();
     }
 }
 
 /// Everything is, unless parts are named.
-fn wanted(part: &str) -> bool {
+fn is_selected(part: &str) -> bool {
     let mut named = std::env::args()
         .skip(1)
         .filter(|word| !word.starts_with("--"))
@@ -89,7 +89,7 @@ fn idle() {
     // In turns, so that what others do on the machine meanwhile meets all of them.
     let rounds: Vec<[Samples; 4]> = (0..ROUNDS)
         .map(|_| {
-            let fwknopd = |lab: &Lab| fwknop::start(lab, KNOCKS, 1);
+            let fwknopd = |lab: &Lab| fwknop::start(lab, ATTEMPTS, 1);
             [
                 measured(Floor::start),
                 measured(Spad::start),
@@ -100,16 +100,16 @@ fn idle() {
         .collect();
     let all = rounds
         .into_iter()
-        .reduce(|all, round| std::array::from_fn(|n| all[n].and(&round[n])));
+        .reduce(|all, round| std::array::from_fn(|n| all[n].merge(&round[n])));
     let [floor, spad, knockd, fwknopd] = all.expect("a round at least");
-    head("nothing else comes");
-    row("floor: bare ring and netlink", &floor, None);
-    row("spad", &spad, None);
-    row("knockd", &knockd, None);
-    row("fwknopd (pcap, default)", &fwknopd, None);
+    print_head("nothing else comes");
+    print_row("floor: bare ring and netlink", &floor, None);
+    print_row("spad", &spad, None);
+    print_row("knockd", &knockd, None);
+    print_row("fwknopd (pcap, default)", &fwknopd, None);
     let times = |slower: &Samples, faster| {
         slower
-            .times(faster)
+            .ratio(faster)
             .map_or("-".to_owned(), |times| format!("{times:.1}"))
     };
     println!(
@@ -122,20 +122,20 @@ fn idle() {
 
 /// Knocks at a server, in a lab of its own.
 fn measured<S: Server + Send>(start: impl FnOnce(&Lab) -> S) -> Samples {
-    let one = lab(KNOCKS);
+    let one = lab(ATTEMPTS);
     let mut server = start(&one);
-    knocking::measure(&one, KNOCKS, None, &mut server).0
+    measure::measure(&one, ATTEMPTS, None, &mut server).0
 }
 
 /// Makes a flood, of what a server let in where it takes that.
 type Kind = fn(&Spad, &Lab) -> Flood;
 
 fn floods() {
-    head("beside a flood as fast as one CPU sends");
-    let one = lab(KNOCKS);
+    print_head("beside a flood as fast as one CPU sends");
+    let one = lab(ATTEMPTS);
     let mut floor = Floor::start(&one);
-    let (samples, rate) = knocking::measure(&one, KNOCKS, Some(&Spad::forged()), &mut floor);
-    row("floor, forged packets", &samples, rate);
+    let (samples, rate) = measure::measure(&one, ATTEMPTS, Some(&Spad::forged()), &mut floor);
+    print_row("floor, forged packets", &samples, rate);
     drop(floor);
     let kinds: [(&str, Kind); 6] = [
         ("forged packets", |_, _| Spad::forged()),
@@ -143,23 +143,23 @@ fn floods() {
         ("expired packets", |spad, _| spad.expired()),
         ("heads of used packets, other bodies", Spad::copied_heads),
         ("heads held back, other bodies", |spad, _| {
-            spad.held_back_heads()
+            spad.delayed_heads()
         }),
         ("packets to other ports", |_, _| Spad::unrelated()),
     ];
     for (name, flood) in kinds {
-        let one = lab(KNOCKS);
+        let one = lab(ATTEMPTS);
         let mut spad = Spad::start(&one);
         let flood = flood(&spad, &one);
-        let (samples, rate) = knocking::measure(&one, KNOCKS, Some(&flood), &mut spad);
-        row(&format!("spad, {name}"), &samples, rate);
+        let (samples, rate) = measure::measure(&one, ATTEMPTS, Some(&flood), &mut spad);
+        print_row(&format!("spad, {name}"), &samples, rate);
         println!("{:>44}", format!("lost in the ring: {}", spad.lost()));
     }
 }
 
 /// Packets of spa, while a strict door of `[[knock]]` hears what the flood sends.
 fn doors() {
-    head("packets of spa, beside doors and a flood");
+    print_head("packets of spa, beside doors and a flood");
     let doors = [
         ("no door", None),
         ("a strict door", Some("7000,8000,9000")),
@@ -172,33 +172,33 @@ fn doors() {
     ];
     for (name, flood) in &floods {
         for (door, sequence) in doors {
-            let one = lab(KNOCKS);
+            let one = lab(ATTEMPTS);
             let mut spad = Spad::start_with_door(&one, sequence);
-            let (samples, rate) = knocking::measure(&one, KNOCKS, Some(flood), &mut spad);
-            row(&format!("{door}, {name}"), &samples, rate);
-            let (heard, lost) = (spad.daemon.counted("knock"), spad.lost());
+            let (samples, rate) = measure::measure(&one, ATTEMPTS, Some(flood), &mut spad);
+            print_row(&format!("{door}, {name}"), &samples, rate);
+            let (received, lost) = (spad.daemon.verdict_count("knock"), spad.lost());
             println!(
                 "{:>44}",
-                format!("heard as knocks: {heard}, lost in the ring: {lost}")
+                format!("heard as knocks: {received}, lost in the ring: {lost}")
             );
         }
     }
 }
 
-fn rivals() {
-    head("the others beside forged packets");
+fn competitors() {
+    print_head("the others beside forged packets");
     for rate in [Some(2_000.0), Some(20_000.0), None] {
-        let one = lab(FEWER);
-        let mut fwknopd = fwknop::start(&one, FEWER, 1);
+        let one = lab(FLOOD_ATTEMPTS);
+        let mut fwknopd = fwknop::start(&one, FLOOD_ATTEMPTS, 1);
         let flood = fwknop::forged(rate);
-        let (samples, sent) = knocking::measure(&one, FEWER, Some(&flood), &mut fwknopd);
-        row("fwknopd", &samples, sent);
+        let (samples, sent) = measure::measure(&one, FLOOD_ATTEMPTS, Some(&flood), &mut fwknopd);
+        print_row("fwknopd", &samples, sent);
     }
     for rate in [Some(2_000.0), Some(20_000.0), None] {
-        let one = lab(FEWER);
+        let one = lab(FLOOD_ATTEMPTS);
         let mut knockd = knockd::start(&one);
         let flood = knockd::forged(rate);
-        let (samples, sent) = knocking::measure(&one, FEWER, Some(&flood), &mut knockd);
-        row("knockd", &samples, sent);
+        let (samples, sent) = measure::measure(&one, FLOOD_ATTEMPTS, Some(&flood), &mut knockd);
+        print_row("knockd", &samples, sent);
     }
 }

@@ -9,19 +9,19 @@ pub(crate) struct Samples {
 }
 
 impl Samples {
-    pub(crate) fn of(mut opened: Vec<Duration>, tried: usize) -> Self {
+    pub(crate) fn new(mut opened: Vec<Duration>, tried: usize) -> Self {
         opened.sort();
         Self { opened, tried }
     }
 
     /// These and the knocks of another round.
-    pub(crate) fn and(&self, other: &Self) -> Self {
+    pub(crate) fn merge(&self, other: &Self) -> Self {
         let opened = [self.opened.as_slice(), &other.opened].concat();
-        Self::of(opened, self.tried + other.tried)
+        Self::new(opened, self.tried + other.tried)
     }
 
     /// How many times as long as those of `other` they took: the medians.
-    pub(crate) fn times(&self, other: &Self) -> Option<f64> {
+    pub(crate) fn ratio(&self, other: &Self) -> Option<f64> {
         let median = |samples: &Self| samples.quantile(0.5).map(|value| value.as_secs_f64());
         Some(median(self)? / median(other)?)
     }
@@ -39,7 +39,7 @@ impl Samples {
     }
 }
 
-pub(crate) fn head(title: &str) {
+pub(crate) fn print_head(title: &str) {
     println!(
         "\n{title:<44}{:>10}{:>10}{:>10}{:>10}{:>12}{:>14}",
         "p5", "median", "p95", "max", "opened", "flood, 1/s"
@@ -47,7 +47,7 @@ pub(crate) fn head(title: &str) {
 }
 
 /// One row; `rate` is what was sent beside the knocks, packets a second.
-pub(crate) fn row(name: &str, samples: &Samples, rate: Option<f64>) {
+pub(crate) fn print_row(name: &str, samples: &Samples, rate: Option<f64>) {
     let shown = |part| {
         samples.quantile(part).map_or("-".to_owned(), |value| {
             format!("{:.3} ms", value.as_secs_f64() * 1000.0)

@@ -15,11 +15,11 @@ pub(crate) struct Spad {
 
 impl Spad {
     pub(crate) fn start(lab: &Lab) -> Self {
-        Self::start_beside(lab, 1, None)
+        Self::start_configured(lab, 1, None)
     }
 
     /// One client that knocks, and others, beside a strict door with this sequence.
-    pub(crate) fn start_beside(lab: &Lab, clients: usize, sequence: Option<&str>) -> Self {
+    pub(crate) fn start_configured(lab: &Lab, clients: usize, sequence: Option<&str>) -> Self {
         let settings = Settings {
             ttl: "60s",
             max_per_client: 1000,

@@ -7,11 +7,11 @@ use spa_proto::Timestamp;
 use spa_tests::attacker;
 use spa_tests::identity::open;
 use spa_tests::lab::{CLIENT4, Lab, SERVER4};
-use spa_tests::settings::KNOCK;
+use spa_tests::settings::SPA_PORT;
 use spa_tests::wait;
 
 use crate::flood::{BATCH, Flood};
-use crate::knocking::Server;
+use crate::measure::Server;
 use crate::spad::Spad;
 
 /// Different packets in a flood.
@@ -20,12 +20,12 @@ const PACKETS: usize = BATCH * 32;
 impl Spad {
     /// One client that knocks, and others.
     pub(crate) fn start_with(lab: &Lab, clients: usize) -> Self {
-        Self::start_beside(lab, clients, None)
+        Self::start_configured(lab, clients, None)
     }
 
     /// One client that knocks by packets, beside a strict door with this sequence.
     pub(crate) fn start_with_door(lab: &Lab, sequence: Option<&str>) -> Self {
-        Self::start_beside(lab, 1, sequence)
+        Self::start_configured(lab, 1, sequence)
     }
 
     /// Frames that the ring had no room for, so far.
@@ -35,9 +35,9 @@ impl Spad {
             .unwrap_or(0)
     }
 
-    fn flood_of(payloads: Vec<Vec<u8>>) -> Flood {
+    fn build_flood(payloads: Vec<Vec<u8>>) -> Flood {
         Flood {
-            ports: vec![KNOCK],
+            ports: vec![SPA_PORT],
             payloads,
             rate: None,
         }
@@ -45,9 +45,9 @@ impl Spad {
 
     /// Random bytes of genuine lengths.
     pub(crate) fn forged() -> Flood {
-        Self::flood_of(
+        Self::build_flood(
             (0..PACKETS)
-                .map(|one| attacker::forge(160 + one % 256))
+                .map(|one| attacker::random_packet(160 + one % 256))
                 .collect(),
         )
     }
@@ -59,14 +59,14 @@ impl Spad {
             let socket = UdpSocket::bind((CLIENT4, 0)).expect("a socket");
             for payload in &payloads {
                 socket
-                    .send_to(payload, (SERVER4, KNOCK))
+                    .send_to(payload, (SERVER4, SPA_PORT))
                     .expect("a way to the server");
                 // Slowly, that none is lost.
                 wait::until_after(wait::now(), Duration::from_micros(500));
             }
         });
-        self.daemon.wait_counted("opened", PACKETS as u64);
-        Self::flood_of(payloads)
+        self.daemon.wait_verdict_count("opened", PACKETS as u64);
+        Self::build_flood(payloads)
     }
 
     /// Genuine packets of two minutes ago.
@@ -77,19 +77,19 @@ impl Spad {
             let when = Timestamp::from_micros(then.saturating_add(one as u64));
             self.identity.seal_at(&request, when)
         };
-        Self::flood_of((0..PACKETS).map(packet).collect())
+        Self::build_flood((0..PACKETS).map(packet).collect())
     }
 
     /// The heads of used packets before other bodies.
     pub(crate) fn copied_heads(&self, lab: &Lab) -> Flood {
         let replayed = self.replayed(lab);
         let copy = |packet: &Vec<u8>| attacker::copy_head(packet);
-        Self::flood_of(replayed.payloads.iter().map(copy).collect())
+        Self::build_flood(replayed.payloads.iter().map(copy).collect())
     }
 
     /// The heads of packets that never came before other bodies: each is judged by its HMAC.
-    pub(crate) fn held_back_heads(&self) -> Flood {
-        Self::flood_of(
+    pub(crate) fn delayed_heads(&self) -> Flood {
+        Self::build_flood(
             (0..PACKETS)
                 .map(|_| attacker::copy_head(&self.packet()))
                 .collect(),
@@ -106,7 +106,7 @@ impl Spad {
 }
 
 impl Server for Spad {
-    fn knock(&mut self, _: usize, _: &UdpSocket) -> (u16, Vec<u8>) {
-        (KNOCK, self.packet())
+    fn prepare(&mut self, _: usize, _: &UdpSocket) -> (u16, Vec<u8>) {
+        (SPA_PORT, self.packet())
     }
 }

@@ -8,7 +8,7 @@
     reason = "a program that prints a table and ends where anything is amiss"
 )]
 
-mod knocks;
+mod packets;
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
@@ -17,24 +17,24 @@ use spa_tests::echo::Echo;
 use spa_tests::identity::{Identity, open_for};
 use spa_tests::lab::{Lab, SERVER4};
 use spa_tests::process::memory;
-use spa_tests::settings::{CHAT, KNOCK, Settings};
+use spa_tests::settings::{CHAT, SPA_PORT, Settings};
 use spa_tests::spad::Spad;
 use spa_tests::wait;
 
-use knocks::{addresses, slowest_knock};
+use packets::{add_local_addresses, slowest_packet};
 
 /// What a client may open.
-const MANY: &str = r#"["many"]"#;
+const ALLOW_MANY: &str = r#"["many"]"#;
 /// Ports of the service that each knock opens: the most that one packet opens.
 const PORTS: u32 = 16;
 /// Knocks of each of the clients below, each from an address of its own.
-const KNOCKS: u32 = 63;
+const PACKETS_PER_CLIENT: u32 = 63;
 /// Clients that open fifty thousand grants together.
 const CLIENTS: u32 = 50;
 /// For this long knocks are sent before any reload.
 const SILENCE: Duration = Duration::from_secs(1);
 /// How long their grants last after the last of them was opened.
-const LAST: u32 = 20;
+const GRANT_SECONDS: u32 = 20;
 
 fn main() {
     // `cargo test --all-targets` starts every benchmark with this word.
@@ -81,7 +81,7 @@ fn server(lab: &Lab, clients: u32, first: &str) -> (Spad, Vec<Identity>) {
     let public = spad.public();
     let enrolled = (0..clients).map(|number| {
         let identity = Identity::new(&public);
-        let allowed = if number == 0 { first } else { MANY };
+        let allowed = if number == 0 { first } else { ALLOW_MANY };
         let text = format!("key = \"{}\"\nallow = {allowed}\n", identity.public());
         let file = spad
             .config()
@@ -97,16 +97,16 @@ fn load(clients: u32) {
     let lab = Lab::new();
     let (mut spad, identities) = server(&lab, clients, r#"["many", "chat"]"#);
     let _echo = Echo::udp(&lab.server, CHAT);
-    addresses(&lab);
+    add_local_addresses(&lab);
     let check = timed(|| drop(spad.cli(&["check"]).ok()));
     let start = timed(|| spad.start());
     let engine = spad.process().id();
     let resident = memory(engine, "VmRSS");
-    let idle = slowest_knock(&lab, &identities[0], 1, || {
+    let idle = slowest_packet(&lab, &identities[0], 1, || {
         wait::until_after(wait::now(), SILENCE)
     });
     spad.reload();
-    let reload = slowest_knock(&lab, &identities[0], 2, || spad.reload());
+    let reload = slowest_packet(&lab, &identities[0], 2, || spad.reload());
     // What a reload no longer needs is given back beside the work.
     wait::until_after(wait::now(), Duration::from_secs(1));
     let others = lab.server.processes().into_iter();
@@ -128,30 +128,30 @@ fn load(clients: u32) {
 
 fn grants() {
     let lab = Lab::new();
-    let (mut spad, identities) = server(&lab, CLIENTS, MANY);
+    let (mut spad, identities) = server(&lab, CLIENTS, ALLOW_MANY);
     spad.start();
-    addresses(&lab);
-    let knocks = CLIENTS * KNOCKS;
-    let open = u64::from(knocks * PORTS);
+    add_local_addresses(&lab);
+    let packets = CLIENTS * PACKETS_PER_CLIENT;
+    let open = u64::from(packets * PORTS);
     let began = wait::now();
     // All of them end within a second of each other, however long the knocks take.
     let all = lab.client.enter(|| {
-        for number in 0..knocks {
+        for number in 0..packets {
             let identity = &identities[(number % CLIENTS) as usize];
             let source = Ipv4Addr::from_bits(0x0a07_0000 + number);
             let passed = u32::try_from(began.elapsed().as_secs()).unwrap_or(u32::MAX);
-            let request = open_for(&[], (60 + LAST).saturating_sub(passed));
+            let request = open_for(&[], (60 + GRANT_SECONDS).saturating_sub(passed));
             let socket = UdpSocket::bind((source, 0)).expect("a socket");
             let packet = identity.seal(&request);
             let _ = socket
-                .send_to(&packet, (SERVER4, KNOCK))
+                .send_to(&packet, (SERVER4, SPA_PORT))
                 .expect("a way to the server");
             // The ring must not overflow where the server is slower than this.
             if number % 512 == 511 {
-                spad.wait_counted("opened", u64::from(number + 1));
+                spad.wait_verdict_count("opened", u64::from(number + 1));
             }
         }
-        spad.wait_counted("opened", u64::from(knocks));
+        spad.wait_verdict_count("opened", u64::from(packets));
         began.elapsed()
     });
     assert_eq!(spad.status()["open_grants"], open);
@@ -159,7 +159,7 @@ fn grants() {
     row(&format!("{open} grants, opened"), milliseconds(all));
     row(
         "  knocks a second, one after the other",
-        format!("{:.0}", f64::from(knocks) / all.as_secs_f64()),
+        format!("{:.0}", f64::from(packets) / all.as_secs_f64()),
     );
     row(
         "  counted: spad status",
@@ -182,7 +182,7 @@ fn grants() {
         let left = spad.status()["open_grants"].as_u64()?;
         (left < open).then(wait::now)
     });
-    wait::soon("the rest ends too", || {
+    wait::eventually("the rest ends too", || {
         (spad.status()["open_grants"] == 0).then_some(())
     });
     row("  expired: first to last", milliseconds(end.elapsed()));
@@ -195,8 +195,8 @@ fn timed(work: impl FnOnce()) -> Duration {
     began.elapsed()
 }
 
-fn milliseconds(span: Duration) -> String {
-    format!("{:.0} ms", span.as_secs_f64() * 1000.0)
+fn milliseconds(duration: Duration) -> String {
+    format!("{:.0} ms", duration.as_secs_f64() * 1000.0)
 }
 
 fn mebibytes(kibibytes: u64) -> String {

@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use spa_tests::lab::{CLIENT4, Lab, SERVER4};
 use spa_tests::process::{Finished, run};
-use spa_tests::reach::{self, Reach};
-use spa_tests::settings::{KNOCK, SSH, Settings};
+use spa_tests::reach::{self, Reachability};
+use spa_tests::settings::{SPA_PORT, SSH, Settings};
 use spa_tests::spad::Spad;
 use spa_tests::sshd::Sshd;
 use spa_tests::tap::Tap;
@@ -20,26 +20,26 @@ fn main() {
     if std::env::args().nth(1).as_deref() == Some("tidy") {
         return namespace::remove_orphans();
     }
-    let story = Story {
+    let story = DemoScript {
         start: wait::now(),
         lab: Lab::new(),
     };
-    story.tell();
+    story.run();
 }
 
 /// What the steps share.
-struct Story {
+struct DemoScript {
     start: Instant,
     lab: Lab,
 }
 
-impl Story {
-    fn say(&self, what: &str) {
+impl DemoScript {
+    fn print_step(&self, what: &str) {
         println!("{:7.2} s  {what}", self.start.elapsed().as_secs_f64());
     }
 
-    fn tell(&self) {
-        self.say(&format!(
+    fn run(&self) {
+        self.print_step(&format!(
             "two machines: server {SERVER4}, client {CLIENT4}; a real sshd listens at the server"
         ));
         let sshd = Sshd::start(&self.lab.server, self.lab.path(), SSH);
@@ -50,7 +50,7 @@ impl Story {
         };
 
         let mut spad = Spad::init(&self.lab.server, self.lab.path(), &settings);
-        self.say(&format!("server$ spad init                     knock port {KNOCK}; ssh is hidden, grants last 3 s"));
+        self.print_step(&format!("server$ spad init                     knock port {SPA_PORT}; ssh is hidden, grants last 3 s"));
         let _ = self.spa(&["key", "new"]).ok();
         let shown = self.spa(&["key", "show"]).ok().stdout;
         let key = shown
@@ -58,12 +58,12 @@ impl Story {
             .find(|word| word.starts_with("spa-pub-"))
             .unwrap_or_default()
             .to_owned();
-        self.say(&format!("client$ spa key new                   {key}"));
+        self.print_step(&format!("client$ spa key new                   {key}"));
         let _ = spad
             .cli(&["client", "add", "laptop", "--key", &key, "--allow", "ssh"])
             .ok();
-        self.say("server$ spad client add laptop …      it may open ssh");
-        let (port, public) = (KNOCK.to_string(), spad.public().to_string());
+        self.print_step("server$ spad client add laptop …      it may open ssh");
+        let (port, public) = (SPA_PORT.to_string(), spad.public().to_string());
         let address = SERVER4.to_string();
         let _ = self
             .spa(&[
@@ -80,53 +80,61 @@ impl Story {
                 "ssh=tcp/22",
             ])
             .ok();
-        self.say("client$ spa host add gw …             the server's address and public key");
+        self.print_step(
+            "client$ spa host add gw …             the server's address and public key",
+        );
         spad.start();
-        self.say("server$ spad run                      one process without capabilities, one that writes nftables");
+        self.print_step("server$ spad run                      one process without capabilities, one that writes nftables");
 
-        self.refused(&sshd, "before any packet");
+        self.expect_refused(&sshd, "before any packet");
         let tap = Tap::start(&self.lab.client);
         let before = wait::now();
         let opened = self.spa(&["open", "gw:ssh"]);
         assert_eq!(opened.code, Some(0), "{}{}", opened.stdout, opened.stderr);
-        let took = before.elapsed().as_millis();
-        self.say(&format!("client$ spa open gw:ssh               one packet, no answer; the port is open after {took} ms"));
+        let elapsed = before.elapsed().as_millis();
+        self.print_step(&format!("client$ spa open gw:ssh               one packet, no answer; the port is open after {elapsed} ms"));
         let inside = sshd
             .ssh(&self.lab.client, SERVER4.into(), "echo inside as $(id -un)")
             .ok();
-        self.say(&format!(
+        self.print_step(&format!(
             "client$ ssh gw                        {}",
             inside.stdout.trim()
         ));
 
-        wait::soon("the kernel closes the port", || {
-            (self.seen() != Reach::Open).then_some(())
+        wait::eventually("the kernel closes the port", || {
+            (self.reachability() != Reachability::Open).then_some(())
         });
-        self.say("        time passes                   the kernel closed the port by itself");
-        self.refused(&sshd, "after the grant's end");
+        self.print_step(
+            "        time passes                   the kernel closed the port by itself",
+        );
+        self.expect_refused(&sshd, "after the grant's end");
 
-        let captured = tap.datagram_to(KNOCK);
+        let captured = tap.datagram_to(SPA_PORT);
         attacker::send(
             &self.lab.client,
             CLIENT4.into(),
-            (SERVER4, KNOCK).into(),
+            (SERVER4, SPA_PORT).into(),
             &captured,
         );
-        spad.wait_counted("replay", 1);
+        spad.wait_verdict_count("replay", 1);
         assert_ne!(
-            self.seen(),
-            Reach::Open,
+            self.reachability(),
+            Reachability::Open,
             "a replayed packet opened the port"
         );
-        self.say(&format!(
+        self.print_step(&format!(
             "        the captured packet again     {} bytes, refused: replay",
             captured.len()
         ));
-        self.refused(&sshd, "after the replay");
-        let opened = spad.counted("opened");
+        self.expect_refused(&sshd, "after the replay");
+        let opened = spad.verdict_count("opened");
         spad.stop();
-        assert_ne!(self.seen(), Reach::Open, "hidden without the daemon too");
-        self.say(&format!(
+        assert_ne!(
+            self.reachability(),
+            Reachability::Open,
+            "hidden without the daemon too"
+        );
+        self.print_step(&format!(
             "server$ spad stopped                  {opened} packet opened the port; it stays hidden"
         ));
     }
@@ -139,21 +147,21 @@ impl Story {
             .arg(self.lab.path().join("spa")))
     }
 
-    fn seen(&self) -> Reach {
+    fn reachability(&self) -> Reachability {
         reach::tcp(&self.lab.client, SERVER4.into(), SSH)
     }
 
     /// ssh must not get in.
-    fn refused(&self, sshd: &Sshd, when: &str) {
+    fn expect_refused(&self, sshd: &Sshd, when: &str) {
         let done = sshd.ssh(&self.lab.client, SERVER4.into(), "true");
         assert!(!done.success, "ssh got in {when}");
-        let said = done
+        let output = done
             .stderr
             .lines()
             .last()
             .unwrap_or_default()
             .trim()
             .to_owned();
-        self.say(&format!("client$ ssh gw                        {said}"));
+        self.print_step(&format!("client$ ssh gw                        {output}"));
     }
 }

@@ -2,19 +2,19 @@
 
 use std::time::Duration;
 
-use spa_tests::reach::Reach;
+use spa_tests::reach::Reachability;
 use spa_tests::wait;
 
 use crate::machine::Machine;
-use crate::watch::Watch;
+use crate::port_monitor::PortMonitor;
 
 /// One that runs, its trial over.
 fn running() -> Machine {
     let mut machine = Machine::new(&["nftables"]);
     machine.boot();
     machine.wait_active("spad");
-    machine.wait_shown();
-    let _ = machine.must(&["spad", "confirm"]);
+    machine.wait_exposed();
+    let _ = machine.run_ok(&["spad", "confirm"]);
     machine
 }
 
@@ -23,28 +23,28 @@ fn whatever_stops_spad_what_is_hidden_stays_hidden_and_the_run_directory_is_kept
     let machine = running();
     machine.open();
     machine.wait_closed();
-    let horizon = || machine.must(&["stat", "-c", "%i %u", "/run/spad/horizon.memory"]);
+    let horizon = || machine.run_ok(&["stat", "-c", "%i %u", "/run/spad/horizon.memory"]);
     let before = horizon();
-    let watch = Watch::start(&machine.lab);
+    let monitor = PortMonitor::start(&machine.lab);
     machine.systemctl(&["restart", "spad"]);
     assert_eq!(horizon(), before);
     machine.systemctl(&["stop", "spad"]);
     assert_eq!(horizon(), before);
-    assert_ne!(machine.hidden_port(), Reach::Open);
+    assert_ne!(machine.hidden_port(), Reachability::Open);
     machine.systemctl(&["start", "spad"]);
     for who in ["engine", "writer"] {
         let engine = machine.main_process();
         let victim = match who {
             "engine" => engine.clone(),
-            _ => machine.child_of(&engine),
+            _ => machine.child_pid(&engine),
         };
-        let _ = machine.must(&["sh", "-c", &format!("kill -9 {victim}")]);
-        wait::soon("systemd starts it again", || {
+        let _ = machine.run_ok(&["sh", "-c", &format!("kill -9 {victim}")]);
+        wait::eventually("systemd starts it again", || {
             (machine.main_process() != engine && machine.state("spad") == "active").then_some(())
         });
         assert_eq!(horizon(), before, "after kill -9 of the {who}");
     }
-    let seen = watch.seen();
+    let seen = monitor.finish();
     assert_eq!(seen.reached, 0, "{seen:?}");
     machine.open();
 }
@@ -55,12 +55,12 @@ fn boots_hidden_after(script: &str) -> Machine {
     let mut machine = running();
     machine.shut_down();
     let _ = machine.prepare(script);
-    let watch = Watch::start(&machine.lab);
+    let monitor = PortMonitor::start(&machine.lab);
     machine.boot();
-    machine.wait_shown();
+    machine.wait_exposed();
     wait::until_after(wait::now(), Duration::from_secs(2));
-    let seen = watch.seen();
-    assert!(seen.shown > 0, "{seen:?}");
+    let seen = monitor.finish();
+    assert!(seen.exposed > 0, "{seen:?}");
     assert_eq!(seen.reached, 0, "{seen:?}\n{}", machine.journal());
     machine
 }
@@ -90,7 +90,7 @@ fn recovers_when_nft_is_back(machine: &Machine) {
     machine.wait_active("spad");
     let status = machine.run(&["spad", "status"]).stdout;
     assert!(status.contains("emergency"), "{status}");
-    let shown = machine.must(&["mv", "/usr/sbin/nft.away", "/usr/sbin/nft"]);
+    let shown = machine.run_ok(&["mv", "/usr/sbin/nft.away", "/usr/sbin/nft"]);
     assert_eq!(shown, "");
     machine.systemctl(&["reload", "spad"]);
     machine.open();
@@ -130,7 +130,7 @@ fn a_boot_with_an_nft_that_hangs_hides_and_ends() {
          printf '#!/bin/sh\\nexec sleep 1000\\n' >/usr/sbin/nft; chmod 755 /usr/sbin/nft",
     );
     let limit = ["show", "--value", "-p", "TimeoutStartUSec", "spad-guard"];
-    let limit = machine.must(&[&["systemctl"], &limit[..]].concat());
+    let limit = machine.run_ok(&[&["systemctl"], &limit[..]].concat());
     assert_eq!(limit, "45s\n");
     recovers_when_nft_is_back(&machine);
 }

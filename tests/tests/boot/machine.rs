@@ -14,8 +14,8 @@ use spa_keys::ServerPublic;
 use spa_tests::identity::Identity;
 use spa_tests::lab::{CLIENT4, LINK, Lab, SERVER4};
 use spa_tests::process::{Finished, Process, run};
-use spa_tests::reach::{self, Reach};
-use spa_tests::settings::{KNOCK, SHOWN, Settings, WEB};
+use spa_tests::reach::{self, Reachability};
+use spa_tests::settings::{EXPOSED, SPA_PORT, Settings, WEB};
 use spa_tests::{attacker, binaries, wait};
 
 /// Where its audit lines go.
@@ -85,15 +85,15 @@ impl Machine {
             ..Settings::ttl("2s")
         }
         .toml(Path::new(AUDIT));
-        let said = machine.prepare(&format!(
+        let output = machine.prepare(&format!(
             "cp -r /shipped/. /etc/systemd/system/
-             spad init --port {KNOCK} >&2
+             spad init --port {SPA_PORT} >&2
              cat >/etc/spad/spad.toml <<'TOML'\n{toml}\nTOML
              systemctl enable spad-guard spad {} >&2
              spad key show",
             enabled.join(" ")
         ));
-        let public = said
+        let public = output
             .split_whitespace()
             .find(|word| word.starts_with("spad-pub-"));
         let public = public.expect("a public key").parse().expect("a public key");
@@ -142,8 +142,8 @@ impl Machine {
         assert!(self.nspawn.is_none(), "it runs");
         self.boots += 1;
         // A kernel that has just started.
-        self.lab.server.must("ip", &["link", "set", LINK, "down"]);
-        self.lab.server.must("nft", &["flush", "ruleset"]);
+        self.lab.server.run_ok("ip", &["link", "set", LINK, "down"]);
+        self.lab.server.run_ok("nft", &["flush", "ruleset"]);
         let output = self.lab.path().join(format!("boot.{}", self.boots));
         let process = Process::start(self.nspawn().arg("--boot"), &output);
         let nspawn = process.id();
@@ -162,7 +162,7 @@ impl Machine {
     pub(crate) fn shut_down(&mut self) {
         let _ = self.run(&["systemctl", "poweroff"]);
         let mut nspawn = self.nspawn.take().expect("a running machine");
-        let _ = wait::within(BOOT, "the machine is off", || nspawn.ended());
+        let _ = wait::within(BOOT, "the machine is off", || nspawn.try_wait());
     }
 
     /// A command on the running machine.
@@ -185,7 +185,7 @@ impl Machine {
 
     /// Runs a command on it that must succeed.
     #[track_caller]
-    pub(crate) fn must(&self, words: &[&str]) -> String {
+    pub(crate) fn run_ok(&self, words: &[&str]) -> String {
         let done = self.run(words);
         assert!(
             done.success,
@@ -200,7 +200,7 @@ impl Machine {
     /// `systemctl` with these words, which must succeed.
     #[track_caller]
     pub(crate) fn systemctl(&self, words: &[&str]) {
-        let _ = self.must(&[&["systemctl"], words].concat());
+        let _ = self.run_ok(&[&["systemctl"], words].concat());
     }
 
     /// What a unit's state is called.
@@ -217,7 +217,7 @@ impl Machine {
         let start = wait::now();
         while self.state(unit) != "active" {
             assert!(
-                start.elapsed() < wait::SOON,
+                start.elapsed() < wait::TIMEOUT,
                 "{unit} is {}\n{}",
                 self.state(unit),
                 self.journal()
@@ -228,7 +228,7 @@ impl Machine {
     /// Waits until systemd has nothing left to do.
     #[track_caller]
     pub(crate) fn wait_idle(&self) {
-        wait::soon("systemd has nothing left to do", || {
+        wait::eventually("systemd has nothing left to do", || {
             let jobs = self.run(&["systemctl", "list-jobs", "--no-legend"]).stdout;
             jobs.trim().is_empty().then_some(())
         });
@@ -242,17 +242,17 @@ impl Machine {
 
     /// The first child of a process.
     #[track_caller]
-    pub(crate) fn child_of(&self, id: &str) -> String {
-        let children = self.must(&["cat", &format!("/proc/{id}/task/{id}/children")]);
+    pub(crate) fn child_pid(&self, id: &str) -> String {
+        let children = self.run_ok(&["cat", &format!("/proc/{id}/task/{id}/children")]);
         let first = children.split_whitespace().next();
         first.expect("a child").to_owned()
     }
 
     /// Waits until the network is up: the shown port answers.
     #[track_caller]
-    pub(crate) fn wait_shown(&self) {
-        let shown = SocketAddr::new(SERVER4.into(), SHOWN);
-        wait::soon("the shown port answers", || {
+    pub(crate) fn wait_exposed(&self) {
+        let shown = SocketAddr::new(SERVER4.into(), EXPOSED);
+        wait::eventually("the shown port answers", || {
             // While the link is down, nobody is there to refuse.
             let answers = || TcpStream::connect_timeout(&shown, Duration::from_millis(400)).is_ok();
             self.lab.client.enter(answers).then_some(())
@@ -262,8 +262,8 @@ impl Machine {
     /// Waits until the hidden port is closed.
     #[track_caller]
     pub(crate) fn wait_closed(&self) {
-        wait::soon("the hidden port closes", || {
-            (self.hidden_port() != Reach::Open).then_some(())
+        wait::eventually("the hidden port closes", || {
+            (self.hidden_port() != Reachability::Open).then_some(())
         });
     }
 
@@ -280,12 +280,12 @@ impl Machine {
     }
 
     /// What a stranger sees at the hidden port.
-    pub(crate) fn hidden_port(&self) -> Reach {
+    pub(crate) fn hidden_port(&self) -> Reachability {
         reach::tcp(&self.lab.client, SERVER4.into(), WEB)
     }
 
     /// What a stranger sees at a port where nothing listens.
-    pub(crate) fn closed_port(&self) -> Reach {
+    pub(crate) fn closed_port(&self) -> Reachability {
         reach::tcp(&self.lab.client, SERVER4.into(), UNUSED)
     }
 
@@ -294,7 +294,7 @@ impl Machine {
         attacker::send(
             &self.lab.client,
             CLIENT4.into(),
-            (SERVER4, KNOCK).into(),
+            (SERVER4, SPA_PORT).into(),
             packet,
         );
     }
@@ -303,8 +303,8 @@ impl Machine {
     #[track_caller]
     pub(crate) fn open(&self) {
         self.send(&self.laptop.open(&["tcp/8080"]));
-        wait::soon("a packet opens", || {
-            (self.hidden_port() == Reach::Open).then_some(())
+        wait::eventually("a packet opens", || {
+            (self.hidden_port() == Reachability::Open).then_some(())
         });
     }
 }
@@ -330,7 +330,7 @@ impl Drop for Machine {
             {
                 let _ = rustix::process::kill_process(leader, Signal::KILL);
             }
-            let _ = wait::within(BOOT, "nspawn ends", || nspawn.ended());
+            let _ = wait::within(BOOT, "nspawn ends", || nspawn.try_wait());
         }
         for root in [
             "/sys/fs/cgroup/systemd",

@@ -7,8 +7,8 @@
     reason = "a helper of tests that fails is a test that fails"
 )]
 
-mod beside;
 mod boots;
 mod failing;
 mod machine;
-mod watch;
+mod other_firewalls;
+mod port_monitor;

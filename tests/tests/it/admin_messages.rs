@@ -4,21 +4,21 @@ use std::process::Command;
 
 use spa_tests::binaries;
 use spa_tests::process::{Finished, run};
-use spa_tests::reach::Reach;
+use spa_tests::reach::Reachability;
 use spa_tests::settings::{Settings, WEB};
-use spa_tests::world::World;
+use spa_tests::test_bed::TestBed;
 
-fn status(world: &World) -> String {
-    world.spad.status().to_string()
+fn status(bed: &TestBed) -> String {
+    bed.spad.status().to_string()
 }
 
 /// Runs `spad` where its configuration cannot be written, not even by root.
-fn with_files_locked(world: &World, arguments: &[&str]) -> Finished {
+fn with_files_locked(bed: &TestBed, arguments: &[&str]) -> Finished {
     let script = r#"mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && shift && exec "$@""#;
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-c", script, "sh"]);
-    command.arg(world.spad.config()).arg(binaries::spad());
-    world.spad.complete(&mut command, arguments);
+    command.arg(bed.spad.config()).arg(binaries::spad());
+    bed.spad.add_options(&mut command, arguments);
     run(&mut command)
 }
 
@@ -29,66 +29,66 @@ fn a_reload_tells_of_the_trial_that_it_begins() {
         trial: "10m",
         ..Settings::default()
     };
-    let world = World::with(&shown);
-    world.spad.configure(&Settings {
+    let bed = TestBed::with(&shown);
+    bed.spad.configure(&Settings {
         hide: &["ssh", "web"],
         ..shown
     });
-    let told = world.spad.cli(&["reload"]).ok().stdout;
+    let output = bed.spad.cli(&["reload"]).ok().stdout;
     assert!(
-        told.contains("tcp/8080 is hidden on trial for 600 s"),
-        "{told}"
+        output.contains("tcp/8080 is hidden on trial for 600 s"),
+        "{output}"
     );
-    assert!(!told.contains("tcp/22"), "began at the start: {told}");
-    let again = world.spad.cli(&["reload"]).ok().stdout;
+    assert!(!output.contains("tcp/22"), "began at the start: {output}");
+    let again = bed.spad.cli(&["reload"]).ok().stdout;
     assert!(!again.contains("trial"), "told once: {again}");
 }
 
 #[test]
 fn the_status_names_the_port_in_use_until_a_restart_takes_the_new_one() {
-    let mut world = World::new();
-    let file = world.spad.config().join("spad.toml");
+    let mut bed = TestBed::new();
+    let file = bed.spad.config().join("spad.toml");
     let text = std::fs::read_to_string(&file).expect("spad.toml");
     let other = text.replace("port = 62201", "port = 62202");
     std::fs::write(&file, &other).expect("spad.toml");
-    let told = world.spad.cli(&["reload"]).ok().stdout;
-    assert!(told.contains("needs a restart"), "{told}");
-    let seen = status(&world);
+    let output = bed.spad.cli(&["reload"]).ok().stdout;
+    assert!(output.contains("needs a restart"), "{output}");
+    let seen = status(&bed);
     assert!(seen.contains("\"port\":\"62201\""), "{seen}");
     assert!(seen.contains("needs a restart"), "{seen}");
-    world.open(&["tcp/8080"]);
+    bed.open(&["tcp/8080"]);
     std::fs::write(&file, &text).expect("spad.toml");
-    let told = world.spad.cli(&["reload"]).ok().stdout;
-    assert!(!told.contains("needs a restart"), "as it runs: {told}");
+    let output = bed.spad.cli(&["reload"]).ok().stdout;
+    assert!(!output.contains("needs a restart"), "as it runs: {output}");
     std::fs::write(&file, &other).expect("spad.toml");
-    world.spad.stop();
-    world.spad.start();
-    let seen = status(&world);
+    bed.spad.stop();
+    bed.spad.start();
+    let seen = status(&bed);
     assert!(seen.contains("\"port\":\"62202\""), "{seen}");
     assert!(!seen.contains("needs a restart"), "{seen}");
 }
 
 #[test]
 fn the_status_tells_of_a_refused_reload_until_one_is_taken() {
-    let world = World::new();
-    let file = world.spad.config().join("spad.toml");
+    let bed = TestBed::new();
+    let file = bed.spad.config().join("spad.toml");
     let text = std::fs::read_to_string(&file).expect("spad.toml");
     std::fs::write(&file, format!("x = 1\n{text}")).expect("spad.toml");
-    assert_eq!(world.spad.cli(&["reload"]).code, Some(1));
-    assert!(status(&world).contains("the last reload was refused"));
+    assert_eq!(bed.spad.cli(&["reload"]).code, Some(1));
+    assert!(status(&bed).contains("the last reload was refused"));
     std::fs::write(&file, &text).expect("spad.toml");
-    world.spad.reload();
-    assert!(!status(&world).contains("refused"));
+    bed.spad.reload();
+    assert!(!status(&bed).contains("refused"));
 }
 
 #[test]
 fn a_client_whose_file_cannot_be_changed_is_served_no_more_and_what_ends_that_is_told() {
     for verb in ["disable", "remove"] {
-        let world = World::with(&Settings::ttl("60s"));
-        world.open(&["tcp/8080"]);
-        let ended = with_files_locked(&world, &["client", verb, "laptop"]);
+        let bed = TestBed::with(&Settings::ttl("60s"));
+        bed.open(&["tcp/8080"]);
+        let ended = with_files_locked(&bed, &["client", verb, "laptop"]);
         assert_eq!(ended.code, Some(1), "{verb}: {}", ended.stderr);
-        assert_eq!(world.tcp(WEB), Reach::Refused, "{verb}");
+        assert_eq!(bed.tcp(WEB), Reachability::Refused, "{verb}");
         for word in ["laptop is served no more", "next reload or start", "help:"] {
             assert!(ended.stderr.contains(word), "{verb}: {}", ended.stderr);
         }
@@ -97,9 +97,9 @@ fn a_client_whose_file_cannot_be_changed_is_served_no_more_and_what_ends_that_is
 
 #[test]
 fn a_client_that_does_not_exist_is_neither_removed_nor_disabled() {
-    let world = World::new();
+    let bed = TestBed::new();
     for verb in ["disable", "remove"] {
-        let ended = world.spad.cli(&["client", verb, "nobody"]);
+        let ended = bed.spad.cli(&["client", verb, "nobody"]);
         assert_eq!(ended.code, Some(1), "{verb}");
         assert!(
             ended.stderr.contains("no client `nobody`"),
@@ -112,17 +112,17 @@ fn a_client_that_does_not_exist_is_neither_removed_nor_disabled() {
 
 #[test]
 fn the_table_is_called_gone_only_where_no_daemon_puts_it_back() {
-    let mut world = World::new();
-    let told = world.spad.cli(&["firewall", "remove"]).ok();
-    assert!(told.stdout.contains("puts it back"), "{}", told.stdout);
+    let mut bed = TestBed::new();
+    let output = bed.spad.cli(&["firewall", "remove"]).ok();
+    assert!(output.stdout.contains("puts it back"), "{}", output.stdout);
     assert!(
-        told.stderr.contains("systemctl stop spad"),
+        output.stderr.contains("systemctl stop spad"),
         "{}",
-        told.stderr
+        output.stderr
     );
-    world.spad.stop();
-    let told = world.spad.cli(&["firewall", "remove"]).ok();
-    assert!(told.stdout.contains("is gone"), "{}", told.stdout);
-    assert!(told.stderr.is_empty(), "{}", told.stderr);
-    assert_eq!(world.tcp(WEB), Reach::Open);
+    bed.spad.stop();
+    let output = bed.spad.cli(&["firewall", "remove"]).ok();
+    assert!(output.stdout.contains("is gone"), "{}", output.stdout);
+    assert!(output.stderr.is_empty(), "{}", output.stderr);
+    assert_eq!(bed.tcp(WEB), Reachability::Open);
 }

@@ -8,10 +8,10 @@ use spa_tests::binaries;
 use spa_tests::identity::Identity;
 use spa_tests::lab::SERVER4;
 use spa_tests::process::{Finished, run};
-use spa_tests::reach::Reach;
+use spa_tests::reach::Reachability;
 use spa_tests::settings::{Settings, WEB};
 use spa_tests::sshd::Sshd;
-use spa_tests::world::World;
+use spa_tests::test_bed::TestBed;
 
 fn help(binary: &Path, command: &[&str]) -> Finished {
     run(Command::new(binary)
@@ -99,10 +99,12 @@ fn every_flag_says_what_it_does() {
                 let depth = line.len() - flag.len();
                 let beside = flag
                     .split_once("  ")
-                    .is_some_and(|(_, said)| !said.trim().is_empty());
+                    .is_some_and(|(_, output)| !output.trim().is_empty());
                 let below = lines.get(index + 1).is_some_and(|next| {
-                    let said = next.trim_start();
-                    !said.is_empty() && !said.starts_with('-') && next.len() - said.len() > depth
+                    let output = next.trim_start();
+                    !output.is_empty()
+                        && !output.starts_with('-')
+                        && next.len() - output.len() > depth
                 });
                 assert!(beside || below, "{words:?}: {flag:?} is not explained");
             }
@@ -136,26 +138,26 @@ fn a_wrong_use_ends_with_two_and_says_so_on_stderr() {
 
 #[test]
 fn spa_tells_by_its_exit_code_how_it_went() {
-    let mut world = World::new();
-    let _sshd = Sshd::start(&world.lab.server, world.lab.path(), 22);
-    world.enrol_spa(SERVER4.into());
+    let mut bed = TestBed::new();
+    let _sshd = Sshd::start(&bed.lab.server, bed.lab.path(), 22);
+    bed.enrol_spa(SERVER4.into());
     let code = |arguments: &[&str]| {
-        let ended = world.spa(arguments);
+        let ended = bed.spa(arguments);
         (
             ended.code,
             format!("{arguments:?}\n{}{}", ended.stdout, ended.stderr),
         )
     };
     let expect = |arguments: &[&str], expected: i32| {
-        let (code, said) = code(arguments);
-        assert_eq!(code, Some(expected), "{said}");
+        let (code, output) = code(arguments);
+        assert_eq!(code, Some(expected), "{output}");
     };
     expect(&["open", "gw:tcp/8080"], 0);
     expect(&["open", "gw:udp/9999"], 3);
     expect(&["open", "gw:tcp/8080", "--no-wait"], 0);
     expect(&["open", "nobody:tcp/8080"], 6);
-    let key = world.server_public.to_string();
-    let _ = world
+    let key = bed.server_public.to_string();
+    let _ = bed
         .spa(&[
             "host",
             "add",
@@ -169,39 +171,39 @@ fn spa_tells_by_its_exit_code_how_it_went() {
         ])
         .ok();
     expect(&["open", "far:tcp/8080"], 7);
-    world.spad.stop();
-    assert_ne!(world.wait_closed(WEB), Reach::Open);
-    let ended = world.spa(&["open", "gw:tcp/8080", "--timeout", "1s"]);
+    bed.spad.stop();
+    assert_ne!(bed.wait_closed(WEB), Reachability::Open);
+    let ended = bed.spa(&["open", "gw:tcp/8080", "--timeout", "1s"]);
     assert_eq!(ended.code, Some(4), "{}{}", ended.stdout, ended.stderr);
     assert!(!ended.stderr.is_empty(), "it says what to look at");
 }
 
 #[test]
 fn spa_without_a_key_says_how_to_make_one_and_makes_it() {
-    let world = World::stopped(&Settings::default());
-    let ended = world.spa(&["key", "show"]);
+    let bed = TestBed::stopped(&Settings::default());
+    let ended = bed.spa(&["key", "show"]);
     assert_eq!(ended.code, Some(6));
     assert!(ended.stderr.contains("spa key new"), "{}", ended.stderr);
-    let made = world.spa(&["key", "new"]).ok();
-    let shown = world.spa(&["key", "show"]).ok();
+    let made = bed.spa(&["key", "new"]).ok();
+    let shown = bed.spa(&["key", "show"]).ok();
     let public = shown.stdout.trim();
     assert!(public.contains("spa-pub-"), "{public}");
-    let said = format!("{}{}", made.stdout, made.stderr);
+    let output = format!("{}{}", made.stdout, made.stderr);
     assert!(
-        made.stdout.contains("spa-pub-") && !said.contains("spa-secret-"),
-        "{said}"
+        made.stdout.contains("spa-pub-") && !output.contains("spa-secret-"),
+        "{output}"
     );
-    let again = world.spa(&["key", "new"]);
+    let again = bed.spa(&["key", "new"]);
     assert_ne!(again.code, Some(0), "a key is never overwritten");
-    assert_eq!(world.spa(&["key", "show"]).ok().stdout.trim(), public);
+    assert_eq!(bed.spa(&["key", "show"]).ok().stdout.trim(), public);
 }
 
 #[test]
 fn no_output_shows_a_secret() {
-    let mut world = World::new();
-    world.enrol_spa(SERVER4.into());
-    world.open(&["tcp/8080"]);
-    let mut said = String::new();
+    let mut bed = TestBed::new();
+    bed.enrol_spa(SERVER4.into());
+    bed.open(&["tcp/8080"]);
+    let mut output = String::new();
     for arguments in [
         &["key", "show"][..],
         &["client", "list"],
@@ -213,9 +215,9 @@ fn no_output_shows_a_secret() {
         &["firewall", "show"],
         &["reload"],
     ] {
-        let ended = world.spad.cli(arguments);
-        said.push_str(&ended.stdout);
-        said.push_str(&ended.stderr);
+        let ended = bed.spad.cli(arguments);
+        output.push_str(&ended.stdout);
+        output.push_str(&ended.stderr);
     }
     for arguments in [
         &["key", "show"][..],
@@ -223,26 +225,26 @@ fn no_output_shows_a_secret() {
         &["open", "gw:tcp/8080", "-v"],
         &["packet", "gw", "--hex"],
     ] {
-        let ended = world.spa(arguments);
-        said.push_str(&ended.stdout);
-        said.push_str(&ended.stderr);
+        let ended = bed.spa(arguments);
+        output.push_str(&ended.stdout);
+        output.push_str(&ended.stderr);
     }
-    said.push_str(&std::fs::read_to_string(world.spad.audit_file()).unwrap_or_default());
-    said.push_str(&world.spad.process().said());
+    output.push_str(&std::fs::read_to_string(bed.spad.audit_file()).unwrap_or_default());
+    output.push_str(&bed.spad.process().output());
     let server =
-        std::fs::read_to_string(world.spad.state().join("server.key")).expect("the server's key");
-    for secret in [server.trim(), &world.laptop.secret_text()] {
+        std::fs::read_to_string(bed.spad.state().join("server.key")).expect("the server's key");
+    for secret in [server.trim(), &bed.laptop.secret_text()] {
         let middle = secret.get(15..35).expect("a key's middle");
-        assert!(!said.contains(middle), "a secret is shown");
+        assert!(!output.contains(middle), "a secret is shown");
     }
-    assert!(said.contains("laptop"), "something was said at all");
+    assert!(output.contains("laptop"), "something was said at all");
 }
 
 #[test]
 fn a_secret_key_in_a_public_keys_place_is_refused_and_not_echoed() {
-    let world = World::stopped(&Settings::default());
-    let secret = world.laptop.secret_text();
-    let ended = world
+    let bed = TestBed::stopped(&Settings::default());
+    let secret = bed.laptop.secret_text();
+    let ended = bed
         .spad
         .cli(&["client", "add", "desk", "--key", &secret, "--allow", "web"]);
     assert!(!ended.success);
@@ -252,9 +254,9 @@ fn a_secret_key_in_a_public_keys_place_is_refused_and_not_echoed() {
 
 #[test]
 fn a_client_is_not_added_twice_nor_without_services_that_exist() {
-    let world = World::stopped(&Settings::default());
+    let bed = TestBed::stopped(&Settings::default());
     let add = |name: &str, identity: &Identity, allow: &str| {
-        world.spad.cli(&[
+        bed.spad.cli(&[
             "client",
             "add",
             name,
@@ -264,10 +266,10 @@ fn a_client_is_not_added_twice_nor_without_services_that_exist() {
             allow,
         ])
     };
-    let other = Identity::new(&world.server_public);
+    let other = Identity::new(&bed.server_public);
     for (refused, word) in [
         (add("laptop", &other, "web"), "laptop"),
-        (add("twin", &world.laptop, "web"), "laptop"),
+        (add("twin", &bed.laptop, "web"), "laptop"),
         (add("desk", &other, "wbe"), "did you mean `web`"),
         (add("../desk", &other, "web"), "name"),
     ] {
@@ -283,7 +285,7 @@ fn a_client_is_not_added_twice_nor_without_services_that_exist() {
             refused.stderr
         );
     }
-    let files: Vec<_> = std::fs::read_dir(world.spad.config().join("clients.d"))
+    let files: Vec<_> = std::fs::read_dir(bed.spad.config().join("clients.d"))
         .expect("clients.d")
         .flatten()
         .collect();
@@ -309,13 +311,13 @@ fn tree(directory: &Path) -> BTreeMap<String, Vec<u8>> {
 
 #[test]
 fn every_add_has_an_exact_inverse() {
-    let world = World::stopped(&Settings::default());
-    world.enrol_spa(SERVER4.into());
-    let (server, client) = (world.spad.config(), world.lab.path().join("spa"));
+    let bed = TestBed::stopped(&Settings::default());
+    bed.enrol_spa(SERVER4.into());
+    let (server, client) = (bed.spad.config(), bed.lab.path().join("spa"));
     let before = (tree(&server), tree(&client));
-    world.add("desk", &Identity::new(&world.server_public), "web");
-    let key = world.server_public.to_string();
-    let _ = world
+    bed.add_client("desk", &Identity::new(&bed.server_public), "web");
+    let key = bed.server_public.to_string();
+    let _ = bed
         .spa(&[
             "host",
             "add",
@@ -329,40 +331,40 @@ fn every_add_has_an_exact_inverse() {
         ])
         .ok();
     assert_ne!((tree(&server), tree(&client)), before);
-    let _ = world.spad.cli(&["client", "remove", "desk"]).ok();
-    let _ = world.spa(&["host", "remove", "two"]).ok();
+    let _ = bed.spad.cli(&["client", "remove", "desk"]).ok();
+    let _ = bed.spa(&["host", "remove", "two"]).ok();
     assert_eq!(tree(&server), before.0);
     assert_eq!(tree(&client), before.1);
 }
 
 #[test]
 fn nothing_is_asked_where_nobody_can_answer() {
-    let world = World::new();
-    let ended = world.spad.cli(&["replay", "reset"]);
+    let bed = TestBed::new();
+    let ended = bed.spad.cli(&["replay", "reset"]);
     assert_ne!(ended.code, Some(0));
     assert!(ended.stderr.contains("--yes"), "{}", ended.stderr);
-    let _ = world.spad.cli(&["replay", "reset", "--yes"]).ok();
-    world.open(&["tcp/8080"]);
+    let _ = bed.spad.cli(&["replay", "reset", "--yes"]).ok();
+    bed.open(&["tcp/8080"]);
 }
 
 #[test]
 fn what_scripts_read_is_json() {
-    let world = World::new();
-    world.enrol_spa(SERVER4.into());
-    world.open(&["tcp/8080"]);
-    let status = world.spad.status();
+    let bed = TestBed::new();
+    bed.enrol_spa(SERVER4.into());
+    bed.open(&["tcp/8080"]);
+    let status = bed.spad.status();
     assert_eq!(status.get("clients"), Some(&1.into()), "{status}");
-    let grants = world.spad.cli(&["grants", "--json"]).ok().json();
+    let grants = bed.spad.cli(&["grants", "--json"]).ok().json();
     assert!(grants.to_string().contains("\"laptop\""), "{grants}");
-    let hosts = world.spa(&["hosts", "--json"]).ok().json();
+    let hosts = bed.spa(&["hosts", "--json"]).ok().json();
     assert!(hosts.to_string().contains("\"gw\""), "{hosts}");
 }
 
 #[test]
 fn without_a_daemon_the_commands_that_need_it_say_so() {
-    let world = World::stopped(&Settings::default());
+    let bed = TestBed::stopped(&Settings::default());
     for arguments in [&["status"][..], &["grants"], &["reload"], &["confirm"]] {
-        let ended = world.spad.cli(arguments);
+        let ended = bed.spad.cli(arguments);
         assert_eq!(ended.code, Some(1), "{arguments:?}");
         assert!(
             ended.stderr.contains("cannot reach the daemon")

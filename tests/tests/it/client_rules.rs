@@ -4,25 +4,26 @@ use std::time::Duration;
 
 use spa_proto::Timestamp;
 use spa_tests::identity::{Identity, close};
-use spa_tests::reach::Reach;
+use spa_tests::reach::Reachability;
 use spa_tests::settings::{Settings, WEB};
+use spa_tests::test_bed::TestBed;
 use spa_tests::wait;
-use spa_tests::world::World;
 
 /// Pacific/Kiritimati is so far ahead of UTC all year, in seconds.
-const AHEAD: u64 = 14 * 3600;
+const KIRITIMATI_OFFSET: u64 = 14 * 3600;
 
 /// The two hours around now, as clocks show them there.
 fn around_now_in_kiritimati() -> String {
     let minute = |offset: u64| {
-        let minutes = (wait::wall().as_micros() / 1_000_000 + AHEAD + offset) / 60 % 1440;
+        let minutes =
+            (wait::wall().as_micros() / 1_000_000 + KIRITIMATI_OFFSET + offset) / 60 % 1440;
         format!("{:02}:{:02}", minutes / 60, minutes % 60)
     };
     format!("{}-{}", minute(23 * 3600), minute(3600))
 }
 
 /// RFC 3339 of a time to come, as the configuration wants it.
-fn written(at: Timestamp) -> String {
+fn format_time(at: Timestamp) -> String {
     let seconds = at.as_micros() / 1_000_000;
     let out = std::process::Command::new("date")
         .args(["-u", "-d", &format!("@{seconds}"), "+%Y-%m-%dT%H:%M:%SZ"])
@@ -37,42 +38,42 @@ fn written(at: Timestamp) -> String {
 #[test]
 fn a_reload_reads_a_time_zone_from_within_the_sandbox() {
     // With a command, so that all three processes have to read it.
-    let mut world = World::stopped(&Settings::default());
-    let who = world.script("who", "exit 0");
+    let mut bed = TestBed::stopped(&Settings::default());
+    let who = bed.script("who", "exit 0");
     let command = format!("[commands]\nwho = {{ argv = [{who:?}], user = \"daemon\" }}");
-    world.append("spad.toml", &command);
-    world.spad.start();
+    bed.append_config("spad.toml", &command);
+    bed.spad.start();
     let hours = around_now_in_kiritimati();
-    let desk = world.client("desk", "web", &format!("hours = [\"{hours}\"]"));
-    world.send_counted(&desk.open(&["tcp/8080"]), "outside_hours");
+    let desk = bed.new_client("desk", "web", &format!("hours = [\"{hours}\"]"));
+    bed.send_counted(&desk.open(&["tcp/8080"]), "outside_hours");
 
-    world.append("spad.toml", "[policy]\ntime_zone = \"Pacific/Kiritimati\"");
-    world.spad.reload();
-    world.send_counted(&desk.open(&["tcp/8080"]), "opened");
-    assert_eq!(world.tcp(WEB), Reach::Open);
+    bed.append_config("spad.toml", "[policy]\ntime_zone = \"Pacific/Kiritimati\"");
+    bed.spad.reload();
+    bed.send_counted(&desk.open(&["tcp/8080"]), "opened");
+    assert_eq!(bed.tcp(WEB), Reachability::Open);
 
     // The names of the zones are found from there too.
-    world.replace("spad.toml", "Kiritimati", "Kiritimatti");
-    let refused = world.spad.cli(&["reload"]);
+    bed.replace_in_config("spad.toml", "Kiritimati", "Kiritimatti");
+    let refused = bed.spad.cli(&["reload"]);
     assert_eq!(refused.code, Some(1), "{refused:?}");
-    let said = refused.stderr;
+    let output = refused.stderr;
     assert!(
-        said.contains("did you mean \"Pacific/Kiritimati\"?"),
-        "{said}"
+        output.contains("did you mean \"Pacific/Kiritimati\"?"),
+        "{output}"
     );
-    world.send_counted(&desk.open(&["tcp/8080"]), "opened");
+    bed.send_counted(&desk.open(&["tcp/8080"]), "opened");
 
     // The same wall clock elsewhere is outside; a close is not.
-    world.replace("spad.toml", "Pacific/Kiritimatti", "UTC");
-    world.spad.reload();
-    world.send_counted(&desk.open(&["tcp/8080"]), "outside_hours");
-    world.send_counted(&desk.seal(&close(&[])), "closed");
+    bed.replace_in_config("spad.toml", "Pacific/Kiritimatti", "UTC");
+    bed.spad.reload();
+    bed.send_counted(&desk.open(&["tcp/8080"]), "outside_hours");
+    bed.send_counted(&desk.seal(&close(&[])), "closed");
 }
 
 #[test]
 fn a_group_gives_services_and_its_limits_bind_whatever_the_client_says() {
-    let world = World::with(&Settings::ttl("30s"));
-    world.append(
+    let bed = TestBed::with(&Settings::ttl("30s"));
+    bed.append_config(
         "spad.toml",
         r#"[groups.staff]
 allow = ["web"]
@@ -81,71 +82,70 @@ max_ttl = "5s"
 allow = ["ssh"]
 sources = ["198.51.100.0/24"]"#,
     );
-    let desk = world.client("desk", "chat", "groups = [\"staff\"]\nmax_ttl = \"50s\"");
-    world.send_counted(&desk.open(&["tcp/22"]), "service_not_allowed");
-    world.send_counted(&desk.open(&["tcp/8080", "udp/9999"]), "opened");
-    assert_eq!(world.tcp(WEB), Reach::Open);
+    let desk = bed.new_client("desk", "chat", "groups = [\"staff\"]\nmax_ttl = \"50s\"");
+    bed.send_counted(&desk.open(&["tcp/22"]), "service_not_allowed");
+    bed.send_counted(&desk.open(&["tcp/8080", "udp/9999"]), "opened");
+    assert_eq!(bed.tcp(WEB), Reachability::Open);
     let grant =
-        world
-            .spad
+        bed.spad
             .wait_audited(&[("event", "grant"), ("client", "desk"), ("service", "web")]);
     assert_eq!(grant["ttl_s"], 5, "{grant}");
 
     // A second group gives ssh, and its sources bind all that the client may.
     let file = "clients.d/desk.toml";
-    world.replace(file, "[\"staff\"]", "[\"staff\", \"away\"]");
-    world.spad.reload();
-    world.send_counted(&desk.open(&["udp/9999"]), "source_not_allowed");
-    assert_ne!(world.wait_closed(WEB), Reach::Open);
+    bed.replace_in_config(file, "[\"staff\"]", "[\"staff\", \"away\"]");
+    bed.spad.reload();
+    bed.send_counted(&desk.open(&["udp/9999"]), "source_not_allowed");
+    assert_ne!(bed.wait_closed(WEB), Reachability::Open);
 
     // Out of its groups: what they gave is gone, what it has itself is not.
-    world.replace(file, "[\"staff\", \"away\"]", "[]");
-    world.spad.reload();
-    world.send_counted(&desk.open(&["tcp/8080"]), "service_not_allowed");
-    world.send_counted(&desk.open(&["udp/9999"]), "opened");
+    bed.replace_in_config(file, "[\"staff\", \"away\"]", "[]");
+    bed.spad.reload();
+    bed.send_counted(&desk.open(&["tcp/8080"]), "service_not_allowed");
+    bed.send_counted(&desk.open(&["udp/9999"]), "opened");
 }
 
 #[test]
 fn what_only_a_group_allowed_is_closed_when_a_reload_takes_the_client_out_of_it() {
-    let world = World::with(&Settings::ttl("60s"));
-    world.append("spad.toml", "[groups.staff]\nallow = [\"web\"]");
-    let desk = world.client("desk", "chat", "groups = [\"staff\"]");
-    world.send_counted(&desk.open(&["tcp/8080"]), "opened");
-    assert_eq!(world.tcp(WEB), Reach::Open);
-    world.replace("clients.d/desk.toml", "groups = [\"staff\"]\n", "");
-    world.spad.reload();
-    assert_eq!(world.wait_closed(WEB), Reach::Refused);
+    let bed = TestBed::with(&Settings::ttl("60s"));
+    bed.append_config("spad.toml", "[groups.staff]\nallow = [\"web\"]");
+    let desk = bed.new_client("desk", "chat", "groups = [\"staff\"]");
+    bed.send_counted(&desk.open(&["tcp/8080"]), "opened");
+    assert_eq!(bed.tcp(WEB), Reachability::Open);
+    bed.replace_in_config("clients.d/desk.toml", "groups = [\"staff\"]\n", "");
+    bed.spad.reload();
+    assert_eq!(bed.wait_closed(WEB), Reachability::Refused);
 }
 
 #[test]
 fn an_old_key_is_good_until_its_time_and_the_new_one_beyond() {
-    let world = World::with(&Settings::ttl("60s"));
-    let old = world.client("desk", "web", "");
-    let new = Identity::new(&world.server_public);
+    let bed = TestBed::with(&Settings::ttl("60s"));
+    let old = bed.new_client("desk", "web", "");
+    let new = Identity::new(&bed.server_public);
     let end = wait::wall().saturating_add(Duration::from_secs(6));
     let keys = format!(
         "[\"{}\", {{ key = \"{}\", until = {} }}]",
         new.public(),
         old.public(),
-        written(end)
+        format_time(end)
     );
     let alone = format!("\"{}\"", old.public());
-    world.replace("clients.d/desk.toml", &alone, &keys);
-    world.spad.reload();
+    bed.replace_in_config("clients.d/desk.toml", &alone, &keys);
+    bed.spad.reload();
 
-    world.send_counted(&old.open(&["tcp/8080"]), "opened");
-    assert_eq!(world.tcp(WEB), Reach::Open);
-    let grant = world
+    bed.send_counted(&old.open(&["tcp/8080"]), "opened");
+    assert_eq!(bed.tcp(WEB), Reachability::Open);
+    let grant = bed
         .spad
         .wait_audited(&[("event", "grant"), ("client", "desk")]);
     assert!(
         grant["ttl_s"].as_u64().is_some_and(|ttl| ttl <= 6),
         "{grant}"
     );
-    assert_eq!(world.wait_closed(WEB), Reach::Refused);
-    world.send_counted(&old.open(&["tcp/8080"]), "key_expired");
-    assert_eq!(world.tcp(WEB), Reach::Refused);
+    assert_eq!(bed.wait_closed(WEB), Reachability::Refused);
+    bed.send_counted(&old.open(&["tcp/8080"]), "key_expired");
+    assert_eq!(bed.tcp(WEB), Reachability::Refused);
     // A new grant is not cut by what ended.
-    world.send_counted(&new.open(&["tcp/8080"]), "opened");
-    assert_eq!(world.tcp(WEB), Reach::Open);
+    bed.send_counted(&new.open(&["tcp/8080"]), "opened");
+    assert_eq!(bed.tcp(WEB), Reachability::Open);
 }

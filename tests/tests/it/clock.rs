@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use spa_tests::identity::open;
-use spa_tests::reach::Reach;
+use spa_tests::reach::Reachability;
 use spa_tests::settings::{Settings, WEB};
+use spa_tests::test_bed::TestBed;
 use spa_tests::wait;
-use spa_tests::world::World;
 
 #[test]
 fn a_packet_held_back_too_long_is_stale_and_the_audit_names_its_client() {
-    let world = World::new();
+    let bed = TestBed::new();
     let old = wait::wall().saturating_sub(Duration::from_secs(61));
-    world.send_counted(&world.laptop.seal_at(&open(&["tcp/8080"]), old), "stale");
-    let line = world.spad.wait_audited(&[
+    bed.send_counted(&bed.laptop.seal_at(&open(&["tcp/8080"]), old), "stale");
+    let line = bed.spad.wait_audited(&[
         ("event", "refuse"),
         ("client", "laptop"),
         ("reason", "stale"),
@@ -23,68 +23,68 @@ fn a_packet_held_back_too_long_is_stale_and_the_audit_names_its_client() {
         .and_then(serde_json::Value::as_i64)
         .expect("skew_ms");
     assert!(skew.abs() >= 61_000, "{line}");
-    assert_eq!(world.tcp(WEB), Reach::Refused);
+    assert_eq!(bed.tcp(WEB), Reachability::Refused);
 }
 
 #[test]
 fn of_many_stale_packets_one_a_second_is_looked_at() {
-    let world = World::new();
+    let bed = TestBed::new();
     let old = wait::wall().saturating_sub(Duration::from_secs(100));
     let start = wait::now();
     for _ in 0..20 {
-        world.send(&world.laptop.seal_at(&open(&["tcp/8080"]), old));
+        bed.send(&bed.laptop.seal_at(&open(&["tcp/8080"]), old));
     }
-    wait::soon("all get their verdict", || {
-        (world.spad.verdicts().values().sum::<u64>() >= 20).then_some(())
+    wait::eventually("all get their verdict", || {
+        (bed.spad.verdicts().values().sum::<u64>() >= 20).then_some(())
     });
-    let named = world.spad.counted("stale");
+    let named = bed.spad.verdict_count("stale");
     assert!(
         named >= 1 && named <= 1 + start.elapsed().as_secs(),
         "{named} in {:?}",
         start.elapsed()
     );
-    assert_eq!(world.spad.counted("stale_unnamed"), 20 - named);
+    assert_eq!(bed.spad.verdict_count("stale_unnamed"), 20 - named);
 }
 
 #[test]
 fn a_packet_from_the_future_is_refused() {
-    let world = World::new();
+    let bed = TestBed::new();
     let ahead = wait::wall().saturating_add(Duration::from_secs(62));
-    world.send_counted(&world.laptop.seal_at(&open(&["tcp/8080"]), ahead), "future");
-    world.spad.wait_audited(&[
+    bed.send_counted(&bed.laptop.seal_at(&open(&["tcp/8080"]), ahead), "future");
+    bed.spad.wait_audited(&[
         ("event", "refuse"),
         ("client", "laptop"),
         ("reason", "future"),
     ]);
-    assert_eq!(world.tcp(WEB), Reach::Refused);
+    assert_eq!(bed.tcp(WEB), Reachability::Refused);
 }
 
 #[test]
 fn clocks_that_differ_within_the_allowed_skew_are_fine() {
-    let world = World::with(&Settings::ttl("1s"));
-    let span = Duration::from_secs(55);
+    let bed = TestBed::with(&Settings::ttl("1s"));
+    let duration = Duration::from_secs(55);
     for when in [
-        wait::wall().saturating_sub(span),
-        wait::wall().saturating_add(span),
+        wait::wall().saturating_sub(duration),
+        wait::wall().saturating_add(duration),
     ] {
-        let before = world.spad.counted("opened");
-        world.send(&world.laptop.seal_at(&open(&["tcp/8080"]), when));
-        world.spad.wait_counted("opened", before + 1);
+        let before = bed.spad.verdict_count("opened");
+        bed.send(&bed.laptop.seal_at(&open(&["tcp/8080"]), when));
+        bed.spad.wait_verdict_count("opened", before + 1);
     }
-    assert_eq!(world.tcp(WEB), Reach::Open);
+    assert_eq!(bed.tcp(WEB), Reachability::Open);
 }
 
 #[test]
 fn an_older_packet_passes_after_a_newer_one_of_the_same_client() {
-    let world = World::new();
+    let bed = TestBed::new();
     let now = wait::wall();
-    world.send_counted(&world.laptop.seal_at(&open(&["udp/9999"]), now), "opened");
-    world.send_counted(
-        &world.laptop.seal_at(
+    bed.send_counted(&bed.laptop.seal_at(&open(&["udp/9999"]), now), "opened");
+    bed.send_counted(
+        &bed.laptop.seal_at(
             &open(&["tcp/8080"]),
             now.saturating_sub(Duration::from_secs(5)),
         ),
         "opened",
     );
-    assert_eq!(world.tcp(WEB), Reach::Open, "the network may reorder");
+    assert_eq!(bed.tcp(WEB), Reachability::Open, "the network may reorder");
 }

@@ -8,10 +8,10 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use spa_tests::binaries;
 use spa_tests::process::run_with_input;
-use spa_tests::reach::Reach;
+use spa_tests::reach::Reachability;
 use spa_tests::settings::{CHAT, Settings, WEB};
+use spa_tests::test_bed::TestBed;
 use spa_tests::wait;
-use spa_tests::world::World;
 
 /// Refuses what nobody opened, in a table that spad knows nothing of.
 const TABLE: &str = "table inet ext {
@@ -38,12 +38,12 @@ close) exec nft \"add element inet ext open_$2 { $3 . $4 . $5 }; delete element 
 esac
 ";
 
-struct Outside {
-    world: World,
+struct CommandFirewall {
+    bed: TestBed,
     directory: PathBuf,
 }
 
-impl Outside {
+impl CommandFirewall {
     fn new(ttl: &'static str) -> Self {
         Self::with(ttl, "keep_net_admin = true")
     }
@@ -55,8 +55,8 @@ impl Outside {
             hide,
             ..Settings::default()
         };
-        let world = World::stopped(&settings);
-        let directory = tempfile_in_reach();
+        let bed = TestBed::stopped(&settings);
+        let directory = accessible_tempdir();
         let script = directory.join("fw");
         std::fs::write(&script, SCRIPT).expect("the script");
         let mode = |path: &Path, mode| {
@@ -64,8 +64,8 @@ impl Outside {
         };
         mode(&script, 0o755);
         mode(&directory, 0o777);
-        world.lab.server.must("nft", &[TABLE]);
-        let file = world.spad.config().join("spad.toml");
+        bed.lab.server.run_ok("nft", &[TABLE]);
+        let file = bed.spad.config().join("spad.toml");
         let text = std::fs::read_to_string(&file).expect("spad.toml");
         let text = text.replace("[guard]\n", "[guard]\nmode = \"command\"\n");
         let argv = |what: &str| {
@@ -79,8 +79,8 @@ impl Outside {
             argv("close")
         );
         std::fs::write(&file, text).expect("spad.toml");
-        let mut outside = Self { world, directory };
-        outside.world.spad.start();
+        let mut outside = Self { bed, directory };
+        outside.bed.spad.start();
         outside
     }
 
@@ -93,36 +93,36 @@ impl Outside {
         std::fs::write(self.directory.join(format!("fail-{what}")), "").expect("a file");
     }
 
-    fn mend(&self, what: &str) {
+    fn restore(&self, what: &str) {
         std::fs::remove_file(self.directory.join(format!("fail-{what}"))).expect("a file");
     }
 
     /// Both processes at once, so that none can close anything.
     fn kill_both(&mut self) {
-        let engine = i32::try_from(self.world.spad.process().id()).expect("an id");
+        let engine = i32::try_from(self.bed.spad.process().id()).expect("an id");
         let is_ours = |id: &i32| {
             std::fs::read_link(format!("/proc/{id}/exe")).is_ok_and(|exe| exe == binaries::spad())
         };
-        let mut all = self.world.lab.server.processes().into_iter();
+        let mut all = self.bed.lab.server.processes().into_iter();
         let writer = all
             .find(|id| *id != engine && is_ours(id))
             .expect("the writer");
         let writer = Pid::from_raw(writer).expect("an id");
         kill_process(writer, Signal::STOP).expect("the writer stops");
-        self.world.spad.process().end_by(Signal::KILL);
+        self.bed.spad.process().signal_and_wait(Signal::KILL);
         kill_process(writer, Signal::KILL).expect("the writer ends");
-        self.world.spad.kill();
+        self.bed.spad.kill();
     }
 }
 
-impl Drop for Outside {
+impl Drop for CommandFirewall {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
 
 /// A directory that the writer's user can reach.
-fn tempfile_in_reach() -> PathBuf {
+fn accessible_tempdir() -> PathBuf {
     let name = format!(
         "/tmp/spad-ext-{}-{:?}",
         std::process::id(),
@@ -135,61 +135,59 @@ fn tempfile_in_reach() -> PathBuf {
 
 #[test]
 fn a_knock_opens_the_outside_firewall_for_its_sender_and_it_is_closed_on_time() {
-    let outside = Outside::new("2s");
-    let world = &outside.world;
+    let outside = CommandFirewall::new("2s");
+    let bed = &outside.bed;
     assert_eq!(
-        [world.tcp(WEB), world.udp(CHAT), world.tcp6(WEB)],
-        [Reach::Refused; 3]
+        [bed.tcp(WEB), bed.udp(CHAT), bed.tcp6(WEB)],
+        [Reachability::Refused; 3]
     );
-    world.open(&["tcp/8080", "udp/9999"]);
-    assert_eq!([world.tcp(WEB), world.udp(CHAT)], [Reach::Open; 2]);
-    assert_eq!(world.tcp6(WEB), Reach::Refused);
-    world.wait_closed(WEB);
-    world.spad.wait_audited(&[("event", "expire")]);
-    wait::soon("udp closes too", || {
-        (world.udp(CHAT) == Reach::Refused).then_some(())
+    bed.open(&["tcp/8080", "udp/9999"]);
+    assert_eq!([bed.tcp(WEB), bed.udp(CHAT)], [Reachability::Open; 2]);
+    assert_eq!(bed.tcp6(WEB), Reachability::Refused);
+    bed.wait_closed(WEB);
+    bed.spad.wait_audited(&[("event", "expire")]);
+    wait::eventually("udp closes too", || {
+        (bed.udp(CHAT) == Reachability::Refused).then_some(())
     });
-    world.send6(&world.laptop.open(&["tcp/8080"]));
-    wait::soon("IPv6 opens", || {
-        (world.tcp6(WEB) == Reach::Open).then_some(())
+    bed.send6(&bed.laptop.open(&["tcp/8080"]));
+    wait::eventually("IPv6 opens", || {
+        (bed.tcp6(WEB) == Reachability::Open).then_some(())
     });
-    let table = world.lab.server.must("nft", &["list", "tables"]);
+    let table = bed.lab.server.run_ok("nft", &["list", "tables"]);
     assert!(!table.contains("spad"), "no table of ours: {table}");
 }
 
 #[test]
 fn a_close_and_a_disabled_client_close_the_outside_firewall_at_once() {
-    let outside = Outside::new("60s");
-    let world = &outside.world;
-    world.open(&["tcp/8080", "udp/9999"]);
-    world.send_counted(
-        &world
-            .laptop
-            .seal(&spa_tests::identity::close(&["tcp/8080"])),
+    let outside = CommandFirewall::new("60s");
+    let bed = &outside.bed;
+    bed.open(&["tcp/8080", "udp/9999"]);
+    bed.send_counted(
+        &bed.laptop.seal(&spa_tests::identity::close(&["tcp/8080"])),
         "closed",
     );
     assert_eq!(
-        [world.tcp(WEB), world.udp(CHAT)],
-        [Reach::Refused, Reach::Open]
+        [bed.tcp(WEB), bed.udp(CHAT)],
+        [Reachability::Refused, Reachability::Open]
     );
-    let _ = world.spad.cli(&["client", "disable", "laptop"]).ok();
-    assert_eq!(world.udp(CHAT), Reach::Refused);
+    let _ = bed.spad.cli(&["client", "disable", "laptop"]).ok();
+    assert_eq!(bed.udp(CHAT), Reachability::Refused);
 }
 
 #[test]
 fn where_the_program_fails_for_one_of_several_nothing_is_open_and_the_log_says_why() {
-    let outside = Outside::new("60s");
-    let world = &outside.world;
+    let outside = CommandFirewall::new("60s");
+    let bed = &outside.bed;
     outside.fail("open-9999");
-    world.send_counted(
-        &world.laptop.open(&["tcp/8080", "udp/9999"]),
+    bed.send_counted(
+        &bed.laptop.open(&["tcp/8080", "udp/9999"]),
         "firewall_command",
     );
-    assert_eq!([world.tcp(WEB), world.udp(CHAT)], [Reach::Refused; 2]);
-    let said = world.spad.said();
+    assert_eq!([bed.tcp(WEB), bed.udp(CHAT)], [Reachability::Refused; 2]);
+    let output = bed.spad.output();
     assert!(
-        said.contains("out of order") && said.contains("udp/9999"),
-        "{said}"
+        output.contains("out of order") && output.contains("udp/9999"),
+        "{output}"
     );
     assert!(
         outside
@@ -197,59 +195,59 @@ fn where_the_program_fails_for_one_of_several_nothing_is_open_and_the_log_says_w
             .iter()
             .any(|run| run.starts_with("close") && run.ends_with("8080"))
     );
-    outside.mend("open-9999");
-    world.open(&["tcp/8080", "udp/9999"]);
-    assert_eq!([world.tcp(WEB), world.udp(CHAT)], [Reach::Open; 2]);
+    outside.restore("open-9999");
+    bed.open(&["tcp/8080", "udp/9999"]);
+    assert_eq!([bed.tcp(WEB), bed.udp(CHAT)], [Reachability::Open; 2]);
 }
 
 #[test]
 fn a_program_is_not_blamed_for_a_file_that_could_not_be_opened_for_it() {
-    let mut outside = Outside::new("60s");
-    let world = &mut outside.world;
-    world.spad.stop();
+    let mut outside = CommandFirewall::new("60s");
+    let bed = &mut outside.bed;
+    bed.spad.stop();
     // Root's own, and not the writer's.
-    let file = world.lab.path().join("null");
+    let file = bed.lab.path().join("null");
     std::fs::write(&file, "").expect("a file");
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("a mode");
-    world.spad.put_in_place("/dev/null", file);
-    world.spad.start();
-    world.send_counted(&world.laptop.open(&["tcp/8080"]), "firewall_command");
-    let said = world.spad.said();
+    bed.spad.bind_mount("/dev/null", file);
+    bed.spad.start();
+    bed.send_counted(&bed.laptop.open(&["tcp/8080"]), "firewall_command");
+    let output = bed.spad.output();
     let named = "/fw: cannot open /dev/null: Permission denied";
-    assert!(said.contains(named), "{said}");
+    assert!(output.contains(named), "{output}");
 }
 
 #[test]
 fn what_was_open_when_all_was_killed_is_closed_on_time_after_a_restart() {
-    let mut outside = Outside::new("3s");
-    outside.world.open(&["tcp/8080"]);
+    let mut outside = CommandFirewall::new("3s");
+    outside.bed.open(&["tcp/8080"]);
     outside.kill_both();
     assert_eq!(
-        outside.world.tcp(WEB),
-        Reach::Open,
+        outside.bed.tcp(WEB),
+        Reachability::Open,
         "nobody is there to close it"
     );
-    outside.world.spad.start();
-    outside.world.wait_closed(WEB);
+    outside.bed.spad.start();
+    outside.bed.wait_closed(WEB);
 }
 
 #[test]
 fn what_was_open_before_a_boot_is_closed_by_the_walls_clock() {
-    let mut outside = Outside::new("2s");
-    outside.world.open(&["tcp/8080"]);
+    let mut outside = CommandFirewall::new("2s");
+    outside.bed.open(&["tcp/8080"]);
     outside.kill_both();
     wait::until_after(wait::now(), Duration::from_secs(2));
-    assert_eq!(outside.world.tcp(WEB), Reach::Open);
-    outside.world.spad.pretend_new_boot();
-    outside.world.spad.start();
-    outside.world.wait_closed(WEB);
+    assert_eq!(outside.bed.tcp(WEB), Reachability::Open);
+    outside.bed.spad.fake_new_boot();
+    outside.bed.spad.start();
+    outside.bed.wait_closed(WEB);
 }
 
 #[test]
 fn a_close_that_fails_is_tried_again_until_it_succeeds() {
-    let outside = Outside::new("1s");
-    let world = &outside.world;
-    world.open(&["tcp/8080"]);
+    let outside = CommandFirewall::new("1s");
+    let bed = &outside.bed;
+    bed.open(&["tcp/8080"]);
     outside.fail("close");
     let tries = || {
         outside
@@ -258,70 +256,70 @@ fn a_close_that_fails_is_tried_again_until_it_succeeds() {
             .filter(|run| run.starts_with("close"))
             .count()
     };
-    wait::soon("it is tried twice", || (tries() >= 2).then_some(()));
-    assert_eq!(world.tcp(WEB), Reach::Open);
-    let said = world.spad.said();
-    assert!(said.contains("tcp/8080 IS STILL OPEN"), "{said}");
-    outside.mend("close");
-    world.wait_closed(WEB);
+    wait::eventually("it is tried twice", || (tries() >= 2).then_some(()));
+    assert_eq!(bed.tcp(WEB), Reachability::Open);
+    let output = bed.spad.output();
+    assert!(output.contains("tcp/8080 IS STILL OPEN"), "{output}");
+    outside.restore("close");
+    bed.wait_closed(WEB);
 }
 
 #[test]
 fn what_the_firewall_would_not_close_is_not_called_closed() {
-    let outside = Outside::new("60s");
-    let world = &outside.world;
-    world.open(&["tcp/8080"]);
+    let outside = CommandFirewall::new("60s");
+    let bed = &outside.bed;
+    bed.open(&["tcp/8080"]);
     outside.fail("close");
     for withdraw in [&["revoke", "laptop"][..], &["client", "disable", "laptop"]] {
-        let said = world.spad.cli(withdraw);
-        assert_eq!(world.tcp(WEB), Reach::Open);
+        let output = bed.spad.cli(withdraw);
+        assert_eq!(bed.tcp(WEB), Reachability::Open);
         assert!(
-            !said.success && said.stderr.contains("STILL OPEN"),
-            "{withdraw:?}: {said:?}"
+            !output.success && output.stderr.contains("STILL OPEN"),
+            "{withdraw:?}: {output:?}"
         );
     }
-    outside.mend("close");
-    world.wait_closed(WEB);
+    outside.restore("close");
+    bed.wait_closed(WEB);
 }
 
 #[test]
 fn the_end_of_spad_closes_what_nobody_would_close_later() {
-    let mut outside = Outside::new("60s");
-    outside.world.open(&["tcp/8080"]);
-    outside.world.spad.stop();
-    assert_eq!(outside.world.tcp(WEB), Reach::Refused);
+    let mut outside = CommandFirewall::new("60s");
+    outside.bed.open(&["tcp/8080"]);
+    outside.bed.spad.stop();
+    assert_eq!(outside.bed.tcp(WEB), Reachability::Refused);
 }
 
 #[test]
 fn ctrl_c_at_a_terminal_closes_what_nobody_would_close_later() {
-    let mut outside = Outside::new("60s");
-    outside.world.spad.stop();
-    outside.world.spad.start_behind(&["setsid"]);
-    outside.world.spad.start();
-    outside.world.open(&["tcp/8080"]);
-    let spad = outside.world.spad.process();
+    let mut outside = CommandFirewall::new("60s");
+    outside.bed.spad.stop();
+    outside.bed.spad.set_wrapper(&["setsid"]);
+    outside.bed.spad.start();
+    outside.bed.open(&["tcp/8080"]);
+    let spad = outside.bed.spad.process();
     let group = i32::try_from(spad.id()).ok().and_then(Pid::from_raw);
     kill_process_group(group.expect("an id"), Signal::INT).expect("Ctrl-C");
-    let status = wait::soon("spad ends", || spad.ended());
-    assert!(status.success(), "{status}\n{}", spad.said());
-    assert_eq!(outside.world.tcp(WEB), Reach::Refused);
+    let status = wait::eventually("spad ends", || spad.try_wait());
+    assert!(status.success(), "{status}\n{}", spad.output());
+    assert_eq!(outside.bed.tcp(WEB), Reachability::Refused);
 }
 
 #[test]
 fn programs_have_no_capability_unless_it_is_kept_for_them() {
-    let outside = Outside::with("60s", "");
-    let world = &outside.world;
-    world.send_counted(&world.laptop.open(&["tcp/8080"]), "firewall_command");
+    let outside = CommandFirewall::with("60s", "");
+    let bed = &outside.bed;
+    bed.send_counted(&bed.laptop.open(&["tcp/8080"]), "firewall_command");
     assert!(!outside.runs().is_empty());
-    assert_eq!(world.tcp(WEB), Reach::Refused);
+    assert_eq!(bed.tcp(WEB), Reachability::Refused);
 }
 
 #[test]
 fn a_change_of_the_mode_needs_a_restart_and_says_so() {
-    let outside = Outside::new("60s");
-    let world = &outside.world;
-    world.spad.configure(&Settings::default());
-    let reloaded = world.spad.cli(&["reload"]);
+    let outside = CommandFirewall::new("60s");
+    let bed = &outside.bed;
+    bed.spad.configure(&Settings::default());
+    let reloaded = bed.spad.cli(&["reload"]);
     assert_eq!(reloaded.code, Some(1));
     assert!(
         reloaded.stderr.contains("systemctl restart spad"),
@@ -332,12 +330,12 @@ fn a_change_of_the_mode_needs_a_restart_and_says_so() {
 
 #[test]
 fn ipset_and_iptables_with_the_printed_lines_open_and_close_though_everything_is_killed() {
-    let mut world = World::stopped(&Settings {
+    let mut bed = TestBed::stopped(&Settings {
         ttl: "3s",
         hide: &[],
         ..Settings::default()
     });
-    let snippet = world
+    let snippet = bed
         .spad
         .cli(&["firewall", "snippet", "--ipset"])
         .ok()
@@ -345,40 +343,33 @@ fn ipset_and_iptables_with_the_printed_lines_open_and_close_though_everything_is
     let lines = snippet.lines().filter_map(|line| line.strip_prefix("#   "));
     let settings: Vec<&str> = lines.collect();
     let (guard, firewall) = settings.split_at(2);
-    let file = world.spad.config().join("spad.toml");
+    let file = bed.spad.config().join("spad.toml");
     let text = std::fs::read_to_string(&file).expect("spad.toml");
     let text = text.replace("[guard]", &guard.join("\n"));
     std::fs::write(&file, format!("{text}\n{}\n", firewall.join("\n"))).expect("spad.toml");
     let dropping = "for program in iptables ip6tables; do $program -w -P INPUT DROP; done
 ip6tables -w -A INPUT -p ipv6-icmp -j ACCEPT\n";
-    let server = &world.lab.server;
+    let server = &bed.lab.server;
     run_with_input(
         server.command("sh").args(["-e"]),
         &format!("{dropping}{snippet}"),
     )
     .ok();
-    world.spad.start();
-    let ports = |world: &World| {
-        [
-            world.tcp(WEB),
-            world.udp(CHAT),
-            world.tcp6(WEB),
-            world.udp6(CHAT),
-        ]
-    };
-    assert_eq!(ports(&world), [Reach::Silent; 4]);
-    world.open(&["tcp/8080", "udp/9999"]);
-    world.send6(&world.laptop.open(&["tcp/8080", "udp/9999"]));
-    world.spad.wait_counted("opened", 2);
-    assert_eq!(ports(&world), [Reach::Open; 4]);
-    let outside = Outside {
-        world,
-        directory: tempfile_in_reach(),
+    bed.spad.start();
+    let ports = |bed: &TestBed| [bed.tcp(WEB), bed.udp(CHAT), bed.tcp6(WEB), bed.udp6(CHAT)];
+    assert_eq!(ports(&bed), [Reachability::NoAnswer; 4]);
+    bed.open(&["tcp/8080", "udp/9999"]);
+    bed.send6(&bed.laptop.open(&["tcp/8080", "udp/9999"]));
+    bed.spad.wait_verdict_count("opened", 2);
+    assert_eq!(ports(&bed), [Reachability::Open; 4]);
+    let outside = CommandFirewall {
+        bed,
+        directory: accessible_tempdir(),
     };
     let mut outside = outside;
     outside.kill_both();
-    let world = &outside.world;
-    wait::soon("the kernel closes by itself", || {
-        (ports(world) == [Reach::Silent; 4]).then_some(())
+    let bed = &outside.bed;
+    wait::eventually("the kernel closes by itself", || {
+        (ports(bed) == [Reachability::NoAnswer; 4]).then_some(())
     });
 }

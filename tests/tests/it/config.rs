@@ -4,14 +4,14 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 
 use rustix::process::Signal;
-use spa_tests::reach::Reach;
+use spa_tests::reach::Reachability;
 use spa_tests::settings::{CHAT, Settings, WEB};
+use spa_tests::test_bed::TestBed;
 use spa_tests::wait;
-use spa_tests::world::World;
 
 /// Writes `spad.toml` with these replacements in what the settings give.
-fn edit(world: &World, edits: &[(&str, &str)]) {
-    let file = world.spad.config().join("spad.toml");
+fn edit(bed: &TestBed, edits: &[(&str, &str)]) {
+    let file = bed.spad.config().join("spad.toml");
     let mut text = std::fs::read_to_string(&file).expect("spad.toml");
     for (old, new) in edits {
         assert!(text.contains(old), "{old:?} in\n{text}");
@@ -22,7 +22,7 @@ fn edit(world: &World, edits: &[(&str, &str)]) {
 
 /// Every one of these must stand in the text.
 #[track_caller]
-fn says(text: &str, words: &[&str]) {
+fn assert_contains(text: &str, words: &[&str]) {
     for word in words {
         assert!(text.contains(word), "{word:?} is not said in:\n{text}");
     }
@@ -30,8 +30,8 @@ fn says(text: &str, words: &[&str]) {
 
 #[test]
 fn a_good_configuration_passes_the_check() {
-    let world = World::stopped(&Settings::default());
-    let checked = world.spad.cli(&["check"]);
+    let bed = TestBed::stopped(&Settings::default());
+    let checked = bed.spad.cli(&["check"]);
     assert_eq!(
         checked.code,
         Some(0),
@@ -43,19 +43,19 @@ fn a_good_configuration_passes_the_check() {
 
 #[test]
 fn the_check_tells_all_faults_at_once_each_with_place_caret_and_mend() {
-    let world = World::stopped(&Settings::default());
+    let bed = TestBed::stopped(&Settings::default());
     edit(
-        &world,
+        &bed,
         &[
             ("hide = [\"ssh\"", "hide = [\"ssg\""),
             ("ttl = \"2s\"", "ttl = \"2\""),
             ("max_skew", "max_scew"),
         ],
     );
-    let checked = world.spad.cli(&["check"]);
+    let checked = bed.spad.cli(&["check"]);
     assert_eq!(checked.code, Some(1));
     let text = format!("{}{}", checked.stdout, checked.stderr);
-    says(
+    assert_contains(
         &text,
         &[
             "spad.toml:1:9",
@@ -101,11 +101,11 @@ fn each_fault_of_a_file_is_refused() {
             &["192.0.2.0/64"],
         ),
     ];
-    let world = World::stopped(&Settings::default());
+    let bed = TestBed::stopped(&Settings::default());
     for (edits, words) in cases {
-        world.spad.configure(&Settings::default());
-        edit(&world, edits);
-        let checked = world.spad.cli(&["check"]);
+        bed.spad.configure(&Settings::default());
+        edit(&bed, edits);
+        let checked = bed.spad.cli(&["check"]);
         assert_eq!(
             checked.code,
             Some(1),
@@ -113,17 +113,17 @@ fn each_fault_of_a_file_is_refused() {
             checked.stdout,
             checked.stderr
         );
-        says(&format!("{}{}", checked.stdout, checked.stderr), words);
+        assert_contains(&format!("{}{}", checked.stdout, checked.stderr), words);
     }
 }
 
 #[test]
 fn each_fault_of_a_clients_file_is_refused() {
-    let world = World::stopped(&Settings::default());
-    let file = world.spad.config().join("clients.d/laptop.toml");
+    let bed = TestBed::stopped(&Settings::default());
+    let file = bed.spad.config().join("clients.d/laptop.toml");
     let good = std::fs::read_to_string(&file).expect("the client's file");
-    let key = world.laptop.public().to_string();
-    let secret = world.laptop.secret_text();
+    let key = bed.laptop.public().to_string();
+    let secret = bed.laptop.secret_text();
     let damaged = key.replace(&key[20..22], if &key[20..22] == "AA" { "BB" } else { "AA" });
     let cases: Vec<(String, &str)> = vec![
         (good.replace(&key, &damaged), "laptop.toml:"),
@@ -141,7 +141,7 @@ fn each_fault_of_a_clients_file_is_refused() {
     ];
     for (text, word) in cases {
         std::fs::write(&file, &text).expect("the client's file");
-        let checked = world.spad.cli(&["check"]);
+        let checked = bed.spad.cli(&["check"]);
         assert_eq!(
             checked.code,
             Some(1),
@@ -149,23 +149,23 @@ fn each_fault_of_a_clients_file_is_refused() {
             checked.stdout,
             checked.stderr
         );
-        let said = format!("{}{}", checked.stdout, checked.stderr);
-        says(&said, &[word, "laptop.toml"]);
+        let output = format!("{}{}", checked.stdout, checked.stderr);
+        assert_contains(&output, &[word, "laptop.toml"]);
         assert!(
-            !said.contains(&secret) && !said.contains(&secret[12..30]),
-            "a secret is shown:\n{said}"
+            !output.contains(&secret) && !output.contains(&secret[12..30]),
+            "a secret is shown:\n{output}"
         );
     }
 }
 
 #[test]
 fn two_clients_with_one_key_are_refused() {
-    let world = World::stopped(&Settings::default());
-    let clients = world.spad.config().join("clients.d");
+    let bed = TestBed::stopped(&Settings::default());
+    let clients = bed.spad.config().join("clients.d");
     std::fs::copy(clients.join("laptop.toml"), clients.join("twin.toml")).expect("a copy");
-    let checked = world.spad.cli(&["check"]);
+    let checked = bed.spad.cli(&["check"]);
     assert_eq!(checked.code, Some(1));
-    says(
+    assert_contains(
         &format!("{}{}", checked.stdout, checked.stderr),
         &["laptop", "twin"],
     );
@@ -173,16 +173,15 @@ fn two_clients_with_one_key_are_refused() {
 
 #[test]
 fn a_first_start_with_a_broken_configuration_is_refused_with_the_place() {
-    let world = World::stopped(&Settings::default());
-    edit(&world, &[("ttl = \"2s\"", "ttl = 2")]);
-    let started = world.spad.cli(&["run"]);
+    let bed = TestBed::stopped(&Settings::default());
+    edit(&bed, &[("ttl = \"2s\"", "ttl = 2")]);
+    let started = bed.spad.cli(&["run"]);
     assert_eq!(started.code, Some(1));
-    says(&started.stderr, &["spad.toml:", "ttl", "help:"]);
+    assert_contains(&started.stderr, &["spad.toml:", "ttl", "help:"]);
     assert!(
-        !world
-            .lab
+        !bed.lab
             .server
-            .must("nft", &["list", "tables"])
+            .run_ok("nft", &["list", "tables"])
             .contains("spad"),
         "nothing was hidden"
     );
@@ -190,46 +189,46 @@ fn a_first_start_with_a_broken_configuration_is_refused_with_the_place() {
 
 #[test]
 fn a_reload_with_a_fault_keeps_what_runs_and_says_why() {
-    let world = World::new();
-    edit(&world, &[("hide = [\"ssh\"", "hide = [\"ssg\"")]);
-    let reloaded = world.spad.cli(&["reload"]);
+    let bed = TestBed::new();
+    edit(&bed, &[("hide = [\"ssh\"", "hide = [\"ssg\"")]);
+    let reloaded = bed.spad.cli(&["reload"]);
     assert_eq!(reloaded.code, Some(1));
-    says(
+    assert_contains(
         &format!("{}{}", reloaded.stdout, reloaded.stderr),
         &["spad.toml:1:9", "did you mean `ssh`"],
     );
-    world.spad.wait_audited(&[("event", "reload_failed")]);
-    assert_eq!(world.tcp(WEB), Reach::Refused);
-    world.open(&["tcp/8080"]);
-    assert_eq!(world.tcp(WEB), Reach::Open);
+    bed.spad.wait_audited(&[("event", "reload_failed")]);
+    assert_eq!(bed.tcp(WEB), Reachability::Refused);
+    bed.open(&["tcp/8080"]);
+    assert_eq!(bed.tcp(WEB), Reachability::Open);
 }
 
 #[test]
 fn a_reload_hides_what_is_new_and_shows_what_is_hidden_no_more() {
-    let mut world = World::new();
-    world.spad.configure(&Settings {
+    let mut bed = TestBed::new();
+    bed.spad.configure(&Settings {
         hide: &["ssh", "chat"],
         ..Settings::default()
     });
-    world.spad.reload();
-    assert_eq!(world.tcp(WEB), Reach::Open, "hidden no more");
-    world.spad.configure(&Settings::default());
-    world.spad.process().signal(Signal::HUP);
-    wait::soon("hidden again, by the signal too", || {
-        (world.tcp(WEB) == Reach::Refused).then_some(())
+    bed.spad.reload();
+    assert_eq!(bed.tcp(WEB), Reachability::Open, "hidden no more");
+    bed.spad.configure(&Settings::default());
+    bed.spad.process().signal(Signal::HUP);
+    wait::eventually("hidden again, by the signal too", || {
+        (bed.tcp(WEB) == Reachability::Refused).then_some(())
     });
 }
 
 #[test]
 fn a_broken_configuration_at_a_later_start_is_replaced_by_the_last_good_one_loudly() {
-    let mut world = World::new();
-    world.spad.stop();
-    edit(&world, &[("ttl = \"2s\"", "ttl = 2")]);
-    world.spad.start();
-    says(&world.spad.said(), &["spad.toml:", "ttl"]);
-    assert_eq!(world.tcp(WEB), Reach::Refused);
-    world.open(&["tcp/8080"]);
-    let warnings = world
+    let mut bed = TestBed::new();
+    bed.spad.stop();
+    edit(&bed, &[("ttl = \"2s\"", "ttl = 2")]);
+    bed.spad.start();
+    assert_contains(&bed.spad.output(), &["spad.toml:", "ttl"]);
+    assert_eq!(bed.tcp(WEB), Reachability::Refused);
+    bed.open(&["tcp/8080"]);
+    let warnings = bed
         .spad
         .status()
         .get("warnings")
@@ -243,9 +242,9 @@ fn a_broken_configuration_at_a_later_start_is_replaced_by_the_last_good_one_loud
 
 #[test]
 fn a_service_nobody_may_open_is_hidden_by_a_reload_as_by_a_start_and_warned_of() {
-    let mut world = World::new();
+    let mut bed = TestBed::new();
     edit(
-        &world,
+        &bed,
         &[
             (
                 "chat = \"udp/9999\"",
@@ -254,29 +253,29 @@ fn a_service_nobody_may_open_is_hidden_by_a_reload_as_by_a_start_and_warned_of()
             ("\"chat\"]", "\"chat\", \"admin\"]"),
         ],
     );
-    assert_eq!(world.tcp(8081), Reach::Open);
+    assert_eq!(bed.tcp(8081), Reachability::Open);
     for read in ["check", "reload"] {
-        let read = world.spad.cli(&[read]).ok();
-        says(
+        let read = bed.spad.cli(&[read]).ok();
+        assert_contains(
             &format!("{}{}", read.stdout, read.stderr),
             &["nobody may open the hidden service `admin`", "help:"],
         );
     }
-    assert_eq!(world.tcp(8081), Reach::Refused);
-    world.spad.stop();
-    world.spad.start();
-    assert_eq!(world.tcp(8081), Reach::Refused);
+    assert_eq!(bed.tcp(8081), Reachability::Refused);
+    bed.spad.stop();
+    bed.spad.start();
+    assert_eq!(bed.tcp(8081), Reachability::Refused);
 }
 
 #[test]
 fn a_key_file_that_others_may_read_is_refused_with_the_mend() {
-    let mut world = World::new();
-    world.spad.stop();
-    let key = world.spad.state().join("server.key");
+    let mut bed = TestBed::new();
+    bed.spad.stop();
+    let key = bed.spad.state().join("server.key");
     std::fs::set_permissions(&key, Permissions::from_mode(0o644)).expect("its mode");
-    let started = world.spad.cli(&["run"]);
+    let started = bed.spad.cli(&["run"]);
     assert_eq!(started.code, Some(1));
-    says(&started.stderr, &["server.key", "chmod"]);
+    assert_contains(&started.stderr, &["server.key", "chmod"]);
     let secret = std::fs::read_to_string(&key).expect("the key");
     assert!(!started.stderr.contains(secret.trim()));
 }
@@ -284,32 +283,32 @@ fn a_key_file_that_others_may_read_is_refused_with_the_mend() {
 /// Needs root, as giving away does.
 #[test]
 fn a_reload_that_may_not_read_the_servers_key_is_refused_with_the_help() {
-    let world = World::new();
-    let key = world.spad.state().join("server.key");
+    let bed = TestBed::new();
+    let key = bed.spad.state().join("server.key");
     std::os::unix::fs::chown(&key, Some(0), Some(0)).expect("root's");
-    let reloaded = world.spad.cli(&["reload"]);
+    let reloaded = bed.spad.cli(&["reload"]);
     assert_eq!(reloaded.code, Some(1));
-    says(&reloaded.stderr, &["server.key", "help: run `spad check`"]);
-    let _ = world.spad.cli(&["init"]).ok();
-    world.spad.reload();
+    assert_contains(&reloaded.stderr, &["server.key", "help: run `spad check`"]);
+    let _ = bed.spad.cli(&["init"]).ok();
+    bed.spad.reload();
 }
 
 #[test]
 fn a_start_without_the_servers_key_is_refused_with_the_mend() {
-    let mut world = World::new();
-    world.spad.stop();
-    std::fs::remove_file(world.spad.state().join("server.key")).expect("the key");
-    let started = world.spad.cli(&["run"]);
+    let mut bed = TestBed::new();
+    bed.spad.stop();
+    std::fs::remove_file(bed.spad.state().join("server.key")).expect("the key");
+    let started = bed.spad.cli(&["run"]);
     assert_eq!(started.code, Some(1));
     let help = "help: restore server.key from the backup; or `spad init` makes a new one, which every client must";
-    says(&started.stderr, &["server.key", help]);
+    assert_contains(&started.stderr, &["server.key", help]);
     for command in [&["check"][..], &["key", "show"]] {
-        let said = world.spad.cli(command);
-        assert!(!said.success, "{command:?}");
-        says(&said.stderr, &["server.key", help]);
+        let output = bed.spad.cli(command);
+        assert!(!output.success, "{command:?}");
+        assert_contains(&output.stderr, &["server.key", help]);
     }
-    let status = world.spad.cli(&["status"]).stderr;
-    says(
+    let status = bed.spad.cli(&["status"]).stderr;
+    assert_contains(
         &status,
         &[
             "cannot reach the daemon",
@@ -321,76 +320,76 @@ fn a_start_without_the_servers_key_is_refused_with_the_mend() {
 
 #[test]
 fn a_file_that_the_engine_may_not_read_is_refused_at_a_reload_with_the_mend() {
-    let world = World::new();
-    let file = world.spad.config().join("spad.toml");
+    let bed = TestBed::new();
+    let file = bed.spad.config().join("spad.toml");
     std::fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("its mode");
     for asked in ["check", "reload"] {
-        let refused = world.spad.cli(&[asked]);
+        let refused = bed.spad.cli(&[asked]);
         assert_eq!(refused.code, Some(1), "{asked}");
-        let said = format!("{}{}", refused.stdout, refused.stderr);
+        let output = format!("{}{}", refused.stdout, refused.stderr);
         let mend = format!(" {}\n", file.display());
-        says(&said, &["spad.toml", "help: ch", &mend]);
-        assert!(!said.contains("run this as root"), "{said}");
+        assert_contains(&output, &["spad.toml", "help: ch", &mend]);
+        assert!(!output.contains("run this as root"), "{output}");
     }
     std::fs::set_permissions(&file, Permissions::from_mode(0o644)).expect("its mode");
-    world.spad.reload();
+    bed.spad.reload();
 }
 
 #[test]
 fn a_newly_hidden_service_is_shown_again_unless_it_was_reached_or_confirmed() {
-    let world = World::with(&Settings {
+    let bed = TestBed::with(&Settings {
         trial: "2s",
         ttl: "30s",
         ..Settings::default()
     });
-    assert_eq!(world.tcp(WEB), Reach::Refused);
-    world.open(&["udp/9999"]);
+    assert_eq!(bed.tcp(WEB), Reachability::Refused);
+    bed.open(&["udp/9999"]);
     // Said, answered, said again: only then is a UDP flow a connection.
-    world.lab.client.enter(|| {
+    bed.lab.client.enter(|| {
         let socket = std::net::UdpSocket::bind((spa_tests::lab::CLIENT4, 0)).unwrap();
-        socket.set_read_timeout(Some(wait::SOON)).unwrap();
+        socket.set_read_timeout(Some(wait::TIMEOUT)).unwrap();
         socket.connect((spa_tests::lab::SERVER4, CHAT)).unwrap();
         for _ in 0..2 {
             socket.send(b"there?").unwrap();
             socket.recv(&mut [0; 16]).unwrap();
         }
     });
-    wait::soon("shown again", || {
-        (world.tcp(WEB) == Reach::Open).then_some(())
+    wait::eventually("shown again", || {
+        (bed.tcp(WEB) == Reachability::Open).then_some(())
     });
     let stranger = std::net::IpAddr::from(spa_tests::lab::STRANGER4);
-    let seen = world
+    let seen = bed
         .lab
         .client
         .enter(|| spa_tests::reach::udp_from(stranger, spa_tests::lab::SERVER4.into(), CHAT));
     assert_eq!(
         seen,
-        Reach::Refused,
+        Reachability::Refused,
         "the one that was reached stays hidden"
     );
     // The engine may hear of it a moment after the kernel did it.
-    wait::soon("the status tells it", || {
-        let said = world.spad.cli(&["status"]).ok().stdout;
+    wait::eventually("the status tells it", || {
+        let output = bed.spad.cli(&["status"]).ok().stdout;
         let both = ["tcp/22, tcp/8080", "tcp/8080, tcp/22"];
         both.iter()
             .any(|shown| {
-                said.contains(&format!("\nhidden      chat (everybody can see {shown})\n"))
+                output.contains(&format!("\nhidden      chat (everybody can see {shown})\n"))
             })
             .then_some(())
     });
-    let status = world.spad.status();
+    let status = bed.spad.status();
     assert_eq!(status["hidden"], serde_json::json!(["chat"]), "{status}");
 }
 
 #[test]
 fn a_confirmed_service_stays_hidden() {
-    let mut world = World::with(&Settings {
+    let mut bed = TestBed::with(&Settings {
         trial: "2s",
         ..Settings::default()
     });
-    let _ = world.spad.cli(&["confirm"]).ok();
-    world.stays_closed(WEB, std::time::Duration::from_millis(2500));
-    world.spad.stop();
-    world.spad.start();
-    world.stays_closed(WEB, std::time::Duration::from_millis(2500));
+    let _ = bed.spad.cli(&["confirm"]).ok();
+    bed.stays_closed(WEB, std::time::Duration::from_millis(2500));
+    bed.spad.stop();
+    bed.spad.start();
+    bed.stays_closed(WEB, std::time::Duration::from_millis(2500));
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use spa_tests::binaries;
 use spa_tests::process::run;
-use spa_tests::world::World;
+use spa_tests::test_bed::TestBed;
 
 /// The kernel's numbers of the sockets that a process has open.
 fn sockets(process: u32) -> BTreeSet<String> {
@@ -18,7 +18,7 @@ fn sockets(process: u32) -> BTreeSet<String> {
 }
 
 /// The sockets of a kind in the network of this process: a word of each line.
-fn of_kind(process: u32, kind: &str, word: usize) -> BTreeSet<String> {
+fn descriptors_of_kind(process: u32, kind: &str, word: usize) -> BTreeSet<String> {
     let file = format!("/proc/{process}/net/{kind}");
     let Ok(text) = std::fs::read_to_string(Path::new(&file)) else {
         return BTreeSet::new();
@@ -43,12 +43,12 @@ fn unfiltered(process: u32) -> Vec<String> {
 
 #[test]
 fn the_engine_holds_no_socket_that_leads_anywhere_but_its_packet_socket() {
-    let mut world = World::new();
-    let engine = world.spad.process().id();
+    let mut bed = TestBed::new();
+    let engine = bed.spad.process().id();
     let held = sockets(engine);
-    let packet = of_kind(engine, "packet", 8);
+    let packet = descriptors_of_kind(engine, "packet", 8);
     assert_eq!(held.intersection(&packet).count(), 1, "{held:?}");
-    let local = of_kind(engine, "unix", 6);
+    let local = descriptors_of_kind(engine, "unix", 6);
     let others: BTreeSet<_> = held
         .iter()
         .filter(|socket| !packet.contains(*socket) && !local.contains(*socket))
@@ -61,17 +61,17 @@ fn the_engine_holds_no_socket_that_leads_anywhere_but_its_packet_socket() {
         ("raw", 9),
         ("netlink", 9),
     ] {
-        let found = of_kind(engine, kind, word);
+        let found = descriptors_of_kind(engine, kind, word);
         assert_eq!(held.intersection(&found).next(), None, "{kind}");
     }
 }
 
 #[test]
 fn every_process_of_a_server_has_calls_that_it_may_not_make() {
-    let world = World::new();
+    let bed = TestBed::new();
     let binary = binaries::spad();
     let mut own = 0;
-    for process in world.lab.server.processes() {
+    for process in bed.lab.server.processes() {
         let exe = std::fs::read_link(format!("/proc/{process}/exe"));
         if exe.is_ok_and(|exe| exe == binary) {
             own += 1;
@@ -84,23 +84,23 @@ fn every_process_of_a_server_has_calls_that_it_may_not_make() {
     let flush = [
         "netns",
         "exec",
-        world.lab.server.name(),
+        bed.lab.server.name(),
         "nft",
         "flush",
         "ruleset",
     ];
     assert!(run(std::process::Command::new("ip").args(flush)).success);
-    world.spad.wait_audited(&[("event", "firewall_restored")]);
+    bed.spad.wait_audited(&[("event", "firewall_restored")]);
 }
 
 #[test]
 fn an_audit_line_names_the_interface_that_a_packet_came_by() {
-    let world = World::new();
-    world.open(&["tcp/8080"]);
-    let line = world.spad.wait_audited(&[("event", "grant")]);
+    let bed = TestBed::new();
+    bed.open(&["tcp/8080"]);
+    let line = bed.spad.wait_audited(&[("event", "grant")]);
     let name = line.get("iface").and_then(serde_json::Value::as_str);
     let name = name.expect("an interface");
-    let there = world
+    let there = bed
         .lab
         .server
         .command("ip")

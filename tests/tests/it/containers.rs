@@ -4,10 +4,10 @@ use std::net::Ipv4Addr;
 
 use pnet::packet::ethernet::EtherTypes;
 use spa_tests::echo::Echo;
-use spa_tests::frame::{self, Ends};
+use spa_tests::frame::{self, Endpoints};
 use spa_tests::gateway::{Gateway, INNER, INNER4, OUTER};
 use spa_tests::lab::{CLIENT4, SERVER4};
-use spa_tests::reach::{self, Reach};
+use spa_tests::reach::{self, Reachability};
 use spa_tests::settings::Settings;
 use spa_tests::tap;
 use spa_tests::wait;
@@ -32,8 +32,8 @@ table ip filter {
 ";
 
 /// What a stranger or a client sees at the two published ports.
-fn published(gateway: &Gateway) -> [Reach; 2] {
-    let client = &gateway.world.lab.client;
+fn published(gateway: &Gateway) -> [Reachability; 2] {
+    let client = &gateway.bed.lab.client;
     [OUTER, 9022].map(|port| reach::tcp(client, SERVER4.into(), port))
 }
 
@@ -44,7 +44,7 @@ const COUNT: &str =
 fn counted(gateway: &Gateway) -> u32 {
     let text = gateway
         .inner
-        .must("nft", &["list", "table", "inet", "counts"]);
+        .run_ok("nft", &["list", "table", "inet", "counts"]);
     let counted = text.split("packets ").nth(1);
     let counted = counted.and_then(|rest| rest.split(' ').next()?.parse().ok());
     counted.expect("a counter")
@@ -52,7 +52,7 @@ fn counted(gateway: &Gateway) -> u32 {
 
 /// A first segment from there to this port of the gateway.
 fn segment(from: (Ipv4Addr, u16), port: u16) -> Vec<u8> {
-    let segment = frame::syn(Ends::of(from, (SERVER4, port)));
+    let segment = frame::syn(Endpoints::new(from, (SERVER4, port)));
     let packet = frame::ipv4(from.0, SERVER4, 6, &segment, 0, false);
     frame::ethernet(EtherTypes::Ipv4, &packet)
 }
@@ -69,58 +69,58 @@ fn a_published_port_of_a_container_is_hidden_and_opened_like_any_other() {
         let mut gateway = Gateway::stopped("ports = [\"tcp/2222\"]", &settings, true);
         let container = Echo::tcp(&gateway.inner, INNER);
         // The userland proxy, which listens on the host as well.
-        let proxy = Echo::tcp(&gateway.world.lab.server, OUTER);
-        gateway.world.lab.server.nft(DOCKER);
-        assert_eq!(published(&gateway), [Reach::Open; 2]);
-        let heard = |count| {
-            wait::soon("the container hears", || {
-                (container.heard() == count).then_some(())
+        let proxy = Echo::tcp(&gateway.bed.lab.server, OUTER);
+        gateway.bed.lab.server.nft(DOCKER);
+        assert_eq!(published(&gateway), [Reachability::Open; 2]);
+        let received = |count| {
+            wait::eventually("the container hears", || {
+                (container.received() == count).then_some(())
             });
-            assert_eq!(proxy.heard(), 0, "rules lead past it");
+            assert_eq!(proxy.received(), 0, "rules lead past it");
         };
-        heard(2);
-        gateway.world.spad.start();
+        received(2);
+        gateway.bed.spad.start();
         let closed = if answer == "drop" {
-            Reach::Silent
+            Reachability::NoAnswer
         } else {
-            Reach::Refused
+            Reachability::Refused
         };
         assert_eq!(
             published(&gateway),
-            [closed, Reach::Open],
+            [closed, Reachability::Open],
             "the other is shown"
         );
-        heard(3);
+        received(3);
         gateway.open();
-        assert_eq!(published(&gateway), [Reach::Open; 2]);
+        assert_eq!(published(&gateway), [Reachability::Open; 2]);
         // What was let in goes on, but begins nothing anew where it has the connection's label.
-        let client = &gateway.world.lab.client;
-        let mut connection = reach::connection(client, SERVER4.into(), OUTER);
+        let client = &gateway.bed.lab.client;
+        let mut connection = reach::connect(client, SERVER4.into(), OUTER);
         let from = CLIENT4.to_string();
         let revoke = ["revoke", "nas", "--from", &from];
-        let _ = gateway.world.spad.cli(&revoke).ok();
+        let _ = gateway.bed.spad.cli(&revoke).ok();
         assert!(reach::echoes(&mut connection));
         gateway.inner.nft(COUNT);
         let port = connection.local_addr().expect("its own end").port();
         // To the shown port it arrives, and last.
         let segments = [OUTER, 9022].map(|to| segment((CLIENT4, port), to));
         tap::inject(client, &segments);
-        wait::soon("one arrives", || (counted(&gateway) > 0).then_some(()));
+        wait::eventually("one arrives", || (counted(&gateway) > 0).then_some(()));
         assert_eq!(counted(&gateway), 1, "{answer}");
         gateway.inner.nft("delete table inet counts");
         // And what is cut does not go on.
         gateway.open();
-        let mut connection = reach::connection(client, SERVER4.into(), OUTER);
+        let mut connection = reach::connect(client, SERVER4.into(), OUTER);
         assert!(reach::echoes(&mut connection));
-        let said = gateway.world.spad.cli(&[&revoke[..], &["--cut"]].concat());
-        let said = said.ok().stdout;
+        let output = gateway.bed.spad.cli(&[&revoke[..], &["--cut"]].concat());
+        let output = output.ok().stdout;
         assert!(
-            said.contains("connection cut") || said.contains("connections cut"),
-            "{said}"
+            output.contains("connection cut") || output.contains("connections cut"),
+            "{output}"
         );
         assert!(!reach::echoes(&mut connection));
-        assert_eq!(published(&gateway), [closed, Reach::Open]);
+        assert_eq!(published(&gateway), [closed, Reachability::Open]);
         // By its own address it is as reachable as its engine's rules leave it.
-        assert_eq!(reach::tcp(client, INNER4.into(), INNER), Reach::Open);
+        assert_eq!(reach::tcp(client, INNER4.into(), INNER), Reachability::Open);
     }
 }

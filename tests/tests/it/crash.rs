@@ -2,19 +2,23 @@
 
 use std::time::Duration;
 
-use spa_tests::reach::Reach;
+use spa_tests::reach::Reachability;
 use spa_tests::settings::{Settings, WEB};
+use spa_tests::test_bed::TestBed;
 use spa_tests::wait;
-use spa_tests::world::World;
 
 #[test]
 fn a_port_open_when_the_daemon_is_killed_closes_on_time() {
-    let mut world = World::with(&Settings::ttl("3s"));
-    world.open(&["tcp/8080"]);
+    let mut bed = TestBed::with(&Settings::ttl("3s"));
+    bed.open(&["tcp/8080"]);
     let known = wait::now();
-    world.spad.kill();
-    assert_eq!(world.tcp(WEB), Reach::Open, "the grant outlives the daemon");
-    world.wait_closed(WEB);
+    bed.spad.kill();
+    assert_eq!(
+        bed.tcp(WEB),
+        Reachability::Open,
+        "the grant outlives the daemon"
+    );
+    bed.wait_closed(WEB);
     assert!(
         known.elapsed() <= Duration::from_millis(3700),
         "{:?}",
@@ -24,20 +28,20 @@ fn a_port_open_when_the_daemon_is_killed_closes_on_time() {
 
 #[test]
 fn hidden_ports_stay_hidden_when_the_daemon_is_killed_or_stopped() {
-    let mut world = World::new();
-    world.spad.kill();
-    assert_eq!(world.hidden(), [Reach::Refused; 4]);
-    world.spad.start();
-    world.spad.stop();
-    assert_eq!(world.hidden(), [Reach::Refused; 4]);
+    let mut bed = TestBed::new();
+    bed.spad.kill();
+    assert_eq!(bed.probe_hidden(), [Reachability::Refused; 4]);
+    bed.spad.start();
+    bed.spad.stop();
+    assert_eq!(bed.probe_hidden(), [Reachability::Refused; 4]);
 }
 
 #[test]
 fn one_process_ending_ends_the_other() {
-    let mut world = World::new();
-    let engine = world.spad.process().id();
+    let mut bed = TestBed::new();
+    let engine = bed.spad.process().id();
     let binary = spa_tests::binaries::spad();
-    let writer = world
+    let writer = bed
         .lab
         .server
         .processes()
@@ -47,10 +51,10 @@ fn one_process_ending_ends_the_other() {
         .expect("the firewall writer's process");
     let writer = rustix::process::Pid::from_raw(writer).expect("a process id");
     rustix::process::kill_process(writer, rustix::process::Signal::KILL).expect("its end");
-    let status = wait::soon("the engine ends too", || world.spad.process().ended());
+    let status = wait::eventually("the engine ends too", || bed.spad.process().try_wait());
     assert!(!status.success(), "so that it is started anew: {status}");
-    let said = world.spad.said();
+    let output = bed.spad.output();
     let how = "the firewall writer has ended (signal: 9 (SIGKILL))";
-    assert!(said.contains(how), "{said}");
-    assert_eq!(world.tcp(WEB), Reach::Refused);
+    assert!(output.contains(how), "{output}");
+    assert_eq!(bed.tcp(WEB), Reachability::Refused);
 }

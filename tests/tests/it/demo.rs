@@ -15,7 +15,7 @@ fn the_demo_tells_its_story_and_leaves_nothing_behind() {
     std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o755);
     std::fs::set_permissions(work.path(), permissions).expect("its mode");
     let mut command = Command::new(env!("CARGO_BIN_EXE_demo"));
-    let told = run(command.env("TMPDIR", work.path())).ok().stdout;
+    let output = run(command.env("TMPDIR", work.path())).ok().stdout;
     let order = [
         "spad run",
         "Connection refused",
@@ -25,11 +25,11 @@ fn the_demo_tells_its_story_and_leaves_nothing_behind() {
         "refused: replay",
         "stays hidden",
     ];
-    let mut rest = told.as_str();
+    let mut rest = output.as_str();
     for step in order {
         rest = rest
             .split_once(step)
-            .unwrap_or_else(|| panic!("{step:?} is missing in its place:\n{told}"))
+            .unwrap_or_else(|| panic!("{step:?} is missing in its place:\n{output}"))
             .1;
     }
     let left: Vec<_> = std::fs::read_dir(work.path())

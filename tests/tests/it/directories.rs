@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use spa_tests::reach::Reach;
+use spa_tests::reach::Reachability;
 use spa_tests::settings::{Settings, WEB};
-use spa_tests::world::World;
+use spa_tests::test_bed::TestBed;
 
 /// The values of this setting in a shipped unit.
 fn values(unit: &str, setting: &str) -> Vec<String> {
@@ -21,8 +21,8 @@ fn values(unit: &str, setting: &str) -> Vec<String> {
 }
 
 /// A directory of the machine, as this world has it.
-fn here(world: &World, path: &str) -> PathBuf {
-    let state = world.spad.state();
+fn local_path(bed: &TestBed, path: &str) -> PathBuf {
+    let state = bed.spad.state();
     let all = state.parent().expect("all its directories").to_owned();
     match path {
         "/var/lib/spad" => state,
@@ -36,7 +36,7 @@ fn here(world: &World, path: &str) -> PathBuf {
 /// Everything is read-only but the directories that stand before `--`, as under `ProtectSystem=strict`.
 const STRICT: &str = r#"while [ "$1" != -- ]; do mount --bind "$1" "$1" && shift || exit; done; shift; mount -o remount,bind,ro / && exec "$@""#;
 
-fn as_under(world: &mut World, unit: &str) {
+fn sandbox_like_unit(bed: &mut TestBed, unit: &str) {
     assert_eq!(values(unit, "ProtectSystem"), ["strict"]);
     let mut writable: Vec<String> = values(unit, "ReadWritePaths");
     let made = values(unit, "RuntimeDirectory");
@@ -48,37 +48,37 @@ fn as_under(world: &mut World, unit: &str) {
         "sh".to_owned(),
     ];
     for path in writable {
-        let directory = here(world, path.trim_start_matches('-'));
+        let directory = local_path(bed, path.trim_start_matches('-'));
         wrapper.push(directory.display().to_string());
     }
     wrapper.push("--".to_owned());
     let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();
-    world.spad.start_behind(&wrapper);
+    bed.spad.set_wrapper(&wrapper);
 }
 
 #[test]
 fn the_daemon_writes_nowhere_but_where_its_unit_lets_it() {
-    let mut world = World::with(&Settings::ttl("1s"));
-    world.spad.stop();
-    as_under(&mut world, "spad.service");
-    world.spad.start();
-    let packet = world.laptop.open(&["tcp/8080"]);
-    world.send_counted(&packet, "opened");
-    world.wait_closed(WEB);
-    world.spad.reload();
-    let status = world.spad.status();
+    let mut bed = TestBed::with(&Settings::ttl("1s"));
+    bed.spad.stop();
+    sandbox_like_unit(&mut bed, "spad.service");
+    bed.spad.start();
+    let packet = bed.laptop.open(&["tcp/8080"]);
+    bed.send_counted(&packet, "opened");
+    bed.wait_closed(WEB);
+    bed.spad.reload();
+    let status = bed.spad.status();
     assert_eq!(status["warnings"].to_string(), "[]");
-    let said = world.spad.said();
+    let output = bed.spad.output();
     assert!(
-        !said.contains("Read-only") && !said.contains("cannot"),
-        "{said}"
+        !output.contains("Read-only") && !output.contains("cannot"),
+        "{output}"
     );
-    let _ = world.spad.wait_audited(&[("event", "grant")]);
-    world.spad.stop();
-    world.spad.start();
-    assert_eq!(world.spad.status()["warnings"].to_string(), "[]");
-    world.send_counted(&packet, "replay");
-    assert_eq!(world.tcp(WEB), Reach::Refused);
+    let _ = bed.spad.wait_audited(&[("event", "grant")]);
+    bed.spad.stop();
+    bed.spad.start();
+    assert_eq!(bed.spad.status()["warnings"].to_string(), "[]");
+    bed.send_counted(&packet, "replay");
+    assert_eq!(bed.tcp(WEB), Reachability::Refused);
 }
 
 #[test]
@@ -102,28 +102,28 @@ fn the_unit_preserves_the_run_directory_and_without_it_the_next_start_says_so() 
     for setting in ["StateDirectory", "LogsDirectory", "DynamicUser", "User"] {
         assert!(values("spad.service", setting).is_empty(), "{setting}");
     }
-    let mut world = World::with(&Settings::ttl("1s"));
-    let packet = world.laptop.open(&["tcp/8080"]);
-    world.send_counted(&packet, "opened");
-    world.wait_closed(WEB);
-    world.spad.kill();
-    world.spad.start();
+    let mut bed = TestBed::with(&Settings::ttl("1s"));
+    let packet = bed.laptop.open(&["tcp/8080"]);
+    bed.send_counted(&packet, "opened");
+    bed.wait_closed(WEB);
+    bed.spad.kill();
+    bed.spad.start();
     assert!(
-        !world.spad.said().contains("not clean"),
+        !bed.spad.output().contains("not clean"),
         "{}",
-        world.spad.said()
+        bed.spad.output()
     );
-    world.send_counted(&packet, "replay");
-    world.spad.kill();
+    bed.send_counted(&packet, "replay");
+    bed.spad.kill();
     for file in ["horizon.memory", "journal.proof"] {
-        std::fs::remove_file(here(&world, "/run/spad").join(file)).expect("it is kept there");
+        std::fs::remove_file(local_path(&bed, "/run/spad").join(file)).expect("it is kept there");
     }
-    world.spad.start();
+    bed.spad.start();
     assert!(
-        world.spad.said().contains("not clean"),
+        bed.spad.output().contains("not clean"),
         "{}",
-        world.spad.said()
+        bed.spad.output()
     );
-    world.send_counted(&packet, "below_floor");
-    world.stays_closed(WEB, std::time::Duration::from_millis(200));
+    bed.send_counted(&packet, "below_floor");
+    bed.stays_closed(WEB, std::time::Duration::from_millis(200));
 }

@@ -5,12 +5,12 @@ use std::net::IpAddr;
 
 use pnet::packet::ethernet::EtherTypes;
 use spa_tests::echo::Echo;
-use spa_tests::frame::{self, Ends};
+use spa_tests::frame::{self, Endpoints};
 use spa_tests::gateway::{Gateway, INNER, INNER4, INNER6, OUTER};
 use spa_tests::lab::{SERVER4, SERVER6};
 use spa_tests::namespace::Namespace;
-use spa_tests::reach::{self, Reach};
-use spa_tests::settings::{CHAT, SHOWN, Settings, WEB};
+use spa_tests::reach::{self, Reachability};
+use spa_tests::settings::{CHAT, EXPOSED, Settings, WEB};
 use spa_tests::tap;
 use spa_tests::wait;
 
@@ -19,7 +19,7 @@ const SCTP: u16 = 3868;
 /// A port that the host's own rule leads to a hidden one.
 const MOVED: u16 = 5353;
 /// A port of the inner host that nothing hides.
-const INNER_SHOWN: u16 = 7023;
+const INNER_EXPOSED: u16 = 7023;
 /// The gateway, as the inner host sees it.
 const GATEWAY4: &str = "10.0.0.1";
 const GATEWAY6: &str = "2001:db8:5::1";
@@ -35,19 +35,19 @@ fn in_emergency(always_allow: &'static [&'static str]) -> Gateway {
     let nas = "ports = [\"tcp/2222\"], to = [\"10.0.0.5:7022\", \"[2001:db8:5::5]:7022\"]";
     let mut gateway = Gateway::stopped(nas, &settings, true);
     let services = format!("[services]\ndiameter = \"sctp/{SCTP}\"\n");
-    let world = &gateway.world;
-    world.replace("spad.toml", "[services]\n", &services);
-    world.replace("spad.toml", "hide = [", "hide = [\"diameter\", ");
+    let bed = &gateway.bed;
+    bed.replace_in_config("spad.toml", "[services]\n", &services);
+    bed.replace_in_config("spad.toml", "hide = [", "hide = [\"diameter\", ");
     // A device, and so no program.
-    let spad = &mut gateway.world.spad;
-    spad.put_in_place("/usr/sbin/nft", "/dev/null".into());
-    let load = spad.behind(&["firewall", "load"]);
+    let spad = &mut gateway.bed.spad;
+    spad.bind_mount("/usr/sbin/nft", "/dev/null".into());
+    let load = spad.cli_under_wrapper(&["firewall", "load"]);
     assert!(load.stderr.contains("emergency table"), "{load:?}");
     gateway
 }
 
 /// What somebody sees of the gateway's own hidden ports, over both families.
-fn seen(from: &Namespace, [four, six]: [IpAddr; 2]) -> [Reach; 4] {
+fn seen(from: &Namespace, [four, six]: [IpAddr; 2]) -> [Reachability; 4] {
     [
         reach::tcp(from, four, WEB),
         reach::tcp(from, six, WEB),
@@ -56,14 +56,14 @@ fn seen(from: &Namespace, [four, six]: [IpAddr; 2]) -> [Reach; 4] {
     ]
 }
 
-fn of_the_gateway() -> [IpAddr; 2] {
+fn gateway_addresses() -> [IpAddr; 2] {
     [GATEWAY4, GATEWAY6].map(|address| address.parse().expect("an address"))
 }
 
 /// Counts what arrives at these ports behind every rule of ours; and a rule of the host's leads
 /// another port to a hidden one.
 fn count(gateway: &Gateway) {
-    gateway.world.lab.server.nft(&format!(
+    gateway.bed.lab.server.nft(&format!(
         "table inet theirs {{ chain pre {{ type nat hook prerouting priority dstnat;
          udp dport {MOVED} redirect to :{CHAT}; }}; }}
          table inet counts {{ chain in {{ type filter hook input priority 300;
@@ -74,7 +74,7 @@ fn count(gateway: &Gateway) {
 /// How many packets were counted: to the UDP service, to the SCTP port, to a port that is not hidden.
 fn counted(gateway: &Gateway) -> Vec<String> {
     let list = ["list", "chain", "inet", "counts", "in"];
-    let text = gateway.world.lab.server.must("nft", &list);
+    let text = gateway.bed.lab.server.run_ok("nft", &list);
     let words = text.split("packets ").skip(1);
     words
         .filter_map(|rest| rest.split(' ').next().map(str::to_owned))
@@ -83,9 +83,9 @@ fn counted(gateway: &Gateway) -> Vec<String> {
 
 /// Two datagrams and an SCTP packet with these ends, and a datagram behind them to where it is seen.
 fn send(gateway: &Gateway, from: IpAddr, to: IpAddr) {
-    let ends = |port| Ends::of((from, 4000), (to, port));
-    let datagram = |port| frame::datagram(ends(port), b"there?");
-    let mut init = frame::udp(ends(SCTP), &[0; 24]);
+    let endpoints = |port| Endpoints::new((from, 4000), (to, port));
+    let datagram = |port| frame::datagram(endpoints(port), b"there?");
+    let mut init = frame::udp(endpoints(SCTP), &[0; 24]);
     init[4..].fill(0);
     let packet = match (from, to) {
         (IpAddr::V4(from), IpAddr::V4(to)) => frame::ethernet(
@@ -99,10 +99,10 @@ fn send(gateway: &Gateway, from: IpAddr, to: IpAddr) {
     };
     let before = counted(gateway).pop();
     tap::inject(
-        &gateway.world.lab.client,
+        &gateway.bed.lab.client,
         &[datagram(CHAT), datagram(MOVED), packet, datagram(7777)],
     );
-    wait::soon("what came last is counted", || {
+    wait::eventually("what came last is counted", || {
         (counted(gateway).pop() != before).then_some(())
     });
 }
@@ -110,14 +110,14 @@ fn send(gateway: &Gateway, from: IpAddr, to: IpAddr) {
 #[test]
 fn it_keeps_everybody_out_of_every_hidden_port_and_leaves_all_else_alone() {
     let gateway = in_emergency(&[]);
-    let client = &gateway.world.lab.client;
+    let client = &gateway.bed.lab.client;
     let servers = [SERVER4.into(), SERVER6.into()];
     for from in [client, &gateway.inner] {
-        assert_eq!(seen(from, servers), [Reach::Silent; 4]);
+        assert_eq!(seen(from, servers), [Reachability::NoAnswer; 4]);
     }
     // This host reaches itself.
-    let server = &gateway.world.lab.server;
-    assert_eq!(seen(server, servers), [Reach::Open; 4]);
+    let server = &gateway.bed.lab.server;
+    assert_eq!(seen(server, servers), [Reachability::Open; 4]);
     count(&gateway);
     for (from, to) in [
         ("192.0.2.66".parse(), SERVER4.into()),
@@ -127,14 +127,21 @@ fn it_keeps_everybody_out_of_every_hidden_port_and_leaves_all_else_alone() {
     }
     assert_eq!(counted(&gateway), ["0", "0", "2"], "UDP, SCTP, not hidden");
     // What is not hidden, here and behind the gateway.
-    let echoes = [INNER, INNER_SHOWN].map(|port| Echo::tcp(&gateway.inner, port));
-    assert_eq!(gateway.world.tcp(SHOWN), Reach::Open);
-    assert_eq!(reach::tcp(client, SERVER4.into(), OUTER), Reach::Silent);
+    let echoes = [INNER, INNER_EXPOSED].map(|port| Echo::tcp(&gateway.inner, port));
+    assert_eq!(gateway.bed.tcp(EXPOSED), Reachability::Open);
+    assert_eq!(
+        reach::tcp(client, SERVER4.into(), OUTER),
+        Reachability::NoAnswer
+    );
     for inner in [INNER4.into(), INNER6.into()] {
-        assert_eq!(reach::tcp(client, inner, INNER), Reach::Silent, "{inner}");
-        assert_eq!(reach::tcp(client, inner, INNER_SHOWN), Reach::Open);
+        assert_eq!(
+            reach::tcp(client, inner, INNER),
+            Reachability::NoAnswer,
+            "{inner}"
+        );
+        assert_eq!(reach::tcp(client, inner, INNER_EXPOSED), Reachability::Open);
     }
-    assert_eq!(reach::tcp(server, INNER4.into(), INNER), Reach::Open);
+    assert_eq!(reach::tcp(server, INNER4.into(), INNER), Reachability::Open);
     drop(echoes);
 }
 
@@ -145,12 +152,15 @@ fn whom_always_allow_names_it_lets_in_by_their_own_interface_alone() {
         &["in0"],
     ] {
         let gateway = in_emergency(always_allow);
-        let client = &gateway.world.lab.client;
+        let client = &gateway.bed.lab.client;
         let servers = [SERVER4.into(), SERVER6.into()];
-        assert_eq!(seen(&gateway.inner, of_the_gateway()), [Reach::Open; 4]);
+        assert_eq!(
+            seen(&gateway.inner, gateway_addresses()),
+            [Reachability::Open; 4]
+        );
         assert_eq!(
             seen(client, servers),
-            [Reach::Silent; 4],
+            [Reachability::NoAnswer; 4],
             "{always_allow:?}"
         );
         // With a forged source of that network, from outside.

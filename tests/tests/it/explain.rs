@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
-use spa_tests::attacker::{copy_head, forge};
+use spa_tests::attacker::{copy_head, random_packet};
 use spa_tests::identity::Identity;
-use spa_tests::reach::Reach;
+use spa_tests::reach::Reachability;
 use spa_tests::settings::{Settings, WEB};
 use spa_tests::tap::Tap;
+use spa_tests::test_bed::TestBed;
 use spa_tests::wait;
-use spa_tests::world::World;
 
 /// A pcap file of these Ethernet frames, recorded now.
 fn record(directory: &Path, frames: &[Vec<u8>]) -> PathBuf {
@@ -33,13 +33,13 @@ fn record(directory: &Path, frames: &[Vec<u8>]) -> PathBuf {
 }
 
 /// What `spad explain` says, one object a packet.
-fn explain(world: &World, file: &Path, more: &[&str]) -> Vec<Value> {
+fn explain(bed: &TestBed, file: &Path, more: &[&str]) -> Vec<Value> {
     let file = file.display().to_string();
-    let said = world
+    let output = bed
         .spad
         .cli(&[&["explain", &file, "--json"], more].concat())
         .ok();
-    let lines = said.stdout.lines();
+    let lines = output.stdout.lines();
     lines
         .map(|line| serde_json::from_str(line).expect("an object"))
         .collect()
@@ -55,8 +55,8 @@ fn reasons(objects: &[Value]) -> Vec<&str> {
 }
 
 /// Every file of the state, by name.
-fn state(world: &World) -> BTreeMap<PathBuf, Vec<u8>> {
-    let files = std::fs::read_dir(world.spad.state()).expect("the state");
+fn state(bed: &TestBed) -> BTreeMap<PathBuf, Vec<u8>> {
+    let files = std::fs::read_dir(bed.spad.state()).expect("the state");
     let files = files.map(|file| file.expect("a file").path());
     files
         .filter(|path| path.is_file())
@@ -65,41 +65,41 @@ fn state(world: &World) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 /// A world in which one packet of each kind was sent and recorded; they ended in `ends`.
-fn recorded() -> (World, PathBuf, Vec<&'static str>) {
-    let mut world = World::with(&Settings::ttl("30s"));
-    let tap = Tap::start(&world.lab.server);
-    let genuine = world.laptop.open(&["tcp/8080"]);
-    let refused = world.laptop.open(&["tcp/443"]);
-    let unknown = Identity::new(&world.server_public).open(&["tcp/8080"]);
+fn recorded() -> (TestBed, PathBuf, Vec<&'static str>) {
+    let mut bed = TestBed::with(&Settings::ttl("30s"));
+    let tap = Tap::start(&bed.lab.server);
+    let genuine = bed.laptop.open(&["tcp/8080"]);
+    let refused = bed.laptop.open(&["tcp/443"]);
+    let unknown = Identity::new(&bed.server_public).open(&["tcp/8080"]);
     let sent = [
         (genuine.clone(), "opened"),
-        (forge(200), "head_tag"),
-        (copy_head(&world.laptop.open(&["tcp/8080"])), "hmac"),
+        (random_packet(200), "head_tag"),
+        (copy_head(&bed.laptop.open(&["tcp/8080"])), "hmac"),
         (unknown, "unknown_key"),
         (refused, "service_not_allowed"),
     ];
     let mut ends = Vec::new();
     for (packet, reason) in &sent {
-        world.send_counted(packet, reason);
+        bed.send_counted(packet, reason);
         ends.push(*reason);
     }
     // Not by the recording's clock: the frames are all of one moment there.
     wait::until_after(wait::now(), Duration::from_millis(1100));
-    world.send_counted(&genuine, "replay");
+    bed.send_counted(&genuine, "replay");
     ends.push("duplicate");
     let frames = tap.frames();
-    let file = record(world.lab.path(), &frames);
+    let file = record(bed.lab.path(), &frames);
     drop(tap);
-    world.spad.stop();
-    (world, file, ends)
+    bed.spad.stop();
+    (bed, file, ends)
 }
 
 #[test]
 fn a_recording_is_judged_as_the_daemon_did_and_nothing_is_changed() {
-    let (mut world, file, ends) = recorded();
-    let before = state(&world);
-    let audited = world.spad.audit().len();
-    let as_new = explain(&world, &file, &["--as-new"]);
+    let (mut bed, file, ends) = recorded();
+    let before = state(&bed);
+    let audited = bed.spad.audit().len();
+    let as_new = explain(&bed, &file, &["--as-new"]);
     assert_eq!(reasons(&as_new), ends);
 
     let opened = as_new.first().expect("the first");
@@ -120,25 +120,25 @@ fn a_recording_is_judged_as_the_daemon_did_and_nothing_is_changed() {
     );
 
     // As it is: used up. And what it would have been.
-    let used = explain(&world, &file, &[]);
+    let used = explain(&bed, &file, &[]);
     let first = used.first().expect("the first");
     assert_eq!(first.get("reason").and_then(Value::as_str), Some("replay"));
     let without = first.pointer("/as_new/reason").and_then(Value::as_str);
     assert_eq!(without, Some("opened"));
 
-    assert!(state(&world) == before, "the state was changed");
-    assert_eq!(world.spad.audit().len(), audited);
-    world.spad.start();
-    let fresh = world.laptop.open(&["tcp/8080"]);
-    world.send_counted(&fresh, "opened");
-    assert_eq!(world.tcp(WEB), Reach::Open);
+    assert!(state(&bed) == before, "the state was changed");
+    assert_eq!(bed.spad.audit().len(), audited);
+    bed.spad.start();
+    let fresh = bed.laptop.open(&["tcp/8080"]);
+    bed.send_counted(&fresh, "opened");
+    assert_eq!(bed.tcp(WEB), Reachability::Open);
 }
 
 #[test]
 fn people_read_each_packets_end_and_no_secret() {
-    let (world, file, _) = recorded();
+    let (bed, file, _) = recorded();
     let file = file.display().to_string();
-    let said = world.spad.cli(&["explain", &file, "--as-new"]).ok();
+    let output = bed.spad.cli(&["explain", &file, "--as-new"]).ok();
     for part in [
         "would end as opened: The kernel lets the sender in.",
         "client laptop, its clock ",
@@ -146,59 +146,58 @@ fn people_read_each_packets_end_and_no_secret() {
         "head_tag: The head's tag is wrong",
         "→ 192.0.2.1:62201 udp, ",
     ] {
-        assert!(said.stdout.contains(part), "{part}: {}", said.stdout);
+        assert!(output.stdout.contains(part), "{part}: {}", output.stdout);
     }
     assert!(
-        said.stderr.contains("nothing was changed"),
+        output.stderr.contains("nothing was changed"),
         "{}",
-        said.stderr
+        output.stderr
     );
-    let secret = std::fs::read_to_string(world.spad.state().join("server.key"));
+    let secret = std::fs::read_to_string(bed.spad.state().join("server.key"));
     let secret = secret.expect("the server's key");
-    for text in [&said.stdout, &said.stderr] {
+    for text in [&output.stdout, &output.stderr] {
         assert!(!text.contains(secret.trim()) && !text.contains("spad-secret"));
     }
     // Each frame that is none of ours, where that is asked for.
-    let all = world
-        .spad
-        .cli(&["explain", &file, "--as-new", "--all"])
-        .ok();
-    assert!(all.stdout.lines().count() >= said.stdout.lines().count());
+    let all = bed.spad.cli(&["explain", &file, "--as-new", "--all"]).ok();
+    assert!(all.stdout.lines().count() >= output.stdout.lines().count());
 }
 
 #[test]
 fn what_is_no_recording_or_may_not_be_read_is_said_with_place_and_mend() {
-    let (world, file, _) = recorded();
-    let bad = world.lab.path().join("bad.pcap");
-    let run = |file: &Path| world.spad.cli(&["explain", &file.display().to_string()]);
+    let (bed, file, _) = recorded();
+    let bad = bed.lab.path().join("bad.pcap");
+    let run = |file: &Path| bed.spad.cli(&["explain", &file.display().to_string()]);
     std::fs::write(&bad, b"this is no recording at all, whatever its name says").expect("a file");
-    let said = run(&bad);
-    assert_eq!(said.code, Some(1));
+    let output = run(&bad);
+    assert_eq!(output.code, Some(1));
     assert!(
-        said.stderr.contains("bad.pcap: at byte 0: this is neither"),
+        output
+            .stderr
+            .contains("bad.pcap: at byte 0: this is neither"),
         "{}",
-        said.stderr
+        output.stderr
     );
     let mut cut = std::fs::read(&file).expect("the recording");
     cut.pop();
     std::fs::write(&bad, cut).expect("a file");
-    let said = run(&bad);
-    assert_eq!(said.code, Some(1));
+    let output = run(&bad);
+    assert_eq!(output.code, Some(1));
     assert!(
-        said.stderr.contains("ends within a packet"),
+        output.stderr.contains("ends within a packet"),
         "{}",
-        said.stderr
+        output.stderr
     );
     assert!(
-        said.stdout.starts_with('#'),
+        output.stdout.starts_with('#'),
         "what was read before is told: {}",
-        said.stdout
+        output.stdout
     );
-    let said = run(&world.lab.path().join("missing.pcap"));
-    assert_eq!(said.code, Some(1));
-    assert!(said.stderr.contains("missing.pcap"), "{}", said.stderr);
+    let output = run(&bed.lab.path().join("missing.pcap"));
+    assert_eq!(output.code, Some(1));
+    assert!(output.stderr.contains("missing.pcap"), "{}", output.stderr);
 
-    let mut nobody = world.lab.server.command("setpriv");
+    let mut nobody = bed.lab.server.command("setpriv");
     nobody.args([
         "--reuid",
         "65533",
@@ -208,35 +207,38 @@ fn what_is_no_recording_or_may_not_be_read_is_said_with_place_and_mend() {
         "--",
     ]);
     nobody.arg(spa_tests::binaries::spad());
-    world
-        .spad
-        .complete(&mut nobody, &["explain", &file.display().to_string()]);
-    let said = spa_tests::process::run(&mut nobody);
-    assert_eq!(said.code, Some(1));
-    assert!(said.stderr.contains("run this as root"), "{}", said.stderr);
+    bed.spad
+        .add_options(&mut nobody, &["explain", &file.display().to_string()]);
+    let output = spa_tests::process::run(&mut nobody);
+    assert_eq!(output.code, Some(1));
+    assert!(
+        output.stderr.contains("run this as root"),
+        "{}",
+        output.stderr
+    );
 }
 
 #[test]
 fn knocks_are_judged_by_door_and_stage_and_none_is_used_up_by_that() {
-    let mut world = World::stopped(&Settings::default());
+    let mut bed = TestBed::stopped(&Settings::default());
     let doors = "[[knock]]\nname = \"front\"\nsequence = \"7000,8000,9000\"\nopen = [\"web\"]\n[[knock]]\nname = \"side\"\none_time = \"side\"\nopen = [\"ssh\"]\n";
-    world.append("spad.toml", doors);
-    world.sequences("side", "7100,8100\n7200,8200\n");
-    world.spad.start();
-    let tap = Tap::start(&world.lab.server);
+    bed.append_config("spad.toml", doors);
+    bed.write_sequences("side", "7100,8100\n7200,8200\n");
+    bed.spad.start();
+    let tap = Tap::start(&bed.lab.server);
     let ports = [7000, 8000, 1, 7000, 8000, 9000, 7100, 8100, 7100, 8100];
-    world.lab.client.enter(|| {
+    bed.lab.client.enter(|| {
         for port in ports {
             let to = (std::net::IpAddr::V4(spa_tests::lab::SERVER4), port).into();
             let _ = std::net::TcpStream::connect_timeout(&to, Duration::from_millis(20));
         }
     });
-    world.spad.wait_counted("knock_opened", 2);
-    world.spad.wait_counted("knock", 8);
-    let file = record(world.lab.path(), &tap.frames());
+    bed.spad.wait_verdict_count("knock_opened", 2);
+    bed.spad.wait_verdict_count("knock", 8);
+    let file = record(bed.lab.path(), &tap.frames());
     drop(tap);
-    world.spad.stop();
-    let before = state(&world);
+    bed.spad.stop();
+    let before = state(&bed);
     let told = |object: &Value, door: &str| {
         let all = object.get("doors").and_then(Value::as_array);
         let all = all.into_iter().flatten();
@@ -246,7 +248,7 @@ fn knocks_are_judged_by_door_and_stage_and_none_is_used_up_by_that() {
             .collect();
         words.join("; ")
     };
-    let as_new = explain(&world, &file, &["--as-new"]);
+    let as_new = explain(&bed, &file, &["--as-new"]);
     let front = [
         "the first knock",
         "knock 2 of 3",
@@ -274,32 +276,32 @@ fn knocks_are_judged_by_door_and_stage_and_none_is_used_up_by_that() {
     );
 
     // As it is: used, and the next one is due.
-    let now = explain(&world, &file, &[]);
+    let now = explain(&bed, &file, &[]);
     let opened = reasons(&now)
         .iter()
         .filter(|one| **one == "knock_opened")
         .count();
     assert_eq!(opened, 1, "the front door alone: {now:?}");
-    assert!(state(&world) == before, "the state was changed");
+    assert!(state(&bed) == before, "the state was changed");
     let file = file.display().to_string();
-    let said = world.spad.cli(&["explain", &file, "--as-new"]).ok().stdout;
+    let output = bed.spad.cli(&["explain", &file, "--as-new"]).ok().stdout;
     for part in [
         "a knock\n    would end as knock_opened",
         "door front: knock 2 of 3",
         "tcp/8080 for 192.0.2.2, 2 s",
     ] {
-        assert!(said.contains(part), "{part}: {said}");
+        assert!(output.contains(part), "{part}: {output}");
     }
     // A door without a sequence left hears nothing, and as new it does: no word of that where
     // neither makes anything of the knock.
-    world.sequences("side", "7100,8100\n");
-    for object in explain(&world, std::path::Path::new(&file), &[])
+    bed.write_sequences("side", "7100,8100\n");
+    for object in explain(&bed, std::path::Path::new(&file), &[])
         .iter()
         .take(6)
     {
         assert_eq!(object.get("as_new"), Some(&Value::Null), "{object}");
         assert_eq!(told(object, "side"), "", "{object}");
     }
-    let all = world.spad.cli(&["explain", &file, "--all"]).ok().stdout;
+    let all = bed.spad.cli(&["explain", &file, "--all"]).ok().stdout;
     assert!(all.contains("part of no attempt, and begins none"), "{all}");
 }

@@ -7,10 +7,10 @@ use std::time::Duration;
 use spa_proto::{Addresses, Open, Request};
 use spa_tests::echo::Echo;
 use spa_tests::gateway::{Gateway, INNER, INNER4, INNER6, OUTER, forwarding};
-use spa_tests::identity::{close, open, open_stating};
+use spa_tests::identity::{close, open, open_with_addresses};
 use spa_tests::lab::{CLIENT4, SERVER4, SERVER6};
 use spa_tests::process::Process;
-use spa_tests::reach::{self, Reach};
+use spa_tests::reach::{self, Reachability};
 use spa_tests::settings::Settings;
 use spa_tests::sshd::Sshd;
 use spa_tests::wait;
@@ -26,8 +26,8 @@ fn hidden(ttl: &'static str) -> Settings {
 }
 
 /// What the client sees: the outer port over both families, and the inner host's own.
-fn seen(gateway: &Gateway) -> [Reach; 4] {
-    let client = &gateway.world.lab.client;
+fn seen(gateway: &Gateway) -> [Reachability; 4] {
+    let client = &gateway.bed.lab.client;
     [
         (IpAddr::from(SERVER4), OUTER),
         (SERVER6.into(), OUTER),
@@ -37,35 +37,50 @@ fn seen(gateway: &Gateway) -> [Reach; 4] {
     .map(|(address, port)| reach::tcp(client, address, port))
 }
 
-const NOTHING: [Reach; 4] = [Reach::Refused; 4];
+const ALL_REFUSED: [Reachability; 4] = [Reachability::Refused; 4];
 
 #[test]
 fn a_grant_leads_to_the_inner_host_and_a_stranger_reaches_it_by_no_way() {
     let gateway = Gateway::new(TO_BOTH, &hidden("30s"), true);
     let echo = Echo::tcp(&gateway.inner, INNER);
-    assert_eq!(seen(&gateway), NOTHING);
-    assert_eq!(echo.heard(), 0);
+    assert_eq!(seen(&gateway), ALL_REFUSED);
+    assert_eq!(echo.received(), 0);
 
     gateway.open();
-    let four = [Reach::Open, Reach::Refused, Reach::Refused, Reach::Refused];
+    let four = [
+        Reachability::Open,
+        Reachability::Refused,
+        Reachability::Refused,
+        Reachability::Refused,
+    ];
     assert_eq!(seen(&gateway), four, "over IPv4, at the outer port alone");
     gateway.open6();
-    let both = [Reach::Open, Reach::Open, Reach::Refused, Reach::Refused];
+    let both = [
+        Reachability::Open,
+        Reachability::Open,
+        Reachability::Refused,
+        Reachability::Refused,
+    ];
     assert_eq!(seen(&gateway), both);
 
     let stranger = reach::tcp(&gateway.inner, SERVER4.into(), OUTER);
-    assert_ne!(stranger, Reach::Open, "the grant is for one address");
+    assert_ne!(stranger, Reachability::Open, "the grant is for one address");
 }
 
 #[test]
 fn a_forwarded_port_that_is_not_hidden_leads_nowhere_without_a_grant() {
     let gateway = Gateway::new(TO_BOTH, &Settings::ttl("30s"), true);
     let _echo = Echo::tcp(&gateway.inner, INNER);
-    let shown = [Reach::Refused, Reach::Refused, Reach::Open, Reach::Open];
+    let shown = [
+        Reachability::Refused,
+        Reachability::Refused,
+        Reachability::Open,
+        Reachability::Open,
+    ];
     assert_eq!(seen(&gateway), shown, "the route is nobody's secret");
     gateway.open();
     gateway.open6();
-    assert_eq!(seen(&gateway), [Reach::Open; 4]);
+    assert_eq!(seen(&gateway), [Reachability::Open; 4]);
 }
 
 #[test]
@@ -74,10 +89,10 @@ fn a_connection_lives_on_when_its_grant_has_ended_and_no_other_begins() {
     let _echo = Echo::tcp(&gateway.inner, INNER);
     gateway.open();
     gateway.open6();
-    let client = &gateway.world.lab.client;
-    let mut kept = [SERVER4.into(), SERVER6.into()].map(|to| reach::connection(client, to, OUTER));
-    wait::soon("both grants end", || {
-        (seen(&gateway) == NOTHING).then_some(())
+    let client = &gateway.bed.lab.client;
+    let mut kept = [SERVER4.into(), SERVER6.into()].map(|to| reach::connect(client, to, OUTER));
+    wait::eventually("both grants end", || {
+        (seen(&gateway) == ALL_REFUSED).then_some(())
     });
     for connection in &mut kept {
         assert!(reach::echoes(connection));
@@ -92,15 +107,15 @@ fn with_masquerading_the_inner_host_needs_no_way_back() {
         gateway.open();
         gateway.open6();
         let [four, six, inner4, inner6] = seen(&gateway);
-        assert_eq!([inner4, inner6], [Reach::Refused; 2]);
+        assert_eq!([inner4, inner6], [Reachability::Refused; 2]);
         ([four, six], echo)
     };
     let (seen, echo) = with(", masquerade = true");
-    assert_eq!(seen, [Reach::Open; 2]);
-    wait::soon("both reach it", || (echo.heard() == 2).then_some(()));
+    assert_eq!(seen, [Reachability::Open; 2]);
+    wait::eventually("both reach it", || (echo.received() == 2).then_some(()));
     let (seen, echo) = with("");
-    assert_eq!(seen, [Reach::Silent; 2], "no way back without it");
-    assert_eq!(echo.heard(), 0);
+    assert_eq!(seen, [Reachability::NoAnswer; 2], "no way back without it");
+    assert_eq!(echo.received(), 0);
 }
 
 #[test]
@@ -108,18 +123,14 @@ fn a_close_and_a_disabled_client_end_what_leads_to_the_inner_host() {
     let gateway = Gateway::new(TO_BOTH, &hidden("30s"), true);
     let _echo = Echo::tcp(&gateway.inner, INNER);
     gateway.open();
-    assert_eq!(seen(&gateway)[0], Reach::Open);
+    assert_eq!(seen(&gateway)[0], Reachability::Open);
     let packet = gateway.visitor.seal(&close(&["tcp/2222"]));
-    gateway.world.send_counted(&packet, "closed");
-    assert_eq!(seen(&gateway), NOTHING);
+    gateway.bed.send_counted(&packet, "closed");
+    assert_eq!(seen(&gateway), ALL_REFUSED);
     gateway.open();
-    assert_eq!(seen(&gateway)[0], Reach::Open);
-    let _ = gateway
-        .world
-        .spad
-        .cli(&["client", "disable", "visitor"])
-        .ok();
-    assert_eq!(seen(&gateway), NOTHING);
+    assert_eq!(seen(&gateway)[0], Reachability::Open);
+    let _ = gateway.bed.spad.cli(&["client", "disable", "visitor"]).ok();
+    assert_eq!(seen(&gateway), ALL_REFUSED);
 }
 
 #[test]
@@ -127,13 +138,18 @@ fn a_restart_keeps_what_leads_to_the_inner_host_and_so_does_a_flushed_ruleset() 
     let mut gateway = Gateway::new(TO_BOTH, &hidden("30s"), true);
     let _echo = Echo::tcp(&gateway.inner, INNER);
     gateway.open();
-    gateway.world.spad.stop();
-    assert_eq!(seen(&gateway)[0], Reach::Open, "while stopped");
-    gateway.world.spad.start();
-    assert_eq!(seen(&gateway)[0], Reach::Open);
-    gateway.world.lab.server.nft("flush ruleset\n");
-    let put_back = [Reach::Open, Reach::Refused, Reach::Refused, Reach::Refused];
-    wait::soon("the table is put back", || {
+    gateway.bed.spad.stop();
+    assert_eq!(seen(&gateway)[0], Reachability::Open, "while stopped");
+    gateway.bed.spad.start();
+    assert_eq!(seen(&gateway)[0], Reachability::Open);
+    gateway.bed.lab.server.nft("flush ruleset\n");
+    let put_back = [
+        Reachability::Open,
+        Reachability::Refused,
+        Reachability::Refused,
+        Reachability::Refused,
+    ];
+    wait::eventually("the table is put back", || {
         (seen(&gateway) == put_back).then_some(())
     });
 }
@@ -151,12 +167,15 @@ fn a_grant_for_one_connection_leads_one_and_no_second() {
             ..ordinary
         });
         gateway
-            .world
+            .bed
             .send_counted(&gateway.visitor.seal(&once), "opened");
-        let client = &gateway.world.lab.client;
-        let mut only = reach::connection(client, SERVER4.into(), OUTER);
+        let client = &gateway.bed.lab.client;
+        let mut only = reach::connect(client, SERVER4.into(), OUTER);
         assert!(reach::echoes(&mut only));
-        assert_eq!(reach::tcp(client, SERVER4.into(), OUTER), Reach::Refused);
+        assert_eq!(
+            reach::tcp(client, SERVER4.into(), OUTER),
+            Reachability::Refused
+        );
         assert!(reach::echoes(&mut only));
     }
 }
@@ -168,7 +187,7 @@ fn udp_is_led_too_and_a_grant_for_one_source_port_leads_that_one_alone() {
     // Each at its own address, so that the answers come from there.
     let _echoes = [IpAddr::from(INNER4), INNER6.into()]
         .map(|address| Echo::udp_on(&gateway.inner, (address, INNER).into()));
-    let client = &gateway.world.lab.client;
+    let client = &gateway.bed.lab.client;
     let seen = || [SERVER4.into(), SERVER6.into()].map(|to| reach::udp(client, to, OUTER));
     let Request::Open(ordinary) = open(&["udp/2222"]) else {
         unreachable!("a request to open");
@@ -179,23 +198,23 @@ fn udp_is_led_too_and_a_grant_for_one_source_port_leads_that_one_alone() {
         ..ordinary
     });
     let packet = gateway.visitor.seal(&bound);
-    gateway.world.send_counted(&packet, "opened");
-    assert_eq!(seen(), [Reach::Refused; 2]);
-    let heard = client.enter(|| {
+    gateway.bed.send_counted(&packet, "opened");
+    assert_eq!(seen(), [Reachability::Refused; 2]);
+    let received = client.enter(|| {
         let socket = std::net::UdpSocket::bind((CLIENT4, port)).expect("the port");
-        let patience = Some(Duration::from_secs(2));
-        socket.set_read_timeout(patience).expect("a time limit");
+        let timeout = Some(Duration::from_secs(2));
+        socket.set_read_timeout(timeout).expect("a time limit");
         socket
             .send_to(b"there?", (SERVER4, OUTER))
             .expect("a route");
         socket.recv(&mut [0; 16]).is_ok()
     });
-    assert!(heard);
+    assert!(received);
     let packet = gateway.visitor.open(&["udp/2222"]);
-    gateway.world.send_counted(&packet, "opened");
-    gateway.world.send6(&gateway.visitor.open(&["udp/2222"]));
-    gateway.world.spad.wait_counted("opened", 3);
-    assert_eq!(seen(), [Reach::Open; 2]);
+    gateway.bed.send_counted(&packet, "opened");
+    gateway.bed.send6(&gateway.visitor.open(&["udp/2222"]));
+    gateway.bed.spad.wait_verdict_count("opened", 3);
+    assert_eq!(seen(), [Reachability::Open; 2]);
 }
 
 #[test]
@@ -206,12 +225,15 @@ fn a_client_of_the_other_family_is_refused_with_the_reason() {
         true,
     );
     let _echo = Echo::tcp(&gateway.inner, INNER);
-    let spad = &gateway.world.spad;
-    gateway.world.send6(&gateway.visitor.open(&["tcp/2222"]));
-    spad.wait_counted("no_inner_host", 1);
-    assert_eq!(seen(&gateway)[..2], [Reach::Refused; 2]);
+    let spad = &gateway.bed.spad;
+    gateway.bed.send6(&gateway.visitor.open(&["tcp/2222"]));
+    spad.wait_verdict_count("no_inner_host", 1);
+    assert_eq!(seen(&gateway)[..2], [Reachability::Refused; 2]);
     gateway.open();
-    assert_eq!(seen(&gateway)[..2], [Reach::Open, Reach::Refused]);
+    assert_eq!(
+        seen(&gateway)[..2],
+        [Reachability::Open, Reachability::Refused]
+    );
 }
 
 #[test]
@@ -221,14 +243,14 @@ fn real_ssh_goes_through_to_the_same_port_of_the_inner_host() {
         &hidden("30s"),
         true,
     );
-    let sshd = Sshd::start(&gateway.inner, gateway.world.lab.path(), OUTER);
-    let client = &gateway.world.lab.client;
+    let sshd = Sshd::start(&gateway.inner, gateway.bed.lab.path(), OUTER);
+    let client = &gateway.bed.lab.client;
     assert!(!sshd.ssh(client, SERVER4.into(), "true").success);
     gateway.open();
     gateway.open6();
     for to in [IpAddr::from(SERVER4), SERVER6.into()] {
-        let said = sshd.ssh(client, to, "ip -br addr show eth0").ok().stdout;
-        assert!(said.contains("10.0.0.5"), "{said}");
+        let output = sshd.ssh(client, to, "ip -br addr show eth0").ok().stdout;
+        assert!(output.contains("10.0.0.5"), "{output}");
     }
 }
 
@@ -240,7 +262,7 @@ fn a_port_that_the_administrator_forwards_already_is_hidden_and_shown_again_with
     };
     let mut gateway = Gateway::stopped(TO_BOTH, &settings, true);
     let _echo = Echo::tcp(&gateway.inner, INNER);
-    gateway.world.lab.server.nft(
+    gateway.bed.lab.server.nft(
         "table ip theirs {
   chain prerouting { type nat hook prerouting priority dstnat;
     tcp dport { 2222, 9022 } dnat to 10.0.0.5:7022
@@ -248,27 +270,31 @@ fn a_port_that_the_administrator_forwards_already_is_hidden_and_shown_again_with
 }
 ",
     );
-    let client = &gateway.world.lab.client;
+    let client = &gateway.bed.lab.client;
     let their_own = || [OUTER, 9022].map(|port| reach::tcp(client, SERVER4.into(), port));
-    assert_eq!(their_own(), [Reach::Open; 2]);
-    gateway.world.spad.start();
-    assert_eq!(their_own(), [Reach::Refused; 2], "by neither port");
-    assert_eq!(seen(&gateway), NOTHING);
-    wait::soon("the trial ends", || {
-        (their_own() == [Reach::Open; 2]).then_some(())
+    assert_eq!(their_own(), [Reachability::Open; 2]);
+    gateway.bed.spad.start();
+    assert_eq!(their_own(), [Reachability::Refused; 2], "by neither port");
+    assert_eq!(seen(&gateway), ALL_REFUSED);
+    wait::eventually("the trial ends", || {
+        (their_own() == [Reachability::Open; 2]).then_some(())
     });
-    assert_eq!(seen(&gateway)[2..], [Reach::Open; 2], "by the route too");
-    let _ = gateway.world.spad.cli(&["confirm"]).ok();
-    assert_eq!(seen(&gateway), NOTHING);
+    assert_eq!(
+        seen(&gateway)[2..],
+        [Reachability::Open; 2],
+        "by the route too"
+    );
+    let _ = gateway.bed.spad.cli(&["confirm"]).ok();
+    assert_eq!(seen(&gateway), ALL_REFUSED);
     gateway.open();
-    assert_eq!(their_own(), [Reach::Open, Reach::Refused]);
+    assert_eq!(their_own(), [Reachability::Open, Reachability::Refused]);
 }
 
 #[test]
 fn a_forwarding_for_an_address_that_this_machine_has_not_is_judged_by_the_grant_too() {
     let gateway = Gateway::new(TO_BOTH, &hidden("30s"), true);
     let _echo = Echo::tcp(&gateway.inner, INNER);
-    gateway.world.lab.server.nft(
+    gateway.bed.lab.server.nft(
         "table ip theirs {
   chain prerouting { type nat hook prerouting priority dstnat;
     ip daddr 203.0.113.7 tcp dport 2222 dnat to 10.0.0.5:7022
@@ -276,12 +302,12 @@ fn a_forwarding_for_an_address_that_this_machine_has_not_is_judged_by_the_grant_
 }
 ",
     );
-    let client = &gateway.world.lab.client;
-    client.must("ip", &["route", "add", "203.0.113.7", "via", "192.0.2.1"]);
+    let client = &gateway.bed.lab.client;
+    client.run_ok("ip", &["route", "add", "203.0.113.7", "via", "192.0.2.1"]);
     let seen = || reach::tcp(client, [203, 0, 113, 7].into(), OUTER);
-    assert_eq!(seen(), Reach::Refused);
+    assert_eq!(seen(), Reachability::Refused);
     gateway.open();
-    assert_eq!(seen(), Reach::Open);
+    assert_eq!(seen(), Reachability::Open);
 }
 
 #[test]
@@ -290,12 +316,12 @@ fn whoever_has_a_grant_reaches_other_hosts_through_the_gateway_as_ever() {
     let _echo = Echo::tcp(&gateway.inner, INNER);
     gateway
         .inner
-        .must("ip", &["addr", "add", "10.0.0.6/24", "dev", "eth0"]);
+        .run_ok("ip", &["addr", "add", "10.0.0.6/24", "dev", "eth0"]);
     gateway.open();
-    assert_eq!(seen(&gateway)[0], Reach::Open);
-    let client = &gateway.world.lab.client;
+    assert_eq!(seen(&gateway)[0], Reachability::Open);
+    let client = &gateway.bed.lab.client;
     let other = reach::tcp(client, [10, 0, 0, 6].into(), OUTER);
-    assert_eq!(other, Reach::Refused, "nothing listens there");
+    assert_eq!(other, Reachability::Refused, "nothing listens there");
 }
 
 #[test]
@@ -306,9 +332,9 @@ fn whoever_never_needs_a_grant_is_led_without_one() {
     };
     let gateway = Gateway::new(TO_BOTH, &settings, true);
     let _echo = Echo::tcp(&gateway.inner, INNER);
-    assert_eq!(seen(&gateway), [Reach::Open; 4]);
+    assert_eq!(seen(&gateway), [Reachability::Open; 4]);
     let beside = reach::tcp(&gateway.inner, [10, 0, 0, 1].into(), OUTER);
-    assert_eq!(beside, Reach::Refused, "others are not");
+    assert_eq!(beside, Reachability::Refused, "others are not");
 }
 
 #[test]
@@ -316,31 +342,34 @@ fn a_grant_for_a_network_leads_all_of_it() {
     let gateway = Gateway::new(TO_BOTH, &hidden("30s"), true);
     let _echo = Echo::tcp(&gateway.inner, INNER);
     let networks = "ipv4_prefix = 24\nipv6_prefix = 64";
-    let roaming = gateway.world.client("roaming", "nas", networks);
+    let roaming = gateway.bed.new_client("roaming", "nas", networks);
     let stating = Addresses::new(Some([192, 0, 2, 99].into()), "2001:db8::99".parse().ok());
-    let request = open_stating(&["tcp/2222"], stating.expect("addresses"));
-    gateway
-        .world
-        .send_counted(&roaming.seal(&request), "opened");
-    let both = [Reach::Open, Reach::Open, Reach::Refused, Reach::Refused];
+    let request = open_with_addresses(&["tcp/2222"], stating.expect("addresses"));
+    gateway.bed.send_counted(&roaming.seal(&request), "opened");
+    let both = [
+        Reachability::Open,
+        Reachability::Open,
+        Reachability::Refused,
+        Reachability::Refused,
+    ];
     assert_eq!(seen(&gateway), both, "a neighbour of the stated addresses");
 }
 
 #[test]
 fn a_gateway_that_forwards_nothing_is_told_so_by_check_and_at_the_start() {
     let gateway = Gateway::new(TO_BOTH, &hidden("30s"), true);
-    let spad = &gateway.world.spad;
+    let spad = &gateway.bed.spad;
     assert_eq!(spad.cli(&["check"]).ok().stderr, "");
-    forwarding(&gateway.world.lab.server, false);
-    let said = spad.cli(&["check"]).ok().stderr;
+    forwarding(&gateway.bed.lab.server, false);
+    let output = spad.cli(&["check"]).ok().stderr;
     for key in ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"] {
-        assert!(said.contains(&format!("sysctl -w {key}=1")), "{said}");
+        assert!(output.contains(&format!("sysctl -w {key}=1")), "{output}");
     }
     spad.reload();
     let mut gateway = gateway;
-    gateway.world.spad.stop();
-    gateway.world.spad.start();
-    assert!(gateway.world.spad.said().contains("net.ipv4.ip_forward"));
+    gateway.bed.spad.stop();
+    gateway.bed.spad.start();
+    assert!(gateway.bed.spad.output().contains("net.ipv4.ip_forward"));
 }
 
 #[test]
@@ -348,36 +377,45 @@ fn a_service_that_leads_inside_no_longer_leaves_no_rule_behind() {
     let gateway = Gateway::new(TO_BOTH, &hidden("30s"), true);
     let _echo = Echo::tcp(&gateway.inner, INNER);
     gateway.open();
-    gateway.world.open(&["tcp/8080"]);
-    gateway.offer("ports = [\"tcp/2222\"]", &hidden("30s"));
-    gateway.world.spad.reload();
+    gateway.bed.open(&["tcp/8080"]);
+    gateway.write_config("ports = [\"tcp/2222\"]", &hidden("30s"));
+    gateway.bed.spad.reload();
     let table = gateway
-        .world
+        .bed
         .lab
         .server
-        .must("nft", &["list", "table", "inet", "spad"]);
+        .run_ok("nft", &["list", "table", "inet", "spad"]);
     assert!(
         !table.contains("dnat ip") && !table.contains("type nat") && !table.contains("inner"),
         "{table}"
     );
-    assert_eq!(gateway.world.tcp(8080), Reach::Open, "other grants stay");
-    let shown = [Reach::Refused, Reach::Refused, Reach::Open, Reach::Open];
+    assert_eq!(
+        gateway.bed.tcp(8080),
+        Reachability::Open,
+        "other grants stay"
+    );
+    let shown = [
+        Reachability::Refused,
+        Reachability::Refused,
+        Reachability::Open,
+        Reachability::Open,
+    ];
     assert_eq!(seen(&gateway), shown);
 }
 
 /// A session with the inner host, which goes on talking.
 fn session(gateway: &Gateway, sshd: &Sshd, to: IpAddr) -> Process {
-    let mut command = gateway.world.lab.client.command("ssh");
+    let mut command = gateway.bed.lab.client.command("ssh");
     // The first port counts.
     command.args(["-F", "/dev/null", "-p", &OUTER.to_string()]);
     command.args(["-o", "ServerAliveInterval=1"]);
     command.args(sshd.options()).arg(format!("root@{to}"));
     command.arg("while echo tick; do sleep 0.1; done");
-    let output = gateway.world.lab.path().join("session");
+    let output = gateway.bed.lab.path().join("session");
     let mut session = Process::start(&mut command, &output);
-    wait::soon("the session talks", || {
-        assert!(session.ended().is_none(), "{}", session.said());
-        session.said().contains("tick").then_some(())
+    wait::eventually("the session talks", || {
+        assert!(session.try_wait().is_none(), "{}", session.output());
+        session.output().contains("tick").then_some(())
     });
     session
 }
@@ -393,16 +431,22 @@ fn a_cut_ends_a_session_through_the_gateway_at_both_ends() {
         ("false", Settings::ttl("2s")),
     ] {
         let gateway = Gateway::new(&format!("{TO_SAME_PORT}{masquerade}"), &settings, true);
-        let sshd = Sshd::start(&gateway.inner, gateway.world.lab.path(), OUTER);
+        let sshd = Sshd::start(&gateway.inner, gateway.bed.lab.path(), OUTER);
         for to in [IpAddr::from(SERVER4), SERVER6.into()] {
             gateway.open();
             gateway.open6();
             let mut session = session(&gateway, &sshd, to);
-            let said = gateway.world.spad.cli(&["revoke", "visitor", "--cut"]).ok();
-            assert!(said.stdout.contains("1 connection cut"), "{}", said.stdout);
-            wait::soon("the session dies", || session.ended());
-            wait::soon("the inner host's end dies too", || {
-                let left = gateway.inner.must("ss", &["-Htn", "state", "established"]);
+            let output = gateway.bed.spad.cli(&["revoke", "visitor", "--cut"]).ok();
+            assert!(
+                output.stdout.contains("1 connection cut"),
+                "{}",
+                output.stdout
+            );
+            wait::eventually("the session dies", || session.try_wait());
+            wait::eventually("the inner host's end dies too", || {
+                let left = gateway
+                    .inner
+                    .run_ok("ss", &["-Htn", "state", "established"]);
                 (!left.contains(":2222 ")).then_some(())
             });
         }
@@ -412,14 +456,14 @@ fn a_cut_ends_a_session_through_the_gateway_at_both_ends() {
 #[test]
 fn what_was_cut_does_not_go_on_by_the_route_to_the_inner_host() {
     let nas = "ports = [\"udp/2222\"], to = [\"10.0.0.5:7022\", \"[2001:db8:5::5]:7022\"]";
-    let patience = Some(Duration::from_secs(3));
+    let timeout = Some(Duration::from_secs(3));
     let bound = |namespace: &spa_tests::namespace::Namespace, at: (IpAddr, u16)| {
         let socket = namespace.enter(|| std::net::UdpSocket::bind(at));
         let socket = socket.expect("a socket");
-        socket.set_read_timeout(patience).expect("a time limit");
+        socket.set_read_timeout(timeout).expect("a time limit");
         socket
     };
-    let heard = |socket: &std::net::UdpSocket| {
+    let received = |socket: &std::net::UdpSocket| {
         let mut bytes = [0; 16];
         let (length, from) = socket.recv_from(&mut bytes).ok()?;
         Some((bytes[..length].to_vec(), from))
@@ -430,42 +474,46 @@ fn what_was_cut_does_not_go_on_by_the_route_to_the_inner_host() {
     ] {
         let gateway = Gateway::new(nas, &hidden("30s"), true);
         let service = bound(&gateway.inner, (inner, INNER));
-        let client = bound(&gateway.world.lab.client, (any, 0));
-        let knock = || {
+        let client = bound(&gateway.bed.lab.client, (any, 0));
+        let send_packet = || {
             let packet = gateway.visitor.open(&["udp/2222"]);
-            let before = gateway.world.spad.counted("opened");
+            let before = gateway.bed.spad.verdict_count("opened");
             if inner.is_ipv4() {
-                gateway.world.send(&packet);
+                gateway.bed.send(&packet);
             } else {
-                gateway.world.send6(&packet);
+                gateway.bed.send6(&packet);
             }
-            gateway.world.spad.wait_counted("opened", before + 1);
+            gateway.bed.spad.wait_verdict_count("opened", before + 1);
         };
-        knock();
+        send_packet();
         client.send_to(b"begin", (to, OUTER)).expect("a route");
-        let (_, peer) = heard(&service).expect("the grant leads it");
+        let (_, peer) = received(&service).expect("the grant leads it");
         service.send_to(b"answer", peer).expect("a route");
         assert_eq!(
-            heard(&client),
+            received(&client),
             Some((b"answer".to_vec(), (to, OUTER).into()))
         );
-        let said = gateway.world.spad.cli(&["revoke", "visitor", "--cut"]).ok();
-        assert!(said.stdout.contains("1 connection cut"), "{}", said.stdout);
+        let output = gateway.bed.spad.cli(&["revoke", "visitor", "--cut"]).ok();
+        assert!(
+            output.stdout.contains("1 connection cut"),
+            "{}",
+            output.stdout
+        );
         // The service does not know yet, and what it says makes the kernel know a
         // connection again.
         service.send_to(b"more", peer).expect("a route");
-        let _ = heard(&client);
+        let _ = received(&client);
         for at in [(to, OUTER), (inner, INNER)] {
             client.send_to(b"still here", at).expect("a route");
         }
-        assert_eq!(heard(&service), None, "{inner}");
+        assert_eq!(received(&service), None, "{inner}");
 
         // The next knock begins anew, from the same port too.
-        knock();
+        send_packet();
         client.send_to(b"again", (to, OUTER)).expect("a route");
-        assert!(heard(&service).is_some(), "{inner}");
+        assert!(received(&service).is_some(), "{inner}");
         client.send_to(b"and again", (to, OUTER)).expect("a route");
-        assert!(heard(&service).is_some(), "{inner}");
+        assert!(received(&service).is_some(), "{inner}");
     }
 }
 
@@ -473,12 +521,15 @@ fn what_was_cut_does_not_go_on_by_the_route_to_the_inner_host() {
 fn whom_a_reload_no_longer_leads_inside_does_not_reach_the_gateways_own_port() {
     let gateway = Gateway::new(TO_BOTH, &hidden("30s"), true);
     let _echo = Echo::tcp(&gateway.inner, INNER);
-    let own = Echo::tcp(&gateway.world.lab.server, OUTER);
+    let own = Echo::tcp(&gateway.bed.lab.server, OUTER);
     gateway.open();
     gateway.open6();
     let four = "ports = [\"tcp/2222\"], to = \"10.0.0.5:7022\"";
-    gateway.offer(four, &hidden("30s"));
-    gateway.world.spad.reload();
-    assert_eq!(seen(&gateway)[..2], [Reach::Open, Reach::Refused]);
-    assert_eq!(own.heard(), 0);
+    gateway.write_config(four, &hidden("30s"));
+    gateway.bed.spad.reload();
+    assert_eq!(
+        seen(&gateway)[..2],
+        [Reachability::Open, Reachability::Refused]
+    );
+    assert_eq!(own.received(), 0);
 }

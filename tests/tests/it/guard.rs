@@ -10,19 +10,19 @@ use pnet::packet::ipv4::Ipv4Packet;
 use pnet::util::MacAddr;
 use spa_tests::echo::Echo;
 use spa_tests::lab::{CLIENT4, LINK, SERVER_MAC, SERVER4, STRANGER4};
-use spa_tests::reach::{self, Reach};
-use spa_tests::settings::{CHAT, KNOCK, SHOWN, Settings, WEB};
+use spa_tests::reach::{self, Reachability};
+use spa_tests::settings::{CHAT, EXPOSED, SPA_PORT, Settings, WEB};
 use spa_tests::tap::{self, Tap};
-use spa_tests::world::World;
+use spa_tests::test_bed::TestBed;
 use spa_tests::{frame, wait};
 
 /// Like the hidden UDP service, but shown: what reaches it would have reached the other.
-const BESIDE: u16 = 9998;
+const UNUSED_PORT: u16 = 9998;
 
 #[test]
 fn hidden_ports_are_not_reached_by_a_redirect_of_another_port() {
-    let world = World::new();
-    world.lab.server.nft(
+    let bed = TestBed::new();
+    bed.lab.server.nft(
         "table inet theirs {
   chain prerouting { type nat hook prerouting priority dstnat;
     tcp dport 8088 redirect to :8080
@@ -33,31 +33,31 @@ fn hidden_ports_are_not_reached_by_a_redirect_of_another_port() {
 }
 ",
     );
-    let _beside = Echo::udp(&world.lab.server, BESIDE);
+    let _beside = Echo::udp(&bed.lab.server, UNUSED_PORT);
     assert_eq!(
-        (world.tcp(8089), world.udp(9988)),
-        (Reach::Open, Reach::Open),
+        (bed.tcp(8089), bed.udp(9988)),
+        (Reachability::Open, Reachability::Open),
         "the redirect itself works"
     );
-    assert_ne!(world.tcp(8088), Reach::Open);
-    assert_ne!(world.tcp6(8088), Reach::Open);
-    assert_ne!(world.udp(9989), Reach::Open);
-    assert_ne!(world.udp6(9989), Reach::Open);
-    assert_eq!([world.echoes[0].heard(), world.echoes[1].heard()], [0, 0]);
-    world.open(&["tcp/8080"]);
+    assert_ne!(bed.tcp(8088), Reachability::Open);
+    assert_ne!(bed.tcp6(8088), Reachability::Open);
+    assert_ne!(bed.udp(9989), Reachability::Open);
+    assert_ne!(bed.udp6(9989), Reachability::Open);
+    assert_eq!([bed.echoes[0].received(), bed.echoes[1].received()], [0, 0]);
+    bed.open(&["tcp/8080"]);
     assert_eq!(
-        world.tcp(WEB),
-        Reach::Open,
+        bed.tcp(WEB),
+        Reachability::Open,
         "the hidden port by its own number"
     );
 }
 
 #[test]
 fn hidden_tcp_is_not_reached_through_an_ftp_helper() {
-    let world = World::new();
+    let bed = TestBed::new();
     // Whatever is sent to this service comes back: an FTP server's answer among it.
-    let _control = Echo::tcp(&world.lab.server, 21);
-    world.lab.server.nft(
+    let _control = Echo::tcp(&bed.lab.server, 21);
+    bed.lab.server.nft(
         "table inet theirs {
   ct helper ftp { type \"ftp\" protocol tcp; }
   chain helpers { type filter hook prerouting priority filter; tcp dport 21 ct helper set \"ftp\"; }
@@ -65,7 +65,7 @@ fn hidden_tcp_is_not_reached_through_an_ftp_helper() {
 ",
     );
     let expect = |port: u16| {
-        let mut control = reach::connection(&world.lab.client, SERVER4.into(), 21);
+        let mut control = reach::connect(&bed.lab.client, SERVER4.into(), 21);
         assert!(reach::echoes(&mut control));
         let (high, low) = (port / 256, port % 256);
         let answer = format!("227 Entering Passive Mode (192,0,2,1,{high},{low})\r\n");
@@ -74,11 +74,11 @@ fn hidden_tcp_is_not_reached_through_an_ftp_helper() {
             control
                 .write_all(part.as_bytes())
                 .expect("a control connection");
-            let mut heard = vec![0; part.len()];
-            control.read_exact(&mut heard).expect("an answer");
+            let mut received = vec![0; part.len()];
+            control.read_exact(&mut received).expect("an answer");
         }
-        wait::soon("the kernel expects a related connection", || {
-            let expected = world
+        wait::eventually("the kernel expects a related connection", || {
+            let expected = bed
                 .lab
                 .server
                 .enter(|| std::fs::read_to_string("/proc/thread-self/net/nf_conntrack_expect"));
@@ -91,25 +91,25 @@ fn hidden_tcp_is_not_reached_through_an_ftp_helper() {
     };
     let _kept = expect(WEB);
     assert_ne!(
-        world.tcp(WEB),
-        Reach::Open,
+        bed.tcp(WEB),
+        Reachability::Open,
         "a related connection is a new one"
     );
-    assert_eq!(world.echoes[0].heard(), 0);
+    assert_eq!(bed.echoes[0].received(), 0);
 }
 
 #[test]
 fn packets_without_ports_pass() {
-    let world = World::new();
+    let bed = TestBed::new();
     let mut echo = vec![0; 64];
     let mut icmp = MutableIcmpPacket::new(&mut echo).expect("room");
     icmp.set_icmp_type(IcmpTypes::EchoRequest);
     let sum = pnet::packet::icmp::checksum(&icmp.to_immutable());
     icmp.set_checksum(sum);
-    let tap = Tap::start(&world.lab.client);
-    let ends = frame::Ends::of((CLIENT4, 0), (SERVER4, 0));
-    tap::inject(&world.lab.client, &[frame::carry(ends, 1, &echo)]);
-    wait::soon("an echo reply", || {
+    let tap = Tap::start(&bed.lab.client);
+    let endpoints = frame::Endpoints::new((CLIENT4, 0), (SERVER4, 0));
+    tap::inject(&bed.lab.client, &[frame::ip_frame(endpoints, 1, &echo)]);
+    wait::eventually("an echo reply", || {
         let answered = tap.sent_by(SERVER_MAC).iter().any(|frame| {
             EthernetPacket::new(frame)
                 .and_then(|frame| {
@@ -120,8 +120,11 @@ fn packets_without_ports_pass() {
         answered.then_some(())
     });
     // Protocols that the host does not speak get the kernel's own answer.
-    tap::inject(&world.lab.client, &[frame::carry(ends, 253, &[0; 40])]);
-    wait::soon("protocol unreachable", || {
+    tap::inject(
+        &bed.lab.client,
+        &[frame::ip_frame(endpoints, 253, &[0; 40])],
+    );
+    wait::eventually("protocol unreachable", || {
         (tap.sent_by(SERVER_MAC).len() >= 2).then_some(())
     });
 }
@@ -129,12 +132,12 @@ fn packets_without_ports_pass() {
 #[test]
 fn segments_that_begin_no_connection_reach_nothing() {
     use pnet::packet::tcp::TcpFlags;
-    let world = World::with(&Settings {
+    let bed = TestBed::with(&Settings {
         answer: "drop",
         ..Settings::default()
     });
-    let tap = Tap::start(&world.lab.client);
-    let ends = |to_port| frame::Ends::of((CLIENT4, 40_100), (SERVER4, to_port));
+    let tap = Tap::start(&bed.lab.client);
+    let endpoints = |to_port| frame::Endpoints::new((CLIENT4, 40_100), (SERVER4, to_port));
     let odd = [
         0,
         TcpFlags::FIN,
@@ -146,15 +149,19 @@ fn segments_that_begin_no_connection_reach_nothing() {
     ];
     let frames: Vec<_> = odd
         .iter()
-        .map(|flags| frame::carry(ends(WEB), 6, &frame::tcp(ends(WEB), *flags)))
+        .map(|flags| frame::ip_frame(endpoints(WEB), 6, &frame::tcp(endpoints(WEB), *flags)))
         .collect();
-    tap::inject(&world.lab.client, &frames);
+    tap::inject(&bed.lab.client, &frames);
     // An answer at the shown port proves that the others had their time.
     tap::inject(
-        &world.lab.client,
-        &[frame::carry(ends(SHOWN), 6, &frame::syn(ends(SHOWN)))],
+        &bed.lab.client,
+        &[frame::ip_frame(
+            endpoints(EXPOSED),
+            6,
+            &frame::syn(endpoints(EXPOSED)),
+        )],
     );
-    wait::soon("the shown port answers", || {
+    wait::eventually("the shown port answers", || {
         (!tap.sent_by(SERVER_MAC).is_empty()).then_some(())
     });
     let answers = tap.sent_by(SERVER_MAC);
@@ -163,42 +170,42 @@ fn segments_that_begin_no_connection_reach_nothing() {
         .filter(|frame| frame.get(34..36) == Some(&WEB.to_be_bytes()[..]))
         .count();
     assert_eq!(from_hidden, 0);
-    assert_eq!(world.echoes[0].heard(), 0);
+    assert_eq!(bed.echoes[0].received(), 0);
 }
 
 #[test]
 fn an_interface_that_is_missing_keeps_nothing_from_being_hidden() {
-    let world = World::with(&Settings {
+    let bed = TestBed::with(&Settings {
         always_allow: &["lo", "wg9"],
         ..Settings::default()
     });
-    assert_eq!([world.tcp(WEB), world.udp(CHAT)], [Reach::Refused; 2]);
-    world.open(&["tcp/8080"]);
-    assert_eq!(world.tcp(WEB), Reach::Open);
+    assert_eq!([bed.tcp(WEB), bed.udp(CHAT)], [Reachability::Refused; 2]);
+    bed.open(&["tcp/8080"]);
+    assert_eq!(bed.tcp(WEB), Reachability::Open);
 }
 
 #[test]
 fn a_named_interface_that_comes_later_is_listened_at() {
-    let mut world = World::stopped(&Settings {
+    let mut bed = TestBed::stopped(&Settings {
         interfaces: Some(&[LINK]),
         ..Settings::default()
     });
-    world.lab.unplug();
-    world.spad.start();
-    world.lab.plug();
-    wait::soon("the way is back", || {
-        (world.tcp(SHOWN) == Reach::Open).then_some(())
+    bed.lab.unplug();
+    bed.spad.start();
+    bed.lab.plug();
+    wait::eventually("the way is back", || {
+        (bed.tcp(EXPOSED) == Reachability::Open).then_some(())
     });
-    assert_ne!(world.tcp(WEB), Reach::Open);
-    world.open(&["tcp/8080"]);
-    assert_eq!(world.tcp(WEB), Reach::Open);
+    assert_ne!(bed.tcp(WEB), Reachability::Open);
+    bed.open(&["tcp/8080"]);
+    assert_eq!(bed.tcp(WEB), Reachability::Open);
 }
 
 #[test]
 fn knocks_that_are_not_for_this_host_are_not_judged() {
-    let world = World::new();
-    let packet = world.laptop.open(&["tcp/8080"]);
-    let to = |to: Ipv4Addr| frame::Ends::of((CLIENT4, 40_200), (to, KNOCK));
+    let bed = TestBed::new();
+    let packet = bed.laptop.open(&["tcp/8080"]);
+    let to = |to: Ipv4Addr| frame::Endpoints::new((CLIENT4, 40_200), (to, SPA_PORT));
     // Another card's frame that a switch floods.
     let other = frame::datagram(to(SERVER4), &packet);
     let other = frame::ethernet_to(
@@ -216,18 +223,18 @@ fn knocks_that_are_not_for_this_host_are_not_judged() {
         EtherTypes::Ipv4,
         &frame::ipv4(CLIENT4, SERVER4, 17, &datagram, 1, false),
     );
-    tap::inject(&world.lab.client, &[other, fragment, last]);
-    world.open(&["udp/9999"]);
-    assert_eq!(world.tcp(WEB), Reach::Refused);
-    assert_eq!(world.spad.counted("opened"), 1);
+    tap::inject(&bed.lab.client, &[other, fragment, last]);
+    bed.open(&["udp/9999"]);
+    assert_eq!(bed.tcp(WEB), Reachability::Refused);
+    assert_eq!(bed.spad.verdict_count("opened"), 1);
 }
 
 #[test]
 fn odd_frames_harm_nothing() {
-    let world = World::new();
-    let packet = world.laptop.open(&["tcp/8080"]);
-    let ends = frame::Ends::of((CLIENT4, 40_300), (SERVER4, KNOCK));
-    let whole = frame::datagram(ends, &packet);
+    let bed = TestBed::new();
+    let packet = bed.laptop.open(&["tcp/8080"]);
+    let endpoints = frame::Endpoints::new((CLIENT4, 40_300), (SERVER4, SPA_PORT));
+    let whole = frame::datagram(endpoints, &packet);
     let mut frames: Vec<Vec<u8>> = (14..whole.len())
         .step_by(3)
         .filter_map(|end| whole.get(..end).map(<[u8]>::to_vec))
@@ -257,24 +264,23 @@ fn odd_frames_harm_nothing() {
         &whole,
         &[(EtherType(0x88a8), 7), (EtherTypes::Vlan, 8)],
     ));
-    tap::inject(&world.lab.client, &frames);
-    world.open(&["udp/9999"]);
-    assert_eq!(world.udp(CHAT), Reach::Open);
+    tap::inject(&bed.lab.client, &frames);
+    bed.open(&["udp/9999"]);
+    assert_eq!(bed.udp(CHAT), Reachability::Open);
 }
 
 #[test]
 fn a_spoofed_source_opens_for_nobody_who_asked() {
-    let world = World::new();
-    let packet = world.laptop.open(&["udp/9999"]);
+    let bed = TestBed::new();
+    let packet = bed.laptop.open(&["udp/9999"]);
     let spoofed = Ipv4Addr::new(192, 0, 2, 99);
-    let ends = frame::Ends::of((spoofed, 40_400), (SERVER4, KNOCK));
-    tap::inject(&world.lab.client, &[frame::datagram(ends, &packet)]);
-    world
-        .spad
+    let endpoints = frame::Endpoints::new((spoofed, 40_400), (SERVER4, SPA_PORT));
+    tap::inject(&bed.lab.client, &[frame::datagram(endpoints, &packet)]);
+    bed.spad
         .wait_audited(&[("event", "grant"), ("src", &spoofed.to_string())]);
-    let seen = world.lab.client.enter(|| {
+    let seen = bed.lab.client.enter(|| {
         [CLIENT4.into(), STRANGER4.into()]
             .map(|source: IpAddr| reach::udp_from(source, SERVER4.into(), CHAT))
     });
-    assert_eq!(seen, [Reach::Refused; 2]);
+    assert_eq!(seen, [Reachability::Refused; 2]);
 }

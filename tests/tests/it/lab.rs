@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use spa_tests::echo::Echo;
 use spa_tests::lab::{CLIENT_MAC, LINK, Lab, SERVER_MAC, SERVER4, SERVER6};
-use spa_tests::reach::{self, Reach};
+use spa_tests::reach::{self, Reachability};
 use spa_tests::sshd::Sshd;
 use spa_tests::tap::Tap;
 use spa_tests::{attacker, process, wait};
@@ -14,10 +14,10 @@ fn two_machines_reach_each_other_over_both_families() {
     let lab = Lab::new();
     let (_tcp, _udp) = (Echo::tcp(&lab.server, 8080), Echo::udp(&lab.server, 9999));
     for server in [IpAddr::from(SERVER4), SERVER6.into()] {
-        assert_eq!(reach::tcp(&lab.client, server, 8080), Reach::Open);
-        assert_eq!(reach::udp(&lab.client, server, 9999), Reach::Open);
-        assert_eq!(reach::tcp(&lab.client, server, 8081), Reach::Refused);
-        assert_eq!(reach::udp(&lab.client, server, 9998), Reach::Refused);
+        assert_eq!(reach::tcp(&lab.client, server, 8080), Reachability::Open);
+        assert_eq!(reach::udp(&lab.client, server, 9999), Reachability::Open);
+        assert_eq!(reach::tcp(&lab.client, server, 8081), Reachability::Refused);
+        assert_eq!(reach::udp(&lab.client, server, 9998), Reachability::Refused);
     }
 }
 
@@ -26,9 +26,12 @@ fn a_tap_hears_both_directions() {
     let lab = Lab::new();
     let _echo = Echo::udp(&lab.server, 9999);
     let tap = Tap::start(&lab.client);
-    assert_eq!(reach::udp(&lab.client, SERVER4.into(), 9999), Reach::Open);
+    assert_eq!(
+        reach::udp(&lab.client, SERVER4.into(), 9999),
+        Reachability::Open
+    );
     assert_eq!(tap.datagram_to(9999), b"there?");
-    wait::soon("the answer", || {
+    wait::eventually("the answer", || {
         (!tap.sent_by(SERVER_MAC).is_empty()).then_some(())
     });
     assert_eq!(tap.sent_by(CLIENT_MAC).len(), 1);
@@ -49,8 +52,8 @@ fn a_pulled_link_comes_back() {
     lab.unplug();
     assert!(!lab.client.run("ip", &["link", "show", LINK]).success);
     lab.plug();
-    wait::soon("the way is back", || {
-        (reach::tcp(&lab.client, SERVER4.into(), 8080) == Reach::Open).then_some(())
+    wait::eventually("the way is back", || {
+        (reach::tcp(&lab.client, SERVER4.into(), 8080) == Reachability::Open).then_some(())
     });
 }
 
@@ -81,9 +84,9 @@ fn nothing_is_left_even_after_a_failed_test() {
 
 #[test]
 fn a_flipped_bit_is_one_bit() {
-    let packet = attacker::forge(160);
+    let packet = attacker::random_packet(160);
     for bit in 0..160 * 8 {
-        let flipped = attacker::flip(&packet, bit);
+        let flipped = attacker::flip_bit(&packet, bit);
         let changed: u32 = packet
             .iter()
             .zip(&flipped)

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use spa_tests::echo::Echo;
 use spa_tests::lab::{CLIENT4, SERVER4};
-use spa_tests::reach::{self, Reach};
-use spa_tests::settings::{CHAT, KNOCK, SHOWN, Settings, WEB};
+use spa_tests::reach::{self, Reachability};
+use spa_tests::settings::{CHAT, EXPOSED, SPA_PORT, Settings, WEB};
+use spa_tests::test_bed::TestBed;
 use spa_tests::wait;
-use spa_tests::world::World;
 
 /// What an administrator would have: all dropped but the services.
 const ADMIN: &str = "table inet admin {
@@ -24,40 +24,40 @@ const ADMIN: &str = "table inet admin {
 
 /// Hidden ports are closed, what is not hidden is open, and a knock opens all.
 #[track_caller]
-fn hides_and_opens(world: &World) {
+fn hides_and_opens(bed: &TestBed) {
     assert_eq!(
-        [world.tcp(WEB), world.tcp6(WEB), world.udp(CHAT)],
-        [Reach::Refused; 3]
+        [bed.tcp(WEB), bed.tcp6(WEB), bed.udp(CHAT)],
+        [Reachability::Refused; 3]
     );
     assert_eq!(
-        [world.tcp(SHOWN), world.tcp6(SHOWN)],
-        [Reach::Open; 2],
+        [bed.tcp(EXPOSED), bed.tcp6(EXPOSED)],
+        [Reachability::Open; 2],
         "what is not hidden"
     );
-    world.open(&[]);
-    assert_eq!([world.tcp(WEB), world.udp(CHAT)], [Reach::Open; 2]);
+    bed.open(&[]);
+    assert_eq!([bed.tcp(WEB), bed.udp(CHAT)], [Reachability::Open; 2]);
 }
 
 #[test]
 fn beside_a_table_that_drops_all_but_the_services() {
-    let world = World::stopped(&Settings::default());
-    world.lab.server.nft(ADMIN);
-    let admins = |world: &World| {
+    let bed = TestBed::stopped(&Settings::default());
+    bed.lab.server.nft(ADMIN);
+    let admins = |bed: &TestBed| {
         let list = ["list", "table", "inet", "admin"];
-        world.lab.server.must("nft", &list)
+        bed.lab.server.run_ok("nft", &list)
     };
-    let before = admins(&world);
-    let mut world = world;
-    world.spad.start();
-    hides_and_opens(&world);
-    assert_eq!(admins(&world), before);
-    let _ = world.spad.cli(&["firewall", "remove"]);
-    assert_eq!(admins(&world), before);
+    let before = admins(&bed);
+    let mut bed = bed;
+    bed.spad.start();
+    hides_and_opens(&bed);
+    assert_eq!(admins(&bed), before);
+    let _ = bed.spad.cli(&["firewall", "remove"]);
+    assert_eq!(admins(&bed), before);
 }
 
 #[test]
 fn beside_iptables_that_drops_all_but_the_services() {
-    let mut world = World::stopped(&Settings::default());
+    let mut bed = TestBed::stopped(&Settings::default());
     for (program, more) in [
         ("iptables", &[][..]),
         ("ip6tables", &["-p", "icmpv6", "-j", "ACCEPT"][..]),
@@ -77,40 +77,39 @@ fn beside_iptables_that_drops_all_but_the_services() {
             more,
         ];
         for rule in rules.iter().filter(|rule| !rule.is_empty()) {
-            world
-                .lab
+            bed.lab
                 .server
-                .must(program, &[&["-A", "INPUT"][..], rule].concat());
+                .run_ok(program, &[&["-A", "INPUT"][..], rule].concat());
         }
-        world.lab.server.must(program, &["-P", "INPUT", "DROP"]);
+        bed.lab.server.run_ok(program, &["-P", "INPUT", "DROP"]);
     }
-    world.spad.start();
-    hides_and_opens(&world);
+    bed.spad.start();
+    hides_and_opens(&bed);
 }
 
 #[test]
 fn other_ports_and_the_hosts_own_traffic_are_untouched() {
-    let world = World::new();
-    let _other = Echo::udp(&world.lab.server, 9998);
+    let bed = TestBed::new();
+    let _other = Echo::udp(&bed.lab.server, 9998);
     assert_eq!(
         [
-            world.tcp(SHOWN),
-            world.tcp6(SHOWN),
-            world.udp(9998),
-            world.udp6(9998)
+            bed.tcp(EXPOSED),
+            bed.tcp6(EXPOSED),
+            bed.udp(9998),
+            bed.udp6(9998)
         ],
-        [Reach::Open; 4]
+        [Reachability::Open; 4]
     );
-    let _far = Echo::udp(&world.lab.client, 9999);
-    let _web = Echo::tcp(&world.lab.client, 8080);
+    let _far = Echo::udp(&bed.lab.client, 9999);
+    let _web = Echo::tcp(&bed.lab.client, 8080);
     // Outwards the hidden ports are like any other, even from the knock port.
     assert_eq!(
-        reach::tcp(&world.lab.server, CLIENT4.into(), WEB),
-        Reach::Open
+        reach::tcp(&bed.lab.server, CLIENT4.into(), WEB),
+        Reachability::Open
     );
-    let heard = world.lab.server.enter(|| {
+    let received = bed.lab.server.enter(|| {
         let socket =
-            UdpSocket::bind((SERVER4, KNOCK)).expect("the knock port is free for the host");
+            UdpSocket::bind((SERVER4, SPA_PORT)).expect("the knock port is free for the host");
         socket
             .set_read_timeout(Some(Duration::from_secs(2)))
             .expect("a time limit");
@@ -118,55 +117,54 @@ fn other_ports_and_the_hosts_own_traffic_are_untouched() {
         socket.recv(&mut [0; 16]).is_ok()
     });
     assert!(
-        heard,
+        received,
         "an answer to the host's own datagram from the knock port"
     );
 }
 
 #[test]
 fn connections_that_stood_before_the_guard_stand_after_it() {
-    let mut world = World::stopped(&Settings::default());
-    let mut connection = reach::connection(&world.lab.client, SERVER4.into(), WEB);
-    world.spad.start();
+    let mut bed = TestBed::stopped(&Settings::default());
+    let mut connection = reach::connect(&bed.lab.client, SERVER4.into(), WEB);
+    bed.spad.start();
     assert!(reach::echoes(&mut connection));
-    assert_eq!(world.tcp(WEB), Reach::Refused, "a new one");
+    assert_eq!(bed.tcp(WEB), Reachability::Refused, "a new one");
 }
 
 #[test]
 fn a_table_that_was_flushed_is_put_back_within_a_second() {
-    let world = World::with(&Settings::ttl("30s"));
-    world.open(&["udp/9999"]);
-    world.lab.server.must("nft", &["flush", "ruleset"]);
+    let bed = TestBed::with(&Settings::ttl("30s"));
+    bed.open(&["udp/9999"]);
+    bed.lab.server.run_ok("nft", &["flush", "ruleset"]);
     wait::within(Duration::from_millis(1500), "hidden again", || {
-        (world.tcp(WEB) != Reach::Open).then_some(())
+        (bed.tcp(WEB) != Reachability::Open).then_some(())
     });
-    assert_eq!(world.tcp(WEB), Reach::Refused);
-    world.spad.wait_audited(&[("event", "firewall_restored")]);
-    wait::soon("open grants are put back too", || {
-        (world.udp(CHAT) == Reach::Open).then_some(())
+    assert_eq!(bed.tcp(WEB), Reachability::Refused);
+    bed.spad.wait_audited(&[("event", "firewall_restored")]);
+    wait::eventually("open grants are put back too", || {
+        (bed.udp(CHAT) == Reachability::Open).then_some(())
     });
-    world.open(&["tcp/8080"]);
-    assert_eq!(world.tcp(WEB), Reach::Open);
+    bed.open(&["tcp/8080"]);
+    assert_eq!(bed.tcp(WEB), Reachability::Open);
 }
 
 #[test]
 fn removing_the_firewall_takes_our_table_away_and_nothing_else() {
-    let mut world = World::stopped(&Settings::default());
-    world
-        .lab
+    let mut bed = TestBed::stopped(&Settings::default());
+    bed.lab
         .server
         .nft("table inet theirs {\n  chain empty { }\n}\n");
-    world.spad.start();
-    world.spad.stop();
-    let tables = world.lab.server.must("nft", &["list", "tables"]);
+    bed.spad.start();
+    bed.spad.stop();
+    let tables = bed.lab.server.run_ok("nft", &["list", "tables"]);
     assert!(
         tables.contains("table inet spad"),
         "the guard stays when the daemon stops: {tables}"
     );
-    let _ = world.spad.cli(&["firewall", "remove"]).ok();
+    let _ = bed.spad.cli(&["firewall", "remove"]).ok();
     assert_eq!(
-        world.lab.server.must("nft", &["list", "tables"]).trim(),
+        bed.lab.server.run_ok("nft", &["list", "tables"]).trim(),
         "table inet theirs"
     );
-    assert_eq!(world.tcp(WEB), Reach::Open);
+    assert_eq!(bed.tcp(WEB), Reachability::Open);
 }

@@ -4,214 +4,215 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use spa_tests::lab::{SERVER4, SERVER6};
-use spa_tests::reach::{self, Reach};
+use spa_tests::reach::{self, Reachability};
 use spa_tests::settings::{Settings, WEB};
-use spa_tests::world::World;
+use spa_tests::test_bed::TestBed;
 
 const SERVERS: [IpAddr; 2] = [IpAddr::V4(SERVER4), IpAddr::V6(SERVER6)];
 const FIRST: [u16; 3] = [7000, 8000, 9000];
 const SECOND: [u16; 2] = [7100, 8100];
 
 /// A door with this file, not started.
-fn world(lines: &str) -> World {
-    let world = World::stopped(&Settings::default());
-    world.append(
+fn test_bed(lines: &str) -> TestBed {
+    let bed = TestBed::stopped(&Settings::default());
+    bed.append_config(
         "spad.toml",
         "[[knock]]\nname = \"side\"\none_time = \"side\"\nopen = [\"web\"]\n",
     );
-    world.sequences("side", lines);
-    world
+    bed.write_sequences("side", lines);
+    bed
 }
 
 /// Knocks, waits until all of it was heard, and looks.
 #[track_caller]
-fn opens(world: &World, server: IpAddr, ports: &[u16]) -> bool {
-    let heard = |world: &World| {
-        let all = world.spad.verdicts();
+fn opens(bed: &TestBed, server: IpAddr, ports: &[u16]) -> bool {
+    let received = |bed: &TestBed| {
+        let all = bed.spad.verdicts();
         let all = all.iter().filter(|(reason, _)| reason.starts_with("knock"));
         all.map(|(_, count)| count).sum::<u64>()
     };
-    let before = heard(world);
-    world.lab.client.enter(|| {
+    let before = received(bed);
+    bed.lab.client.enter(|| {
         for port in ports {
             let to = SocketAddr::new(server, *port);
             let _ = TcpStream::connect_timeout(&to, Duration::from_millis(20));
         }
     });
-    spa_tests::wait::soon("each knock is heard", || {
-        (heard(world) >= before + ports.len() as u64).then_some(())
+    spa_tests::wait::eventually("each knock is heard", || {
+        (received(bed) >= before + ports.len() as u64).then_some(())
     });
-    reach::tcp(&world.lab.client, server, WEB) == Reach::Open
+    reach::tcp(&bed.lab.client, server, WEB) == Reachability::Open
 }
 
-fn left(world: &World) -> u64 {
-    let status = world.spad.status();
+fn sequences_left(bed: &TestBed) -> u64 {
+    let status = bed.spad.status();
     status["sequences_left"]["side"].as_u64().expect("a number")
 }
 
 #[test]
 fn each_sequence_opens_once_and_status_says_how_many_are_left() {
     for server in SERVERS {
-        let mut world = world("# anna\n7000,8000,9000\n7100,8100\n");
-        world.spad.start();
-        assert_eq!(left(&world), 2);
-        assert!(opens(&world, server, &FIRST));
-        spa_tests::wait::soon("it closes", || {
-            let now = reach::tcp(&world.lab.client, server, WEB);
-            (now != Reach::Open).then_some(())
+        let mut bed = test_bed("# anna\n7000,8000,9000\n7100,8100\n");
+        bed.spad.start();
+        assert_eq!(sequences_left(&bed), 2);
+        assert!(opens(&bed, server, &FIRST));
+        spa_tests::wait::eventually("it closes", || {
+            let now = reach::tcp(&bed.lab.client, server, WEB);
+            (now != Reachability::Open).then_some(())
         });
-        assert!(!opens(&world, server, &FIRST));
-        assert_eq!(left(&world), 1);
-        assert!(opens(&world, server, &SECOND));
-        world
-            .spad
+        assert!(!opens(&bed, server, &FIRST));
+        assert_eq!(sequences_left(&bed), 1);
+        assert!(opens(&bed, server, &SECOND));
+        bed.spad
             .wait_audited(&[("event", "grant"), ("door", "side")]);
-        assert_eq!(left(&world), 0);
-        let said = world.spad.said();
+        assert_eq!(sequences_left(&bed), 0);
+        let output = bed.spad.output();
         assert!(
-            said.contains("the last sequence of the door side"),
-            "{said}"
+            output.contains("the last sequence of the door side"),
+            "{output}"
         );
-        let check = world.spad.cli(&["check"]).ok().stderr;
+        let check = bed.spad.cli(&["check"]).ok().stderr;
         assert!(check.contains("the door `side` opens nothing"), "{check}");
         for secret in ["7000", "8100"] {
-            assert!(!said.contains(secret), "{said}");
+            assert!(!output.contains(secret), "{output}");
         }
     }
 }
 
 #[test]
 fn a_used_one_time_sequence_opens_nothing_after_kill_minus_nine() {
-    let mut world = world("7000,8000,9000\n7100,8100\n");
-    world.spad.start();
-    assert!(opens(&world, SERVERS[0], &FIRST));
-    world.spad.kill();
-    world.wait_closed(WEB);
-    world.spad.start();
-    assert!(!opens(&world, SERVERS[0], &FIRST));
-    assert!(opens(&world, SERVERS[0], &SECOND));
+    let mut bed = test_bed("7000,8000,9000\n7100,8100\n");
+    bed.spad.start();
+    assert!(opens(&bed, SERVERS[0], &FIRST));
+    bed.spad.kill();
+    bed.wait_closed(WEB);
+    bed.spad.start();
+    assert!(!opens(&bed, SERVERS[0], &FIRST));
+    assert!(opens(&bed, SERVERS[0], &SECOND));
 }
 
 #[test]
 fn a_used_one_time_sequence_opens_nothing_after_a_reboot_nor_under_another_door() {
-    let mut world = world("7000,8000,9000\n7100,8100\n");
-    world.spad.start();
-    assert!(opens(&world, SERVERS[0], &FIRST));
-    world.spad.kill();
-    world.spad.pretend_new_boot();
-    let _ = world.spad.cli(&["firewall", "remove"]).ok();
-    world.replace("spad.toml", "name = \"side\"", "name = \"back\"");
-    world.spad.start();
-    assert!(!opens(&world, SERVERS[0], &FIRST));
-    assert!(opens(&world, SERVERS[0], &SECOND));
+    let mut bed = test_bed("7000,8000,9000\n7100,8100\n");
+    bed.spad.start();
+    assert!(opens(&bed, SERVERS[0], &FIRST));
+    bed.spad.kill();
+    bed.spad.fake_new_boot();
+    let _ = bed.spad.cli(&["firewall", "remove"]).ok();
+    bed.replace_in_config("spad.toml", "name = \"side\"", "name = \"back\"");
+    bed.spad.start();
+    assert!(!opens(&bed, SERVERS[0], &FIRST));
+    assert!(opens(&bed, SERVERS[0], &SECOND));
 }
 
 #[test]
 fn a_reload_takes_new_lines_and_tells_of_used_ones_behind_unused_ones() {
-    let mut world = world("7000,8000,9000\n");
-    world.spad.start();
-    assert!(opens(&world, SERVERS[0], &FIRST));
-    world.wait_closed(WEB);
-    world.sequences("side", "7100,8100\n7000,8000,9000\n");
-    let said = world.spad.cli(&["reload"]).ok().stdout;
-    assert!(said.contains("side:2:1"), "{said}");
-    assert!(said.contains("is used already"), "{said}");
-    assert!(!said.contains("7000"), "{said}");
-    assert!(!opens(&world, SERVERS[0], &FIRST));
-    assert!(opens(&world, SERVERS[0], &SECOND));
+    let mut bed = test_bed("7000,8000,9000\n");
+    bed.spad.start();
+    assert!(opens(&bed, SERVERS[0], &FIRST));
+    bed.wait_closed(WEB);
+    bed.write_sequences("side", "7100,8100\n7000,8000,9000\n");
+    let output = bed.spad.cli(&["reload"]).ok().stdout;
+    assert!(output.contains("side:2:1"), "{output}");
+    assert!(output.contains("is used already"), "{output}");
+    assert!(!output.contains("7000"), "{output}");
+    assert!(!opens(&bed, SERVERS[0], &FIRST));
+    assert!(opens(&bed, SERVERS[0], &SECOND));
     // What is wrong changes nothing.
-    world.sequences("side", "7100,8100\n7100\n");
-    let refused = world.spad.cli(&["reload"]);
+    bed.write_sequences("side", "7100,8100\n7100\n");
+    let refused = bed.spad.cli(&["reload"]);
     assert!(!refused.success, "{refused:?}");
     assert!(refused.stderr.contains("side:2:1"), "{refused:?}");
 }
 
 #[test]
 fn a_damaged_record_of_what_is_used_keeps_the_door_shut_and_says_so() {
-    let mut world = world("7000,8000,9000\n7100,8100\n");
-    world.spad.start();
-    assert!(opens(&world, SERVERS[0], &FIRST));
-    world.spad.stop();
-    world.wait_closed(WEB);
-    let file = world.spad.state().join("one-time");
+    let mut bed = test_bed("7000,8000,9000\n7100,8100\n");
+    bed.spad.start();
+    assert!(opens(&bed, SERVERS[0], &FIRST));
+    bed.spad.stop();
+    bed.wait_closed(WEB);
+    let file = bed.spad.state().join("one-time");
     let mut bytes = std::fs::read(&file).expect("the record");
     bytes[2] ^= 1;
     std::fs::write(&file, bytes).expect("the record");
-    world.spad.start();
+    bed.spad.start();
     for ports in [&FIRST[..], &SECOND] {
-        assert!(!opens(&world, SERVERS[0], ports));
+        assert!(!opens(&bed, SERVERS[0], ports));
     }
-    let status = world.spad.status()["warnings"].to_string();
-    for said in [status, world.spad.said()] {
-        assert!(said.contains("the record 1 is damaged"), "{said}");
+    let status = bed.spad.status()["warnings"].to_string();
+    for output in [status, bed.spad.output()] {
+        assert!(output.contains("the record 1 is damaged"), "{output}");
     }
     // Packets go on.
-    world.open(&["tcp/8080"]);
-    assert_eq!(world.tcp(WEB), Reach::Open);
+    bed.open(&["tcp/8080"]);
+    assert_eq!(bed.tcp(WEB), Reachability::Open);
 }
 
 #[test]
 fn a_record_that_lost_what_is_used_keeps_the_door_shut_and_says_so() {
-    let mut world = world("7000,8000,9000\n7100,8100\n");
-    world.spad.start();
-    assert!(opens(&world, SERVERS[0], &FIRST));
-    world.spad.stop();
+    let mut bed = test_bed("7000,8000,9000\n7100,8100\n");
+    bed.spad.start();
+    assert!(opens(&bed, SERVERS[0], &FIRST));
+    bed.spad.stop();
     // What the journal knows of it is still known after it was written anew.
-    world.spad.start();
-    world.spad.stop();
-    world.wait_closed(WEB);
-    let file = world.spad.state().join("one-time");
+    bed.spad.start();
+    bed.spad.stop();
+    bed.wait_closed(WEB);
+    let file = bed.spad.state().join("one-time");
     std::fs::write(&file, "").expect("the record of an older backup");
-    world.spad.start();
+    bed.spad.start();
     for ports in [&FIRST[..], &SECOND] {
-        assert!(!opens(&world, SERVERS[0], ports));
+        assert!(!opens(&bed, SERVERS[0], ports));
     }
-    let status = world.spad.status()["warnings"].to_string();
-    for said in [status, world.spad.said()] {
+    let status = bed.spad.status()["warnings"].to_string();
+    for output in [status, bed.spad.output()] {
         let lost = "does not hold every sequence that was used";
-        assert!(said.contains(lost), "{said}");
+        assert!(output.contains(lost), "{output}");
     }
 }
 
 #[test]
 fn where_the_disk_takes_nothing_the_door_stays_shut_and_status_says_so() {
-    let mut world = world("7000,8000,9000\n7100,8100\n");
+    let mut bed = test_bed("7000,8000,9000\n7100,8100\n");
     // A full file system of its own, for the record alone.
-    let full = world.lab.path().join("full");
-    let (full, used) = (full.display(), world.spad.state().join("one-time"));
+    let full = bed.lab.path().join("full");
+    let (full, used) = (full.display(), bed.spad.state().join("one-time"));
     let script = format!(
         "mkdir {full} && mount -t tmpfs -o size=4k none {full} && touch {full}/used {used} && head -c 4096 /dev/zero > {full}/fill && mount --bind {full}/used {used} && exec \"$@\"",
         used = used.display()
     );
-    world.spad.start_behind(&["sh", "-c", &script, "full"]);
-    world.spad.start();
-    let engine = world.spad.process().id().to_string();
-    world.lab.client.enter(|| {
+    bed.spad.set_wrapper(&["sh", "-c", &script, "full"]);
+    bed.spad.start();
+    let engine = bed.spad.process().id().to_string();
+    bed.lab.client.enter(|| {
         for port in FIRST {
             let to = SocketAddr::new(SERVERS[0], port);
             let _ = TcpStream::connect_timeout(&to, Duration::from_millis(20));
         }
     });
-    world.spad.wait_counted("state_unwritable", 1);
-    assert_eq!(world.tcp(WEB), Reach::Refused);
-    let status = world.spad.status()["warnings"].to_string();
+    bed.spad.wait_verdict_count("state_unwritable", 1);
+    assert_eq!(bed.tcp(WEB), Reachability::Refused);
+    let status = bed.spad.status()["warnings"].to_string();
     assert!(status.contains("no sequence for one use opens"), "{status}");
     let fill = format!("{full}/fill");
-    let _ = world
+    let _ = bed
         .lab
         .server
-        .must("nsenter", &["-t", &engine, "-m", "rm", &fill]);
-    spa_tests::wait::soon("it is written once there is room", || {
-        let said = world.spad.said();
-        said.contains("are used is written down now").then_some(())
+        .run_ok("nsenter", &["-t", &engine, "-m", "rm", &fill]);
+    spa_tests::wait::eventually("it is written once there is room", || {
+        let output = bed.spad.output();
+        output
+            .contains("are used is written down now")
+            .then_some(())
     });
-    assert!(!opens(&world, SERVERS[0], &FIRST), "it was seen");
-    assert!(opens(&world, SERVERS[0], &SECOND));
-    let status = world.spad.status()["warnings"].to_string();
+    assert!(!opens(&bed, SERVERS[0], &FIRST), "it was seen");
+    assert!(opens(&bed, SERVERS[0], &SECOND));
+    let status = bed.spad.status()["warnings"].to_string();
     assert!(!status.contains("for one use"), "{status}");
     // A later start knows both.
     let record = format!("{full}/used");
     let size = ["-t", &engine, "-m", "stat", "-c", "%s", &record];
-    let size = world.lab.server.must("nsenter", &size);
+    let size = bed.lab.server.run_ok("nsenter", &size);
     assert_eq!(size.trim(), "256");
 }

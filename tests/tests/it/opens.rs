@@ -5,127 +5,126 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use spa_proto::{Addresses, Open, Request};
-use spa_tests::identity::{close, open, open_stating};
+use spa_tests::identity::{close, open, open_with_addresses};
 use spa_tests::lab::{CLIENT4, CLIENT6, SERVER4, SERVER6, STRANGER4, STRANGER6};
-use spa_tests::reach::{self, Reach};
-use spa_tests::settings::{CHAT, SHOWN, SSH, Settings, WEB};
+use spa_tests::reach::{self, Reachability};
+use spa_tests::settings::{CHAT, EXPOSED, SSH, Settings, WEB};
 use spa_tests::sshd::Sshd;
-use spa_tests::world::World;
+use spa_tests::test_bed::TestBed;
 use spa_tests::{frame, process, tap, wait};
 
 #[test]
 fn a_packet_opens_tcp_over_ipv4_for_its_sender_alone() {
-    let world = World::new();
-    assert_eq!(world.tcp(WEB), Reach::Refused);
-    world.open(&["tcp/8080"]);
-    assert_eq!(world.tcp(WEB), Reach::Open);
-    assert_eq!(world.udp(CHAT), Reach::Refused, "another service");
+    let bed = TestBed::new();
+    assert_eq!(bed.tcp(WEB), Reachability::Refused);
+    bed.open(&["tcp/8080"]);
+    assert_eq!(bed.tcp(WEB), Reachability::Open);
+    assert_eq!(bed.udp(CHAT), Reachability::Refused, "another service");
     assert_eq!(
-        world.tcp6(WEB),
-        Reach::Refused,
+        bed.tcp6(WEB),
+        Reachability::Refused,
         "another address of the client"
     );
 }
 
 #[test]
 fn a_packet_opens_tcp_over_ipv6() {
-    let world = World::new();
-    assert_eq!(world.tcp6(WEB), Reach::Refused);
-    world.send6(&world.laptop.open(&["tcp/8080"]));
-    world.spad.wait_counted("opened", 1);
-    assert_eq!(world.tcp6(WEB), Reach::Open);
-    assert_eq!(world.tcp(WEB), Reach::Refused);
+    let bed = TestBed::new();
+    assert_eq!(bed.tcp6(WEB), Reachability::Refused);
+    bed.send6(&bed.laptop.open(&["tcp/8080"]));
+    bed.spad.wait_verdict_count("opened", 1);
+    assert_eq!(bed.tcp6(WEB), Reachability::Open);
+    assert_eq!(bed.tcp(WEB), Reachability::Refused);
 }
 
 #[test]
 fn a_packet_opens_udp_over_both_families() {
-    let world = World::new();
+    let bed = TestBed::new();
     assert_eq!(
-        (world.udp(CHAT), world.udp6(CHAT)),
-        (Reach::Refused, Reach::Refused)
+        (bed.udp(CHAT), bed.udp6(CHAT)),
+        (Reachability::Refused, Reachability::Refused)
     );
-    world.open(&["udp/9999"]);
-    world.send6(&world.laptop.open(&["udp/9999"]));
-    world.spad.wait_counted("opened", 2);
+    bed.open(&["udp/9999"]);
+    bed.send6(&bed.laptop.open(&["udp/9999"]));
+    bed.spad.wait_verdict_count("opened", 2);
     assert_eq!(
-        (world.udp(CHAT), world.udp6(CHAT)),
-        (Reach::Open, Reach::Open)
+        (bed.udp(CHAT), bed.udp6(CHAT)),
+        (Reachability::Open, Reachability::Open)
     );
 }
 
 #[test]
 fn a_packet_that_names_no_service_opens_the_clients_own() {
-    let world = World::new();
-    world.open(&[]);
+    let bed = TestBed::new();
+    bed.open(&[]);
     assert_eq!(
-        (world.tcp(WEB), world.udp(CHAT)),
-        (Reach::Open, Reach::Open)
+        (bed.tcp(WEB), bed.udp(CHAT)),
+        (Reachability::Open, Reachability::Open)
     );
 }
 
 #[test]
 fn stated_addresses_alone_get_the_grant_wherever_the_packet_came_from() {
-    let world = World::new();
+    let bed = TestBed::new();
     let stated = Addresses::new(Some(CLIENT4), Some(CLIENT6)).expect("usable addresses");
-    world.send_as_stranger(&world.laptop.seal(&open_stating(&["udp/9999"], stated)));
-    world.spad.wait_counted("opened", 1);
-    let seen = world.lab.client.enter(|| {
+    bed.send_as_stranger(&bed.laptop.seal(&open_with_addresses(&["udp/9999"], stated)));
+    bed.spad.wait_verdict_count("opened", 1);
+    let seen = bed.lab.client.enter(|| {
         [CLIENT4.into(), STRANGER4.into()]
             .map(|source: IpAddr| reach::udp_from(source, SERVER4.into(), CHAT))
     });
-    assert_eq!(seen, [Reach::Open, Reach::Refused]);
-    let seen = world.lab.client.enter(|| {
+    assert_eq!(seen, [Reachability::Open, Reachability::Refused]);
+    let seen = bed.lab.client.enter(|| {
         [CLIENT6.into(), STRANGER6.into()]
             .map(|source: IpAddr| reach::udp_from(source, SERVER6.into(), CHAT))
     });
-    assert_eq!(seen, [Reach::Open, Reach::Refused]);
+    assert_eq!(seen, [Reachability::Open, Reachability::Refused]);
 }
 
 #[test]
 fn a_grant_for_one_connection_admits_one_and_a_stray_segment_does_not_use_it_up() {
-    let world = World::with(&Settings::ttl("20s"));
+    let bed = TestBed::with(&Settings::ttl("20s"));
     let once = match open(&["tcp/8080"]) {
         Request::Open(open) => Request::Open(Open { once: true, ..open }),
         other => other,
     };
-    world.send_counted(&world.laptop.seal(&once), "opened");
-    let ends = frame::Ends::of((CLIENT4, 40_001), (SERVER4, WEB));
-    let stray = frame::tcp(ends, pnet::packet::tcp::TcpFlags::ACK);
-    tap::inject(&world.lab.client, &[frame::carry(ends, 6, &stray)]);
-    let mut first = reach::connection(&world.lab.client, SERVER4.into(), WEB);
+    bed.send_counted(&bed.laptop.seal(&once), "opened");
+    let endpoints = frame::Endpoints::new((CLIENT4, 40_001), (SERVER4, WEB));
+    let stray = frame::tcp(endpoints, pnet::packet::tcp::TcpFlags::ACK);
+    tap::inject(&bed.lab.client, &[frame::ip_frame(endpoints, 6, &stray)]);
+    let mut first = reach::connect(&bed.lab.client, SERVER4.into(), WEB);
     assert!(reach::echoes(&mut first));
-    assert_ne!(world.tcp(WEB), Reach::Open, "a second connection");
+    assert_ne!(bed.tcp(WEB), Reachability::Open, "a second connection");
     assert!(reach::echoes(&mut first), "the first goes on");
 }
 
 #[test]
 fn a_grant_for_one_connection_that_was_used_leaves_no_hole_when_it_is_withdrawn() {
     for withdraw in [&["client", "disable", "laptop"][..], &["revoke", "laptop"]] {
-        let world = World::with(&Settings::ttl("20s"));
+        let bed = TestBed::with(&Settings::ttl("20s"));
         let once = match open(&["tcp/8080"]) {
             Request::Open(open) => Request::Open(Open { once: true, ..open }),
             other => other,
         };
-        world.send_counted(&world.laptop.seal(&once), "opened");
-        let _used = reach::connection(&world.lab.client, SERVER4.into(), WEB);
+        bed.send_counted(&bed.laptop.seal(&once), "opened");
+        let _used = reach::connect(&bed.lab.client, SERVER4.into(), WEB);
         let flows = || {
-            world
-                .lab
+            bed.lab
                 .server
-                .must("nft", &["list", "set", "inet", "spad", "flow4"])
+                .run_ok("nft", &["list", "set", "inet", "spad", "flow4"])
         };
         assert!(
             flows().contains("elements"),
             "its source port may come again"
         );
-        world.spad.cli(withdraw).ok();
+        bed.spad.cli(withdraw).ok();
         assert!(!flows().contains("elements"), "{withdraw:?}: {}", flows());
     }
 }
 
 #[test]
 fn a_grant_for_one_source_port_admits_that_port_alone() {
-    let world = World::with(&Settings::ttl("20s"));
+    let bed = TestBed::with(&Settings::ttl("20s"));
     let port = 40_777;
     let bound = match open(&["udp/9999"]) {
         Request::Open(open) => Request::Open(Open {
@@ -134,9 +133,9 @@ fn a_grant_for_one_source_port_admits_that_port_alone() {
         }),
         other => other,
     };
-    world.send_counted(&world.laptop.seal(&bound), "opened");
-    assert_eq!(world.udp(CHAT), Reach::Refused);
-    let heard = world.lab.client.enter(|| {
+    bed.send_counted(&bed.laptop.seal(&bound), "opened");
+    assert_eq!(bed.udp(CHAT), Reachability::Refused);
+    let received = bed.lab.client.enter(|| {
         let socket = std::net::UdpSocket::bind((CLIENT4, port)).expect("the port");
         socket
             .set_read_timeout(Some(Duration::from_secs(2)))
@@ -144,63 +143,63 @@ fn a_grant_for_one_source_port_admits_that_port_alone() {
         socket.send_to(b"there?", (SERVER4, CHAT)).expect("a route");
         socket.recv(&mut [0; 16]).is_ok()
     });
-    assert!(heard);
+    assert!(received);
 }
 
 #[test]
 fn spa_opens_and_ssh_gets_in() {
-    let world = World::with(&Settings::ttl("10s"));
-    let sshd = Sshd::start(&world.lab.server, world.lab.path(), SSH);
-    world.enrol_spa(SERVER4.into());
+    let bed = TestBed::with(&Settings::ttl("10s"));
+    let sshd = Sshd::start(&bed.lab.server, bed.lab.path(), SSH);
+    bed.enrol_spa(SERVER4.into());
     assert!(
-        !sshd.ssh(&world.lab.client, SERVER4.into(), "true").success,
+        !sshd.ssh(&bed.lab.client, SERVER4.into(), "true").success,
         "before"
     );
-    let opened = world.spa(&["open", "gw:ssh"]);
+    let opened = bed.spa(&["open", "gw:ssh"]);
     assert_eq!(
         opened.code,
         Some(0),
         "{}{}\n{}",
         opened.stdout,
         opened.stderr,
-        world.spad.said()
+        bed.spad.output()
     );
-    let done = sshd.ssh(&world.lab.client, SERVER4.into(), "echo inside");
+    let done = sshd.ssh(&bed.lab.client, SERVER4.into(), "echo inside");
     assert_eq!(done.stdout.trim(), "inside", "{}", done.stderr);
-    world.send_counted(&world.laptop.seal(&close(&["tcp/22"])), "closed");
+    bed.send_counted(&bed.laptop.seal(&close(&["tcp/22"])), "closed");
     assert!(
-        !sshd.ssh(&world.lab.client, SERVER4.into(), "true").success,
+        !sshd.ssh(&bed.lab.client, SERVER4.into(), "true").success,
         "after"
     );
 }
 
 #[test]
 fn spa_opens_over_ipv6_and_for_named_services() {
-    let world = World::with(&Settings::ttl("10s"));
-    world.enrol_spa(SERVER6.into());
-    let opened = world.spa(&["open", "gw:tcp/8080", "--json"]);
+    let bed = TestBed::with(&Settings::ttl("10s"));
+    bed.enrol_spa(SERVER6.into());
+    let opened = bed.spa(&["open", "gw:tcp/8080", "--json"]);
     assert_eq!(opened.code, Some(0), "{}{}", opened.stdout, opened.stderr);
     assert!(opened.json().is_object() || opened.json().is_array());
-    assert_eq!(world.tcp6(WEB), Reach::Open);
+    assert_eq!(bed.tcp6(WEB), Reachability::Open);
 }
 
 #[test]
 fn spa_knocks_every_family_the_name_resolves_to() {
-    let world = World::with(&Settings::ttl("10s"));
-    world.enrol_spa(SERVER4.into());
-    let hosts = world.lab.path().join("hosts");
+    let bed = TestBed::with(&Settings::ttl("10s"));
+    bed.enrol_spa(SERVER4.into());
+    let hosts = bed.lab.path().join("hosts");
     std::fs::write(
         &hosts,
         format!("{SERVER4} gateway.example\n{SERVER6} gateway.example\n"),
     )
     .expect("a hosts file");
-    let config = world.lab.path().join("spa");
+    let config = bed.lab.path().join("spa");
     let text = std::fs::read_to_string(config.join("config.toml")).expect("spa's configuration");
     let named = text.replace(&format!("\"{SERVER4}\""), "\"gateway.example\"");
     assert_ne!(text, named, "{text}");
     std::fs::write(config.join("config.toml"), named).expect("spa's configuration");
     let script = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
-    let mut command = world.lab.client.command("sh");
+    let mut command = bed.lab.client.command("sh");
     command
         .args(["-c", script])
         .arg(&hosts)
@@ -211,55 +210,59 @@ fn spa_knocks_every_family_the_name_resolves_to() {
     let done = process::run(&mut command);
     assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
     for server in [IpAddr::from(SERVER4), SERVER6.into()] {
-        wait::soon("both families open", || {
-            (reach::tcp(&world.lab.client, server, WEB) == Reach::Open).then_some(())
+        wait::eventually("both families open", || {
+            (reach::tcp(&bed.lab.client, server, WEB) == Reachability::Open).then_some(())
         });
     }
 }
 
 #[test]
 fn the_packet_that_spa_writes_is_the_packet_that_opens() {
-    let world = World::new();
-    world.enrol_spa(SERVER4.into());
-    let hex = world.spa(&["packet", "gw:tcp/8080", "--hex"]).ok().stdout;
+    let bed = TestBed::new();
+    bed.enrol_spa(SERVER4.into());
+    let hex = bed.spa(&["packet", "gw:tcp/8080", "--hex"]).ok().stdout;
     let digits: Vec<u8> = hex.trim().bytes().collect();
     let packet: Vec<u8> = digits
         .chunks(2)
         .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).expect("hex"), 16).expect("hex"))
         .collect();
     assert!((160..=512).contains(&packet.len()));
-    assert_eq!(world.tcp(WEB), Reach::Refused);
-    world.send_counted(&packet, "opened");
-    assert_eq!(world.tcp(WEB), Reach::Open);
+    assert_eq!(bed.tcp(WEB), Reachability::Refused);
+    bed.send_counted(&packet, "opened");
+    assert_eq!(bed.tcp(WEB), Reachability::Open);
 }
 
 #[test]
 fn capture_goes_on_when_the_link_went_away_and_came_back() {
-    let world = World::new();
-    world.lab.unplug();
-    world.lab.plug();
-    wait::soon("the way is back", || {
-        (world.tcp(SHOWN) == Reach::Open).then_some(())
+    let bed = TestBed::new();
+    bed.lab.unplug();
+    bed.lab.plug();
+    wait::eventually("the way is back", || {
+        (bed.tcp(EXPOSED) == Reachability::Open).then_some(())
     });
-    assert_ne!(world.tcp(WEB), Reach::Open, "hidden on the new link too");
-    world.open(&["tcp/8080"]);
-    assert_eq!(world.tcp(WEB), Reach::Open);
+    assert_ne!(
+        bed.tcp(WEB),
+        Reachability::Open,
+        "hidden on the new link too"
+    );
+    bed.open(&["tcp/8080"]);
+    assert_eq!(bed.tcp(WEB), Reachability::Open);
 }
 
 #[test]
 fn always_allowed_networks_never_need_a_packet() {
-    let world = World::with(&Settings {
+    let bed = TestBed::with(&Settings {
         always_allow: &["lo", "192.0.2.66/32"],
         ..Settings::default()
     });
-    let seen = world.lab.client.enter(|| {
+    let seen = bed.lab.client.enter(|| {
         [CLIENT4.into(), STRANGER4.into()]
             .map(|source: IpAddr| reach::udp_from(source, SERVER4.into(), CHAT))
     });
-    assert_eq!(seen, [Reach::Refused, Reach::Open]);
+    assert_eq!(seen, [Reachability::Refused, Reachability::Open]);
     let home = SocketAddr::from(([127, 0, 0, 1], WEB));
     assert!(
-        world.lab.server.enter(|| TcpStream::connect(home)).is_ok(),
+        bed.lab.server.enter(|| TcpStream::connect(home)).is_ok(),
         "the host itself"
     );
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 use spa_tests::binaries;
 use spa_tests::lab::{CLIENT4, SERVER4, SERVER6, STRANGER4};
 use spa_tests::process::{run, run_with_input};
-use spa_tests::reach::{self, Reach};
-use spa_tests::settings::{SHOWN, Settings, WEB};
+use spa_tests::reach::{self, Reachability};
+use spa_tests::settings::{EXPOSED, Settings, WEB};
+use spa_tests::test_bed::TestBed;
 use spa_tests::wait;
-use spa_tests::world::World;
 
 const SERVERS: [IpAddr; 2] = [IpAddr::V4(SERVER4), IpAddr::V6(SERVER6)];
 
@@ -18,20 +18,20 @@ fn door(sequence: &str, more: &str) -> String {
     format!("\n[[knock]]\nname = \"side\"\nsequence = \"{sequence}\"\nopen = [\"web\"]\n{more}\n")
 }
 
-fn with(doors: &str) -> World {
-    let mut world = World::stopped(&Settings::default());
-    world.append("spad.toml", doors);
-    world.spad.start();
-    world
+fn with(doors: &str) -> TestBed {
+    let mut bed = TestBed::stopped(&Settings::default());
+    bed.append_config("spad.toml", doors);
+    bed.spad.start();
+    bed
 }
 
-fn is_open(world: &World, server: IpAddr) -> bool {
-    reach::tcp(&world.lab.client, server, WEB) == Reach::Open
+fn is_open(bed: &TestBed, server: IpAddr) -> bool {
+    reach::tcp(&bed.lab.client, server, WEB) == Reachability::Open
 }
 
 /// The first segment of a connection to each port.
-fn knock(world: &World, server: IpAddr, ports: &[u16]) {
-    world.lab.client.enter(|| {
+fn knock(bed: &TestBed, server: IpAddr, ports: &[u16]) {
+    bed.lab.client.enter(|| {
         for port in ports {
             let to = SocketAddr::new(server, *port);
             let _ = TcpStream::connect_timeout(&to, Duration::from_millis(20));
@@ -40,68 +40,67 @@ fn knock(world: &World, server: IpAddr, ports: &[u16]) {
 }
 
 /// Whether the stranger's connection is let in.
-fn from_stranger(world: &World, port: &str) -> bool {
+fn from_stranger(bed: &TestBed, port: &str) -> bool {
     let (stranger, server) = (STRANGER4.to_string(), SERVER4.to_string());
     let words = ["-z", "-w", "1", "-s", &stranger, &server, port];
-    world.lab.client.run("nc", &words).success
+    bed.lab.client.run("nc", &words).success
 }
 
 /// Nothing was opened by what was sent so far.
 #[track_caller]
-fn opened_nothing(world: &World, server: IpAddr, what: &str) {
-    let packets = world.spad.counted("opened");
-    world.send(&world.laptop.open(&["tcp/22"]));
+fn opened_nothing(bed: &TestBed, server: IpAddr, what: &str) {
+    let packets = bed.spad.verdict_count("opened");
+    bed.send(&bed.laptop.open(&["tcp/22"]));
     // What was sent before this packet was heard before it.
-    world.spad.wait_counted("opened", packets + 1);
-    assert_eq!(world.spad.counted("knock_opened"), 0, "{what}");
-    assert!(!is_open(world, server), "{what}");
+    bed.spad.wait_verdict_count("opened", packets + 1);
+    assert_eq!(bed.spad.verdict_count("knock_opened"), 0, "{what}");
+    assert!(!is_open(bed, server), "{what}");
 }
 
 #[test]
 fn the_sequence_opens_for_its_sender_and_family_and_closes_by_itself() {
     for server in SERVERS {
-        let world = with(&door("8881,7777,9991", ""));
-        assert!(!is_open(&world, server));
-        knock(&world, server, &[8881, 7777, 9991]);
-        world.spad.wait_counted("knock_opened", 1);
-        assert!(is_open(&world, server));
+        let bed = with(&door("8881,7777,9991", ""));
+        assert!(!is_open(&bed, server));
+        knock(&bed, server, &[8881, 7777, 9991]);
+        bed.spad.wait_verdict_count("knock_opened", 1);
+        assert!(is_open(&bed, server));
         let other = SERVERS.into_iter().find(|other| *other != server).unwrap();
-        assert!(!is_open(&world, other), "the other family");
+        assert!(!is_open(&bed, other), "the other family");
         if server.is_ipv4() {
-            assert!(!from_stranger(&world, "8080"), "somebody else");
+            assert!(!from_stranger(&bed, "8080"), "somebody else");
         }
-        let line = world
+        let line = bed
             .spad
             .wait_audited(&[("event", "grant"), ("door", "side")]);
         assert!(line.get("client").is_none(), "{line}");
-        let shown = world.spad.cli(&["grants"]).ok().stdout;
+        let shown = bed.spad.cli(&["grants"]).ok().stdout;
         assert!(shown.contains("(door side)"), "{shown}");
-        world
-            .spad
+        bed.spad
             .wait_audited(&[("event", "expire"), ("door", "side")]);
-        assert!(!is_open(&world, server), "after its 2 s");
+        assert!(!is_open(&bed, server), "after its 2 s");
     }
 }
 
 #[test]
 fn debians_knock_and_nmap_and_nc_and_spa_knock_open_it() {
     for server in SERVERS {
-        let world = with(&door("7000,8000:udp,9000", "ttl = \"1m\""));
+        let bed = with(&door("7000,8000:udp,9000", "ttl = \"1m\""));
         let address = server.to_string();
-        let client = &world.lab.client;
+        let client = &bed.lab.client;
         let family = if server.is_ipv4() { "-4" } else { "-6" };
         let revoke = |how: &str, count: u64| {
-            wait::soon(how, || {
-                (world.spad.counted("knock_opened") == count).then_some(())
+            wait::eventually(how, || {
+                (bed.spad.verdict_count("knock_opened") == count).then_some(())
             });
-            assert!(is_open(&world, server), "{how} {server}");
-            let said = world.spad.cli(&["revoke", "side"]).ok().stdout;
-            assert!(said.contains("1 grant closed"), "{said}");
-            assert!(!is_open(&world, server), "{how}: revoked");
+            assert!(is_open(&bed, server), "{how} {server}");
+            let output = bed.spad.cli(&["revoke", "side"]).ok().stdout;
+            assert!(output.contains("1 grant closed"), "{output}");
+            assert!(!is_open(&bed, server), "{how}: revoked");
         };
         let knocks = ["7000", "8000:udp", "9000"];
         let words = [&["-d", "20", &address][..], &knocks].concat();
-        client.must("knock", &words);
+        client.run_ok("knock", &words);
         revoke("knock", 1);
 
         let words = [&["knock", family, "-d", "20", &address][..], &knocks].concat();
@@ -120,7 +119,7 @@ fn debians_knock_and_nmap_and_nc_and_spa_knock_open_it() {
                 port,
                 &address,
             ];
-            let _ = client.must("nmap", &words);
+            let _ = client.run_ok("nmap", &words);
         }
         revoke("nmap", 3);
 
@@ -137,88 +136,86 @@ fn debians_knock_and_nmap_and_nc_and_spa_knock_open_it() {
 #[test]
 fn a_scan_upwards_opens_nothing_nor_does_a_wrong_knock_in_between() {
     for server in SERVERS {
-        let world = with(&door("7000,8000,9000", ""));
-        knock(&world, server, &[7000, 8000, 8500, 9000]);
-        opened_nothing(&world, server, "a wrong port");
-        knock(&world, server, &[7000, 8000, SHOWN, 9000]);
-        opened_nothing(&world, server, "a port at which somebody answers");
+        let bed = with(&door("7000,8000,9000", ""));
+        knock(&bed, server, &[7000, 8000, 8500, 9000]);
+        opened_nothing(&bed, server, "a wrong port");
+        knock(&bed, server, &[7000, 8000, EXPOSED, 9000]);
+        opened_nothing(&bed, server, "a port at which somebody answers");
         let family = if server.is_ipv4() { "-4" } else { "-6" };
         let address = server.to_string();
         let scan = "-Pn -n -r --max-retries 0 --min-rate 2000 -p 6990-9010".split(' ');
         let words: Vec<&str> = scan.chain([family, &address]).collect();
-        let _ = world.lab.client.must("nmap", &words);
-        opened_nothing(&world, server, "a scan upwards");
-        assert!(world.spad.counted("knock") > 2000, "each was heard");
-        knock(&world, server, &[7000, 8000, 9000]);
-        world.spad.wait_counted("knock_opened", 1);
-        assert!(is_open(&world, server));
+        let _ = bed.lab.client.run_ok("nmap", &words);
+        opened_nothing(&bed, server, "a scan upwards");
+        assert!(bed.spad.verdict_count("knock") > 2000, "each was heard");
+        knock(&bed, server, &[7000, 8000, 9000]);
+        bed.spad.wait_verdict_count("knock_opened", 1);
+        assert!(is_open(&bed, server));
     }
 }
 
 #[test]
 fn repeated_knocks_and_anothers_wrong_ones_break_nothing() {
-    let world = with(&door("7000,8000,9000", ""));
-    knock(&world, SERVERS[0], &[7000, 7000, 8000, 8000]);
+    let bed = with(&door("7000,8000,9000", ""));
+    knock(&bed, SERVERS[0], &[7000, 7000, 8000, 8000]);
     for port in ["7000", "9000", "1234"] {
-        assert!(!from_stranger(&world, port));
+        assert!(!from_stranger(&bed, port));
     }
-    knock(&world, SERVERS[0], &[9000]);
-    world.spad.wait_counted("knock_opened", 1);
-    assert!(is_open(&world, SERVERS[0]));
-    let line = world.spad.wait_audited(&[("event", "grant")]);
+    knock(&bed, SERVERS[0], &[9000]);
+    bed.spad.wait_verdict_count("knock_opened", 1);
+    assert!(is_open(&bed, SERVERS[0]));
+    let line = bed.spad.wait_audited(&[("event", "grant")]);
     let source = line.get("src").and_then(serde_json::Value::as_str);
     assert_eq!(source, Some(CLIENT4.to_string().as_str()));
 }
 
 #[test]
 fn a_doors_grant_survives_kill_9_with_its_door_and_goes_with_it_at_a_reload() {
-    let mut world = with(&door("7000,8000,9000", "ttl = \"1m\""));
-    knock(&world, SERVERS[0], &[7000, 8000, 9000]);
-    world.spad.wait_counted("knock_opened", 1);
-    world
-        .spad
+    let mut bed = with(&door("7000,8000,9000", "ttl = \"1m\""));
+    knock(&bed, SERVERS[0], &[7000, 8000, 9000]);
+    bed.spad.wait_verdict_count("knock_opened", 1);
+    bed.spad
         .wait_audited(&[("event", "grant"), ("door", "side")]);
-    world.spad.kill();
-    assert!(is_open(&world, SERVERS[0]), "while nobody runs");
-    world.spad.start();
-    assert!(is_open(&world, SERVERS[0]));
-    let shown = world.spad.cli(&["grants"]).ok().stdout;
+    bed.spad.kill();
+    assert!(is_open(&bed, SERVERS[0]), "while nobody runs");
+    bed.spad.start();
+    assert!(is_open(&bed, SERVERS[0]));
+    let shown = bed.spad.cli(&["grants"]).ok().stdout;
     assert!(shown.contains("(door side)"), "{shown}");
-    world.spad.configure(&Settings::default());
-    world.spad.reload();
-    assert!(!is_open(&world, SERVERS[0]));
-    world
-        .spad
+    bed.spad.configure(&Settings::default());
+    bed.spad.reload();
+    assert!(!is_open(&bed, SERVERS[0]));
+    bed.spad
         .wait_audited(&[("event", "revoke"), ("door", "side")]);
 }
 
 #[test]
 fn a_new_door_is_heard_after_the_restart_that_the_reload_calls_for() {
-    let mut world = World::new();
-    knock(&world, SERVERS[0], &[7000]);
-    world.append("spad.toml", &door("7000,8000,9000", ""));
-    let said = world.spad.cli(&["reload"]).ok().stdout;
-    assert!(said.contains("needs a restart"), "{said}");
-    knock(&world, SERVERS[0], &[7000, 8000, 9000]);
-    opened_nothing(&world, SERVERS[0], "before the restart");
-    assert_eq!(world.spad.counted("knock"), 0, "nor is anything heard");
-    world.spad.stop();
-    world.spad.start();
-    knock(&world, SERVERS[0], &[7000, 8000, 9000]);
-    world.spad.wait_counted("knock_opened", 1);
-    assert!(is_open(&world, SERVERS[0]));
+    let mut bed = TestBed::new();
+    knock(&bed, SERVERS[0], &[7000]);
+    bed.append_config("spad.toml", &door("7000,8000,9000", ""));
+    let output = bed.spad.cli(&["reload"]).ok().stdout;
+    assert!(output.contains("needs a restart"), "{output}");
+    knock(&bed, SERVERS[0], &[7000, 8000, 9000]);
+    opened_nothing(&bed, SERVERS[0], "before the restart");
+    assert_eq!(bed.spad.verdict_count("knock"), 0, "nor is anything heard");
+    bed.spad.stop();
+    bed.spad.start();
+    knock(&bed, SERVERS[0], &[7000, 8000, 9000]);
+    bed.spad.wait_verdict_count("knock_opened", 1);
+    assert!(is_open(&bed, SERVERS[0]));
 }
 
 #[test]
 fn packets_open_beside_a_door_and_the_warning_is_everywhere() {
-    let world = with(&door("7000,8000:udp,9000", ""));
-    world.open(&["tcp/8080"]);
-    assert_eq!(world.tcp(WEB), Reach::Open);
-    assert_eq!(world.spad.counted("knock_opened"), 0);
-    let status = world.spad.status().to_string();
-    let check = world.spad.cli(&["check"]);
+    let bed = with(&door("7000,8000:udp,9000", ""));
+    bed.open(&["tcp/8080"]);
+    assert_eq!(bed.tcp(WEB), Reachability::Open);
+    assert_eq!(bed.spad.verdict_count("knock_opened"), 0);
+    let status = bed.spad.status().to_string();
+    let check = bed.spad.cli(&["check"]);
     let check = format!("{}{}", check.stdout, check.stderr);
-    for said in [status, check, world.spad.said()] {
-        assert!(said.contains("no secret from whoever sees"), "{said}");
+    for output in [status, check, bed.spad.output()] {
+        assert!(output.contains("no secret from whoever sees"), "{output}");
     }
 }

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use spa_proto::{Randomness, Timestamp};
 use spa_tests::identity::open;
 use spa_tests::lab::{CLIENT4, SERVER4, STRANGER4};
-use spa_tests::reach::{self, Reach};
-use spa_tests::settings::{CHAT, KNOCK, Settings, WEB};
+use spa_tests::reach::{self, Reachability};
+use spa_tests::settings::{CHAT, SPA_PORT, Settings, WEB};
 use spa_tests::tap::Tap;
-use spa_tests::world::World;
+use spa_tests::test_bed::TestBed;
 use spa_tests::{attacker, wait};
 
 /// Waits until a packet counted `since` is a replay, no longer one that the
@@ -18,139 +18,139 @@ fn until_a_copy_is_a_replay(since: Instant) {
 }
 
 /// A world in which this packet was used and its grant is over.
-fn used() -> (World, Vec<u8>) {
-    let world = World::with(&Settings::ttl("1s"));
-    let packet = world.laptop.open(&["tcp/8080"]);
-    world.send_counted(&packet, "opened");
+fn opened_once() -> (TestBed, Vec<u8>) {
+    let bed = TestBed::with(&Settings::ttl("1s"));
+    let packet = bed.laptop.open(&["tcp/8080"]);
+    bed.send_counted(&packet, "opened");
     let counted = wait::now();
-    assert_eq!(world.tcp(WEB), Reach::Open);
-    world.wait_closed(WEB);
+    assert_eq!(bed.tcp(WEB), Reachability::Open);
+    bed.wait_closed(WEB);
     until_a_copy_is_a_replay(counted);
-    (world, packet)
+    (bed, packet)
 }
 
 /// Sends the used packet; whatever the reason, it must not open anything.
 #[track_caller]
-fn assert_refused(world: &World, packet: &[u8]) {
-    let before = world.spad.verdicts();
-    world.send(packet);
-    let after = wait::soon("the packet gets its verdict", || {
-        let after = world.spad.verdicts();
+fn assert_refused(bed: &TestBed, packet: &[u8]) {
+    let before = bed.spad.verdicts();
+    bed.send(packet);
+    let after = wait::eventually("the packet gets its verdict", || {
+        let after = bed.spad.verdicts();
         (after.values().sum::<u64>() > before.values().sum::<u64>()).then_some(after)
     });
     assert_eq!(after.get("opened"), before.get("opened"), "{after:?}");
-    world.stays_closed(WEB, Duration::from_millis(200));
+    bed.stays_closed(WEB, Duration::from_millis(200));
 }
 
 #[test]
 fn the_same_packet_at_once_is_a_duplicate_and_renews_nothing() {
-    let world = World::with(&Settings::ttl("1s"));
-    let packet = world.laptop.open(&["tcp/8080"]);
-    let ends = spa_tests::frame::Ends::of((CLIENT4, 41_000), (SERVER4, KNOCK));
-    let frame = spa_tests::frame::datagram(ends, &packet);
-    spa_tests::tap::inject(&world.lab.client, &[frame.clone(), frame]);
-    world.spad.wait_counted("opened", 1);
-    world.spad.wait_counted("duplicate", 1);
-    world.wait_closed(WEB);
+    let bed = TestBed::with(&Settings::ttl("1s"));
+    let packet = bed.laptop.open(&["tcp/8080"]);
+    let endpoints = spa_tests::frame::Endpoints::new((CLIENT4, 41_000), (SERVER4, SPA_PORT));
+    let frame = spa_tests::frame::datagram(endpoints, &packet);
+    spa_tests::tap::inject(&bed.lab.client, &[frame.clone(), frame]);
+    bed.spad.wait_verdict_count("opened", 1);
+    bed.spad.wait_verdict_count("duplicate", 1);
+    bed.wait_closed(WEB);
 }
 
 #[test]
 fn a_captured_packet_opens_nothing_later() {
-    let world = World::with(&Settings::ttl("1s"));
-    let tap = Tap::start(&world.lab.client);
-    world.open(&["tcp/8080"]);
+    let bed = TestBed::with(&Settings::ttl("1s"));
+    let tap = Tap::start(&bed.lab.client);
+    bed.open(&["tcp/8080"]);
     let opened = wait::now();
-    let captured = tap.datagram_to(KNOCK);
-    world.wait_closed(WEB);
+    let captured = tap.datagram_to(SPA_PORT);
+    bed.wait_closed(WEB);
     until_a_copy_is_a_replay(opened);
-    world.send_counted(&captured, "replay");
-    world.stays_closed(WEB, Duration::from_millis(200));
+    bed.send_counted(&captured, "replay");
+    bed.stays_closed(WEB, Duration::from_millis(200));
 }
 
 #[test]
 fn a_captured_packet_opens_nothing_for_another_address() {
-    let (world, packet) = used();
-    world.send_as_stranger(&packet);
-    world.spad.wait_counted("replay", 1);
-    let seen = world
+    let (bed, packet) = opened_once();
+    bed.send_as_stranger(&packet);
+    bed.spad.wait_verdict_count("replay", 1);
+    let seen = bed
         .lab
         .client
         .enter(|| reach::udp_from(STRANGER4.into(), SERVER4.into(), CHAT));
-    assert_eq!(seen, Reach::Refused);
-    world.stays_closed(WEB, Duration::from_millis(200));
+    assert_eq!(seen, Reachability::Refused);
+    bed.stays_closed(WEB, Duration::from_millis(200));
 }
 
 /// The used packet is a replay after this too, and a fresh one opens.
 #[track_caller]
-fn still_used_after(what: impl FnOnce(&mut World)) {
-    let (mut world, packet) = used();
-    what(&mut world);
-    world.send_counted(&packet, "replay");
-    world.stays_closed(WEB, Duration::from_millis(200));
-    world.open(&["tcp/8080"]);
+fn still_used_after(what: impl FnOnce(&mut TestBed)) {
+    let (mut bed, packet) = opened_once();
+    what(&mut bed);
+    bed.send_counted(&packet, "replay");
+    bed.stays_closed(WEB, Duration::from_millis(200));
+    bed.open(&["tcp/8080"]);
 }
 
 #[test]
 fn a_used_packet_opens_nothing_after_a_restart() {
-    still_used_after(|world| {
-        world.spad.stop();
-        world.spad.start();
+    still_used_after(|bed| {
+        bed.spad.stop();
+        bed.spad.start();
     });
 }
 
 #[test]
 fn a_used_packet_opens_nothing_after_kill_minus_nine() {
-    still_used_after(|world| {
-        world.spad.kill();
-        world.spad.start();
+    still_used_after(|bed| {
+        bed.spad.kill();
+        bed.spad.start();
     });
 }
 
 #[test]
 fn a_packet_used_a_moment_before_kill_minus_nine_opens_nothing() {
-    let mut world = World::with(&Settings::ttl("1s"));
-    let packet = world.laptop.open(&["tcp/8080"]);
-    world.send_counted(&packet, "opened");
-    world.spad.kill();
-    world.spad.start();
-    world.wait_closed(WEB);
-    assert_refused(&world, &packet);
+    let mut bed = TestBed::with(&Settings::ttl("1s"));
+    let packet = bed.laptop.open(&["tcp/8080"]);
+    bed.send_counted(&packet, "opened");
+    bed.spad.kill();
+    bed.spad.start();
+    bed.wait_closed(WEB);
+    assert_refused(&bed, &packet);
 }
 
 /// The machine crashes after this packet was used, which must not open anything then.
 #[track_caller]
-fn used_before_a_machine_crash(packet: impl FnOnce(&World) -> Vec<u8>) {
-    let mut world = World::with(&Settings::ttl("1s"));
+fn used_before_a_machine_crash(packet: impl FnOnce(&TestBed) -> Vec<u8>) {
+    let mut bed = TestBed::with(&Settings::ttl("1s"));
     // What was written since was not synced: the crash takes it away.
-    let journal = keep(&world);
-    let packet = packet(&world);
-    world.send_counted(&packet, "opened");
-    world.wait_closed(WEB);
-    world.spad.kill();
-    put_back(&journal);
-    world.spad.pretend_new_boot();
-    world.spad.start();
-    assert_refused(&world, &packet);
+    let journal = snapshot_journals(&bed);
+    let packet = packet(&bed);
+    bed.send_counted(&packet, "opened");
+    bed.wait_closed(WEB);
+    bed.spad.kill();
+    restore_journals(&journal);
+    bed.spad.fake_new_boot();
+    bed.spad.start();
+    assert_refused(&bed, &packet);
 }
 
 #[test]
 fn a_used_packet_opens_nothing_after_a_machine_crash() {
-    used_before_a_machine_crash(|world| world.laptop.open(&["tcp/8080"]));
+    used_before_a_machine_crash(|bed| bed.laptop.open(&["tcp/8080"]));
 }
 
 #[test]
 fn a_used_packet_of_a_client_fifty_seconds_fast_opens_nothing_after_a_machine_crash() {
-    used_before_a_machine_crash(|world| {
+    used_before_a_machine_crash(|bed| {
         let fast = wait::wall().saturating_add(Duration::from_secs(50));
-        world.laptop.seal_at(&open(&["tcp/8080"]), fast)
+        bed.laptop.seal_at(&open(&["tcp/8080"]), fast)
     });
 }
 
 #[test]
 fn a_used_packet_opens_nothing_after_the_journal_was_lost() {
-    let (mut world, packet) = used();
-    world.spad.stop();
-    for entry in std::fs::read_dir(world.spad.state())
+    let (mut bed, packet) = opened_once();
+    bed.spad.stop();
+    for entry in std::fs::read_dir(bed.spad.state())
         .expect("the state directory")
         .flatten()
     {
@@ -158,34 +158,34 @@ fn a_used_packet_opens_nothing_after_the_journal_was_lost() {
             std::fs::remove_file(entry.path()).expect("the journal");
         }
     }
-    world.spad.start();
-    assert_refused(&world, &packet);
+    bed.spad.start();
+    assert_refused(&bed, &packet);
 }
 
 #[test]
 fn honest_packets_pass_again_soon_after_a_machine_crash() {
     // The horizon stands at most skew + 25 s ahead, moved every 10 s. `spad init`
     // made it with the usual skew of a minute.
-    let mut world = World::with(&Settings {
+    let mut bed = TestBed::with(&Settings {
         max_skew: "1s",
         ..Settings::ttl("1s")
     });
-    let _ = world.spad.cli(&["replay", "reset", "--yes"]).ok();
-    world.spad.kill();
-    world.spad.pretend_new_boot();
-    world.spad.start();
+    let _ = bed.spad.cli(&["replay", "reset", "--yes"]).ok();
+    bed.spad.kill();
+    bed.spad.fake_new_boot();
+    bed.spad.start();
     wait::within(Duration::from_secs(41), "an honest packet opens", || {
-        world.send(&world.laptop.open(&["tcp/8080"]));
-        (world.tcp(WEB) == Reach::Open).then_some(())
+        bed.send(&bed.laptop.open(&["tcp/8080"]));
+        (bed.tcp(WEB) == Reachability::Open).then_some(())
     });
 }
 
 #[test]
 fn honest_packets_pass_at_once_after_a_clean_stop_and_a_new_boot() {
-    still_used_after(|world| {
-        world.spad.stop();
-        world.spad.pretend_new_boot();
-        world.spad.start();
+    still_used_after(|bed| {
+        bed.spad.stop();
+        bed.spad.fake_new_boot();
+        bed.spad.start();
     });
 }
 
@@ -195,35 +195,35 @@ fn a_used_packet_opens_nothing_after_max_skew_was_raised() {
         max_skew: "1s",
         ..Settings::ttl("1s")
     };
-    let world = World::with(&settings);
-    let packet = world.laptop.open(&["tcp/8080"]);
-    world.send(&packet);
+    let bed = TestBed::with(&settings);
+    let packet = bed.laptop.open(&["tcp/8080"]);
+    bed.send(&packet);
     let sent = wait::now();
-    world.spad.wait_counted("opened", 1);
-    world.wait_closed(WEB);
+    bed.spad.wait_verdict_count("opened", 1);
+    bed.wait_closed(WEB);
     wait::until_after(sent, Duration::from_millis(2500));
     // Another packet gives the cache occasion to forget the first.
-    world.send_counted(&world.laptop.open(&["udp/9999"]), "opened");
-    world.spad.configure(&Settings {
+    bed.send_counted(&bed.laptop.open(&["udp/9999"]), "opened");
+    bed.spad.configure(&Settings {
         max_skew: "60s",
         ..Settings::ttl("1s")
     });
-    world.spad.reload();
-    assert_refused(&world, &packet);
+    bed.spad.reload();
+    assert_refused(&bed, &packet);
 }
 
 #[test]
 fn used_packets_open_nothing_after_the_cache_was_full() {
-    let world = World::with(&Settings::ttl("1s"));
+    let bed = TestBed::with(&Settings::ttl("1s"));
     let start = wait::wall();
     let at = |index: u64| start.saturating_add(Duration::from_millis(index));
     let packets: Vec<Vec<u8>> = (0..1100)
-        .map(|index| world.laptop.seal_at(&open(&["tcp/8080"]), at(index)))
+        .map(|index| bed.laptop.seal_at(&open(&["tcp/8080"]), at(index)))
         .collect();
     for batch in packets.chunks(50) {
-        world.send_all(batch);
+        bed.send_all(batch);
     }
-    world.wait_closed(WEB);
+    bed.wait_closed(WEB);
     for packet in [
         &packets[0],
         &packets[40],
@@ -231,85 +231,81 @@ fn used_packets_open_nothing_after_the_cache_was_full() {
         &packets[600],
         &packets[1099],
     ] {
-        assert_refused(&world, packet);
+        assert_refused(&bed, packet);
     }
 }
 
 #[test]
 fn the_head_of_a_used_packet_with_another_rest_opens_nothing() {
-    let (world, packet) = used();
-    world.send_as_stranger(&attacker::copy_head(&packet));
-    world.spad.wait_counted("replay", 1);
-    world.stays_closed(WEB, Duration::from_millis(200));
+    let (bed, packet) = opened_once();
+    bed.send_as_stranger(&attacker::copy_head(&packet));
+    bed.spad.wait_verdict_count("replay", 1);
+    bed.stays_closed(WEB, Duration::from_millis(200));
 }
 
 #[test]
 fn the_same_nonce_is_refused_whatever_stands_in_the_packet() {
-    let world = World::with(&Settings::ttl("1s"));
+    let bed = TestBed::with(&Settings::ttl("1s"));
     let randomness = Randomness {
         nonce: [7; 24],
         length: 0,
     };
     let now = wait::wall();
-    world.send_counted(
-        &world
-            .laptop
-            .seal_with(&open(&["tcp/8080"]), now, &randomness),
+    bed.send_counted(
+        &bed.laptop.seal_with(&open(&["tcp/8080"]), now, &randomness),
         "opened",
     );
     until_a_copy_is_a_replay(wait::now());
-    world.wait_closed(WEB);
+    bed.wait_closed(WEB);
     let later = now.saturating_add(Duration::from_secs(1));
-    world.send_counted(
-        &world
-            .laptop
+    bed.send_counted(
+        &bed.laptop
             .seal_with(&open(&["udp/9999"]), later, &randomness),
         "replay",
     );
-    assert_eq!(world.udp(CHAT), Reach::Refused);
+    assert_eq!(bed.udp(CHAT), Reachability::Refused);
 }
 
 #[test]
 fn a_removed_client_that_is_added_again_brings_no_old_packet_back() {
-    let (world, packet) = used();
-    let _ = world.client("desk", "web,ssh,chat", "");
-    let _ = world.spad.cli(&["client", "remove", "laptop"]).ok();
-    world.add("laptop", &world.laptop, "ssh,web,chat");
-    world.spad.reload();
-    assert_refused(&world, &packet);
-    world.open(&["tcp/8080"]);
+    let (bed, packet) = opened_once();
+    let _ = bed.new_client("desk", "web,ssh,chat", "");
+    let _ = bed.spad.cli(&["client", "remove", "laptop"]).ok();
+    bed.add_client("laptop", &bed.laptop, "ssh,web,chat");
+    bed.spad.reload();
+    assert_refused(&bed, &packet);
+    bed.open(&["tcp/8080"]);
 }
 
 #[test]
 fn a_refused_packet_is_used_up_too() {
-    let world = World::with(&Settings::ttl("1s"));
+    let bed = TestBed::with(&Settings::ttl("1s"));
     let future = wait::wall().saturating_add(Duration::from_secs(62));
-    let packet = world.laptop.seal_at(&open(&["tcp/8080"]), future);
-    world.send_counted(&packet, "future");
+    let packet = bed.laptop.seal_at(&open(&["tcp/8080"]), future);
+    bed.send_counted(&packet, "future");
     wait::until_after(wait::now(), Duration::from_millis(3000));
     // Now its time would be right.
     assert!(future.abs_diff(wait::wall()) < Duration::from_secs(60));
-    assert_refused(&world, &packet);
+    assert_refused(&bed, &packet);
 }
 
 #[test]
 fn packets_of_the_first_and_the_last_moment_are_refused_and_harm_nothing() {
-    let world = World::with(&Settings::ttl("1s"));
+    let bed = TestBed::with(&Settings::ttl("1s"));
     for (micros, reason) in [(0, "stale"), (u64::MAX, "future")] {
-        world.send_counted(
-            &world
-                .laptop
+        bed.send_counted(
+            &bed.laptop
                 .seal_at(&open(&["tcp/8080"]), Timestamp::from_micros(micros)),
             reason,
         );
     }
-    assert_eq!(world.tcp(WEB), Reach::Refused);
-    world.open(&["tcp/8080"]);
+    assert_eq!(bed.tcp(WEB), Reachability::Refused);
+    bed.open(&["tcp/8080"]);
 }
 
 /// The journal's files as they are on the disk now.
-fn keep(world: &World) -> Vec<(std::path::PathBuf, Vec<u8>)> {
-    let entries = std::fs::read_dir(world.spad.state())
+fn snapshot_journals(bed: &TestBed) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let entries = std::fs::read_dir(bed.spad.state())
         .expect("the state directory")
         .flatten();
     let journals: Vec<_> = entries
@@ -321,7 +317,7 @@ fn keep(world: &World) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     journals
 }
 
-fn put_back(kept: &[(std::path::PathBuf, Vec<u8>)]) {
+fn restore_journals(kept: &[(std::path::PathBuf, Vec<u8>)]) {
     let written = |(path, bytes): &(std::path::PathBuf, Vec<u8>)| {
         &std::fs::read(path).expect("a journal") != bytes
     };

@@ -9,7 +9,7 @@ use spa_tests::binaries;
 use spa_tests::echo::Echo;
 use spa_tests::lab::{LINK, Lab, SERVER4, SERVER6, STRANGER4};
 use spa_tests::process::{run, run_with_input};
-use spa_tests::reach::{self, Reach};
+use spa_tests::reach::{self, Reachability};
 use spa_tests::settings::WEB;
 use spa_tests::wait;
 use spad::knock::rules_export::{self as tried, RuleSpec, nftables};
@@ -25,7 +25,7 @@ enum Loader {
 }
 
 /// Two machines, an echo behind the rules.
-struct Knocked {
+struct RulesTestBed {
     lab: Lab,
     _echo: Echo,
 }
@@ -39,7 +39,7 @@ fn rules(loader: Loader, sequence: &str, more: &[&str]) -> String {
     run(command.args(more)).ok().stdout
 }
 
-impl Knocked {
+impl RulesTestBed {
     fn with(loader: Loader, sequence: &str, more: &[&str]) -> Self {
         let lab = Lab::new();
         let rules = rules(loader, sequence, more);
@@ -59,7 +59,7 @@ impl Knocked {
     }
 
     fn is_open(&self, server: IpAddr) -> bool {
-        reach::tcp(&self.lab.client, server, WEB) == Reach::Open
+        reach::tcp(&self.lab.client, server, WEB) == Reachability::Open
     }
 
     /// The first segment of a connection to each port.
@@ -76,7 +76,7 @@ impl Knocked {
 #[test]
 fn the_sequence_opens_over_both_families_and_the_port_closes_by_itself() {
     for loader in BOTH {
-        let knocked = Knocked::with(loader, "8881,7777,9991", &["--for", "2s"]);
+        let knocked = RulesTestBed::with(loader, "8881,7777,9991", &["--for", "2s"]);
         for server in SERVERS {
             assert!(!knocked.is_open(server), "{loader:?}: before any knock");
             knocked.knock(server, &[8881, 7777]);
@@ -88,8 +88,8 @@ fn the_sequence_opens_over_both_families_and_the_port_closes_by_itself() {
         for server in SERVERS {
             // The try above was a wrong knock itself, so from the beginning.
             knocked.knock(server, &[8881, 7777, 9991]);
-            let mut connection = reach::connection(&knocked.lab.client, server, WEB);
-            wait::soon("the port closes", || {
+            let mut connection = reach::connect(&knocked.lab.client, server, WEB);
+            wait::eventually("the port closes", || {
                 (!knocked.is_open(server)).then_some(())
             });
             assert!(
@@ -103,7 +103,7 @@ fn the_sequence_opens_over_both_families_and_the_port_closes_by_itself() {
 #[test]
 fn a_knock_opens_for_its_own_address_and_family_alone() {
     for loader in BOTH {
-        let knocked = Knocked::with(loader, "8881,7777,9991", &[]);
+        let knocked = RulesTestBed::with(loader, "8881,7777,9991", &[]);
         knocked.knock(SERVERS[0], &[8881, 7777, 9991]);
         assert!(knocked.is_open(SERVERS[0]));
         assert!(!knocked.is_open(SERVERS[1]), "{loader:?}: the other family");
@@ -122,14 +122,14 @@ fn a_knock_opens_for_its_own_address_and_family_alone() {
         );
         assert!(!from.success, "{loader:?}: somebody else");
         let own = reach::tcp(&knocked.lab.server, [127, 0, 0, 1].into(), WEB);
-        assert_eq!(own, Reach::Open, "{loader:?}: the host itself");
+        assert_eq!(own, Reachability::Open, "{loader:?}: the host itself");
     }
 }
 
 #[test]
 fn a_wrong_knock_in_between_begins_anew_and_a_scan_upwards_opens_nothing() {
     for loader in BOTH {
-        let knocked = Knocked::with(loader, "7000,8000,9000", &[]);
+        let knocked = RulesTestBed::with(loader, "7000,8000,9000", &[]);
         for server in SERVERS {
             knocked.knock(server, &[7000, 8000, 8500, 9000]);
             assert!(!knocked.is_open(server), "{loader:?}: a wrong port");
@@ -151,7 +151,7 @@ fn a_wrong_knock_in_between_begins_anew_and_a_scan_upwards_opens_nothing() {
             ];
             let address = server.to_string();
             let all: Vec<&str> = scan.iter().copied().chain([address.as_str()]).collect();
-            let _ = knocked.lab.client.must("nmap", &all);
+            let _ = knocked.lab.client.run_ok("nmap", &all);
             assert!(!knocked.is_open(server), "{loader:?}: a scan upwards");
             knocked.knock(server, &[7000, 8000, 9000]);
             assert!(
@@ -165,7 +165,7 @@ fn a_wrong_knock_in_between_begins_anew_and_a_scan_upwards_opens_nothing() {
 #[test]
 fn a_repeated_packet_does_not_break_an_attempt() {
     for loader in BOTH {
-        let knocked = Knocked::with(loader, "7000,8000,9000", &[]);
+        let knocked = RulesTestBed::with(loader, "7000,8000,9000", &[]);
         for server in SERVERS {
             knocked.knock(server, &[7000, 7000, 8000, 8000, 9000]);
             assert!(knocked.is_open(server), "{loader:?} {server}");
@@ -176,7 +176,7 @@ fn a_repeated_packet_does_not_break_an_attempt() {
 #[test]
 fn knocks_that_take_too_long_open_nothing() {
     for loader in BOTH {
-        let knocked = Knocked::with(loader, "7000,8000,9000", &["--within", "2s"]);
+        let knocked = RulesTestBed::with(loader, "7000,8000,9000", &["--within", "2s"]);
         knocked.knock(SERVERS[0], &[7000]);
         wait::until_after(wait::now(), Duration::from_millis(1300));
         knocked.knock(SERVERS[0], &[8000]);
@@ -197,7 +197,7 @@ fn who_knocks_anew_has_the_whole_time_again() {
     let times = ["--within", "4s", "--for", "4s"];
     let later = || wait::until_after(wait::now(), Duration::from_millis(2600));
     for loader in BOTH {
-        let knocked = Knocked::with(loader, "7000,8000,9000", &times);
+        let knocked = RulesTestBed::with(loader, "7000,8000,9000", &times);
         knocked.knock(one, &[7000, 8000, 9000]);
         knocked.knock(other, &[7000]);
         later();
@@ -213,13 +213,13 @@ fn who_knocks_anew_has_the_whole_time_again() {
 #[test]
 fn a_segment_that_begins_no_connection_is_no_wrong_knock() {
     for loader in BOTH {
-        let knocked = Knocked::with(loader, "7000,8000,9000", &[]);
+        let knocked = RulesTestBed::with(loader, "7000,8000,9000", &[]);
         for (server, family) in SERVERS.into_iter().zip(["-4", "-6"]) {
             knocked.knock(server, &[7000, 8000]);
             let words = "-Pn -n -sA --max-retries 0 -p 1234".split(' ');
             let address = server.to_string();
             let words: Vec<&str> = words.chain([family, &address]).collect();
-            let _ = knocked.lab.client.must("nmap", &words);
+            let _ = knocked.lab.client.run_ok("nmap", &words);
             knocked.knock(server, &[9000]);
             assert!(knocked.is_open(server), "{loader:?} {server}");
         }
@@ -229,7 +229,7 @@ fn a_segment_that_begins_no_connection_is_no_wrong_knock() {
 #[test]
 fn one_hosts_wrong_knocks_do_not_touch_anothers_attempt() {
     for loader in BOTH {
-        let knocked = Knocked::with(loader, "7000,8000,9000", &[]);
+        let knocked = RulesTestBed::with(loader, "7000,8000,9000", &[]);
         let stranger = STRANGER4.to_string();
         let server = SERVER4.to_string();
         knocked.knock(SERVERS[0], &[7000, 8000]);
@@ -247,7 +247,7 @@ fn one_hosts_wrong_knocks_do_not_touch_anothers_attempt() {
 /// The server's link-local address, in the client's zone.
 fn near(lab: &Lab) -> String {
     let shown = ["-6", "-o", "addr", "show", "scope", "link"];
-    let shown = lab.server.must("ip", &shown);
+    let shown = lab.server.run_ok("ip", &shown);
     let address = shown.split_once("inet6 ").unwrap_or_default().1;
     let address = address.split('/').next().unwrap_or_default();
     format!("{address}%{LINK}")
@@ -255,14 +255,14 @@ fn near(lab: &Lab) -> String {
 
 #[test]
 fn what_dhcp_answers_over_ipv6_comes_through_the_iptables_rules() {
-    let knocked = Knocked::with(Loader::Iptables, "7000,8000,9000", &[]);
+    let knocked = RulesTestBed::with(Loader::Iptables, "7000,8000,9000", &[]);
     let lab = &knocked.lab;
     let client = lab
         .server
         .enter(|| UdpSocket::bind("[::]:546"))
         .expect("a port");
-    let patience = Some(Duration::from_secs(2));
-    client.set_read_timeout(patience).expect("a time limit");
+    let timeout = Some(Duration::from_secs(2));
+    client.set_read_timeout(timeout).expect("a time limit");
     let near = near(lab);
     lab.client.enter(|| {
         let server = UdpSocket::bind("[::]:547").expect("a port");
@@ -275,17 +275,19 @@ fn what_dhcp_answers_over_ipv6_comes_through_the_iptables_rules() {
 
 #[test]
 fn spa_knock_opens_it_over_both_families() {
-    let knocked = Knocked::with(Loader::Nftables, "7000,8000:udp,9000", &[]);
+    let knocked = RulesTestBed::with(Loader::Nftables, "7000,8000:udp,9000", &[]);
     for (server, family) in SERVERS.into_iter().zip(["-4", "-6"]) {
         let address = server.to_string();
         let words = [
             "knock", family, "-v", "-d", "20", &address, "7000", "8000:udp", "9000",
         ];
-        let said = run(knocked.lab.client.command(binaries::spa()).args(words)).ok();
+        let output = run(knocked.lab.client.command(binaries::spa()).args(words)).ok();
         assert!(
-            said.stderr.contains(&format!("hitting udp {address}:8000")),
+            output
+                .stderr
+                .contains(&format!("hitting udp {address}:8000")),
             "{}",
-            said.stderr
+            output.stderr
         );
         assert!(knocked.is_open(server), "{server}");
     }
@@ -293,7 +295,7 @@ fn spa_knock_opens_it_over_both_families() {
     let words = ["knock", &near, "7000", "8000:udp"];
     run(knocked.lab.client.command(binaries::spa()).args(words)).ok();
     let set = ["list", "set", "inet", "knocking", "stage2_6"];
-    let came = knocked.lab.server.must("nft", &set);
+    let came = knocked.lab.server.run_ok("nft", &set);
     assert!(came.contains("fe80:"), "{came}");
     let address = SERVER4.to_string();
     for wrong in [
@@ -301,8 +303,8 @@ fn spa_knock_opens_it_over_both_families() {
         vec!["knock", &address, "0"],
         vec!["knock", &address, "7000:sctp"],
     ] {
-        let said = run(knocked.lab.client.command(binaries::spa()).args(&wrong));
-        assert_eq!(said.code, Some(2), "{wrong:?}: {}", said.stderr);
+        let output = run(knocked.lab.client.command(binaries::spa()).args(&wrong));
+        assert_eq!(output.code, Some(2), "{wrong:?}: {}", output.stderr);
     }
 }
 
@@ -310,13 +312,13 @@ fn spa_knock_opens_it_over_both_families() {
 fn debians_knock_and_nmap_and_nc_open_it() {
     let four = SERVER4.to_string();
     for loader in BOTH {
-        let knocked = Knocked::with(loader, "7000,8000:udp,9000", &[]);
+        let knocked = RulesTestBed::with(loader, "7000,8000:udp,9000", &[]);
         let lab = &knocked.lab;
         lab.client
-            .must("knock", &["-d", "20", &four, "7000", "8000:udp", "9000"]);
+            .run_ok("knock", &["-d", "20", &four, "7000", "8000:udp", "9000"]);
         assert!(knocked.is_open(SERVERS[0]), "{loader:?}: knock");
 
-        let knocked = Knocked::with(loader, "7000,8000,9000", &[]);
+        let knocked = RulesTestBed::with(loader, "7000,8000,9000", &[]);
         for port in ["7000", "8000", "9000"] {
             let arguments = [
                 "-Pn",
@@ -329,11 +331,11 @@ fn debians_knock_and_nmap_and_nc_open_it() {
                 port,
                 &four,
             ];
-            let _ = knocked.lab.client.must("nmap", &arguments);
+            let _ = knocked.lab.client.run_ok("nmap", &arguments);
         }
         assert!(knocked.is_open(SERVERS[0]), "{loader:?}: nmap");
 
-        let knocked = Knocked::with(loader, "7000,8000,9000", &[]);
+        let knocked = RulesTestBed::with(loader, "7000,8000,9000", &[]);
         for port in ["7000", "8000", "9000"] {
             let _ = knocked
                 .lab
@@ -347,7 +349,7 @@ fn debians_knock_and_nmap_and_nc_open_it() {
 #[test]
 fn a_knocked_port_looks_like_every_other_closed_one() {
     for loader in BOTH {
-        let knocked = Knocked::with(loader, "7000,8000:udp,9000", &[]);
+        let knocked = RulesTestBed::with(loader, "7000,8000:udp,9000", &[]);
         let client = &knocked.lab.client;
         for server in SERVERS {
             let other = reach::tcp(client, server, 12_345);
@@ -359,7 +361,7 @@ fn a_knocked_port_looks_like_every_other_closed_one() {
             assert_eq!(reach::udp(client, server, 8000), other, "{loader:?}");
             let _ = reach::tcp(client, server, 7000);
             assert_eq!(reach::udp(client, server, 8000), other, "{loader:?}");
-            assert_eq!(reach::tcp(client, server, WEB), Reach::Silent);
+            assert_eq!(reach::tcp(client, server, WEB), Reachability::NoAnswer);
         }
     }
 }
@@ -378,7 +380,7 @@ fn a_trial_that_is_killed_leaves_no_namespace_behind() {
     let silent = command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = silent.spawn().expect("spad");
     let ours = std::fs::read_link("/proc/self/ns/net").expect("our namespace");
-    wait::soon("a thread of it is in a namespace of its own", || {
+    wait::eventually("a thread of it is in a namespace of its own", || {
         let threads = std::fs::read_dir(format!("/proc/{}/task", child.id())).ok()?;
         let mut inside = threads.flatten().map(|thread| thread.path().join("ns/net"));
         inside
@@ -414,14 +416,15 @@ fn the_rules_are_tried_out_in_a_namespace_before_they_are_printed() {
         if loader == Loader::Iptables {
             command.arg("--iptables");
         }
-        let said = run(&mut command).ok();
+        let output = run(&mut command).ok();
         assert_eq!(
-            said.stderr
+            output
+                .stderr
                 .matches("a wrong knock; open after 7000,8000:udp,9000")
                 .count(),
             2,
             "{}",
-            said.stderr
+            output.stderr
         );
     }
 }
@@ -434,7 +437,7 @@ fn a_trial_names_the_file_that_failed_and_does_not_wait_for_a_program_that_hangs
     std::fs::write(&hangs, "#!/bin/sh\nwhile :; do sleep 600; done\n").expect("a script");
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(&hangs, mode).expect("a mode");
-    let said = |file: &std::path::Path, place: &str| {
+    let output = |file: &std::path::Path, place: &str| {
         let mut command = Command::new("unshare");
         let script = "mount --bind \"$1\" \"$2\" && shift 2 && exec \"$@\"";
         command.args(["--mount", "sh", "-c", script, "sh"]);
@@ -444,10 +447,10 @@ fn a_trial_names_the_file_that_failed_and_does_not_wait_for_a_program_that_hangs
         assert!(!finished.success);
         finished.stderr
     };
-    let without = said(&socket, "/dev/null");
+    let without = output(&socket, "/dev/null");
     let named = "`ip -batch -` failed: cannot open /dev/null: No such device";
     assert!(without.contains(named), "{without}");
-    let hung = said(&hangs, "/usr/sbin/nft");
+    let hung = output(&hangs, "/usr/sbin/nft");
     let named = "`nft -f -` failed: it did not end within 10 seconds, and was killed";
     assert!(hung.contains(named), "{hung}");
 }

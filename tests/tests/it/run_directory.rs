@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use spa_tests::settings::{Settings, WEB};
+use spa_tests::test_bed::TestBed;
 use spa_tests::wait;
-use spa_tests::world::World;
 
 /// Whatever stands after it has its two files of the run directory $2 on a file system in $1
 /// that is full, with nothing in them.
@@ -16,43 +16,42 @@ head -c 8192 /dev/zero > "$1/filler"; shift 2; exec "$@""#;
 
 #[test]
 fn a_full_run_directory_is_reported_once_at_each_end_and_shuts_nothing_down() {
-    let mut world = World::with(&Settings::ttl("1s"));
-    world.spad.stop();
-    let full = world.lab.path().join("full");
-    let run = world.spad.config().with_file_name("run");
+    let mut bed = TestBed::with(&Settings::ttl("1s"));
+    bed.spad.stop();
+    let full = bed.lab.path().join("full");
+    let run = bed.spad.config().with_file_name("run");
     let (full_text, run) = (full.display().to_string(), run.display().to_string());
-    world
-        .spad
-        .start_behind(&["sh", "-c", FULL, "sh", &full_text, &run]);
-    world.spad.start();
+    bed.spad
+        .set_wrapper(&["sh", "-c", FULL, "sh", &full_text, &run]);
+    bed.spad.start();
     // In the mounts of the daemon.
-    let inside = format!("/proc/{}/root", world.spad.process().id());
+    let inside = format!("/proc/{}/root", bed.spad.process().id());
     let filler = full.join("filler");
     let filler = std::path::Path::new(&inside).join(filler.strip_prefix("/").expect("absolute"));
-    let warnings = || world.spad.status()["warnings"].to_string();
-    let lines = |text: &str| world.spad.said().matches(text).count();
+    let warnings = || bed.spad.status()["warnings"].to_string();
+    let lines = |text: &str| bed.spad.output().matches(text).count();
     let began = "journal.proof of the run directory (No space left on device";
     wait::within(Duration::from_secs(6), "it is noticed", || {
         warnings().contains(began).then_some(())
     });
-    assert_eq!(lines(began), 1, "{}", world.spad.said());
-    let packet = world.laptop.open(&["tcp/8080"]);
-    world.send_counted(&packet, "opened");
-    world.wait_closed(WEB);
+    assert_eq!(lines(began), 1, "{}", bed.spad.output());
+    let packet = bed.laptop.open(&["tcp/8080"]);
+    bed.send_counted(&packet, "opened");
+    bed.wait_closed(WEB);
     std::fs::remove_file(&filler).expect("what fills it");
     let over = "files of the run directory are found and written again";
     wait::within(Duration::from_secs(15), "it is written again", || {
         (lines(over) == 1).then_some(())
     });
     assert_eq!(warnings(), "[]");
-    assert_eq!(lines(began), 1, "{}", world.spad.said());
+    assert_eq!(lines(began), 1, "{}", bed.spad.output());
 }
 
 /// Whoever cuts its files off does not end the daemon, which writes them whole again.
 #[test]
 fn files_of_the_run_directory_that_are_cut_off_end_nothing_and_are_written_again() {
-    let mut world = World::with(&Settings::ttl("1s"));
-    let run = world.spad.config().with_file_name("run");
+    let mut bed = TestBed::with(&Settings::ttl("1s"));
+    let run = bed.spad.config().with_file_name("run");
     for file in ["horizon.memory", "journal.proof"] {
         let file = std::fs::OpenOptions::new()
             .write(true)
@@ -60,15 +59,15 @@ fn files_of_the_run_directory_that_are_cut_off_end_nothing_and_are_written_again
             .expect("a file of the run directory");
         file.set_len(0).expect("it is cut off");
     }
-    let packet = world.laptop.open(&["tcp/8080"]);
-    world.send_counted(&packet, "opened");
-    world.wait_closed(WEB);
-    world.spad.kill();
-    world.spad.start();
+    let packet = bed.laptop.open(&["tcp/8080"]);
+    bed.send_counted(&packet, "opened");
+    bed.wait_closed(WEB);
+    bed.spad.kill();
+    bed.spad.start();
     assert!(
-        !world.spad.said().contains("not clean"),
+        !bed.spad.output().contains("not clean"),
         "{}",
-        world.spad.said()
+        bed.spad.output()
     );
-    world.send_counted(&packet, "replay");
+    bed.send_counted(&packet, "replay");
 }

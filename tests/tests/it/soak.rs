@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use spa_proto::Timestamp;
-use spa_tests::chance::{Chance, number};
 use spa_tests::identity::{Identity, open};
 use spa_tests::process::memory;
+use spa_tests::rng::{TestRng, number};
 use spa_tests::settings::Settings;
-use spa_tests::world::World;
+use spa_tests::test_bed::TestBed;
 use spa_tests::{attacker, crowd, wait};
 
 /// As long as each grant lasts.
@@ -22,7 +22,7 @@ const TTL: Duration = Duration::from_secs(2);
 /// The kernel's timers, and the time between two looks at a loaded machine.
 const SLACK: Duration = Duration::from_millis(1500);
 /// A packet that acted so long ago is none that the network doubled.
-const COPY: Duration = Duration::from_millis(1100);
+const MIN_REPLAY_AGE: Duration = Duration::from_millis(1100);
 /// The allowed skew of the usual settings.
 const SKEW: Duration = Duration::from_secs(60);
 /// So many are sent before their verdicts are waited for: fewer than the kernel queues.
@@ -60,9 +60,9 @@ const MALFORMED: &[&str] = &[
 ];
 
 struct Soak {
-    world: World,
+    bed: TestBed,
     clients: Vec<Identity>,
-    chance: Chance,
+    rng: TestRng,
     /// Genuine packets that acted, with their moment: the last ones.
     used: VecDeque<(Instant, Vec<u8>)>,
     /// When the grant of each genuine packet was first seen, until it ended.
@@ -77,7 +77,7 @@ struct Soak {
 impl Soak {
     /// A packet of a kind, and the address that it comes from.
     fn make(&mut self, kind: usize) -> Option<(Ipv4Addr, Vec<u8>)> {
-        let client = self.chance.below(self.clients.len());
+        let client = self.rng.below(self.clients.len());
         let client = self.clients.get(client).expect("a client");
         let request = open(&["tcp/8080"]);
         let packet = match kind {
@@ -85,30 +85,30 @@ impl Soak {
             1 => {
                 let old = self
                     .used
-                    .partition_point(|(since, _)| since.elapsed() > COPY);
-                let which = (old > 0).then(|| self.chance.below(old))?;
+                    .partition_point(|(since, _)| since.elapsed() > MIN_REPLAY_AGE);
+                let which = (old > 0).then(|| self.rng.below(old))?;
                 self.used.get(which)?.1.clone()
             }
             2 => {
                 let late =
-                    SKEW + Duration::from_secs(1) + self.chance.within(Duration::from_secs(3600));
+                    SKEW + Duration::from_secs(1) + self.rng.within(Duration::from_secs(3600));
                 let late = u64::try_from(late.as_micros()).expect("an hour");
                 let now = wait::wall().as_micros();
                 client.seal_at(&request, Timestamp::from_micros(now - late))
             }
             3 => {
                 let packet = client.seal(&request);
-                let bit = self.chance.below(packet.len() * 8);
-                attacker::flip(&packet, bit)
+                let bit = self.rng.below(packet.len() * 8);
+                attacker::flip_bit(&packet, bit)
             }
             4 => {
                 // An unknown version, action or flag; or a whole request with something behind it.
                 let mut bytes = [1, 1, 0, 0, 0, 0, 0, 0];
-                let at = self.chance.below(3);
+                let at = self.rng.below(3);
                 *bytes.get_mut(at).expect("a byte") = 0x80;
                 client.seal_plaintext(&bytes)
             }
-            _ => attacker::forge(160 + self.chance.below(353)),
+            _ => attacker::random_packet(160 + self.rng.below(353)),
         };
         let from = if kind == 0 {
             self.genuine += 1;
@@ -126,22 +126,22 @@ impl Soak {
         let mut sent: BTreeMap<usize, u64> = BTreeMap::new();
         let mut batch = Vec::new();
         for _ in 0..BATCH {
-            let kind = match self.chance.below(GENUINE) {
+            let kind = match self.rng.below(GENUINE) {
                 0 => 0,
-                _ => 1 + self.chance.below(KINDS.len() - 1),
+                _ => 1 + self.rng.below(KINDS.len() - 1),
             };
             if let Some((from, packet)) = self.make(kind) {
                 *sent.entry(kind).or_default() += 1;
                 batch.push((kind, from, packet));
             }
         }
-        self.world.lab.client.enter(|| {
+        self.bed.lab.client.enter(|| {
             for (_, from, packet) in &batch {
                 crowd::send_from(*from, packet);
             }
         });
         let all: u64 = sent.values().sum();
-        let after = wait::soon("each packet has its verdict, or is a counted drop", || {
+        let after = wait::eventually("each packet has its verdict, or is a counted drop", || {
             let after = self.counts();
             (total(&after) - total(&before) >= all).then_some(after)
         });
@@ -188,7 +188,7 @@ impl Soak {
 
     /// Verdicts by reason, and what the ring lost.
     fn counts(&self) -> BTreeMap<String, u64> {
-        let status = self.world.spad.status();
+        let status = self.bed.spad.status();
         let of = |value: &Value| value.as_u64().unwrap_or(0);
         let verdicts = status["verdicts"].as_object().expect("verdicts").iter();
         let mut counts: BTreeMap<String, u64> = verdicts
@@ -199,13 +199,13 @@ impl Soak {
     }
 
     /// No grant in the kernel is older than it may be, and none is anybody else's.
-    fn look(&mut self) {
-        let Some(held) = crowd::let_in(&self.world.lab.server) else {
+    fn check_kernel(&mut self) {
+        let Some(granted) = crowd::granted_addresses(&self.bed.lab.server) else {
             self.unseen += 1;
             return;
         };
-        self.seen += held.len();
-        for (address, left) in held {
+        self.seen += granted.len();
+        for (address, left) in granted {
             assert_eq!(
                 crowd::kind(address),
                 1,
@@ -222,10 +222,10 @@ impl Soak {
     }
 
     /// Every grant of the audit has its end there, at its time. Gives how many.
-    fn settle_audit(&self) -> usize {
-        let mut open: BTreeMap<String, Timestamped> = BTreeMap::new();
+    fn check_audit(&self) -> usize {
+        let mut open: BTreeMap<String, Millis> = BTreeMap::new();
         let mut ended = 0;
-        for line in self.world.spad.audit() {
+        for line in self.bed.spad.audit() {
             let text = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
             match text("event").as_str() {
                 "grant" => {
@@ -235,8 +235,8 @@ impl Soak {
                     let began = open.remove(&text("granted_to"));
                     let began = began.expect("the end of a grant that began");
                     let lasted = millis(&text("ts")).saturating_sub(began);
-                    let most = u64::try_from((TTL + SLACK).as_millis()).expect("a few seconds");
-                    assert!((1500..most).contains(&lasted), "{lasted} ms: {line}");
+                    let max_ms = u64::try_from((TTL + SLACK).as_millis()).expect("a few seconds");
+                    assert!((1500..max_ms).contains(&lasted), "{lasted} ms: {line}");
                     ended += 1;
                 }
                 _ => {}
@@ -248,10 +248,10 @@ impl Soak {
 }
 
 /// Milliseconds of a day.
-type Timestamped = u64;
+type Millis = u64;
 
 /// `2026-11-30T12:34:56.789Z` in milliseconds of its month; a run is no longer.
-fn millis(text: &str) -> Timestamped {
+fn millis(text: &str) -> Millis {
     let number = |from: usize, to: usize| -> u64 {
         text.get(from..to)
             .and_then(|part| part.parse().ok())
@@ -266,8 +266,8 @@ fn total(counts: &BTreeMap<String, u64>) -> u64 {
 }
 
 /// Resident memory in KiB and open descriptors of each process.
-fn held(world: &World) -> Vec<(String, u64, usize)> {
-    let processes = world.spad.processes();
+fn process_resources(bed: &TestBed) -> Vec<(String, u64, usize)> {
+    let processes = bed.spad.processes();
     let each = processes.into_iter().map(|(id, role)| {
         let id = u32::try_from(id).expect("a process id");
         let open = std::fs::read_dir(format!("/proc/{id}/fd"))
@@ -283,22 +283,20 @@ fn held(world: &World) -> Vec<(String, u64, usize)> {
 #[test]
 fn every_packet_is_one_verdict_and_every_grant_ends_on_time_however_long_it_goes_on() {
     let packets = number("SOAK_PACKETS");
-    let chance = Chance::from_environment();
-    let world = World::stopped(&Settings {
+    let rng = TestRng::from_env();
+    let bed = TestBed::stopped(&Settings {
         max_per_client: 1000,
         ..Settings::default()
     });
-    let clients: Vec<Identity> = (0..8)
-        .map(|_| Identity::new(&world.server_public))
-        .collect();
+    let clients: Vec<Identity> = (0..8).map(|_| Identity::new(&bed.server_public)).collect();
     for (index, client) in clients.iter().enumerate() {
-        world.add(&format!("client{index}"), client, "web");
+        bed.add_client(&format!("client{index}"), client, "web");
     }
-    crowd::gather(&world.lab);
+    crowd::add_local_route(&bed.lab);
     let mut soak = Soak {
-        world,
+        bed,
         clients,
-        chance,
+        rng,
         used: VecDeque::new(),
         open: BTreeMap::new(),
         genuine: 0,
@@ -306,7 +304,7 @@ fn every_packet_is_one_verdict_and_every_grant_ends_on_time_however_long_it_goes
         seen: 0,
         unseen: 0,
     };
-    soak.world.spad.start();
+    soak.bed.spad.start();
     let start = wait::now();
     let mut ledger = BTreeMap::new();
     let (mut sent, mut rounds, mut reloads) = (0, 0_u32, 0_u32);
@@ -314,9 +312,9 @@ fn every_packet_is_one_verdict_and_every_grant_ends_on_time_however_long_it_goes
     loop {
         sent += soak.round(&mut ledger);
         rounds += 1;
-        soak.look();
+        soak.check_kernel();
         if rounds.is_multiple_of(25) {
-            soak.world.spad.reload();
+            soak.bed.spad.reload();
             reloads += 1;
         }
         let part = packets.map_or_else(
@@ -324,13 +322,13 @@ fn every_packet_is_one_verdict_and_every_grant_ends_on_time_however_long_it_goes
             |packets| sent as f64 / packets as f64,
         );
         if first.is_none() && part > 0.5 {
-            first = Some(held(&soak.world));
+            first = Some(process_resources(&soak.bed));
         }
         if part >= 1.0 {
             break;
         }
     }
-    let last = held(&soak.world);
+    let last = process_resources(&soak.bed);
     let first = first.expect("a look at the processes");
     let roles = |of: &[(String, u64, usize)]| -> Vec<String> {
         of.iter().map(|(role, ..)| role.clone()).collect()
@@ -345,15 +343,15 @@ fn every_packet_is_one_verdict_and_every_grant_ends_on_time_however_long_it_goes
         );
         assert_eq!(still, open, "descriptors of {role}");
     }
-    wait::soon("the last grants end", || {
-        crowd::let_in(&soak.world.lab.server)
+    wait::eventually("the last grants end", || {
+        crowd::granted_addresses(&soak.bed.lab.server)
             .is_some_and(|held| held.is_empty())
             .then_some(())
     });
-    let ended = wait::soon("the audit has the last end", || {
-        let lines = soak.world.spad.audit();
+    let ended = wait::eventually("the audit has the last end", || {
+        let lines = soak.bed.spad.audit();
         let count = |event: &str| lines.iter().filter(|line| line["event"] == event).count();
-        (count("grant") == count("expire") && count("grant") > 0).then(|| soak.settle_audit())
+        (count("grant") == count("expire") && count("grant") > 0).then(|| soak.check_audit())
     });
     let lost = soak.counts()["lost"];
     println!(

@@ -1,18 +1,18 @@
 //! `--for stun:`: behind translation, the address that others see is opened.
 
 use spa_tests::lab::{SERVER4, SERVER6, STRANGER4};
-use spa_tests::reach::Reach;
+use spa_tests::reach::Reachability;
 use spa_tests::settings::{Settings, WEB};
 use spa_tests::stun::StunServer;
-use spa_tests::world::World;
+use spa_tests::test_bed::TestBed;
 
 /// The client's machine has a private IPv4 address that is translated on its way.
-fn behind_translation() -> (World, StunServer) {
-    let world = World::with(&Settings::ttl("30s"));
-    let server = StunServer::start(&world.lab.server, 3478);
-    world.enrol_spa(SERVER4.into());
-    let client = &world.lab.client;
-    client.must("ip", &["addr", "add", "10.9.0.2/24", "dev", "eth0"]);
+fn behind_nat() -> (TestBed, StunServer) {
+    let bed = TestBed::with(&Settings::ttl("30s"));
+    let server = StunServer::start(&bed.lab.server, 3478);
+    bed.enrol_spa(SERVER4.into());
+    let client = &bed.lab.client;
+    client.run_ok("ip", &["addr", "add", "10.9.0.2/24", "dev", "eth0"]);
     let route = [
         "route",
         "replace",
@@ -22,52 +22,49 @@ fn behind_translation() -> (World, StunServer) {
         "src",
         "10.9.0.2",
     ];
-    client.must("ip", &route);
+    client.run_ok("ip", &route);
     client.nft(&format!(
         "table ip translation {{\n  chain out {{ type nat hook postrouting priority srcnat;\n    ip saddr 10.9.0.2 snat to {STRANGER4}\n  }}\n}}\n"
     ));
-    (world, server)
+    (bed, server)
 }
 
 #[test]
 fn the_address_that_a_stun_server_sees_is_stated_and_opened() {
-    let (world, _server) = behind_translation();
+    let (bed, _server) = behind_nat();
     let stun = format!("stun:{SERVER4}");
-    let done = world
-        .spa(&["open", "gw:tcp/8080", "--for", &stun, "-v"])
-        .ok();
+    let done = bed.spa(&["open", "gw:tcp/8080", "--for", &stun, "-v"]).ok();
     let seen = format!("this machine is seen as {STRANGER4}");
     assert!(done.stderr.contains(&seen), "{done:?}");
-    assert_eq!(world.tcp(WEB), Reach::Open);
+    assert_eq!(bed.tcp(WEB), Reachability::Open);
     let stranger = STRANGER4.to_string();
-    world
-        .spad
+    bed.spad
         .wait_audited(&[("event", "grant"), ("granted_to", &stranger)]);
 }
 
 #[test]
 fn a_server_of_both_families_is_asked_in_both() {
-    let world = World::with(&Settings::ttl("30s"));
-    let _server = StunServer::start(&world.lab.server, 3478);
-    world.enrol_spa(SERVER4.into());
+    let bed = TestBed::with(&Settings::ttl("30s"));
+    let _server = StunServer::start(&bed.lab.server, 3478);
+    bed.enrol_spa(SERVER4.into());
     let both = [SERVER4.into(), SERVER6.into()];
     let words = ["open", "gw:tcp/8080", "--for", "stun:stun.example:3478"];
-    let _ = world.spa_knowing("stun.example", &both, &words).ok();
-    assert_eq!([world.tcp(WEB), world.tcp6(WEB)], [Reach::Open; 2]);
+    let _ = bed.spa_knowing("stun.example", &both, &words).ok();
+    assert_eq!([bed.tcp(WEB), bed.tcp6(WEB)], [Reachability::Open; 2]);
 }
 
 #[test]
 fn where_the_server_demands_a_stated_address_a_learned_one_is_not_sent() {
-    let (world, _server) = behind_translation();
-    world.configure_spa("require_address = true");
+    let (bed, _server) = behind_nat();
+    bed.configure_spa("require_address = true");
     let stun = format!("stun:{SERVER4}");
-    let refused = world.spa(&["open", "gw:tcp/8080", "--for", &stun]);
+    let refused = bed.spa(&["open", "gw:tcp/8080", "--for", &stun]);
     assert_eq!(refused.code, Some(6), "{refused:?}");
     assert!(refused.stderr.contains("`require_address`"), "{refused:?}");
     let given = STRANGER4.to_string();
-    let _ = world.spa(&["open", "gw:tcp/8080", "--for", &given]).ok();
+    let _ = bed.spa(&["open", "gw:tcp/8080", "--for", &given]).ok();
     assert_eq!(
-        world.spad.counted("opened"),
+        bed.spad.verdict_count("opened"),
         1,
         "the one that says it itself"
     );

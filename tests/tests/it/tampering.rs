@@ -1,52 +1,52 @@
 //! A packet that was touched on its way opens nothing; the untouched one still does.
 
 use spa_proto::{Randomness, limits};
-use spa_tests::attacker::flip;
+use spa_tests::attacker::flip_bit;
 use spa_tests::identity::open;
-use spa_tests::reach::Reach;
+use spa_tests::reach::Reachability;
 use spa_tests::settings::WEB;
+use spa_tests::test_bed::TestBed;
 use spa_tests::wait;
-use spa_tests::world::World;
 
 #[test]
 fn no_packet_with_any_one_bit_flipped_opens_anything() {
-    let world = World::new();
+    let bed = TestBed::new();
     let randomness = Randomness {
         nonce: spa_keys::random_bytes().expect("randomness"),
         length: 0,
     };
-    let packet = world
+    let packet = bed
         .laptop
         .seal_with(&open(&["tcp/8080"]), wait::wall(), &randomness);
     let bits = packet.len() * 8;
-    let flipped: Vec<Vec<u8>> = (0..bits).map(|bit| flip(&packet, bit)).collect();
+    let flipped: Vec<Vec<u8>> = (0..bits).map(|bit| flip_bit(&packet, bit)).collect();
     let mut sent = 0;
     for batch in flipped.chunks(64) {
-        world.send_all(batch);
+        bed.send_all(batch);
         sent += u64::try_from(batch.len()).expect("a count");
     }
-    let verdicts = world.spad.verdicts();
-    let head = u64::try_from(limits::HEAD * 8).expect("a count");
+    let verdicts = bed.spad.verdicts();
+    let head = u64::try_from(limits::HEAD_LEN * 8).expect("a count");
     assert_eq!(verdicts.get("head_tag"), Some(&head), "{verdicts:?}");
     assert_eq!(verdicts.get("hmac"), Some(&(sent - head)), "{verdicts:?}");
     assert_eq!(verdicts.values().sum::<u64>(), sent, "{verdicts:?}");
-    assert_eq!(world.tcp(WEB), Reach::Refused);
-    world.send_counted(&packet, "opened");
+    assert_eq!(bed.tcp(WEB), Reachability::Refused);
+    bed.send_counted(&packet, "opened");
     assert_eq!(
-        world.tcp(WEB),
-        Reach::Open,
+        bed.tcp(WEB),
+        Reachability::Open,
         "tampering does not use the genuine packet up"
     );
 }
 
 #[test]
 fn a_packet_made_longer_or_shorter_opens_nothing() {
-    let world = World::new();
+    let bed = TestBed::new();
     let randomness = Randomness {
         nonce: spa_keys::random_bytes().expect("randomness"),
         length: 100,
     };
-    let packet = world
+    let packet = bed
         .laptop
         .seal_with(&open(&["tcp/8080"]), wait::wall(), &randomness);
     let mut longer = packet.clone();
@@ -60,11 +60,11 @@ fn a_packet_made_longer_or_shorter_opens_nothing() {
     ]
     .concat();
     for altered in [&longer, &padded, &shorter, &tail] {
-        world.send(altered);
+        bed.send(altered);
     }
-    world.spad.wait_counted("hmac", 4);
-    assert_eq!(world.tcp(WEB), Reach::Refused);
-    world.send_counted(&packet, "opened");
+    bed.spad.wait_verdict_count("hmac", 4);
+    assert_eq!(bed.tcp(WEB), Reachability::Refused);
+    bed.send_counted(&packet, "opened");
 }
 
 #[test]

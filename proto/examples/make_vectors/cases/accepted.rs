@@ -6,7 +6,7 @@ use spa_proto::{
     Addresses, Open, Protocol, Randomness, Request, Service, Services, Timestamp, seal,
 };
 
-use super::craft::{Craft, NOW, SKEW, Sealer, bytes, nonce, server};
+use super::craft::{NOW, PacketDraft, SKEW, Sealer, bytes, nonce, server};
 use super::written::{Outcome, PacketCase, hex};
 
 pub(crate) fn services(list: &[(Protocol, u16)]) -> Services {
@@ -43,7 +43,7 @@ pub(crate) fn request_json(request: &Request) -> Value {
             json!({"action": "close", "addresses": addresses(a), "services": services(s)})
         }
         Request::Run { command } => json!({"action": "run", "command": command.as_str()}),
-        Request::Join { joiner } => json!({"action": "join", "joiner": hex(joiner)}),
+        Request::Join { join_key: joiner } => json!({"action": "join", "joiner": hex(joiner)}),
     }
 }
 
@@ -60,7 +60,7 @@ fn sealed(
         nonce: nonce(name),
         length: length_draw,
     };
-    let head = HeadKeys::of(&server().public());
+    let head = HeadKeys::new(&server().public());
     let now = Timestamp::from_micros(timestamp);
     let packet = seal(
         &head,
@@ -73,7 +73,7 @@ fn sealed(
     .unwrap();
     let mut plaintext = request.encode().unwrap();
     plaintext.resize(packet.len() - 96, 0);
-    let mut craft = Craft::new(name, plaintext);
+    let mut craft = PacketDraft::new(name, plaintext);
     (craft.sealer, craft.id, craft.timestamp) = (sealer, sealer.id(), timestamp);
     assert_eq!(craft.packet(), packet, "{name}");
     let mut case = craft.case(about, Outcome::ACCEPTED);
@@ -225,7 +225,7 @@ pub(crate) fn all() -> Vec<PacketCase> {
             "Join with an invitation's shared key.",
             Sealer::Shared,
             &Request::Join {
-                joiner: *super::craft::client().public().as_bytes(),
+                join_key: *super::craft::client().public().as_bytes(),
             },
             NOW,
             15,
@@ -251,7 +251,7 @@ pub(crate) fn all() -> Vec<PacketCase> {
             NOW + SKEW,
         ),
     ]);
-    let mut full = Craft::new("accept_padding_fills_512", {
+    let mut full = PacketDraft::new("accept_padding_fills_512", {
         let mut plaintext = Request::Open(Open::default()).encode().unwrap();
         plaintext.resize(416, 0);
         plaintext

@@ -58,26 +58,28 @@ impl Sealer {
         let pre_shared = PreSharedKey::from_bytes(bytes("pre-shared"));
         let public = client.public();
         match self {
-            Self::Pair => PacketKeys::of_pair(&server, &pair, &public, None),
+            Self::Pair => PacketKeys::from_pair(&server, &pair, &public, None),
             Self::PairAndPreShared => {
-                PacketKeys::of_pair(&server, &pair, &public, Some(&pre_shared))
+                PacketKeys::from_pair(&server, &pair, &public, Some(&pre_shared))
             }
-            Self::Shared => PacketKeys::of_shared(&server, &SharedKey::from_bytes(bytes("shared"))),
+            Self::Shared => {
+                PacketKeys::from_shared(&server, &SharedKey::from_bytes(bytes("shared")))
+            }
         }
     }
 
     pub(crate) fn id(self) -> KeyId {
         let server = server().public();
         match self {
-            Self::Shared => KeyId::of_shared(&server, &SharedKey::from_bytes(bytes("shared"))),
-            _ => KeyId::of_client(&server, &client().public()),
+            Self::Shared => KeyId::for_shared(&server, &SharedKey::from_bytes(bytes("shared"))),
+            _ => KeyId::for_client(&server, &client().public()),
         }
     }
 }
 
 /// Parts of a packet; what a vector does not say is right.
 #[derive(Clone)]
-pub(crate) struct Craft {
+pub(crate) struct PacketDraft {
     pub(crate) name: String,
     pub(crate) sealer: Sealer,
     pub(crate) server: ServerPublic,
@@ -87,10 +89,10 @@ pub(crate) struct Craft {
     /// What the cipher authenticates, where it is not the head.
     pub(crate) associated: Option<Vec<u8>>,
     /// What happens to the sealed part before the HMAC.
-    pub(crate) harm: fn(&mut [u8]),
+    pub(crate) tamper: fn(&mut [u8]),
 }
 
-impl Craft {
+impl PacketDraft {
     pub(crate) fn new(name: &str, plaintext: Vec<u8>) -> Self {
         Self {
             name: name.to_owned(),
@@ -100,13 +102,13 @@ impl Craft {
             timestamp: NOW,
             plaintext,
             associated: None,
-            harm: |_| {},
+            tamper: |_| {},
         }
     }
 
     /// The packet, by docs/protocol.md §5, from the parts.
     pub(crate) fn packet(&self) -> Vec<u8> {
-        let (head, keys) = (HeadKeys::of(&self.server), self.sealer.keys());
+        let (head, keys) = (HeadKeys::new(&self.server), self.sealer.keys());
         let nonce = nonce(&self.name);
         let mut packet = nonce.to_vec();
         let plain = [self.id.to_bytes(), self.timestamp.to_be_bytes()].concat();
@@ -120,7 +122,7 @@ impl Craft {
         let mut sealed = self.plaintext.clone();
         let associated = self.associated.as_ref().unwrap_or(&packet);
         keys.encrypt(&nonce, associated, &mut sealed).unwrap();
-        (self.harm)(&mut sealed);
+        (self.tamper)(&mut sealed);
         packet.extend(sealed);
         packet.extend(keys.authenticate(&packet));
         packet

@@ -46,8 +46,8 @@ fn derive(sealer: Sealer, nonce: &[u8; 24]) -> Derived {
             &secret,
             b"spa1 authentication",
         )),
-        mask: hex(&HeadKeys::of(&server).mask(nonce)),
-        tag_of_40_zero_bytes: hex(&HeadKeys::of(&server).tag(&[0; 40])),
+        mask: hex(&HeadKeys::new(&server).mask(nonce)),
+        tag_of_40_zero_bytes: hex(&HeadKeys::new(&server).tag(&[0; 40])),
         hmac_of_nonce: hex(&sealer.keys().authenticate(nonce)),
     }
 }

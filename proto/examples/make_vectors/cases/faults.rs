@@ -2,7 +2,7 @@
 
 use spa_proto::RequestError::{self, *};
 
-use super::craft::Craft;
+use super::craft::PacketDraft;
 use super::fields;
 use super::written::{Outcome, PacketCase};
 
@@ -52,10 +52,10 @@ pub(crate) fn case(
     fault: RequestError,
     about: &str,
     action: u8,
-    harm: impl FnOnce(&mut Fields),
+    tamper: impl FnOnce(&mut Fields),
 ) -> PacketCase {
     let mut fields = fields(action);
-    harm(&mut fields);
+    tamper(&mut fields);
     let mut bytes = vec![fields.version, fields.action, fields.flags];
     bytes.extend(fields.duration.to_be_bytes());
     bytes.extend(fields.source_port.to_be_bytes());
@@ -68,15 +68,15 @@ pub(crate) fn case(
         bytes.extend(part);
     }
     bytes.resize(bytes.len().max(64), 0);
-    of_plaintext(name, fault, about, bytes)
+    plaintext_case(name, fault, about, bytes)
 }
 
-fn of_plaintext(name: &str, fault: RequestError, about: &str, plaintext: Vec<u8>) -> PacketCase {
+fn plaintext_case(name: &str, fault: RequestError, about: &str, plaintext: Vec<u8>) -> PacketCase {
     let name = match name {
         "" => format!("refuse_request_{}", fault.reason()),
         name => format!("refuse_request_{}_{name}", fault.reason()),
     };
-    Craft::new(&name, plaintext).case(about, Outcome::refused("request", fault.reason()))
+    PacketDraft::new(&name, plaintext).case(about, Outcome::refused("request", fault.reason()))
 }
 
 pub(crate) fn v4(address: [u8; 4]) -> Vec<u8> {
@@ -198,25 +198,25 @@ fn truncated() -> Vec<PacketCase> {
     joiner.push(0);
     joiner.resize(64, 9);
     vec![
-        of_plaintext(
+        plaintext_case(
             "services",
             Truncated,
             "The request ends within the services, between two of their fields.",
             services,
         ),
-        of_plaintext(
+        plaintext_case(
             "port",
             Truncated,
             "The request ends within a service.",
             port,
         ),
-        of_plaintext(
+        plaintext_case(
             "command",
             Truncated,
             "The command's length is 64, and 52 bytes follow.",
             run(64, 52),
         ),
-        of_plaintext("joiner", Truncated, "The joiner's key ends early.", joiner),
+        plaintext_case("joiner", Truncated, "The joiner's key ends early.", joiner),
     ]
 }
 

@@ -3,7 +3,7 @@
 use spa_keys::{ClientSecret, KeyId, ServerSecret};
 use spa_proto::{Open, Request};
 
-use super::craft::{Craft, NOW, SKEW, Sealer, bytes, server};
+use super::craft::{NOW, PacketDraft, SKEW, Sealer, bytes, server};
 use super::written::{Outcome, PacketCase, hex};
 
 /// The plaintext of an open with nothing stated, in a packet of 160 bytes.
@@ -14,17 +14,17 @@ fn plaintext() -> Vec<u8> {
 }
 
 /// A good packet, harmed after it was sealed.
-fn harmed(
+fn tampered(
     name: &str,
     about: &str,
     stage: &'static str,
     reason: &'static str,
-    harm: impl FnOnce(&mut Vec<u8>),
+    tamper: impl FnOnce(&mut Vec<u8>),
 ) -> PacketCase {
-    let craft = Craft::new(name, plaintext());
+    let craft = PacketDraft::new(name, plaintext());
     let mut case = craft.case(about, Outcome::refused(stage, reason));
     let mut packet = craft.packet();
-    harm(&mut packet);
+    tamper(&mut packet);
     case.packet = hex(&packet);
     // A sender cannot make these bytes from the inputs.
     (case.nonce, case.timestamp, case.plaintext) = (None, None, None);
@@ -36,9 +36,9 @@ fn crafted(
     about: &str,
     stage: &'static str,
     reason: &'static str,
-    change: impl FnOnce(&mut Craft),
+    change: impl FnOnce(&mut PacketDraft),
 ) -> PacketCase {
-    let mut craft = Craft::new(name, plaintext());
+    let mut craft = PacketDraft::new(name, plaintext());
     change(&mut craft);
     let mut case = craft.case(about, Outcome::refused(stage, reason));
     // The keys of the case are those the server has for this client.
@@ -55,7 +55,7 @@ pub(crate) fn all() -> Vec<PacketCase> {
 fn lengths() -> Vec<PacketCase> {
     let stage = "identify";
     vec![
-        harmed(
+        tampered(
             "refuse_length_empty",
             "A datagram of 0 bytes.",
             stage,
@@ -86,7 +86,7 @@ fn lengths() -> Vec<PacketCase> {
 fn heads() -> Vec<PacketCase> {
     let (stage, tag) = ("identify", "head_tag");
     let flip = |name: &str, about: &str, byte: usize| {
-        harmed(name, about, stage, tag, |packet| packet[byte] ^= 1)
+        tampered(name, about, stage, tag, |packet| packet[byte] ^= 1)
     };
     vec![
         flip(
@@ -109,7 +109,7 @@ fn heads() -> Vec<PacketCase> {
             "The tag's last byte was changed.",
             47,
         ),
-        harmed(
+        tampered(
             "refuse_head_tag_noise",
             "160 bytes of noise.",
             stage,
@@ -135,7 +135,7 @@ fn heads() -> Vec<PacketCase> {
             "unknown_key",
             |craft| {
                 let stranger = ClientSecret::from_bytes(bytes("stranger")).public();
-                craft.id = KeyId::of_client(&server().public(), &stranger);
+                craft.id = KeyId::for_client(&server().public(), &stranger);
             },
         ),
     ]
@@ -144,7 +144,7 @@ fn heads() -> Vec<PacketCase> {
 fn codes() -> Vec<PacketCase> {
     let (stage, reason) = ("authenticate", "hmac");
     let flip = |name: &str, about: &str, byte: usize| {
-        harmed(name, about, stage, reason, |packet| packet[byte] ^= 0x80)
+        tampered(name, about, stage, reason, |packet| packet[byte] ^= 0x80)
     };
     vec![
         flip("refuse_hmac_ciphertext", "The ciphertext was changed.", 48),
@@ -154,19 +154,19 @@ fn codes() -> Vec<PacketCase> {
             127,
         ),
         flip("refuse_hmac_code", "The HMAC was changed.", 159),
-        harmed(
+        tampered(
             "refuse_hmac_cut",
             "The last byte of a longer packet was cut off.",
             stage,
             reason,
             |packet| {
-                let mut longer = Craft::new("refuse_hmac_cut", plaintext());
+                let mut longer = PacketDraft::new("refuse_hmac_cut", plaintext());
                 longer.plaintext.resize(80, 0);
                 *packet = longer.packet();
                 packet.pop();
             },
         ),
-        harmed(
+        tampered(
             "refuse_hmac_appended",
             "A zero byte was appended.",
             stage,
@@ -203,7 +203,7 @@ fn ciphers() -> Vec<PacketCase> {
             stage,
             reason,
             |craft| {
-                craft.harm = |sealed| sealed.last_mut().into_iter().for_each(|byte| *byte ^= 1);
+                craft.tamper = |sealed| sealed.last_mut().into_iter().for_each(|byte| *byte ^= 1);
             },
         ),
         crafted(

@@ -8,7 +8,7 @@ use super::craft::{bytes, client, server};
 use super::written::{Outcome, TextCase, hex};
 
 /// The text form by docs/protocol.md §3.4, written a second time.
-fn written(kind: Kind, key: &[u8; 32]) -> String {
+fn encode(kind: Kind, key: &[u8; 32]) -> String {
     let sum = Sha256::digest([kind.prefix().as_bytes(), key].concat());
     let all = [key.as_slice(), sum.first_chunk::<4>().unwrap()].concat();
     kind.prefix().to_owned() + &URL_SAFE_NO_PAD.encode(all)
@@ -25,7 +25,7 @@ fn key(kind: Kind) -> [u8; 32] {
     }
 }
 
-fn good(name: &str, about: &str, kind: Kind, text: String) -> (String, TextCase) {
+fn valid(name: &str, about: &str, kind: Kind, text: String) -> (String, TextCase) {
     let case = TextCase {
         about: about.to_owned(),
         expected_prefix: kind.prefix(),
@@ -36,7 +36,7 @@ fn good(name: &str, about: &str, kind: Kind, text: String) -> (String, TextCase)
     (format!("accept_{name}"), case)
 }
 
-fn bad(
+fn invalid(
     name: &str,
     reason: &'static str,
     about: &str,
@@ -58,16 +58,16 @@ pub(crate) fn all() -> Vec<(String, TextCase)> {
         .into_iter()
         .map(|kind| {
             let name = kind.prefix().trim_end_matches('-').replace('-', "_");
-            good(
+            valid(
                 &name,
                 &format!("The text form of {kind}."),
                 kind,
-                written(kind, &key(kind)),
+                encode(kind, &key(kind)),
             )
         })
         .collect();
     let kind = Kind::ClientPublic;
-    let text = written(kind, &key(kind));
+    let text = encode(kind, &key(kind));
     let start = kind.prefix().len();
     let replaced =
         |place: usize, with: &str| format!("{}{with}{}", &text[..place], &text[place + 1..]);
@@ -79,8 +79,8 @@ pub(crate) fn all() -> Vec<(String, TextCase)> {
         }
     };
     let last = text.len() - 1;
-    let secret = written(Kind::ClientSecret, &key(Kind::ClientSecret));
-    let server_key = written(Kind::ServerPublic, &key(Kind::ServerPublic));
+    let secret = encode(Kind::ClientSecret, &key(Kind::ClientSecret));
+    let server_key = encode(Kind::ServerPublic, &key(Kind::ServerPublic));
     let mut above_p = [0xff; 32];
     above_p[31] = 0x7f;
     let mut p = above_p;
@@ -89,14 +89,14 @@ pub(crate) fn all() -> Vec<(String, TextCase)> {
     high_bit[31] |= 0x80;
     let mut minus_one = p;
     minus_one[0] = 0xec;
-    cases.push(good(
+    cases.push(valid(
         "white_space",
         "White space around the line is ignored.",
         kind,
         format!(" \t{text}\r\n"),
     ));
     let refuse =
-        |name: &str, reason, about: &str, text: String| bad(name, reason, about, kind, text);
+        |name: &str, reason, about: &str, text: String| invalid(name, reason, about, kind, text);
     cases.extend([
         refuse("", "empty", "Nothing but white space.", " \n".to_owned()),
         refuse(
@@ -176,37 +176,37 @@ pub(crate) fn all() -> Vec<(String, TextCase)> {
             "_prefix",
             "checksum",
             "Key and checksum of a server's public key after a client's prefix.",
-            written(Kind::ServerPublic, &key(kind)).replace("spad-", "spa-"),
+            encode(Kind::ServerPublic, &key(kind)).replace("spad-", "spa-"),
         ),
         refuse(
             "_p",
             "not_canonical",
             "The number p = 2^255 − 19.",
-            written(kind, &p),
+            encode(kind, &p),
         ),
         refuse(
             "_largest",
             "not_canonical",
             "The number 2^255 − 1.",
-            written(kind, &above_p),
+            encode(kind, &above_p),
         ),
         refuse(
             "_high_bit",
             "not_canonical",
             "A good key with the highest bit set.",
-            written(kind, &high_bit),
+            encode(kind, &high_bit),
         ),
         refuse(
             "_zero",
             "small_order",
             "The point 0.",
-            written(kind, &[0; 32]),
+            encode(kind, &[0; 32]),
         ),
         refuse(
             "_minus_one",
             "small_order",
             "The point p − 1.",
-            written(kind, &minus_one),
+            encode(kind, &minus_one),
         ),
     ]);
     cases

@@ -4,13 +4,15 @@
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 
-use spa_keys::file::{Owner, Problem, Writing, read_secret_file, write_secret_file_with};
+use spa_keys::file::{
+    AllowedOwner, FileProblem, WriteOptions, read_secret_file, write_secret_file_with,
+};
 use spa_keys::{ClientPublic, KeyError, KeyId, PreSharedKey, ServerPublic, SharedKey};
 
-use crate::cli::outcome::{note, print};
-use crate::cli::owners::Owners;
-use crate::cli::place::{self, Existing};
-use crate::cli::{Failure, Options, Run, key, live};
+use crate::cli::atomic_file::{self, Existing};
+use crate::cli::output::{note, print};
+use crate::cli::ownership::Owners;
+use crate::cli::{CliResult, Failure, Options, daemon_client, key};
 use crate::config::{self, ClientKey, ClientName, Config, ServiceName, client_path};
 use crate::paths::Paths;
 
@@ -45,15 +47,15 @@ enum Proof {
     Shared(SharedKey),
 }
 
-pub(super) fn run(options: &Options, arguments: &Arguments) -> Run {
+pub(super) fn run(options: &Options, arguments: &Arguments) -> CliResult {
     let paths = options.paths();
     let name = &arguments.name;
     let server = key::public(&paths)?;
     let proof = proof(arguments, &server)?;
     let pre_shared = match &arguments.psk_file {
         Some(path) => {
-            let text = read_secret_file(path, Owner::Me)?;
-            Some(PreSharedKey::from_text(&text).map_err(|error| in_file(path, error))?)
+            let text = read_secret_file(path, AllowedOwner::CurrentUser)?;
+            Some(PreSharedKey::from_text(&text).map_err(|error| with_path(path, error))?)
         }
         None => None,
     };
@@ -87,7 +89,7 @@ pub(super) fn run(options: &Options, arguments: &Arguments) -> Run {
         Failure::Failed("nothing was changed".to_owned())
     })?;
     if let Proof::Shared(shared) = &proof {
-        unshared(
+        check_key_unused(
             &paths,
             &loaded.config,
             name,
@@ -99,7 +101,7 @@ pub(super) fn run(options: &Options, arguments: &Arguments) -> Run {
     let owners = Owners::find();
     let secrets = secrets(&paths, name, &proof, pre_shared.as_ref(), owners)?;
     let mode = owners.file_mode();
-    let written = place::file(
+    let written = atomic_file::write(
         &path,
         text.as_bytes(),
         mode,
@@ -109,7 +111,7 @@ pub(super) fn run(options: &Options, arguments: &Arguments) -> Run {
     if let Err(error) = written {
         // Without the client file they belong to nobody.
         for secret in &secrets {
-            place::remove(secret)?;
+            atomic_file::remove(secret)?;
         }
         return Err(error.into());
     }
@@ -121,15 +123,15 @@ pub(super) fn run(options: &Options, arguments: &Arguments) -> Run {
         &loaded.config,
         &server,
     )?;
-    live::tell(live::reload_running_daemon(&paths))
+    daemon_client::report(daemon_client::reload_running_daemon(&paths))
 }
 
 fn proof(arguments: &Arguments, server: &ServerPublic) -> Result<Proof, Failure> {
     if let Some(path) = &arguments.shared_key_file {
-        let text = read_secret_file(path, Owner::Me)?;
+        let text = read_secret_file(path, AllowedOwner::CurrentUser)?;
         return SharedKey::from_text(&text)
             .map(Proof::Shared)
-            .map_err(|error| in_file(path, error));
+            .map_err(|error| with_path(path, error));
     }
     // The argument itself is never shown: somebody may have given a secret.
     let text = arguments.key.as_deref().unwrap_or_default();
@@ -141,7 +143,7 @@ fn proof(arguments: &Arguments, server: &ServerPublic) -> Result<Proof, Failure>
     Ok(Proof::Public(key))
 }
 
-fn in_file(path: &std::path::Path, error: KeyError) -> Failure {
+fn with_path(path: &std::path::Path, error: KeyError) -> Failure {
     Failure::Failed(format!("{}: {error}", path.display()))
 }
 
@@ -174,20 +176,22 @@ fn file_text(arguments: &Arguments, proof: &Proof, pre_shared: bool) -> String {
 }
 
 /// Refuses a shared key that another client has.
-fn unshared(
+fn check_key_unused(
     paths: &Paths,
     config: &Config,
     name: &ClientName,
     server: &ServerPublic,
     id: KeyId,
-) -> Run {
+) -> CliResult {
     let owner = Owners::find()
         .engine
-        .map_or(Owner::Me, |(uid, _)| Owner::Also(uid));
+        .map_or(AllowedOwner::CurrentUser, |(uid, _)| {
+            AllowedOwner::CurrentUserOr(uid)
+        });
     for client in config.clients.iter().filter(|client| client.name != *name) {
         for key in &client.keys {
             let other = match &key.key {
-                ClientKey::Public(public) => KeyId::of_client(server, public),
+                ClientKey::Public(public) => KeyId::for_client(server, public),
                 ClientKey::Shared => {
                     let text = read_secret_file(
                         &paths
@@ -218,7 +222,7 @@ fn secrets(
     pre_shared: Option<&PreSharedKey>,
     owners: Owners,
 ) -> Result<Vec<PathBuf>, Failure> {
-    let mut written = Vec::new();
+    let mut created = Vec::new();
     let shared = match proof {
         Proof::Shared(key) => Some((key.to_text(), "shared")),
         Proof::Public(_) => None,
@@ -228,12 +232,12 @@ fn secrets(
         .chain(pre_shared.map(|key| (key.to_text(), "psk")))
     {
         let path = paths.client_keys_dir().join(format!("{name}.{ending}"));
-        let writing = Writing {
+        let writing = WriteOptions {
             replace: false,
             owner: owners.engine,
         };
         write_secret_file_with(&path, &text, writing).map_err(|error| match error.problem {
-            Problem::Exists => Failure::with_help(
+            FileProblem::Exists => Failure::with_help(
                 format_args!(
                     "{}: a key is left of an earlier client of this name",
                     path.display()
@@ -242,9 +246,9 @@ fn secrets(
             ),
             _ => error.into(),
         })?;
-        written.push(path);
+        created.push(path);
     }
-    Ok(written)
+    Ok(created)
 }
 
 /// Prints the line that makes this server known to the client.
@@ -254,7 +258,7 @@ fn report(
     allow: &[ServiceName],
     config: &Config,
     server: &ServerPublic,
-) -> Run {
+) -> CliResult {
     let address = config.listen.address.as_deref();
     // Where any will do, this one needs no explanation.
     let port = config.listen.ports.first().map_or(62_201, NonZeroU16::get);
@@ -268,7 +272,7 @@ fn report(
             "server_key": server.to_string(),
             "services": services,
         });
-        return crate::cli::outcome::print_json(&report);
+        return crate::cli::output::print_json(&report);
     }
     note("on the client:");
     if address.is_none() {

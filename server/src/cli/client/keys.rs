@@ -2,9 +2,9 @@
 
 use spa_keys::ClientPublic;
 
-use crate::cli::outcome::note;
-use crate::cli::place::{self, Existing};
-use crate::cli::{Failure, Options, Run, key, live};
+use crate::cli::atomic_file::{self, Existing};
+use crate::cli::output::note;
+use crate::cli::{CliResult, Failure, Options, daemon_client, key};
 use crate::config::{self, ClientName, client_path, edit};
 
 #[derive(Debug, clap::Args)]
@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
     remove: Option<String>,
 }
 
-pub(super) fn run(options: &Options, arguments: &Arguments) -> Run {
+pub(super) fn run(options: &Options, arguments: &Arguments) -> CliResult {
     let paths = options.paths();
     let name = &arguments.name;
     let path = client_path(&paths.config, name);
@@ -77,9 +77,9 @@ pub(super) fn run(options: &Options, arguments: &Arguments) -> Run {
         Failure::Failed("nothing was changed".to_owned())
     })?;
     super::show_findings(&loaded.warnings);
-    place::file(&path, text.as_bytes(), 0o600, None, Existing::Replace)?;
+    atomic_file::write(&path, text.as_bytes(), 0o600, None, Existing::Replace)?;
     note(format_args!("changed {}", path.display()));
-    live::tell(live::reload_running_daemon(&paths))
+    daemon_client::report(daemon_client::reload_running_daemon(&paths))
 }
 
 /// The argument itself is never shown: somebody may have given a secret.

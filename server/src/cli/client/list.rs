@@ -7,26 +7,26 @@ use serde_json::{Value, json};
 use spa_keys::{ClientPublic, KeyId};
 use spa_proto::Timestamp;
 
-use crate::cli::outcome::{finished, note, print, print_json};
-use crate::cli::{Failure, Options, Run, key};
-use crate::config::{self, ClientName, Surveyed, Surveyor};
+use crate::cli::output::{note, print, print_json, write_result};
+use crate::cli::{CliResult, Failure, Options, key};
+use crate::config::{self, ClientName, ClientSummaries, ClientSummary};
 
-pub(super) fn list(options: &Options) -> Run {
+pub(super) fn list(options: &Options) -> CliResult {
     let directory = &options.paths().config;
     let mut out = BufWriter::new(std::io::stdout().lock());
     let mut rows = Rows::new(options.json, directory);
     let mut faulty = false;
-    let surveyor = Surveyor::of(directory);
+    let summaries = ClientSummaries::new(directory);
     let mut written = rows.begin(&mut out);
     let findings = config::each_client(directory, None, |name, source| {
-        let client = surveyor.survey(name, source);
+        let client = summaries.summarise(name, source);
         faulty |= client.faulty;
         if written.is_ok() {
             written = rows.row(&client, &mut out);
         }
     });
     let written = written.and_then(|()| rows.end(&mut out));
-    finished(written.and_then(|()| out.flush()))?;
+    write_result(written.and_then(|()| out.flush()))?;
     if rows.count == 0 && !options.json && !findings.has_errors() {
         note("no clients yet");
     }
@@ -35,7 +35,7 @@ pub(super) fn list(options: &Options) -> Run {
     }
     if findings.has_errors() || faulty {
         note("not everything could be read; spad check says why");
-        return Err(Failure::Said);
+        return Err(Failure::AlreadyReported);
     }
     Ok(())
 }
@@ -70,7 +70,7 @@ impl Rows {
         }
     }
 
-    fn row(&mut self, client: &Surveyed, out: &mut impl Write) -> io::Result<()> {
+    fn row(&mut self, client: &ClientSummary, out: &mut impl Write) -> io::Result<()> {
         self.count = self.count.saturating_add(1);
         if self.json {
             let comma = if self.count > 1 { "," } else { "" };
@@ -91,11 +91,11 @@ impl Rows {
     }
 }
 
-pub(super) fn show(options: &Options, name: &ClientName) -> Run {
+pub(super) fn show(options: &Options, name: &ClientName) -> CliResult {
     let paths = options.paths();
     let source = config::client(&paths.config, name);
     let source = source.ok_or_else(|| super::unknown(&paths, name))?;
-    let client = &Surveyor::of(&paths.config).survey(name, &source);
+    let client = &ClientSummaries::new(&paths.config).summarise(name, &source);
     // Key ids stand in the audit lines; without the server's key they cannot be computed.
     let ids: Vec<String> = match key::public(&paths) {
         Ok(server) => {
@@ -103,7 +103,7 @@ pub(super) fn show(options: &Options, name: &ClientName) -> Run {
                 .keys
                 .iter()
                 .filter_map(|key| key.parse::<ClientPublic>().ok());
-            keys.map(|key| KeyId::of_client(&server, &key).to_string())
+            keys.map(|key| KeyId::for_client(&server, &key).to_string())
                 .collect()
         }
         Err(_) => Vec::new(),
@@ -174,12 +174,12 @@ pub(super) fn show(options: &Options, name: &ClientName) -> Run {
     }
     if client.faulty {
         note("not everything could be read; spad check says why");
-        return Err(Failure::Said);
+        return Err(Failure::AlreadyReported);
     }
     Ok(())
 }
 
-fn state(client: &Surveyed) -> &'static str {
+fn state(client: &ClientSummary) -> &'static str {
     let now = crate::clock::now().wall;
     if client.faulty {
         "faulty"
@@ -199,7 +199,7 @@ fn instant(at: Option<Timestamp>) -> Option<String> {
         .map(|at| at.to_string())
 }
 
-fn as_json(client: &Surveyed, ids: &[String]) -> Value {
+fn as_json(client: &ClientSummary, ids: &[String]) -> Value {
     json!({
         "name": client.name.as_str(),
         "state": state(client),

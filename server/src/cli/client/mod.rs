@@ -1,16 +1,16 @@
 //! `spad client`: who may open what. One file a command; every add has an exact inverse.
 
 mod add;
+mod enable;
 mod keys;
 mod list;
 mod remove;
 mod reset;
-mod switch;
 
-use spa_findings::{Findings, Slips, nearest};
+use spa_findings::{EditDistance, Findings, nearest};
 
-use super::outcome::warn;
-use super::{Failure, Options, Run};
+use super::output::warn;
+use super::{CliResult, Failure, Options};
 use crate::config::{self, ClientName};
 use crate::paths::Paths;
 
@@ -50,14 +50,14 @@ pub(crate) struct Name {
     name: ClientName,
 }
 
-pub(crate) fn run(options: &Options, command: &Command) -> Run {
+pub(crate) fn run(options: &Options, command: &Command) -> CliResult {
     match command {
         Command::Add(arguments) => add::run(options, arguments),
         Command::List => list::list(options),
         Command::Show(name) => list::show(options, &name.name),
         Command::Key(arguments) => keys::run(options, arguments),
-        Command::Disable(name) => switch::disable(options, &name.name),
-        Command::Enable(name) => switch::enable(options, &name.name),
+        Command::Disable(name) => enable::disable(options, &name.name),
+        Command::Enable(name) => enable::enable(options, &name.name),
         Command::Reset(arguments) => reset::run(options, arguments),
         Command::Remove(name) => remove::run(options, &name.name),
     }
@@ -72,7 +72,7 @@ fn instant(text: &str) -> Result<jiff::Timestamp, String> {
 }
 
 /// What the configuration is like now; its errors are for others to stop at.
-fn look(paths: &Paths) -> Findings {
+fn check_config(paths: &Paths) -> Findings {
     match config::load(&paths.config) {
         Ok(loaded) => loaded.warnings,
         Err(findings) => findings,
@@ -82,7 +82,7 @@ fn look(paths: &Paths) -> Findings {
 /// Shows what a change left behind: a locked door, or faults that were there before.
 fn show_findings(findings: &Findings) {
     if !findings.is_empty() {
-        super::outcome::note(findings);
+        super::output::note(findings);
     }
     if findings.has_errors() {
         warn(
@@ -95,7 +95,7 @@ fn show_findings(findings: &Findings) {
 fn unknown(paths: &Paths, name: &ClientName) -> Failure {
     let names = config::client_names(&paths.config);
     let known = names.iter().map(ClientName::as_str);
-    match nearest(name.as_str(), known, Slips::LettersAndOrder) {
+    match nearest(name.as_str(), known, EditDistance::OptimalStringAlignment) {
         Some(meant) => Failure::with_help(
             format_args!("there is no client `{name}`"),
             format_args!("did you mean `{meant}`?"),

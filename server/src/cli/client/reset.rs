@@ -1,7 +1,7 @@
 //! `spad client reset`: the administrator's own exception to "never twice", for one client.
 
-use crate::cli::live::do_in_daemon;
-use crate::cli::{Options, Run, ask};
+use crate::cli::daemon_client::run_in_daemon;
+use crate::cli::{CliResult, Options, prompt};
 use crate::config::ClientName;
 use crate::control::Request;
 
@@ -14,13 +14,13 @@ pub(crate) struct Arguments {
     yes: bool,
 }
 
-pub(super) fn run(options: &Options, arguments: &Arguments) -> Run {
+pub(super) fn run(options: &Options, arguments: &Arguments) -> CliResult {
     let name = &arguments.name;
-    ask::sure(
+    prompt::confirm(
         &format!("Packets that `{name}` sent before now could be used once more. Go on?"),
         arguments.yes,
     )?;
-    do_in_daemon(
+    run_in_daemon(
         options,
         &Request::ResetClient {
             client: name.to_string(),

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use spa_findings::{Finding, Findings, Severity, Source};
 
-use super::put;
-use crate::cli::outcome::{counted, note, print, print_json};
-use crate::cli::{Failure, Options, Run, init};
+use super::write;
+use crate::cli::output::{counted, note, print, print_json};
+use crate::cli::{CliResult, Failure, Options, init};
 use crate::config;
-use crate::import::knockd::{Given, Imported, import, one_time_files};
+use crate::import::knockd::{ImportInput, Imported, import, one_time_files};
 use crate::paths::Paths;
 
 /// What it takes.
@@ -27,41 +27,51 @@ pub(crate) struct Arguments {
     run_as: String,
 }
 
-pub(crate) fn run(options: &Options, arguments: &Arguments) -> Run {
+pub(crate) fn run(options: &Options, arguments: &Arguments) -> CliResult {
     let paths = options.paths();
     let spad = spad_toml(&paths)?;
-    let knockd = config::foreign(&arguments.path).map_err(|finding| refused(&one(finding)))?;
+    let knockd = config::read_other_program_file(&arguments.path)
+        .map_err(|finding| fail(&single(finding)))?;
     let one_time: BTreeMap<String, Result<Source, Finding>> = one_time_files(&knockd)
         .into_iter()
-        .map(|path| (path.clone(), config::foreign(Path::new(&path))))
+        .map(|path| {
+            (
+                path.clone(),
+                config::read_other_program_file(Path::new(&path)),
+            )
+        })
         .collect();
     let now = crate::clock::now().wall;
     let listed: BTreeMap<PathBuf, String> = config::one_time_files(&paths.config)
         .into_iter()
         .filter_map(|path| Some((path.clone(), config::one_time(&path).ok()?)))
         .collect();
-    let given = Given {
-        listed: &listed,
+    let input = ImportInput {
+        existing_sequences: &listed,
         knockd: &knockd,
         spad: &spad,
         one_time: &one_time,
         run_as: &arguments.run_as,
         now,
     };
-    let mut imported = import(given);
-    imported
-        .findings
-        .extend(one_time.keys().filter_map(|path| was_open(Path::new(path))));
+    let mut imported = import(input);
+    imported.findings.extend(
+        one_time
+            .keys()
+            .filter_map(|path| world_readable_warning(Path::new(path))),
+    );
     if imported.findings.has_errors() {
-        return Err(refused(&imported.findings));
+        return Err(fail(&imported.findings));
     }
     // The clients' files have a say too.
     let files = imported.files.iter();
     let files = files.map(|(name, text)| (paths.config.join(name), text.clone()));
     let files = files.collect();
     let loaded = config::load_text(&paths.config, imported.spad.clone(), &files, now);
-    loaded.map_err(|findings| refused(&findings))?;
-    for finding in &config::programs_of(&Source::new(&paths.config_file(), imported.spad.clone())) {
+    loaded.map_err(|findings| fail(&findings))?;
+    for finding in
+        &config::check_programs_in(&Source::new(&paths.config_file(), imported.spad.clone()))
+    {
         // Of what was there before, `spad check` tells.
         if is_new(finding, &spad) {
             imported
@@ -76,21 +86,21 @@ pub(crate) fn run(options: &Options, arguments: &Arguments) -> Run {
         return if options.json {
             report(&imported, json!(imported.files))
         } else {
-            shown(&paths, &imported)
+            print_dry_run(&paths, &imported)
         };
     }
     if !imported.doors.is_empty() {
-        put::all(&paths, &spad, &imported)?;
+        write::write_import(&paths, &spad, &imported)?;
     }
     if options.json {
         // The sequences in them are nobody's business who keeps what commands print.
         return report(&imported, json!(imported.files.keys().collect::<Vec<_>>()));
     }
-    told(&paths, &imported)
+    print_next_steps(&paths, &imported)
 }
 
 /// A file of sequences that others could read: a copy that they cannot makes none of it new.
-fn was_open(path: &Path) -> Option<Finding> {
+fn world_readable_warning(path: &Path) -> Option<Finding> {
     let mode = path.metadata().ok()?.mode() & 0o7777;
     (mode & 0o007 != 0).then(|| {
         let finding = Finding::error(path, format!("mode {mode:04o} lets others read this"));
@@ -116,7 +126,7 @@ fn spad_toml(paths: &Paths) -> Result<Source, Failure> {
     }
     let source = config::server(&paths.config)
         .and_then(|read| read)
-        .map_err(|finding| refused(&one(finding)))?;
+        .map_err(|finding| fail(&single(finding)))?;
     config::load_text(
         &paths.config,
         source.text().to_owned(),
@@ -133,19 +143,19 @@ fn spad_toml(paths: &Paths) -> Result<Source, Failure> {
     Ok(source)
 }
 
-fn one(finding: Finding) -> Findings {
+fn single(finding: Finding) -> Findings {
     let mut findings = Findings::default();
     findings.push(finding);
     findings
 }
 
-fn refused(findings: &Findings) -> Failure {
+fn fail(findings: &Findings) -> Failure {
     note(findings);
     Failure::Failed("nothing was changed".to_owned())
 }
 
 /// Everything that would be written.
-fn shown(paths: &Paths, imported: &Imported) -> Run {
+fn print_dry_run(paths: &Paths, imported: &Imported) -> CliResult {
     if !imported.added.is_empty() {
         let (file, added) = (paths.config_file(), imported.added.trim());
         print(format_args!("# {}, at its end:\n\n{added}", file.display()))?;
@@ -172,7 +182,7 @@ fn summary(imported: &Imported) -> String {
     parts.join("; ")
 }
 
-fn report(imported: &Imported, files: serde_json::Value) -> Run {
+fn report(imported: &Imported, files: serde_json::Value) -> CliResult {
     print_json(&json!({
         "doors": imported.doors,
         "already": imported.already,
@@ -184,7 +194,7 @@ fn report(imported: &Imported, files: serde_json::Value) -> Run {
 }
 
 /// What was done, and what is to be done now.
-fn told(paths: &Paths, imported: &Imported) -> Run {
+fn print_next_steps(paths: &Paths, imported: &Imported) -> CliResult {
     print(summary(imported))?;
     if imported.doors.is_empty() {
         return Ok(());

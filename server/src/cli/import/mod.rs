@@ -1,9 +1,9 @@
 //! `spad import`: other programs' configuration becomes ours. One file a program.
 
 mod knockd;
-mod put;
+mod write;
 
-use super::{Options, Run};
+use super::{CliResult, Options};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -14,7 +14,7 @@ pub(crate) enum Command {
     Knockd(knockd::Arguments),
 }
 
-pub(crate) fn run(options: &Options, command: &Command) -> Run {
+pub(crate) fn run(options: &Options, command: &Command) -> CliResult {
     match command {
         Command::Knockd(arguments) => knockd::run(options, arguments),
     }

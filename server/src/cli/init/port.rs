@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use crate::cli::Failure;
 
 /// Below these, services are usual.
-const LOWEST: u16 = 20_000;
+const MIN_PORT: u16 = 20_000;
 
 /// The ports from which the kernel draws for connections of this machine.
 pub(super) fn local_range() -> RangeInclusive<u16> {
@@ -22,13 +22,13 @@ fn range(text: &str) -> Option<RangeInclusive<u16>> {
 }
 
 /// Draws a port, the operating system's randomness deciding.
-pub(super) fn draw() -> Result<NonZeroU16, Failure> {
+pub(super) fn random_port() -> Result<NonZeroU16, Failure> {
     let local = local_range();
     // One try in two or three succeeds; with a range that covers all, none does.
     for _ in 0..1000 {
         let port = u16::from_be_bytes(spa_keys::random_bytes()?);
         if let Some(port) = NonZeroU16::new(port)
-            .filter(|port| port.get() >= LOWEST && !local.contains(&port.get()))
+            .filter(|port| port.get() >= MIN_PORT && !local.contains(&port.get()))
         {
             return Ok(port);
         }
@@ -46,8 +46,8 @@ mod tests {
     #[test]
     fn a_drawn_port_is_high_and_outside_the_local_range() {
         for _ in 0..100 {
-            let port = draw().unwrap().get();
-            assert!(port >= LOWEST && !local_range().contains(&port));
+            let port = random_port().unwrap().get();
+            assert!(port >= MIN_PORT && !local_range().contains(&port));
         }
         assert_eq!(range("1024\t65535\n"), Some(1024..=65535));
         assert_eq!(range("x"), None);

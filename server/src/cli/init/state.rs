@@ -5,15 +5,15 @@
 
 use std::time::Duration;
 
-use crate::cli::outcome::{note, warn};
-use crate::cli::owners::{self, Owners};
-use crate::cli::{Failure, Run};
+use crate::cli::output::{note, warn};
+use crate::cli::ownership::{self, Owners};
+use crate::cli::{CliResult, Failure};
 use crate::paths::Paths;
 use crate::replay::{StateDir, StateError, lock};
 use crate::{clock, config};
 
 /// What `State` and `machine` write, for the engine to go on with.
-const FILES: [&str; 6] = [
+const STATE_FILES: [&str; 6] = [
     "journal.a",
     "journal.b",
     "horizon",
@@ -25,25 +25,25 @@ const FILES: [&str; 6] = [
 const RUN_FILES: [&str; 2] = ["horizon.memory", "journal.proof"];
 
 /// Whether every port that is hidden now is new, as far as anybody here remembers.
-pub(super) fn remembers_no_trials(paths: &Paths) -> bool {
+pub(super) fn has_no_trials(paths: &Paths) -> bool {
     let file = paths.guard_state().join("trials.json");
     file.symlink_metadata().is_err()
 }
 
 /// Makes what is missing.
-pub(super) fn complete(paths: &Paths, key_is_new: bool) -> Run {
+pub(super) fn complete(paths: &Paths, key_is_new: bool) -> CliResult {
     crate::writer::create_memory(paths)?;
     let horizon = paths.state.join("horizon");
-    let made = horizon.symlink_metadata().is_ok();
-    if !made && key_is_new {
+    let exists = horizon.symlink_metadata().is_ok();
+    if !exists && key_is_new {
         let done = StateDir::create(paths, clock::now(), skew(paths));
-        give(paths)?;
+        chown_state(paths)?;
         done?;
         note(format_args!("made {}", horizon.display()));
         return Ok(());
     }
     match lock::check_machine(&paths.state) {
-        Ok(()) if made && !key_is_new => {}
+        Ok(()) if exists && !key_is_new => {}
         Err(StateError::OtherMachine { path })
             if !key_is_new && path.symlink_metadata().is_ok() =>
         {
@@ -59,23 +59,23 @@ pub(super) fn complete(paths: &Paths, key_is_new: bool) -> Run {
     }
     note(format_args!(
         "{} {}",
-        if made { "kept" } else { "made" },
+        if exists { "kept" } else { "made" },
         horizon.display()
     ));
     Ok(())
 }
 
 /// Ties the key to this machine, and refuses every packet sent up to now.
-pub(crate) fn adopt(paths: &Paths) -> Run {
+pub(crate) fn adopt(paths: &Paths) -> CliResult {
     let done = StateDir::adopt(paths, clock::now(), skew(paths));
-    give(paths)?;
+    chown_state(paths)?;
     done.map_err(Failure::from)
 }
 
-fn give(paths: &Paths) -> Run {
+fn chown_state(paths: &Paths) -> CliResult {
     let owners = Owners::find();
-    owners::give_to_engine(&paths.state, &FILES, owners)?;
-    owners::give_to_engine(&paths.run, &RUN_FILES, owners)?;
+    ownership::chown_to_engine(&paths.state, &STATE_FILES, owners)?;
+    ownership::chown_to_engine(&paths.run, &RUN_FILES, owners)?;
     Ok(())
 }
 

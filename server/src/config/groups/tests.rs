@@ -31,7 +31,7 @@ require_address = true
 "#;
 
 fn client(text: &str) -> ClientConfig {
-    let mut files = Files::none(Path::new("/etc/spad"));
+    let mut files = Files::empty(Path::new("/etc/spad"));
     files.server = Some(Source::new(
         Path::new("/etc/spad/spad.toml"),
         SERVER.to_owned(),

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn hours(zone: &str, texts: &[&str]) -> Hours {
-    let week = Week::of(texts.iter().copied()).unwrap();
+    let week = Week::parse(texts.iter().copied()).unwrap();
     Hours::new(week, TimeZone::get(zone).unwrap())
 }
 
@@ -15,7 +15,9 @@ fn at(text: &str) -> Timestamp {
 }
 
 fn minutes(hours: &Hours, text: &str) -> Option<u64> {
-    hours.left(at(text)).map(|left| left.as_secs() / 60)
+    hours
+        .remaining(at(text))
+        .map(|remaining| remaining.as_secs() / 60)
 }
 
 #[test]
@@ -32,7 +34,7 @@ fn working_hours_hold_from_their_beginning_to_the_moment_before_their_end() {
     ] {
         assert_eq!(minutes(&office, time), left, "{time}");
     }
-    let left = office.left(at("2027-01-15T17:59:59.999999Z")).unwrap();
+    let left = office.remaining(at("2027-01-15T17:59:59.999999Z")).unwrap();
     assert_eq!(left, Duration::from_micros(1));
 }
 
@@ -86,7 +88,7 @@ fn an_hour_that_autumn_repeats_counts_both_times() {
 
 #[test]
 fn what_is_no_time_of_the_week_says_why() {
-    let error = |text: &str| Week::of([text]).unwrap_err().1;
+    let error = |text: &str| Week::parse([text]).unwrap_err().1;
     for (text, why) in [
         ("", HoursError::Form),
         ("mon", HoursError::Form),
@@ -121,11 +123,11 @@ proptest! {
         let hours = hours("Europe/Berlin", &[&text]);
         let minute = Duration::from_secs(60);
         let mut now = at("2027-01-01T00:00:00Z").saturating_add(minute * u32::try_from(minutes).unwrap());
-        let Some(left) = hours.left(now) else { return Ok(()) };
-        prop_assert_eq!(hours.left(now.saturating_add(left)), None);
+        let Some(left) = hours.remaining(now) else { return Ok(()) };
+        prop_assert_eq!(hours.remaining(now.saturating_add(left)), None);
         let end = now.saturating_add(left);
         while now < end {
-            prop_assert_eq!(hours.left(now), Some(end.abs_diff(now)));
+            prop_assert_eq!(hours.remaining(now), Some(end.abs_diff(now)));
             now = now.saturating_add(minute);
         }
     }

@@ -68,7 +68,7 @@ impl ClosedPorts {
         let theirs = self.answers.text();
         let (ours, setting) = match answer {
             Answer::Auto => (None, "auto"),
-            Answer::AsClosed => (Some(Answers::all(Reply::Closed)), "as_closed"),
+            Answer::RejectAsClosed => (Some(Answers::all(Reply::Closed)), "as_closed"),
             Answer::Prohibited => (Some(Answers::all(Reply::PROHIBITED)), "prohibited"),
             Answer::Drop => (Some(Answers::all(Reply::Nothing)), "drop"),
         };
@@ -85,7 +85,7 @@ impl ClosedPorts {
                 ),
             ],
         };
-        if matches!(answer, Answer::Auto | Answer::AsClosed) {
+        if matches!(answer, Answer::Auto | Answer::RejectAsClosed) {
             lines.extend(self.differences.iter().cloned());
         }
         lines.extend(

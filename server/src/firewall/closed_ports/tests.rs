@@ -282,7 +282,7 @@ fn a_ruleset_that_cannot_be_read_changes_no_answer_that_was_found() {
         unread.describe(Answer::Auto),
         "nothing, whatever the packet\nit cannot be told for sure: the ruleset cannot be read: why"
     );
-    assert_eq!(unread.describe(Answer::AsClosed).lines().count(), 2);
+    assert_eq!(unread.describe(Answer::RejectAsClosed).lines().count(), 2);
     let found = read(fixture!("rejecting"), None);
     let after = unread.or_last(Some(found.clone()));
     assert_eq!(after.answers, found.answers);

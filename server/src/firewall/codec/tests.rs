@@ -27,7 +27,7 @@ fn element() -> impl Strategy<Value = Element> {
             once,
             prefix: None,
         };
-        let network = Network::around(address, length).map(|network| Element {
+        let network = Network::enclosing(address, length).map(|network| Element {
             address: network.address,
             source_port: None,
             prefix: Some(length),
@@ -52,7 +52,7 @@ fn cut() -> impl Strategy<Value = ConnectionFilter> {
     let address = any::<IpAddr>();
     (address, 0..=128_u8, service()).prop_map(|(address, prefix, service)| {
         let max_prefix = if address.is_ipv4() { 32 } else { 128 };
-        let network = Network::around(address, prefix.min(max_prefix)).unwrap();
+        let network = Network::enclosing(address, prefix.min(max_prefix)).unwrap();
         ConnectionFilter { network, service }
     })
 }

@@ -23,7 +23,7 @@ use super::stmt::{
     saddr_in_net6, set_flow_label, sport_is_hidden, state, udp_ports,
 };
 use super::{AlwaysAllowed, TableChain};
-use crate::config::{AlwaysAllow, Lengths, Network};
+use crate::config::{AlwaysAllow, Network, PrefixLengths};
 
 /// Just before `mangle`: after connection tracking and reassembly, before NAT
 /// moves a packet and before any ordinary firewall.
@@ -50,7 +50,7 @@ pub(super) type Rule = Vec<Stmt>;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RuleContext<'a> {
     pub(super) allowed: AlwaysAllowed<'a>,
-    pub(super) lengths: &'a Lengths,
+    pub(super) lengths: &'a PrefixLengths,
     /// The kernel has labels. Where it has none, strangers are answered where they are judged,
     /// before the host's own rules, and connections are known by their state alone.
     pub(super) labels: bool,
@@ -231,7 +231,7 @@ pub(super) fn base_chain(
 
 /// Notices that a port on trial was reached through a grant: a connection that a
 /// grant let in went on after this host had answered it.
-fn track_trial(lengths: &Lengths) -> Vec<Rule> {
+fn track_trial(lengths: &PrefixLengths) -> Vec<Rule> {
     let mut rules = Vec::new();
     for trying in [SetName::TrialPending4, SetName::TrialPending6] {
         rules.push(vec![
@@ -260,13 +260,13 @@ fn track_trial(lengths: &Lengths) -> Vec<Rule> {
 }
 
 /// The source lies in a network that was let in to this port: one word for each length.
-pub(super) fn networks4(lengths: &Lengths, port: Field) -> Vec<Stmt> {
-    let four = lengths.four.iter();
+pub(super) fn networks4(lengths: &PrefixLengths, port: Field) -> Vec<Stmt> {
+    let four = lengths.ipv4.iter();
     four.map(|length| saddr_in_net4(*length, port)).collect()
 }
 
-pub(super) fn networks6(lengths: &Lengths, port: Field) -> Vec<Stmt> {
-    let six = lengths.six.iter();
+pub(super) fn networks6(lengths: &PrefixLengths, port: Field) -> Vec<Stmt> {
+    let six = lengths.ipv6.iter();
     six.map(|length| saddr_in_net6(*length, port)).collect()
 }
 

@@ -24,7 +24,7 @@ use super::stmt::{
     in_set, is_reset, not_syn, protocol, saddr_in, set_flow_label,
 };
 use super::{AlwaysAllowed, TableChain};
-use crate::config::{AlwaysAllow, Forward, Lengths};
+use crate::config::{AlwaysAllow, Forward, PrefixLengths};
 
 /// Before the administrator's own destination NAT: who has a grant is led by it.
 const BEFORE_DNAT: i32 = -105;
@@ -128,7 +128,7 @@ fn output_inner(flow_labels: Option<u32>) -> Vec<Rule> {
 pub(super) fn nat_chains(
     forwards: &[Forward],
     allowed: AlwaysAllowed<'_>,
-    lengths: &Lengths,
+    lengths: &PrefixLengths,
 ) -> Vec<TableChain> {
     let prerouting = vec![vec![daddr_is_local(), goto("leading")]];
     let masquerading = forwards.iter().filter(|one| one.masquerade);
@@ -158,7 +158,7 @@ fn grant_sets(one: &Forward) -> [SetName; 3] {
 }
 
 /// The networks of the inner host's family that were let in to this port.
-fn networks(one: &Forward, lengths: &Lengths, port: Field) -> Vec<Stmt> {
+fn networks(one: &Forward, lengths: &PrefixLengths, port: Field) -> Vec<Stmt> {
     if one.address.is_ipv4() {
         networks4(lengths, port)
     } else {
@@ -167,7 +167,11 @@ fn networks(one: &Forward, lengths: &Lengths, port: Field) -> Vec<Stmt> {
 }
 
 /// Who is led: whoever has a grant, and whoever never needs one.
-fn dnat_granted(forwards: &[Forward], allowed: AlwaysAllowed<'_>, lengths: &Lengths) -> Vec<Rule> {
+fn dnat_granted(
+    forwards: &[Forward],
+    allowed: AlwaysAllowed<'_>,
+    lengths: &PrefixLengths,
+) -> Vec<Rule> {
     let mut rules = Vec::new();
     for one in forwards {
         let [grants, flow, once] = grant_sets(one);

@@ -17,7 +17,7 @@ fn table(standings: &[(&str, PortState)]) -> Table {
         AlwaysAllow::Network("192.0.2.0/24".parse().unwrap()),
     ];
     Table::new(
-        &config_from(SERVICES, Answer::AsClosed, allowed),
+        &config_from(SERVICES, Answer::RejectAsClosed, allowed),
         &standings,
         &host_facts(None),
     )

@@ -107,7 +107,7 @@ impl Table {
         let guard = &config.guard;
         let answers = match guard.answer {
             Answer::Auto => facts.closed_ports.clone(),
-            Answer::AsClosed => Answers::all(Reply::Closed),
+            Answer::RejectAsClosed => Answers::all(Reply::Closed),
             Answer::Prohibited => Answers::all(Reply::PROHIBITED),
             Answer::Drop => Answers::all(Reply::Nothing),
         };
@@ -123,7 +123,7 @@ impl Table {
         };
         let context = chains::RuleContext {
             allowed: &guard.always_allow,
-            lengths: &config.lengths,
+            lengths: &config.prefix_lengths,
             labels: facts.labels,
         };
         let mut chains = chains::all(context, &answers, spa_ports, flow_labels);

@@ -42,7 +42,7 @@ pub fn nftables(config: &Config, sets: &[SetName]) -> String {
     text.push_str("\t}\n");
     let chains = match forwards.as_slice() {
         [] => Vec::new(),
-        some => gateway::nat_chains(some, &[], &config.lengths),
+        some => gateway::nat_chains(some, &[], &config.prefix_lengths),
     };
     for mut chain in chains {
         chain.name = match chain.name {
@@ -60,8 +60,8 @@ pub fn nftables(config: &Config, sets: &[SetName]) -> String {
 /// Who is let in; as `judge` does, which need not say what a chain with a policy does.
 fn grant_rules(config: &Config) -> Vec<Rule> {
     let mut rules = Vec::new();
-    let four = networks4(&config.lengths, Field::Port);
-    let six = networks6(&config.lengths, Field::Port);
+    let four = networks4(&config.prefix_lengths, Field::Port);
+    let six = networks6(&config.prefix_lengths, Field::Port);
     for (grants, networks, flow) in [
         (SetName::Grants4, four, SetName::GrantsPort4),
         (SetName::Grants6, six, SetName::GrantsPort6),
@@ -101,7 +101,7 @@ pub fn iptables(config: &Config) -> String {
     }
     let local = hidden
         .iter()
-        .filter(|port| config.inner_of(**port).is_none());
+        .filter(|port| config.inner_host(**port).is_none());
     for port in local {
         for program in ["iptables", "ip6tables"] {
             let _ = writeln!(
@@ -130,7 +130,7 @@ pub fn iptables(config: &Config) -> String {
 /// For iptables and ip6tables with sets of ipset, which the mode "command" fills.
 #[must_use]
 pub fn ipset(config: &Config) -> String {
-    let max_ttl = config.longest_of_all().as_secs();
+    let max_ttl = config.max_ttl_overall().as_secs();
     let mut text =
         "# For iptables and ip6tables with sets of ipset: spad runs ipset, the kernel keeps the\n\
          # time as well. Your own rules must drop: iptables -P INPUT DROP. In spad.toml:\n\

@@ -161,7 +161,7 @@ pub(super) fn saddr_in_net6(length: u8, port: Field) -> Stmt {
 /// The network of this length around the packet's source.
 fn masked(source: Field, all: IpAddr, length: u8) -> (Expression<'static>, String) {
     // The configuration has no length that the family has not.
-    let mask = Network::around(all, length).map_or(all, |network| network.address);
+    let mask = Network::enclosing(all, length).map_or(all, |network| network.address);
     let mask = mask.to_string();
     let text = format!("{} & {mask}", source.text());
     let mask = Expression::String(mask.into());

@@ -1,7 +1,7 @@
 //! The table as data: what it says, and that nothing else was meant.
 
 use super::*;
-use crate::config::{Guard, Lengths, Mode, Network};
+use crate::config::{Guard, Mode, Network, PrefixLengths};
 
 fn config(answer: Answer, allowed: Vec<AlwaysAllow>) -> Config {
     let text = "hide = [\"ssh\"]\n[services]\nssh = \"tcp/22\"\n[listen]\nport = 62201\n";
@@ -10,7 +10,7 @@ fn config(answer: Answer, allowed: Vec<AlwaysAllow>) -> Config {
 
 pub(super) fn config_from(text: &str, answer: Answer, allowed: Vec<AlwaysAllow>) -> Config {
     let directory = std::path::Path::new("/nowhere");
-    let mut files = crate::config::Files::none(directory);
+    let mut files = crate::config::Files::empty(directory);
     files.server = Some(spa_findings::Source::new(
         &directory.join("spad.toml"),
         text.to_owned(),
@@ -25,9 +25,9 @@ pub(super) fn config_from(text: &str, answer: Answer, allowed: Vec<AlwaysAllow>)
             answer,
             trial,
         },
-        lengths: Lengths {
-            four: [16, 24].into(),
-            six: [48, 56, 64].into(),
+        prefix_lengths: PrefixLengths {
+            ipv4: [16, 24].into(),
+            ipv6: [48, 56, 64].into(),
         },
         ..loaded.config
     }
@@ -67,7 +67,7 @@ fn table(answer: Answer) -> Table {
 #[test]
 fn the_table_is_the_one_that_was_tried() {
     let expected = include_str!("snapshot.nft");
-    let text = table(Answer::AsClosed).text();
+    let text = table(Answer::RejectAsClosed).text();
     assert_eq!(text, expected, "\n{text}");
 }
 
@@ -88,14 +88,14 @@ fn where_nothing_else_is_asked_for_strangers_get_what_closed_ports_answer() {
         chain.split("\t}\n").next().unwrap().to_owned()
     };
     assert_eq!(rules(Answer::Auto), rules(Answer::Drop));
-    assert_ne!(rules(Answer::Auto), rules(Answer::AsClosed));
+    assert_ne!(rules(Answer::Auto), rules(Answer::RejectAsClosed));
     assert!(rules(Answer::Prohibited).contains("reject with icmpx admin-prohibited"));
 }
 
 #[test]
 fn related_connections_are_never_let_in() {
     assert!(
-        !table(Answer::AsClosed)
+        !table(Answer::RejectAsClosed)
             .transaction(&SetName::ALL)
             .to_string()
             .contains("related")
@@ -104,7 +104,7 @@ fn related_connections_are_never_let_in() {
 
 #[test]
 fn a_port_on_trial_has_a_timeout_and_one_shown_again_is_not_hidden() {
-    let table = table(Answer::AsClosed);
+    let table = table(Answer::RejectAsClosed);
     let transaction = table.transaction(&SetName::ALL).to_string();
     assert!(
         transaction.contains(r#"{"timeout":60,"val":{"concat":["udp",51820]}}"#),
@@ -116,7 +116,7 @@ fn a_port_on_trial_has_a_timeout_and_one_shown_again_is_not_hidden() {
 
 #[test]
 fn loading_never_flushes_a_set_of_grants() {
-    let transaction = table(Answer::AsClosed).transaction(&SetName::ALL);
+    let transaction = table(Answer::RejectAsClosed).transaction(&SetName::ALL);
     let commands = transaction["nftables"].as_array().unwrap();
     for command in commands {
         if let Some(flushed) = command.get("flush") {

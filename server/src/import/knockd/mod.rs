@@ -7,15 +7,15 @@
 //! Pure. What stands in spad.toml is left alone: services with the same ports are used again, and
 //! whatever does not pass the loader is not added.
 
-mod beside;
-mod carry;
-mod door;
-mod effect;
+mod action;
 mod grant;
-mod lines;
+mod importer;
 mod names;
 mod one_time;
-mod words;
+mod parser;
+mod section;
+mod services;
+mod shell_words;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -23,11 +23,11 @@ use std::path::PathBuf;
 use spa_findings::{Finding, Findings, Source};
 use spa_proto::Timestamp;
 
-use lines::Key;
+use parser::Key;
 
 /// What is turned into what.
 #[derive(Clone, Copy, Debug)]
-pub struct Given<'a> {
+pub struct ImportInput<'a> {
     /// knockd.conf.
     pub knockd: &'a Source,
     /// spad.toml as it is.
@@ -35,7 +35,7 @@ pub struct Given<'a> {
     /// The files that [`one_time_files`] names, or why one cannot be read.
     pub one_time: &'a BTreeMap<String, Result<Source, Finding>>,
     /// The files of sequences that spad.toml names already.
-    pub listed: &'a BTreeMap<PathBuf, String>,
+    pub existing_sequences: &'a BTreeMap<PathBuf, String>,
     /// The user that commands run as.
     pub run_as: &'a str,
     /// For what is judged by the time.
@@ -66,7 +66,7 @@ pub struct Imported {
 /// The files of sequences that it names, in their order.
 #[must_use]
 pub fn one_time_files(knockd: &Source) -> Vec<String> {
-    let lines = lines::read(knockd, &mut Vec::new());
+    let lines = parser::read(knockd, &mut Vec::new());
     let entries = lines
         .doors
         .iter()
@@ -79,6 +79,6 @@ pub fn one_time_files(knockd: &Source) -> Vec<String> {
 
 /// Turns it into ours.
 #[must_use]
-pub fn import(given: Given<'_>) -> Imported {
-    carry::all(given)
+pub fn import(input: ImportInput<'_>) -> Imported {
+    importer::run(input)
 }

@@ -4,7 +4,7 @@ use crate::config::MAX_NAME;
 
 /// A name of ours that is like this one: in small letters, with - for whatever cannot
 /// stand in a name.
-pub(super) fn like(text: &str) -> String {
+pub(super) fn sanitise(text: &str) -> String {
     let letter = |c: char| {
         let c = c.to_ascii_lowercase();
         if c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' {
@@ -23,7 +23,7 @@ pub(super) fn like(text: &str) -> String {
 }
 
 /// This name, or with a number behind it the first one that is free.
-pub(super) fn free(name: &str, is_taken: impl Fn(&str) -> bool) -> String {
+pub(super) fn unique_name(name: &str, is_taken: impl Fn(&str) -> bool) -> String {
     if !is_taken(name) {
         return name.to_owned();
     }
@@ -51,12 +51,12 @@ mod tests {
             ("敲门", "door"),
             ("a=b", "a-b"),
         ] {
-            assert_eq!(like(text), name);
+            assert_eq!(sanitise(text), name);
         }
-        let long = like(&"x".repeat(200));
+        let long = sanitise(&"x".repeat(200));
         assert_eq!(long.len(), MAX_NAME);
-        let next = free(&long, |name| name == long);
+        let next = unique_name(&long, |name| name == long);
         assert!(next.len() == MAX_NAME && next.ends_with("x-2"));
-        assert_eq!(free("a", |name| name == "a" || name == "a-2"), "a-3");
+        assert_eq!(unique_name("a", |name| name == "a" || name == "a-2"), "a-3");
     }
 }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use spa_findings::{Finding, Severity, Source};
 
-use super::door::sequence;
+use super::section::sequence;
 
 /// The sequences that were not used yet, a line each, as ours are written.
 pub(super) fn unused(source: &Source, found: &mut Vec<Finding>) -> Option<String> {

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::clock::{BootTime, Now};
-use crate::config::External;
+use crate::config::ExternalFirewall;
 use crate::firewall::{Element, FirewallError, KernelElement, Step};
 
 /// The longest pause between two tries to close.
@@ -58,7 +58,7 @@ struct OpenElement {
 /// Everything that may be open.
 #[derive(Debug)]
 pub(super) struct LeaseTable<P, S> {
-    external: External,
+    external: ExternalFirewall,
     programs: P,
     store: S,
     open: BTreeMap<Element, OpenElement>,
@@ -68,7 +68,7 @@ pub(super) struct LeaseTable<P, S> {
 
 impl<P: Programs, S: Store> LeaseTable<P, S> {
     pub(super) fn new(
-        external: External,
+        external: ExternalFirewall,
         programs: P,
         mut store: S,
         max_ttl: Duration,
@@ -96,7 +96,7 @@ impl<P: Programs, S: Store> LeaseTable<P, S> {
     }
 
     /// From now on these programs.
-    pub(super) fn reconfigure(&mut self, external: External, programs: P) {
+    pub(super) fn reconfigure(&mut self, external: ExternalFirewall, programs: P) {
         self.external = external;
         self.programs = programs;
     }
@@ -177,7 +177,7 @@ impl<P: Programs, S: Store> LeaseTable<P, S> {
         let mut done = self.write(now);
         for ((element, ttl), before) in puts.iter().zip(&before) {
             let open = before.is_some_and(|before| before.confirmed);
-            let is_covered = open && !self.external.is_told_the_time();
+            let is_covered = open && !self.external.uses_ttl();
             if done && !is_covered {
                 done = self.run_open(element, *ttl, now);
             }

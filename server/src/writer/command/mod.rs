@@ -19,7 +19,7 @@ use super::socket::{Announcer, Endpoint, Incoming};
 use super::trial_file::GuardDir;
 use super::{Unprivileged, WriterError};
 use crate::clock;
-use crate::config::{External, Loaded, Texts};
+use crate::config::{ConfigTexts, ExternalFirewall, Loaded};
 use crate::firewall::message::MAX_LISTED;
 use crate::firewall::{Change, ChangeResult, FromWriter, ToWriter};
 use crate::sys::malloc;
@@ -33,7 +33,7 @@ pub(super) struct CommandWriterLoop {
     engine: Endpoint,
     leases: LeaseTable<ProgramRunner, StateFile>,
     limits: Limits,
-    external: External,
+    external: ExternalFirewall,
     configuration: std::path::PathBuf,
     config_loader: Option<ConfigLoader>,
     announcer: Announcer,
@@ -43,7 +43,7 @@ pub(super) struct CommandWriterLoop {
 pub(super) fn run(
     engine: Endpoint,
     unprivileged: Unprivileged,
-    external: External,
+    external: ExternalFirewall,
 ) -> Result<(), WriterError> {
     engine.set_send_timeout()?;
     let limits = Limits::from_config(&unprivileged.usable.loaded.config);
@@ -65,7 +65,7 @@ pub(super) fn run(
             )));
         }
     };
-    if unprivileged.usable.instead_of.is_none() {
+    if unprivileged.usable.file_errors.is_none() {
         unprivileged.guard_dir.save_last_good(&unprivileged.texts);
     }
     let mut writer = CommandWriterLoop {
@@ -194,9 +194,10 @@ impl CommandWriterLoop {
     }
 
     /// Takes a configuration that was read anew; the error leaves everything as it was.
-    fn load(&mut self, read: Loaded, texts: &Texts) -> Result<(), String> {
+    fn load(&mut self, read: Loaded, texts: &ConfigTexts) -> Result<(), String> {
         let external = read.config.external.clone().ok_or_else(restart_required)?;
-        let identity = |external: &External| (external.user.clone(), external.keep_net_admin);
+        let identity =
+            |external: &ExternalFirewall| (external.user.clone(), external.keep_net_admin);
         if identity(&external) != identity(&self.external) {
             return Err("another `user` or `keep_net_admin` of [firewall] needs a restart\n  help: systemctl restart spad".to_owned());
         }

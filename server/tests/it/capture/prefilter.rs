@@ -34,7 +34,7 @@ fn start(interfaces: Option<&str>) -> (Ingress, HeadKeys) {
 
 fn head_keys() -> (HeadKeySet, HeadKeys) {
     let secret = ServerSecret::generate().unwrap();
-    let keys = HeadKeys::of(&secret.public());
+    let keys = HeadKeys::new(&secret.public());
     (HeadKeySet::new(&[secret.into()]), keys)
 }
 

@@ -59,7 +59,7 @@ impl EngineHarness {
 
 #[test]
 fn a_grant_by_hand_opens_for_its_time_and_says_who_asked() {
-    let mut harness = EngineHarness::with(|config| config.lengths.six.extend([64]));
+    let mut harness = EngineHarness::with(|config| config.prefix_lengths.ipv6.extend([64]));
     let id = harness
         .grant("ssh", &[HERE, "2001:db8::/64"], 1800)
         .unwrap();

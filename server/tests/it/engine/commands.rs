@@ -4,7 +4,7 @@ use spa_proto::Request;
 use spad::audit::Event;
 use spad::config::{CommandDefinition, Config, Program};
 use spad::engine::{Disposition, Effect};
-use spad::runner::message::{Ended, How, RunBy, RunRefusal, ToRunner};
+use spad::runner::message::{ExitKind, Requester, RunExit, RunRefusal, ToRunner};
 use spad::verdict::Reason;
 
 use crate::engine::world::*;
@@ -59,19 +59,19 @@ fn a_command_runs_for_a_client_whose_file_lists_it_and_the_verdict_waits_for_the
         panic!("{:?}", harness.run_requests);
     };
     assert_eq!(asked.command.as_str(), "backup");
-    assert!(matches!(&asked.by, RunBy::Client(name, _) if name.as_str() == "laptop"));
+    assert!(matches!(&asked.requester, Requester::Client(name, _) if name.as_str() == "laptop"));
     assert_eq!(asked.source, ip(HERE));
     let id = asked.id;
     harness.started();
     assert_eq!(harness.verdicts.last().unwrap().reason, Reason::Started);
     assert_eq!(harness.audited(Event::RunStart).len(), 1);
 
-    let ended = Ended {
+    let ended = RunExit {
         id,
-        how: How::Exited(0),
-        took: seconds(3),
+        kind: ExitKind::Exited(0),
+        duration: seconds(3),
         output: b"done\n".to_vec(),
-        unheard: 0,
+        truncated: 0,
     };
     let mut effects = Vec::new();
     harness.engine.run_ended(ended, harness.now, &mut effects);
@@ -82,7 +82,7 @@ fn a_command_runs_for_a_client_whose_file_lists_it_and_the_verdict_waits_for_the
     assert_eq!(line.client.as_ref().unwrap().as_str(), "laptop");
     let run = line.run.as_ref().unwrap();
     assert_eq!(
-        (run.what.as_str(), run.output.as_str()),
+        (run.name.as_str(), run.output.as_str()),
         ("backup", "done\n")
     );
 }

@@ -3,7 +3,7 @@
 use spad::audit::Event;
 use spad::config::{Config, Hooks, Program};
 use spad::replay::{HolderKey, JournalRecord};
-use spad::runner::message::{Ended, HookEvent, How, RunHook, RunId, ToRunner};
+use spad::runner::message::{ExitKind, HookEvent, RunExit, RunHook, RunId, ToRunner};
 use spad::verdict::Reason;
 
 use crate::engine::world::*;
@@ -35,12 +35,12 @@ impl EngineHarness {
     }
 
     fn hook_ends(&mut self, id: RunId, code: u8) {
-        let ended = Ended {
+        let ended = RunExit {
             id,
-            how: How::Exited(code),
-            took: seconds(1),
+            kind: ExitKind::Exited(code),
+            duration: seconds(1),
             output: Vec::new(),
-            unheard: 0,
+            truncated: 0,
         };
         assert!(self.engine.is_hook(id));
         let mut effects = Vec::new();
@@ -85,7 +85,7 @@ fn the_open_hook_is_told_what_the_kernel_took_and_the_close_hook_when_its_time_i
     harness.answer_all();
     let hook = harness.hook_runs(HookEvent::Open);
     assert_eq!(hook.client.unwrap().as_str(), "laptop");
-    assert_eq!(hook.whom, ip(HERE).into());
+    assert_eq!(hook.peer, ip(HERE).into());
     assert_eq!(hook.service.unwrap().as_str(), "ssh");
     assert_eq!(hook.ttl, seconds(30));
     assert_eq!(harness.pending_hooks().len(), 1);
@@ -229,16 +229,19 @@ fn a_close_hook_that_the_stop_of_the_daemon_ends_is_owed_still() {
     assert_eq!(asked.len(), 2);
     harness.engine.begin_shutdown();
     let mut effects = Vec::new();
-    for (asked, how) in asked.into_iter().zip([How::TimedOut, How::Exited(0)]) {
+    for (asked, how) in asked
+        .into_iter()
+        .zip([ExitKind::TimedOut, ExitKind::Exited(0)])
+    {
         let ToRunner::Hook(hook) = asked else {
             panic!("no hook: {asked:?}");
         };
-        let ended = Ended {
+        let ended = RunExit {
             id: hook.id,
-            how,
-            took: seconds(1),
+            kind: how,
+            duration: seconds(1),
             output: Vec::new(),
-            unheard: 0,
+            truncated: 0,
         };
         harness.engine.hook_ended(ended, harness.now, &mut effects);
     }
@@ -284,7 +287,7 @@ fn hooks_of_many_grants_are_told_a_few_at_a_time_and_none_is_forgotten() {
             let ToRunner::Hook(hook) = asked else {
                 panic!("no hook: {asked:?}");
             };
-            reported.push(hook.whom);
+            reported.push(hook.peer);
             harness.hook_ends(hook.id, 0);
         }
     }

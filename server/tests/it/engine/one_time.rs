@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use spad::config::{Config, KnockDoor, used_up};
+use spad::config::{Config, Door, check_used_sequences};
 use spad::engine::{Effect, Engine};
 use spad::firewall::FirewallError;
 use spad::knock::{
@@ -26,15 +26,15 @@ fn list(config: &mut Config, name: &str, lists: &[&[&str]]) {
         .map(|(line, knocks)| OneTimeSequence {
             sequence: knocks.join(",").parse().unwrap(),
             location: spa_findings::Source::new("side".as_ref(), "\n".repeat(line))
-                .place(line..line),
+                .location(line..line),
         });
     let list = OneTime {
         file: format!("/etc/spad/{name}").into(),
         sequences: listed.collect(),
     };
-    config.knock.push(KnockDoor {
+    config.knock.push(Door {
         name: name.parse().unwrap(),
-        door: KnockPattern {
+        pattern: KnockPattern {
             sequences: Sequences::OneTime(list),
             ..KnockPattern::new("1,20".parse().unwrap())
         },
@@ -42,7 +42,7 @@ fn list(config: &mut Config, name: &str, lists: &[&[&str]]) {
         ttl: None,
         run: None,
     });
-    let doors: Vec<_> = config.knock.iter().map(|door| &door.door).collect();
+    let doors: Vec<_> = config.knock.iter().map(|door| &door.pattern).collect();
     config.listen.carriers.knocks = KnockFilter::new(&doors);
 }
 
@@ -230,7 +230,7 @@ fn used_lines_are_told_behind_unused_ones_alone_and_an_empty_door_is() {
     let mut harness = EngineHarness::with(door);
     let reported = |harness: &EngineHarness| {
         let used = harness.engine.used_sequences().unwrap();
-        used_up(harness.engine.clients().config(), used).to_string()
+        check_used_sequences(harness.engine.clients().config(), used).to_string()
     };
     assert_eq!(reported(&harness), "");
     opens(&mut harness, HERE, &FIRST);

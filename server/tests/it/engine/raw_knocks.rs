@@ -1,11 +1,13 @@
 //! Doors that sequences of knocks open.
 
 use spad::audit::Event;
-use spad::config::{Config, KnockDoor};
+use spad::config::{Config, Door};
 use spad::firewall::FirewallError;
 use spad::knock::{KnockFilter, KnockPattern, ObservedKnock, Sequences};
 use spad::replay::JournalRecord;
-use spad::runner::message::{Ended, HookEvent, How, RunBy, RunCommand, RunRefusal, ToRunner};
+use spad::runner::message::{
+    ExitKind, HookEvent, Requester, RunCommand, RunExit, RunRefusal, ToRunner,
+};
 use spad::verdict::{Reason, Verdict};
 
 use crate::engine::commands::with_backup;
@@ -16,14 +18,14 @@ const WEB: &str = "tcp/8080";
 const SEQUENCE: [&str; 3] = ["7000", "8000:udp", "9000"];
 
 fn door(config: &mut Config) {
-    config.knock = vec![KnockDoor {
+    config.knock = vec![Door {
         name: "side".parse().unwrap(),
-        door: KnockPattern::new(SEQUENCE.join(",").parse().unwrap()),
+        pattern: KnockPattern::new(SEQUENCE.join(",").parse().unwrap()),
         open: vec!["ssh".parse().unwrap()],
         ttl: None,
         run: None,
     }];
-    config.listen.carriers.knocks = KnockFilter::new(&[&config.knock[0].door]);
+    config.listen.carriers.knocks = KnockFilter::new(&[&config.knock[0].pattern]);
 }
 
 fn hit(from: &str, knock: &str) -> ObservedKnock {
@@ -161,7 +163,7 @@ fn one_doors_knocks_use_up_no_others_rate() {
         door(config);
         let mut other = config.knock[0].clone();
         other.name = "other".parse().unwrap();
-        other.door.sequences = Sequences::Always("100,200".parse().unwrap());
+        other.pattern.sequences = Sequences::Always("100,200".parse().unwrap());
         config.knock.push(other);
     });
     for _ in 0..50 {
@@ -206,7 +208,7 @@ fn a_door_to_an_inner_host_opens_nothing_for_a_family_that_is_not_led() {
     let mut harness = EngineHarness::with(|config| {
         door(config);
         let ssh = config.services.get_mut("ssh").unwrap();
-        ssh.to = Some(spad::config::Inner {
+        ssh.to = Some(spad::config::InnerHost {
             hosts: vec![([10, 0, 0, 5].into(), None)],
             masquerade: false,
         });
@@ -321,8 +323,8 @@ fn a_grant_survives_a_restart_with_its_door_and_goes_where_the_door_is_gone() {
 fn a_door_that_a_reload_made_strict_opens_nothing_until_it_hears_every_port() {
     let lax = |config: &mut Config| {
         door(config);
-        config.knock[0].door.strict = false;
-        config.listen.carriers.knocks = KnockFilter::new(&[&config.knock[0].door]);
+        config.knock[0].pattern.strict = false;
+        config.listen.carriers.knocks = KnockFilter::new(&[&config.knock[0].pattern]);
     };
     let mut harness = EngineHarness::with(lax);
     harness.reload(door);
@@ -383,17 +385,17 @@ fn a_doors_command_is_asked_for_by_its_last_knock_and_told_to_its_end() {
         assert_eq!(harness.count(Reason::KnockRan), 1);
         assert_eq!(harness.kernel.transactions, 0);
         let run = harness.take_run_command().unwrap();
-        let by = RunBy::Door("side".parse().unwrap());
-        assert_eq!((run.command.as_str(), &run.by), ("backup", &by));
+        let by = Requester::Door("side".parse().unwrap());
+        assert_eq!((run.command.as_str(), &run.requester), ("backup", &by));
         assert_eq!(run.source, ip(from));
         let (mut effects, now) = (Vec::new(), harness.now);
         assert_eq!(harness.engine.run_started(run.id, now, &mut effects), None);
-        let ended = Ended {
+        let ended = RunExit {
             id: run.id,
-            how: How::Exited(0),
-            took: seconds(1),
+            kind: ExitKind::Exited(0),
+            duration: seconds(1),
             output: b"done".to_vec(),
-            unheard: 0,
+            truncated: 0,
         };
         harness.engine.run_ended(ended, now, &mut effects);
         harness.execute(effects);
@@ -499,12 +501,12 @@ fn hooks_are_told_of_a_doors_grant_and_its_end_and_by_which_door_it_came() {
         assert_eq!(hook.event, event);
         assert!(hook.client.is_none() && hook.key.is_none());
         reported.push(hook.door.map(|name| name.to_string()));
-        let ended = Ended {
+        let ended = RunExit {
             id: hook.id,
-            how: How::Exited(0),
-            took: seconds(1),
+            kind: ExitKind::Exited(0),
+            duration: seconds(1),
             output: Vec::new(),
-            unheard: 0,
+            truncated: 0,
         };
         let (mut effects, now) = (Vec::new(), harness.now);
         harness.engine.hook_ended(ended, now, &mut effects);

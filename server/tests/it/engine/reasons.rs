@@ -81,7 +81,7 @@ fn an_action_that_is_not_offered() {
     refused(|_| {}, &Request::Run { command }, Reason::CommandUnknown);
     refused(
         |_| {},
-        &Request::Join { joiner: [9; 32] },
+        &Request::Join { join_key: [9; 32] },
         Reason::NotInvited,
     );
 }
@@ -328,7 +328,7 @@ fn requests_that_are_none() {
 fn a_service_of_a_gateway_for_a_family_that_it_does_not_lead() {
     let led = |config: &mut Config| {
         let ssh = config.services.get_mut("ssh").unwrap();
-        ssh.to = Some(spad::config::Inner {
+        ssh.to = Some(spad::config::InnerHost {
             hosts: vec![([10, 0, 0, 5].into(), None)],
             masquerade: false,
         });

@@ -12,7 +12,7 @@ use crate::engine::world::*;
 
 /// The world begins on a Friday, at 08:00 UTC: 09:00 in Berlin.
 fn hours(zone: &str, text: &str) -> Arc<Hours> {
-    let week = Week::of([text]).unwrap();
+    let week = Week::parse([text]).unwrap();
     Arc::new(Hours::new(week, TimeZone::get(zone).unwrap()))
 }
 

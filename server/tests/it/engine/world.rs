@@ -13,8 +13,8 @@ use spad::capture::{CarrierSet, Datagram};
 use spad::clients::{ClientSecrets, Clients};
 use spad::clock::{BootTime, Now};
 use spad::config::{
-    Answer as Stranger, ClientConfig, ClientKey, Config, GrantLimits, Guard, Hooks, Lengths,
-    Listen, Log, Mode, OnStateError, Packets, Rate, ServiceDefinition,
+    Answer as Stranger, ClientConfig, ClientKey, Config, GrantLimits, Guard, Hooks, Listen, Log,
+    Mode, OnStateError, Packets, PrefixLengths, Rate, ServiceDefinition,
 };
 use spad::engine::{Disposition, Effect, Engine, UsedSequence};
 use spad::firewall::{Change, ChangeResult, Element, FirewallError, KernelElement, Step};
@@ -53,9 +53,9 @@ impl TestClient {
         let client = ClientSecret::from_bytes(client);
         let pair = client.pair_with(&server).unwrap();
         Self {
-            head: HeadKeys::of(&server),
-            id: KeyId::of_client(&server, &client.public()),
-            keys: PacketKeys::of_pair(&server, &pair, &client.public(), None),
+            head: HeadKeys::new(&server),
+            id: KeyId::for_client(&server, &client.public()),
+            keys: PacketKeys::from_pair(&server, &pair, &client.public(), None),
         }
     }
 
@@ -63,9 +63,9 @@ impl TestClient {
         let server = ServerSecret::from_bytes(SERVER).public();
         let key = SharedKey::from_bytes(key);
         Self {
-            head: HeadKeys::of(&server),
+            head: HeadKeys::new(&server),
             id: key.key_id(&server),
-            keys: PacketKeys::of_shared(&server, &key),
+            keys: PacketKeys::from_shared(&server, &key),
         }
     }
 }
@@ -219,13 +219,13 @@ pub(crate) fn config() -> Config {
         guard: Guard {
             mode: Mode::Guard,
             always_allow: Vec::new(),
-            answer: Stranger::AsClosed,
+            answer: Stranger::RejectAsClosed,
             trial: seconds(600),
         },
         log: Log {
             audit: "/dev/null".into(),
         },
-        lengths: Lengths::default(),
+        prefix_lengths: PrefixLengths::default(),
         commands: BTreeMap::new(),
         hooks: Hooks::default(),
         knock: Vec::new(),

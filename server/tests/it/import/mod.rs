@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use spa_findings::{Finding, Source};
 use spa_proto::Timestamp;
 use spad::config::{Files, check};
-use spad::import::knockd::{Given, Imported, import, one_time_files};
+use spad::import::knockd::{ImportInput, Imported, import, one_time_files};
 
 const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
 
@@ -53,11 +53,11 @@ fn import_into(spad: &str, listed: &BTreeMap<PathBuf, String>, fixture: &str) ->
         (path, read)
     };
     let one_time = one_time_files(&knockd).into_iter().map(read).collect();
-    import(Given {
+    import(ImportInput {
         knockd: &knockd,
         spad: &Source::new(Path::new("/etc/spad/spad.toml"), spad.to_owned()),
         one_time: &one_time,
-        listed,
+        existing_sequences: listed,
         run_as: "nobody",
         now: NOW,
     })
@@ -95,7 +95,7 @@ fn report(imported: &Imported) -> String {
 /// in general.
 fn passes_check(imported: &Imported) {
     let directory = Path::new("/etc/spad");
-    let mut files = Files::none(directory);
+    let mut files = Files::empty(directory);
     files.server = Some(Source::new(
         &directory.join("spad.toml"),
         imported.spad.clone(),

@@ -18,7 +18,7 @@ use spa_proto::Timestamp;
 use spad::audit::{AuditEvent, AuditLog, Event};
 use spad::capture::{Capture, CaptureOptions, CarrierSet, RING_FRAMES};
 use spad::ports::Ports;
-use spad::sandbox::{self, Identity, Visible};
+use spad::sandbox::{self, AllowedPaths, Identity};
 use spad::sys::{netns, packet_socket, probe};
 
 use super::{assert_passes, depth, nobody, rerun};
@@ -84,7 +84,7 @@ fn enter(directory: &Path) {
         gid: user.gid,
         stand_in: true,
     };
-    let visible = Visible {
+    let visible = AllowedPaths {
         read: Vec::new(),
         write: vec![directory.to_owned()],
     };
@@ -162,7 +162,7 @@ fn no_frame_leaves_by_a_packet_socket() {
         probe::send_frame(capture.as_fd(), LO, &forged_packet(b"without")).unwrap();
         assert_eq!(receive(&receiver).unwrap(), b"without");
     }
-    assert!(sandbox::forbid_calls().unwrap());
+    assert!(sandbox::deny_syscalls().unwrap());
     for capture in &captures {
         assert_confined(capture.as_fd());
     }
@@ -245,7 +245,7 @@ fn no_socket_reaches_anybody_and_no_program_runs() {
     enter(&directory);
     by_path(b"sandbox").unwrap();
     assert_eq!(listener.recv(&mut [0; 64]).unwrap(), 7);
-    assert!(sandbox::forbid_calls().unwrap());
+    assert!(sandbox::deny_syscalls().unwrap());
     go.send(()).unwrap();
     refused("a socket, in an older thread", before.join().unwrap());
     refused("a local socket", UnixDatagram::unbound().map(drop));
@@ -282,7 +282,7 @@ fn it_makes_no_code_and_no_namespace_and_is_closed_to_others() {
     enter(&directory);
     // The kernel's own W^X, where it has it (6.3), and before any filter.
     assert_eq!(probe::map_executable().is_err(), has_mdwe());
-    assert!(sandbox::forbid_calls().unwrap());
+    assert!(sandbox::deny_syscalls().unwrap());
     for (what, call) in CALLS {
         refused(what, probe::syscall_with_zeros(*call));
     }
@@ -358,7 +358,7 @@ fn audit_lines_name_interfaces_also_those_that_appear_after_the_start() {
         .unwrap();
     enter(&directory);
     let audit = AuditLog::open(&file).unwrap();
-    assert!(sandbox::forbid_calls().unwrap());
+    assert!(sandbox::deny_syscalls().unwrap());
     let line = |index| {
         let mut event = AuditEvent::new(Event::Refuse, Timestamp::from_micros(1));
         event.interface = Some(index);

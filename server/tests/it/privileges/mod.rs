@@ -11,8 +11,8 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use spad::control::client::ask;
-use spad::control::server::{self, Ask};
+use spad::control::client::send_request;
+use spad::control::server::{self, IncomingRequest};
 use spad::control::{Request, Response};
 use spad::sys::{process, users};
 
@@ -134,7 +134,7 @@ fn who_is_not_root_takes_no_place_of_roots_at_the_control_socket_and_resets_noth
     let path = std::path::PathBuf::from(std::env::var(SOCKET).unwrap_or_default());
     if !depth().is_empty() {
         process::become_user(user.uid, user.gid, &[user.gid]).unwrap();
-        let Ok(Response::Failed { message }) = ask(&path, &Request::ResetReplay) else {
+        let Ok(Response::Failed { message }) = send_request(&path, &Request::ResetReplay) else {
             panic!("not refused");
         };
         assert_eq!(message, "only root may do that");
@@ -163,7 +163,7 @@ fn who_is_not_root_takes_no_place_of_roots_at_the_control_socket_and_resets_noth
             let answering = tokio::spawn(async move {
                 // The crowd's requests wait for their answers.
                 let mut kept = Vec::new();
-                while let Some(Ask { uid, answer, .. }) = asks.recv().await {
+                while let Some(IncomingRequest { uid, answer, .. }) = asks.recv().await {
                     let message = "root is heard".to_owned();
                     match uid {
                         0 => drop(answer.send(Response::Done { message })),
@@ -184,7 +184,7 @@ fn who_is_not_root_takes_no_place_of_roots_at_the_control_socket_and_resets_noth
     let output = BufReader::new(crowd.stdout.take().unwrap());
     let mut lines = output.lines().map_while(Result::ok);
     assert!(lines.any(|line| line.contains("the crowd is there")));
-    let heard = ask(&path, &Request::Confirm);
+    let heard = send_request(&path, &Request::Confirm);
     drop(crowd.stdin.take());
     lines.for_each(drop);
     assert!(crowd.wait().unwrap().success());

@@ -6,26 +6,26 @@ use std::process::Command;
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::Signal;
 
-use super::{hide_shown_too, hides, stopped};
+use super::{hide_exposed_too, hides, stopped};
 use spa_tests::binaries;
 use spa_tests::process::{Finished, Process, run};
-use spa_tests::reach::Reach;
-use spa_tests::settings::{SHOWN, Settings, WEB};
+use spa_tests::reach::Reachability;
+use spa_tests::settings::{EXPOSED, Settings, WEB};
+use spa_tests::test_bed::TestBed;
 use spa_tests::wait;
-use spa_tests::world::World;
 
 /// The two commands that hide.
 const COMMANDS: [&[&str]; 2] = [&["firewall", "load"], &["run"]];
 
 /// The server's users on this machine, by this file in the place of `/etc/passwd`.
-fn users(world: &mut World, text: &str) {
-    let file = world.lab.path().join("passwd");
+fn users(bed: &mut TestBed, text: &str) {
+    let file = bed.lab.path().join("passwd");
     std::fs::write(&file, text).expect("a file");
-    world.spad.put_in_place("/etc/passwd", file);
+    bed.spad.bind_mount("/etc/passwd", file);
 }
 
-fn pipe(world: &World, name: &str) -> std::path::PathBuf {
-    let path = world.lab.path().join(name);
+fn make_fifo(bed: &TestBed, name: &str) -> std::path::PathBuf {
+    let path = bed.lab.path().join(name);
     let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
     rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0)
         .expect("a named pipe");
@@ -34,43 +34,49 @@ fn pipe(world: &World, name: &str) -> std::path::PathBuf {
 
 /// Something makes both commands wait without end; what is hidden is hidden by then.
 #[track_caller]
-fn hides_while_it_hangs(hang: fn(&mut World)) {
-    let mut world = stopped();
-    hang(&mut world);
+fn hides_while_it_hangs(hang: fn(&mut TestBed)) {
+    let mut bed = stopped();
+    hang(&mut bed);
     for command in COMMANDS {
-        let where_ = format!("{command:?}");
-        assert_eq!(world.tcp(WEB), Reach::Open, "{where_}: nothing hides yet");
-        let mut process = world.spad.beside(command);
-        wait::soon(&where_, || (world.tcp(WEB) != Reach::Open).then_some(()));
-        hides(&world, &where_);
-        assert!(process.ended().is_none(), "{where_}: it does not wait");
+        let context = format!("{command:?}");
+        assert_eq!(
+            bed.tcp(WEB),
+            Reachability::Open,
+            "{context}: nothing hides yet"
+        );
+        let mut process = bed.spad.spawn_alongside(command);
+        wait::eventually(&context, || {
+            (bed.tcp(WEB) != Reachability::Open).then_some(())
+        });
+        hides(&bed, &context);
+        assert!(process.try_wait().is_none(), "{context}: it does not wait");
         process.signal(Signal::KILL);
-        world.spad.end_rest();
-        assert_ne!(world.tcp(WEB), Reach::Open, "{where_}: it was ended");
-        let _ = world.spad.cli(&["firewall", "remove"]).ok();
+        bed.spad.kill_all();
+        assert_ne!(bed.tcp(WEB), Reachability::Open, "{context}: it was ended");
+        let _ = bed.spad.cli(&["firewall", "remove"]).ok();
     }
 }
 
 #[test]
 fn a_disk_of_the_state_that_answers_nothing_shows_nothing() {
-    hides_while_it_hangs(|world| {
+    hides_while_it_hangs(|bed| {
         // A file system in user space, whose user answers nothing.
-        let state = world.spad.state().display().to_string();
+        let state = bed.spad.state().display().to_string();
         let script = format!(
             "exec 9<>/dev/fuse; mount -i -n -t fuse hung {state} -o fd=9,rootmode=40000,user_id=0,group_id=0 && exec \"$@\""
         );
-        world.spad.start_behind(&["sh", "-c", &script, "sh"]);
+        bed.spad.set_wrapper(&["sh", "-c", &script, "sh"]);
     });
 }
 
 #[test]
 fn whoever_does_not_read_what_is_said_shows_nothing() {
-    hides_while_it_hangs(|world| {
+    hides_while_it_hangs(|bed| {
         users(
-            world,
+            bed,
             "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n",
         );
-        let unread = pipe(world, "unread").display().to_string();
+        let unread = make_fifo(bed, "unread").display().to_string();
         let script = format!("exec 2<>{unread}; head -c 65536 /dev/zero >&2; exec \"$@\"");
         let too_few = [
             "setpriv",
@@ -79,55 +85,55 @@ fn whoever_does_not_read_what_is_said_shows_nothing() {
             "--nofile=200",
         ];
         let wrapper = ["sh", "-c", &script, "sh"];
-        world.spad.start_behind(&[&wrapper[..], &too_few].concat());
+        bed.spad.set_wrapper(&[&wrapper[..], &too_few].concat());
     });
 }
 
 #[test]
 fn a_name_service_that_answers_nothing_shows_nothing() {
-    hides_while_it_hangs(|world| {
-        let nobody_writes = pipe(world, "names");
-        world.spad.put_in_place("/etc/passwd", nobody_writes);
+    hides_while_it_hangs(|bed| {
+        let nobody_writes = make_fifo(bed, "names");
+        bed.spad.bind_mount("/etc/passwd", nobody_writes);
     });
 }
 
 /// Runs a command to its end, its outputs in a file; gives how it ended and what it said.
 #[track_caller]
-fn to_its_end(world: &mut World, command: &[&str]) -> (std::process::ExitStatus, String) {
-    let mut process: Process = world.spad.beside(command);
-    let status = wait::soon("it ends", || process.ended());
-    (status, process.said())
+fn run_to_exit(bed: &mut TestBed, command: &[&str]) -> (std::process::ExitStatus, String) {
+    let mut process: Process = bed.spad.spawn_alongside(command);
+    let status = wait::eventually("it ends", || process.try_wait());
+    (status, process.output())
 }
 
 #[test]
 fn a_log_that_takes_nothing_more_ends_nobody() {
-    let mut world = stopped();
+    let mut bed = stopped();
     users(
-        &mut world,
+        &mut bed,
         "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n",
     );
     // Standard error is a regular file here.
-    world.spad.start_behind(&["prlimit", "--fsize=0"]);
-    let (status, said) = to_its_end(&mut world, &["firewall", "load"]);
+    bed.spad.set_wrapper(&["prlimit", "--fsize=0"]);
+    let (status, output) = run_to_exit(&mut bed, &["firewall", "load"]);
     assert_eq!(
         status.code(),
         Some(1),
         "{status}: its result is not written"
     );
-    assert_eq!(said, "");
-    hides(&world, "load");
-    let shown = world.spad.cli(&["firewall", "show"]).ok().stdout;
+    assert_eq!(output, "");
+    hides(&bed, "load");
+    let shown = bed.spad.cli(&["firewall", "show"]).ok().stdout;
     assert!(!shown.contains("emergency"), "{shown}");
-    let _ = world.spad.cli(&["firewall", "remove"]).ok();
-    world.spad.start();
-    hides(&world, "run");
-    assert!(world.spad.process().ended().is_none());
+    let _ = bed.spad.cli(&["firewall", "remove"]).ok();
+    bed.spad.start();
+    hides(&bed, "run");
+    assert!(bed.spad.process().try_wait().is_none());
 }
 
 #[test]
 fn a_kernel_that_forbids_no_calls_shows_nothing() {
-    let mut world = stopped();
-    world.spad.start_behind(&[
+    let mut bed = stopped();
+    bed.spad.set_wrapper(&[
         "strace",
         "-f",
         "-o",
@@ -136,22 +142,22 @@ fn a_kernel_that_forbids_no_calls_shows_nothing() {
         "inject=seccomp:error=EINVAL",
     ]);
     for command in COMMANDS {
-        let ended = world.spad.behind(command);
+        let ended = bed.spad.cli_under_wrapper(command);
         assert_eq!(ended.code, Some(1), "{command:?}: {}", ended.stderr);
-        let said = "an emergency table inet spad drops the hidden ports";
-        assert!(ended.stderr.contains(said), "{}", ended.stderr);
-        hides(&world, &format!("{command:?}"));
-        let _ = world.spad.cli(&["firewall", "remove"]).ok();
-        assert_eq!(world.tcp(WEB), Reach::Open, "nothing hides between");
+        let expected = "an emergency table inet spad drops the hidden ports";
+        assert!(ended.stderr.contains(expected), "{}", ended.stderr);
+        hides(&bed, &format!("{command:?}"));
+        let _ = bed.spad.cli(&["firewall", "remove"]).ok();
+        assert_eq!(bed.tcp(WEB), Reachability::Open, "nothing hides between");
     }
 }
 
 /// Runs `spad` in a directory that is gone, with a path of its configuration from there.
-fn in_no_directory(world: &World, command: &[&str]) -> Finished {
-    let above = world.spad.config();
+fn run_in_deleted_directory(bed: &TestBed, command: &[&str]) -> Finished {
+    let above = bed.spad.config();
     let above = above.parent().expect("a directory above");
     let mut all = Command::new("ip");
-    all.args(["netns", "exec", world.lab.server.name(), "sh", "-c"])
+    all.args(["netns", "exec", bed.lab.server.name(), "sh", "-c"])
         .arg("cd \"$1\" && shift && mkdir gone && cd gone && rmdir ../gone && exec \"$@\"")
         .arg("sh")
         .arg(above)
@@ -159,7 +165,7 @@ fn in_no_directory(world: &World, command: &[&str]) -> Finished {
         .args(command)
         .args(["--config", "../config"])
         .arg("--state")
-        .arg(world.spad.state())
+        .arg(bed.spad.state())
         .arg("--run")
         .arg(above.join("run"));
     run(&mut all)
@@ -167,50 +173,50 @@ fn in_no_directory(world: &World, command: &[&str]) -> Finished {
 
 #[test]
 fn a_working_directory_that_is_gone_shows_nothing() {
-    let world = stopped();
+    let bed = stopped();
     for command in COMMANDS {
-        let ended = in_no_directory(&world, command);
+        let ended = run_in_deleted_directory(&bed, command);
         assert_eq!(ended.code, Some(1), "{command:?}: {}", ended.stderr);
         for part in ["the working directory is gone", "help: "] {
             assert!(ended.stderr.contains(part), "{command:?}: {}", ended.stderr);
         }
-        hides(&world, &format!("{command:?}"));
-        let _ = world.spad.cli(&["firewall", "remove"]).ok();
-        assert_eq!(world.tcp(WEB), Reach::Open, "nothing hides between");
+        hides(&bed, &format!("{command:?}"));
+        let _ = bed.spad.cli(&["firewall", "remove"]).ok();
+        assert_eq!(bed.tcp(WEB), Reachability::Open, "nothing hides between");
     }
 }
 
 /// The state directory, held as a backup holds it.
-fn held(world: &World) -> File {
-    let state = File::open(world.spad.state()).expect("the state");
+fn lock_state(bed: &TestBed) -> File {
+    let state = File::open(bed.spad.state()).expect("the state");
     flock(&state, FlockOperation::NonBlockingLockExclusive).expect("nobody holds it");
     state
 }
 
 #[test]
 fn whoever_holds_the_state_keeps_nothing_from_being_hidden() {
-    let world = stopped();
-    let state = held(&world);
+    let bed = stopped();
+    let state = lock_state(&bed);
     for table in ["emergency", "loaded; hidden"] {
         let is_full = table != "emergency";
         if is_full {
-            let _ = world.spad.cli(&["firewall", "load"]).ok();
+            let _ = bed.spad.cli(&["firewall", "load"]).ok();
         }
-        let ended = world.spad.cli(&["run"]);
+        let ended = bed.spad.cli(&["run"]);
         assert_eq!(ended.code, Some(1), "{}", ended.stderr);
         for part in ["is in use by another spad", "help: "] {
             assert!(ended.stderr.contains(part), "{}", ended.stderr);
         }
-        hides(&world, table);
+        hides(&bed, table);
         // What the table that stands does not hide yet.
-        hide_shown_too(&world);
-        assert!(!world.spad.cli(&["run"]).success);
-        for port in [WEB, SHOWN] {
-            assert_ne!(world.tcp(port), Reach::Open, "{table}: {port}");
+        hide_exposed_too(&bed);
+        assert!(!bed.spad.cli(&["run"]).success);
+        for port in [WEB, EXPOSED] {
+            assert_ne!(bed.tcp(port), Reachability::Open, "{table}: {port}");
         }
-        let shown = world.spad.cli(&["firewall", "show"]).ok().stdout;
+        let shown = bed.spad.cli(&["firewall", "show"]).ok().stdout;
         assert!(shown.contains(table), "{shown}");
-        world.spad.configure(&Settings {
+        bed.spad.configure(&Settings {
             trial: "0s",
             ..Settings::default()
         });
@@ -220,59 +226,59 @@ fn whoever_holds_the_state_keeps_nothing_from_being_hidden() {
 
 #[test]
 fn a_port_that_is_shown_after_its_trial_is_shown_again_once_that_is_read() {
-    let mut world = stopped();
+    let mut bed = stopped();
     // As it is written, with its check value.
     let trials =
         "{\"number\":9,\"ports\":{\"tcp/8080\":{\"standing\":\"shown\"}}}\ncheck cd44888b\n";
-    std::fs::write(world.spad.state().join("guard/trials.json"), trials).expect("trials");
-    let state = held(&world);
-    let seen = |world: &World, where_: &str| {
-        assert_eq!(world.tcp(WEB), Reach::Open, "{where_}");
-        assert_ne!(world.tcp6(22), Reach::Open, "{where_}");
-        for seen in &world.hidden()[2..] {
-            assert_ne!(*seen, Reach::Open, "{where_}");
+    std::fs::write(bed.spad.state().join("guard/trials.json"), trials).expect("trials");
+    let state = lock_state(&bed);
+    let seen = |bed: &TestBed, context: &str| {
+        assert_eq!(bed.tcp(WEB), Reachability::Open, "{context}");
+        assert_ne!(bed.tcp6(22), Reachability::Open, "{context}");
+        for seen in &bed.probe_hidden()[2..] {
+            assert_ne!(*seen, Reachability::Open, "{context}");
         }
     };
-    assert!(!world.spad.cli(&["run"]).success);
-    seen(&world, "in an emergency table");
-    let _ = world.spad.cli(&["firewall", "load"]).ok();
-    seen(&world, "in a full table");
-    assert!(!world.spad.cli(&["run"]).success);
-    seen(&world, "in a full table that stood");
+    assert!(!bed.spad.cli(&["run"]).success);
+    seen(&bed, "in an emergency table");
+    let _ = bed.spad.cli(&["firewall", "load"]).ok();
+    seen(&bed, "in a full table");
+    assert!(!bed.spad.cli(&["run"]).success);
+    seen(&bed, "in a full table that stood");
     drop(state);
-    world.spad.start();
-    seen(&world, "in that of a daemon");
+    bed.spad.start();
+    seen(&bed, "in that of a daemon");
 }
 
 #[test]
 fn a_second_daemon_leaves_the_table_of_the_first_as_it_is() {
-    let mut world = stopped();
-    world.spad.start();
-    hide_shown_too(&world);
-    let second = world.spad.cli(&["run"]);
+    let mut bed = stopped();
+    bed.spad.start();
+    hide_exposed_too(&bed);
+    let second = bed.spad.cli(&["run"]);
     assert!(!second.success);
-    assert_eq!(world.tcp(SHOWN), Reach::Open, "until it is reloaded");
-    world.spad.reload();
-    wait::soon("the port is hidden", || {
-        (world.tcp(SHOWN) != Reach::Open).then_some(())
+    assert_eq!(bed.tcp(EXPOSED), Reachability::Open, "until it is reloaded");
+    bed.spad.reload();
+    wait::eventually("the port is hidden", || {
+        (bed.tcp(EXPOSED) != Reachability::Open).then_some(())
     });
 }
 
 #[test]
 fn grants_that_cannot_be_listed_keep_no_table_from_being_loaded() {
-    let mut world = stopped();
+    let mut bed = stopped();
     // The first two questions are of the first step, and the third is for grants.
-    world.spad.start_behind(&[
+    bed.spad.set_wrapper(&[
         "strace",
         "-o",
         "/dev/null",
         "-e",
         "inject=sendto:error=EIO:when=3",
     ]);
-    let load = world.spad.behind(&["firewall", "load"]).ok();
-    let said = "the grants in the table that stands cannot be listed: ";
-    assert!(load.stderr.contains(said), "{}", load.stderr);
-    hides(&world, "load");
-    let shown = world.spad.cli(&["firewall", "show"]).ok().stdout;
+    let load = bed.spad.cli_under_wrapper(&["firewall", "load"]).ok();
+    let expected = "the grants in the table that stands cannot be listed: ";
+    assert!(load.stderr.contains(expected), "{}", load.stderr);
+    hides(&bed, "load");
+    let shown = bed.spad.cli(&["firewall", "show"]).ok().stdout;
     assert!(!shown.contains("emergency"), "{shown}");
 }

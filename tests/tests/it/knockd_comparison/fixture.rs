@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 use pnet::packet::ip::IpNextHeaderProtocols;
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
-use spa_tests::frame::{self, Ends};
+use spa_tests::frame::{self, Endpoints};
 use spa_tests::lab::{CLIENT4, CLIENT6, LINK, Lab, SERVER4, SERVER6, STRANGER4};
 use spa_tests::namespace::Namespace;
 use spa_tests::process::{Process, memory};
-use spa_tests::settings::{SHOWN, Settings};
+use spa_tests::settings::{EXPOSED, Settings};
 use spa_tests::tap::inject;
+use spa_tests::test_bed::TestBed;
 use spa_tests::wait;
-use spa_tests::world::World;
 
 pub(crate) const CLIENT: IpAddr = IpAddr::V4(CLIENT4);
 pub(crate) const CLIENT_V6: IpAddr = IpAddr::V6(CLIENT6);
@@ -29,24 +29,24 @@ pub(crate) const SEQUENCE: [u16; 3] = [7000, 8000, 9000];
 const MARKER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 99));
 const MARK: u16 = 6001;
 /// For what knockd does, which looks at packets now and then, on a busy machine.
-const LONG: Duration = Duration::from_secs(60);
+const KNOCKD_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What each of the two did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct By<T> {
+pub(crate) struct PerServer<T> {
     pub(crate) knockd: T,
     pub(crate) spad: T,
 }
 
 /// The doors of both, as their configurations say it.
-pub(crate) struct Doors {
+pub(crate) struct DoorPair {
     pub(crate) knockd: String,
     pub(crate) spad: String,
 }
 
-impl Doors {
+impl DoorPair {
     /// A door of each for this sequence, the same in all that both know.
-    pub(crate) fn of(sequence: &str) -> Self {
+    pub(crate) fn new(sequence: &str) -> Self {
         Self::lasting(sequence, 60)
     }
 
@@ -64,7 +64,7 @@ impl Doors {
 /// knockd's door `side`, as people write it, with these lines.
 pub(crate) fn door(lines: &str) -> String {
     let rule = |program: &str, what: &str| {
-        format!("{program} {what} INPUT -s %IP% -p tcp --dport {SHOWN} -j ACCEPT")
+        format!("{program} {what} INPUT -s %IP% -p tcp --dport {EXPOSED} -j ACCEPT")
     };
     format!(
         "[side]\n\t{lines}\n\tseq_timeout = 30\n\ttcpflags = syn\n\tstart_command = {}\n\tstart_command_6 = {}\n\tstop_command = {}\n\tstop_command_6 = {}\n",
@@ -107,10 +107,10 @@ impl Knockd {
     pub(crate) fn wait_logged(&self, text: &str, times: usize) {
         let begun = wait::now();
         while self.logged(text) < times {
-            let (log, said) = (self.log(), self.process.said());
+            let (log, output) = (self.log(), self.process.output());
             assert!(
-                begun.elapsed() < LONG,
-                "{times} times {text:?}:\n{log}\n{said}"
+                begun.elapsed() < KNOCKD_TIMEOUT,
+                "{times} times {text:?}:\n{log}\n{output}"
             );
             wait::until_after(wait::now(), Duration::from_millis(10));
         }
@@ -147,37 +147,37 @@ pub(crate) fn signal(process: Pid, signal: Signal) {
 }
 
 /// The two, and the machines.
-pub(crate) struct Stage {
+pub(crate) struct KnockdComparison {
     pub(crate) knockd: Knockd,
-    pub(crate) world: World,
+    pub(crate) bed: TestBed,
 }
 
-impl Stage {
+impl KnockdComparison {
     /// Both run with these doors.
     #[track_caller]
-    pub(crate) fn with(doors: &Doors) -> Self {
+    pub(crate) fn with(doors: &DoorPair) -> Self {
         Self::starting(doors, &[])
     }
 
     /// knockd has these options.
     #[track_caller]
-    pub(crate) fn starting(doors: &Doors, options: &[&str]) -> Self {
-        Self::in_world(World::stopped(&Settings::default()), doors, options)
+    pub(crate) fn starting(doors: &DoorPair, options: &[&str]) -> Self {
+        Self::with_bed(TestBed::stopped(&Settings::default()), doors, options)
     }
 
     /// Both run in this world, whose spad was not started yet.
     #[track_caller]
-    pub(crate) fn in_world(mut world: World, doors: &Doors, options: &[&str]) -> Self {
+    pub(crate) fn with_bed(mut bed: TestBed, doors: &DoorPair, options: &[&str]) -> Self {
         for program in ["iptables", "ip6tables"] {
-            let port = SHOWN.to_string();
+            let port = EXPOSED.to_string();
             let rule = ["-A", "INPUT", "-p", "tcp", "--dport", &port, "-j", "DROP"];
-            let _ = world.lab.server.must(program, &rule);
+            let _ = bed.lab.server.run_ok(program, &rule);
         }
-        world.append("spad.toml", &doors.spad);
-        let knockd = Knockd::start(&world.lab, &doors.knockd, options);
-        world.spad.start();
+        bed.append_config("spad.toml", &doors.spad);
+        let knockd = Knockd::start(&bed.lab, &doors.knockd, options);
+        bed.spad.start();
         knockd.wait_logged("listening on", 1);
-        Self { knockd, world }
+        Self { knockd, bed }
     }
 
     /// The first segment of a connection to each port, in one frame each.
@@ -201,52 +201,52 @@ impl Stage {
     }
 
     pub(crate) fn send(&self, frames: &[Vec<u8>]) {
-        inject(&self.world.lab.client, frames);
+        inject(&self.bed.lab.client, frames);
     }
 
     /// Waits until both have heard what was sent so far.
     #[track_caller]
-    pub(crate) fn settle(&self) {
-        self.settle_knockd();
-        self.settle_spad();
+    pub(crate) fn wait_processed(&self) {
+        self.wait_knockd_processed();
+        self.wait_spad_processed();
     }
 
     #[track_caller]
-    pub(crate) fn settle_knockd(&self) {
-        let said = "mark: OPEN SESAME";
-        let before = self.knockd.logged(said);
-        let frame = frame::datagram(Ends::of((MARKER, 40_000), (SERVER4, MARK)), b"x");
+    pub(crate) fn wait_knockd_processed(&self) {
+        let expected = "mark: OPEN SESAME";
+        let before = self.knockd.logged(expected);
+        let frame = frame::datagram(Endpoints::new((MARKER, 40_000), (SERVER4, MARK)), b"x");
         // Where knockd changes its filter, for a one-time sequence, what comes meanwhile is lost.
         let mut sent = None;
-        wait::within(LONG, "knockd hears the mark", || {
+        wait::within(KNOCKD_TIMEOUT, "knockd hears the mark", || {
             let again = sent.is_none_or(|sent: Instant| sent.elapsed() > Duration::from_secs(2));
             if again {
                 self.send(std::slice::from_ref(&frame));
                 sent = Some(wait::now());
             }
-            (self.knockd.logged(said) > before).then_some(())
+            (self.knockd.logged(expected) > before).then_some(())
         });
     }
 
     #[track_caller]
-    pub(crate) fn settle_spad(&self) {
-        let world = &self.world;
-        world.send_counted(&world.laptop.open(&["tcp/22"]), "opened");
+    pub(crate) fn wait_spad_processed(&self) {
+        let bed = &self.bed;
+        bed.send_counted(&bed.laptop.open(&["tcp/22"]), "opened");
     }
 
     /// For whom the doors were opened, how often, when all that was sent is heard.
     #[track_caller]
-    pub(crate) fn opened(&self, address: IpAddr) -> By<usize> {
-        self.settle();
+    pub(crate) fn opened(&self, address: IpAddr) -> PerServer<usize> {
+        self.wait_processed();
         let grants = |line: &Value| {
             let is = |key: &str, value: &str| line.get(key).and_then(Value::as_str) == Some(value);
             is("event", "grant") && is("door", "side") && is("src", &address.to_string())
         };
         let sesame = format!("{address}: side: OPEN SESAME");
-        By {
+        PerServer {
             knockd: self.knockd.logged(&sesame),
             spad: self
-                .world
+                .bed
                 .spad
                 .audit()
                 .iter()
@@ -258,12 +258,16 @@ impl Stage {
 
 /// A frame with a first segment.
 pub(crate) fn syn(from: SocketAddr, to: SocketAddr) -> Vec<u8> {
-    let ends = Ends::of(from, to);
-    frame::carry(ends, IpNextHeaderProtocols::Tcp.0, &frame::syn(ends))
+    let endpoints = Endpoints::new(from, to);
+    frame::ip_frame(
+        endpoints,
+        IpNextHeaderProtocols::Tcp.0,
+        &frame::syn(endpoints),
+    )
 }
 
 /// Whether a namespace's client gets in at this port.
 pub(crate) fn is_open(from: &Namespace, server: IpAddr, port: u16) -> bool {
-    use spa_tests::reach::{Reach, tcp};
-    tcp(from, server, port) == Reach::Open
+    use spa_tests::reach::{Reachability, tcp};
+    tcp(from, server, port) == Reachability::Open
 }

@@ -23,7 +23,7 @@ fn sent(command: &mut Command, lab: &Lab) -> (Vec<(u8, u16)>, Finished) {
     let _ = lab
         .client
         .run("nc", &["-z", "-w", "5", &SERVER4.to_string(), "1"]);
-    let ports = wait::soon("the last one passes", || {
+    let ports = wait::eventually("the last one passes", || {
         let ports: Vec<_> = tap
             .sent_by(CLIENT_MAC)
             .iter()
@@ -55,18 +55,18 @@ fn words_that_are_no_knocks_are_sent_by_knock_all_the_same_and_refused_by_spa() 
         ("70000", 4464),
         ("0", 0),
     ] {
-        let (knocks, said) = sent(lab.client.command("knock").args([&server, word]), &lab);
-        assert!(said.success, "{word}: {}", said.stderr);
+        let (knocks, output) = sent(lab.client.command("knock").args([&server, word]), &lab);
+        assert!(output.success, "{word}: {}", output.stderr);
         assert_eq!(knocks, [(TCP, instead)], "{word}");
         let mut spa = lab.client.command(binaries::spa());
-        let (knocks, said) = sent(spa.args(["knock", &server, word]), &lab);
+        let (knocks, output) = sent(spa.args(["knock", &server, word]), &lab);
         assert!(
-            said.stderr.contains("a knock is a port from 1 to 65535"),
+            output.stderr.contains("a knock is a port from 1 to 65535"),
             "{}",
-            said.stderr
+            output.stderr
         );
         assert!(
-            knocks.is_empty() && said.code == Some(2),
+            knocks.is_empty() && output.code == Some(2),
             "{word}: {knocks:?}"
         );
     }

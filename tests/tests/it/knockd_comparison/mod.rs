@@ -8,5 +8,5 @@ mod closing;
 mod config_differences;
 mod fixture;
 mod knock_client;
+mod knockd_faults;
 mod one_time;
-mod own_faults;

@@ -67,7 +67,7 @@ fn the_crates_depend_on_each_other_one_way_only() {
         "spa-fuzz",
     ];
     // What cargo makes of the manifests: for tests, for one system only, under another name.
-    let told = Command::new(env!("CARGO"))
+    let metadata = Command::new(env!("CARGO"))
         .args([
             "metadata",
             "--no-deps",
@@ -78,10 +78,10 @@ fn the_crates_depend_on_each_other_one_way_only() {
         .current_dir(top())
         .output()
         .expect("cargo");
-    let told: Value = serde_json::from_slice(&told.stdout).expect("cargo's metadata");
+    let metadata: Value = serde_json::from_slice(&metadata.stdout).expect("cargo's metadata");
     let list = |of: &Value, name: &str| of.get(name).and_then(Value::as_array).cloned();
     let text = |of: &Value, name: &str| of.get(name).and_then(Value::as_str).map(str::to_owned);
-    let packages = list(&told, "packages").expect("packages");
+    let packages = list(&metadata, "packages").expect("packages");
     assert_eq!(packages.len(), MEMBERS.len());
     for package in packages {
         let place = PathBuf::from(text(&package, "manifest_path").expect("its manifest"));

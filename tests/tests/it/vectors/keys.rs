@@ -98,7 +98,7 @@ fn every_derived_key_is_as_its_vector_says() {
         assert_eq!(case.outcome, Outcome::ACCEPTED, "{name}");
         let derived = case.derived.unwrap();
         let nonce: [u8; 24] = array(&case.nonce.unwrap());
-        let head = HeadKeys::of(&case.parties.server().public());
+        let head = HeadKeys::new(&case.parties.server().public());
         assert_eq!(id.to_bytes(), array(&derived["key_id"]), "{name}");
         assert_eq!(head.mask(&nonce), array(&derived["mask"]), "{name}");
         assert_eq!(

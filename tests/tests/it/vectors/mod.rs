@@ -104,7 +104,7 @@ impl Parties {
             let shared = SharedKey::from_bytes(array(shared));
             return Ok((
                 shared.key_id(&public),
-                PacketKeys::of_shared(&public, &shared),
+                PacketKeys::from_shared(&public, &shared),
             ));
         }
         let client = self.client().unwrap();
@@ -112,8 +112,8 @@ impl Parties {
         assert_eq!(pair, client.pair_with(&public)?);
         let pre_shared = self.pre_shared_key.as_ref();
         let pre_shared = pre_shared.map(|key| PreSharedKey::from_bytes(array(key)));
-        let keys = PacketKeys::of_pair(&public, &pair, &client.public(), pre_shared.as_ref());
-        Ok((KeyId::of_client(&public, &client.public()), keys))
+        let keys = PacketKeys::from_pair(&public, &pair, &client.public(), pre_shared.as_ref());
+        Ok((KeyId::for_client(&public, &client.public()), keys))
     }
 }
 

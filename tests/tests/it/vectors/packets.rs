@@ -65,7 +65,7 @@ fn request(value: &Value) -> Request {
             command: value["command"].as_str().unwrap().parse().unwrap(),
         },
         "join" => Request::Join {
-            joiner: array(value["joiner"].as_str().unwrap()),
+            join_key: array(value["joiner"].as_str().unwrap()),
         },
         other => unreachable!("{other}"),
     }
@@ -88,7 +88,7 @@ impl Record for Seen {
 
 /// The server's checks that concern one packet, docs/protocol.md §7.
 fn receive(case: &PacketCase, seen: &mut Seen) -> Result<Request, Outcome> {
-    let head = HeadKeys::of(&case.parties.server().public());
+    let head = HeadKeys::new(&case.parties.server().public());
     let (id, keys) = case.parties.keys().unwrap();
     let packet = bytes(&case.packet);
     let now = Timestamp::from_micros(case.now.parse().unwrap());
@@ -142,7 +142,7 @@ fn every_packet_that_is_accepted_is_sealed_to_the_same_bytes() {
         let (Some(wanted), Some(length)) = (&case.request, case.length_draw) else {
             continue;
         };
-        let head = HeadKeys::of(&case.parties.server().public());
+        let head = HeadKeys::new(&case.parties.server().public());
         let (id, keys) = case.parties.keys().unwrap();
         let timestamp = Timestamp::from_micros(case.timestamp.unwrap().parse().unwrap());
         let randomness = Randomness {

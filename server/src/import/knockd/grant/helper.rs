@@ -2,24 +2,29 @@
 
 use spa_proto::Protocol;
 
-use super::{NoGrant, Over, Parts, Rule, is_knocker, no, of_others, ports, unknown};
+use super::{
+    Families, NotAGrant, Rule, RuleParts, foreign_chain, is_knocker, not_a_grant, ports,
+    unknown_word,
+};
 
-pub(super) fn read(arguments: &[&str]) -> Result<Rule, NoGrant> {
+pub(super) fn read(arguments: &[&str]) -> Result<Rule, NotAGrant> {
     // It calls iptables.
-    let mut parts = Parts {
-        over: Over::IPV4,
-        ..Parts::default()
+    let mut parts = RuleParts {
+        families: Families::IPV4,
+        ..RuleParts::default()
     };
     let mut words = arguments.iter().copied();
     while let Some(option) = words.next() {
-        let mut value = || words.next().ok_or_else(|| unknown(option));
+        let mut value = || words.next().ok_or_else(|| unknown_word(option));
         match option {
             "-x" | "--delete" => return Ok(Rule::Close),
             "-a" | "--append" | "-i" | "--insert" => parts.accepts = true,
             "-v" | "--verbose" => {}
             "-f" | "--srcaddr" => {
                 if !is_knocker(value()?) {
-                    return Err(no("it lets in another address than the one that knocked"));
+                    return Err(not_a_grant(
+                        "it lets in another address than the one that knocked",
+                    ));
                 }
                 parts.for_knocker = true;
             }
@@ -27,23 +32,25 @@ pub(super) fn read(arguments: &[&str]) -> Result<Rule, NoGrant> {
             "-d" | "--dport" => {
                 let value = value()?;
                 if value.contains(',') {
-                    return Err(no("iptables takes several ports only with -m multiport"));
+                    return Err(not_a_grant(
+                        "iptables takes several ports only with -m multiport",
+                    ));
                 }
                 parts.ports = ports::list(value, ':')?;
             }
             "-p" | "--proto" => parts.protocols = vec![ports::protocol(value()?)?],
             "-c" | "--chain" => {
-                if let Some(no) = of_others("chain", value()?) {
+                if let Some(no) = foreign_chain("chain", value()?) {
                     return Err(no);
                 }
             }
             // Its argument sticks to it, or it has none.
             comment if comment.starts_with("-m") || comment.starts_with("--comment") => {}
-            other => return Err(unknown(other)),
+            other => return Err(unknown_word(other)),
         }
     }
     if parts.protocols.is_empty() {
         parts.protocols.push(Protocol::Tcp);
     }
-    parts.done()
+    parts.finish()
 }

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use spa_proto::Protocol;
 
 use super::{
-    ANYWHERE, NO_PROTOCOL, NoGrant, Over, Parts, Rule, is_knocker, no, of_others, ports, twice,
-    unknown,
+    ANY_LOCAL, Families, MISSING_PROTOCOL, NotAGrant, Rule, RuleParts, foreign_chain, is_knocker,
+    not_a_grant, ports, repeated_word, unknown_word,
 };
 
 /// The rule of iptables, or of ip6tables.
-pub(super) fn read(arguments: &[&str], over: Over) -> Result<Rule, NoGrant> {
+pub(super) fn read(arguments: &[&str], families: Families) -> Result<Rule, NotAGrant> {
     let has = |short: &str, long: &str| arguments.contains(&short) || arguments.contains(&long);
     if has("-D", "--delete") && !has("-A", "--append") && !has("-I", "--insert") {
         return close(arguments);
@@ -24,9 +24,9 @@ pub(super) fn read(arguments: &[&str], over: Over) -> Result<Rule, NoGrant> {
         });
     let mut words = words.peekable();
     let number = |word: &&str| word.bytes().all(|byte| byte.is_ascii_digit());
-    let mut parts = Parts {
-        over,
-        ..Parts::default()
+    let mut parts = RuleParts {
+        families,
+        ..RuleParts::default()
     };
     let mut adds = false;
     let (mut once, mut matches) = (BTreeSet::new(), BTreeSet::new());
@@ -36,13 +36,13 @@ pub(super) fn read(arguments: &[&str], over: Over) -> Result<Rule, NoGrant> {
         if let Some(what) = meaning(option)
             && !once.insert(what)
         {
-            return Err(twice(option));
+            return Err(repeated_word(option));
         }
-        let mut value = || words.next().ok_or_else(|| unknown(option));
+        let mut value = || words.next().ok_or_else(|| unknown_word(option));
         match option {
             "-A" | "--append" | "-I" | "--insert" => {
                 adds = true;
-                if let Some(no) = of_others("chain", value()?) {
+                if let Some(no) = foreign_chain("chain", value()?) {
                     return Err(no);
                 }
                 let _ = words.next_if(number);
@@ -53,7 +53,7 @@ pub(super) fn read(arguments: &[&str], over: Over) -> Result<Rule, NoGrant> {
             "-t" | "--table" => match value()? {
                 "filter" => {}
                 other => {
-                    return Err(no(format!(
+                    return Err(not_a_grant(format!(
                         "it is about the table {}",
                         spa_findings::redact::quote(other)
                     )));
@@ -62,13 +62,15 @@ pub(super) fn read(arguments: &[&str], over: Over) -> Result<Rule, NoGrant> {
             "-s" | "--source" | "--src" => {
                 let address = value()?;
                 if !is_knocker(address) {
-                    return Err(no("it lets in another address than the one that knocked"));
+                    return Err(not_a_grant(
+                        "it lets in another address than the one that knocked",
+                    ));
                 }
                 parts.for_knocker = true;
             }
             "-d" | "--destination" | "--dst" | "-i" | "--in-interface" => {
                 let _ = value()?;
-                parts.remarks.insert(ANYWHERE);
+                parts.remarks.insert(ANY_LOCAL);
             }
             "-p" | "--protocol" | "--proto" => parts.protocols.push(ports::protocol(value()?)?),
             "--dport" | "--dports" | "--destination-port" | "--destination-ports" => {
@@ -82,14 +84,14 @@ pub(super) fn read(arguments: &[&str], over: Over) -> Result<Rule, NoGrant> {
                 | "multiport") => {
                     matches.insert(known);
                 }
-                other => return Err(unknown(other)),
+                other => return Err(unknown_word(other)),
             },
             "--state" | "--ctstate" => {
                 if !value()?
                     .split(',')
                     .any(|state| state.eq_ignore_ascii_case("new"))
                 {
-                    return Err(no("it lets in no new connection"));
+                    return Err(not_a_grant("it lets in no new connection"));
                 }
             }
             "--comment" => {
@@ -97,29 +99,29 @@ pub(super) fn read(arguments: &[&str], over: Over) -> Result<Rule, NoGrant> {
             }
             "-j" | "--jump" => match value()? {
                 "ACCEPT" => parts.accepts = true,
-                _ => return Err(no("it does something else than accept")),
+                _ => return Err(not_a_grant("it does something else than accept")),
             },
-            other => return Err(unknown(other)),
+            other => return Err(unknown_word(other)),
         }
     }
     if !adds {
-        return Err(no("it adds no rule"));
+        return Err(not_a_grant("it adds no rule"));
     }
     if parts.protocols.is_empty() && !parts.ports.is_empty() {
         parts.protocols.push(Protocol::Tcp);
-        parts.remarks.insert(NO_PROTOCOL);
+        parts.remarks.insert(MISSING_PROTOCOL);
     }
     if list && !matches.contains("multiport") {
-        return Err(no(
+        return Err(not_a_grant(
             "iptables takes several ports only with -m multiport --dports",
         ));
     }
     let others = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
     let mut others = others.iter().filter(|one| !parts.protocols.contains(one));
     if others.any(|other| matches.contains(other.as_str())) {
-        return Err(no("it is about two protocols at once"));
+        return Err(not_a_grant("it is about two protocols at once"));
     }
-    parts.done()
+    parts.finish()
 }
 
 /// What an option says that a rule says once.
@@ -137,7 +139,7 @@ fn meaning(option: &str) -> Option<&'static str> {
 }
 
 /// A rule that is taken away closes where it accepted.
-fn close(arguments: &[&str]) -> Result<Rule, NoGrant> {
+fn close(arguments: &[&str]) -> Result<Rule, NotAGrant> {
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         let verdict = match *word {
@@ -148,7 +150,7 @@ fn close(arguments: &[&str]) -> Result<Rule, NoGrant> {
             },
         };
         if verdict != "ACCEPT" {
-            return Err(no(
+            return Err(not_a_grant(
                 "it takes a rule away that does something else than accept",
             ));
         }

@@ -3,7 +3,8 @@
 use spa_proto::Protocol;
 
 use super::{
-    ANYWHERE, NoGrant, Over, Parts, Rule, is_knocker, no, of_others, ports, twice, unknown,
+    ANY_LOCAL, Families, NotAGrant, Rule, RuleParts, foreign_chain, is_knocker, not_a_grant, ports,
+    repeated_word, unknown_word,
 };
 
 /// The words as nft sees them: it puts its arguments together and splits them itself.
@@ -29,8 +30,8 @@ fn tokens(arguments: &[&str]) -> Vec<String> {
 }
 
 /// One value, or a set of them without its braces.
-fn values<'a>(words: &mut impl Iterator<Item = &'a str>) -> Result<Vec<&'a str>, NoGrant> {
-    let end = || no("it has no end");
+fn values<'a>(words: &mut impl Iterator<Item = &'a str>) -> Result<Vec<&'a str>, NotAGrant> {
+    let end = || not_a_grant("it has no end");
     let mut found = Vec::new();
     match words.next().ok_or_else(end)? {
         "{" => loop {
@@ -45,28 +46,28 @@ fn values<'a>(words: &mut impl Iterator<Item = &'a str>) -> Result<Vec<&'a str>,
     Ok(found)
 }
 
-pub(super) fn read(arguments: &[&str]) -> Result<Rule, NoGrant> {
+pub(super) fn read(arguments: &[&str]) -> Result<Rule, NotAGrant> {
     let tokens = tokens(arguments);
     let mut words = tokens.iter().map(String::as_str).peekable();
     match (words.next(), words.next()) {
         (Some("delete" | "destroy"), Some("rule" | "element")) => return Ok(Rule::Close),
         (Some("add" | "insert"), Some("rule")) => {}
         (Some("add"), Some("element")) => {
-            return Err(no(
+            return Err(not_a_grant(
                 "it puts the address into a set, and which ports that opens stands elsewhere",
             ));
         }
-        _ => return Err(no("it adds no rule")),
+        _ => return Err(not_a_grant("it adds no rule")),
     }
-    let over = match words.next_if(|word| matches!(*word, "ip6" | "ip" | "inet")) {
-        Some("inet") => Over::BOTH,
-        Some("ip6") => Over::IPV6,
-        _ => Over::IPV4,
+    let families = match words.next_if(|word| matches!(*word, "ip6" | "ip" | "inet")) {
+        Some("inet") => Families::BOTH,
+        Some("ip6") => Families::IPV6,
+        _ => Families::IPV4,
     };
     let (Some(table), Some(chain)) = (words.next(), words.next()) else {
-        return Err(no("it adds no rule"));
+        return Err(not_a_grant("it adds no rule"));
     };
-    if let Some(no) = of_others("table", table).or_else(|| of_others("chain", chain)) {
+    if let Some(no) = foreign_chain("table", table).or_else(|| foreign_chain("chain", chain)) {
         return Err(no);
     }
     if words
@@ -75,9 +76,9 @@ pub(super) fn read(arguments: &[&str]) -> Result<Rule, NoGrant> {
     {
         words.next();
     }
-    let mut parts = Parts {
-        over,
-        ..Parts::default()
+    let mut parts = RuleParts {
+        families,
+        ..RuleParts::default()
     };
     let mut any_protocol = Vec::new();
     while let Some(word) = words.next() {
@@ -85,34 +86,38 @@ pub(super) fn read(arguments: &[&str]) -> Result<Rule, NoGrant> {
             "ip" | "ip6" => match words.next() {
                 Some("saddr") if words.next().is_some_and(is_knocker) => {
                     parts.for_knocker = true;
-                    parts.over = parts.over.and(over_of(word));
+                    parts.families = parts.families.intersection(family_of(word));
                 }
                 Some("daddr") => {
                     let _ = values(&mut words)?;
-                    parts.remarks.insert(ANYWHERE);
+                    parts.remarks.insert(ANY_LOCAL);
                 }
                 Some("protocol" | "nexthdr") => {
-                    parts.over = parts.over.and(over_of(word));
+                    parts.families = parts.families.intersection(family_of(word));
                     protocols(&mut words, &mut any_protocol)?;
                 }
-                _ => return Err(no("it lets in another address than the one that knocked")),
+                _ => {
+                    return Err(not_a_grant(
+                        "it lets in another address than the one that knocked",
+                    ));
+                }
             },
             "meta" => match words.next() {
                 Some("l4proto") => protocols(&mut words, &mut any_protocol)?,
                 Some("nfproto") => match words.next() {
-                    Some("ipv4") => parts.over = parts.over.and(Over::IPV4),
-                    Some("ipv6") => parts.over = parts.over.and(Over::IPV6),
-                    other => return Err(unknown(other.unwrap_or("nfproto"))),
+                    Some("ipv4") => parts.families = parts.families.intersection(Families::IPV4),
+                    Some("ipv6") => parts.families = parts.families.intersection(Families::IPV6),
+                    other => return Err(unknown_word(other.unwrap_or("nfproto"))),
                 },
-                other => return Err(unknown(other.unwrap_or("meta"))),
+                other => return Err(unknown_word(other.unwrap_or("meta"))),
             },
             "iif" | "iifname" => {
                 let _ = values(&mut words)?;
-                parts.remarks.insert(ANYWHERE);
+                parts.remarks.insert(ANY_LOCAL);
             }
             "tcp" | "udp" | "sctp" | "th" => {
                 if words.next() != Some("dport") || !parts.ports.is_empty() {
-                    return Err(unknown(word));
+                    return Err(unknown_word(word));
                 }
                 if word == "th" {
                     parts.protocols.clone_from(&any_protocol);
@@ -125,14 +130,14 @@ pub(super) fn read(arguments: &[&str]) -> Result<Rule, NoGrant> {
             }
             "ct" => {
                 if words.next() != Some("state") {
-                    return Err(unknown("ct"));
+                    return Err(unknown_word("ct"));
                 }
                 let mut states = values(&mut words)?;
                 while words.next_if(|word| *word == ",").is_some() {
                     states.extend(words.next());
                 }
                 if !states.contains(&"new") {
-                    return Err(no("it lets in no new connection"));
+                    return Err(not_a_grant("it lets in no new connection"));
                 }
             }
             "counter" => {
@@ -144,23 +149,23 @@ pub(super) fn read(arguments: &[&str]) -> Result<Rule, NoGrant> {
             }
             "comment" => comment(&mut words)?,
             "accept" => parts.accepts = true,
-            other => return Err(unknown(other)),
+            other => return Err(unknown_word(other)),
         }
     }
     if !parts.ports.is_empty() && parts.protocols.is_empty() {
-        return Err(no("it names ports and no protocol"));
+        return Err(not_a_grant("it names ports and no protocol"));
     }
     let contrary = |protocol| !any_protocol.is_empty() && !any_protocol.contains(protocol);
-    if parts.protocols.iter().any(contrary) || (!parts.over.ipv4 && !parts.over.ipv6) {
-        return Err(no("no packet is of all the kinds that it names"));
+    if parts.protocols.iter().any(contrary) || (!parts.families.ipv4 && !parts.families.ipv6) {
+        return Err(not_a_grant("no packet is of all the kinds that it names"));
     }
-    parts.done()
+    parts.finish()
 }
 
-fn over_of(word: &str) -> Over {
+fn family_of(word: &str) -> Families {
     match word {
-        "ip6" => Over::IPV6,
-        _ => Over::IPV4,
+        "ip6" => Families::IPV6,
+        _ => Families::IPV4,
     }
 }
 
@@ -168,9 +173,9 @@ fn over_of(word: &str) -> Over {
 fn protocols<'a>(
     words: &mut impl Iterator<Item = &'a str>,
     found: &mut Vec<Protocol>,
-) -> Result<(), NoGrant> {
+) -> Result<(), NotAGrant> {
     if !found.is_empty() {
-        return Err(twice("protocol"));
+        return Err(repeated_word("protocol"));
     }
     for value in values(words)? {
         found.push(ports::protocol(value)?);
@@ -179,8 +184,8 @@ fn protocols<'a>(
 }
 
 /// One word, or what stands between two quotes; what follows it is not part of it.
-fn comment<'a>(words: &mut impl Iterator<Item = &'a str>) -> Result<(), NoGrant> {
-    let open = || no("its comment has no end");
+fn comment<'a>(words: &mut impl Iterator<Item = &'a str>) -> Result<(), NotAGrant> {
+    let open = || not_a_grant("its comment has no end");
     let first = words.next().ok_or_else(open)?;
     let Some(mut part) = first.strip_prefix('"') else {
         return Ok(());
@@ -189,7 +194,7 @@ fn comment<'a>(words: &mut impl Iterator<Item = &'a str>) -> Result<(), NoGrant>
         match part.split_once('"') {
             None => part = words.next().ok_or_else(open)?,
             Some((_, "")) => return Ok(()),
-            Some((_, behind)) => return Err(unknown(behind)),
+            Some((_, behind)) => return Err(unknown_word(behind)),
         }
     }
 }

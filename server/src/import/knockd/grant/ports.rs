@@ -2,10 +2,10 @@
 
 use spa_proto::{Protocol, Service};
 
-use super::{MOST, NoGrant, no, unknown};
+use super::{MAX_PORTS, NotAGrant, not_a_grant, unknown_word};
 
 /// Usual services; of several names for one port the first is ours.
-const NAMES: [(&str, Protocol, u16); 24] = [
+const SERVICE_NAMES: [(&str, Protocol, u16); 24] = [
     ("ftp", Protocol::Tcp, 21),
     ("ssh", Protocol::Tcp, 22),
     ("telnet", Protocol::Tcp, 23),
@@ -33,8 +33,8 @@ const NAMES: [(&str, Protocol, u16); 24] = [
 ];
 
 /// What a service is called: `ssh`, or `tcp-8080` where it has no usual name.
-pub(in crate::import::knockd) fn name_of(service: Service) -> String {
-    let known = NAMES
+pub(in crate::import::knockd) fn service_name(service: Service) -> String {
+    let known = SERVICE_NAMES
         .iter()
         .find(|(_, protocol, port)| *protocol == service.protocol && *port == service.port.get());
     match known {
@@ -44,28 +44,28 @@ pub(in crate::import::knockd) fn name_of(service: Service) -> String {
 }
 
 /// One port, by number or name.
-pub(super) fn one(text: &str) -> Result<u16, NoGrant> {
-    if let Some((.., port)) = NAMES.iter().find(|(name, ..)| *name == text) {
+pub(super) fn port(text: &str) -> Result<u16, NotAGrant> {
+    if let Some((.., port)) = SERVICE_NAMES.iter().find(|(name, ..)| *name == text) {
         return Ok(*port);
     }
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     let port = text.parse::<u16>().ok().filter(|port| digits && *port > 0);
-    port.ok_or_else(|| unknown(text))
+    port.ok_or_else(|| unknown_word(text))
 }
 
 /// Ports between commas, ranges with `to` between their ends.
-pub(super) fn list(text: &str, to: char) -> Result<Vec<u16>, NoGrant> {
+pub(super) fn list(text: &str, separator: char) -> Result<Vec<u16>, NotAGrant> {
     let mut ports = Vec::new();
     for part in text.split(',') {
-        let Some((first, last)) = part.split_once(to) else {
-            ports.push(one(part)?);
+        let Some((first, last)) = part.split_once(separator) else {
+            ports.push(port(part)?);
             continue;
         };
-        let (first, last) = (one(first)?, one(last)?);
+        let (first, last) = (port(first)?, port(last)?);
         let count = usize::from(last.saturating_sub(first)).saturating_add(1);
-        if last < first || count > MOST {
-            return Err(no(format!(
-                "it opens the range {part}, and a door opens at most {MOST} ports"
+        if last < first || count > MAX_PORTS {
+            return Err(not_a_grant(format!(
+                "it opens the range {part}, and a door opens at most {MAX_PORTS} ports"
             )));
         }
         ports.extend(first..=last);
@@ -74,12 +74,12 @@ pub(super) fn list(text: &str, to: char) -> Result<Vec<u16>, NoGrant> {
 }
 
 /// A protocol, by name or number.
-pub(super) fn protocol(text: &str) -> Result<Protocol, NoGrant> {
+pub(super) fn protocol(text: &str) -> Result<Protocol, NotAGrant> {
     match text.to_ascii_lowercase().as_str() {
         "tcp" | "6" => Ok(Protocol::Tcp),
         "udp" | "17" => Ok(Protocol::Udp),
         "sctp" | "132" => Ok(Protocol::Sctp),
-        _ => Err(no(format!(
+        _ => Err(not_a_grant(format!(
             "a grant is for TCP, UDP or SCTP, not for `{}`",
             spa_findings::redact::quote(text)
         ))),

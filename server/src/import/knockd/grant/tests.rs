@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn read(command: &str) -> Option<Result<Rule, NoGrant>> {
-    let words = super::super::words::split(command).unwrap();
+fn read(command: &str) -> Option<Result<Rule, NotAGrant>> {
+    let words = super::super::shell_words::split(command).unwrap();
     assert_eq!(words.commands.len(), 1, "{command}");
     recognise(&words.commands[0])
 }
@@ -194,7 +194,7 @@ fn a_rule_with_a_word_that_is_not_understood_is_no_grant() {
 #[test]
 fn each_program_opens_over_the_ip_whose_addresses_it_takes() {
     let of = |command: &str| match read(command) {
-        Some(Ok(Rule::Open(opened))) => (opened.over.ipv4, opened.over.ipv6),
+        Some(Ok(Rule::Open(opened))) => (opened.families.ipv4, opened.families.ipv6),
         other => panic!("{command}: {other:?}"),
     };
     for (command, over) in [

@@ -2,9 +2,12 @@
 
 use spa_proto::Protocol;
 
-use super::{ANYWHERE, NoGrant, Over, Parts, Rule, is_knocker, no, ports, twice, unknown};
+use super::{
+    ANY_LOCAL, Families, NotAGrant, Rule, RuleParts, is_knocker, not_a_grant, ports, repeated_word,
+    unknown_word,
+};
 
-pub(super) fn read(arguments: &[&str]) -> Result<Rule, NoGrant> {
+pub(super) fn read(arguments: &[&str]) -> Result<Rule, NotAGrant> {
     let mut words = arguments
         .iter()
         .copied()
@@ -12,7 +15,7 @@ pub(super) fn read(arguments: &[&str]) -> Result<Rule, NoGrant> {
         .peekable();
     if words.next_if_eq(&"delete").is_some() {
         return match words.next() {
-            Some("deny" | "reject" | "limit" | "route") | None => Err(no(
+            Some("deny" | "reject" | "limit" | "route") | None => Err(not_a_grant(
                 "it takes a rule away that does something else than accept",
             )),
             Some(_) => Ok(Rule::Close),
@@ -29,51 +32,53 @@ pub(super) fn read(arguments: &[&str]) -> Result<Rule, NoGrant> {
     match words.next() {
         Some("allow") => {}
         Some("route") => {
-            return Err(no(
+            return Err(not_a_grant(
                 "it is about what this host routes, and a grant lets in to it",
             ));
         }
-        _ => return Err(no("it allows nothing")),
+        _ => return Err(not_a_grant("it allows nothing")),
     }
-    let mut parts = Parts {
+    let mut parts = RuleParts {
         accepts: true,
-        over: Over::BOTH,
-        ..Parts::default()
+        families: Families::BOTH,
+        ..RuleParts::default()
     };
     // Whose the next port is: ufw takes it for that of the last `from` or `to`.
-    let mut of_here = false;
+    let mut is_local = false;
     let mut by_name = false;
     while let Some(word) = words.next() {
-        let mut value = || words.next().ok_or_else(|| unknown(word));
+        let mut value = || words.next().ok_or_else(|| unknown_word(word));
         match word {
             "in" => {}
             "on" => {
                 let _ = value()?;
-                parts.remarks.insert(ANYWHERE);
+                parts.remarks.insert(ANY_LOCAL);
             }
             "proto" => {
                 if !parts.protocols.is_empty() {
-                    return Err(twice("proto"));
+                    return Err(repeated_word("proto"));
                 }
                 parts.protocols.push(ports::protocol(value()?)?);
             }
             "from" => {
                 if !is_knocker(value()?) {
-                    return Err(no("it lets in another address than the one that knocked"));
+                    return Err(not_a_grant(
+                        "it lets in another address than the one that knocked",
+                    ));
                 }
                 parts.for_knocker = true;
-                of_here = false;
+                is_local = false;
             }
             "to" => {
                 if value()? != "any" {
-                    parts.remarks.insert(ANYWHERE);
+                    parts.remarks.insert(ANY_LOCAL);
                 }
-                of_here = true;
+                is_local = true;
             }
-            "port" | "app" if !of_here => {
-                return Err(no("it names the knocker's own port"));
+            "port" | "app" if !is_local => {
+                return Err(not_a_grant("it names the knocker's own port"));
             }
-            "port" | "app" if !parts.ports.is_empty() => return Err(twice(word)),
+            "port" | "app" if !parts.ports.is_empty() => return Err(repeated_word(word)),
             "port" => {
                 let value = value()?;
                 by_name = value.bytes().any(|byte| byte.is_ascii_alphabetic());
@@ -90,38 +95,38 @@ pub(super) fn read(arguments: &[&str]) -> Result<Rule, NoGrant> {
                     parts.protocols.push(ports::protocol(protocol)?);
                 }
                 None if text.bytes().all(|byte| byte.is_ascii_digit()) => {
-                    parts.ports.push(ports::one(text)?)
+                    parts.ports.push(ports::port(text)?)
                 }
                 None => application(text, &mut parts)?,
             },
-            other => return Err(unknown(other)),
+            other => return Err(unknown_word(other)),
         }
     }
     if parts.protocols.is_empty() {
         if parts.ports.len() > 1 {
-            return Err(no("ufw takes several ports only with a protocol"));
+            return Err(not_a_grant("ufw takes several ports only with a protocol"));
         }
         // ufw looks into /etc/services for it.
         if by_name {
-            return Err(no("it names a port by its name, and no protocol"));
+            return Err(not_a_grant("it names a port by its name, and no protocol"));
         }
         // So does ufw.
         parts.protocols = vec![Protocol::Tcp, Protocol::Udp];
     }
-    parts.done()
+    parts.finish()
 }
 
 /// An application's profile that every ufw has.
-fn application(name: &str, parts: &mut Parts) -> Result<(), NoGrant> {
+fn application(name: &str, parts: &mut RuleParts) -> Result<(), NotAGrant> {
     let ports: &[u16] = match name {
         "OpenSSH" | "ssh" | "SSH" => &[22],
         "http" | "www" | "WWW" | "Apache" | "Nginx HTTP" => &[80],
         "https" | "WWW Secure" | "Apache Secure" | "Nginx HTTPS" => &[443],
         "WWW Full" | "Apache Full" | "Nginx Full" => &[80, 443],
-        other => return Err(unknown(other)),
+        other => return Err(unknown_word(other)),
     };
     if !parts.protocols.is_empty() {
-        return Err(no("ufw takes no protocol beside an application"));
+        return Err(not_a_grant("ufw takes no protocol beside an application"));
     }
     parts.ports.extend(ports);
     parts.protocols.push(Protocol::Tcp);

@@ -76,11 +76,11 @@ impl Store for Fake {
     }
 }
 
-fn external(extra: &str) -> External {
+fn external(extra: &str) -> ExternalFirewall {
     let text = format!(
         "[guard]\nmode = \"command\"\n[firewall]\nopen = {{ argv = [\"/open\", \"{{address}}\", \"{{protocol}}\", \"{{port}}\"{extra}] }}\nclose = {{ argv = [\"/close\", \"{{address}}\", \"{{protocol}}\", \"{{port}}\"] }}\n"
     );
-    let mut files = crate::config::Files::none(Path::new("/etc/spad"));
+    let mut files = crate::config::Files::empty(Path::new("/etc/spad"));
     files.server = Some(spa_findings::Source::new(
         Path::new("/etc/spad/spad.toml"),
         text,
