@@ -5,7 +5,6 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::deferred::Deferred;
 use clap::{Args, Parser, Subcommand};
 
 use super::address_source::AddressSource;
@@ -74,21 +73,21 @@ impl Common {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Open services and wait until they answer
-    Open(Deferred<OpenOptions>),
+    Open(OpenOptions),
     /// Withdraw what this machine has open, now
-    Close(Deferred<CloseOptions>),
+    Close(CloseOptions),
     /// Open, then start ssh
-    Ssh(Deferred<SshOptions>),
+    Ssh(SshOptions),
     /// Knock and connect, for ssh's ProxyCommand
-    Proxy(Deferred<ProxyOptions>),
+    Proxy(ProxyOptions),
     /// Open, then run a command here
-    Exec(Deferred<ExecOptions>),
+    Exec(ExecOptions),
     /// Ask a host to run a command that its configuration declares
-    Run(Deferred<RunOptions>),
+    Run(RunOptions),
     /// Write the datagram to stdout and send nothing
-    Packet(Deferred<PacketOptions>),
+    Packet(PacketOptions),
     /// Knock at ports, as knock(1) does: plain port knocking, without a secret
-    Knock(Deferred<KnockOptions>),
+    Knock(KnockOptions),
     /// This machine's key
     #[command(subcommand)]
     Key(KeyCommand),
@@ -351,7 +350,7 @@ pub(super) enum KeyCommand {
 #[derive(Debug, Subcommand)]
 pub(super) enum HostCommand {
     /// Add a host; `spad client add` on the server prints the whole command
-    Add(Box<Deferred<AddOptions>>),
+    Add(Box<AddOptions>),
     /// Remove a host; key files stay
     #[command(after_help = "Example:\n  spa host remove gw")]
     Remove {

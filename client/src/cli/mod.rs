@@ -5,7 +5,6 @@ mod address_source;
 mod args;
 mod close;
 mod completions;
-mod deferred;
 mod exec;
 mod hold;
 mod hosts;
@@ -19,7 +18,6 @@ mod packet;
 mod proxy;
 mod run;
 mod run_all;
-mod short_grammar;
 mod ssh;
 
 use std::ffi::OsString;
@@ -38,8 +36,7 @@ use crate::exit::Exit;
 #[must_use]
 pub fn main() -> ExitCode {
     let words = implicit_open::insert_open(std::env::args_os().collect());
-    let whole = || parse(Arguments::command(), &words);
-    let arguments = match short_grammar::read(&words).map_or_else(whole, Ok) {
+    let arguments = match parse(Arguments::command(), &words) {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
     };
@@ -53,7 +50,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The meaning of the words of a command line by a grammar, the whole one or a part.
+/// Parses a command line.
 fn parse(grammar: clap::Command, words: &[OsString]) -> Result<Arguments, clap::Error> {
     // Never taken apart: the process ends soon, and it has hundreds of pieces.
     let matches = ManuallyDrop::new(grammar).try_get_matches_from_mut(words)?;
