@@ -51,7 +51,7 @@ pub enum ResolveError {
 }
 
 /// Every address of the name, each once, in the name service's order; at most
-/// [`MOST`].
+/// [`MAX_ADDRESSES`].
 ///
 /// # Errors
 /// A name that has none.

@@ -146,7 +146,7 @@ impl Source {
         }
     }
 
-    /// [`SHOWN`] characters of this line behind the first `skipped`, fit to be shown.
+    /// [`MAX_SHOWN`] characters of this line behind the first `skipped`, fit to be shown.
     fn excerpt(&self, line: &str, skipped: usize) -> String {
         let part = |text: String, skipped| text.chars().skip(skipped).take(MAX_SHOWN).collect();
         if !matches!(self.visibility, KeyVisibility::PublicKeys) {
@@ -169,7 +169,7 @@ impl Source {
         part(self.redacted(runs), run.chars().count())
     }
 
-    /// Line and column of this offset, from 1, as [`Self::place`] counts them.
+    /// Line and column of this offset, from 1, as [`Self::location`] counts them.
     #[must_use]
     pub fn position(&self, offset: usize) -> (usize, usize) {
         let (before, _) = split(&self.text, offset);

@@ -19,7 +19,7 @@ use crate::clock::{self, BootTime};
 /// How long one that was killed may take to be gone, before it is left to itself.
 const KILL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How often [`Meanwhile::still_runs`] is called.
+/// How often [`RunObserver::heartbeat`] is called.
 pub(crate) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often it is looked at where the kernel does not tell that it ended.
@@ -71,7 +71,7 @@ pub(crate) struct Limits {
 
 /// What must not wait until it has ended.
 pub(crate) trait RunObserver {
-    /// It has begun, or still runs after another [`SIGN_OF_LIFE`].
+    /// It has begun, or still runs after another [`HEARTBEAT_INTERVAL`].
     fn heartbeat(&self);
 
     /// Where there is something to read for it.

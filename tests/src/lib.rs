@@ -2,7 +2,7 @@
 //! binaries, OpenSSH, and somebody who listens in and forges.
 //!
 //! Takes the binaries beside the test's own; gives the tests one vocabulary
-//! (`World`, `Identity`, `Tap`, `Frame`). Never touches the machine's own
+//! (`TestBed`, `Identity`, `Tap`, `Frame`). Never touches the machine's own
 //! namespace, and removes what it made when dropped. A test that cannot run
 //! fails and says what is missing; nothing is skipped.
 #![forbid(unsafe_code)]

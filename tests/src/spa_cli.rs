@@ -1,4 +1,4 @@
-//! What a test of `spa` needs besides a [`World`]: ssh through it, and names.
+//! What a test of `spa` needs besides a [`TestBed`]: ssh through it, and names.
 
 use std::net::IpAddr;
 use std::path::PathBuf;

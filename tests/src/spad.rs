@@ -154,7 +154,7 @@ impl Spad {
     }
 
     /// From its next start on this file or directory stands in that place, for its processes
-    /// and those of [`Spad::behind`].
+    /// and those of [`Spad::cli_under_wrapper`].
     pub fn bind_mount(&mut self, place: &'static str, file: PathBuf) {
         self.bind_mounts.insert(place, file);
     }

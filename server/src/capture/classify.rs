@@ -65,7 +65,7 @@ impl CarrierSet {
     /// already; what never came through it is judged here alone.
     ///
     /// # Errors
-    /// [`FrameFault::Elsewhere`].
+    /// [`FrameFault::OtherDestination`].
     pub fn check_destination<'a>(
         &self,
         datagram: Datagram<'a>,

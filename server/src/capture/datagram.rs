@@ -10,7 +10,7 @@ use super::frame::MAX_PAYLOAD;
 use crate::knock::ObservedKnock;
 
 /// One payload of 160 to 512 bytes, borrowed from the frame it came in.
-/// Only [`super::frame::parse`] makes one, and [`Kept`] lends it again.
+/// Only [`super::frame::parse`] makes one, and [`OwnedDatagram`] lends it again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Datagram<'a> {
     carrier: Carrier,

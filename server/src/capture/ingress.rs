@@ -1,7 +1,7 @@
 //! [IO] Where the engine's thread gets its frames from: its own ring, or the queue
 //! behind several rings that sieves drain.
 //!
-//! Both look the same: a descriptor to wait on, [`Intake::drain`], counts.
+//! Both look the same: a descriptor to wait on, [`Ingress::drain`], counts.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -146,7 +146,7 @@ impl Ingress {
         }
     }
 
-    /// See [`super::absent`].
+    /// See [`super::missing_interfaces`].
     #[must_use]
     pub fn missing_interfaces<'a>(
         &self,
@@ -174,7 +174,7 @@ impl Ingress {
         Statistics { seen, dropped }
     }
 
-    /// See [`Capture::forget_interfaces`].
+    /// See [`Capture::clear_interface_cache`].
     pub fn clear_interface_cache(&mut self) {
         match &mut self.0 {
             Kind::Ring(capture) => capture.clear_interface_cache(),

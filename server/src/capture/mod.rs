@@ -7,8 +7,8 @@
 //! call a packet; [`frame`] makes a [`Datagram`] of it, or says why not.
 //!
 //! Never sends, never reads a clock. The daemon waits on the descriptor of an
-//! [`Intake`], drains it, and pauses as [`moderation`] says. Behind it stands one
-//! ring, or a [`sieve`] thread for each of several.
+//! [`Ingress`], drains it, and pauses as [`moderation`] says. Behind it stands one
+//! ring, or a [`prefilter`] thread for each of several.
 //!
 //! One packet may come in twice: on a bridge or a VLAN interface and on the one
 //! below it. The replay cache knows such a pair as a duplicate. Datagrams that the

@@ -1,9 +1,9 @@
-//! The look-up of clients, after the stage `identify` ([`Heads`]): key id → which key of which client; pure.
+//! The look-up of clients, after the stage `identify` ([`HeadKeySet`]): key id → which key of which client; pure.
 //!
 //! Takes the configuration and the secrets; knows every key of every client,
 //! also of disabled ones, by its key id. The keys that authenticate a packet
 //! are computed when they are first needed, or ahead of that by
-//! [`Clients::warm`], once each. Never allocates for a packet.
+//! [`Clients::precompute_keys`], once each. Never allocates for a packet.
 
 mod error;
 

@@ -290,7 +290,7 @@ fn buffer_for(limit: usize) -> Vec<u8> {
 }
 
 /// The text of a regular file that only root or we can change. The file `name` in the
-/// directory `at` is called `path` in messages; `buffer` is [`room`] for it.
+/// directory `at` is called `path` in messages; `buffer` is [`buffer_for`] for it.
 fn text(
     at: impl AsFd,
     name: &OsStr,

@@ -69,7 +69,7 @@ pub fn check_free(path: &Path) -> Result<(), ListenError> {
 
 /// Binds the control socket with mode 0660. Its directory is root's alone,
 /// so nobody else can stand in its place between the steps. The caller knows that
-/// [`nobody_serves`], so a socket that is left there is stale.
+/// [`check_free`], so a socket that is left there is stale.
 ///
 /// # Errors
 /// Where the socket cannot be made, or something else stands in its place.

@@ -1,6 +1,6 @@
 //! [IO] The engine's thread: waits for packets, the writer, orders and time.
 //!
-//! Packets are drained in gulps, never more than [`GULP`] between looks at
+//! Packets are drained in gulps, never more than [`BATCH`] between looks at
 //! everything else, so that a flood delays neither the writer's answers nor the
 //! administrator. In a flood the ring is left alone for a moment between gulps,
 //! and one wait hears everything else. Without traffic it wakes only when

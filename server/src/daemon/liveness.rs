@@ -1,6 +1,6 @@
 //! Whether a helper process still responds; pure.
 //!
-//! A helper is expected to answer whatever it is sent within [`LIMIT`], or to say first for how
+//! A helper is expected to answer whatever it is sent within [`RESPONSE_TIMEOUT`], or to say first for how
 //! long it is busy. Any message of it is a sign of life. Where nothing is to be sent it is
 //! pinged, once in a while.
 //!
@@ -43,7 +43,7 @@ pub(super) struct Liveness {
 
 impl Liveness {
     /// Something was sent that is answered. Where nothing else makes this process look again
-    /// within a second, call [`Self::watch`] as well.
+    /// within a second, call [`Self::expect_answer_and_check`] as well.
     pub(super) fn expect_answer(&mut self, now: BootTime) {
         self.asked_since.get_or_insert(now);
         self.waiting_since.get_or_insert(now);

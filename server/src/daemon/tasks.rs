@@ -15,8 +15,8 @@ use super::load_config::LoadedConfig;
 /// One thing for the engine's thread to do.
 #[derive(Debug)]
 pub(super) enum EngineTask {
-    /// Answer this; never [`Request::Reload`], which comes as [`Order::Take`], nor
-    /// [`Request::Grants`], which comes as [`Order::List`].
+    /// Answer this; never [`Request::Reload`], which comes as [`EngineTask::ApplyConfig`], nor
+    /// [`Request::Grants`], which comes as [`EngineTask::List`].
     Request(Request, oneshot::Sender<Response>),
     /// Grant or revoke by hand, for the user with this number.
     Admin(Request, u32, oneshot::Sender<Response>),

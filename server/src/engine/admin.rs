@@ -43,7 +43,7 @@ pub struct Revocation {
 
 impl Engine {
     /// Lets in what an administrator asks for. What became of it is told by
-    /// [`Self::outcome_by_hand`] once the change is answered.
+    /// [`Self::take_admin_result`] once the change is answered.
     pub fn admin_grant(
         &mut self,
         permit: AdminPermit,

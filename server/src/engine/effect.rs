@@ -16,7 +16,7 @@ use crate::verdict::Verdict;
 
 /// One thing to be done. What is recorded is recorded before the firewall changes:
 /// where a record cannot be written and the packet must not act, the change that
-/// follows is not sent, and [`super::Engine::abandon`] is told so.
+/// follows is not sent, and [`super::Engine::abort_change`] is told so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Append this to the journal.
@@ -25,7 +25,7 @@ pub enum Effect {
     /// held back as behind a record.
     MarkSequenceUsed(UsedSequence),
     /// Send this to the firewall writer; its answer comes back by
-    /// [`super::Engine::firewall_answered`].
+    /// [`super::Engine::on_firewall_answer`].
     Firewall(Change),
     /// Send this to the command runner; what it says comes back by
     /// [`super::Engine::run_started`] and its like.

@@ -1,6 +1,6 @@
 //! A recording, pcap or pcapng → its frames with their times.
 //!
-//! Holds one block of the file at a time, at most [`LONGEST`] bytes of it. Whoever made
+//! Holds one block of the file at a time, at most [`MAX_BLOCK`] bytes of it. Whoever made
 //! the file may be hostile.
 
 use std::io::Read;

@@ -3,7 +3,7 @@
 //! Starts the writer by executing the same binary, which needs root or
 //! CAP_NET_ADMIN, so this comes before the engine gives up its privileges.
 //! It reads the configuration while the engine does, and changes nothing until the engine knows
-//! that no other daemon is at work. Never blocks afterwards, except in [`Writer::stop`].
+//! that no other daemon is at work. Never blocks afterwards, except in [`WriterClient::stop`].
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -72,7 +72,7 @@ impl StartingWriter {
     /// Tells it to load the table, and waits until that stands.
     ///
     /// # Errors
-    /// As [`Self::hide`] and [`Self::ready`].
+    /// As [`Self::send_begin`] and [`Self::wait_ready`].
     pub fn begin(self) -> Result<WriterClient, WriterClientError> {
         self.send_begin()?;
         self.wait_ready()
@@ -111,7 +111,7 @@ impl StartingWriter {
         }
     }
 
-    /// Waits until the table stands, which [`Self::hide`] asked for.
+    /// Waits until the table stands, which [`Self::send_begin`] asked for.
     ///
     /// # Errors
     /// Why it could not start, in the writer's own words where it had any.
@@ -173,7 +173,7 @@ impl WriterClient {
     /// Sends one message; never blocks.
     ///
     /// # Errors
-    /// [`LinkError::Busy`] where too many wait; then nothing was sent.
+    /// [`WriterClientError::Busy`] where too many wait; then nothing was sent.
     pub fn send(&self, message: &ToWriter) -> Result<(), WriterClientError> {
         let bytes = message.encode();
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
@@ -190,7 +190,7 @@ impl WriterClient {
     /// Takes the next message, if one is there; never blocks.
     ///
     /// # Errors
-    /// [`LinkError::Ended`] where the writer has ended: the engine ends too.
+    /// [`WriterClientError::Ended`] where the writer has ended: the engine ends too.
     pub fn receive(&mut self) -> Result<Option<FromWriter>, WriterClientError> {
         let flags = RecvFlags::DONTWAIT;
         let received =

@@ -40,7 +40,7 @@ pub enum ToWriter {
     /// The administrator reached what is on trial: hide it for good; answered
     /// by [`FromWriter::Confirmed`].
     Confirm,
-    /// End established connections, at most [`MAX_CUT`] kinds of them; answered by
+    /// End established connections, at most [`MAX_FILTERS`] kinds of them; answered by
     /// [`FromWriter::Cut`].
     Cut(Vec<ConnectionFilter>),
     /// Tell how each hidden port stands; answered by [`FromWriter::Trials`].

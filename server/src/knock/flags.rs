@@ -45,7 +45,7 @@ impl TcpFlags {
     /// `syn`, or `!ack` for one that must not be set.
     ///
     /// # Errors
-    /// See [`NotFlags`].
+    /// See [`ParseTcpFlagsError`].
     pub fn parse<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Self, ParseTcpFlagsError> {
         let (mut set, mut clear) = (0, 0);
         for (place, word) in words.into_iter().enumerate() {

@@ -52,7 +52,7 @@ impl Sequence {
     /// These knocks.
     ///
     /// # Errors
-    /// See [`NotASequence`].
+    /// See [`ParseSequenceError`].
     pub fn new(knocks: Vec<Knock>) -> Result<Self, ParseSequenceError> {
         if knocks.len() < 2 {
             return Err(ParseSequenceError::TooShort);

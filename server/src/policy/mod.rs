@@ -10,7 +10,7 @@
 //!   more than the service's `max_ttl` (or else `[grants] max_ttl`), nor than the
 //!   client's `max_ttl`: longer is cut, not refused. Nor beyond the end of the
 //!   client's `hours`, its `expires` and its key's `until`, but at least a second. For
-//!   one source port at most [`CONNECTS_WITHIN`].
+//!   one source port at most [`CONNECT_TIMEOUT`].
 //! - Room: what the client holds longest gives way (`room.rs`).
 //! - No address stated: the packet's source, which must be usable like a stated
 //!   one. So loopback and link-local sources are refused: the first never needs

@@ -182,7 +182,7 @@ fn put_record(encoder: &mut RecordEncoder, record: &JournalRecord) {
 }
 
 /// What 64 bytes of a file say. Every entry has exactly one encoding: bytes
-/// that would not come out of [`encode`] again are [`Slot::Bad`].
+/// that would not come out of [`encode`] again are [`Slot::Corrupt`].
 #[must_use]
 pub fn decode(slot: u32, bytes: &[u8; RECORD_LEN]) -> Slot {
     if *bytes == [0; RECORD_LEN] {

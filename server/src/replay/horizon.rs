@@ -47,9 +47,9 @@ pub enum HorizonError {
 /// What to do so that the horizon on disk is never below the one in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HorizonMove {
-    /// fsync first, then [`Horizon::put_in_force`].
+    /// fsync first, then [`Horizon::commit`].
     Raise(Timestamp),
-    /// [`Horizon::put_in_force`] first, then fsync.
+    /// [`Horizon::commit`] first, then fsync.
     Lower(Timestamp),
 }
 

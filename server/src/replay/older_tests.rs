@@ -9,7 +9,7 @@
 use super::damage_tests::{BOOT, ServerHistory};
 use super::disk::{ALL_FILES, FileName, RUN_FILES, STATE_FILES};
 
-/// Moments of [`Past::before`] that are clean stops: when it was made, and its first life's.
+/// Moments of [`ServerHistory::snapshots`] that are clean stops: when it was made, and its first life's.
 const CLEAN_STOPS: [usize; 2] = [0, 1];
 
 fn every_subset(cleanly: bool, boot: [u8; 16], with_run: bool) {

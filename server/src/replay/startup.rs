@@ -51,7 +51,7 @@ pub struct OpenedState<D = Directory> {
 impl StateDir {
     /// Locks and opens the state directory for a server's run. `now` need not be right.
     /// Whatever is wrong with the directory or its disk, there is a state afterwards:
-    /// [`State::standing`] says what becomes of packets.
+    /// [`StateDir::standing`] says what becomes of packets.
     ///
     /// # Errors
     /// Another process holds it.

@@ -19,7 +19,7 @@ use crate::knock::{Knock, Sequence};
 /// Its name in the state directory.
 const FILE_NAME: &str = "one-time";
 /// One record, in bytes: the number of knocks, three bytes a knock, the time, a check value,
-/// and [`END`].
+/// and [`END_MARK`].
 const RECORD_LEN: usize = 128;
 /// The last byte of a record, so that one that was not written to its end is told from
 /// one that is damaged.

@@ -2,7 +2,7 @@
 //!
 //! Starts the runner by executing the same binary, which needs root, so this comes
 //! before the engine gives up its privileges. Never blocks afterwards, except in
-//! [`Runner::stop`].
+//! [`RunnerClient::stop`].
 
 use std::collections::VecDeque;
 use std::io;
@@ -138,7 +138,7 @@ impl RunnerClient {
     /// Takes the next message, if one is there; never blocks.
     ///
     /// # Errors
-    /// [`RunnerLinkError::Ended`] where the runner has ended: the engine ends too.
+    /// [`RunnerClientError::Ended`] where the runner has ended: the engine ends too.
     pub fn receive(&mut self) -> Result<Option<FromRunner>, RunnerClientError> {
         let flags = RecvFlags::DONTWAIT;
         let received =

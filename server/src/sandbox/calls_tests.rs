@@ -87,7 +87,7 @@ fn run(program: BpfProgramRef<'_>, data: &[u32]) -> u32 {
 
 /// Other processes, another view of the machine, the kernel's lesser known parts.
 ///
-/// The same as [`NEVER`], written once more: a call that is lost there must not be lost here
+/// The same as [`DENIED`], written once more: a call that is lost there must not be lost here
 /// with it.
 const ESCAPES: &[libc::c_long] = &[
     libc::SYS_ptrace,
@@ -136,7 +136,7 @@ const ESCAPES: &[libc::c_long] = &[
 ];
 
 /// Other programs, sockets, other processes of the same user, what others do with their files:
-/// the same as [`NEVER_IN_ENGINE`], for the same reason.
+/// the same as [`DENIED_IN_ENGINE`], for the same reason.
 const ENGINE_ESCAPES: &[libc::c_long] = &[
     libc::SYS_execve,
     libc::SYS_execveat,

@@ -8,7 +8,7 @@ const TRIM_THRESHOLD: libc::c_int = 128 << 10;
 
 /// Lets the C library keep little of freed memory, for good. Else it keeps the more, the larger
 /// the pieces were: a reload that reads ten clients left a mebibyte behind, in the part of a
-/// thread that has nothing more to do, which [`give_back`] does not reach.
+/// thread that has nothing more to do, which [`malloc_trim`] does not reach.
 pub fn limit_malloc_cache() {
     // Others keep nothing of the kind.
     #[cfg(target_env = "gnu")]

@@ -1,7 +1,7 @@
 //! Packet sockets: opened so that no frame is seen before the filter stands.
 //!
 //! Takes a filter program and ring sizes, gives a bound socket whose filter can
-//! no longer be changed, and its [`Ring`]; or a group of them, which share the frames.
+//! no longer be changed, and its [`RxRing`]; or a group of them, which share the frames.
 #![expect(
     unsafe_code,
     reason = "no crate we use wraps the options of packet sockets"
@@ -26,7 +26,7 @@ pub struct PacketSocket {
 }
 
 /// How a group shares its frames: those of one flow go to one socket, and to another
-/// while its ring is full. The flag about outgoing frames: see [`PacketSocket::bound`].
+/// while its ring is full. The flag about outgoing frames: see [`PacketSocket::open_unlocked`].
 const FANOUT_FLAGS: u32 = libc::PACKET_FANOUT_HASH
     | libc::PACKET_FANOUT_FLAG_ROLLOVER
     | libc::PACKET_FANOUT_FLAG_IGNORE_OUTGOING;

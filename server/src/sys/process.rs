@@ -1,7 +1,7 @@
 //! What a process may still do: privileges given away, for good.
 //!
-//! The order that works: [`become_user`] first, then [`undumpable`] and
-//! [`die_with_parent`] (a change of user undoes both), then [`no_new_privileges`].
+//! The order that works: [`become_user`] first, then [`set_undumpable`] and
+//! [`set_parent_death_signal`] (a change of user undoes both), then [`set_no_new_privs`].
 #![expect(
     unsafe_code,
     reason = "rustix changes users a thread at a time; the C library changes the whole process"

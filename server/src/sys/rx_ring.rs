@@ -47,7 +47,7 @@ impl RingSize {
     /// Most slots a ring may have: 44 MiB of them.
     pub const MAX_FRAMES: u32 = 65_536;
 
-    /// A ring of at least this many slots, in whole blocks; `None` for 0 and above [`Self::MAX_SLOTS`].
+    /// A ring of at least this many slots, in whole blocks; `None` for 0 and above [`Self::MAX_FRAMES`].
     #[must_use]
     pub fn with_frames(frames: u32) -> Option<Self> {
         if frames == 0 || frames > Self::MAX_FRAMES {
@@ -189,7 +189,7 @@ impl Drop for SlotGuard<'_> {
 /// Reads a slot.
 ///
 /// # Safety
-/// `slot` points to a slot of `SLOT` bytes, aligned to 16, filled by the kernel, and ours for the lifetime `'a`.
+/// `slot` points to a slot of `FRAME_SIZE` bytes, aligned to 16, filled by the kernel, and ours for the lifetime `'a`.
 unsafe fn read_frame<'a>(slot: NonNull<u8>, state: u32) -> Frame<'a> {
     // SAFETY: the slot begins with this header, aligned; all its bit patterns are valid.
     let header = unsafe { slot.cast::<tpacket2_hdr>().read() };

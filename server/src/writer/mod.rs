@@ -1,6 +1,6 @@
 //! The firewall writer: the one process that may change the firewall.
 //!
-//! Started by the engine as root, which has hidden what `spad.toml` hides by then ([`first`]),
+//! Started by the engine as root, which has hidden what `spad.toml` hides by then ([`early_hiding`]),
 //! it reads the configuration itself, so no message can widen
 //! a limit, and waits until the engine says that the state is its own. Then it becomes
 //! `spad-fw` with CAP_NET_ADMIN alone, loads the table `inet spad` or adopts the one that

@@ -230,7 +230,7 @@ fn load_table(paths: &Paths) -> Result<Option<(SetLocation, Vec<TrialEvent>)>, W
 
 /// Hides what the configuration hides where nothing does, as trials say, by the kernel alone
 /// and in this process; tells what hides now, or nothing in the modes that have no table of
-/// ours. [`first::hide`] comes before it: what is read here may hang.
+/// ours. [`early_hiding::hide`] comes before it: what is read here may hang.
 ///
 /// # Errors
 /// Why nothing could be hidden.

@@ -40,7 +40,7 @@ impl Endpoint {
         Self { socket, buffer }
     }
 
-    /// From now on [`Self::send`] fails where an engine takes nothing for [`PATIENCE`]: what is
+    /// From now on [`Self::send`] fails where an engine takes nothing for [`SEND_TIMEOUT`]: what is
     /// to be closed must not wait for it.
     pub(super) fn set_send_timeout(&self) -> Result<(), WriterError> {
         sockopt::set_socket_timeout(&self.socket, sockopt::Timeout::Send, Some(SEND_TIMEOUT))

@@ -6,7 +6,7 @@ use spa_tests::settings::{Settings, WEB};
 use spa_tests::test_bed::TestBed;
 use spa_tests::wait;
 
-/// A server with both hooks, not started: what they read, [`World::told`] reads.
+/// A server with both hooks, not started: what they read, [`TestBed::recorded_calls`] reads.
 fn test_bed(ttl: &'static str) -> TestBed {
     let bed = TestBed::stopped(&Settings::ttl(ttl));
     let hook = bed.recorder("hook");

@@ -44,7 +44,7 @@ pub enum SetName {
     Grants6,
     /// Grants to an IPv4 network, its length in the host bits of its first address.
     GrantsNet4,
-    /// Grants to an IPv6 network, its length as a mark: [`super::marks`].
+    /// Grants to an IPv6 network, its length as a mark: [`super::prefix_mark`].
     GrantsNet6,
     /// Grants that the first connection uses up, IPv4.
     GrantsOnce4,

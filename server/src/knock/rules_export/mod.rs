@@ -1,6 +1,6 @@
 //! Port knocking in pure firewall rules, without any daemon. Pure, but for the trial.
 //!
-//! Takes a [`Recipe`], gives a complete file for `nft -f` or `iptables-restore`.
+//! Takes a [`RuleSpec`], gives a complete file for `nft -f` or `iptables-restore`.
 //! The kernel remembers how far each address came and for how long it may connect.
 //! A wrong knock forgets an address's progress, so that a scan of ports in any order
 //! does not open; the same knock once more, which the network may have repeated, does not.

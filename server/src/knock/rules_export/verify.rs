@@ -62,7 +62,7 @@ pub enum Loader {
 /// the sequence. Gives what was seen, a line each.
 ///
 /// # Errors
-/// See [`TrialError`].
+/// See [`VerifyError`].
 pub fn verify(spec: &RuleSpec, rules: &str, loader: Loader) -> Result<Vec<String>, VerifyError> {
     let network = TestNetwork::new()?;
     match loader {

@@ -112,7 +112,7 @@ impl<P: Programs, S: Store> LeaseTable<P, S> {
         .collect()
     }
 
-    /// When [`Self::close_due`] has something to do next.
+    /// When [`Self::close_expired`] has something to do next.
     pub(super) fn next_due(&self) -> Option<BootTime> {
         self.open.values().map(OpenElement::due).min()
     }

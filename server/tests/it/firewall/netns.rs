@@ -375,7 +375,7 @@ impl TestWriter {
         Self { writer, events }
     }
 
-    /// Keeps it from working until [`Self::release`], so that messages gather.
+    /// Keeps it from working until [`Self::resume`], so that messages gather.
     pub(crate) fn suspend(&self) {
         self.signal(rustix::process::Signal::STOP);
         let stat = format!("/proc/{}/stat", self.process());

@@ -104,7 +104,7 @@ in_netns! {
             nft(change);
             wait_restored(&mut writer);
             assert_eq!(rules(), before, "{change}");
-            let mut grants: Vec<_> = writer.list().iter().map(|one| one.element).collect();
+            let grants: Vec<_> = writer.list().iter().map(|one| one.element).collect();
             assert_eq!(grants, [grant], "{change}");
         }
     }

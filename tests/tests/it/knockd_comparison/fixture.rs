@@ -1,6 +1,6 @@
 //! A server with Debian's knockd and spad side by side: both hear the very same packets.
 //!
-//! knockd guards [`SHOWN`] with iptables, spad hides [`WEB`]. Knocks are frames made by hand,
+//! knockd guards [`EXPOSED`] with iptables, spad hides [`WEB`]. Knocks are frames made by hand,
 //! so that source, order and number are what the test says. Nothing waits a fixed time for
 //! what was sent: behind it go a datagram for knockd's door `mark` and a packet of `spa`, and
 //! who has heard those has heard what came before.
