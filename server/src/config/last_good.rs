@@ -2,8 +2,8 @@
 //!
 //! One file in the firewall writer's directory, which the engine cannot write:
 //! a taken engine must not choose what the next start believes. A client whose
-//! file was removed since, or says now that it is disabled, is not brought back. docs/operating.md, "A broken
-//! configuration".
+//! file was removed since, or says now that it is disabled, is not brought back. docs/operating.md,
+//! "Fix a broken configuration".
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};

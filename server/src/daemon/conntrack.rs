@@ -124,7 +124,7 @@ impl ConntrackMonitor {
             count, max: most, ..
         } = self.last;
         Some(format!(
-            "the kernel's table of connections is nearly full ({count} of {most}){}: then new connections are dropped, also of whoever was let in; see \"Connection tracking\" in docs/operating.md",
+            "the kernel's table of connections is nearly full ({count} of {most}){}: then new connections are dropped, also of whoever was let in; see \"Keep connection tracking from filling up\" in docs/operating.md",
             self.last.lost_since(since)
         ))
     }

@@ -4,7 +4,7 @@
 //! back: every subset of the files, as they were at every earlier moment, beside the
 //! rest as it is. In the same boot, with the run directory and without it, and in the next. All
 //! files of one clean stop, without the run directory of that boot, are the one thing that
-//! no start can notice: docs/operating.md, "Time".
+//! no start can notice: docs/operating.md, "Fix a disk or a lost state".
 
 use super::damage_tests::{BOOT, ServerHistory};
 use super::disk::{ALL_FILES, FileName, RUN_FILES, STATE_FILES};
