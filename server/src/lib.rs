@@ -40,6 +40,8 @@ pub mod config;
 
 pub mod control;
 
+pub mod ipc;
+
 pub mod fd_limit;
 
 mod check_line;

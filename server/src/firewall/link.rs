@@ -8,18 +8,15 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair, sockopt,
-};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use super::codec::DecodeError;
 use super::message::{FromWriter, MAX_MESSAGE, ToWriter};
+use crate::ipc::{seqpacket_pair, spawn, wait_readable};
 use crate::paths::Paths;
-use crate::program;
 
 /// The hidden subcommand that the writer is started as; its socket is standard input.
 pub const SUBCOMMAND: &str = "firewall-writer";
@@ -29,9 +26,6 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long the writer may take to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Room for changes under way, in bytes: hundreds of the longest.
-const SOCKET_BUFFER: usize = 1 << 20;
 
 /// What is wrong with the way to the writer.
 #[derive(Debug, thiserror::Error)]
@@ -240,52 +234,4 @@ impl AsFd for WriterClient {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
-}
-
-/// Executes `binary` as a process of ours beside the engine, its socket as standard input;
-/// or why not.
-pub(crate) fn spawn(
-    binary: &Path,
-    subcommand: &str,
-    paths: &Paths,
-    socket: OwnedFd,
-) -> Result<Child, String> {
-    let stdout = program::dev_null().map_err(|error| error.to_string())?;
-    Command::new(binary)
-        .arg(subcommand)
-        .arg("--config")
-        .arg(&paths.config)
-        .arg("--state")
-        .arg(&paths.state)
-        .arg("--run")
-        .arg(&paths.run)
-        .stdin(Stdio::from(socket))
-        .stdout(stdout)
-        .spawn()
-        .map_err(|error| format!("cannot execute {}: {error}", binary.display()))
-}
-
-/// Whether a message or the end comes within `patience`; blocks until then.
-pub(crate) fn wait_readable(socket: &OwnedFd, limit: Duration) -> io::Result<bool> {
-    let timeout = Timespec::try_from(limit).ok();
-    let mut ready = [PollFd::new(socket, PollFlags::IN)];
-    let count = rustix::io::retry_on_intr(|| poll(&mut ready, timeout.as_ref()))?;
-    Ok(count > 0)
-}
-
-/// Two ends of a socket that keeps messages apart.
-pub(crate) fn seqpacket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    let (ours, theirs) = socketpair(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )?;
-    for end in [&ours, &theirs] {
-        // A smaller buffer serves too, so a kernel that gives less is no error.
-        if sockopt::set_socket_send_buffer_size_force(end, SOCKET_BUFFER).is_err() {
-            sockopt::set_socket_send_buffer_size(end, SOCKET_BUFFER)?;
-        }
-    }
-    Ok((ours, theirs))
 }

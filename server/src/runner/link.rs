@@ -16,7 +16,7 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use super::codec::DecodeError;
 use super::message::{FromRunner, MAX_MESSAGE, ToRunner};
-use crate::firewall::link::{seqpacket_pair, spawn, wait_readable};
+use crate::ipc::{seqpacket_pair, spawn, wait_readable};
 use crate::paths::Paths;
 
 /// The hidden subcommand that the runner is started as; its socket is standard input.
