@@ -119,7 +119,7 @@ impl Executor {
                         self.engine
                             .abort_change(change.id, reason, now, &mut self.effects);
                     }
-                    Effect::Run(message) => self.request_run(message, recorded, now),
+                    Effect::Run(request) => self.request_run(request, recorded, now),
                     Effect::Audit(event) => self.audit.write(*event),
                 }
             }

@@ -5,7 +5,7 @@ use tracing::warn;
 use crate::clock::{self, Now};
 use crate::control::Response;
 use crate::firewall::ToWriter;
-use crate::runner::message::{FromRunner, ToRunner};
+use crate::runner::message::{FromRunner, RunRequest, ToRunner};
 use crate::verdict::Reason;
 
 use super::engine_loop::EngineLoop;
@@ -15,26 +15,25 @@ use super::replies::Candidate;
 impl Executor {
     /// Asks the runner; where it is not there, or what comes before could not be
     /// recorded, nothing is run.
-    pub(super) fn request_run(&mut self, message: ToRunner, recorded: bool, now: Now) {
+    pub(super) fn request_run(&mut self, request: RunRequest, recorded: bool, now: Now) {
         // The kernel has changed already, so its hook runs in any case.
-        let may_run = recorded || matches!(message, ToRunner::Hook(_));
+        let may_run = recorded || matches!(request, RunRequest::Hook(_));
         let why = match (&mut self.runner, may_run) {
             (_, false) => Reason::StateUnwritable,
             (None, true) => Reason::RunnerGone,
             (Some(_), true) if self.runner_liveness.is_unresponsive() => Reason::RunnerUnresponsive,
             (Some(runner), true) => {
                 self.runner_liveness.expect_answer_and_check(now.boot);
-                if let Err(error) = runner.send(message) {
+                if let Err(error) = runner.send(ToRunner::Run(request)) {
                     self.runner_error = Some(error);
                 }
                 return;
             }
         };
         let effects = &mut self.effects;
-        match message {
-            ToRunner::Run(run) => drop(self.engine.run_aborted(run.id, why, now, effects)),
-            ToRunner::Hook(hook) => self.engine.hook_refused(hook.id, why, now, effects),
-            ToRunner::LoadConfig | ToRunner::ApplyConfig | ToRunner::Ping | ToRunner::Stop => {}
+        match request {
+            RunRequest::Command(run) => drop(self.engine.run_aborted(run.id, why, now, effects)),
+            RunRequest::Hook(hook) => self.engine.hook_refused(hook.id, why, now, effects),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::firewall::{Change, ChangeId, Element, Peer};
 use crate::grants::Owner;
 use crate::knock::Sequence;
 use crate::replay::JournalRecord;
-use crate::runner::message::{RunId, ToRunner};
+use crate::runner::message::{RunId, RunRequest};
 use crate::verdict::Verdict;
 
 /// One thing to be done. What is recorded is recorded before the firewall changes:
@@ -27,9 +27,9 @@ pub enum Effect {
     /// Send this to the firewall writer; its answer comes back by
     /// [`super::Engine::on_firewall_answer`].
     Firewall(Change),
-    /// Send this to the command runner; what it says comes back by
+    /// Ask the command runner for this; what it says comes back by
     /// [`super::Engine::run_started`] and its like.
-    Run(ToRunner),
+    Run(RunRequest),
     /// Write this audit line.
     Audit(Box<AuditEvent>),
 }

@@ -16,7 +16,7 @@ use crate::config::{ClientName, DoorName};
 use crate::firewall::{Element, Peer};
 use crate::grants::{Holding, Owner, holder_key};
 use crate::replay::{Holder, HolderKey, JournalRecord};
-use crate::runner::message::{ExitKind, HookEvent, RunExit, RunHook, RunId, ToRunner};
+use crate::runner::message::{ExitKind, HookEvent, RunExit, RunHook, RunId, RunRequest};
 use crate::verdict::Reason;
 
 /// Hooks at once, at most; fewer than the runner takes.
@@ -228,7 +228,7 @@ impl Engine {
         let (client, door) = (state.client.clone(), state.door.clone());
         let id = self.next_run();
         self.hooks.running.insert(id, key);
-        effects.push(Effect::Run(ToRunner::Hook(RunHook {
+        effects.push(Effect::Run(RunRequest::Hook(RunHook {
             id,
             event,
             client,

@@ -11,7 +11,7 @@ use super::{Disposition, Effect, Engine};
 use crate::audit::{AuditEvent, Event, RunRecord};
 use crate::clock::Now;
 use crate::policy::RunPermit;
-use crate::runner::message::{Requester, RunCommand, RunExit, RunId, RunRefusal, ToRunner};
+use crate::runner::message::{Requester, RunCommand, RunExit, RunId, RunRefusal, RunRequest};
 use crate::verdict::{Reason, Verdict};
 
 /// Runs that are asked for or under way, at most: more than the runner has at once.
@@ -59,7 +59,7 @@ impl Engine {
             ));
         };
         let id = self.next_run();
-        effects.push(Effect::Run(ToRunner::Run(RunCommand {
+        effects.push(Effect::Run(RunRequest::Command(RunCommand {
             id,
             command: command.clone(),
             requester: Requester::Client(client, origin.sender.id),
@@ -89,7 +89,7 @@ impl Engine {
             return effects.push(Effect::Audit(Box::new(line)));
         }
         let id = self.next_run();
-        effects.push(Effect::Run(ToRunner::Run(RunCommand {
+        effects.push(Effect::Run(RunRequest::Command(RunCommand {
             id,
             command: command.clone(),
             requester: Requester::Door(knocked.door.clone()),

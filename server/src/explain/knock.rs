@@ -9,7 +9,7 @@ use crate::config::DoorName;
 use crate::engine::Effect;
 use crate::firewall::{Element, Step};
 use crate::knock::{AttemptEnd, KnockProgress, ObservedKnock};
-use crate::runner::message::ToRunner;
+use crate::runner::message::RunRequest;
 use crate::verdict::Reason;
 
 /// How a knock would have ended.
@@ -90,7 +90,7 @@ impl Simulator {
                         Step::Remove { .. } => None,
                     }));
                 }
-                Effect::Run(ToRunner::Run(run)) => command = Some(run.command.to_string()),
+                Effect::Run(RunRequest::Command(run)) => command = Some(run.command.to_string()),
                 _ => {}
             }
         }

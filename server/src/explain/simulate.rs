@@ -19,7 +19,7 @@ use crate::firewall::{ChangeResult, Element};
 use crate::knock::Sequence;
 use crate::replay::horizon::HorizonMove;
 use crate::replay::{Horizon, ReplayCache};
-use crate::runner::message::{ExitKind, RunExit, RunId, ToRunner};
+use crate::runner::message::{ExitKind, RunExit, RunId, RunRequest};
 use crate::verdict::{Reason, Verdict};
 
 /// Why a frame holds no datagram for the server.
@@ -122,7 +122,7 @@ impl Simulator {
             _ => None,
         });
         let command = effects.iter().find_map(|effect| match effect {
-            Effect::Run(ToRunner::Run(run)) => Some(run.command.to_string()),
+            Effect::Run(RunRequest::Command(run)) => Some(run.command.to_string()),
             _ => None,
         });
         match verdict {
@@ -164,17 +164,16 @@ pub(super) fn acknowledge(
                 };
                 verdict = engine.on_firewall_answer(answer, now, effects).or(verdict);
             }
-            Effect::Run(ToRunner::Run(run)) => {
+            Effect::Run(RunRequest::Command(run)) => {
                 let id = run.id;
                 verdict = engine.run_started(id, now, effects).or(verdict);
                 engine.run_ended(successful_exit(id), now, effects);
             }
-            Effect::Run(ToRunner::Hook(hook)) => {
+            Effect::Run(RunRequest::Hook(hook)) => {
                 let id = hook.id;
                 engine.hook_ended(successful_exit(id), now, effects);
             }
-            Effect::Run(_) | Effect::Record(_) | Effect::MarkSequenceUsed(_) | Effect::Audit(_) => {
-            }
+            Effect::Record(_) | Effect::MarkSequenceUsed(_) | Effect::Audit(_) => {}
         }
     }
     verdict

@@ -16,7 +16,7 @@ use crate::firewall::Peer;
 
 use super::message::{
     ExitKind, FromRunner, HookEvent, MAX_OUTPUT, MAX_TEXT, Requester, RunCommand, RunExit, RunHook,
-    RunId, RunRefusal, ToRunner,
+    RunId, RunRefusal, RunRequest, ToRunner,
 };
 
 #[cfg(test)]
@@ -50,7 +50,7 @@ impl ToRunner {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         match self {
-            Self::Run(run) => {
+            Self::Run(RunRequest::Command(run)) => {
                 out.push(1);
                 out.extend(run.id.0.to_be_bytes());
                 put_name(&mut out, run.command.as_str());
@@ -67,7 +67,7 @@ impl ToRunner {
                 }
                 put_address(&mut out, run.source);
             }
-            Self::Hook(hook) => {
+            Self::Run(RunRequest::Hook(hook)) => {
                 out.push(2);
                 out.extend(hook.id.0.to_be_bytes());
                 out.push(number(&EVENTS, hook.event));
@@ -110,7 +110,7 @@ impl ToRunner {
     pub fn decode(bytes: &[u8]) -> Decoded<Self> {
         let mut reader = Reader(bytes);
         let message = match reader.byte()? {
-            1 => Self::Run(RunCommand {
+            1 => Self::Run(RunRequest::Command(RunCommand {
                 id: RunId(reader.number()?),
                 command: reader.name()?.ok_or(DecodeError("no command"))?,
                 requester: match reader.byte()? {
@@ -122,8 +122,8 @@ impl ToRunner {
                     _ => return Err(DecodeError("neither a client nor a door")),
                 },
                 source: reader.address()?,
-            }),
-            2 => Self::Hook(RunHook {
+            })),
+            2 => Self::Run(RunRequest::Hook(RunHook {
                 id: RunId(reader.number()?),
                 event: reader.code(&EVENTS)?,
                 client: reader.name()?,
@@ -140,7 +140,7 @@ impl ToRunner {
                 once: reader.code(&[(false, 0), (true, 1)])?,
                 ttl: Duration::from_micros(reader.number()?),
                 at: Timestamp::from_micros(reader.number()?),
-            }),
+            })),
             3 => Self::LoadConfig,
             4 => Self::ApplyConfig,
             5 => Self::Stop,

@@ -42,10 +42,10 @@ fn to_runner() -> Vec<ToRunner> {
         ..hook.clone()
     };
     vec![
-        ToRunner::Run(run),
-        ToRunner::Run(knocked),
-        ToRunner::Hook(hook),
-        ToRunner::Hook(gone),
+        ToRunner::Run(RunRequest::Command(run)),
+        ToRunner::Run(RunRequest::Command(knocked)),
+        ToRunner::Run(RunRequest::Hook(hook)),
+        ToRunner::Run(RunRequest::Hook(gone)),
         ToRunner::LoadConfig,
         ToRunner::ApplyConfig,
         ToRunner::Stop,

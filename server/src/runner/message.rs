@@ -111,13 +111,20 @@ pub struct RunHook {
     pub at: Timestamp,
 }
 
-/// From the engine.
+/// What the engine asks the runner to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunRequest {
+    /// A command, for a client or a door.
+    Command(RunCommand),
+    /// A hook of a grant.
+    Hook(RunHook),
+}
+
+/// From the engine's process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToRunner {
-    /// Run this command.
-    Run(RunCommand),
-    /// Run this hook.
-    Hook(RunHook),
+    /// Run this.
+    Run(RunRequest),
     /// Read the configuration anew, and say whether it could be used.
     LoadConfig,
     /// Use what was read last.

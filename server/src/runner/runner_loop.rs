@@ -9,7 +9,9 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::job::Job;
-use super::message::{FromRunner, Requester, RunCommand, RunHook, RunId, RunRefusal, ToRunner};
+use super::message::{
+    FromRunner, Requester, RunCommand, RunHook, RunId, RunRefusal, RunRequest, ToRunner,
+};
 use super::run_policy::RunPolicy;
 use super::socket::{Endpoint, Incoming};
 use super::{RunnerError, hook_json, warn};
@@ -86,12 +88,12 @@ impl RunnerLoop {
 
     fn handle_message(&mut self, message: ToRunner) -> Result<(), RunnerError> {
         match message {
-            ToRunner::Run(run) => {
+            ToRunner::Run(RunRequest::Command(run)) => {
                 let id = run.id;
                 let done = self.start_command(run);
                 self.send_started(id, done)
             }
-            ToRunner::Hook(hook) => {
+            ToRunner::Run(RunRequest::Hook(hook)) => {
                 let id = hook.id;
                 let done = self.start_hook(&hook);
                 self.send_started(id, done)

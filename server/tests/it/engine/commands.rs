@@ -4,7 +4,7 @@ use spa_proto::Request;
 use spad::audit::Event;
 use spad::config::{CommandDefinition, Config, Program};
 use spad::engine::{Disposition, Effect};
-use spad::runner::message::{ExitKind, Requester, RunExit, RunRefusal, ToRunner};
+use spad::runner::message::{ExitKind, Requester, RunExit, RunRefusal, RunRequest};
 use spad::verdict::Reason;
 
 use crate::engine::world::*;
@@ -37,7 +37,7 @@ fn run(name: &str) -> Request {
 impl EngineHarness {
     fn started(&mut self) {
         let run = self.run_requests.pop().and_then(|asked| match asked {
-            ToRunner::Run(run) => Some(run),
+            RunRequest::Command(run) => Some(run),
             _ => None,
         });
         let run = run.unwrap();
@@ -55,7 +55,7 @@ fn a_command_runs_for_a_client_whose_file_lists_it_and_the_verdict_waits_for_the
     let packet = harness.seal(laptop, &run("backup"));
     assert_eq!(harness.receive(HERE, &packet), None, "no verdict yet");
     assert_eq!(harness.engine.pending(), 1);
-    let [ToRunner::Run(asked)] = &harness.run_requests[..] else {
+    let [RunRequest::Command(asked)] = &harness.run_requests[..] else {
         panic!("{:?}", harness.run_requests);
     };
     assert_eq!(asked.command.as_str(), "backup");
@@ -147,7 +147,7 @@ fn what_the_runner_does_not_start_is_told_with_its_reason() {
         let mut harness = EngineHarness::with(with_backup);
         let packet = harness.seal(laptop, &run("backup"));
         assert_eq!(harness.receive(HERE, &packet), None);
-        let Some(ToRunner::Run(run)) = harness.run_requests.pop() else {
+        let Some(RunRequest::Command(run)) = harness.run_requests.pop() else {
             panic!("nothing asked");
         };
         let mut effects = Vec::new();

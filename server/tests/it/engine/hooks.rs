@@ -3,7 +3,7 @@
 use spad::audit::Event;
 use spad::config::{Config, Hooks, Program};
 use spad::replay::{HolderKey, JournalRecord};
-use spad::runner::message::{ExitKind, HookEvent, RunExit, RunHook, RunId, ToRunner};
+use spad::runner::message::{ExitKind, HookEvent, RunExit, RunHook, RunId, RunRequest};
 use spad::verdict::Reason;
 
 use crate::engine::world::*;
@@ -28,7 +28,7 @@ impl EngineHarness {
         let mut asked = std::mem::take(&mut self.run_requests);
         assert_eq!(asked.len(), 1, "{asked:?}");
         let asked = asked.pop().and_then(|asked| match asked {
-            ToRunner::Hook(hook) => Some(hook),
+            RunRequest::Hook(hook) => Some(hook),
             _ => None,
         });
         asked.unwrap()
@@ -233,7 +233,7 @@ fn a_close_hook_that_the_stop_of_the_daemon_ends_is_owed_still() {
         .into_iter()
         .zip([ExitKind::TimedOut, ExitKind::Exited(0)])
     {
-        let ToRunner::Hook(hook) = asked else {
+        let RunRequest::Hook(hook) = asked else {
             panic!("no hook: {asked:?}");
         };
         let ended = RunExit {
@@ -284,7 +284,7 @@ fn hooks_of_many_grants_are_told_a_few_at_a_time_and_none_is_forgotten() {
     while !harness.run_requests.is_empty() {
         assert!(harness.run_requests.len() <= 4);
         for asked in std::mem::take(&mut harness.run_requests) {
-            let ToRunner::Hook(hook) = asked else {
+            let RunRequest::Hook(hook) = asked else {
                 panic!("no hook: {asked:?}");
             };
             reported.push(hook.peer);
@@ -307,7 +307,7 @@ fn the_close_hook_is_told_of_a_grant_that_gave_way() {
     harness.send(laptop, &open_for(&["tcp/8080"], 0));
     let mut reported = Vec::new();
     for asked in std::mem::take(&mut harness.run_requests) {
-        let ToRunner::Hook(hook) = asked else {
+        let RunRequest::Hook(hook) = asked else {
             panic!("no hook: {asked:?}");
         };
         reported.push((hook.event, hook.port.to_string()));

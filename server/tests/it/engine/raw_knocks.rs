@@ -6,7 +6,7 @@ use spad::firewall::FirewallError;
 use spad::knock::{KnockFilter, KnockPattern, ObservedKnock, Sequences};
 use spad::replay::JournalRecord;
 use spad::runner::message::{
-    ExitKind, HookEvent, Requester, RunCommand, RunExit, RunRefusal, ToRunner,
+    ExitKind, HookEvent, Requester, RunCommand, RunExit, RunRefusal, RunRequest,
 };
 use spad::verdict::{Reason, Verdict};
 
@@ -369,7 +369,7 @@ fn with_command_only(config: &mut Config) {
 impl EngineHarness {
     fn take_run_command(&mut self) -> Option<RunCommand> {
         match self.run_requests.pop()? {
-            ToRunner::Run(run) => Some(run),
+            RunRequest::Command(run) => Some(run),
             _ => None,
         }
     }
@@ -495,7 +495,7 @@ fn hooks_are_told_of_a_doors_grant_and_its_end_and_by_which_door_it_came() {
     harness.knock(HERE, &SEQUENCE);
     let mut reported = Vec::new();
     for event in [HookEvent::Open, HookEvent::Close] {
-        let Some(ToRunner::Hook(hook)) = harness.run_requests.pop() else {
+        let Some(RunRequest::Hook(hook)) = harness.run_requests.pop() else {
             panic!("no hook {event:?}");
         };
         assert_eq!(hook.event, event);

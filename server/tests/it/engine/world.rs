@@ -20,7 +20,7 @@ use spad::engine::{Disposition, Effect, Engine, UsedSequence};
 use spad::firewall::{Change, ChangeResult, Element, FirewallError, KernelElement, Step};
 use spad::ports::Ports;
 use spad::replay::{Horizon, JournalRecord, ReplayCache};
-use spad::runner::message::ToRunner;
+use spad::runner::message::RunRequest;
 use spad::verdict::{Reason, Verdict};
 
 pub(crate) const SERVER: [u8; 32] = [1; 32];
@@ -166,7 +166,7 @@ pub(crate) struct EngineHarness {
     pub(crate) hold_answers: bool,
     pub(crate) pending_changes: Vec<Change>,
     /// What the command runner was asked.
-    pub(crate) run_requests: Vec<ToRunner>,
+    pub(crate) run_requests: Vec<RunRequest>,
     pub(crate) packets: u64,
     nonce: u64,
 }
