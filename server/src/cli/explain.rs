@@ -53,7 +53,7 @@ pub(crate) fn run(options: &Options, arguments: &Arguments) -> CliResult {
     let name = redact::line(&arguments.file.display().to_string(), false);
     let opened =
         File::open(&arguments.file).map_err(|error| Failure::Failed(format!("{name}: {error}")))?;
-    let loaded = config::load_for(&paths.config, crate::clock::now().wall);
+    let loaded = config::load(&paths.config, crate::clock::now().wall);
     let config = match loaded {
         Ok(loaded) => Arc::new(loaded.config),
         Err(findings) => {

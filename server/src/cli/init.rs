@@ -165,7 +165,7 @@ fn existing(paths: &Paths) -> Result<Option<Config>, Failure> {
     if paths.config_file().symlink_metadata().is_err() {
         return Ok(None);
     }
-    match config::load(&paths.config) {
+    match config::load(&paths.config, crate::clock::now().wall) {
         Ok(loaded) => Ok(Some(loaded.config)),
         Err(findings) => {
             note(&findings);

@@ -113,7 +113,7 @@ impl ConfigTexts {
 /// # Errors
 /// What is wrong with the files, where there are no last good ones either.
 pub fn load_or_last_good(paths: &Paths, now: Timestamp) -> Result<StartConfig, Findings> {
-    match super::load_for(&paths.config, now) {
+    match super::load(&paths.config, now) {
         Ok(loaded) => Ok(StartConfig {
             loaded,
             file_errors: None,

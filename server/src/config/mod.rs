@@ -84,21 +84,12 @@ pub struct Loaded {
     pub warnings: Findings,
 }
 
-/// Reads the configuration now.
+/// Reads the configuration, as it applies at this time.
 ///
 /// # Errors
 ///
 /// All findings, if one of them is an error.
-pub fn load(config_directory: &Path) -> Result<Loaded, Findings> {
-    load_for(config_directory, crate::clock::now().wall)
-}
-
-/// Reads the configuration at this time.
-///
-/// # Errors
-///
-/// All findings, if one of them is an error.
-pub fn load_for(config_directory: &Path, now: Timestamp) -> Result<Loaded, Findings> {
+pub fn load(config_directory: &Path, now: Timestamp) -> Result<Loaded, Findings> {
     load_with(config_directory, None, now)
 }
 

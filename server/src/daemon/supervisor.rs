@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info};
 
 use crate::clock;
-use crate::config::{ConfigReaders, load_for};
+use crate::config::{self, ConfigReaders};
 use crate::control::message::Grant;
 use crate::control::server::{IncomingRequest, serve};
 use crate::control::{Request, Response};
@@ -180,7 +180,7 @@ fn refuse(tasks: &TaskSender, answer: oneshot::Sender<Response>, why: &str) {
 
 fn load(paths: &Paths, readers: &ConfigReaders) -> Result<LoadedConfig, String> {
     let started = clock::now();
-    let loaded = load_for(&paths.config, started.wall)
+    let loaded = config::load(&paths.config, started.wall)
         .map_err(|findings| readers.explain(&paths.config, &findings).to_string())?;
     let config = Arc::new(loaded.config);
     let owner = spa_keys::file::AllowedOwner::CurrentUser;

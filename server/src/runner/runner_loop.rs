@@ -175,7 +175,7 @@ impl RunnerLoop {
         self.pending_policy = None;
         let now = clock::now().wall;
         let loaded =
-            config::load_for(&self.configuration, now).map_err(|findings| findings.to_string())?;
+            config::load(&self.configuration, now).map_err(|findings| findings.to_string())?;
         let findings = config::check_programs(&self.configuration);
         if findings.has_errors() {
             return Err(findings.to_string());

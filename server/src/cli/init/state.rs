@@ -81,7 +81,7 @@ fn chown_state(paths: &Paths) -> CliResult {
 
 /// The configured skew, or the default where the configuration has errors.
 fn skew(paths: &Paths) -> Duration {
-    let loaded = config::load(&paths.config);
+    let loaded = config::load(&paths.config, crate::clock::now().wall);
     loaded.map_or(Duration::from_secs(60), |loaded| {
         loaded.config.packets.max_skew
     })
