@@ -410,6 +410,8 @@ fn object(value: &impl serde::Serialize) -> Value {
 type AlwaysAllowed<'a> = &'a [AlwaysAllow];
 
 #[cfg(test)]
+mod data_tests;
+#[cfg(test)]
 mod gateway_tests;
 #[cfg(test)]
 mod tests;
