@@ -1,7 +1,5 @@
-//! The only place of the server that reads clocks.
-//!
-//! Everything else takes time as an argument, so that days of traffic are
-//! tested in milliseconds.
+//! Points in time (pure). `sys::clock` alone reads the clocks; everything else takes time as an
+//! argument, so that days of traffic are tested in milliseconds.
 
 use std::time::Duration;
 
@@ -48,27 +46,10 @@ pub struct Now {
     pub boot: BootTime,
 }
 
-/// Reads both clocks.
-#[must_use]
-pub fn now() -> Now {
-    Now {
-        wall: Timestamp::from_micros(micros(rustix::time::ClockId::Realtime)),
-        boot: BootTime(micros(rustix::time::ClockId::Boottime)),
-    }
-}
-
 /// The second that begins at this time or after it, as people read it.
 #[must_use]
 pub fn format_utc(time: Timestamp) -> String {
     let second = i64::try_from(time.as_micros().div_ceil(1_000_000)).unwrap_or(i64::MAX);
     let second = jiff::Timestamp::from_second(second).unwrap_or(jiff::Timestamp::MAX);
     second.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
-}
-
-/// A clock's reading in microseconds; zero for a time before its epoch.
-fn micros(clock: rustix::time::ClockId) -> u64 {
-    let time = rustix::time::clock_gettime(clock);
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    let rest = u64::try_from(time.tv_nsec / 1000).unwrap_or(0);
-    seconds.saturating_mul(1_000_000).saturating_add(rest)
 }

@@ -38,6 +38,8 @@ pub mod ports;
 
 pub mod config;
 
+pub mod model;
+
 pub mod control;
 
 pub mod ipc;

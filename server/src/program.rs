@@ -14,7 +14,8 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
-use crate::clock::{self, BootTime};
+use crate::clock::BootTime;
+use crate::sys::clock;
 
 /// How long one that was killed may take to be gone, before it is left to itself.
 const KILL_TIMEOUT: Duration = Duration::from_secs(1);

@@ -5,18 +5,7 @@
 //! as one that skips, or falls onto, an unconditional jump, which reaches anywhere.
 //! The machine is described in the Linux kernel's documentation, networking/filter.
 
-/// One instruction as the kernel takes it (`struct sock_filter`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Instruction {
-    /// Operation.
-    pub code: u16,
-    /// Instructions skipped where the comparison holds.
-    pub jt: u8,
-    /// Instructions skipped where it does not.
-    pub jf: u8,
-    /// Offset, value, or distance of an unconditional jump.
-    pub k: u32,
-}
+use crate::sys::bpf::Instruction;
 
 /// A place in the program, made by [`Assembler::label`], placed once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,8 +5,9 @@
 
 use std::net::SocketAddr;
 
+use spa_proto::limits::{MAX_PACKET, MIN_PACKET};
+
 use super::Carrier;
-use super::frame::MAX_PAYLOAD;
 use crate::knock::ObservedKnock;
 
 /// One payload of 160 to 512 bytes, borrowed from the frame it came in.
@@ -21,32 +22,25 @@ pub struct Datagram<'a> {
 }
 
 impl<'a> Datagram<'a> {
-    pub(super) const fn new(
+    /// A datagram with these ends; none where the payload has not 160 to 512 bytes.
+    #[must_use]
+    pub const fn new(
         carrier: Carrier,
         source: SocketAddr,
         destination: SocketAddr,
         interface: u32,
         payload: &'a [u8],
-    ) -> Self {
-        Self {
+    ) -> Option<Self> {
+        if payload.len() < MIN_PACKET || payload.len() > MAX_PACKET {
+            return None;
+        }
+        Some(Self {
             carrier,
             source,
             destination,
             interface,
             payload,
-        }
-    }
-
-    /// A UDP datagram that no frame carried, for tests of the later stages.
-    #[doc(hidden)]
-    #[must_use]
-    pub const fn new_for_test(
-        source: SocketAddr,
-        destination: SocketAddr,
-        interface: u32,
-        payload: &'a [u8],
-    ) -> Self {
-        Self::new(Carrier::Udp, source, destination, interface, payload)
+        })
     }
 
     /// What carried it.
@@ -108,12 +102,12 @@ pub(super) struct OwnedDatagram {
     destination: SocketAddr,
     interface: u32,
     length: usize,
-    bytes: [u8; MAX_PAYLOAD],
+    bytes: [u8; MAX_PACKET],
 }
 
 impl OwnedDatagram {
     pub(super) fn from_datagram(datagram: &Datagram<'_>) -> Self {
-        let mut bytes = [0; MAX_PAYLOAD];
+        let mut bytes = [0; MAX_PACKET];
         for (to, from) in bytes.iter_mut().zip(datagram.payload) {
             *to = *from;
         }
@@ -148,7 +142,8 @@ mod tests {
         for length in [160, 333, 512] {
             let [source, destination] =
                 ["192.0.2.7:40000", "[2001:db8::1]:62201"].map(|it| it.parse().unwrap());
-            let datagram = Datagram::new(Carrier::Tcp, source, destination, 7, &bytes[..length]);
+            let datagram =
+                Datagram::new(Carrier::Tcp, source, destination, 7, &bytes[..length]).unwrap();
             assert_eq!(
                 OwnedDatagram::from_datagram(&datagram).as_datagram(),
                 datagram

@@ -15,13 +15,13 @@
 //! them, and would let no packet of ours pass there.
 
 use super::CarrierSet;
-pub use super::bpf::Instruction;
 use super::bpf::{Assembler, Jump, Label};
 use super::frame::{IPV6_HEADER, MAX_PAYLOAD, MIN_PAYLOAD};
 use super::transport::{ECHO_HEADER, ECHO4, ECHO6, MAX_TCP_HEADER, MIN_TCP_HEADER, UDP_HEADER};
 use super::vlan::{MAX_TAGS, TAG_LEN};
 use crate::knock::TcpFlags;
 use crate::ports::Ports;
+pub use crate::sys::bpf::Instruction;
 
 /// Bytes of a frame that are kept: the longest headers and the longest payload. Where
 /// IPv4 and TCP both have options, these may have 60 bytes together; more is cut, and refused.

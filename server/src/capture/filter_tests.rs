@@ -10,7 +10,7 @@ use super::craft::{CUSTOMER_TAG, SERVICE_TAG, echo_request, packet, segment, tag
 use super::filter::{SNAPLEN, program};
 use super::frame::parse;
 use super::interpreter::{Ancillary, run};
-use super::{CarrierSet, FrameFault, Received};
+use super::{CarrierSet, FrameFault, Received, check_destination};
 use crate::knock::KnockFilter;
 use crate::ports::Ports;
 
@@ -183,7 +183,7 @@ fn each_carrier_passes_where_it_is_configured_and_nowhere_else_with_the_same_len
                     let passed = passes_by(carriers, 0, *ethertype, bytes);
                     assert_eq!(passed, right && which == carried_by, "{which} {carried_by}");
                     let accepted = parse(*ethertype, 1, bytes)
-                        .and_then(|datagram| carriers.check_destination(datagram))
+                        .and_then(|datagram| check_destination(&carriers, datagram))
                         .is_ok();
                     assert_eq!(accepted, passed);
                 }
@@ -201,7 +201,8 @@ fn classify<'a>(
     (ethertype, bytes): &'a (u16, Vec<u8>),
 ) -> Option<Received<'a>> {
     let passed = passes_by(carriers, 0, *ethertype, bytes);
-    let received = carriers.classify(
+    let received = super::classify(
+        &carriers,
         *ethertype,
         2,
         bytes.get(..SNAPLEN as usize).unwrap_or(bytes),
@@ -454,7 +455,7 @@ proptest! {
             let carriers = CarrierSet { udp: one.clone(), tcp: one, ..CarrierSet::default() };
             prop_assert_eq!(
                 passes_by(&carriers, 0, ethertype, &bytes),
-                carriers.check_destination(datagram).is_ok()
+                check_destination(&carriers, datagram).is_ok()
             );
             // A kernel that names the type behind the tags makes no difference.
             prop_assert_eq!(parse(inner_type(ethertype, &bytes), 1, &bytes), Ok(datagram));

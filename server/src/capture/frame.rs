@@ -62,13 +62,15 @@ pub fn parse(ethertype: u16, interface: u32, bytes: &[u8]) -> Result<Datagram<'_
     if !is_unicast_host(packet.source) {
         return Err(FrameFault::Source);
     }
-    Ok(Datagram::new(
+    let datagram = Datagram::new(
         packet.carrier,
         SocketAddr::new(packet.source, carried.source),
         SocketAddr::new(packet.destination, carried.destination),
         interface,
         carried.payload,
-    ))
+    );
+    // Never missing: what is carried has been measured by now.
+    datagram.ok_or(FrameFault::TooLong)
 }
 
 /// What is kept of an IP header; `payload` has the length that the header states.
@@ -103,9 +105,9 @@ fn ipv4(bytes: &[u8]) -> Result<IpPacket<'_>, FrameFault> {
     // ICMPv6 has no meaning in IPv4.
     let protocol = Some(header.get_next_level_protocol()).filter(|one| *one != Next::Icmpv6);
     let carrier = protocol
-        .and_then(Carrier::from_protocol)
+        .and_then(transport::carrier)
         .ok_or(FrameFault::Protocol)?;
-    if total_length < header_length + carrier.min_header_len() {
+    if total_length < header_length + transport::min_header_len(carrier) {
         return Err(FrameFault::IpLength);
     }
     Ok(IpPacket {
@@ -134,13 +136,13 @@ fn ipv6(bytes: &[u8]) -> Result<IpPacket<'_>, FrameFault> {
     // Nor ICMP in IPv6.
     let protocol = Some(next).filter(|one| *one != Next::Icmp);
     let carrier = protocol
-        .and_then(Carrier::from_protocol)
+        .and_then(transport::carrier)
         .ok_or(FrameFault::Protocol)?;
     let length = usize::from(header.get_payload_length());
     if length == 0 {
         return Err(FrameFault::Jumbo);
     }
-    if length < carrier.min_header_len() {
+    if length < transport::min_header_len(carrier) {
         return Err(FrameFault::IpLength);
     }
     Ok(IpPacket {

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::craft::{CUSTOMER_TAG, IPV4, IPV6, SERVICE_TAG, packet, tagged};
 use super::frame::{MAX_PAYLOAD, MIN_PAYLOAD, parse};
-use super::{Datagram, FrameFault};
+use super::{Carrier, Datagram, FrameFault};
 
 const V4: [&str; 2] = ["192.0.2.7:40000", "198.51.100.1:62201"];
 const V6: [&str; 2] = ["[2001:db8::7]:40000", "[2001:db8::1]:62201"];
@@ -31,7 +31,8 @@ fn fault_after_change(ends: [&str; 2], change: impl FnOnce(&mut Vec<u8>)) -> Fra
 }
 
 fn assert_accepted(ends: [&str; 2], (ethertype, bytes): &(u16, Vec<u8>), payload: &[u8]) {
-    let expected = Datagram::new_for_test(address(ends[0]), address(ends[1]), 3, payload);
+    let expected =
+        Datagram::new(Carrier::Udp, address(ends[0]), address(ends[1]), 3, payload).unwrap();
     assert_eq!(parse(*ethertype, 3, bytes), Ok(expected));
 }
 
@@ -308,7 +309,7 @@ proptest! {
             crafted = tagged(CUSTOMER_TAG, crafted);
         }
         crafted.1.resize(crafted.1.len() + padding, 0);
-        let expected = Datagram::new_for_test(source, destination, 9, &payload);
+        let expected = Datagram::new(Carrier::Udp, source, destination, 9, &payload).unwrap();
         prop_assert_eq!(parse(crafted.0, 9, &crafted.1), Ok(expected));
         prop_assert_eq!(parse(IPV4, 9, &crafted.1), Ok(expected));
     }

@@ -16,7 +16,7 @@ use pnet::packet::udp::UdpPacket;
 use spa_proto::Protocol;
 
 use super::frame::{IPV6_HEADER, is_unicast_host};
-use super::{Carrier, vlan};
+use super::{Carrier, transport, vlan};
 use crate::knock::{Knock, KnockFilter, ObservedKnock};
 
 /// Reads one frame; none where it is no knock that is asked for.
@@ -74,7 +74,7 @@ fn ipv4(bytes: &[u8]) -> Option<KnockFields<'_>> {
     Some((
         header.get_source().into(),
         header.get_destination().into(),
-        Carrier::from_protocol(header.get_next_level_protocol())?,
+        transport::carrier(header.get_next_level_protocol())?,
         bytes.get(length..)?,
     ))
 }
@@ -84,7 +84,7 @@ fn ipv6(bytes: &[u8]) -> Option<KnockFields<'_>> {
     Some((
         header.get_source().into(),
         header.get_destination().into(),
-        Carrier::from_protocol(header.get_next_header())?,
+        transport::carrier(header.get_next_header())?,
         bytes.get(IPV6_HEADER..)?,
     ))
 }

@@ -16,6 +16,7 @@
 //! host left joined (UDP_SEGMENT) come as one long one, and are not ours any more.
 
 mod bpf;
+mod carrier;
 mod classify;
 mod datagram;
 mod error;
@@ -39,7 +40,8 @@ mod frame_tests;
 #[cfg(test)]
 mod interpreter;
 
-pub use classify::{Carrier, CarrierSet};
+pub use carrier::{Carrier, CarrierSet};
+pub use classify::{check_destination, classify};
 pub use datagram::{Datagram, Received};
 pub use error::CaptureError;
 pub use fault::FrameFault;
@@ -152,7 +154,12 @@ impl Capture {
         for done in 0..budget {
             let frame = ring.next(|frame| {
                 if interfaces.is_enabled(frame.interface, name) {
-                    each(carriers.classify(frame.ethertype, frame.interface, frame.bytes));
+                    each(classify(
+                        carriers,
+                        frame.ethertype,
+                        frame.interface,
+                        frame.bytes,
+                    ));
                 } else {
                     each(Err(FrameFault::OtherInterface));
                 }

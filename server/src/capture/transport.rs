@@ -33,24 +33,22 @@ pub(super) struct TransportPayload<'a> {
     pub(super) payload: &'a [u8],
 }
 
-impl Carrier {
-    /// The carrier of this protocol number.
-    pub(super) fn from_protocol(protocol: IpNextHeaderProtocol) -> Option<Self> {
-        match protocol {
-            Next::Udp => Some(Self::Udp),
-            Next::Tcp => Some(Self::Tcp),
-            Next::Icmp | Next::Icmpv6 => Some(Self::Icmp),
-            _ => None,
-        }
+/// The carrier of this protocol number.
+pub(super) fn carrier(protocol: IpNextHeaderProtocol) -> Option<Carrier> {
+    match protocol {
+        Next::Udp => Some(Carrier::Udp),
+        Next::Tcp => Some(Carrier::Tcp),
+        Next::Icmp | Next::Icmpv6 => Some(Carrier::Icmp),
+        _ => None,
     }
+}
 
-    /// Bytes of its header at least.
-    pub(super) const fn min_header_len(self) -> usize {
-        match self {
-            Self::Udp => UDP_HEADER,
-            Self::Icmp => ECHO_HEADER,
-            Self::Tcp => MIN_TCP_HEADER,
-        }
+/// Bytes that the carrier's header has at least.
+pub(super) const fn min_header_len(carrier: Carrier) -> usize {
+    match carrier {
+        Carrier::Udp => UDP_HEADER,
+        Carrier::Icmp => ECHO_HEADER,
+        Carrier::Tcp => MIN_TCP_HEADER,
     }
 }
 

@@ -17,7 +17,7 @@ use crate::writer::closed_ports;
 
 pub(crate) fn run(options: &Options) -> CliResult {
     let paths = options.paths();
-    let result = config::load(&paths.config, crate::clock::now().wall);
+    let result = config::load(&paths.config, crate::sys::clock::now().wall);
     let mut findings = Findings::default();
     findings.extend(daemon::readers().unreadable(&paths.config));
     let config = match result {

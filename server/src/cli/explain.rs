@@ -53,7 +53,7 @@ pub(crate) fn run(options: &Options, arguments: &Arguments) -> CliResult {
     let name = redact::line(&arguments.file.display().to_string(), false);
     let opened =
         File::open(&arguments.file).map_err(|error| Failure::Failed(format!("{name}: {error}")))?;
-    let loaded = config::load(&paths.config, crate::clock::now().wall);
+    let loaded = config::load(&paths.config, crate::sys::clock::now().wall);
     let config = match loaded {
         Ok(loaded) => Arc::new(loaded.config),
         Err(findings) => {
@@ -123,7 +123,7 @@ fn clients(paths: &Paths, config: &Arc<Config>) -> Result<Clients, Failure> {
         .map_or(AllowedOwner::CurrentUser, |(uid, _)| {
             AllowedOwner::CurrentUserOr(uid)
         });
-    let now = crate::clock::now().boot;
+    let now = crate::sys::clock::now().boot;
     let prepared = load_keys(paths, Arc::clone(config), owner, String::new(), now);
     prepared
         .map(|prepared| prepared.clients)

@@ -165,7 +165,7 @@ fn existing(paths: &Paths) -> Result<Option<Config>, Failure> {
     if paths.config_file().symlink_metadata().is_err() {
         return Ok(None);
     }
-    match config::load(&paths.config, crate::clock::now().wall) {
+    match config::load(&paths.config, crate::sys::clock::now().wall) {
         Ok(loaded) => Ok(Some(loaded.config)),
         Err(findings) => {
             note(&findings);

@@ -46,6 +46,7 @@ use std::path::{Path, PathBuf};
 use spa_findings::{Findings, Source};
 use spa_proto::Timestamp;
 
+pub use crate::model::OnStateError;
 pub use client_summary::{ClientSummaries, ClientSummary};
 pub use external_firewall::{ExternalFirewall, Template};
 pub use files::{Files, client, client_names, client_path, each_client};
@@ -65,8 +66,7 @@ pub use read_access::ConfigReaders;
 pub(crate) use read_access::has_access_list;
 pub use types::{
     AcceptedKey, AlwaysAllow, Answer, ClientConfig, ClientKey, CommandDefinition, Config, Door,
-    GrantLimits, Guard, Hooks, Listen, Log, OnStateError, Packets, Program, Rate,
-    ServiceDefinition,
+    GrantLimits, Guard, Hooks, Listen, Log, Packets, Program, Rate, ServiceDefinition,
 };
 pub use used_sequence_checks::check_used_sequences;
 pub(crate) use users::is_service_user;

@@ -21,13 +21,14 @@ use super::programs;
 use super::service_table;
 use super::toml_reader::{FileReader, Table, WithSpan, parse};
 use super::types::{
-    Answer, CommandDefinition, Door, GrantLimits, Guard, Hooks, Listen, Log, OnStateError, Packets,
-    Rate, ServiceDefinition,
+    Answer, CommandDefinition, Door, GrantLimits, Guard, Hooks, Listen, Log, Packets, Rate,
+    ServiceDefinition,
 };
 use super::values;
 use super::zone;
 use crate::capture::CarrierSet;
 use crate::knock::{KnockFilter, KnockPattern};
+use crate::model::OnStateError;
 use crate::ports::Ports;
 use jiff::tz::TimeZone;
 use spa_findings::redact::quote;

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::capture::CarrierSet;
 use crate::knock::KnockPattern;
+use crate::model::OnStateError;
 use crate::ports::Ports;
 
 /// `spad.toml` and `clients.d/`, valid by construction.
@@ -125,15 +126,6 @@ pub struct Packets {
     pub require_address: bool,
     /// What to do while journal or horizon cannot be written.
     pub on_state_error: OnStateError,
-}
-
-/// What to do while the state cannot be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnStateError {
-    /// Go on in memory, loudly; the next start is unclean.
-    Memory,
-    /// Refuse every packet.
-    Refuse,
 }
 
 /// `[guard]`.

@@ -6,13 +6,13 @@
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use crate::clock;
 use crate::config::ClientName;
 use crate::control::{Request, Response};
 use crate::engine::Revocation;
 use crate::firewall::message::MAX_FILTERS;
 use crate::firewall::{ChangeId, ToWriter};
 use crate::policy;
+use crate::sys::clock;
 
 use super::engine_loop::EngineLoop;
 

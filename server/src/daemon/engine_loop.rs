@@ -13,10 +13,11 @@ use tracing::{error, info, warn};
 
 use crate::audit::Event;
 use crate::capture::{Ingress, moderation};
-use crate::clock::{self, BootTime, Now};
+use crate::clock::{BootTime, Now};
 use crate::firewall::link::WriterClientError;
 use crate::firewall::{FromWriter, KernelElement, ToWriter};
 use crate::replay::{HolderKey, HolderRecord};
+use crate::sys::clock;
 use crate::sys::scheduling;
 
 use super::conntrack::{ConntrackEvent, ConntrackMonitor};

@@ -12,13 +12,14 @@ use spa_proto::Service;
 
 use crate::audit::{AuditEvent, AuditLog, Event};
 use crate::capture::{FrameFault, Received};
-use crate::clock::{self, Now};
+use crate::clock::Now;
 use crate::config::check_used_sequences;
 use crate::engine::{Effect, Engine, UsedSequence};
 use crate::firewall::link::WriterClientError;
 use crate::firewall::{Change, ChangeResult, ToWriter, WriterClient};
 use crate::replay::{StateDir, UsedSequences};
 use crate::runner::link::{RunnerClient, RunnerClientError};
+use crate::sys::clock;
 use crate::verdict::Reason;
 
 use super::liveness::Liveness;

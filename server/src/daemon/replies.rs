@@ -11,7 +11,7 @@ use crate::config::{Config, Listen};
 use crate::control::Response;
 use crate::engine::GrantListing;
 use crate::firewall::ChangeId;
-use crate::firewall::message::{PortState, TrialRow};
+use crate::model::{PortState, TrialRow};
 
 use super::admin::{PendingCut, PendingGrant};
 use super::load_config::LoadedConfig;

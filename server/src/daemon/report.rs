@@ -7,14 +7,15 @@ use tracing::{error, info, warn};
 
 use crate::audit::Event;
 use crate::capture::InterfaceSetting;
-use crate::clock::{self, Now};
+use crate::clock::Now;
 use crate::config::ClientName;
 use crate::control::message::Status;
 use crate::control::{Request, Response};
 use crate::engine::GrantListing;
-use crate::firewall::message::{PortState, TrialChange, TrialEvent};
 use crate::firewall::{FromWriter, ToWriter};
+use crate::model::{PortState, TrialChange, TrialEvent};
 use crate::sys;
+use crate::sys::clock;
 
 use super::engine_loop::EngineLoop;
 use super::load_config::LoadedConfig;

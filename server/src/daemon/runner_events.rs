@@ -2,10 +2,11 @@
 
 use tracing::warn;
 
-use crate::clock::{self, Now};
+use crate::clock::Now;
 use crate::control::Response;
 use crate::firewall::ToWriter;
 use crate::runner::message::{FromRunner, RunRequest, ToRunner};
+use crate::sys::clock;
 use crate::verdict::Reason;
 
 use super::engine_loop::EngineLoop;

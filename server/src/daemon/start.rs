@@ -33,8 +33,8 @@ use crate::paths::Paths;
 use crate::replay::{OpenedState, StateDir, StateError, UsedSequences};
 use crate::runner::link::{RunnerClient, RunnerClientError};
 use crate::sandbox::{self, AllowedPaths, Identity, LandlockCoverage, SandboxError};
+use crate::sys::{self, clock};
 use crate::writer::{self, EarlyHiding};
-use crate::{clock, sys};
 
 use super::conntrack::ConntrackMonitor;
 use super::engine_loop::{EngineLoop, LoopExit};

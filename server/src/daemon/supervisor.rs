@@ -10,13 +10,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info};
 
-use crate::clock;
 use crate::config::{self, ConfigReaders};
 use crate::control::message::Grant;
 use crate::control::server::{IncomingRequest, serve};
 use crate::control::{Request, Response};
 use crate::engine::GrantListing;
 use crate::paths::Paths;
+use crate::sys::clock;
 
 use super::engine_loop::{EngineLoop, LoopExit};
 use super::load_config::{LoadedConfig, load_keys};

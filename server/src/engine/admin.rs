@@ -12,9 +12,9 @@ use super::{Effect, Engine};
 use crate::audit::Event;
 use crate::clock::{BootTime, Now};
 use crate::config::{ClientName, Network};
-use crate::firewall::message::ConnectionFilter;
 use crate::firewall::{ChangeId, Element, Peer};
 use crate::grants::{Holding, Owner};
+use crate::model::ConnectionFilter;
 use crate::policy::AdminPermit;
 use crate::verdict::Reason;
 

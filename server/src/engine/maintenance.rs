@@ -339,7 +339,7 @@ fn max_ttl(clients: &Clients, owner: Owner, element: &Element, now: Now) -> Dura
         }),
     };
     match element.source_port {
-        Some(_) => max_ttl.min(policy::CONNECT_TIMEOUT),
+        Some(_) => max_ttl.min(crate::firewall::CONNECT_TIMEOUT),
         None => max_ttl,
     }
 }

@@ -57,9 +57,7 @@ pub fn classify<'a>(
 ) -> Result<Received<'a>, NotAPacket> {
     let (ethertype, bytes) = network(link, bytes).map_err(NotAPacket::Link)?;
     // Which interface it came in by is not recorded.
-    carriers
-        .classify(ethertype, 0, bytes)
-        .map_err(NotAPacket::Frame)
+    crate::capture::classify(carriers, ethertype, 0, bytes).map_err(NotAPacket::Frame)
 }
 
 /// An engine that nobody obeys.

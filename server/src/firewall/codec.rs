@@ -11,11 +11,11 @@ use std::time::Duration;
 use spa_proto::{Protocol, Service};
 
 use super::element::{Change, ChangeId, Element, KernelElement, MAX_STEPS, Step};
-use super::message::{
-    ChangeResult, ConnectionFilter, FirewallError, FromWriter, MAX_FILTERS, MAX_LISTED, MAX_TEXT,
-    PortState, ToWriter, TrialChange, TrialEvent, TrialRow,
-};
+use super::message::{FromWriter, MAX_FILTERS, MAX_LISTED, MAX_TEXT, ToWriter};
 use crate::config::Network;
+use crate::model::{
+    ChangeResult, ConnectionFilter, FirewallError, PortState, TrialChange, TrialEvent, TrialRow,
+};
 
 /// The bytes do not have the layout of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -15,6 +15,9 @@ use crate::config::Network;
 /// The most steps one change may have: 16 services at 2 addresses are 32.
 pub const MAX_STEPS: usize = 64;
 
+/// A grant for one source port lasts no longer: its client connects by itself, and at once.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// The name of one change: its answer carries the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChangeId(pub u64);

@@ -19,9 +19,12 @@ pub mod trial;
 
 pub mod link;
 
-pub use codec::DecodeError;
-pub use element::{Change, ChangeId, Element, KernelElement, MAX_STEPS, Peer, Step};
-pub use link::{StartingWriter, WriterClient, WriterClientError};
-pub use message::{
-    ChangeResult, FirewallError, FromWriter, PortState, ToWriter, TrialChange, TrialEvent, TrialRow,
+pub use crate::model::{
+    ChangeResult, ConnectionFilter, FirewallError, PortState, TrialChange, TrialEvent, TrialRow,
 };
+pub use codec::DecodeError;
+pub use element::{
+    CONNECT_TIMEOUT, Change, ChangeId, Element, KernelElement, MAX_STEPS, Peer, Step,
+};
+pub use link::{StartingWriter, WriterClient, WriterClientError};
+pub use message::{FromWriter, ToWriter};

@@ -12,9 +12,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use spa_proto::Service;
 
-use super::message::{PortState, TrialChange, TrialEvent, TrialRow};
 use crate::check_line;
 use crate::clock::BootTime;
+use crate::model::{PortState, TrialChange, TrialEvent, TrialRow};
 
 /// How each hidden port stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

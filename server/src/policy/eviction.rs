@@ -17,9 +17,6 @@ use crate::config::ClientConfig;
 use crate::firewall::Element;
 use crate::verdict::Reason;
 
-/// A grant for one source port lasts no longer: its client connects by itself, and at once.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// One that is counted: its first port stands for the whole service.
 fn counting_key(element: &Element, clients: &Clients) -> Element {
     let config = clients.config();

@@ -33,7 +33,6 @@ mod validity;
 
 pub use admin::{AdminPermit, admin_permit, networks, ports};
 pub use door::{DoorPermit, door_permit};
-pub use eviction::CONNECT_TIMEOUT;
 pub use freshness::{Fresh, check_future};
 pub use max_ttl::{max_ttl_for_door, max_ttl_for_key};
 pub use rate::Rates;
@@ -50,7 +49,7 @@ use crate::clients::Clients;
 use crate::clock::{BootTime, Now};
 use crate::config::{ClientConfig, Config, Network};
 use crate::firewall::element::MAX_STEPS;
-use crate::firewall::{ChangeId, Element, Peer};
+use crate::firewall::{CONNECT_TIMEOUT, ChangeId, Element, Peer};
 use crate::verdict::Reason;
 
 /// What decides which grant gives way: the one that was granted first. Those that were adopted

@@ -21,7 +21,7 @@ use super::record::JournalRecord;
 use super::simulation::sim_disk::SimDisk;
 use super::startup::{OpenedState, create_on, start};
 use crate::clock::{BootTime, Now};
-use crate::config::OnStateError;
+use crate::model::OnStateError;
 
 const SKEW: Duration = Duration::from_secs(60);
 pub(super) const BOOT: [u8; 16] = [1; 16];

@@ -27,7 +27,7 @@ use super::state_mode::StateMode;
 use super::trust::{Evidence, StartDecision};
 use super::used_sequences::UsedMark;
 use crate::clock::{BootTime, Now};
-use crate::config::OnStateError;
+use crate::model::OnStateError;
 use crate::paths::Paths;
 
 /// Length of a file of one entry.

@@ -25,7 +25,7 @@ use super::state_mode::StateMode;
 use super::trust::records_disk_failure;
 use super::used_sequences::UsedMark;
 use crate::clock::Now;
-use crate::config::OnStateError;
+use crate::model::OnStateError;
 
 /// The files, held by this process alone.
 #[derive(Debug)]

@@ -20,7 +20,7 @@ use super::lock;
 use super::record::{JournalEntry, JournalRecord};
 use super::startup::OpenedState;
 use super::state_dir::{StateDir, wipe};
-use crate::config::OnStateError;
+use crate::model::OnStateError;
 
 /// Where the state lives.
 #[derive(Clone, Debug, PartialEq, Eq)]

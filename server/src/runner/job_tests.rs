@@ -1,8 +1,8 @@
 //! What a program gets, and what becomes of it. Needs root, as the runner does.
 
 use super::*;
-use crate::clock;
 use crate::config::Program;
+use crate::sys::clock;
 
 fn resolved_program(script: &str, timeout: Duration) -> ResolvedProgram {
     let argv = ["/bin/sh", "-c", script].map(str::to_owned);

@@ -22,11 +22,11 @@ use std::os::fd::OwnedFd;
 
 use spa_findings::Findings;
 
-use crate::clock;
 use crate::config;
 use crate::journald::{self, Priority};
 use crate::paths::Paths;
 use crate::sys;
+use crate::sys::clock;
 
 use message::FromRunner;
 use run_policy::RunPolicy;

@@ -15,8 +15,9 @@ use super::message::{
 use super::run_policy::RunPolicy;
 use super::socket::{Endpoint, Incoming};
 use super::{RunnerError, hook_json, warn};
-use crate::clock::{self, BootTime};
+use crate::clock::BootTime;
 use crate::config::{self};
+use crate::sys::clock;
 use spa_proto::CommandName;
 
 /// Commands at once, at most.

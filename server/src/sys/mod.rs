@@ -3,7 +3,9 @@
 //!
 //! One file a matter. Nothing here decides anything; every block says why it is sound.
 
+pub mod bpf;
 pub mod child;
+pub mod clock;
 pub mod malloc;
 pub mod netns;
 pub mod packet_socket;

@@ -15,8 +15,8 @@ use std::ptr;
 use libc::{c_int, c_void, socklen_t};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
+use super::bpf::Instruction;
 use super::rx_ring::{RingSize, RxRing};
-use crate::capture::filter::Instruction;
 
 /// A packet socket that hears every interface, with a locked filter and a ring.
 #[derive(Debug)]

@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::thread::{Builder, JoinHandle};
 
-use crate::clock;
 use crate::config::{self, ConfigTexts, Loaded};
+use crate::sys::clock;
 
 /// What was read, or what is wrong with it.
 type LoadResult = Result<(Loaded, ConfigTexts), String>;

@@ -14,9 +14,9 @@ use super::element_key;
 use super::grant_sets::GrantSets;
 use super::netlink::{Action, Connection, Operation, Timeout};
 use crate::clock::BootTime;
-use crate::firewall::message::ConnectionFilter;
 use crate::firewall::table::SetName;
 use crate::firewall::{Element, KernelElement};
+use crate::model::ConnectionFilter;
 
 /// How long a connection that was cut stays so, unless a grant lets its client begin anew.
 const CUT_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);

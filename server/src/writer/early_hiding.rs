@@ -17,12 +17,12 @@ use super::emergency::{self, EstablishedPolicy, Existing, Plan, TableState};
 use super::existing_connections;
 use super::grant_sets::GrantSets;
 use super::netlink::{Action, Netlink, Operation};
-use crate::clock;
 use crate::config::{self, Config, Mode};
 use crate::firewall::PortState;
 use crate::firewall::table::answers::{Answers, Reply};
 use crate::firewall::table::{HostFacts, SetLocation, SetName, Table};
 use crate::paths::Paths;
+use crate::sys::clock;
 
 /// What was hidden in a table that stood already.
 #[derive(Debug, Default)]

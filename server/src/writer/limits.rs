@@ -10,8 +10,8 @@ use std::time::Duration;
 use spa_proto::Service;
 
 use crate::config::{Config, InnerHost, PrefixLengths};
+use crate::firewall::CONNECT_TIMEOUT;
 use crate::firewall::{Change, FirewallError, MAX_STEPS, Step};
-use crate::policy::CONNECT_TIMEOUT;
 
 /// What a change may ask for at most.
 #[derive(Clone, Debug, PartialEq, Eq)]

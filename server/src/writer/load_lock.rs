@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use rustix::io::Errno;
 
-use crate::clock;
+use crate::sys::clock;
 
 const NAME: &str = "loading";
 const POLL_INTERVAL: Duration = Duration::from_millis(10);

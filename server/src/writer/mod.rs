@@ -42,13 +42,13 @@ use std::path::PathBuf;
 use rustix::io::Errno;
 use spa_findings::Findings;
 
-use crate::clock;
 use crate::config::{self, ConfigTexts, StartConfig};
 use crate::firewall::table::SetLocation;
 use crate::firewall::{DecodeError, FromWriter};
 use crate::journald::{self, Priority};
 use crate::paths::Paths;
 use crate::sandbox::{self, SandboxError};
+use crate::sys::clock;
 use crate::sys::{malloc, process, scheduling};
 
 use grant_sets::GrantSets;

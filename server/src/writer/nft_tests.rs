@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
-use crate::clock;
+use crate::sys::clock;
 
 /// A script in the place of `nft`.
 fn program(script: &str) -> (tempfile::TempDir, PathBuf) {

@@ -17,12 +17,12 @@ use super::{
     Prepared, WriterError, become_unprivileged, early_hiding, hidden_file, other_tables, prepare,
     privileges, read_config, set_mode, warn,
 };
-use crate::clock;
 use crate::config::{self, Mode};
 use crate::fd_limit;
 use crate::firewall::table::{SetLocation, SetName, snippet};
 use crate::firewall::{TrialEvent, TrialRow};
 use crate::paths::Paths;
+use crate::sys::clock;
 
 /// What `spad firewall show` has to show.
 #[derive(Debug)]

@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 use spa_proto::Service;
 
+use crate::check_line;
 use crate::config::{self, ConfigTexts};
 use crate::firewall::trial::Trials;
 use crate::paths::Paths;
-use crate::{check_line, clock};
+use crate::sys::clock;
 
 /// Where trials are remembered.
 #[derive(Clone, Debug)]

@@ -19,13 +19,15 @@ use super::netlink::{Events, TableChanges};
 use super::other_tables::OtherTables;
 use super::restores::Restores;
 use super::socket::{Endpoint, Incoming};
-use crate::clock::{self, BootTime};
+use crate::clock::BootTime;
 use crate::config::{ConfigTexts, Loaded as Read};
 use crate::firewall::closed_ports::ClosedPorts;
-use crate::firewall::message::{ConnectionFilter, MAX_LISTED};
+use crate::firewall::message::MAX_LISTED;
 use crate::firewall::{
     Change, ChangeResult, FirewallError, FromWriter, KernelElement, Step, ToWriter,
 };
+use crate::model::ConnectionFilter;
+use crate::sys::clock;
 use crate::sys::malloc;
 
 /// How often a running trial is looked at, and a failed repair tried again.

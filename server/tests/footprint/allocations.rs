@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use allocation_counter::measure;
 use spa_keys::{ClientSecret, ServerSecret};
-use spad::capture::{CarrierSet, Received, frame};
+use spad::capture::{CarrierSet, Received, classify, frame};
 use spad::clients::{ClientSecrets, Clients};
 use spad::config::{ClientConfig, ClientKey, Door};
 use spad::knock::{KnockFilter, KnockPattern};
@@ -173,7 +173,7 @@ fn knocks_that_open_nothing_allocate_no_more_than_once_an_attempt() {
     let now = harness.now;
     let mut hear = || {
         for (ethertype, bytes) in &frames {
-            let Ok(Received::Knock(hit)) = carriers.classify(*ethertype, 1, bytes) else {
+            let Ok(Received::Knock(hit)) = classify(&carriers, *ethertype, 1, bytes) else {
                 panic!("a knock");
             };
             harness.engine.on_knock(&hit, now, &mut effects);

@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use spa_keys::KeyId;
 use spa_proto::{Protocol, Service, Timestamp};
-use spad::clock::{BootTime, Now, now};
+use spad::clock::{BootTime, Now};
 use spad::config::OnStateError;
 use spad::paths::Paths;
 use spad::replay::{
     DistrustReason, Holder, HolderKey, HolderRecord, JournalRecord, OpenedState, Seen, Sighting,
     StateDir, StateError, StateEvent, StateMode,
 };
+use spad::sys::clock::now;
 
 const SKEW: Duration = Duration::from_secs(60);
 const ALICE: KeyId = KeyId::from_bytes([1; 8]);

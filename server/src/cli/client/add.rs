@@ -71,7 +71,7 @@ pub(super) fn run(options: &Options, arguments: &Arguments) -> CliResult {
     }
     if arguments
         .expires
-        .is_some_and(|expires| micros(expires) <= crate::clock::now().wall.as_micros())
+        .is_some_and(|expires| micros(expires) <= crate::sys::clock::now().wall.as_micros())
     {
         return Err(Failure::with_help(
             "the client would be expired at once",
@@ -82,7 +82,7 @@ pub(super) fn run(options: &Options, arguments: &Arguments) -> CliResult {
     let loaded = config::load_with(
         &paths.config,
         Some((name.clone(), text.clone())),
-        crate::clock::now().wall,
+        crate::sys::clock::now().wall,
     );
     let loaded = loaded.map_err(|findings| {
         note(&findings);

@@ -70,7 +70,7 @@ pub(super) fn run(options: &Options, arguments: &Arguments) -> CliResult {
     let loaded = config::load_with(
         &paths.config,
         Some((name.clone(), text.clone())),
-        crate::clock::now().wall,
+        crate::sys::clock::now().wall,
     );
     let loaded = loaded.map_err(|findings| {
         note(&findings);

@@ -180,7 +180,7 @@ pub(super) fn show(options: &Options, name: &ClientName) -> CliResult {
 }
 
 fn state(client: &ClientSummary) -> &'static str {
-    let now = crate::clock::now().wall;
+    let now = crate::sys::clock::now().wall;
     if client.faulty {
         "faulty"
     } else if !client.enabled {

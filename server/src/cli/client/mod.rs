@@ -73,7 +73,7 @@ fn instant(text: &str) -> Result<jiff::Timestamp, String> {
 
 /// What the configuration is like now; its errors are for others to stop at.
 fn check_config(paths: &Paths) -> Findings {
-    match config::load(&paths.config, crate::clock::now().wall) {
+    match config::load(&paths.config, crate::sys::clock::now().wall) {
         Ok(loaded) => loaded.warnings,
         Err(findings) => findings,
     }

@@ -41,7 +41,7 @@ pub(crate) fn run(options: &Options, arguments: &Arguments) -> CliResult {
             )
         })
         .collect();
-    let now = crate::clock::now().wall;
+    let now = crate::sys::clock::now().wall;
     let listed: BTreeMap<PathBuf, String> = config::one_time_files(&paths.config)
         .into_iter()
         .filter_map(|path| Some((path.clone(), config::one_time(&path).ok()?)))
@@ -131,7 +131,7 @@ fn spad_toml(paths: &Paths) -> Result<Source, Failure> {
         &paths.config,
         source.text().to_owned(),
         &BTreeMap::new(),
-        crate::clock::now().wall,
+        crate::sys::clock::now().wall,
     )
     .map_err(|findings| {
         note(&findings);

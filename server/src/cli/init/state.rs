@@ -8,9 +8,10 @@ use std::time::Duration;
 use crate::cli::output::{note, warn};
 use crate::cli::ownership::{self, Owners};
 use crate::cli::{CliResult, Failure};
+use crate::config;
 use crate::paths::Paths;
 use crate::replay::{StateDir, StateError, lock};
-use crate::{clock, config};
+use crate::sys::clock;
 
 /// What `State` and `machine` write, for the engine to go on with.
 const STATE_FILES: [&str; 6] = [
@@ -81,7 +82,7 @@ fn chown_state(paths: &Paths) -> CliResult {
 
 /// The configured skew, or the default where the configuration has errors.
 fn skew(paths: &Paths) -> Duration {
-    let loaded = config::load(&paths.config, crate::clock::now().wall);
+    let loaded = config::load(&paths.config, crate::sys::clock::now().wall);
     loaded.map_or(Duration::from_secs(60), |loaded| {
         loaded.config.packets.max_skew
     })

@@ -38,8 +38,8 @@ use serde_json::{Value, json};
 use spa_proto::{Protocol, Service};
 
 use super::element::Element;
-use super::message::PortState;
 use crate::config::{AlwaysAllow, Answer, Config};
+use crate::model::PortState;
 
 use answers::{Answers, Reply};
 

@@ -18,7 +18,7 @@ use spa_proto::Timestamp;
 use self::model::{Clock, Simulation, Step};
 use self::sim_disk::{Faults, SimDisk};
 use crate::clock::{BootTime, Now};
-use crate::config::OnStateError;
+use crate::model::OnStateError;
 use crate::replay::cache::Bounds;
 use crate::replay::disk::{Disk, FileName};
 use crate::replay::horizon_file::HorizonSlots;

@@ -8,7 +8,7 @@ use spa_proto::Timestamp;
 
 use super::sim_disk::{Faults, SimDisk};
 use crate::clock::{BootTime, Now};
-use crate::config::OnStateError;
+use crate::model::OnStateError;
 use crate::replay::cache::{Bounds, Sighting};
 use crate::replay::disk::FileName;
 use crate::replay::startup::{OpenedState, create_on, start};

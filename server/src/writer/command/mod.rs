@@ -18,10 +18,10 @@ use super::limits::Limits;
 use super::socket::{Announcer, Endpoint, Incoming};
 use super::trial_file::GuardDir;
 use super::{Unprivileged, WriterError};
-use crate::clock;
 use crate::config::{ConfigTexts, ExternalFirewall, Loaded};
 use crate::firewall::message::MAX_LISTED;
 use crate::firewall::{Change, ChangeResult, FromWriter, ToWriter};
+use crate::sys::clock;
 use crate::sys::malloc;
 
 use leases::LeaseTable;

@@ -113,12 +113,14 @@ fn a_packet_is_recorded_before_its_command_runs_and_a_replayed_one_runs_nothing(
     let mut harness = EngineHarness::with(with_backup);
     let packet = harness.seal(laptop, &run("backup"));
     let source = std::net::SocketAddr::new(ip(HERE), 40_000);
-    let datagram = spad::capture::Datagram::new_for_test(
+    let datagram = spad::capture::Datagram::new(
+        spad::capture::Carrier::Udp,
         source,
         "203.0.113.1:62201".parse().unwrap(),
         2,
         &packet,
-    );
+    )
+    .unwrap();
     let mut effects = Vec::new();
     let judged = harness
         .engine

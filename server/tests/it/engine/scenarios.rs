@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use spa_proto::{Addresses, Open, Request};
 use spad::audit::Event;
-use spad::capture::{Datagram, FrameFault};
+use spad::capture::{Carrier, Datagram, FrameFault};
 use spad::firewall::FirewallError;
 use spad::replay::JournalRecord;
 use spad::verdict::Reason;
@@ -242,7 +242,7 @@ fn a_forged_packet_leaves_effects_untouched() {
     let source: SocketAddr = "192.0.2.1:1".parse().unwrap();
     let mut effects = Vec::new();
     harness.engine.on_datagram(
-        &Datagram::new_for_test(source, source, 1, &[7; 200]),
+        &Datagram::new(Carrier::Udp, source, source, 1, &[7; 200]).unwrap(),
         harness.now,
         &mut effects,
     );

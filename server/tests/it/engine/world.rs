@@ -9,7 +9,7 @@ use std::time::Duration;
 use spa_keys::{ClientSecret, HeadKeys, KeyId, PacketKeys, ServerSecret, SharedKey};
 use spa_proto::{Addresses, Open, Randomness, Request, Services, Timestamp, seal};
 use spad::audit::{AuditEvent, Event};
-use spad::capture::{CarrierSet, Datagram};
+use spad::capture::{Carrier, CarrierSet, Datagram};
 use spad::clients::{ClientSecrets, Clients};
 use spad::clock::{BootTime, Now};
 use spad::config::{
@@ -391,7 +391,7 @@ impl EngineHarness {
         let mut effects = Vec::new();
         self.packets += 1;
         let judged = self.engine.on_datagram(
-            &Datagram::new_for_test(source, destination, 2, packet),
+            &Datagram::new(Carrier::Udp, source, destination, 2, packet).unwrap(),
             self.now,
             &mut effects,
         );

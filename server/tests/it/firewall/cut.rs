@@ -5,7 +5,7 @@ use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use spad::config::Network;
-use spad::firewall::message::ConnectionFilter;
+use spad::firewall::ConnectionFilter;
 use spad::firewall::{FromWriter, Step, ToWriter};
 
 use crate::firewall::netns::{
