@@ -1,30 +1,33 @@
-//! One frame → a packet, a knock, or why it is neither. Pure.
+//! Part of stage `frame` (pure): one captured frame → a packet, or a knock at a door.
 
+use super::ip::IpPacket;
 use super::{Carrier, CarrierSet, Datagram, FrameFault, Received, frame, knock};
 
-/// Reads one frame: a packet, or else a knock that a door waits for, never both.
+/// Reads one frame: a packet, or else a knock that a door asks for, never both.
 ///
 /// # Errors
-/// Why it is no packet of ours.
+/// The first [`FrameFault`] of what is neither.
 pub fn classify<'a>(
     carriers: &CarrierSet,
     ethertype: u16,
     interface: u32,
     bytes: &'a [u8],
 ) -> Result<Received<'a>, FrameFault> {
-    let datagram = frame::parse(ethertype, interface, bytes);
+    // What has no IP header that can be read is no knock either.
+    let packet = IpPacket::parse(ethertype, bytes)?;
+    let datagram = frame::datagram(&packet, interface);
     match datagram.and_then(|datagram| check_destination(carriers, datagram)) {
         Ok(datagram) => Ok(Received::Datagram(datagram)),
         Err(fault) if carriers.knocks.is_empty() => Err(fault),
         Err(fault) => {
-            let observed = knock::parse(ethertype, interface, bytes, &carriers.knocks);
-            observed.map(Received::Knock).ok_or(fault)
+            let knock = knock::observed(&packet, interface, &carriers.knocks);
+            knock.map(Received::Knock).ok_or(fault)
         }
     }
 }
 
-/// Accepts what was sent to where packets are looked for. The kernel's filter did so
-/// already; what never came through it is checked here alone.
+/// Accepts a datagram that came where packets are looked for. The kernel's filter checks
+/// the same; a frame that did not pass through that filter is checked here alone.
 ///
 /// # Errors
 /// [`FrameFault::OtherDestination`].
@@ -33,12 +36,12 @@ pub fn check_destination<'a>(
     datagram: Datagram<'a>,
 ) -> Result<Datagram<'a>, FrameFault> {
     let port = datagram.destination().port();
-    let accepted = match datagram.carrier() {
+    let is_configured = match datagram.carrier() {
         Carrier::Udp => carriers.udp.contains(port),
         Carrier::Icmp => carriers.icmp,
         Carrier::Tcp => carriers.tcp.contains(port),
     };
-    accepted
+    is_configured
         .then_some(datagram)
         .ok_or(FrameFault::OtherDestination)
 }

@@ -183,7 +183,7 @@ fn each_carrier_passes_where_it_is_configured_and_nowhere_else_with_the_same_len
                     let passed = passes_by(carriers, 0, *ethertype, bytes);
                     assert_eq!(passed, right && which == carried_by, "{which} {carried_by}");
                     let accepted = parse(*ethertype, 1, bytes)
-                        .and_then(|datagram| check_destination(&carriers, datagram))
+                        .and_then(|datagram| check_destination(carriers, datagram))
                         .is_ok();
                     assert_eq!(accepted, passed);
                 }
@@ -202,7 +202,7 @@ fn classify<'a>(
 ) -> Option<Received<'a>> {
     let passed = passes_by(carriers, 0, *ethertype, bytes);
     let received = super::classify(
-        &carriers,
+        carriers,
         *ethertype,
         2,
         bytes.get(..SNAPLEN as usize).unwrap_or(bytes),

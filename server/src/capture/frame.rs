@@ -21,23 +21,18 @@
 //!   (loopback, link-local) is for the policy to say.
 #![deny(clippy::indexing_slicing, clippy::as_conversions)]
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
-use pnet::packet::ethernet::EtherTypes;
-use pnet::packet::ip::{IpNextHeaderProtocol, IpNextHeaderProtocols as Next};
-use pnet::packet::ipv4::{Ipv4Flags, Ipv4Packet};
-use pnet::packet::ipv6::Ipv6Packet;
-
+pub use super::ip::IPV6_HEADER;
+use super::ip::{IpPacket, is_unicast_host};
 pub use super::transport::UDP_HEADER;
 use super::transport::{self, ECHO4, ECHO6};
-use super::{Carrier, Datagram, FrameFault, vlan};
+use super::{Carrier, Datagram, FrameFault};
 
 /// Shortest payload that is looked at, in bytes. docs/protocol.md §5.
 pub const MIN_PAYLOAD: usize = 160;
 /// Longest payload that is looked at, in bytes. docs/protocol.md §5.
 pub const MAX_PAYLOAD: usize = 512;
-/// Bytes of an IPv6 header.
-pub const IPV6_HEADER: usize = 40;
 
 /// Reads one frame. `ethertype` in host byte order; `bytes` from the network
 /// header on, which is the VLAN tag where one was left in the data.
@@ -45,19 +40,20 @@ pub const IPV6_HEADER: usize = 40;
 /// # Errors
 /// The first [`FrameFault`].
 pub fn parse(ethertype: u16, interface: u32, bytes: &[u8]) -> Result<Datagram<'_>, FrameFault> {
-    let (ethertype, bytes) = vlan::strip_tags(ethertype, bytes)?;
-    let packet = if ethertype == EtherTypes::Ipv4.0 {
-        ipv4(bytes)?
-    } else if ethertype == EtherTypes::Ipv6.0 {
-        ipv6(bytes)?
-    } else {
-        return Err(FrameFault::EtherType);
-    };
+    datagram(&IpPacket::parse(ethertype, bytes)?, interface)
+}
+
+/// Reads what an IP packet carries.
+pub(super) fn datagram<'a>(
+    packet: &IpPacket<'a>,
+    interface: u32,
+) -> Result<Datagram<'a>, FrameFault> {
+    let segment = packet.segment?;
     let carried = match packet.carrier {
-        Carrier::Udp => transport::udp(packet.payload)?,
-        Carrier::Tcp => transport::tcp(packet.payload)?,
-        Carrier::Icmp if packet.source.is_ipv4() => transport::echo(packet.payload, ECHO4)?,
-        Carrier::Icmp => transport::echo(packet.payload, ECHO6)?,
+        Carrier::Udp => transport::udp(segment)?,
+        Carrier::Tcp => transport::tcp(segment)?,
+        Carrier::Icmp if packet.source.is_ipv4() => transport::echo(segment, ECHO4)?,
+        Carrier::Icmp => transport::echo(segment, ECHO6)?,
     };
     if !is_unicast_host(packet.source) {
         return Err(FrameFault::Source);
@@ -71,111 +67,4 @@ pub fn parse(ethertype: u16, interface: u32, bytes: &[u8]) -> Result<Datagram<'_
     );
     // Never missing: what is carried has been measured by now.
     datagram.ok_or(FrameFault::TooLong)
-}
-
-/// What is kept of an IP header; `payload` has the length that the header states.
-struct IpPacket<'a> {
-    carrier: Carrier,
-    source: IpAddr,
-    destination: IpAddr,
-    payload: &'a [u8],
-}
-
-fn ipv4(bytes: &[u8]) -> Result<IpPacket<'_>, FrameFault> {
-    // `new` refuses what is shorter than a header without options.
-    let header = Ipv4Packet::new(bytes).ok_or(FrameFault::Truncated)?;
-    if header.get_version() != 4 {
-        return Err(FrameFault::IpVersion);
-    }
-    let header_length = usize::from(header.get_header_length()) * 4;
-    if header_length < Ipv4Packet::minimum_packet_size() {
-        return Err(FrameFault::IpHeader);
-    }
-    if bytes.len() < header_length {
-        return Err(FrameFault::Truncated);
-    }
-    let total_length = usize::from(header.get_total_length());
-    if total_length == 0 {
-        return Err(FrameFault::ZeroLength);
-    }
-    let more = header.get_flags() & Ipv4Flags::MoreFragments != 0;
-    if more || header.get_fragment_offset() != 0 {
-        return Err(FrameFault::Fragment);
-    }
-    // ICMPv6 has no meaning in IPv4.
-    let protocol = Some(header.get_next_level_protocol()).filter(|one| *one != Next::Icmpv6);
-    let carrier = protocol
-        .and_then(transport::carrier)
-        .ok_or(FrameFault::Protocol)?;
-    if total_length < header_length + transport::min_header_len(carrier) {
-        return Err(FrameFault::IpLength);
-    }
-    Ok(IpPacket {
-        carrier,
-        source: IpAddr::V4(header.get_source()),
-        destination: IpAddr::V4(header.get_destination()),
-        payload: bytes
-            .get(header_length..total_length)
-            .ok_or(FrameFault::Truncated)?,
-    })
-}
-
-fn ipv6(bytes: &[u8]) -> Result<IpPacket<'_>, FrameFault> {
-    // `new` refuses what is shorter than a header.
-    let header = Ipv6Packet::new(bytes).ok_or(FrameFault::Truncated)?;
-    if header.get_version() != 6 {
-        return Err(FrameFault::IpVersion);
-    }
-    let next = header.get_next_header();
-    if next == Next::Ipv6Frag {
-        return Err(FrameFault::Fragment);
-    }
-    if is_extension(next) {
-        return Err(FrameFault::ExtensionHeader);
-    }
-    // Nor ICMP in IPv6.
-    let protocol = Some(next).filter(|one| *one != Next::Icmp);
-    let carrier = protocol
-        .and_then(transport::carrier)
-        .ok_or(FrameFault::Protocol)?;
-    let length = usize::from(header.get_payload_length());
-    if length == 0 {
-        return Err(FrameFault::Jumbo);
-    }
-    if length < transport::min_header_len(carrier) {
-        return Err(FrameFault::IpLength);
-    }
-    Ok(IpPacket {
-        carrier,
-        source: IpAddr::V6(header.get_source()),
-        destination: IpAddr::V6(header.get_destination()),
-        payload: bytes
-            .get(IPV6_HEADER..IPV6_HEADER + length)
-            .ok_or(FrameFault::Truncated)?,
-    })
-}
-
-/// IPv6 extension headers of the IANA registry, the fragment header apart.
-fn is_extension(next: IpNextHeaderProtocol) -> bool {
-    // 139 HIP, 140 Shim6, 253 and 254 experiments: without a name in pnet's list, or with an odd one.
-    matches!(next.0, 139 | 140 | 253 | 254)
-        || [
-            Next::Hopopt,
-            Next::Ipv6Route,
-            Next::Esp,
-            Next::Ah,
-            Next::Ipv6NoNxt,
-            Next::Ipv6Opts,
-            Next::MobilityHeader,
-        ]
-        .contains(&next)
-}
-
-pub(super) fn is_unicast_host(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => !(v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast()),
-        IpAddr::V6(v6) => {
-            !(v6.is_unspecified() || v6.is_multicast() || v6.to_ipv4_mapped().is_some())
-        }
-    }
 }

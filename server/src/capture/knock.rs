@@ -1,47 +1,34 @@
-//! Beside stage `frame` (pure): one captured frame that carries no packet → a knock.
+//! Alongside stage `frame` (pure): an IP packet that carries no packet of ours → a knock.
 //!
-//! Asked only where doors are configured, and only about what is no packet of ours.
-//! The rules of [`super::frame`] for headers hold here too; of what is carried only
-//! ports and flags are read, so a datagram may be of any length, and cut.
+//! Asked only where doors are configured. The rules of [`super::frame`] for the IP header
+//! hold here too. Of the segment only ports and flags are read, so a datagram may be of
+//! any length, and cut.
 #![deny(clippy::indexing_slicing, clippy::as_conversions)]
 
-use std::net::IpAddr;
 use std::num::NonZeroU16;
 
-use pnet::packet::ethernet::EtherTypes;
-use pnet::packet::ipv4::Ipv4Packet;
-use pnet::packet::ipv6::Ipv6Packet;
 use pnet::packet::tcp::TcpPacket;
 use pnet::packet::udp::UdpPacket;
 use spa_proto::Protocol;
 
-use super::frame::{IPV6_HEADER, is_unicast_host};
-use super::{Carrier, transport, vlan};
+use super::Carrier;
+use super::ip::{IpPacket, is_unicast_host};
 use crate::knock::{Knock, KnockFilter, ObservedKnock};
 
-/// Reads one frame; none where it is no knock that is asked for.
-pub(super) fn parse(
-    ethertype: u16,
+/// Reads a knock; `None` where no door asks for it.
+pub(super) fn observed(
+    packet: &IpPacket<'_>,
     interface: u32,
-    bytes: &[u8],
     filter: &KnockFilter,
 ) -> Option<ObservedKnock> {
-    let (ethertype, bytes) = vlan::strip_tags(ethertype, bytes).ok()?;
-    let (source, destination, carrier, segment) = if ethertype == EtherTypes::Ipv4.0 {
-        ipv4(bytes)?
-    } else if ethertype == EtherTypes::Ipv6.0 {
-        ipv6(bytes)?
-    } else {
-        return None;
-    };
-    let (protocol, source_port, port, flags) = match carrier {
+    let (protocol, source_port, port, flags) = match packet.carrier {
         Carrier::Udp => {
-            let header = UdpPacket::new(segment)?;
+            let header = UdpPacket::new(packet.captured)?;
             let (from, to) = (header.get_source(), header.get_destination());
             (Protocol::Udp, from, to, 0)
         }
         Carrier::Tcp => {
-            let header = TcpPacket::new(segment)?;
+            let header = TcpPacket::new(packet.captured)?;
             let (from, to) = (header.get_source(), header.get_destination());
             (Protocol::Tcp, from, to, header.get_flags())
         }
@@ -49,44 +36,14 @@ pub(super) fn parse(
     };
     let port = NonZeroU16::new(port)?;
     let observed = ObservedKnock {
-        source,
+        source: packet.source,
         source_port,
-        destination,
+        destination: packet.destination,
         knock: Knock { protocol, port },
         flags,
         interface,
     };
-    (is_unicast_host(source) && filter.matches(&observed)).then_some(observed)
-}
-
-type KnockFields<'a> = (IpAddr, IpAddr, Carrier, &'a [u8]);
-
-fn ipv4(bytes: &[u8]) -> Option<KnockFields<'_>> {
-    let header = Ipv4Packet::new(bytes).filter(|header| header.get_version() == 4)?;
-    let length = usize::from(header.get_header_length()) * 4;
-    // More-fragments flag and offset.
-    if length < Ipv4Packet::minimum_packet_size()
-        || header.get_flags() & 1 != 0
-        || header.get_fragment_offset() != 0
-    {
-        return None;
-    }
-    Some((
-        header.get_source().into(),
-        header.get_destination().into(),
-        transport::carrier(header.get_next_level_protocol())?,
-        bytes.get(length..)?,
-    ))
-}
-
-fn ipv6(bytes: &[u8]) -> Option<KnockFields<'_>> {
-    let header = Ipv6Packet::new(bytes).filter(|header| header.get_version() == 6)?;
-    Some((
-        header.get_source().into(),
-        header.get_destination().into(),
-        transport::carrier(header.get_next_header())?,
-        bytes.get(IPV6_HEADER..)?,
-    ))
+    (is_unicast_host(packet.source) && filter.matches(&observed)).then_some(observed)
 }
 
 #[cfg(test)]
@@ -106,7 +63,8 @@ mod tests {
             tcp: Ports::any(),
             ..KnockFilter::default()
         };
-        parse(ethertype, 2, bytes, &filter).is_some()
+        let packet = IpPacket::parse(ethertype, bytes);
+        packet.is_ok_and(|packet| observed(&packet, 2, &filter).is_some())
     }
 
     #[test]

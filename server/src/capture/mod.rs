@@ -25,6 +25,7 @@ pub mod filter;
 pub mod frame;
 mod ingress;
 mod interfaces;
+mod ip;
 mod knock;
 pub mod moderation;
 mod prefilter;
