@@ -11,18 +11,6 @@ use spa_proto::{Protocol, Service};
 use crate::firewall::Element;
 use crate::firewall::table::{SetName, prefix_mark};
 
-/// The sets that hold grants.
-pub(super) const GRANTS: [SetName; 8] = [
-    SetName::Grants4,
-    SetName::Grants6,
-    SetName::GrantsNet4,
-    SetName::GrantsNet6,
-    SetName::GrantsOnce4,
-    SetName::GrantsOnce6,
-    SetName::GrantsPort4,
-    SetName::GrantsPort6,
-];
-
 /// The set that an element belongs into.
 pub(super) const fn set_for_element(element: &Element) -> SetName {
     match (element.address, element.once, element.source_port) {

@@ -23,7 +23,8 @@ use super::netlink::ruleset::{
 use super::netlink::{Action, Message, Netlink, Timeout, TransactionError};
 use crate::config::{AlwaysAllow, Network};
 use crate::firewall::table::{
-    ADMITTED_LABEL, InnerPort, LAST_PRIORITY, PREROUTING_PRIORITY, SetLocation, SetName, Table,
+    ADMITTED_LABEL, ChainName, InnerPort, LAST_PRIORITY, PREROUTING_PRIORITY, SetLocation, SetName,
+    Table,
 };
 
 use Expression::{Accept, Drop, Goto, In, Is, IsNot, Load as Read, Mask};
@@ -49,7 +50,13 @@ const FORWARD: &str = "emergency_forward";
 const HIDDEN: &str = "emergency_hidden";
 
 /// Chains of the full table without whose rules nothing is hidden.
-const FULL_TABLE_CHAINS: [&str; 5] = ["guard", "second", "third", "judge", "granted"];
+const FULL_TABLE_CHAINS: [ChainName; 5] = [
+    ChainName::Prerouting,
+    ChainName::Input,
+    ChainName::LateInput,
+    ChainName::CheckGrant,
+    ChainName::AcceptGranted,
+];
 
 /// What is to be hidden, and who is let in all the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -399,7 +406,7 @@ pub(super) fn table_state(netlink: &mut Netlink) -> Result<TableState, Errno> {
     let has = |chain: &str| rules.contains_key(chain);
     Ok(if has(HIDDEN) && has(INPUT) {
         TableState::Emergency
-    } else if FULL_TABLE_CHAINS.iter().all(|chain| has(chain)) {
+    } else if FULL_TABLE_CHAINS.iter().all(|chain| has(chain.as_str())) {
         TableState::Full
     } else {
         TableState::Missing

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use super::element_key::{self, GRANTS};
+use super::element_key;
 use super::expected::ExpectedElements;
 use super::netlink::{Action, Listed, Netlink, Operation, Timeout, TransactionError};
 use crate::clock::BootTime;
@@ -212,7 +212,7 @@ impl<S: SetBackend> GrantSets<S> {
     pub(super) fn list(&mut self) -> Result<Vec<KernelElement>, Errno> {
         let mut elements = Vec::new();
         let mut missing: usize = 0;
-        for set in GRANTS {
+        for set in SetName::GRANTS {
             let listed = match self.netlink.list(set) {
                 // A table of an older version may lack one of them, not all.
                 Err(Errno::NOENT) => {
@@ -231,7 +231,7 @@ impl<S: SetBackend> GrantSets<S> {
                 elements.push(KernelElement { element, remaining });
             }
         }
-        if missing == GRANTS.len() {
+        if missing == SetName::GRANTS.len() {
             return Err(Errno::NOENT);
         }
         Ok(elements)
@@ -247,7 +247,7 @@ impl<S: SetBackend> GrantSets<S> {
         let mut operations = Vec::new();
         let mut restored: u32 = 0;
         let mut found: HashMap<Element, Option<Duration>> = HashMap::new();
-        for set in GRANTS {
+        for set in SetName::GRANTS {
             for (key, remaining) in self.netlink.list(set)? {
                 let element = element_key::to_element(set, &key);
                 let ours = element.and_then(|element| self.expected.remaining(&element, now));

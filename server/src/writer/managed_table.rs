@@ -23,7 +23,7 @@ use crate::clock::BootTime;
 use crate::config::{Answer, Config, ConfigTexts, Mode};
 use crate::firewall::closed_ports::ClosedPorts;
 use crate::firewall::table::answers::{Answers, Reply};
-use crate::firewall::table::{HostFacts, SetLocation, SetName, Table, removal};
+use crate::firewall::table::{HostFacts, PrintError, SetLocation, SetName, Table, removal};
 use crate::firewall::trial::{BootMoment, Trials};
 use crate::firewall::{Element, PortState, TrialEvent, TrialRow};
 
@@ -137,12 +137,12 @@ impl ManagedTable {
         self.trials.list(now)
     }
 
-    /// What would be loaded, as text.
-    pub(super) fn text(&self, now: BootTime) -> String {
+    /// Prints what would be loaded.
+    pub(super) fn text(&self, now: BootTime) -> Result<String, PrintError> {
         match self.config.guard.mode {
             Mode::Guard => self.table(now).text(),
             Mode::Set(_) => {
-                SetLocation::from_config(&self.config).declarations(&element_key::GRANTS)
+                Ok(SetLocation::from_config(&self.config).declarations(&SetName::GRANTS))
             }
         }
     }

@@ -43,7 +43,7 @@ use rustix::io::Errno;
 use spa_findings::Findings;
 
 use crate::config::{self, ConfigTexts, StartConfig};
-use crate::firewall::table::SetLocation;
+use crate::firewall::table::{PrintError, SetLocation};
 use crate::firewall::{DecodeError, FromWriter};
 use crate::journald::{self, Priority};
 use crate::paths::Paths;
@@ -112,6 +112,9 @@ pub enum WriterError {
     /// The table could not be loaded.
     #[error(transparent)]
     Nft(#[from] NftError),
+    /// A rule could not be printed.
+    #[error(transparent)]
+    Print(#[from] PrintError),
     /// The table could not be loaded, and something else hides meanwhile.
     #[error(
         "{reason}\n  note: {hides}\n  help: once `nft` works again: `systemctl restart spad-guard`, or `spad firewall load`; a running daemon tries by itself"

@@ -63,7 +63,7 @@ pub enum KernelState {
 /// The table that would be loaded, and the one that stands. Changes nothing.
 ///
 /// # Errors
-/// Where the configuration does not load.
+/// Where the configuration does not load, or a rule cannot be printed.
 pub fn show(paths: &Paths) -> Result<FirewallView, WriterError> {
     let now = clock::now();
     let (usable, _) = config::for_firewall(paths, now.wall).map_err(WriterError::Configuration)?;
@@ -77,7 +77,7 @@ pub fn show(paths: &Paths) -> Result<FirewallView, WriterError> {
     let stranger_reply = guard.stranger_reply();
     Ok(FirewallView {
         text: match is_ours {
-            true => guard.text(now.boot),
+            true => guard.text(now.boot)?,
             false => "# the mode is \"command\": no table, the programs of [firewall] are run\n"
                 .to_owned(),
         },
@@ -94,14 +94,14 @@ pub fn show(paths: &Paths) -> Result<FirewallView, WriterError> {
 /// What the administrator pastes into his own ruleset.
 ///
 /// # Errors
-/// Where the configuration does not load.
+/// Where the configuration does not load, or a rule cannot be printed.
 pub fn snippet(paths: &Paths, dialect: Dialect) -> Result<Option<String>, WriterError> {
     let now = clock::now().wall;
     let (usable, _) = config::for_firewall(paths, now).map_err(WriterError::Configuration)?;
     let config = usable.loaded.config;
     Ok(match (dialect, &config.guard.mode) {
         (Dialect::Iptables, Mode::Guard) => Some(snippet::iptables(&config)),
-        (Dialect::Nftables, Mode::Set(_)) => Some(snippet::nftables(&config, &element_key::GRANTS)),
+        (Dialect::Nftables, Mode::Set(_)) => Some(snippet::nftables(&config)?),
         (Dialect::Ipset, _) => Some(snippet::ipset(&config)),
         (Dialect::Iptables, Mode::Set(_)) | (Dialect::Nftables, Mode::Guard) => None,
     })
@@ -134,7 +134,7 @@ fn kernel_state(location: &SetLocation) -> KernelState {
                 return Ok(KernelState::Emergency { hidden });
             }
             let mut grants = BTreeMap::new();
-            for set in element_key::GRANTS {
+            for set in SetName::GRANTS {
                 grants.insert(set.as_str(), netlink.list(set)?.len());
             }
             Ok(KernelState::Present { grants, hidden })

@@ -5,7 +5,6 @@
 
 use rustix::io::Errno;
 
-use super::element_key::GRANTS;
 use super::netlink::Netlink;
 use super::{WriterError, nft};
 use crate::firewall::table::{SetLocation, SetName, removal};
@@ -14,7 +13,7 @@ use crate::firewall::table::{SetLocation, SetName, removal};
 pub(super) fn load(netlink: &mut Netlink) -> Result<Option<u32>, WriterError> {
     let location = netlink.location().clone();
     let mut missing = Vec::new();
-    for set in GRANTS {
+    for set in SetName::GRANTS {
         match netlink.set_layout(set).map_err(kernel_error)? {
             None => missing.push(set),
             Some(make) if make == set.layout() => {}
@@ -70,7 +69,7 @@ fn existing_sets(
     location: &SetLocation,
 ) -> Result<Vec<SetName>, WriterError> {
     let mut existing = Vec::new();
-    for set in GRANTS {
+    for set in SetName::GRANTS {
         if netlink
             .set_layout_in(location, set)
             .map_err(kernel_error)?

@@ -30,7 +30,7 @@ fn the_gateways_chains_are_those_that_were_tried() {
         ("tcp/22", PortState::Hidden),
         ("tcp/2222", PortState::Hidden),
     ]);
-    let text = table.text();
+    let text = table.text().unwrap();
     let part = |from: &str| &text[text.find(from).unwrap()..];
     let chains = part("\tchain leading");
     let sets = part("\tset inner4").split("\tchain").next().unwrap();
@@ -77,6 +77,6 @@ fn a_machine_that_leads_nowhere_has_nothing_of_a_gateway() {
     let config = config_from("[services]\nssh = \"tcp/22\"\n", Answer::Drop, Vec::new());
     let table = Table::new(&config, &BTreeMap::new(), &host_facts(None));
     assert_eq!(table.sets(), SetName::ALL);
-    let text = table.text();
+    let text = table.text().unwrap();
     assert!(!text.contains("type nat") && !text.contains("inner") && !text.contains("through"));
 }

@@ -1,14 +1,15 @@
-//! Where the sets of grants stand, and how they are called there.
+//! The table that contains our sets, and the names of the sets in it.
 //!
-//! Pure. In our own table by their names; in a table of the administrator's
-//! (`[guard] mode = "set"`) with ours before them, and nothing else of ours is there.
+//! Pure. Usually it is our own table. With `[guard] mode = "set"` it is a table of the
+//! administrator's, where our sets have a prefix and nothing else is ours.
 
 use crate::config::{Config, Mode};
 
 use super::TABLE;
+use super::names::Names;
 use super::sets::SetName;
 
-/// A table of the family `inet`, and what the names of our sets begin with there.
+/// A table of the family `inet`, and the prefix of our names in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetLocation {
     table: String,
@@ -23,7 +24,7 @@ impl SetLocation {
         Self { table, prefix: "" }
     }
 
-    /// Where this configuration wants them.
+    /// The table that this configuration names.
     #[must_use]
     pub fn from_config(config: &Config) -> Self {
         match &config.guard.mode {
@@ -47,30 +48,30 @@ impl SetLocation {
         self.prefix.is_empty()
     }
 
-    /// What a set is called there.
+    /// The name of a set there.
     #[must_use]
     pub fn name(&self, set: SetName) -> String {
-        [self.prefix, set.as_str()].concat()
+        self.names().set(set)
     }
 
-    /// Our rules as they refer to the sets there.
-    pub(super) fn qualify_sets(&self, text: &str) -> String {
-        // In these rules the sign begins nothing but a set's name.
-        text.replace(" @", &format!(" @{}", self.prefix))
+    /// The names that rules there use.
+    pub(super) fn names(&self) -> Names<'_> {
+        Names {
+            table: &self.table,
+            set_prefix: self.prefix,
+            chain_prefix: self.prefix,
+        }
     }
 
-    /// The declarations of these sets, as nftables' own language says it. What the
-    /// table has besides stays as it is.
+    /// The declarations of these sets in nft's language. They leave the rest of the table alone.
     #[must_use]
     pub fn declarations(&self, sets: &[SetName]) -> String {
-        let sets: String = sets
-            .iter()
-            .map(|set| set.text(&self.name(*set), &[]))
-            .collect();
+        let sets = sets.iter().map(|set| set.text(self.names(), &[]));
+        let sets: String = sets.collect();
         format!("table inet {} {{\n{sets}}}\n", self.table)
     }
 
-    /// A command about each of these sets.
+    /// Runs this command of nft's language on each of these sets.
     #[must_use]
     pub fn command_for_sets(&self, command: &str, sets: &[SetName]) -> String {
         let line =

@@ -1,92 +1,83 @@
-//! What an administrator pastes into his own ruleset.
+//! The text that administrators paste into their own rules.
 //!
-//! Pure. For nftables: our sets, and a chain that accepts who is in them. For iptables,
-//! which cannot refer to sets of nftables: the ports that our table hides before its rules,
-//! or sets of ipset.
+//! Pure. For nftables: our sets, and a chain that accepts their elements. For iptables, which
+//! cannot refer to sets of nftables: the ports that our table hides before its rules, or sets
+//! of ipset.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use spa_proto::Service;
 
-use super::chains::{Rule, networks4, networks6};
-use super::stmt::{Field, accept, add_to, delete_from, in_set, not_syn, return_to_caller};
-use super::{SetLocation, SetName, gateway};
+use super::context::{Rule, RuleContext};
+use super::sets::FamilySets;
+use super::stmt::{Field, accept, not_syn, return_to_caller};
+use super::{PrintError, SetLocation, SetName, gateway, print};
 use crate::config::Config;
 
-/// For nftables, where the configuration says the mode "set"; with these sets.
-#[must_use]
-pub fn nftables(config: &Config, sets: &[SetName]) -> String {
+/// The snippet for nftables, where the configuration has the mode "set".
+///
+/// # Errors
+/// Where a rule has a part that cannot be printed.
+pub fn nftables(config: &Config) -> Result<String, PrintError> {
     let location = SetLocation::from_config(config);
-    let table = location.table();
-    let sets = location.declarations(sets);
+    let (table, names) = (location.table(), location.names());
+    let context = RuleContext {
+        names,
+        // The administrator's own rules accept these.
+        allowed: &[],
+        lengths: &config.prefix_lengths,
+        labels: false,
+    };
     let forwards = config.forwards();
-    let also = if forwards.is_empty() {
-        String::new()
-    } else {
-        "# A gateway's forward chain: ct state established accept, and ct status dnat accept.\n"
-            .to_owned()
+    let (forward_chain, nat_chains) = match forwards.as_slice() {
+        [] => ("", Vec::new()),
+        some => (
+            "# A gateway's forward chain: ct state established accept, and ct status dnat accept.\n",
+            gateway::nat_chains(some, context),
+        ),
     };
     let mut text = format!(
         "# For /etc/nftables.conf, above your own table inet {table} and below `flush ruleset`.\n\
          # In your chain of the hook input, with the policy drop, before whatever drops:\n\
          #   ct state established accept\n\
          #   jump spad\n\
-         {also}{sets}table inet {table} {{\n\tchain spad {{\n"
+         {forward_chain}{sets}table inet {table} {{\n\tchain spad {{\n{rules}\t}}\n",
+        sets = location.declarations(&SetName::GRANTS),
+        rules = print::lines(&grant_rules(context))?,
     );
-    for rule in grant_rules(config) {
-        let words: Vec<&str> = rule.iter().map(|word| word.text.as_str()).collect();
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "\t\t{}", location.qualify_sets(&words.join(" ")));
-    }
-    text.push_str("\t}\n");
-    let chains = match forwards.as_slice() {
-        [] => Vec::new(),
-        some => gateway::nat_chains(some, &[], &config.prefix_lengths),
-    };
-    for mut chain in chains {
-        chain.name = match chain.name {
-            "lead" => "spad_lead",
-            "leave" => "spad_leave",
-            _ => "spad_leading",
-        };
-        let ours = location.qualify_sets(&chain.text());
-        text.push_str(&ours.replace("goto leading", "goto spad_leading"));
+    for chain in nat_chains {
+        text.push_str(&chain.text(names)?);
     }
     text.push_str("}\n");
-    text
+    Ok(text)
 }
 
-/// Who is let in; as `judge` does, which need not say what a chain with a policy does.
-fn grant_rules(config: &Config) -> Vec<Rule> {
+/// Accepts whoever has a grant, as `CheckGrant` does in our own table.
+fn grant_rules(context: RuleContext<'_>) -> Vec<Rule> {
+    let names = context.names;
     let mut rules = Vec::new();
-    let four = networks4(&config.prefix_lengths, Field::Port);
-    let six = networks6(&config.prefix_lengths, Field::Port);
-    for (grants, networks, flow) in [
-        (SetName::Grants4, four, SetName::GrantsPort4),
-        (SetName::Grants6, six, SetName::GrantsPort6),
-    ] {
-        rules.push(vec![in_set(grants), accept()]);
+    for family in FamilySets::BOTH {
+        rules.push(vec![names.in_set(family.grants), accept()]);
+        let networks = context.in_grant_networks(family, Field::Port);
         rules.extend(networks.into_iter().map(|network| vec![network, accept()]));
-        rules.push(vec![in_set(flow), accept()]);
+        rules.push(vec![names.in_set(family.grants_port), accept()]);
     }
     // A stray segment must not use up a grant for one connection.
     rules.push(vec![not_syn(), return_to_caller()]);
-    for (once, flow) in [
-        (SetName::GrantsOnce4, SetName::GrantsPort4),
-        (SetName::GrantsOnce6, SetName::GrantsPort6),
-    ] {
+    for family in FamilySets::BOTH {
+        let (once, port) = (family.grants_once, family.grants_port);
         rules.push(vec![
-            in_set(once),
-            delete_from(once),
-            add_to(flow),
+            names.in_set(once),
+            names.delete_from(once),
+            names.add_to(port),
             accept(),
         ]);
     }
     rules
 }
 
-/// For iptables and ip6tables, beside our own table in the mode "guard".
+/// The snippet for iptables and ip6tables alongside our own table, in the mode "guard".
 #[must_use]
 pub fn iptables(config: &Config) -> String {
     let hidden: BTreeSet<Service> = config.hidden_ports();
@@ -127,7 +118,7 @@ pub fn iptables(config: &Config) -> String {
     text
 }
 
-/// For iptables and ip6tables with sets of ipset, which the mode "command" fills.
+/// The snippet for iptables and ip6tables with sets of ipset, which the mode "command" fills.
 #[must_use]
 pub fn ipset(config: &Config) -> String {
     let max_ttl = config.max_ttl_overall().as_secs();
@@ -163,17 +154,7 @@ mod tests {
         let text = "[services]\nssh = \"tcp/22\"\nnas = { ports = [\"tcp/2222\"], to = \"10.0.0.5:22\", masquerade = true }\n";
         let mut config = config_from(text, Answer::Drop, Vec::new());
         config.guard.mode = crate::config::Mode::Set("filter".to_owned());
-        let sets = [
-            SetName::Grants4,
-            SetName::Grants6,
-            SetName::GrantsNet4,
-            SetName::GrantsNet6,
-            SetName::GrantsOnce4,
-            SetName::GrantsOnce6,
-            SetName::GrantsPort4,
-            SetName::GrantsPort6,
-        ];
-        let text = nftables(&config, &sets);
+        let text = nftables(&config).unwrap();
         let referred: BTreeSet<&str> = text
             .split('@')
             .skip(1)

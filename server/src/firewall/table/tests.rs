@@ -67,13 +67,13 @@ fn table(answer: Answer) -> Table {
 #[test]
 fn the_table_is_the_one_that_was_tried() {
     let expected = include_str!("snapshot.nft");
-    let text = table(Answer::RejectAsClosed).text();
+    let text = table(Answer::RejectAsClosed).text().unwrap();
     assert_eq!(text, expected, "\n{text}");
 }
 
 #[test]
 fn strangers_get_nothing_where_the_host_answers_nothing() {
-    let text = table(Answer::Drop).text();
+    let text = table(Answer::Drop).text().unwrap();
     let strangers = text.split("\tchain strangers {").nth(1).unwrap();
     let strangers = strangers.split("\t}\n").next().unwrap();
     assert!(!strangers.contains("closed") && !strangers.contains("reject"));
@@ -83,7 +83,7 @@ fn strangers_get_nothing_where_the_host_answers_nothing() {
 #[test]
 fn where_nothing_else_is_asked_for_strangers_get_what_closed_ports_answer() {
     let rules = |answer| {
-        let text = table(answer).text();
+        let text = table(answer).text().unwrap();
         let chain = text.split("\tchain strangers {").nth(1).unwrap().to_owned();
         chain.split("\t}\n").next().unwrap().to_owned()
     };
