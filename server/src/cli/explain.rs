@@ -123,17 +123,13 @@ fn clients(paths: &Paths, config: &Arc<Config>) -> Result<Clients, Failure> {
         .map_or(AllowedOwner::CurrentUser, |(uid, _)| {
             AllowedOwner::CurrentUserOr(uid)
         });
-    let now = crate::sys::clock::now().boot;
-    let prepared = load_keys(paths, Arc::clone(config), owner, String::new(), now);
-    prepared
-        .map(|prepared| prepared.clients)
-        .map_err(|error| match &error {
-            LoadKeysError::File(file) if is_forbidden(&file.problem) => Failure::with_help(
-                format_args!("{error}"),
-                "run this as root: only the keys tell whose packets these are",
-            ),
-            _ => error.into(),
-        })
+    load_keys(paths, Arc::clone(config), owner).map_err(|error| match &error {
+        LoadKeysError::File(file) if is_forbidden(&file.problem) => Failure::with_help(
+            format_args!("{error}"),
+            "run this as root: only the keys tell whose packets these are",
+        ),
+        _ => error.into(),
+    })
 }
 
 fn is_forbidden(problem: &FileProblem) -> bool {

@@ -3,7 +3,6 @@
 //! Nobody is told of success before the kernel answered: a grant waits for its own change,
 //! a revocation for every one that was sent before, a cut for the writer's word.
 
-use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use crate::config::ClientName;
@@ -15,12 +14,13 @@ use crate::policy;
 use crate::sys::clock;
 
 use super::engine_loop::EngineLoop;
+use super::reply::Reply;
 
 /// A grant by hand that waits for the kernel.
 pub(super) struct PendingGrant {
     id: ChangeId,
     message: String,
-    answer: oneshot::Sender<Response>,
+    reply: Reply,
 }
 
 /// Connections that are being cut.
@@ -30,17 +30,12 @@ pub(super) struct PendingCut {
     cut: u32,
     error: Option<String>,
     message: String,
-    pub(super) answer: oneshot::Sender<Response>,
+    pub(super) reply: Reply,
 }
 
 impl EngineLoop {
     /// Does what this user of the host asks for.
-    pub(super) fn handle_admin(
-        &mut self,
-        request: &Request,
-        uid: u32,
-        answer: oneshot::Sender<Response>,
-    ) {
+    pub(super) fn handle_admin(&mut self, request: &Request, uid: u32, reply: Reply) {
         let done = match request {
             Request::Grant {
                 service,
@@ -48,11 +43,9 @@ impl EngineLoop {
                 ttl_s,
             } => match self.grant(service, from, *ttl_s, uid) {
                 Ok((id, message)) => {
-                    self.replies.granting.push(PendingGrant {
-                        id,
-                        message,
-                        answer,
-                    });
+                    self.replies
+                        .granting
+                        .push(PendingGrant { id, message, reply });
                     return self.report_granted();
                 }
                 Err(why) => Err(why),
@@ -68,11 +61,8 @@ impl EngineLoop {
             _ => Err("asked in the wrong place".to_owned()),
         };
         match done {
-            Ok((revoked, cut)) => self.report_revoked(&revoked, cut, answer),
-            Err(message) => {
-                // Whoever asked may have gone.
-                let _gone = answer.send(Response::Failed { message });
-            }
+            Ok((revoked, cut)) => self.report_revoked(&revoked, cut, reply),
+            Err(message) => reply.fail(message),
         }
     }
 
@@ -125,12 +115,7 @@ impl EngineLoop {
         }))
     }
 
-    fn report_revoked(
-        &mut self,
-        revoked: &Revocation,
-        cut: bool,
-        answer: oneshot::Sender<Response>,
-    ) {
+    fn report_revoked(&mut self, revoked: &Revocation, cut: bool, reply: Reply) {
         let message = match revoked.grants {
             1 => "1 grant closed".to_owned(),
             grants => format!("{grants} grants closed"),
@@ -144,7 +129,7 @@ impl EngineLoop {
                 message
             };
             let response = Response::Done { message };
-            self.replies.closing.push_back((last, response, answer));
+            self.replies.closing.push_back((last, response, reply));
             return self.report_closed();
         }
         let chunks = places.chunks(MAX_FILTERS);
@@ -153,7 +138,7 @@ impl EngineLoop {
             cut: 0,
             error: None,
             message,
-            answer,
+            reply,
         });
         for chunk in chunks {
             self.executor.send(ToWriter::Cut(chunk.to_vec()));
@@ -164,23 +149,17 @@ impl EngineLoop {
     pub(super) fn report_granted(&mut self) {
         let pending = std::mem::take(&mut self.replies.granting);
         for grant in pending {
-            let response = match self.executor.engine.take_admin_result(grant.id) {
-                None => {
-                    self.replies.granting.push(grant);
-                    continue;
-                }
+            match self.executor.engine.take_admin_result(grant.id) {
+                None => self.replies.granting.push(grant),
                 Some(Ok(())) => {
                     info!("{}", grant.message);
-                    Response::Done {
-                        message: grant.message,
-                    }
+                    grant.reply.done(grant.message);
                 }
-                Some(Err(reason)) => Response::Failed {
-                    message: format!("nothing was opened: {}", reason.explanation()),
-                },
-            };
-            // Whoever asked may have gone.
-            let _gone = grant.answer.send(response);
+                Some(Err(reason)) => {
+                    let message = format!("nothing was opened: {}", reason.explanation());
+                    grant.reply.fail(message);
+                }
+            }
         }
     }
 
@@ -204,7 +183,7 @@ impl EngineLoop {
             cut,
             message,
             error: why_not,
-            answer,
+            reply,
             ..
         } = done;
         let connections = if cut == 1 {
@@ -222,7 +201,6 @@ impl EngineLoop {
                 }
             }
         };
-        // Whoever asked may have gone.
-        let _gone = answer.send(response);
+        reply.send(response);
     }
 }

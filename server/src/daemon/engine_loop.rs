@@ -23,9 +23,11 @@ use crate::sys::scheduling;
 use super::conntrack::{ConntrackEvent, ConntrackMonitor};
 use super::executor::Executor;
 use super::helpers::busy;
+use super::load_config::LoadedConfig;
 use super::notifier::Notifier;
+use super::pending_replies::PendingReplies;
 use super::poller::{Poller, Ready, Source, Wait};
-use super::replies::PendingReplies;
+use super::reload::Reload;
 use super::self_check::SelfCheck;
 use super::tasks::TaskQueue;
 use super::timers::{ClockSet, Deadline};
@@ -57,6 +59,7 @@ pub(super) struct EngineLoop {
     next_housekeeping: BootTime,
     pub(super) self_check: SelfCheck,
     pub(super) replies: PendingReplies,
+    pub(super) reload: Reload<Box<LoadedConfig>>,
     dropped_reported: u64,
     pub(super) conntrack: ConntrackMonitor,
     pub(super) notifier: Notifier,
@@ -85,6 +88,7 @@ impl EngineLoop {
         poller.add(Source::ClockSet, &clock_set)?;
         Ok(Self {
             ingress,
+            reload: Reload::new(executor.runner.is_some()),
             executor,
             tasks,
             deadline,

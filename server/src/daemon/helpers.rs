@@ -10,6 +10,7 @@ use std::time::Duration;
 use tracing::{error, info};
 
 use crate::clock::{BootTime, Now};
+use crate::control::Response;
 use crate::firewall::link::WriterClientError;
 use crate::firewall::{FromWriter, ToWriter};
 use crate::runner::link::RunnerClientError;
@@ -18,8 +19,8 @@ use crate::runner::message::{FromRunner, ToRunner};
 use super::engine_loop::EngineLoop;
 use super::liveness::GIVE_UP_AFTER;
 
-const WRITER: &str = "the firewall writer";
-const RUNNER: &str = "the command runner";
+pub(super) const WRITER: &str = "the firewall writer";
+pub(super) const RUNNER: &str = "the command runner";
 
 /// For how long the writer says that it is busy, where it says that.
 pub(super) const fn busy(message: &FromWriter) -> Option<Duration> {
@@ -101,9 +102,12 @@ impl EngineLoop {
         let Some(why) = self.unresponsive(now.boot) else {
             return;
         };
-        self.replies.fail_all(&format!(
+        let message = format!(
             "{why}: what was asked for is not done, or not yet\n  help: ask again once it responds; `spad status` says so"
-        ));
+        );
+        let response = Response::Failed { message };
+        self.reload.answer_all(&response);
+        self.replies.answer_all(&response);
         self.notify_status(now);
         if self.executor.writer_liveness.is_abandoned(now.boot) {
             let process = self.executor.writer.process();
@@ -169,7 +173,7 @@ impl EngineLoop {
         ) {
             (Some(why), _) => why,
             (None, Some(why)) => format!("serving, but {why}"),
-            (None, None) if self.replies.started_from_last_good => {
+            (None, None) if self.reload.started_from_last_good => {
                 "serving with the last good configuration".to_owned()
             }
             (None, None) => "serving".to_owned(),

@@ -1,29 +1,32 @@
-//! [IO] From a checked configuration to what the engine judges by: the keys are
-//! read from the state directory, and the clients' table is built.
+//! [IO] Reads the configuration and the keys that it calls for.
+//!
+//! At a reload a thread of its own does it, because a hundred thousand clients take a second.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use spa_keys::file::{AllowedOwner, FileError, FileProblem, read_secret_file};
 use spa_keys::{KeyError, PreSharedKey, ServerSecret, SharedKey, random_bytes};
+use tracing::error;
 
 use crate::clients::{ClientSecrets, Clients, ClientsError};
-use crate::clock::BootTime;
-use crate::config::{ClientName, Config};
+use crate::config::{self, ClientName, Config, ConfigReaders};
 use crate::paths::Paths;
+use crate::sys::clock;
 
-/// What to do where the server's key is missing: it may be lost, or never have been made.
+use super::reload::Candidate;
+use super::reply::Reply;
+use super::tasks::{EngineTask, TaskSender};
+
+/// What to do if the server's key is missing: it may be lost, or `spad init` was never run.
 pub(crate) const MISSING_SERVER_KEY_HELP: &str = "restore server.key from the backup; or `spad init` makes a new one, which every client must then be given";
 
-/// A configuration that is ready to be used.
+/// A configuration with its keys, ready for use.
 #[derive(Debug)]
-pub(crate) struct LoadedConfig {
-    pub(super) config: Arc<Config>,
-    pub(crate) clients: Clients,
-    /// What to tell whoever asked for it.
+pub(super) struct LoadedConfig {
+    pub(super) clients: Clients,
+    /// Warnings for the administrator who reloads.
     pub(super) warnings: String,
-    /// When the files began to be read: what was ordered since may not be in them.
-    pub(super) read_at: BootTime,
 }
 
 /// Why the keys do not fit the configuration.
@@ -32,7 +35,7 @@ pub enum LoadKeysError {
     /// A key file.
     #[error("{0}{help}", help = help(.0))]
     File(#[from] FileError),
-    /// There was no `spad init`, or the key was lost.
+    /// `spad init` was not run, or the key was lost.
     #[error("{0}\n  help: {help}", help = MISSING_SERVER_KEY_HELP)]
     MissingServerKey(FileError),
     /// A client's shared or pre-shared key was lost.
@@ -43,9 +46,9 @@ pub enum LoadKeysError {
     /// A key file's text.
     #[error("{path}: {problem}")]
     Key {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What is wrong; never any part of the key.
+        /// What is wrong. It never contains a part of the key.
         problem: KeyError,
     },
     /// The system has no randomness.
@@ -56,21 +59,68 @@ pub enum LoadKeysError {
     Clients(#[from] ClientsError),
 }
 
-/// Reads every key that the configuration calls for and builds the clients'
-/// table. `owner` is who may own the key files besides this user and root; `read` is
-/// when the files began to be read.
+/// Reads the configuration on a thread of its own and sends it to the engine's thread.
+pub(super) fn start_reload(paths: Paths, readers: ConfigReaders, tasks: TaskSender, reply: Reply) {
+    // The thread receives the reply once it runs, so a thread that does not start takes none.
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let work = {
+        let tasks = tasks.clone();
+        move || {
+            if let Ok(reply) = receiver.recv() {
+                reload(&paths, &readers, &tasks, reply);
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name("reload".to_owned());
+    match thread.spawn(work) {
+        Ok(_thread) => drop(sender.send(reply)),
+        Err(error) => {
+            let why = format!(
+                "cannot read the configuration beside the work: {error}\n  help: see how many tasks the unit may have (`systemctl show -p TasksMax spad`)"
+            );
+            refuse(&tasks, reply, &why);
+        }
+    }
+}
+
+fn reload(paths: &Paths, readers: &ConfigReaders, tasks: &TaskSender, reply: Reply) {
+    let started = clock::now();
+    let loaded = config::load(&paths.config, started.wall)
+        .map_err(|findings| readers.explain(&paths.config, &findings).to_string())
+        .and_then(|loaded| {
+            let clients = load_keys(paths, Arc::new(loaded.config), AllowedOwner::CurrentUser)
+                .map_err(|error| error.to_string())?;
+            let warnings = loaded.warnings.to_string();
+            Ok(Box::new(LoadedConfig { clients, warnings }))
+        });
+    match loaded {
+        Ok(config) => tasks.send(EngineTask::ApplyConfig(Candidate {
+            config,
+            read_at: started.boot,
+            reply,
+        })),
+        Err(why) => refuse(tasks, reply, &why),
+    }
+}
+
+fn refuse(tasks: &TaskSender, reply: Reply, why: &str) {
+    error!("the new configuration is refused, the running one stays\n{why}");
+    tasks.send(EngineTask::ReloadFailed);
+    reply.fail(format!("the running configuration stays\n{why}"));
+}
+
+/// Reads every key that the configuration calls for and builds the clients' table. `owner` is
+/// who may own the key files besides this user and root.
 ///
 /// # Errors
-/// A key file that is missing, open to others or no key; two clients with one key.
+/// A key file is missing, open to others or invalid, or two clients have the same key.
 pub(crate) fn load_keys(
     paths: &Paths,
     config: Arc<Config>,
     owner: AllowedOwner,
-    warnings: String,
-    read_at: BootTime,
-) -> Result<LoadedConfig, LoadKeysError> {
-    let server = read_key(&paths.server_key(), owner, ServerSecret::from_text);
-    let server = server.map_err(map_missing(LoadKeysError::MissingServerKey))?;
+) -> Result<Clients, LoadKeysError> {
+    let server = read_key(&paths.server_key(), owner, ServerSecret::from_text)
+        .map_err(map_missing(LoadKeysError::MissingServerKey))?;
     let mut secrets = ClientSecrets::default();
     for client in &config.clients {
         let file = |kind: &str| {
@@ -80,27 +130,26 @@ pub(crate) fn load_keys(
         };
         let missing = |file| LoadKeysError::MissingClientKey(file, client.name.clone());
         if client.has_shared_key() {
-            let shared = read_key(&file("shared"), owner, SharedKey::from_text);
-            let shared = shared.map_err(map_missing(missing))?;
+            let shared = read_key(&file("shared"), owner, SharedKey::from_text)
+                .map_err(map_missing(missing))?;
             secrets.shared.insert(client.name.clone(), shared);
         }
         if client.pre_shared_key {
-            let psk = read_key(&file("psk"), owner, PreSharedKey::from_text);
-            let psk = psk.map_err(map_missing(missing))?;
+            let psk = read_key(&file("psk"), owner, PreSharedKey::from_text)
+                .map_err(map_missing(missing))?;
             secrets.pre_shared.insert(client.name.clone(), psk);
         }
     }
     let seed = random_bytes().map_err(LoadKeysError::Random)?;
-    let clients = Clients::build(Arc::clone(&config), vec![Arc::new(server)], secrets, seed)?;
-    Ok(LoadedConfig {
+    Ok(Clients::build(
         config,
-        clients,
-        warnings,
-        read_at,
-    })
+        vec![Arc::new(server)],
+        secrets,
+        seed,
+    )?)
 }
 
-/// What the file itself cannot tell.
+/// Advice that the file's error does not contain.
 fn help(error: &FileError) -> &'static str {
     match &error.problem {
         FileProblem::Io(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
@@ -113,7 +162,7 @@ fn help(error: &FileError) -> &'static str {
     }
 }
 
-/// Says it so where there is no such file.
+/// Replaces the error of a file that does not exist.
 fn map_missing(
     missing: impl Fn(FileError) -> LoadKeysError,
 ) -> impl Fn(LoadKeysError) -> LoadKeysError {

@@ -32,13 +32,16 @@ mod notifier;
 
 mod tasks;
 
-mod overtaken;
+mod pending_replies;
 
 mod readers;
 
-mod reloads;
+mod reload;
 
-mod replies;
+mod reload_actions;
+
+mod reply;
+
 mod restored;
 
 mod report;

@@ -14,13 +14,11 @@ use crate::control::{Request, Response};
 use crate::engine::GrantListing;
 use crate::firewall::{FromWriter, ToWriter};
 use crate::model::{PortState, TrialChange, TrialEvent};
-use crate::sys;
 use crate::sys::clock;
 
 use super::engine_loop::EngineLoop;
-use super::load_config::LoadedConfig;
-use super::replies::Candidate;
-use super::runner_events::NEEDS_RESTART;
+use super::reload::Event as ReloadEvent;
+use super::reload_actions::NEEDS_RESTART;
 use super::tasks::EngineTask;
 
 impl EngineLoop {
@@ -28,45 +26,27 @@ impl EngineLoop {
     pub(super) fn handle_task(&mut self, task: EngineTask) -> bool {
         match task {
             EngineTask::Stop => return true,
-            EngineTask::ReloadFailed => {
-                self.replies.reload_refused = true;
-                self.executor.audit_event(Event::ReloadFailed);
+            EngineTask::ReloadFailed => self.on_reload_event(ReloadEvent::LoadFailed),
+            EngineTask::ApplyConfig(candidate) => {
+                let helpers = self.unresponsive(clock::now().boot).map_or(Ok(()), Err);
+                self.on_reload_event(ReloadEvent::Loaded { candidate, helpers });
             }
-            EngineTask::ApplyConfig(prepared, answer)
-                if !self.replies.superseded.note_load(prepared.read_at) =>
-            {
-                // Whoever asked may have gone.
-                let _gone = answer.send(Response::Done {
-                    message: "a later reload was faster, and its configuration is in use"
-                        .to_owned(),
-                });
-            }
-            EngineTask::ApplyConfig(prepared, answer) => {
-                self.queue_reload(Candidate {
-                    loaded: prepared,
-                    answer,
-                });
-            }
-            EngineTask::Request(Request::Confirm, answer) => {
-                self.replies.confirming.push_back(answer);
+            EngineTask::Request(Request::Confirm, reply) => {
+                self.replies.confirming.push_back(reply);
                 self.executor.send(ToWriter::Confirm);
             }
-            EngineTask::Request(Request::Disable { client }, answer) => {
+            EngineTask::Request(Request::Disable { client }, reply) => {
                 let response = self.disable(&client, clock::now());
                 let last = self.executor.engine.last_unanswered();
-                self.replies.closing.push_back((last, response, answer));
+                self.replies.closing.push_back((last, response, reply));
                 self.report_closed();
             }
-            EngineTask::Admin(request, uid, answer) => self.handle_admin(&request, uid, answer),
+            EngineTask::Admin(request, uid, reply) => self.handle_admin(&request, uid, reply),
             EngineTask::List(answer) => {
                 let listing = GrantListing::default();
                 self.replies.listing.push_back((listing, answer));
             }
-            EngineTask::Request(request, answer) => {
-                let response = self.answer(&request);
-                // Whoever asked may have gone.
-                let _gone = answer.send(response);
-            }
+            EngineTask::Request(request, reply) => reply.send(self.answer(&request)),
         }
         false
     }
@@ -104,17 +84,7 @@ impl EngineLoop {
                 .map(|row| row.service.to_string())
                 .collect::<Vec<_>>()
         };
-        let mut warnings = Vec::new();
-        if self.replies.started_from_last_good {
-            warnings.push(
-                "the configuration had errors at the start, and the last good one is used: `spad check`, then `spad reload`".to_owned(),
-            );
-        }
-        if self.replies.reload_refused {
-            warnings.push(
-                "the last reload was refused, and the configuration before it is used: `spad check`, then `spad reload`".to_owned(),
-            );
-        }
+        let mut warnings: Vec<String> = self.reload.warnings().map(str::to_owned).collect();
         if let Some(why) = &self.replies.table_error {
             warnings.push(format!(
                 "the firewall's table cannot be loaded, and knocks open nothing: {why}"
@@ -215,14 +185,12 @@ impl EngineLoop {
     /// Answers who closes something, once the firewall writer has answered all that was sent
     /// to it by then: its answers come in order.
     pub(super) fn report_closed(&mut self) {
-        while let Some((last, response, answer)) = self.replies.closing.pop_front() {
+        while let Some((last, response, reply)) = self.replies.closing.pop_front() {
             if last.is_some_and(|last| self.executor.engine.is_unanswered(last)) {
-                self.replies.closing.push_front((last, response, answer));
+                self.replies.closing.push_front((last, response, reply));
                 return;
             }
-            let response = self.with_failed_closes(response);
-            // Whoever asked may have gone.
-            let _gone = answer.send(response);
+            reply.send(self.with_failed_closes(response));
         }
     }
 
@@ -258,7 +226,7 @@ impl EngineLoop {
                 .executor
                 .run_engine(now, |engine, effects| engine.disable(&name, now, effects));
             // A configuration that is being read may still have this client.
-            self.replies.superseded.note_disabled(name, now.boot);
+            self.on_reload_event(ReloadEvent::ClientDisabled(name, now.boot));
             found
         });
         if found {
@@ -360,7 +328,9 @@ impl EngineLoop {
                 self.report_closed();
                 self.report_granted();
             }
-            FromWriter::Reloaded(result) => self.on_reloaded(result, now),
+            FromWriter::Reloaded(result) => {
+                self.on_reload_event(ReloadEvent::WriterLoaded(result));
+            }
             FromWriter::Confirmed(result) => self.on_confirmed(result),
             FromWriter::Cut(result) => self.on_cut_done(result),
             FromWriter::Restored { grants } => {
@@ -391,88 +361,8 @@ impl EngineLoop {
         }
     }
 
-    fn on_reloaded(&mut self, result: Result<(), String>, now: Now) {
-        let Some(Candidate {
-            loaded: prepared,
-            answer,
-        }) = self.replies.reloads.finish()
-        else {
-            return;
-        };
-        let response = match result {
-            Ok(()) => {
-                let waiting: Vec<_> = self.replies.restart_warnings(&prepared.config).collect();
-                let LoadedConfig {
-                    clients,
-                    warnings,
-                    read_at: read,
-                    ..
-                } = *prepared;
-                let disabled = self.replies.superseded.disabled_since(read);
-                let old = self.executor.run_engine(now, |engine, effects| {
-                    let old = engine.reload(clients, now, effects);
-                    for client in &disabled {
-                        engine.disable(client, now, effects);
-                    }
-                    old
-                });
-                // Elsewhere; here, where there is no thread for it.
-                let forget = std::thread::Builder::new().name("forget".to_owned());
-                let _thread = forget.spawn(move || {
-                    drop(old);
-                    sys::malloc::malloc_trim();
-                });
-                self.ingress
-                    .set_head_keys(self.executor.engine.clients().head_keys());
-                let policy = self
-                    .executor
-                    .engine
-                    .clients()
-                    .config()
-                    .packets
-                    .on_state_error;
-                self.executor.state.set_policy(policy);
-                self.executor.log_state_events();
-                self.precomputing_keys = true;
-                self.replies.started_from_last_good = false;
-                self.replies.reload_refused = false;
-                self.executor.audit_event(Event::Reload);
-                self.executor.audit.reopen();
-                self.executor.send(ToWriter::Trials);
-                info!("the new configuration is in use");
-                let sequences = self.executor.sequence_findings();
-                let mut message = format!("the new configuration is in use\n{warnings}{sequences}");
-                for port in self.replies.trial_notes.drain(..) {
-                    message.push_str(&port);
-                }
-                if let Some(needs) = self.apply_in_runner() {
-                    message.push_str(&format!("warning: {needs}\n"));
-                }
-                for waiting in waiting {
-                    message.push_str(&format!("warning: {waiting}\n"));
-                }
-                Response::Done { message }
-            }
-            Err(why) => self.refuse_reload("the firewall writer", &why),
-        };
-        // Whoever asked may have gone.
-        let _gone = answer.send(response);
-        self.begin_next_reload();
-    }
-
-    /// `who` would not take it; gives the answer.
-    pub(super) fn refuse_reload(&mut self, who: &str, why: &str) -> Response {
-        self.replies.reload_refused = true;
-        self.replies.trial_notes.clear();
-        self.executor.audit_event(Event::ReloadFailed);
-        error!("the new configuration was refused by {who}: {why}");
-        Response::Failed {
-            message: format!("the running configuration stays\n{why}"),
-        }
-    }
-
     fn on_confirmed(&mut self, result: Result<u32, String>) {
-        let Some(answer) = self.replies.confirming.pop_front() else {
+        let Some(reply) = self.replies.confirming.pop_front() else {
             return;
         };
         let response = match result {
@@ -488,7 +378,7 @@ impl EngineLoop {
             Err(why) => Response::Failed { message: why },
         };
         self.executor.send(ToWriter::Trials);
-        let _gone = answer.send(response);
+        reply.send(response);
     }
 
     fn on_trial_event(&mut self, event: TrialEvent) {
@@ -500,9 +390,7 @@ impl EngineLoop {
                     span.as_secs()
                 );
                 warn!("{news}");
-                if self.replies.reloads.is_active() {
-                    self.replies.trial_notes.push(format!("{news}\n"));
-                }
+                self.on_reload_event(ReloadEvent::TrialStarted(news));
             }
             TrialChange::Reached => info!("{service} was reached through a grant: hidden for good"),
             TrialChange::Confirmed => info!("{service} was confirmed: hidden for good"),

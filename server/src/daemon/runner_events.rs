@@ -1,17 +1,13 @@
 //! [IO] What the engine's thread and the command runner have to do with each other.
 
-use tracing::warn;
-
 use crate::clock::Now;
-use crate::control::Response;
-use crate::firewall::ToWriter;
 use crate::runner::message::{FromRunner, RunRequest, ToRunner};
 use crate::sys::clock;
 use crate::verdict::Reason;
 
 use super::engine_loop::EngineLoop;
 use super::executor::Executor;
-use super::replies::Candidate;
+use super::reload::Event as ReloadEvent;
 
 impl Executor {
     /// Asks the runner; where it is not there, or what comes before could not be
@@ -84,7 +80,9 @@ impl EngineLoop {
                     let now = clock::now();
                     self.runner_responded(&message, now);
                     match message {
-                        FromRunner::ConfigLoaded(result) => self.on_runner_config_loaded(result),
+                        FromRunner::ConfigLoaded(result) => {
+                            self.on_reload_event(ReloadEvent::RunnerLoaded(result));
+                        }
                         message => self.executor.on_runner_message(message, now),
                     }
                 }
@@ -96,73 +94,4 @@ impl EngineLoop {
             }
         }
     }
-
-    /// A new configuration, when those before it are taken or refused.
-    pub(super) fn queue_reload(&mut self, candidate: Candidate) {
-        if let Some(why) = self.unresponsive(clock::now().boot) {
-            let message = format!(
-                "the running configuration stays: {why}\n  help: reload again once it responds; `spad status` says so"
-            );
-            // Whoever asked may have gone.
-            let _gone = candidate.answer.send(Response::Failed { message });
-            return;
-        }
-        if self.replies.reloads.add(candidate) {
-            self.begin_reload();
-        }
-    }
-
-    /// The next configuration, if one waits.
-    pub(super) fn begin_next_reload(&mut self) {
-        if self.replies.reloads.start_next() {
-            self.begin_reload();
-        }
-    }
-
-    /// The runner reads it first, the firewall writer takes it then.
-    fn begin_reload(&mut self) {
-        if self.executor.runner.is_some() {
-            self.executor.send_to_runner(ToRunner::LoadConfig);
-        } else {
-            self.reload_writer();
-        }
-    }
-
-    /// The files are read beside the writer's loop, which is asked whether it goes on.
-    fn reload_writer(&mut self) {
-        self.executor.send(ToWriter::Reload);
-        self.executor.send(ToWriter::Ping);
-    }
-
-    fn on_runner_config_loaded(&mut self, result: Result<(), String>) {
-        let why = match result {
-            Ok(()) if self.replies.reloads.is_active() => {
-                return self.reload_writer();
-            }
-            Ok(()) => return,
-            Err(why) => why,
-        };
-        let Some(candidate) = self.replies.reloads.finish() else {
-            return;
-        };
-        let response = self.refuse_reload("the command runner", &why);
-        // Whoever asked may have gone.
-        let _gone = candidate.answer.send(response);
-        self.begin_next_reload();
-    }
-
-    /// The firewall writer and the engine use it: so does the runner. Says what a first
-    /// command needs.
-    pub(super) fn apply_in_runner(&mut self) -> Option<&'static str> {
-        self.executor.send_to_runner(ToRunner::ApplyConfig);
-        let needed = self.executor.engine.clients().config().needs_runner();
-        (needed && self.executor.runner.is_none()).then(|| {
-            warn!("{NEEDS_RESTART}");
-            NEEDS_RESTART
-        })
-    }
 }
-
-/// The runner's process was not started with privileges that nobody has any more.
-pub(super) const NEEDS_RESTART: &str =
-    "the first command or hook of a configuration needs a restart: systemctl restart spad";

@@ -262,7 +262,7 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
     let mut engine = EngineLoop::new(ingress, executor, task_queue, notifier, clock::now())
         .map_err(failed("make a timer"))?;
     engine.conntrack = privileged.conntrack;
-    engine.replies.started_from_last_good = usable.file_errors.is_some();
+    engine.reload.started_from_last_good = usable.file_errors.is_some();
     engine.self_check = SelfCheck::new(paths.control_socket());
     engine.adopt(holders, owed)?;
     // Nothing is lost any more: from here on the kernel keeps packets until they are
@@ -325,10 +325,7 @@ fn start_privileged(
         paths,
         Arc::clone(config),
         AllowedOwner::CurrentUserOr(identity.uid),
-        String::new(),
-        clock::now().boot,
-    )?
-    .clients;
+    )?;
     let runner = match config.needs_runner() {
         true => Some(RunnerClient::start(binary, paths)?),
         false => None,

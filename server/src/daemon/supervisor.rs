@@ -2,7 +2,6 @@
 
 use std::num::NonZeroU16;
 use std::os::unix::net::UnixListener as StdListener;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::UnixListener;
@@ -10,16 +9,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info};
 
-use crate::config::{self, ConfigReaders};
+use crate::config::ConfigReaders;
 use crate::control::message::Grant;
 use crate::control::server::{IncomingRequest, serve};
 use crate::control::{Request, Response};
 use crate::engine::GrantListing;
 use crate::paths::Paths;
-use crate::sys::clock;
 
 use super::engine_loop::{EngineLoop, LoopExit};
-use super::load_config::{LoadedConfig, load_keys};
+use super::load_config::start_reload;
 use super::tasks::{EngineTask, TaskSender};
 
 /// Requests that wait for the main thread.
@@ -62,7 +60,7 @@ pub(super) fn run(
                 _ = interrupt.recv() => tasks.send(EngineTask::Stop),
                 _ = hangup.recv() => {
                     let (answer, answered) = oneshot::channel();
-                    reload(paths.clone(), readers.clone(), tasks.clone(), answer);
+                    start_reload(paths.clone(), readers.clone(), tasks.clone(), answer.into());
                     tokio::spawn(log_reload_result(answered));
                 }
                 Some(ask) = requests.recv() => handle_request(paths, readers, &tasks, ask),
@@ -91,16 +89,18 @@ fn handle_request(
         asked => info!("user {uid} asks: {asked:?}"),
     }
     match request {
-        Request::Reload => reload(paths.clone(), readers.clone(), tasks.clone(), answer),
+        Request::Reload => {
+            start_reload(paths.clone(), readers.clone(), tasks.clone(), answer.into())
+        }
         Request::Grants => {
             let (list, listed) = oneshot::channel();
             tasks.send(EngineTask::List(list));
             tokio::spawn(send_listing(listed, answer));
         }
         request @ (Request::Grant { .. } | Request::Revoke { .. } | Request::RevokeFrom { .. }) => {
-            tasks.send(EngineTask::Admin(request, uid, answer));
+            tasks.send(EngineTask::Admin(request, uid, answer.into()));
         }
-        request => tasks.send(EngineTask::Request(request, answer)),
+        request => tasks.send(EngineTask::Request(request, answer.into())),
     }
 }
 
@@ -123,69 +123,6 @@ async fn send_listing(listed: oneshot::Receiver<GrantListing>, answer: oneshot::
     let _gone = answer.send(Response::Grants {
         grants: grants.collect(),
     });
-}
-
-/// Reads the configuration on a thread of its own, for a hundred thousand
-/// clients take a moment, and hands it to the engine's thread.
-fn reload(
-    paths: Paths,
-    readers: ConfigReaders,
-    orders: TaskSender,
-    answer: oneshot::Sender<Response>,
-) {
-    let (sender, receiver) = std::sync::mpsc::channel();
-    let work = {
-        let orders = orders.clone();
-        // Nobody gives it an answer to send where there is no thread for it.
-        move || {
-            receiver.recv().map_or((), |answer| {
-                load_and_send(&paths, &readers, &orders, answer)
-            })
-        }
-    };
-    match std::thread::Builder::new()
-        .name("reload".to_owned())
-        .spawn(work)
-    {
-        Ok(_thread) => drop(sender.send(answer)),
-        Err(error) => {
-            let why = format!(
-                "cannot read the configuration beside the work: {error}\n  help: see how many tasks the unit may have (`systemctl show -p TasksMax spad`)"
-            );
-            refuse(&orders, answer, &why);
-        }
-    }
-}
-
-fn load_and_send(
-    paths: &Paths,
-    readers: &ConfigReaders,
-    tasks: &TaskSender,
-    answer: oneshot::Sender<Response>,
-) {
-    match load(paths, readers) {
-        Ok(loaded) => tasks.send(EngineTask::ApplyConfig(Box::new(loaded), answer)),
-        Err(why) => refuse(tasks, answer, &why),
-    }
-}
-
-fn refuse(tasks: &TaskSender, answer: oneshot::Sender<Response>, why: &str) {
-    error!("the new configuration is refused, the running one stays\n{why}");
-    tasks.send(EngineTask::ReloadFailed);
-    // Whoever asked may have gone.
-    let _gone = answer.send(Response::Failed {
-        message: format!("the running configuration stays\n{why}"),
-    });
-}
-
-fn load(paths: &Paths, readers: &ConfigReaders) -> Result<LoadedConfig, String> {
-    let started = clock::now();
-    let loaded = config::load(&paths.config, started.wall)
-        .map_err(|findings| readers.explain(&paths.config, &findings).to_string())?;
-    let config = Arc::new(loaded.config);
-    let owner = spa_keys::file::AllowedOwner::CurrentUser;
-    let warnings = loaded.warnings.to_string();
-    load_keys(paths, config, owner, warnings, started.boot).map_err(|error| error.to_string())
 }
 
 /// What a reload by signal has to say goes to the log.

@@ -7,24 +7,26 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::oneshot;
 
-use crate::control::{Request, Response};
+use crate::control::Request;
 use crate::engine::GrantListing;
 
 use super::load_config::LoadedConfig;
+use super::reload::Candidate;
+use super::reply::Reply;
 
 /// One thing for the engine's thread to do.
 #[derive(Debug)]
 pub(super) enum EngineTask {
     /// Answer this; never [`Request::Reload`], which comes as [`EngineTask::ApplyConfig`], nor
     /// [`Request::Grants`], which comes as [`EngineTask::List`].
-    Request(Request, oneshot::Sender<Response>),
+    Request(Request, Reply),
     /// Grant or revoke by hand, for the user with this number.
-    Admin(Request, u32, oneshot::Sender<Response>),
+    Admin(Request, u32, Reply),
     /// List what is open, a portion at a time.
     List(oneshot::Sender<GrantListing>),
     /// Use this configuration, once the firewall writer uses it too.
-    ApplyConfig(Box<LoadedConfig>, oneshot::Sender<Response>),
-    /// A configuration was refused before it came here: note that.
+    ApplyConfig(Candidate<Box<LoadedConfig>>),
+    /// A configuration was refused before it came here.
     ReloadFailed,
     /// Write everything down and end.
     Stop,
