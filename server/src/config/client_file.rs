@@ -10,6 +10,7 @@ use spa_keys::{ClientPublic, KeyError};
 use super::client_rules::{self, Rules};
 use super::names::ClientName;
 use super::network::Network;
+use super::reference::Section;
 use super::toml_reader::{FileReader, Table, Value, WithSpan, parse};
 use super::types::{AcceptedKey, ClientKey};
 use super::values;
@@ -34,7 +35,7 @@ pub(super) struct ClientFile<'s> {
 /// Reads the file; `None` if its syntax is broken.
 pub(super) fn read<'s>(reader: &FileReader<'s>, name: &ClientName) -> Option<ClientFile<'s>> {
     let tree = parse(reader)?;
-    let table = reader.root(&tree);
+    let table = reader.root(&tree, Section::Client);
     let (keys, pre_shared_key) = keys(reader, &table);
     let groups = table.get("groups");
     let groups = groups.map(|value| client_rules::names(value, "staff"));
@@ -152,7 +153,7 @@ fn accepted_key(value: Value<'_>) -> Option<WithSpan<AcceptedKey>> {
         let key = public_key(value)?;
         return Some(value.with_span(key.into()));
     }
-    let table = value.table("a key".to_owned())?;
+    let table = value.table("a key".to_owned(), Section::ClientKey)?;
     let key = table.get("key");
     let until = table.get("until").and_then(values::instant);
     table.report_unknown_keys();

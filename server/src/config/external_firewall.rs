@@ -11,6 +11,7 @@ use spa_findings::redact::quote;
 use spa_findings::{EditDistance, Finding, nearest};
 use spa_proto::Service;
 
+use super::reference::Section;
 use super::toml_reader::Value;
 use super::values;
 use crate::firewall::Element;
@@ -171,7 +172,7 @@ pub(super) fn read(
 const HELP: &str = "write under [firewall]: open = { argv = [\"/usr/local/sbin/fw-open\", \"{address}\", \"{protocol}\", \"{port}\"] }, and close in the same way";
 
 fn read_table(value: Value<'_>, ports: &BTreeSet<Service>) -> Option<ExternalFirewall> {
-    let table = value.table("`[firewall]`".to_owned())?;
+    let table = value.table("`[firewall]`".to_owned(), Section::Firewall)?;
     let programs = ["open", "close"].map(|name| {
         let Some(program) = table.get(name) else {
             let finding = value.error(format!("the program that is to {name} is missing"));
@@ -219,7 +220,7 @@ fn user(value: Value<'_>) -> Option<String> {
 }
 
 fn read_program(value: Value<'_>, name: &str, ports: &BTreeSet<Service>) -> Option<Template> {
-    let table = value.table(format!("`{name}`"))?;
+    let table = value.table(format!("`{name}`"), Section::FirewallProgram)?;
     let argv = table.get("argv");
     table.report_unknown_keys();
     let Some(argv) = argv else {

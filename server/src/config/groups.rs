@@ -18,6 +18,7 @@ use super::client_file::ClientFile;
 use super::client_rules::{self, Rules};
 use super::hours::Hours;
 use super::network::Network;
+use super::reference::Section;
 use super::toml_reader::{Table, WithSpan};
 use super::values;
 
@@ -48,7 +49,8 @@ pub(super) fn read(table: Option<Table<'_>>, zone: &TimeZone) -> Groups {
             value.report(finding.help(format!("write [groups.{shown}], and its keys below")));
             continue;
         }
-        let Some(table) = value.table(format!("the group `{}`", quote(name.value))) else {
+        let Some(table) = value.table(format!("the group `{}`", quote(name.value)), Section::Rules)
+        else {
             continue;
         };
         let rules = client_rules::read(&table);

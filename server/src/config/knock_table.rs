@@ -18,6 +18,7 @@ use super::knock_overlap::{self, LocatedDoor};
 use super::names::ServiceName;
 use super::one_time::{self, SequenceReader};
 use super::programs;
+use super::reference::Section;
 use super::server_file::TTL;
 use super::toml_reader::{Table, Value, WithSpan};
 use super::types::{CommandDefinition, Door, GrantLimits, Listen, ServiceDefinition};
@@ -84,7 +85,7 @@ pub(super) fn read(value: Option<Value<'_>>, context: &KnockContext<'_>) -> Vec<
     }
     let mut doors: Vec<LocatedDoor<'_>> = Vec::new();
     for item in items {
-        let Some(table) = item.table("`[[knock]]`".to_owned()) else {
+        let Some(table) = item.table("`[[knock]]`".to_owned(), Section::Door) else {
             continue;
         };
         let door = door(item, &table, context, &doors);

@@ -29,6 +29,7 @@ mod port_list;
 mod prefix_lengths;
 mod programs;
 mod read_access;
+mod reference;
 mod secret_scan;
 mod server_file;
 mod service_table;
@@ -64,6 +65,7 @@ pub(crate) use one_time::listed_files as one_time_files;
 pub use prefix_lengths::PrefixLengths;
 pub use read_access::ConfigReaders;
 pub(crate) use read_access::has_access_list;
+pub use reference::{KeyDescription, Section};
 pub use types::{
     AcceptedKey, AlwaysAllow, Answer, ClientConfig, ClientKey, CommandDefinition, Config, Door,
     GrantLimits, Guard, Hooks, Listen, Log, Packets, Program, Rate, ServiceDefinition,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use spa_findings::{Finding, Location, Source};
 
 use super::files;
+use super::reference::Section;
 use super::toml_reader::{FileReader, parse};
 use crate::knock::{Knock, OneTime, OneTimeSequence, ParseSequenceError, Sequence};
 
@@ -136,7 +137,10 @@ pub(crate) fn listed_files(directory: &Path) -> Vec<PathBuf> {
     let Some(tree) = parse(&reader) else {
         return Vec::new();
     };
-    let doors = reader.root(&tree).get("knock").map(|doors| doors.raw());
+    let doors = reader
+        .root(&tree, Section::ServerFile)
+        .get("knock")
+        .map(|doors| doors.raw());
     let doors = doors
         .and_then(|doors| doors.as_array())
         .into_iter()

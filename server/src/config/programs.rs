@@ -10,6 +10,7 @@ use spa_findings::redact::quote;
 use spa_findings::{EditDistance, Finding, Source, nearest};
 use spa_proto::CommandName;
 
+use super::reference::Section;
 use super::toml_reader::{Table, Value, WithSpan};
 use super::types::{CommandDefinition, Hooks, Program};
 use super::values;
@@ -40,7 +41,7 @@ pub(super) fn commands(
             value.report(finding.help(error.to_string()));
         }
         let what = format!("the command `{}`", quote(key.value));
-        let Some(table) = entry(value, what) else {
+        let Some(table) = entry(value, what, Section::Command) else {
             continue;
         };
         let parallel = table
@@ -62,7 +63,7 @@ pub(super) fn hooks(table: Option<Table<'_>>) -> Hooks {
     };
     let hook = |key: &'static str| {
         let value = table.get(key)?;
-        let inner = entry(value, format!("the hook `{key}`"))?;
+        let inner = entry(value, format!("the hook `{key}`"), Section::Program)?;
         let program = program(value, &inner);
         inner.report_unknown_keys();
         program
@@ -76,9 +77,9 @@ pub(super) fn hooks(table: Option<Table<'_>>) -> Hooks {
 }
 
 /// The table of one program; a bare list, the likeliest slip, gets its mend.
-fn entry(value: Value<'_>, name: String) -> Option<Table<'_>> {
+fn entry(value: Value<'_>, name: String, section: Section) -> Option<Table<'_>> {
     if value.is_table() {
-        return value.table(name);
+        return value.table(name, section);
     }
     let help = format!(
         "write {} = {{ argv = [\"/usr/local/bin/program\"], user = \"backup\" }}",

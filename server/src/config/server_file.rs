@@ -18,6 +18,7 @@ use super::names::ServiceName;
 use super::one_time::SequenceReader;
 use super::port_list;
 use super::programs;
+use super::reference::Section;
 use super::service_table;
 use super::toml_reader::{FileReader, Table, WithSpan, parse};
 use super::types::{
@@ -68,7 +69,7 @@ pub(super) struct ServerFile {
 /// that it names.
 pub(super) fn read(reader: &FileReader<'_>, one_time: SequenceReader<'_>) -> Option<ServerFile> {
     let tree = parse(reader)?;
-    let root = reader.root(&tree);
+    let root = reader.root(&tree, Section::ServerFile);
     let hide_value = root.get("hide");
     let hide = hide_value
         .and_then(|value| value.texts("ssh"))
@@ -80,19 +81,21 @@ pub(super) fn read(reader: &FileReader<'_>, one_time: SequenceReader<'_>) -> Opt
             span: name.span,
         })
         .collect();
-    let services = root.table("services");
+    let services = root.table("services", Section::Service);
     let knock = root.get("knock");
-    let (mut listen, listen_port, listen_tcp) = listen(root.table("listen"));
-    let grants = grants(root.table("grants"));
-    let packets = packets(root.table("packets"));
-    let guard = guard(root.table("guard"));
+    let (mut listen, listen_port, listen_tcp) = listen(root.table("listen", Section::Listen));
+    let grants = grants(root.table("grants", Section::Grants));
+    let packets = packets(root.table("packets", Section::Packets));
+    let guard = guard(root.table("guard", Section::Guard));
     mode::check_hide(&guard.mode, &hide, reader);
-    let mode = root.table("guard").and_then(|table| table.get("mode"));
-    let log = log(root.table("log"));
-    let (command_names, commands) = programs::commands(root.table("commands"));
-    let hooks = programs::hooks(root.table("hooks"));
-    let time_zone = zone::read(root.table("policy"));
-    let groups = groups::read(root.table("groups"), &time_zone);
+    let mode = root
+        .table("guard", Section::Guard)
+        .and_then(|table| table.get("mode"));
+    let log = log(root.table("log", Section::Log));
+    let (command_names, commands) = programs::commands(root.table("commands", Section::Command));
+    let hooks = programs::hooks(root.table("hooks", Section::Hooks));
+    let time_zone = zone::read(root.table("policy", Section::Policy));
+    let groups = groups::read(root.table("groups", Section::Rules), &time_zone);
     let firewall = root.get("firewall");
     root.report_unknown_keys();
     let names = services.iter().flat_map(Table::named_entries);

@@ -10,6 +10,7 @@ use spa_proto::Service;
 
 use super::gateway::{self, InnerHost};
 use super::names::ServiceName;
+use super::reference::Section;
 use super::server_file::TTL;
 use super::toml_reader::{Table, Value, WithSpan};
 use super::types::{GrantLimits, ServiceDefinition};
@@ -93,7 +94,7 @@ fn definition(value: Value<'_>, grants: &GrantLimits) -> ParsedService {
         );
     }
     let name = format!("the service `{}`", quote(value.key));
-    let Some(table) = value.table(name) else {
+    let Some(table) = value.table(name, Section::Service) else {
         return (Vec::new(), None, None, None);
     };
     let ports = match table.get("ports") {

@@ -12,6 +12,8 @@ use spa_findings::{EditDistance, Finding, Source, nearest};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::reference::Section;
+
 /// A value and where it stands, in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct WithSpan<T> {
@@ -32,6 +34,8 @@ pub(super) struct Table<'a> {
     table: &'a DeTable<'a>,
     /// How messages call it: `[grants]`, or the file.
     name: String,
+    /// Describes every key that may be asked for.
+    section: Section,
     known: RefCell<Vec<&'static str>>,
 }
 
@@ -127,11 +131,16 @@ impl<'s> FileReader<'s> {
         self.findings.into_inner()
     }
 
-    pub(super) fn root<'a>(&'a self, tree: &'a Spanned<DeTable<'a>>) -> Table<'a> {
+    pub(super) fn root<'a>(
+        &'a self,
+        tree: &'a Spanned<DeTable<'a>>,
+        section: Section,
+    ) -> Table<'a> {
         Table {
             reader: self,
             table: tree.get_ref(),
             name: "this file".to_owned(),
+            section,
             known: RefCell::default(),
         }
     }
@@ -140,6 +149,11 @@ impl<'s> FileReader<'s> {
 impl<'a> Table<'a> {
     /// The value of this key.
     pub(super) fn get(&self, key: &'static str) -> Option<Value<'a>> {
+        debug_assert!(
+            self.section.has_key(key),
+            "{} does not describe `{key}`: add it to config/reference.rs",
+            self.section.title()
+        );
         let mut known = self.known.borrow_mut();
         if !known.contains(&key) {
             known.push(key);
@@ -152,10 +166,10 @@ impl<'a> Table<'a> {
         })
     }
 
-    /// The table of this key.
-    pub(super) fn table(&self, key: &'static str) -> Option<Table<'a>> {
+    /// The table of this key. The section is its own, or that of its entries if its keys are names.
+    pub(super) fn table(&self, key: &'static str, section: Section) -> Option<Table<'a>> {
         let value = self.get(key)?;
-        value.table(format!("`[{key}]`"))
+        value.table(format!("`[{key}]`"), section)
     }
 
     /// Everything in it, the keys being names: nothing of it is unknown.
@@ -255,12 +269,13 @@ impl<'a> Value<'a> {
         self.raw().is_table()
     }
 
-    pub(super) fn table(&self, name: String) -> Option<Table<'a>> {
+    pub(super) fn table(&self, name: String, section: Section) -> Option<Table<'a>> {
         match self.raw() {
             DeValue::Table(table) => Some(Table {
                 reader: self.reader,
                 table,
                 name,
+                section,
                 known: RefCell::default(),
             }),
             _ => {

@@ -10,6 +10,7 @@ use std::path::Path;
 use spa_findings::redact::quote;
 use spa_findings::{Finding, Findings, Source};
 
+use super::reference::Section;
 use super::toml_reader::{FileReader, Table, Value, parse};
 use super::{files, writable_by_others};
 use crate::sys;
@@ -31,11 +32,14 @@ pub fn check_programs_in(source: &Source) -> Findings {
     let Some(tree) = parse(&reader) else {
         return findings;
     };
-    let root = reader.root(&tree);
-    for table in [root.table("commands"), root.table("hooks")] {
+    let root = reader.root(&tree, Section::ServerFile);
+    for table in [
+        root.table("commands", Section::Command),
+        root.table("hooks", Section::Hooks),
+    ] {
         for (_, value) in table.iter().flat_map(Table::named_entries) {
             if value.is_table()
-                && let Some(program) = value.table(String::new())
+                && let Some(program) = value.table(String::new(), Section::Program)
             {
                 findings.extend(program.get("user").and_then(|user| {
                     let as_root = program.get("as_root");
@@ -47,9 +51,13 @@ pub fn check_programs_in(source: &Source) -> Findings {
         }
     }
     // As whom these run is looked up when they are started.
-    for (_, value) in root.table("firewall").iter().flat_map(Table::named_entries) {
+    for (_, value) in root
+        .table("firewall", Section::Firewall)
+        .iter()
+        .flat_map(Table::named_entries)
+    {
         if value.is_table()
-            && let Some(program) = value.table(String::new())
+            && let Some(program) = value.table(String::new(), Section::FirewallProgram)
         {
             findings.extend(program.get("argv").and_then(missing_program));
         }

@@ -11,6 +11,7 @@
 mod capture;
 mod cli;
 mod config;
+mod config_reference;
 mod engine;
 mod firewall;
 mod import;
