@@ -321,14 +321,42 @@ fn every_link_of_the_documents_leads_somewhere() {
             .skip(1)
             .filter_map(|rest| rest.split(')').next())
         {
-            let file = target.split('#').next().unwrap_or_default();
-            if file.is_empty() || file.contains("://") || file.starts_with("mailto:") {
+            if target.contains("://") || target.starts_with("mailto:") {
                 continue;
             }
-            let leads = path
-                .parent()
-                .is_some_and(|folder| folder.join(file).exists());
-            assert!(leads, "{}: {target} leads nowhere", path.display());
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let file = match path.parent() {
+                Some(folder) if !file.is_empty() => folder.join(file),
+                _ => path.clone(),
+            };
+            assert!(file.exists(), "{}: {target} leads nowhere", path.display());
+            if !anchor.is_empty() {
+                let text = std::fs::read_to_string(&file).expect("a linked document");
+                assert!(
+                    anchors(&text).contains(anchor),
+                    "{}: {target} names no heading",
+                    path.display()
+                );
+            }
         }
     }
+}
+
+/// The names by which links reach the headings of a document, as GitHub makes them.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let mut in_code = false;
+    let headings = text.lines().filter(|line| {
+        in_code ^= line.starts_with("```");
+        !in_code && line.starts_with('#')
+    });
+    let anchor = |heading: &str| -> String {
+        let title = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = |c: &char| c.is_alphanumeric() || " -_".contains(*c);
+        title
+            .chars()
+            .filter(kept)
+            .map(|c| if c == ' ' { '-' } else { c })
+            .collect()
+    };
+    headings.map(anchor).collect()
 }
