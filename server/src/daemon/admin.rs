@@ -1,7 +1,7 @@
-//! What an administrator grants and revokes while the daemon runs.
+//! Grants and revocations by an administrator.
 //!
-//! Nobody is told of success before the kernel answered: a grant waits for its own change,
-//! a revocation for every one that was sent before, a cut for the writer's word.
+//! No success is reported before the kernel has answered. A grant waits for its own change, a
+//! revocation for every change sent before, and a cut for the firewall writer's answers.
 
 use tracing::{info, warn};
 
@@ -14,27 +14,11 @@ use crate::policy;
 use crate::sys::clock;
 
 use super::engine_loop::EngineLoop;
+use super::pending_replies::{Awaited, CutProgress};
 use super::reply::Reply;
 
-/// A grant by hand that waits for the kernel.
-pub(super) struct PendingGrant {
-    id: ChangeId,
-    message: String,
-    reply: Reply,
-}
-
-/// Connections that are being cut.
-pub(super) struct PendingCut {
-    /// Answers of the writer that are still to come.
-    remaining: usize,
-    cut: u32,
-    error: Option<String>,
-    message: String,
-    pub(super) reply: Reply,
-}
-
 impl EngineLoop {
-    /// Does what this user of the host asks for.
+    /// Grants or revokes for the local user `uid`.
     pub(super) fn handle_admin(&mut self, request: &Request, uid: u32, reply: Reply) {
         let done = match request {
             Request::Grant {
@@ -43,9 +27,7 @@ impl EngineLoop {
                 ttl_s,
             } => match self.grant(service, from, *ttl_s, uid) {
                 Ok((id, message)) => {
-                    self.replies
-                        .granting
-                        .push(PendingGrant { id, message, reply });
+                    self.replies.add(Awaited::Change { id, message }, reply);
                     return self.report_granted();
                 }
                 Err(why) => Err(why),
@@ -122,85 +104,61 @@ impl EngineLoop {
         };
         let places: Vec<_> = revoked.connections.iter().copied().collect();
         if !cut || places.is_empty() {
-            let last = self.executor.engine.last_unanswered();
             let message = if cut {
                 format!("{message}, and no address is known from which to cut connections")
             } else {
                 message
             };
-            let response = Response::Done { message };
-            self.replies.closing.push_back((last, response, reply));
-            return self.report_closed();
+            return self.reply_once_closed(Response::Done { message }, reply);
         }
         let chunks = places.chunks(MAX_FILTERS);
-        self.replies.cutting.push_back(PendingCut {
-            remaining: chunks.len(),
-            cut: 0,
-            error: None,
-            message,
-            reply,
-        });
+        let progress = CutProgress::new(chunks.len(), message);
+        self.replies.add(Awaited::Cut(progress), reply);
         for chunk in chunks {
             self.executor.send(ToWriter::Cut(chunk.to_vec()));
         }
     }
 
-    /// Answers whose grant the kernel took, or did not.
+    /// Answers administrators whose grant the kernel accepted or refused.
     pub(super) fn report_granted(&mut self) {
-        let pending = std::mem::take(&mut self.replies.granting);
-        for grant in pending {
-            match self.executor.engine.take_admin_result(grant.id) {
-                None => self.replies.granting.push(grant),
-                Some(Ok(())) => {
-                    info!("{}", grant.message);
-                    grant.reply.done(grant.message);
+        let engine = &mut self.executor.engine;
+        while let Some(((result, message), reply)) =
+            self.replies.take_first(|awaited| match awaited {
+                Awaited::Change { id, message } => {
+                    let result = engine.take_admin_result(*id)?;
+                    Some((result, std::mem::take(message)))
                 }
-                Some(Err(reason)) => {
-                    let message = format!("nothing was opened: {}", reason.explanation());
-                    grant.reply.fail(message);
+                _ => None,
+            })
+        {
+            match result {
+                Ok(()) => {
+                    info!("{message}");
+                    reply.done(message);
+                }
+                Err(reason) => {
+                    reply.fail(format!("nothing was opened: {}", reason.explanation()));
                 }
             }
         }
     }
 
-    /// What became of a cut.
+    /// Counts the firewall writer's answer to a cut, and replies after the last.
     pub(super) fn on_cut_done(&mut self, result: Result<u32, String>) {
-        let Some(cutting) = self.replies.cutting.front_mut() else {
+        let Some((done, reply)) = self.replies.count_cut(result) else {
             return;
         };
-        match result {
-            Ok(count) => cutting.cut = cutting.cut.saturating_add(count),
-            Err(why) => cutting.error = Some(why),
-        }
-        cutting.remaining = cutting.remaining.saturating_sub(1);
-        if cutting.remaining > 0 {
-            return;
-        }
-        let Some(done) = self.replies.cutting.pop_front() else {
-            return;
+        let connections = match done.cut {
+            1 => "connection",
+            _ => "connections",
         };
-        let PendingCut {
-            cut,
-            message,
-            error: why_not,
-            reply,
-            ..
-        } = done;
-        let connections = if cut == 1 {
-            "connection"
-        } else {
-            "connections"
-        };
-        let message = format!("{message}, {cut} {connections} cut");
-        let response = match why_not {
-            None => self.with_failed_closes(Response::Done { message }),
+        let message = format!("{}, {} {connections} cut", done.message, done.cut);
+        match done.error {
+            None => reply.send(self.with_failed_closes(Response::Done { message })),
             Some(why) => {
                 warn!("connections were not cut: {why}");
-                Response::Failed {
-                    message: format!("{message}, and others may live on: {why}"),
-                }
+                reply.fail(format!("{message}, and others may live on: {why}"));
             }
-        };
-        reply.send(response);
+        }
     }
 }

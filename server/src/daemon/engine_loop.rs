@@ -22,6 +22,7 @@ use crate::sys::scheduling;
 
 use super::conntrack::{ConntrackEvent, ConntrackMonitor};
 use super::executor::Executor;
+use super::fixed_settings::FixedSettings;
 use super::helpers::busy;
 use super::load_config::LoadedConfig;
 use super::notifier::Notifier;
@@ -31,6 +32,7 @@ use super::reload::Reload;
 use super::self_check::SelfCheck;
 use super::tasks::TaskQueue;
 use super::timers::{ClockSet, Deadline};
+use super::writer_events::WriterState;
 
 /// Frames judged between two looks at everything else.
 const BATCH: usize = 512;
@@ -58,6 +60,10 @@ pub(super) struct EngineLoop {
     poller: Poller,
     next_housekeeping: BootTime,
     pub(super) self_check: SelfCheck,
+    /// When the daemon started.
+    pub(super) started: Now,
+    pub(super) fixed: FixedSettings,
+    pub(super) writer_state: WriterState,
     pub(super) replies: PendingReplies,
     pub(super) reload: Reload<Box<LoadedConfig>>,
     dropped_reported: u64,
@@ -75,7 +81,7 @@ impl EngineLoop {
         notifier: Notifier,
         started: Now,
     ) -> std::io::Result<Self> {
-        let config = executor.engine.clients().config().clone();
+        let fixed = FixedSettings::new(executor.engine.clients().config());
         let (deadline, clock_set) = (Deadline::new()?, ClockSet::new()?);
         let poller = Poller::new()?;
         poller.add(Source::Packets, &ingress)?;
@@ -96,7 +102,10 @@ impl EngineLoop {
             poller,
             next_housekeeping: started.boot,
             self_check: SelfCheck::default(),
-            replies: PendingReplies::new(started, &config),
+            started,
+            fixed,
+            writer_state: WriterState::default(),
+            replies: PendingReplies::default(),
             dropped_reported: 0,
             conntrack: ConntrackMonitor::default(),
             notifier,
@@ -175,7 +184,7 @@ impl EngineLoop {
                 }
             };
             // Then nothing is due, and a packet has waited long enough.
-            if called.only_packets() && self.replies.listing.is_empty() {
+            if called.only_packets() && !self.replies.has_listing() {
                 continue;
             }
             if called.contains(Source::Runner) {
@@ -316,7 +325,7 @@ impl EngineLoop {
             self.poller
                 .set_want_write(Source::Runner, runner, runner.has_backlog())?;
         }
-        let busy = self.precomputing_keys || !self.replies.listing.is_empty();
+        let busy = self.precomputing_keys || self.replies.has_listing();
         let wait = match moderation::pause_after(drained) {
             Some(pause) if !busy && drained < BATCH => Wait::Pause(pause),
             Some(_) => Wait::Pause(Duration::ZERO),

@@ -180,7 +180,7 @@ impl EngineLoop {
         };
         let line = format!(
             "{state}; {} hidden, {}, {} open",
-            counted(self.replies.hidden(config).len(), "service"),
+            counted(self.writer_state.hidden(config).len(), "service"),
             counted(config.clients.len(), "client"),
             counted(self.executor.engine.open_grants(), "grant"),
         );

@@ -18,6 +18,8 @@ mod executor;
 
 mod engine_loop;
 
+mod fixed_settings;
+
 mod forwarding;
 
 mod helpers;
@@ -44,15 +46,19 @@ mod reply;
 
 mod restored;
 
-mod report;
+mod requests;
 
 mod start;
+
+mod status;
 
 mod supervisor;
 
 mod conntrack;
 
 mod poller;
+
+mod writer_events;
 
 pub(crate) use forwarding::findings as forwarding;
 pub(crate) use load_config::{LoadKeysError, MISSING_SERVER_KEY_HELP, load_keys};

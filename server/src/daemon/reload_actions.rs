@@ -55,7 +55,7 @@ impl EngineLoop {
         trial_notes: &[String],
     ) {
         let LoadedConfig { clients, warnings } = *candidate.config;
-        let restart_warnings: Vec<_> = self.replies.restart_warnings(clients.config()).collect();
+        let restart_warnings: Vec<_> = self.fixed.restart_warnings(clients.config()).collect();
         let now = clock::now();
         let old_clients = self.executor.run_engine(now, |engine, effects| {
             let old = engine.reload(clients, now, effects);
