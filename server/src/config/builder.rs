@@ -13,6 +13,7 @@ use spa_proto::Timestamp;
 use super::client_file::{self, ClientFile};
 use super::cross_checks::{self, CrossChecks};
 use super::groups::{EffectiveRules, Groups};
+use super::knock_overlap;
 use super::names::ClientName;
 use super::one_time::SequenceReader;
 use super::prefix_lengths::PrefixLengths;
@@ -46,7 +47,11 @@ impl<'s> ConfigBuilder<'s> {
         let server = source.and_then(|source| {
             let reader = FileReader::new(source);
             let server = server_file::read(&reader, one_time);
-            found.extend(secret_scan::with_secrets(source, reader.into_findings()));
+            let mut own = reader.into_findings();
+            if let Some(server) = &server {
+                own.extend(knock_overlap::findings(source, &server.knock));
+            }
+            found.extend(secret_scan::with_secrets(source, own));
             server
         });
         Self {
@@ -188,6 +193,10 @@ fn config(server: ServerFile, lengths: PrefixLengths) -> Config {
         log: server.log,
         commands: server.commands,
         hooks: server.hooks,
-        knock: server.knock,
+        knock: server
+            .knock
+            .into_iter()
+            .map(|located| located.door)
+            .collect(),
     }
 }

@@ -3,11 +3,10 @@
 //! Pure. Takes the files checked by themselves, gives findings.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::ops::Range;
 use std::sync::Arc;
 
 use spa_findings::redact::quote;
-use spa_findings::{EditDistance, Finding, Source, format_location, nearest};
+use spa_findings::{Finding, Source, format_location};
 use spa_proto::{CommandName, Protocol};
 
 use super::client_file::ClientFile;
@@ -17,6 +16,7 @@ use super::names::{ClientName, ServiceName};
 use super::prefix_lengths::PrefixLengths;
 use super::programs;
 use super::server_file::ServerFile;
+use super::service_table;
 use super::toml_reader::WithSpan;
 use super::types::ClientKey;
 
@@ -81,7 +81,9 @@ impl CrossChecks {
         if let Some(server) = server {
             found.extend(groups::unknown(client, &server.groups));
             let allow = client.rules.allow.iter().flatten();
-            found.extend(allow.filter_map(|name| unknown(client.source, &server.names, name)));
+            found.extend(
+                allow.filter_map(|name| service_table::unknown(client.source, &server.names, name)),
+            );
             found.extend(too_many(server, client, effective));
             let commands = client.rules.commands.iter().flatten();
             found.extend(
@@ -151,7 +153,7 @@ pub(super) fn check_hidden(
     let mut found = Vec::new();
     let mut seen = BTreeSet::new();
     for name in &server.hide {
-        found.extend(unknown(source, &server.names, name));
+        found.extend(service_table::unknown(source, &server.names, name));
         if !seen.insert(name.value.as_str()) {
             found.push(
                 source
@@ -167,34 +169,6 @@ pub(super) fn check_hidden(
     }
     found.extend(gateway_checks::exposed_inner_ports(source, server));
     found
-}
-
-/// A service that `[services]` does not have.
-pub(super) fn unknown(
-    source: &Source,
-    names: &BTreeMap<String, Range<usize>>,
-    name: &WithSpan<String>,
-) -> Option<Finding> {
-    if names.contains_key(&name.value) {
-        return None;
-    }
-    let finding = source.error(
-        name.span.clone(),
-        format!("there is no service `{}`", quote(&name.value)),
-    );
-    let known = || names.keys().map(String::as_str);
-    Some(
-        match nearest(&name.value, known(), EditDistance::OptimalStringAlignment) {
-            Some(meant) => finding.help(format!("did you mean `{}`?", quote(meant))),
-            None if names.is_empty() => {
-                finding.help("write it under [services] in spad.toml: ssh = \"tcp/22\"")
-            }
-            None => {
-                let known: Vec<String> = known().take(20).map(quote).collect();
-                finding.help(format!("[services] in spad.toml has: {}", known.join(", ")))
-            }
-        },
-    )
 }
 
 /// Knocks would never be told from the service's own packets, and strangers would be answered.
@@ -353,7 +327,7 @@ pub(super) fn check_groups(
 ) -> Vec<Finding> {
     let groups = server.groups.values();
     let allowed = groups.flat_map(|group| group.rules.allow.iter().flatten());
-    let unknown = allowed.filter_map(|name| unknown(source, &server.names, name));
+    let unknown = allowed.filter_map(|name| service_table::unknown(source, &server.names, name));
     let run = server.groups.values();
     let run = run.flat_map(|group| group.rules.commands.iter().flatten());
     let run = run.filter_map(|name| programs::unknown(source, &server.command_names, name));

@@ -17,6 +17,7 @@ use spa_proto::Timestamp;
 use super::client_file::ClientFile;
 use super::client_rules::{self, Rules};
 use super::hours::Hours;
+use super::names::ServiceName;
 use super::network::Network;
 use super::reference::Section;
 use super::toml_reader::{Table, WithSpan};
@@ -37,7 +38,7 @@ pub(super) fn read(table: Option<Table<'_>>, zone: &TimeZone) -> Groups {
     let entries = table.iter().flat_map(Table::named_entries);
     let mut groups = Groups::new();
     for (name, value) in entries {
-        let right = values::parse_name::<super::ServiceName>(name.value, |message| {
+        let right = values::parse_name::<ServiceName>(name.value, |message| {
             value.reader.source.error(name.span.clone(), message)
         });
         if let Err(finding) = right {

@@ -6,32 +6,27 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
-use spa_findings::{Finding, format_location};
+use spa_findings::{Finding, Source, format_location};
 
+use super::knock_table::LocatedDoor;
 use super::one_time::MAX_FINDINGS;
-use super::toml_reader::Value;
-use super::types::Door;
 use crate::knock::{Knock, KnockPattern, OneTimeSequence, Sequence, Sequences, also_opens};
-
-/// A door, and where its table and what opens it stand.
-pub(super) struct LocatedDoor<'a> {
-    pub(super) door: Door,
-    pub(super) table: Value<'a>,
-    /// The value of `sequence` or `one_time`.
-    pub(super) sequences: Value<'a>,
-}
 
 /// One sequence of all.
 struct LocatedSequence<'a> {
-    located: &'a LocatedDoor<'a>,
+    source: &'a Source,
+    located: &'a LocatedDoor,
     knocks: &'a [Knock],
     /// The file's line, where it stands in one.
     listed: Option<(&'a Path, &'a OneTimeSequence)>,
 }
 
 /// What is wrong with these doors beside each other.
-pub(super) fn findings(doors: &[LocatedDoor<'_>]) -> Vec<Finding> {
-    let entries: Vec<LocatedSequence<'_>> = doors.iter().flat_map(LocatedSequence::all).collect();
+pub(super) fn findings(source: &Source, doors: &[LocatedDoor]) -> Vec<Finding> {
+    let entries: Vec<LocatedSequence<'_>> = doors
+        .iter()
+        .flat_map(|located| LocatedSequence::all(source, located))
+        .collect();
     let mut by_knocks: HashMap<&[Knock], Vec<usize>> = HashMap::new();
     for (number, entry) in entries.iter().enumerate() {
         by_knocks.entry(entry.knocks).or_default().push(number);
@@ -61,8 +56,9 @@ pub(super) fn findings(doors: &[LocatedDoor<'_>]) -> Vec<Finding> {
 }
 
 impl<'a> LocatedSequence<'a> {
-    fn all(located: &'a LocatedDoor<'a>) -> Vec<Self> {
+    fn all(source: &'a Source, located: &'a LocatedDoor) -> Vec<Self> {
         let entry = |knocks, listed| LocatedSequence {
+            source,
             located,
             knocks,
             listed,
@@ -109,7 +105,7 @@ impl<'a> LocatedSequence<'a> {
     fn error(&self, message: String) -> Finding {
         match self.listed {
             Some((file, listed)) => Finding::error(file, message).at(listed.location.clone()),
-            None => self.located.sequences.error(message),
+            None => self.source.error(self.located.sequences.clone(), message),
         }
     }
 
@@ -121,11 +117,7 @@ impl<'a> LocatedSequence<'a> {
                     format_location(file, listed.location.line, 1)
                 )
             }
-            None => {
-                let table = self.located.table;
-                let line = table.reader.source.location(table.span()).line;
-                format!("the other is in line {line}")
-            }
+            None => format!("the other is in line {}", self.located.line),
         }
     }
 

@@ -13,13 +13,12 @@ use std::time::Duration;
 use spa_findings::redact::quote;
 use spa_proto::{CommandName, Protocol, usable_address};
 
-use super::cross_checks;
-use super::knock_overlap::{self, LocatedDoor};
 use super::names::ServiceName;
 use super::one_time::{self, SequenceReader};
 use super::programs;
 use super::reference::Section;
 use super::server_file::TTL;
+use super::service_table;
 use super::toml_reader::{Table, Value, WithSpan};
 use super::types::{CommandDefinition, Door, GrantLimits, Listen, ServiceDefinition};
 use super::values::{self, humanise};
@@ -49,8 +48,17 @@ pub(super) struct KnockContext<'a> {
     pub(super) read_sequences: SequenceReader<'a>,
 }
 
+/// A door, and where its table and what opens it stand.
+pub(super) struct LocatedDoor {
+    pub(super) door: Door,
+    /// The line of its table.
+    pub(super) line: usize,
+    /// The value of `sequence` or `one_time`.
+    pub(super) sequences: Range<usize>,
+}
+
 /// The doors without a fault; what is wrong with the others is found.
-pub(super) fn read(value: Option<Value<'_>>, context: &KnockContext<'_>) -> Vec<Door> {
+pub(super) fn read(value: Option<Value<'_>>, context: &KnockContext<'_>) -> Vec<LocatedDoor> {
     let Some(value) = value else {
         return Vec::new();
     };
@@ -83,7 +91,7 @@ pub(super) fn read(value: Option<Value<'_>>, context: &KnockContext<'_>) -> Vec<
         let finding = first.error("several threads cannot hear in which order knocks come");
         first.report(finding.help("take `threads` out of [listen]"));
     }
-    let mut doors: Vec<LocatedDoor<'_>> = Vec::new();
+    let mut doors: Vec<LocatedDoor> = Vec::new();
     for item in items {
         let Some(table) = item.table("`[[knock]]`".to_owned(), Section::Door) else {
             continue;
@@ -92,19 +100,16 @@ pub(super) fn read(value: Option<Value<'_>>, context: &KnockContext<'_>) -> Vec<
         table.report_unknown_keys();
         doors.extend(door);
     }
-    for finding in knock_overlap::findings(&doors) {
-        value.report(finding);
-    }
-    doors.into_iter().map(|placed| placed.door).collect()
+    doors
 }
 
 /// One door; `others` stand before it.
-fn door<'a>(
-    value: Value<'a>,
-    table: &Table<'a>,
+fn door(
+    value: Value<'_>,
+    table: &Table<'_>,
     context: &KnockContext<'_>,
-    others: &[LocatedDoor<'_>],
-) -> Option<LocatedDoor<'a>> {
+    others: &[LocatedDoor],
+) -> Option<LocatedDoor> {
     let missing = |what: &str, help: &str| {
         value.report(value.error(format!("a door needs its {what}")).help(help));
     };
@@ -123,7 +128,7 @@ fn door<'a>(
         && let Some(value) = table.get("name")
     {
         let finding = value.error(format!("two doors are called `{}`", other.door.name));
-        let line = line_number(other.table);
+        let line = other.line;
         value.report(
             finding
                 .help("give each a name of its own")
@@ -202,8 +207,8 @@ fn door<'a>(
     };
     Some(LocatedDoor {
         door,
-        table: value,
-        sequences: opened_by?,
+        line: line_number(value),
+        sequences: opened_by?.span(),
     })
 }
 
@@ -260,7 +265,7 @@ fn misplaced(knock: &Knock, context: &KnockContext<'_>) -> Option<(String, &'sta
 fn read_one_time(
     value: Value<'_>,
     context: &KnockContext<'_>,
-    others: &[LocatedDoor<'_>],
+    others: &[LocatedDoor],
 ) -> Option<OneTime> {
     const EXAMPLE: &str = "/etc/spad/one-time/side";
     let text = value.text(EXAMPLE)?;
@@ -277,7 +282,7 @@ fn read_one_time(
     });
     if let Some(other) = same {
         let finding = value.error("another door has the same file");
-        let line = line_number(other.table);
+        let line = other.line;
         value.report(
             finding
                 .help("give each door a file of its own: each sequence opens once")
@@ -387,7 +392,7 @@ fn services(value: Value<'_>, context: &KnockContext<'_>) -> Option<Vec<ServiceN
             value: name.value.to_owned(),
             span: name.span.clone(),
         };
-        if let Some(finding) = cross_checks::unknown(value.reader.source, context.names, &name) {
+        if let Some(finding) = service_table::unknown(value.reader.source, context.names, &name) {
             value.report(finding);
         } else if let Some((name, _)) = context.services.get_key_value(name.value.as_str())
             && !open.contains(name)

@@ -5,41 +5,55 @@
 //! it, with place and mend. An unknown key is an error: an ignored limit
 //! leaves a port open. Nothing in here reads a secret or touches the network.
 
-mod builder;
+// The modules in five layers. A module imports its own layer and those before it, and the
+// test `a_layer_of_the_configuration_imports_only_those_before_it` reads this list.
+
+// Layer types: what a checked configuration holds.
+mod external_firewall;
+mod hours;
+mod inner_host;
+mod names;
+mod network;
+mod prefix_lengths;
+mod types;
+
+// Layer toml: TOML as written, with places; descriptions of keys; single values.
+mod reference;
+mod secret_scan;
+mod toml_reader;
+mod values;
+mod zone;
+
+// Layer schema: the tables and keys of each file, checked by themselves.
 mod carrier_list;
 mod client_file;
 mod client_rules;
-mod client_summary;
-mod cross_checks;
-pub mod edit;
-mod external_firewall;
-mod files;
+mod firewall_table;
 mod gateway;
-mod gateway_checks;
 mod groups;
-mod hours;
-mod knock_overlap;
 mod knock_table;
-mod last_good;
 mod mode;
-mod names;
-mod network;
 mod one_time;
 mod port_list;
-mod prefix_lengths;
 mod programs;
-mod read_access;
-mod reference;
-mod secret_scan;
 mod server_file;
 mod service_table;
-mod toml_reader;
-mod types;
+
+// Layer check: what one file or table cannot know.
+mod builder;
+mod cross_checks;
+mod gateway_checks;
+mod knock_overlap;
 mod used_sequence_checks;
 mod users;
-mod values;
 pub(crate) mod writable_by_others;
-mod zone;
+
+// Layer load: files on the disk, and this module.
+mod client_summary;
+pub mod edit;
+mod files;
+mod last_good;
+mod read_access;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -52,27 +66,25 @@ pub use client_summary::{ClientSummaries, ClientSummary};
 pub use external_firewall::{ExternalFirewall, Template};
 pub use files::{Files, client, client_names, client_path, each_client};
 pub(crate) use files::{SERVER_LIMIT, one_time, read_other_program_file, server};
-pub use gateway::{Forward, InnerHost};
 pub use hours::{Hours, HoursError, Week};
+pub use inner_host::{Forward, InnerHost};
 pub(crate) use last_good::for_hiding;
 pub use last_good::{
     ConfigTexts, StartConfig, for_firewall, load_or_last_good, load_texts, saved_hidden_ports,
 };
-pub use mode::Mode;
 pub use names::{ClientName, DoorId, DoorName, MAX_NAME, NameError, ServiceName};
 pub use network::{Network, NetworkError};
-pub(crate) use one_time::listed_files as one_time_files;
 pub use prefix_lengths::PrefixLengths;
 pub use read_access::ConfigReaders;
-pub(crate) use read_access::has_access_list;
+pub(crate) use read_access::{has_access_list, one_time_files};
 pub use reference::{KeyDescription, Section};
 pub use types::{
     AcceptedKey, AlwaysAllow, Answer, ClientConfig, ClientKey, CommandDefinition, Config, Door,
-    GrantLimits, Guard, Hooks, Listen, Log, Packets, Program, Rate, ServiceDefinition,
+    GrantLimits, Guard, Hooks, Listen, Log, Mode, Packets, Program, Rate, ServiceDefinition,
 };
 pub use used_sequence_checks::check_used_sequences;
+pub use users::check_programs_in;
 pub(crate) use users::is_service_user;
-pub use users::{check_programs, check_programs_in};
 pub(crate) use values::humanise;
 
 use builder::ConfigBuilder;
@@ -178,6 +190,16 @@ fn read(
         },
     ));
     checking.finish(config_directory, findings)
+}
+
+/// What is wrong with the users and programs that `spad.toml` names. Nothing where the file
+/// cannot be read: that is found elsewhere.
+#[must_use]
+pub fn check_programs(directory: &Path) -> Findings {
+    match files::server(directory) {
+        Ok(Ok(source)) => check_programs_in(&source),
+        _ => Findings::default(),
+    }
 }
 
 /// Checks texts; pure.

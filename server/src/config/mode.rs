@@ -6,15 +6,7 @@ use spa_findings::Finding;
 use spa_findings::redact::quote;
 
 use super::toml_reader::{FileReader, Table, Value, WithSpan};
-
-/// Whose rules hide the services.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Ours, in the table `inet spad`; or nobody's here, where `[firewall]` names programs.
-    Guard,
-    /// The administrator's, in this table of the family `inet`; our sets stand in it.
-    Set(String),
-}
+use super::types::Mode;
 
 /// The keys that say how we hide, which we do not do in the mode "set".
 const GUARD_ONLY_KEYS: [&str; 3] = ["always_allow", "answer", "trial"];

@@ -8,9 +8,6 @@ use std::sync::Arc;
 
 use spa_findings::{Finding, Location, Source};
 
-use super::files;
-use super::reference::Section;
-use super::toml_reader::{FileReader, parse};
 use crate::knock::{Knock, OneTime, OneTimeSequence, ParseSequenceError, Sequence};
 
 /// The most sequences of one file.
@@ -126,27 +123,6 @@ fn sequence_finding(
             shown.error(whole, wrong).help(help)
         }
     }
-}
-
-/// The files of sequences that `spad.toml` names, as far as it can be understood.
-pub(crate) fn listed_files(directory: &Path) -> Vec<PathBuf> {
-    let Ok(Ok(source)) = files::server(directory) else {
-        return Vec::new();
-    };
-    let reader = FileReader::new(&source);
-    let Some(tree) = parse(&reader) else {
-        return Vec::new();
-    };
-    let doors = reader
-        .root(&tree, Section::ServerFile)
-        .get("knock")
-        .map(|doors| doors.raw());
-    let doors = doors
-        .and_then(|doors| doors.as_array())
-        .into_iter()
-        .flatten();
-    let named = doors.filter_map(|door| door.get_ref().get("one_time")?.get_ref().as_str());
-    named.map(|written| path(directory, written)).collect()
 }
 
 #[cfg(test)]

@@ -3,13 +3,15 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use spa_findings::{Finding, Findings, redact};
 
-use super::files::{client_names, client_path};
+use super::files::{self, client_names, client_path};
 use super::one_time;
+use super::reference::Section;
+use super::toml_reader::{FileReader, parse};
 
 /// Who has to read the configuration at a reload.
 #[derive(Clone, Debug, Default)]
@@ -31,7 +33,7 @@ impl ConfigReaders {
         let above = above.chain(["spad.toml", "clients.d"].map(|name| directory.join(name)));
         let clients = client_names(directory).into_iter();
         let clients = clients.map(|name| client_path(directory, &name));
-        let secrets = one_time::listed_files(directory).into_iter();
+        let secrets = one_time_files(directory).into_iter();
         let secrets = secrets.filter_map(|path| self.unreadable_file(&path, true));
         let open = above.chain(clients);
         open.filter_map(|path| self.unreadable_file(&path, false))
@@ -106,6 +108,29 @@ pub(crate) fn has_access_list(path: &Path) -> bool {
     let mut list = [0; 256];
     let read = rustix::fs::getxattr(path, "system.posix_acl_access", &mut list);
     matches!(read, Ok(_) | Err(Errno::RANGE))
+}
+
+/// The files of sequences that `spad.toml` names, as far as it can be understood.
+pub(crate) fn one_time_files(directory: &Path) -> Vec<PathBuf> {
+    let Ok(Ok(source)) = files::server(directory) else {
+        return Vec::new();
+    };
+    let reader = FileReader::new(&source);
+    let Some(tree) = parse(&reader) else {
+        return Vec::new();
+    };
+    let doors = reader
+        .root(&tree, Section::ServerFile)
+        .get("knock")
+        .map(|doors| doors.raw());
+    let doors = doors
+        .and_then(|doors| doors.as_array())
+        .into_iter()
+        .flatten();
+    let named = doors.filter_map(|door| door.get_ref().get("one_time")?.get_ref().as_str());
+    named
+        .map(|written| one_time::path(directory, written))
+        .collect()
 }
 
 #[cfg(test)]

@@ -10,10 +10,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::carrier_list;
-use super::external_firewall::{self, ExternalFirewall};
+use super::external_firewall::ExternalFirewall;
+use super::firewall_table;
 use super::groups::{self, Groups};
-use super::knock_table;
-use super::mode::{self, Mode};
+use super::knock_table::{self, LocatedDoor};
+use super::mode;
 use super::names::ServiceName;
 use super::one_time::SequenceReader;
 use super::port_list;
@@ -22,8 +23,8 @@ use super::reference::Section;
 use super::service_table;
 use super::toml_reader::{FileReader, Table, WithSpan, parse};
 use super::types::{
-    Answer, CommandDefinition, Door, GrantLimits, Guard, Hooks, Listen, Log, Packets, Rate,
-    ServiceDefinition,
+    AlwaysAllow, Answer, CommandDefinition, GrantLimits, Guard, Hooks, Listen, Log, Mode, Packets,
+    Rate, ServiceDefinition,
 };
 use super::values;
 use super::zone;
@@ -59,7 +60,7 @@ pub(super) struct ServerFile {
     pub(super) command_names: BTreeMap<String, Range<usize>>,
     pub(super) commands: BTreeMap<CommandName, CommandDefinition>,
     pub(super) hooks: Hooks,
-    pub(super) knock: Vec<Door>,
+    pub(super) knock: Vec<LocatedDoor>,
     pub(super) time_zone: TimeZone,
     pub(super) groups: Groups,
     pub(super) external: Option<ExternalFirewall>,
@@ -107,7 +108,7 @@ pub(super) fn read(reader: &FileReader<'_>, one_time: SequenceReader<'_>) -> Opt
         .values()
         .flat_map(|service| &service.ports)
         .copied();
-    let external = external_firewall::read(firewall, mode, hide_value, &ports.collect());
+    let external = firewall_table::read(firewall, mode, hide_value, &ports.collect());
     let context = knock_table::KnockContext {
         names: &names,
         services: &services,
@@ -119,7 +120,7 @@ pub(super) fn read(reader: &FileReader<'_>, one_time: SequenceReader<'_>) -> Opt
         read_sequences: one_time,
     };
     let knock = knock_table::read(knock, &context);
-    let doors: Vec<&KnockPattern> = knock.iter().map(|knock| &knock.pattern).collect();
+    let doors: Vec<&KnockPattern> = knock.iter().map(|located| &located.door.pattern).collect();
     listen.carriers.knocks = KnockFilter::new(&doors);
     Some(ServerFile {
         names,
@@ -305,7 +306,7 @@ fn packets(table: Option<Table<'_>>) -> Packets {
 fn guard(table: Option<Table<'_>>) -> Guard {
     let mut guard = Guard {
         mode: Mode::Guard,
-        always_allow: vec![super::AlwaysAllow::Interface("lo".to_owned())],
+        always_allow: vec![AlwaysAllow::Interface("lo".to_owned())],
         answer: Answer::Auto,
         trial: Duration::from_secs(600),
     };

@@ -3,12 +3,15 @@
 //! Pure. Says which two services claim one port, and which time is above its maximum.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use spa_findings::redact::quote;
+use spa_findings::{EditDistance, Finding, Source, nearest};
 use spa_proto::Service;
 
-use super::gateway::{self, InnerHost};
+use super::gateway;
+use super::inner_host::InnerHost;
 use super::names::ServiceName;
 use super::reference::Section;
 use super::server_file::TTL;
@@ -182,4 +185,32 @@ pub(super) fn check_default_ttl(
         ));
         value.report(finding.help(format!("lower `ttl` to \"{most}\", or {raise}")));
     }
+}
+
+/// A service that `[services]` does not have.
+pub(super) fn unknown(
+    source: &Source,
+    names: &BTreeMap<String, Range<usize>>,
+    name: &WithSpan<String>,
+) -> Option<Finding> {
+    if names.contains_key(&name.value) {
+        return None;
+    }
+    let finding = source.error(
+        name.span.clone(),
+        format!("there is no service `{}`", quote(&name.value)),
+    );
+    let known = || names.keys().map(String::as_str);
+    Some(
+        match nearest(&name.value, known(), EditDistance::OptimalStringAlignment) {
+            Some(meant) => finding.help(format!("did you mean `{}`?", quote(meant))),
+            None if names.is_empty() => {
+                finding.help("write it under [services] in spad.toml: ssh = \"tcp/22\"")
+            }
+            None => {
+                let known: Vec<String> = known().take(20).map(quote).collect();
+                finding.help(format!("[services] in spad.toml has: {}", known.join(", ")))
+            }
+        },
+    )
 }

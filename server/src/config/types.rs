@@ -12,11 +12,12 @@ use std::time::Duration;
 use spa_keys::ClientPublic;
 use spa_proto::{CommandName, Service, Timestamp};
 
-use super::gateway::InnerHost;
-use super::mode::Mode;
-use super::{
-    ClientName, DoorId, DoorName, ExternalFirewall, Hours, Network, PrefixLengths, ServiceName,
-};
+use super::external_firewall::ExternalFirewall;
+use super::hours::Hours;
+use super::inner_host::InnerHost;
+use super::names::{ClientName, DoorId, DoorName, ServiceName};
+use super::network::Network;
+use super::prefix_lengths::PrefixLengths;
 use crate::capture::CarrierSet;
 use crate::knock::KnockPattern;
 use crate::model::OnStateError;
@@ -126,6 +127,15 @@ pub struct Packets {
     pub require_address: bool,
     /// What to do while journal or horizon cannot be written.
     pub on_state_error: OnStateError,
+}
+
+/// Whose rules hide the services.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Ours, in the table `inet spad`; or nobody's here, where `[firewall]` names programs.
+    Guard,
+    /// The administrator's, in this table of the family `inet`; our sets stand in it.
+    Set(String),
 }
 
 /// `[guard]`.

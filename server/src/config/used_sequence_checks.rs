@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use spa_findings::{Finding, Findings};
 
-use super::Config;
+use super::types::Config;
 use crate::knock::Sequence;
 
 /// What to tell of lists: used sequences behind unused ones, and doors with nothing left.

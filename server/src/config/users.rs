@@ -12,19 +12,10 @@ use spa_findings::{Finding, Findings, Source};
 
 use super::reference::Section;
 use super::toml_reader::{FileReader, Table, Value, parse};
-use super::{files, writable_by_others};
+use super::writable_by_others;
 use crate::sys;
 
-/// What is wrong with them. Nothing where the file cannot be read: that is found elsewhere.
-#[must_use]
-pub fn check_programs(directory: &Path) -> Findings {
-    match files::server(directory) {
-        Ok(Ok(source)) => check_programs_in(&source),
-        _ => Findings::default(),
-    }
-}
-
-/// The same of this `spad.toml`, wherever it stands.
+/// Checks whether what this `spad.toml` names is on this machine.
 #[must_use]
 pub fn check_programs_in(source: &Source) -> Findings {
     let mut findings = Findings::default();

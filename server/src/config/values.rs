@@ -11,6 +11,7 @@ use spa_findings::redact::quote;
 use spa_proto::{Service, Timestamp};
 use toml::de::DeValue;
 
+use super::names::NameError;
 use super::network::{Network, NetworkError};
 use super::toml_reader::{Value, WithSpan};
 use super::types::{AlwaysAllow, Rate};
@@ -219,9 +220,9 @@ pub(super) fn instant(value: Value<'_>) -> Option<Timestamp> {
 /// A name of ours, wherever it stands.
 pub(super) fn parse_name<T>(text: &str, finding: impl Fn(String) -> Finding) -> Result<T, Finding>
 where
-    T: std::str::FromStr<Err = super::NameError>,
+    T: std::str::FromStr<Err = NameError>,
 {
-    text.parse().map_err(|error: super::NameError| {
+    text.parse().map_err(|error: NameError| {
         finding(format!("`{}` is not a name", quote(text)))
             .help("a name has 1 to 64 of a-z, 0-9, `_` and `-`, and begins with a letter or digit")
             .note(error.to_string())

@@ -7,6 +7,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
+mod config_layers;
+
 const MEMBERS: [&str; 7] = [
     "keys", "proto", "findings", "server", "client", "tests", "fuzz",
 ];
