@@ -12,9 +12,9 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use spa_keys::{ClientSecret, HeadKeys, KeyId, PacketKeys, ServerSecret};
 use spa_proto::{Open, Randomness, Record, Request, Timestamp, identify, seal};
 
-struct Anything;
+struct AcceptAll;
 
-impl Record for Anything {
+impl Record for AcceptAll {
     type Refusal = ();
 
     fn record(&mut self, _: KeyId, _: &[u8; 24], _: Timestamp) -> Result<(), ()> {
@@ -26,10 +26,10 @@ fn round_trip() -> Option<bool> {
     let server = ServerSecret::from_bytes([1; 32]);
     let client = ClientSecret::from_bytes([2; 32]);
     let (server_public, client_public) = (server.public(), client.public());
-    let head = HeadKeys::of(&server_public);
-    let id = KeyId::of_client(&server_public, &client_public);
+    let head = HeadKeys::new(&server_public);
+    let id = KeyId::for_client(&server_public, &client_public);
     let pair = client.pair_with(&server_public).ok()?;
-    let keys = PacketKeys::of_pair(&server_public, &pair, &client_public, None);
+    let keys = PacketKeys::from_pair(&server_public, &pair, &client_public, None);
     let request = Request::Open(Open::default());
     let now = Timestamp::from_micros(1);
     let randomness = Randomness {
@@ -42,7 +42,7 @@ fn round_trip() -> Option<bool> {
     let forged = identify(&head, &[0; 160]).is_err();
     let authentic = identify(&head, &packet).ok()?.authenticate(&keys).ok()?;
     let allocated = ALLOCATOR.used.load(Ordering::Relaxed) != before;
-    let opened = authentic.record(&mut Anything).ok()?.open(&keys).ok()?;
+    let opened = authentic.record(&mut AcceptAll).ok()?.open(&keys).ok()?;
     let text = ClientSecret::from_text(&client.to_text()).ok()?;
     Some(opened.request() == &request && text == client && forged && !allocated)
 }

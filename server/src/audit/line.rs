@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 use spa_proto::Timestamp;
 
 use super::AuditEvent;
-use crate::runner::message::ExitKind;
+use crate::model::ExitKind;
 
 /// The version of the lines' layout.
 pub const VERSION: u32 = 1;

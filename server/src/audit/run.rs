@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::runner::message::{ExitKind, RunExit};
+use crate::model::{ExitKind, RunExit};
 
 /// One run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::audit::{AuditEvent, Event, render};
-    use crate::runner::message::RunId;
+    use crate::model::RunId;
 
     fn line(output: &[u8]) -> String {
         let ended = RunExit {

@@ -1,7 +1,8 @@
 //! [IO] What the engine's thread and the command runner have to do with each other.
 
 use crate::clock::Now;
-use crate::runner::message::{FromRunner, RunRequest, ToRunner};
+use crate::model::RunRequest;
+use crate::runner::message::{FromRunner, ToRunner};
 use crate::sys::clock;
 use crate::verdict::Reason;
 

@@ -10,8 +10,8 @@ use crate::config::{ClientName, DoorName};
 use crate::firewall::{Change, ChangeId, Element, Peer};
 use crate::grants::Owner;
 use crate::knock::Sequence;
+use crate::model::{RunId, RunRequest};
 use crate::replay::JournalRecord;
-use crate::runner::message::{RunId, RunRequest};
 use crate::verdict::Verdict;
 
 /// One thing to be done. What is recorded is recorded before the firewall changes:

@@ -15,8 +15,8 @@ use crate::clock::{BootTime, Now};
 use crate::config::{ClientName, DoorName};
 use crate::firewall::{Element, Peer};
 use crate::grants::{Holding, Owner, holder_key};
+use crate::model::{ExitKind, HookEvent, RunExit, RunHook, RunId, RunRequest};
 use crate::replay::{Holder, HolderKey, JournalRecord};
-use crate::runner::message::{ExitKind, HookEvent, RunExit, RunHook, RunId, RunRequest};
 use crate::verdict::Reason;
 
 /// Hooks at once, at most; fewer than the runner takes.

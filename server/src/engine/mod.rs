@@ -42,9 +42,9 @@ use crate::clock::{BootTime, Now};
 use crate::config::Rate;
 use crate::firewall::{ChangeId, Element};
 use crate::grants::{Grants, Owner};
+use crate::model::RunId;
 use crate::policy::{self, Age, ClientHoldings, Permit, Rates, check_future, permit};
 use crate::replay::{Horizon, JournalRecord, ReplayCache, Seen};
-use crate::runner::message::RunId;
 use crate::screen::{self, LateReason, LateReportLimiter, Screening, screen};
 use crate::verdict::{Counters, Reason, Verdict};
 

@@ -10,8 +10,8 @@ use super::knock::CompletedKnock;
 use super::{Disposition, Effect, Engine};
 use crate::audit::{AuditEvent, Event, RunRecord};
 use crate::clock::Now;
+use crate::model::{Requester, RunCommand, RunExit, RunId, RunRefusal, RunRequest};
 use crate::policy::RunPermit;
-use crate::runner::message::{Requester, RunCommand, RunExit, RunId, RunRefusal, RunRequest};
 use crate::verdict::{Reason, Verdict};
 
 /// Runs that are asked for or under way, at most: more than the runner has at once.

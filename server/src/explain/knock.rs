@@ -9,7 +9,7 @@ use crate::config::DoorName;
 use crate::engine::Effect;
 use crate::firewall::{Element, Step};
 use crate::knock::{AttemptEnd, KnockProgress, ObservedKnock};
-use crate::runner::message::RunRequest;
+use crate::model::RunRequest;
 use crate::verdict::Reason;
 
 /// How a knock would have ended.

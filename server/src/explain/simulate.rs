@@ -17,9 +17,9 @@ use crate::config::ClientName;
 use crate::engine::{Disposition, Effect, Engine};
 use crate::firewall::{ChangeResult, Element};
 use crate::knock::Sequence;
+use crate::model::{ExitKind, RunExit, RunId, RunRequest};
 use crate::replay::horizon::HorizonMove;
 use crate::replay::{Horizon, ReplayCache};
-use crate::runner::message::{ExitKind, RunExit, RunId, RunRequest};
 use crate::verdict::{Reason, Verdict};
 
 /// Why a frame holds no datagram for the server.

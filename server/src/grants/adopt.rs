@@ -24,7 +24,7 @@ impl Grants {
         let mut by_element: HashMap<Element, BTreeMap<Owner, HolderRecord>> = HashMap::new();
         for holder in holders {
             let holders = by_element.entry(holder.key.element()).or_default();
-            holders.insert(holder.key.owner(), holder);
+            holders.insert(Owner::from(holder.key.holder), holder);
         }
         let mut matched: BTreeSet<HolderKey> = BTreeSet::new();
         for KernelElement { element, remaining } in kernel {
@@ -35,7 +35,7 @@ impl Grants {
             let known = known.into_iter().flat_map(BTreeMap::values);
             for holder in known.filter(|holder| holder.ends > now) {
                 matched.insert(holder.key);
-                let owner = holder.key.owner();
+                let owner = Owner::from(holder.key.holder);
                 entry
                     .leases
                     .push(adopted_lease(owner, change_id, holder.ends.min(until)));

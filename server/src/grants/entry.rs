@@ -6,6 +6,7 @@ use super::Holding;
 use crate::clock::BootTime;
 use crate::config::DoorId;
 use crate::firewall::{ChangeId, Element};
+use crate::replay::Holder;
 
 /// Who holds an element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,6 +19,16 @@ pub enum Owner {
     Door(DoorId),
     /// Nobody knows: the kernel held it when the daemon started. It runs out.
     Unknown,
+}
+
+impl From<Holder> for Owner {
+    fn from(holder: Holder) -> Self {
+        match holder {
+            Holder::Client(id) => Self::Client(id),
+            Holder::Admin => Self::Admin,
+            Holder::Door(id) => Self::Door(id),
+        }
+    }
 }
 
 /// One holder's time.

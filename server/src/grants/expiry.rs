@@ -155,32 +155,11 @@ impl Grants {
     }
 }
 
-impl HolderKey {
-    pub(super) fn owner(&self) -> Owner {
-        match self.holder {
-            Holder::Client(id) => Owner::Client(id),
-            Holder::Admin => Owner::Admin,
-            Holder::Door(id) => Owner::Door(id),
-        }
-    }
-
-    /// What is held.
-    pub(super) const fn element(&self) -> Element {
-        Element {
-            address: self.address,
-            prefix: self.prefix,
-            service: self.service,
-            source_port: self.source_port,
-            once: self.once,
-        }
-    }
-}
-
 impl Grants {
     /// Whether this holder has it.
     #[must_use]
     pub fn is_leased(&self, key: &HolderKey) -> bool {
-        let owner = key.owner();
+        let owner = Owner::from(key.holder);
         let entry = self.elements.get(&key.element());
         entry.is_some_and(|entry| entry.leases.iter().any(|held| held.owner == owner))
     }

@@ -13,6 +13,7 @@ use super::horizon_file::SlotId;
 use super::proof::Proof;
 use crate::clock::BootTime;
 use crate::config::DoorId;
+use crate::firewall::Element;
 
 /// What the journal keeps for the next start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +112,20 @@ pub struct HolderKey {
     pub source_port: Option<NonZeroU16>,
     /// For one connection only.
     pub once: bool,
+}
+
+impl HolderKey {
+    /// What is held.
+    #[must_use]
+    pub const fn element(&self) -> Element {
+        Element {
+            address: self.address,
+            prefix: self.prefix,
+            service: self.service,
+            source_port: self.source_port,
+            once: self.once,
+        }
+    }
 }
 
 /// Everything a slot can say: records, and what the journal says of itself.

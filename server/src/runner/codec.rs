@@ -14,9 +14,10 @@ use spa_proto::{Protocol, Service, Timestamp};
 
 use crate::firewall::Peer;
 
-use super::message::{
-    ExitKind, FromRunner, HookEvent, MAX_OUTPUT, MAX_TEXT, Requester, RunCommand, RunExit, RunHook,
-    RunId, RunRefusal, RunRequest, ToRunner,
+use super::message::{FromRunner, MAX_TEXT, ToRunner};
+use crate::model::{
+    ExitKind, HookEvent, MAX_OUTPUT, Requester, RunCommand, RunExit, RunHook, RunId, RunRefusal,
+    RunRequest,
 };
 
 #[cfg(test)]

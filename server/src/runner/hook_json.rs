@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::message::RunHook;
+use crate::model::RunHook;
 
 #[derive(Serialize)]
 struct Input<'a> {

@@ -13,10 +13,10 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
-use super::message::{ExitKind, MAX_OUTPUT, RunExit, RunId};
 use super::run_policy::ResolvedProgram;
 use crate::clock::BootTime;
 use crate::config::writable_by_others;
+use crate::model::{ExitKind, MAX_OUTPUT, RunExit, RunId};
 use crate::program::{dev_null, pipe};
 use crate::sys;
 

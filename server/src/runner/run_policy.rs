@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 
 use spa_proto::{CommandName, Timestamp, usable_address};
 
-use super::message::{HookEvent, Requester, RunCommand, RunRefusal};
 use crate::config::{ClientConfig, ClientName, Config, DoorName, Program, is_service_user};
+use crate::model::{HookEvent, Requester, RunCommand, RunRefusal};
 use crate::sys::users::{Account, account};
 
 /// A program that can be run.
@@ -110,7 +110,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Files, check};
-    use crate::runner::message::RunId;
+    use crate::model::RunId;
 
     const SERVER: &str = r#"
 [services]

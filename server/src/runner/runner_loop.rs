@@ -9,14 +9,13 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::job::Job;
-use super::message::{
-    FromRunner, Requester, RunCommand, RunHook, RunId, RunRefusal, RunRequest, ToRunner,
-};
+use super::message::{FromRunner, ToRunner};
 use super::run_policy::RunPolicy;
 use super::socket::{Endpoint, Incoming};
 use super::{RunnerError, hook_json, warn};
 use crate::clock::BootTime;
 use crate::config::{self};
+use crate::model::{Requester, RunCommand, RunHook, RunId, RunRefusal, RunRequest};
 use crate::sys::clock;
 use spa_proto::CommandName;
 

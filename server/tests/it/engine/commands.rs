@@ -4,7 +4,7 @@ use spa_proto::Request;
 use spad::audit::Event;
 use spad::config::{CommandDefinition, Config, Program};
 use spad::engine::{Disposition, Effect};
-use spad::runner::message::{ExitKind, Requester, RunExit, RunRefusal, RunRequest};
+use spad::model::{ExitKind, Requester, RunExit, RunRefusal, RunRequest};
 use spad::verdict::Reason;
 
 use crate::engine::world::*;

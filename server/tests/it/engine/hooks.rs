@@ -2,8 +2,8 @@
 
 use spad::audit::Event;
 use spad::config::{Config, Hooks, Program};
+use spad::model::{ExitKind, HookEvent, RunExit, RunHook, RunId, RunRequest};
 use spad::replay::{HolderKey, JournalRecord};
-use spad::runner::message::{ExitKind, HookEvent, RunExit, RunHook, RunId, RunRequest};
 use spad::verdict::Reason;
 
 use crate::engine::world::*;

@@ -4,10 +4,8 @@ use spad::audit::Event;
 use spad::config::{Config, Door};
 use spad::firewall::FirewallError;
 use spad::knock::{KnockFilter, KnockPattern, ObservedKnock, Sequences};
+use spad::model::{ExitKind, HookEvent, Requester, RunCommand, RunExit, RunRefusal, RunRequest};
 use spad::replay::JournalRecord;
-use spad::runner::message::{
-    ExitKind, HookEvent, Requester, RunCommand, RunExit, RunRefusal, RunRequest,
-};
 use spad::verdict::{Reason, Verdict};
 
 use crate::engine::commands::with_backup;

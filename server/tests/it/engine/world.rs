@@ -18,9 +18,9 @@ use spad::config::{
 };
 use spad::engine::{Disposition, Effect, Engine, UsedSequence};
 use spad::firewall::{Change, ChangeResult, Element, FirewallError, KernelElement, Step};
+use spad::model::RunRequest;
 use spad::ports::Ports;
 use spad::replay::{Horizon, JournalRecord, ReplayCache};
-use spad::runner::message::RunRequest;
 use spad::verdict::{Reason, Verdict};
 
 pub(crate) const SERVER: [u8; 32] = [1; 32];
