@@ -9,7 +9,8 @@ use std::path::Path;
 use spa_findings::{Findings, Source};
 use spa_keys::Kind;
 use spa_proto::Timestamp;
-use spad::config::{ClientKey, ClientName, ClientSummaries, Config, Files, check, edit};
+use spad_config::{ClientKey, ClientSummaries, Config, Files, check, edit};
+use spad_model::ClientName;
 
 /// 2026, so that clients may have expired.
 const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
@@ -87,7 +88,7 @@ fn check_config(config: &Config, warnings: &Findings) {
         }
     }
     for hidden in &config.hide {
-        let may = |client: &&spad::config::ClientConfig| {
+        let may = |client: &&spad_config::ClientConfig| {
             client.is_active(NOW) && client.allow.contains(hidden)
         };
         let warned = || warnings.to_string().contains("nobody may open");

@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 
 use spa_proto::{Open, Request, Timestamp};
-use spad::firewall::FirewallError;
-use spad::verdict::Class;
+use spad_model::Class;
+use spad_model::FirewallError;
 
 use crate::server_world::{
     EngineHarness, HERE, THERE, TestClient, close, desk, laptop, open, phone, seconds,

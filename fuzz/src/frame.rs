@@ -5,7 +5,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use spad::capture::{Carrier, Datagram, FrameFault, frame};
+use spad_capture::frame;
+use spad_model::{Carrier, Datagram, FrameFault};
 
 const INTERFACE: u32 = 7;
 

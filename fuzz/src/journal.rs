@@ -5,11 +5,11 @@
 
 use std::collections::BTreeSet;
 
-use spad::replay::encoding::{RECORD_LEN, Slot, decode, encode};
-use spad::replay::journal_read::{JournalContents, read};
-use spad::replay::proof::add_check;
-use spad::replay::record::JournalEntry;
-use spad::replay::{Bounds, JournalRecord, ReplayCache};
+use spad_replay::encoding::{RECORD_LEN, Slot, decode, encode};
+use spad_replay::journal_read::{JournalContents, read};
+use spad_replay::proof::add_check;
+use spad_replay::record::JournalEntry;
+use spad_replay::{Bounds, JournalRecord, ReplayCache};
 
 pub fn run(data: &[u8]) {
     let Some((cut, files)) = data.split_first() else {
@@ -61,9 +61,9 @@ fn check_round_trip(reading: &JournalContents) {
 
 /// No packet that was recorded passes.
 fn check_replays(cache: &ReplayCache, records: &[JournalRecord]) {
-    let sighting = spad::replay::Sighting {
+    let sighting = spad_replay::Sighting {
         source: std::net::Ipv4Addr::LOCALHOST.into(),
-        boot: spad::clock::BootTime::from_micros(1),
+        boot: spad_model::BootTime::from_micros(1),
     };
     for record in records {
         if let JournalRecord::Nonce {

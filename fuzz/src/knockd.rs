@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use spa_findings::{Finding, Source};
 use spa_proto::Timestamp;
-use spad::config::{Files, check};
-use spad::import::knockd::{ImportInput, Imported, import, one_time_files};
+use spad_config::{Files, check};
+use spad_migrate::knockd::{ImportInput, Imported, import, one_time_files};
 
 const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
 const SPAD: &str = "hide = []\n[services]\nssh = \"tcp/22\"\n[listen]\nport = 62201\n";

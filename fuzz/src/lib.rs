@@ -25,10 +25,10 @@ pub mod message;
 pub mod open;
 pub mod recording;
 pub mod request;
-#[path = "../../server/tests/it/engine/world.rs"]
+#[path = "../../server/spad/tests/it/engine/world.rs"]
 #[expect(
     dead_code,
-    reason = "the stories in server/tests/it/engine use the rest"
+    reason = "the stories in server/spad/tests/it/engine use the rest"
 )]
 mod server_world;
 

@@ -1,8 +1,8 @@
 //! The messages between the engine and the firewall writer, both ways: no bytes
 //! panic, and what is read has one form.
 
-use spad::firewall::message::MAX_MESSAGE;
-use spad::firewall::{FromWriter, ToWriter};
+use spad_firewall::message::MAX_MESSAGE;
+use spad_firewall::{FromWriter, ToWriter};
 
 /// Reads the bytes as a message of either way.
 pub fn run(data: &[u8]) {

@@ -1,10 +1,10 @@
 //! Any file as a recording: read to its end or refused with a place inside it, each
 //! frame within a block's length; and what is no packet of ours is said to be none.
 
-use spad::capture::{CarrierSet, Received};
 use spad::explain::capture_file::for_each_frame;
 use spad::explain::simulate::classify;
-use spad::ports::Ports;
+use spad_model::Ports;
+use spad_model::{CarrierSet, Received};
 
 pub fn run(data: &[u8]) {
     let carriers = CarrierSet {

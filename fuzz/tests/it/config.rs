@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 
 static FIXTURES: LazyLock<Vec<String>> = LazyLock::new(|| {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../server/tests/it/config");
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../server/spad/tests/it/config");
     let mut texts = Vec::new();
     for kind in ["good", "bad"] {
         for entry in fs::read_dir(tests.join(kind)).unwrap() {

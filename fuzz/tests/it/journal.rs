@@ -8,10 +8,11 @@ use std::path::Path;
 
 use spa_keys::KeyId;
 use spa_proto::Timestamp;
-use spad::clock::BootTime;
-use spad::replay::encoding::{RECORD_LEN, encode};
-use spad::replay::journal_read::{FIRST_RECORD_SLOT, JournalContents, read};
-use spad::replay::record::{Holder, HolderKey, HolderRecord, JournalEntry, JournalRecord};
+use spad_model::BootTime;
+use spad_replay::encoding::{RECORD_LEN, encode};
+use spad_replay::journal_read::{FIRST_RECORD_SLOT, JournalContents, read};
+use spad_replay::record::JournalEntry;
+use spad_replay::{Holder, HolderKey, HolderRecord, JournalRecord};
 
 /// A journal's file of so many slots, begun empty, in which these records stand.
 fn file(generation: u32, slots: u32, records: &[JournalRecord]) -> Vec<u8> {

@@ -26,8 +26,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use spa_tests::lab::Lab;
 use spa_tests::settings::{CHAT, SPA_PORT};
 use spa_tests::{attacker, wait};
-use spad::capture::{Capture, CaptureOptions, CarrierSet, Received};
-use spad::ports::Ports;
+use spad_capture::{Capture, CaptureOptions};
+use spad_model::Ports;
+use spad_model::{CarrierSet, Received};
 
 use crate::measure::Server;
 use crate::pin::{SERVER, pin};

@@ -12,7 +12,8 @@ use spa_tests::process::{run, run_with_input};
 use spa_tests::reach::{self, Reachability};
 use spa_tests::settings::WEB;
 use spa_tests::wait;
-use spad::knock::rules_export::{self as tried, RuleSpec, nftables};
+use spad_migrate::rules_export as tried;
+use spad_migrate::rules_export::{RuleSpec, nftables};
 
 const SERVERS: [IpAddr; 2] = [IpAddr::V4(SERVER4), IpAddr::V6(SERVER6)];
 /// How the rules stand in the host.

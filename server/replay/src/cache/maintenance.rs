@@ -1,0 +1,280 @@
+//! Making room, raising floors, reading the journal back, resets; pure.
+//!
+//! Everything but the two resets only ever raises floors.
+
+use std::time::Duration;
+
+use spa_proto::Timestamp;
+
+use super::{ReplayCache, Sighting};
+use crate::record::JournalRecord;
+use spa_keys::KeyId;
+use spa_proto::Service;
+
+impl ReplayCache {
+    /// Drops entries older than the window, of all clients, each raising its
+    /// client's floor: at most `at_most`, and the rest of the last client's.
+    /// Returns how many went. To be called now and then, for idle clients.
+    pub fn sweep(
+        &mut self,
+        window_start: Timestamp,
+        max: usize,
+        out: &mut Vec<JournalRecord>,
+    ) -> usize {
+        let before = self.len();
+        while let Some((oldest, index)) = self.order.first().copied() {
+            if oldest >= window_start || before.saturating_sub(self.len()) >= max {
+                break;
+            }
+            self.trim(index, usize::MAX, window_start, out);
+        }
+        before.saturating_sub(self.len())
+    }
+
+    /// This client closed this service: no older packet opens it again.
+    pub fn close(
+        &mut self,
+        id: KeyId,
+        service: Service,
+        timestamp: Timestamp,
+        out: &mut Vec<JournalRecord>,
+    ) {
+        out.push(JournalRecord::LastClose {
+            id,
+            service,
+            timestamp,
+        });
+        self.record_close(id, service, timestamp, out);
+    }
+
+    /// The timestamp of the last close. An open that is older is refused.
+    #[must_use]
+    pub fn last_close(&self, id: KeyId, service: Service) -> Option<Timestamp> {
+        self.closes.get(self.clients.lookup(id)?, service)
+    }
+
+    /// Base floor and every floor become at least `floor`: an unclean start, or
+    /// a key that was used elsewhere before.
+    pub fn raise_floors(&mut self, floor: Timestamp) {
+        self.base = self.base.max(floor);
+        for index in 0..self.clients.len() {
+            self.raise(index, floor, &mut Vec::new());
+        }
+    }
+
+    /// Takes in a record that was read from the journal.
+    pub fn restore(&mut self, record: &JournalRecord) {
+        let unwritten = &mut Vec::new();
+        match record {
+            JournalRecord::Nonce {
+                id,
+                nonce,
+                timestamp,
+            } => {
+                let index = self.clients.lookup_or_add(*id);
+                // `make_room` would drop at once what is not above the floor: this saves the way.
+                if *timestamp > self.floor_at(index) && self.entries.find(index, nonce).is_none() {
+                    self.insert(index, nonce, *timestamp, None);
+                    self.make_room(index, Timestamp::default(), unwritten);
+                }
+            }
+            JournalRecord::Floor { id, timestamp } => {
+                let index = self.clients.lookup_or_add(*id);
+                self.raise(index, *timestamp, unwritten);
+            }
+            JournalRecord::BaseFloor { timestamp } => self.base = self.base.max(*timestamp),
+            JournalRecord::LastClose {
+                id,
+                service,
+                timestamp,
+            } => {
+                self.record_close(*id, *service, *timestamp, unwritten);
+            }
+            JournalRecord::Holder(_)
+            | JournalRecord::HolderRemoved(_)
+            | JournalRecord::HookPending(_)
+            | JournalRecord::HookDone(_)
+            | JournalRecord::OneTime { .. } => {}
+        }
+    }
+
+    /// Everything that is remembered, as the journal's records: [`Self::restore`]
+    /// of each gives this cache again.
+    pub fn records(&self) -> impl Iterator<Item = JournalRecord> {
+        let base = std::iter::once(JournalRecord::BaseFloor {
+            timestamp: self.base,
+        });
+        let rest = self.clients.iter().flat_map(move |(index, client)| {
+            let id = client.id;
+            let floor = (client.floor > self.base).then_some(JournalRecord::Floor {
+                id,
+                timestamp: client.floor,
+            });
+            let nonces = client.iter().filter_map(move |(timestamp, slot)| {
+                Some(JournalRecord::Nonce {
+                    id,
+                    nonce: self.entries.nonce(slot)?,
+                    timestamp,
+                })
+            });
+            let closes = self.closes.for_client(index);
+            let closes = closes.map(move |(service, timestamp)| JournalRecord::LastClose {
+                id,
+                service,
+                timestamp,
+            });
+            floor.into_iter().chain(nonces).chain(closes)
+        });
+        base.chain(rest)
+    }
+
+    /// `spad client reset`: the client's floor goes down to now, where it was
+    /// above; packets from beyond now + skew are forgotten, the others kept.
+    /// Returns the floor in force now, which may be the base floor: only
+    /// [`Self::reset_all`] lowers that. The journal must be written anew.
+    pub fn reset_client(&mut self, id: KeyId, now: Timestamp, skew: Duration) -> Timestamp {
+        if let Some(index) = self.clients.lookup(id) {
+            self.reset(index, now, skew);
+        }
+        self.floor(id)
+    }
+
+    /// `spad replay reset`: [`Self::reset_client`] for all, and the base floor.
+    pub fn reset_all(&mut self, now: Timestamp, skew: Duration) {
+        self.base = self.base.min(now);
+        for index in 0..self.clients.len() {
+            self.reset(index, now, skew);
+        }
+    }
+
+    fn reset(&mut self, index: u32, now: Timestamp, skew: Duration) {
+        let Some(client) = self.clients.get_mut(index) else {
+            return;
+        };
+        let before = client.oldest();
+        client.floor = client.floor.min(now);
+        for slot in client.remove_later_than(now.saturating_add(skew)) {
+            self.entries.remove(slot);
+        }
+        self.reorder(index, before);
+    }
+
+    pub(super) fn insert(
+        &mut self,
+        index: u32,
+        nonce: &[u8; 24],
+        timestamp: Timestamp,
+        sighting: Option<Sighting>,
+    ) {
+        let Some(client) = self.clients.get_mut(index) else {
+            return;
+        };
+        let before = client.oldest();
+        client.push(timestamp, self.entries.insert(index, nonce, sighting));
+        self.reorder(index, before);
+    }
+
+    /// Brings this client, and then all together, within the bounds.
+    pub(super) fn make_room(
+        &mut self,
+        index: u32,
+        window_start: Timestamp,
+        out: &mut Vec<JournalRecord>,
+    ) {
+        self.trim(index, self.bounds.per_client, window_start, out);
+        while self.len() > self.bounds.total {
+            let Some((_, fullest)) = self.order.first().copied() else {
+                break;
+            };
+            let max_entries = self
+                .clients
+                .get(fullest)
+                .map_or(0, |client| client.len().saturating_sub(1));
+            self.trim(fullest, max_entries, Timestamp::default(), out);
+        }
+    }
+
+    /// Drops this client's smallest timestamps while there are more than `keep`,
+    /// or they lie before `window_start` or not above the floor. Each drop raises
+    /// the floor; the floor it ends at goes to `out`.
+    fn trim(
+        &mut self,
+        index: u32,
+        max_entries: usize,
+        window_start: Timestamp,
+        out: &mut Vec<JournalRecord>,
+    ) {
+        let base = self.base;
+        let Some(client) = self.clients.get_mut(index) else {
+            return;
+        };
+        let (before, floor) = (client.oldest(), client.floor);
+        while let Some(oldest) = client.oldest() {
+            if client.len() <= max_entries
+                && oldest >= window_start
+                && oldest > client.floor.max(base)
+            {
+                break;
+            }
+            let Some(slot) = client.pop_raising_floor() else {
+                break;
+            };
+            self.entries.remove(slot);
+        }
+        let raised = client.floor;
+        if raised > floor {
+            out.push(JournalRecord::Floor {
+                id: client.id,
+                timestamp: raised,
+            });
+            self.closes.prune(index, raised);
+        }
+        self.reorder(index, before);
+    }
+
+    fn raise(&mut self, index: u32, floor: Timestamp, out: &mut Vec<JournalRecord>) {
+        let Some(client) = self.clients.get_mut(index) else {
+            return;
+        };
+        if client.floor < floor {
+            client.floor = floor;
+            out.push(JournalRecord::Floor {
+                id: client.id,
+                timestamp: floor,
+            });
+            self.closes.prune(index, floor);
+        }
+        self.trim(index, usize::MAX, Timestamp::default(), out);
+    }
+
+    fn record_close(
+        &mut self,
+        id: KeyId,
+        service: Service,
+        timestamp: Timestamp,
+        out: &mut Vec<JournalRecord>,
+    ) {
+        let index = self.clients.lookup_or_add(id);
+        self.closes.raise(index, service, timestamp);
+        if let Some(floor) = self.closes.overflow_floor(index) {
+            self.raise(index, floor, out);
+        }
+    }
+
+    /// Moves the client to where its smallest timestamp, no longer `before`, belongs.
+    fn reorder(&mut self, index: u32, before: Option<Timestamp>) {
+        let after = self
+            .clients
+            .get(index)
+            .and_then(super::clients::Client::oldest);
+        if before == after {
+            return;
+        }
+        if let Some(before) = before {
+            self.order.remove(&(before, index));
+        }
+        if let Some(after) = after {
+            self.order.insert((after, index));
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! The exact set of used packets, with a floor for each client; pure.
+//!
+//! Takes packets (key id, nonce, timestamp) and the start of the time window,
+//! gives whether they were seen and the journal's records. Never reads a clock,
+//! never forgets a packet without raising its client's floor to it in the same
+//! step. docs/protocol.md §8.
+
+mod clients;
+
+mod closes;
+
+mod entries;
+
+mod recorder;
+
+mod maintenance;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use spa_keys::KeyId;
+use spa_proto::Timestamp;
+
+use super::record::JournalRecord;
+use clients::Clients;
+use closes::Closes;
+use entries::Entries;
+use spad_model::BootTime;
+
+pub use recorder::Recorder;
+
+/// How much the cache holds. Beyond it the smallest timestamps go, each
+/// raising its client's floor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Entries of one client.
+    pub per_client: usize,
+    /// Entries of all.
+    pub total: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            per_client: 1024,
+            total: 1_000_000,
+        }
+    }
+}
+
+/// Where and when a packet was captured: tells a duplicate from a replay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    /// The packet's source address.
+    pub source: IpAddr,
+    /// When it was captured.
+    pub boot: BootTime,
+}
+
+/// Why a packet may not act: it did, or it may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// Its timestamp is not above its client's floor.
+    BelowFloor,
+    /// Its nonce was recorded for its client.
+    Recorded {
+        /// The network doubled it, rather than someone repeating it.
+        within_second_from_same_source: bool,
+    },
+}
+
+/// Used packets and floors of all key ids, known to the configuration or not.
+pub struct ReplayCache {
+    bounds: Bounds,
+    base: Timestamp,
+    clients: Clients,
+    entries: Entries,
+    /// Each client that has entries, under its smallest timestamp.
+    order: BTreeSet<(Timestamp, u32)>,
+    closes: Closes,
+}
+
+impl std::fmt::Debug for ReplayCache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReplayCache")
+            .field("base", &self.base)
+            .field("entries", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for ReplayCache {
+    fn default() -> Self {
+        Self::new(Bounds::default())
+    }
+}
+
+impl ReplayCache {
+    /// An empty cache without floors.
+    #[must_use]
+    pub fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            base: Timestamp::default(),
+            clients: Clients::default(),
+            entries: Entries::default(),
+            order: BTreeSet::new(),
+            closes: Closes::default(),
+        }
+    }
+
+    /// May this packet still act? Remembers nothing, allocates nothing.
+    ///
+    /// # Errors
+    /// [`Seen`]: it may not.
+    pub fn screen(
+        &self,
+        id: KeyId,
+        nonce: &[u8; 24],
+        timestamp: Timestamp,
+        sighting: Sighting,
+    ) -> Result<(), Seen> {
+        let client = self.clients.lookup(id);
+        let floor = client.map_or(self.base, |index| self.floor_at(index));
+        if timestamp <= floor {
+            return Err(Seen::BelowFloor);
+        }
+        match client.and_then(|index| self.entries.find(index, nonce)) {
+            None => Ok(()),
+            Some(first) => Err(Seen::Recorded {
+                within_second_from_same_source: self.entries.is_duplicate(first, sighting),
+            }),
+        }
+    }
+
+    /// Uses the packet up: checks floor and nonce once more and inserts, in one
+    /// step. Entries of this client older than `window_start`, or beyond the
+    /// bounds, make room and raise floors. What the journal must hold before
+    /// the packet acts is appended to `out`.
+    ///
+    /// # Errors
+    /// [`Seen`]: it was used before; nothing is changed.
+    pub fn record(
+        &mut self,
+        id: KeyId,
+        nonce: &[u8; 24],
+        timestamp: Timestamp,
+        sighting: Sighting,
+        window_start: Timestamp,
+        out: &mut Vec<JournalRecord>,
+    ) -> Result<(), Seen> {
+        self.screen(id, nonce, timestamp, sighting)?;
+        if timestamp < window_start {
+            // It would be dropped at once, the floor raised to it.
+            return Err(Seen::BelowFloor);
+        }
+        let index = self.clients.lookup_or_add(id);
+        self.insert(index, nonce, timestamp, Some(sighting));
+        out.push(JournalRecord::Nonce {
+            id,
+            nonce: *nonce,
+            timestamp,
+        });
+        self.make_room(index, window_start, out);
+        Ok(())
+    }
+
+    /// The cache as the [`spa_proto::Record`] of one packet.
+    pub fn recorder<'a>(
+        &'a mut self,
+        sighting: Sighting,
+        window_start: Timestamp,
+        out: &'a mut Vec<JournalRecord>,
+    ) -> Recorder<'a> {
+        Recorder {
+            cache: self,
+            sighting,
+            window_start,
+            out,
+        }
+    }
+
+    /// The floor in force for this key id, known or not.
+    #[must_use]
+    pub fn floor(&self, id: KeyId) -> Timestamp {
+        self.clients
+            .lookup(id)
+            .map_or(self.base, |index| self.floor_at(index))
+    }
+
+    /// The floor of every key id.
+    #[must_use]
+    pub fn base_floor(&self) -> Timestamp {
+        self.base
+    }
+
+    /// Used packets remembered, at most [`Bounds::total`].
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Is no used packet remembered? (There may be floors.)
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn floor_at(&self, index: u32) -> Timestamp {
+        self.base.max(self.clients.floor(index))
+    }
+}

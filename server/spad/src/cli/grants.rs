@@ -1,0 +1,101 @@
+//! `spad grants`: who has what open.
+
+use super::daemon_client::ask_daemon;
+use super::output::{print, print_json};
+use super::{CliResult, Failure, Options};
+use crate::control::message::Grant;
+use crate::control::{Request, Response};
+use spad_model::Peer;
+
+/// What it takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {}
+
+/// Runs it.
+pub(crate) fn run(options: &Options, _arguments: &Arguments) -> CliResult {
+    match ask_daemon(options, &Request::Grants)? {
+        Response::Grants { grants } if options.json => {
+            let report = serde_json::to_value(&grants)?;
+            print_json(&report)
+        }
+        Response::Grants { grants } if grants.is_empty() => print("nothing is open"),
+        Response::Grants { grants } => print(table(&grants).trim_end()),
+        other => Err(Failure::unexpected(other)),
+    }
+}
+
+/// For people: one line a holder.
+fn table(grants: &[Grant]) -> String {
+    let mut rows = vec![["CLIENT", "ADDRESS", "SERVICE", "CLOSES IN"].map(str::to_owned)];
+    rows.extend(grants.iter().map(|grant| {
+        let peer = Peer {
+            address: grant.address,
+            prefix: grant.prefix,
+        };
+        let address = match grant.source_port {
+            Some(port) => std::net::SocketAddr::new(grant.address, port).to_string(),
+            None => peer.to_string(),
+        };
+        [
+            match (&grant.client, &grant.door) {
+                (Some(client), _) => client.clone(),
+                (None, Some(door)) => format!("(door {door})"),
+                (None, None) if grant.by_hand => "(administrator)".to_owned(),
+                (None, None) => "(unknown)".to_owned(),
+            },
+            address,
+            grant.service.clone(),
+            format!("{} s", grant.remaining_s),
+        ]
+    }));
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths = [width(0), width(1), width(2)];
+    let mut text = String::new();
+    for [client, address, service, closes] in &rows {
+        let [first, second, third] = widths;
+        text.push_str(&format!(
+            "{client:<first$}  {address:<second$}  {service:<third$}  {closes}\n"
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grant_of_one_source_port_or_a_network_shows_it_and_columns_line_up() {
+        let grants = [
+            Grant {
+                client: Some("laptop".to_owned()),
+                door: None,
+                by_hand: false,
+                address: [192, 0, 2, 7].into(),
+                prefix: None,
+                service: "tcp/22".to_owned(),
+                source_port: Some(40_000),
+                remaining_s: 12,
+            },
+            Grant {
+                client: None,
+                door: Some("ssh".to_owned()),
+                by_hand: false,
+                address: [192, 0, 2, 0].into(),
+                prefix: Some(24),
+                service: "udp/51820".to_owned(),
+                source_port: None,
+                remaining_s: 7,
+            },
+        ];
+        assert_eq!(
+            table(&grants),
+            "CLIENT      ADDRESS          SERVICE    CLOSES IN\n\
+             laptop      192.0.2.7:40000  tcp/22     12 s\n\
+             (door ssh)  192.0.2.0/24     udp/51820  7 s\n"
+        );
+    }
+}

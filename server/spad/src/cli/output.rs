@@ -1,0 +1,110 @@
+//! How a command ends, and how that is said.
+//!
+//! Results go to standard output through `print`, which cannot panic on a
+//! closed pipe; notes and errors go to standard error.
+
+use std::fmt::{self, Display};
+use std::io::Write;
+use std::process::ExitCode;
+
+use spad_sys::journald;
+use spad_sys::journald::Priority;
+
+/// What a command gives.
+pub(crate) type CliResult = Result<(), Failure>;
+
+/// Why a command did not do what it was asked for.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// It failed, or found something wrong; with all there is to say.
+    Failed(String),
+    /// Everything was said already.
+    AlreadyReported,
+}
+
+impl Failure {
+    /// A daemon of another version gave an answer to another question.
+    pub(super) fn unexpected(response: crate::control::Response) -> Self {
+        drop(response);
+        Self::with_help(
+            "the daemon gave an answer to another question",
+            "is it of the same version? systemctl restart spad",
+        )
+    }
+
+    /// A failure and how to mend it.
+    pub(crate) fn with_help(what: impl Display, help: impl Display) -> Self {
+        Self::Failed(format!("{what}\n  help: {help}"))
+    }
+}
+
+/// Any error's text tells the whole story, mend included.
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// Writes a result, a line's end after it.
+pub(crate) fn print(result: impl Display) -> CliResult {
+    let mut out = std::io::stdout().lock();
+    write_result(writeln!(out, "{result}").and_then(|()| out.flush()))
+}
+
+/// What became of writing a result.
+pub(crate) fn write_result(result: std::io::Result<()>) -> CliResult {
+    result.map_err(|error| match error.kind() {
+        // Whoever read it has gone, as `head` does.
+        std::io::ErrorKind::BrokenPipe => Failure::AlreadyReported,
+        _ => Failure::Failed(format!("standard output: {error}")),
+    })
+}
+
+/// Writes a report as one line of JSON.
+pub(crate) fn print_json(report: &serde_json::Value) -> CliResult {
+    print(report)
+}
+
+/// `1 client`, `2 clients`.
+pub(crate) fn counted<N: Display + PartialEq + From<u8>>(count: N, one: &str) -> String {
+    let ending = if count == N::from(1) { "" } else { "s" };
+    format!("{count} {one}{ending}")
+}
+
+/// Says something besides the result.
+pub(crate) fn note(text: impl Display) {
+    write(Priority::Info, text);
+}
+
+fn write(priority: Priority, text: impl Display) {
+    let text = text.to_string();
+    let lines = journald::for_stderr(priority, &text);
+    // Nothing can be told where standard error is gone.
+    let _ = writeln!(std::io::stderr().lock(), "{lines}");
+}
+
+/// Says a warning besides the result.
+pub(crate) fn warn(text: impl Display) {
+    write(Priority::Warning, format_args!("warning: {text}"));
+}
+
+/// Says what is left to say, and gives the process's exit code.
+pub(super) fn exit_code(run: CliResult) -> ExitCode {
+    match run {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::AlreadyReported) => ExitCode::from(1),
+        Err(Failure::Failed(what)) => {
+            write(Priority::Error, format_args!("error: {what}"));
+            ExitCode::from(1)
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(what) => f.write_str(what),
+            Self::AlreadyReported => f.write_str("see above"),
+        }
+    }
+}

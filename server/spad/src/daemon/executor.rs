@@ -1,0 +1,257 @@
+//! [IO] Obeys the engine's effects: journal first, then the firewall, then the audit.
+//!
+//! Owns everything that a verdict may touch. A packet whose record could not be
+//! written does not reach the firewall, where the configuration says so.
+
+use std::collections::VecDeque;
+
+use tracing::{error, info, warn};
+
+use spa_findings::Findings;
+use spa_proto::Service;
+
+use crate::audit::AuditLog;
+use crate::runner::link::{RunnerClient, RunnerClientError};
+use spad_config::check_used_sequences;
+use spad_engine::audit::event::{AuditEvent, Event};
+use spad_engine::{Effect, Engine, UsedSequence};
+use spad_firewall::WriterClientError;
+use spad_firewall::{ToWriter, WriterClient};
+use spad_model::Now;
+use spad_model::Reason;
+use spad_model::{Change, ChangeResult};
+use spad_model::{FrameFault, Received};
+use spad_replay::{StateDir, UsedSequences};
+use spad_sys::clock;
+
+use super::liveness::Liveness;
+
+/// Changes that may wait while the firewall writer is behind; more are refused.
+const MAX_BACKLOG: usize = 1024;
+
+/// The engine and what it acts on.
+pub(super) struct Executor {
+    pub(super) engine: Engine,
+    pub(super) state: StateDir,
+    pub(super) used: UsedSequences,
+    pub(super) writer: WriterClient,
+    pub(super) audit: AuditLog,
+    /// None where the configuration of the start declared nothing to run.
+    pub(super) runner: Option<RunnerClient>,
+    pub(super) writer_liveness: Liveness,
+    pub(super) runner_liveness: Liveness,
+    /// The runner has ended, and so must this process.
+    pub(super) runner_error: Option<RunnerClientError>,
+    pub(super) effects: Vec<Effect>,
+    backlog: VecDeque<ToWriter>,
+    /// The writer has ended, and so must this process.
+    pub(super) writer_error: Option<WriterClientError>,
+}
+
+impl Executor {
+    pub(super) fn new(
+        engine: Engine,
+        state: StateDir,
+        used: UsedSequences,
+        writer: WriterClient,
+        runner: Option<RunnerClient>,
+        audit: AuditLog,
+    ) -> Self {
+        Self {
+            engine,
+            state,
+            used,
+            writer,
+            audit,
+            runner,
+            writer_liveness: Liveness::default(),
+            runner_liveness: Liveness::default(),
+            runner_error: None,
+            effects: Vec::new(),
+            backlog: VecDeque::new(),
+            writer_error: None,
+        }
+    }
+
+    /// One frame, from the ring to its effects.
+    pub(super) fn on_frame(&mut self, frame: Result<Received<'_>, FrameFault>, now: Now) {
+        match frame {
+            Ok(Received::Knock(hit)) => {
+                self.engine.on_knock(&hit, now, &mut self.effects);
+                self.execute(now);
+            }
+            Ok(Received::Datagram(datagram)) => {
+                self.engine.on_datagram(&datagram, now, &mut self.effects);
+                self.execute(now);
+            }
+            Err(fault) => self.engine.count_frame_fault(fault),
+        }
+    }
+
+    /// What the writer said of a change.
+    pub(super) fn on_firewall_answer(&mut self, answer: ChangeResult, now: Now) {
+        self.engine
+            .on_firewall_answer(answer, now, &mut self.effects);
+        self.execute(now);
+    }
+
+    /// Lets the engine do something else that has effects.
+    pub(super) fn run_engine<T>(
+        &mut self,
+        now: Now,
+        work: impl FnOnce(&mut Engine, &mut Vec<Effect>) -> T,
+    ) -> T {
+        let done = work(&mut self.engine, &mut self.effects);
+        self.execute(now);
+        done
+    }
+
+    /// Does the effects in their order. Refusals have effects of their own.
+    fn execute(&mut self, now: Now) {
+        let mut recorded = true;
+        let mut effects = std::mem::take(&mut self.effects);
+        while !effects.is_empty() {
+            for effect in effects.drain(..) {
+                match effect {
+                    // Why not, the state says once by an event.
+                    Effect::Record(record) => recorded &= self.state.append(&record).is_ok(),
+                    Effect::MarkSequenceUsed(used) => recorded &= self.mark_used(&used, now),
+                    Effect::Firewall(change) if recorded => self.send_change(change, now),
+                    Effect::Firewall(change) => {
+                        let reason = Reason::StateUnwritable;
+                        self.engine
+                            .abort_change(change.id, reason, now, &mut self.effects);
+                    }
+                    Effect::Run(request) => self.request_run(request, recorded, now),
+                    Effect::Audit(event) => self.audit.write(*event),
+                }
+            }
+            // Refusals above may have made more; the emptied vector keeps its room.
+            std::mem::swap(&mut effects, &mut self.effects);
+        }
+        self.effects = effects;
+    }
+
+    /// False where that it is used may not survive: then nothing may open by it.
+    fn mark_used(&mut self, used: &UsedSequence, now: Now) -> bool {
+        let UsedSequence {
+            door,
+            sequence,
+            remaining: left,
+        } = used;
+        if let Err(error) = self.used.append(sequence, now.wall) {
+            error!("the door {door} stays shut: {error}");
+            return false;
+        }
+        // Why not, the state says once by an event.
+        if self.state.append_used(self.used.mark()).is_err() {
+            return false;
+        }
+        match left {
+            0 => warn!(
+                "the last sequence of the door {door} was used: it opens nothing until new ones stand at the end of its file and `spad reload`"
+            ),
+            left => info!("a sequence of the door {door} was used; {left} left"),
+        }
+        true
+    }
+
+    /// Used sequences that the disk did not take; that it still does not, status says.
+    pub(super) fn retry_pending(&mut self) {
+        if let Ok(count @ 1..) = self.used.retry_pending() {
+            // If not, the file holds more than the journal knows of.
+            let _ = self.state.append_used(self.used.mark());
+            info!("that {count} sequences for one use are used is written down now");
+        }
+    }
+
+    fn send_change(&mut self, change: Change, now: Now) {
+        if self.backlog.len() >= MAX_BACKLOG || self.writer_liveness.is_unresponsive() {
+            let reason = Reason::FirewallUnresponsive;
+            self.engine
+                .abort_change(change.id, reason, now, &mut self.effects);
+        } else {
+            // While a change waits for its answer, grants make this process look each second.
+            self.writer_liveness.expect_answer(now.boot);
+            self.queue(ToWriter::Change(change));
+        }
+    }
+
+    /// Sends, in order; what does not go now goes when the writer has room.
+    pub(super) fn send(&mut self, message: ToWriter) {
+        self.writer_liveness
+            .expect_answer_and_check(clock::now().boot);
+        self.queue(message);
+    }
+
+    fn queue(&mut self, message: ToWriter) {
+        self.backlog.push_back(message);
+        self.flush();
+    }
+
+    /// Sends what waits, as far as there is room.
+    pub(super) fn flush(&mut self) {
+        while let Some(message) = self.backlog.front() {
+            match self.writer.send(message) {
+                Ok(()) => drop(self.backlog.pop_front()),
+                Err(WriterClientError::Busy) => return,
+                Err(error) => {
+                    self.writer_error = Some(error);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Whether messages wait for the writer to have room.
+    pub(super) fn has_backlog(&self) -> bool {
+        !self.backlog.is_empty()
+    }
+
+    /// Says what the state has to say.
+    pub(super) fn log_state_events(&mut self) {
+        for event in self.state.take_events() {
+            if event.is_recovery() {
+                info!("{event}");
+            } else if event.stops_packets() {
+                error!("{event}");
+            } else {
+                warn!("{event}");
+            }
+        }
+    }
+
+    /// What is odd about lists of sequences of which some are used.
+    pub(super) fn sequence_findings(&self) -> Findings {
+        let config = self.engine.clients().config();
+        let used = self.engine.used_sequences();
+        used.map_or_else(Findings::default, |used| check_used_sequences(config, used))
+    }
+}
+
+/// What the daemon itself has to tell the audit.
+impl Executor {
+    pub(super) fn audit_event(&mut self, event: Event) {
+        self.audit.write(AuditEvent::new(event, clock::now().wall));
+    }
+
+    pub(super) fn audit_state(&mut self, detail: &'static str) {
+        let mut event = AuditEvent::new(Event::State, clock::now().wall);
+        event.detail = Some(detail);
+        self.audit.write(event);
+    }
+
+    pub(super) fn audit_counts(&mut self, event: Event, what: &'static str, count: u64) {
+        let mut event = AuditEvent::new(event, clock::now().wall);
+        event.counts = vec![(what, count)];
+        self.audit.write(event);
+    }
+
+    pub(super) fn audit_port(&mut self, event: Event, port: Service, detail: &'static str) {
+        let mut event = AuditEvent::new(event, clock::now().wall);
+        event.port = Some(port);
+        event.service = self.engine.clients().service_at(port).cloned();
+        event.detail = Some(detail);
+        self.audit.write(event);
+    }
+}

@@ -1,0 +1,98 @@
+//! [IO] What the engine's thread and the command runner have to do with each other.
+
+use crate::runner::message::{FromRunner, ToRunner};
+use spad_model::Now;
+use spad_model::Reason;
+use spad_model::RunRequest;
+use spad_sys::clock;
+
+use super::engine_loop::EngineLoop;
+use super::executor::Executor;
+use super::reload::Event as ReloadEvent;
+
+impl Executor {
+    /// Asks the runner; where it is not there, or what comes before could not be
+    /// recorded, nothing is run.
+    pub(super) fn request_run(&mut self, request: RunRequest, recorded: bool, now: Now) {
+        // The kernel has changed already, so its hook runs in any case.
+        let may_run = recorded || matches!(request, RunRequest::Hook(_));
+        let why = match (&mut self.runner, may_run) {
+            (_, false) => Reason::StateUnwritable,
+            (None, true) => Reason::RunnerGone,
+            (Some(_), true) if self.runner_liveness.is_unresponsive() => Reason::RunnerUnresponsive,
+            (Some(runner), true) => {
+                self.runner_liveness.expect_answer_and_check(now.boot);
+                if let Err(error) = runner.send(ToRunner::Run(request)) {
+                    self.runner_error = Some(error);
+                }
+                return;
+            }
+        };
+        let effects = &mut self.effects;
+        match request {
+            RunRequest::Command(run) => drop(self.engine.run_aborted(run.id, why, now, effects)),
+            RunRequest::Hook(hook) => self.engine.hook_refused(hook.id, why, now, effects),
+        }
+    }
+
+    pub(super) fn send_to_runner(&mut self, message: ToRunner) {
+        if message != ToRunner::ApplyConfig {
+            self.runner_liveness
+                .expect_answer_and_check(clock::now().boot);
+        }
+        if let Some(runner) = &mut self.runner
+            && let Err(error) = runner.send(message)
+        {
+            self.runner_error = Some(error);
+        }
+    }
+
+    /// One message of the runner that is the engine's alone.
+    pub(super) fn on_runner_message(&mut self, message: FromRunner, now: Now) {
+        self.run_engine(now, |engine, effects| match message {
+            FromRunner::Started(id) => drop(engine.run_started(id, now, effects)),
+            FromRunner::Refused(id, why) => {
+                engine.run_refused(id, why, now, effects);
+                engine.hook_refused(id, why.into(), now, effects);
+            }
+            FromRunner::Ended(ended) if engine.is_hook(ended.id) => {
+                engine.hook_ended(ended, now, effects);
+            }
+            FromRunner::Ended(ended) => engine.run_ended(ended, now, effects),
+            FromRunner::Ready
+            | FromRunner::Failed(_)
+            | FromRunner::Pong
+            | FromRunner::Busy(_)
+            | FromRunner::ConfigLoaded(_) => {}
+        });
+    }
+}
+
+impl EngineLoop {
+    /// Everything that the runner has to say.
+    pub(super) fn drain_runner(&mut self) {
+        loop {
+            let Some(runner) = &mut self.executor.runner else {
+                return;
+            };
+            let received = runner.flush().and_then(|()| runner.receive());
+            match received {
+                Ok(Some(message)) => {
+                    let now = clock::now();
+                    self.runner_responded(&message, now);
+                    match message {
+                        FromRunner::ConfigLoaded(result) => {
+                            self.on_reload_event(ReloadEvent::RunnerLoaded(result));
+                        }
+                        message => self.executor.on_runner_message(message, now),
+                    }
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    self.executor.runner_error = Some(error);
+                    return;
+                }
+            }
+        }
+    }
+}

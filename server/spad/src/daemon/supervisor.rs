@@ -1,0 +1,135 @@
+//! [IO] The main thread: signals, the control socket, reloads, systemd.
+
+use std::num::NonZeroU16;
+use std::os::unix::net::UnixListener as StdListener;
+use std::time::Duration;
+
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{error, info};
+
+use crate::control::message::Grant;
+use crate::control::server::{IncomingRequest, serve};
+use crate::control::{Request, Response};
+use spad_config::ConfigReaders;
+use spad_engine::GrantListing;
+use spad_model::Paths;
+
+use super::engine_loop::{EngineLoop, LoopExit};
+use super::load_config::start_reload;
+use super::tasks::{EngineTask, TaskSender};
+
+/// Requests that wait for the main thread.
+const MAX_PENDING_REQUESTS: usize = 16;
+
+/// Serves until told to stop, or until the engine's thread ends. `readers` were looked
+/// up before the sandbox, in which there are no names.
+///
+/// # Errors
+/// Why it ended other than by being told to.
+pub(super) fn run(
+    paths: &Paths,
+    readers: &ConfigReaders,
+    control: StdListener,
+    tasks: TaskSender,
+    engine: EngineLoop,
+) -> std::io::Result<LoopExit> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let (ended, mut end) = oneshot::channel();
+    let thread = std::thread::Builder::new()
+        .name("engine".to_owned())
+        .spawn(move || {
+            // The main thread waits for this and for nothing else at the end.
+            let _unheard = ended.send(engine.run());
+        })?;
+    let result = runtime.block_on(async {
+        let listener = UnixListener::from_std(control)?;
+        let (ask, mut requests) = mpsc::channel::<IncomingRequest>(MAX_PENDING_REQUESTS);
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        tokio::spawn(serve(listener, ask));
+        info!("ready");
+        loop {
+            tokio::select! {
+                done = &mut end => return done.map_err(|_| std::io::Error::other("the engine's thread broke off")),
+                _ = terminate.recv() => tasks.send(EngineTask::Stop),
+                _ = interrupt.recv() => tasks.send(EngineTask::Stop),
+                _ = hangup.recv() => {
+                    let (answer, answered) = oneshot::channel();
+                    start_reload(paths.clone(), readers.clone(), tasks.clone(), answer.into());
+                    tokio::spawn(log_reload_result(answered));
+                }
+                Some(ask) = requests.recv() => handle_request(paths, readers, &tasks, ask),
+            }
+        }
+    });
+    if result.is_ok() {
+        let _joined = thread.join();
+    }
+    result
+}
+
+fn handle_request(
+    paths: &Paths,
+    readers: &ConfigReaders,
+    tasks: &TaskSender,
+    incoming: IncomingRequest,
+) {
+    let IncomingRequest {
+        request,
+        uid,
+        answer,
+    } = incoming;
+    match &request {
+        Request::Status | Request::Grants => {}
+        asked => info!("user {uid} asks: {asked:?}"),
+    }
+    match request {
+        Request::Reload => {
+            start_reload(paths.clone(), readers.clone(), tasks.clone(), answer.into())
+        }
+        Request::Grants => {
+            let (list, listed) = oneshot::channel();
+            tasks.send(EngineTask::List(list));
+            tokio::spawn(send_listing(listed, answer));
+        }
+        request @ (Request::Grant { .. } | Request::Revoke { .. } | Request::RevokeFrom { .. }) => {
+            tasks.send(EngineTask::Admin(request, uid, answer.into()));
+        }
+        request => tasks.send(EngineTask::Request(request, answer.into())),
+    }
+}
+
+/// Makes the answer of a list that the engine's thread made. An engine that has ended
+/// drops it, and then the place for the answer is dropped too, which says so.
+async fn send_listing(listed: oneshot::Receiver<GrantListing>, answer: oneshot::Sender<Response>) {
+    let Ok(listing) = listed.await else { return };
+    let rows = listing.into_rows().into_iter();
+    let grants = rows.map(|row| Grant {
+        client: row.client.map(|name| name.to_string()),
+        door: row.door.map(|name| name.to_string()),
+        by_hand: row.admin,
+        address: row.peer.address,
+        prefix: row.peer.prefix,
+        service: row.service.to_string(),
+        source_port: row.source_port.map(NonZeroU16::get),
+        remaining_s: row.remaining.as_secs_f64().ceil() as u64,
+    });
+    // Whoever asked may have gone.
+    let _gone = answer.send(Response::Grants {
+        grants: grants.collect(),
+    });
+}
+
+/// What a reload by signal has to say goes to the log.
+async fn log_reload_result(answered: oneshot::Receiver<Response>) {
+    match tokio::time::timeout(Duration::from_secs(60), answered).await {
+        Ok(Ok(Response::Done { message })) => info!("{}", message.trim_end()),
+        Ok(Ok(Response::Failed { .. })) => {}
+        _ => error!("the reload was broken off"),
+    }
+}
