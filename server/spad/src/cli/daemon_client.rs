@@ -33,7 +33,7 @@ pub(crate) fn disable_in_daemon(paths: &Paths, client: &ClientName) -> DaemonRep
     request(
         paths,
         &Request::Disable {
-            client: client.to_string(),
+            client: client.clone(),
         },
     )
 }

@@ -33,18 +33,18 @@ fn table(grants: &[Grant]) -> String {
             prefix: grant.prefix,
         };
         let address = match grant.source_port {
-            Some(port) => std::net::SocketAddr::new(grant.address, port).to_string(),
+            Some(port) => std::net::SocketAddr::new(grant.address, port.get()).to_string(),
             None => peer.to_string(),
         };
         [
             match (&grant.client, &grant.door) {
-                (Some(client), _) => client.clone(),
+                (Some(client), _) => client.to_string(),
                 (None, Some(door)) => format!("(door {door})"),
                 (None, None) if grant.by_hand => "(administrator)".to_owned(),
                 (None, None) => "(unknown)".to_owned(),
             },
             address,
-            grant.service.clone(),
+            grant.service.to_string(),
             format!("{} s", grant.remaining_s),
         ]
     }));
@@ -71,22 +71,22 @@ mod tests {
     fn a_grant_of_one_source_port_or_a_network_shows_it_and_columns_line_up() {
         let grants = [
             Grant {
-                client: Some("laptop".to_owned()),
+                client: Some("laptop".parse().unwrap()),
                 door: None,
                 by_hand: false,
                 address: [192, 0, 2, 7].into(),
                 prefix: None,
-                service: "tcp/22".to_owned(),
-                source_port: Some(40_000),
+                service: "tcp/22".parse().unwrap(),
+                source_port: std::num::NonZeroU16::new(40_000),
                 remaining_s: 12,
             },
             Grant {
                 client: None,
-                door: Some("ssh".to_owned()),
+                door: Some("ssh".parse().unwrap()),
                 by_hand: false,
                 address: [192, 0, 2, 0].into(),
                 prefix: Some(24),
-                service: "udp/51820".to_owned(),
+                service: "udp/51820".parse().unwrap(),
                 source_port: None,
                 remaining_s: 7,
             },

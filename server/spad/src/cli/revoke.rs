@@ -1,8 +1,9 @@
 //! `spad revoke`: closes now what is open, for a client or for an address.
 
 use super::daemon_client::run_in_daemon;
-use super::{CliResult, Options};
+use super::{CliResult, Failure, Options};
 use crate::control::Request;
+use crate::control::message::unknown_holder;
 
 /// What it takes.
 #[derive(Debug, clap::Args)]
@@ -22,7 +23,11 @@ pub(crate) struct Arguments {
 pub(crate) fn run(options: &Options, arguments: &Arguments) -> CliResult {
     let (what, cut) = (arguments.what.clone(), arguments.cut);
     let request = if arguments.from.is_empty() {
-        Request::Revoke { client: what, cut }
+        // A text that cannot be a name is known to no daemon.
+        let client = what
+            .parse()
+            .map_err(|_not_a_name| Failure::Failed(unknown_holder(&what)))?;
+        Request::Revoke { client, cut }
     } else {
         let from = arguments.from.clone();
         let service = what;

@@ -5,24 +5,43 @@
 
 use tracing::{info, warn};
 
-use crate::control::{Request, Response};
-use spad_engine::Revocation;
-use spad_engine::policy;
+use spad_engine::{Revocation, policy};
 use spad_firewall::ToWriter;
 use spad_firewall::message::MAX_FILTERS;
-use spad_model::ChangeId;
-use spad_model::ClientName;
+use spad_model::{ChangeId, ClientName};
 use spad_sys::clock;
+
+use crate::control::Response;
+use crate::control::message::unknown_holder;
 
 use super::engine_loop::EngineLoop;
 use super::pending_replies::{Awaited, CutProgress};
 use super::reply::Reply;
 
+/// A request that changes grants.
+#[derive(Debug)]
+pub(super) enum AdminRequest {
+    Grant {
+        service: String,
+        from: Vec<String>,
+        ttl_s: u64,
+    },
+    Revoke {
+        client: ClientName,
+        cut: bool,
+    },
+    RevokeFrom {
+        service: String,
+        from: Vec<String>,
+        cut: bool,
+    },
+}
+
 impl EngineLoop {
     /// Grants or revokes for the local user `uid`.
-    pub(super) fn handle_admin(&mut self, request: &Request, uid: u32, reply: Reply) {
+    pub(super) fn handle_admin(&mut self, request: &AdminRequest, uid: u32, reply: Reply) {
         let done = match request {
-            Request::Grant {
+            AdminRequest::Grant {
                 service,
                 from,
                 ttl_s,
@@ -33,15 +52,14 @@ impl EngineLoop {
                 }
                 Err(why) => Err(why),
             },
-            Request::Revoke { client, cut } => {
+            AdminRequest::Revoke { client, cut } => {
                 let revoked = self.revoke_client(client, uid);
                 revoked.map(|revoked| (revoked, *cut))
             }
-            Request::RevokeFrom { service, from, cut } => {
+            AdminRequest::RevokeFrom { service, from, cut } => {
                 let revoked = self.revoke_from(service, from, uid);
                 revoked.map(|revoked| (revoked, *cut))
             }
-            _ => Err("asked in the wrong place".to_owned()),
         };
         match done {
             Ok((revoked, cut)) => self.report_revoked(&revoked, cut, reply),
@@ -68,19 +86,12 @@ impl EngineLoop {
         Ok((id, message))
     }
 
-    fn revoke_client(&mut self, client: &str, uid: u32) -> Result<Revocation, String> {
+    fn revoke_client(&mut self, client: &ClientName, uid: u32) -> Result<Revocation, String> {
         let now = clock::now();
-        let name = client.parse::<ClientName>().ok();
-        let revoked = name.and_then(|name| {
-            self.executor.run_engine(now, |engine, effects| {
-                engine.revoke_client(&name, uid, now, effects)
-            })
+        let revoked = self.executor.run_engine(now, |engine, effects| {
+            engine.revoke_client(client, uid, now, effects)
         });
-        revoked.ok_or_else(|| {
-            format!(
-                "the running daemon does not know {client}, neither as a client nor as a door\n  help: spad client list; doors are the names of [[knock]] in spad.toml; what is open of a service for an address: spad revoke SERVICE --from ADDR"
-            )
-        })
+        revoked.ok_or_else(|| unknown_holder(client.as_str()))
     }
 
     fn revoke_from(

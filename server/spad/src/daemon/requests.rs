@@ -5,11 +5,11 @@
 use spa_keys::KeyId;
 use tracing::{info, warn};
 
-use crate::control::{Request, Response};
 use spad_firewall::ToWriter;
-use spad_model::ClientName;
-use spad_model::Now;
+use spad_model::{ClientName, Now};
 use spad_sys::clock;
+
+use crate::control::Response;
 
 use super::engine_loop::EngineLoop;
 use super::pending_replies::Awaited;
@@ -27,37 +27,29 @@ impl EngineLoop {
                 let helpers = self.unresponsive(clock::now().boot).map_or(Ok(()), Err);
                 self.on_reload_event(ReloadEvent::Loaded { candidate, helpers });
             }
-            EngineTask::Request(Request::Confirm, reply) => {
+            EngineTask::Confirm(reply) => {
                 self.replies.add(Awaited::Confirm, reply);
                 self.executor.send(ToWriter::Confirm);
             }
-            EngineTask::Request(Request::Disable { client }, reply) => {
-                let response = self.disable(&client, clock::now());
+            EngineTask::Disable(client, reply) => {
+                let response = self.disable(client, clock::now());
                 self.reply_once_closed(response, reply);
             }
-            EngineTask::Admin(request, uid, reply) => self.handle_admin(&request, uid, reply),
+            EngineTask::Admin {
+                request,
+                uid,
+                reply,
+            } => self.handle_admin(&request, uid, reply),
             EngineTask::List(sender) => self.replies.add_listing(sender),
-            EngineTask::Request(request, reply) => reply.send(self.answer(&request)),
+            EngineTask::Status(reply) => {
+                reply.send(Response::Status(Box::new(self.status(clock::now()))));
+            }
+            EngineTask::ResetClient(client, reply) => {
+                reply.send(self.reset_client(&client, clock::now()));
+            }
+            EngineTask::ResetReplay(reply) => reply.send(self.reset_replay(clock::now())),
         }
         false
-    }
-
-    fn answer(&mut self, request: &Request) -> Response {
-        let now = clock::now();
-        match request {
-            Request::Status => Response::Status(Box::new(self.status(now))),
-            Request::ResetClient { client } => self.reset_client(client, now),
-            Request::ResetReplay => self.reset_replay(now),
-            Request::Grants
-            | Request::Reload
-            | Request::Confirm
-            | Request::Disable { .. }
-            | Request::Grant { .. }
-            | Request::Revoke { .. }
-            | Request::RevokeFrom { .. } => Response::Failed {
-                message: "asked in the wrong place".to_owned(),
-            },
-        }
     }
 }
 
@@ -106,16 +98,11 @@ impl EngineLoop {
             .list_page(|listing| engine.list_page(listing, clock::now()));
     }
 
-    fn disable(&mut self, client: &str, now: Now) -> Response {
-        let found = client.parse().is_ok_and(|name: ClientName| {
-            let found = self
-                .executor
-                .run_engine(now, |engine, effects| engine.disable(&name, now, effects));
-            // A configuration that is being read may still have this client.
-            self.on_reload_event(ReloadEvent::ClientDisabled(name, now.boot));
-            found
-        });
-        if found {
+    fn disable(&mut self, client: ClientName, now: Now) -> Response {
+        let found = self
+            .executor
+            .run_engine(now, |engine, effects| engine.disable(&client, now, effects));
+        let response = if found {
             info!("client {client} is served no more");
             Response::Done {
                 message: format!("{client} is served no more, and what was open for it is closed"),
@@ -124,11 +111,14 @@ impl EngineLoop {
             Response::Unknown {
                 message: format!("the running daemon does not know {client}"),
             }
-        }
+        };
+        // A configuration that is being read may still have this client.
+        self.on_reload_event(ReloadEvent::ClientDisabled(client, now.boot));
+        response
     }
 
-    fn reset_client(&mut self, client: &str, now: Now) -> Response {
-        let Some(ids) = client.parse().ok().and_then(|name| self.key_ids(&name)) else {
+    fn reset_client(&mut self, client: &ClientName, now: Now) -> Response {
+        let Some(ids) = self.key_ids(client) else {
             return Response::Failed {
                 message: format!(
                     "the running daemon does not know {client}\n  help: spad client list"

@@ -1,6 +1,5 @@
 //! [IO] The main thread: signals, the control socket, reloads, systemd.
 
-use std::num::NonZeroU16;
 use std::os::unix::net::UnixListener as StdListener;
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use spad_config::ConfigReaders;
 use spad_engine::GrantListing;
 use spad_model::Paths;
 
+use super::admin::AdminRequest;
 use super::engine_loop::{EngineLoop, LoopExit};
 use super::load_config::start_reload;
 use super::tasks::{EngineTask, TaskSender};
@@ -88,35 +88,61 @@ fn handle_request(
         Request::Status | Request::Grants => {}
         asked => info!("user {uid} asks: {asked:?}"),
     }
-    match request {
-        Request::Reload => {
-            start_reload(paths.clone(), readers.clone(), tasks.clone(), answer.into())
-        }
+    let admin = |request, reply| EngineTask::Admin {
+        request,
+        uid,
+        reply,
+    };
+    let task = match request {
         Request::Grants => {
             let (list, listed) = oneshot::channel();
-            tasks.send(EngineTask::List(list));
             tokio::spawn(send_listing(listed, answer));
+            EngineTask::List(list)
         }
-        request @ (Request::Grant { .. } | Request::Revoke { .. } | Request::RevokeFrom { .. }) => {
-            tasks.send(EngineTask::Admin(request, uid, answer.into()));
+        Request::Reload => {
+            return start_reload(paths.clone(), readers.clone(), tasks.clone(), answer.into());
         }
-        request => tasks.send(EngineTask::Request(request, answer.into())),
-    }
+        Request::Status => EngineTask::Status(answer.into()),
+        Request::Confirm => EngineTask::Confirm(answer.into()),
+        Request::Disable { client } => EngineTask::Disable(client, answer.into()),
+        Request::ResetClient { client } => EngineTask::ResetClient(client, answer.into()),
+        Request::ResetReplay => EngineTask::ResetReplay(answer.into()),
+        Request::Grant {
+            service,
+            from,
+            ttl_s,
+        } => admin(
+            AdminRequest::Grant {
+                service,
+                from,
+                ttl_s,
+            },
+            answer.into(),
+        ),
+        Request::Revoke { client, cut } => {
+            admin(AdminRequest::Revoke { client, cut }, answer.into())
+        }
+        Request::RevokeFrom { service, from, cut } => admin(
+            AdminRequest::RevokeFrom { service, from, cut },
+            answer.into(),
+        ),
+    };
+    tasks.send(task);
 }
 
-/// Makes the answer of a list that the engine's thread made. An engine that has ended
-/// drops it, and then the place for the answer is dropped too, which says so.
+/// Sends the listing that the engine's thread made. If the engine ends first, the answer is
+/// dropped too, and the control server reports that the daemon is stopping.
 async fn send_listing(listed: oneshot::Receiver<GrantListing>, answer: oneshot::Sender<Response>) {
     let Ok(listing) = listed.await else { return };
     let rows = listing.into_rows().into_iter();
     let grants = rows.map(|row| Grant {
-        client: row.client.map(|name| name.to_string()),
-        door: row.door.map(|name| name.to_string()),
+        client: row.client,
+        door: row.door,
         by_hand: row.admin,
         address: row.peer.address,
         prefix: row.peer.prefix,
-        service: row.service.to_string(),
-        source_port: row.source_port.map(NonZeroU16::get),
+        service: row.service,
+        source_port: row.source_port,
         remaining_s: row.remaining.as_secs_f64().ceil() as u64,
     });
     // Whoever asked may have gone.

@@ -1,4 +1,4 @@
-//! What the supervisor hands to the engine's thread, and how it wakes it.
+//! Tasks that the supervisor sends to the engine's thread.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -7,28 +7,35 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::oneshot;
 
-use crate::control::Request;
 use spad_engine::GrantListing;
+use spad_model::ClientName;
 
+use super::admin::AdminRequest;
 use super::load_config::LoadedConfig;
 use super::reload::Candidate;
 use super::reply::Reply;
 
-/// One thing for the engine's thread to do.
+/// One task of the engine's thread.
 #[derive(Debug)]
 pub(super) enum EngineTask {
-    /// Answer this; never [`Request::Reload`], which comes as [`EngineTask::ApplyConfig`], nor
-    /// [`Request::Grants`], which comes as [`EngineTask::List`].
-    Request(Request, Reply),
-    /// Grant or revoke by hand, for the user with this number.
-    Admin(Request, u32, Reply),
-    /// List what is open, a portion at a time.
+    Status(Reply),
+    Confirm(Reply),
+    Disable(ClientName, Reply),
+    ResetClient(ClientName, Reply),
+    ResetReplay(Reply),
+    /// Grant or revoke for the local user `uid`.
+    Admin {
+        request: AdminRequest,
+        uid: u32,
+        reply: Reply,
+    },
+    /// List the open grants, one page at a time.
     List(oneshot::Sender<GrantListing>),
-    /// Use this configuration, once the firewall writer uses it too.
+    /// Use this configuration, once runner and writer accept it.
     ApplyConfig(Candidate<Box<LoadedConfig>>),
-    /// A configuration was refused before it came here.
+    /// A configuration was refused before it reached the engine's thread.
     ReloadFailed,
-    /// Write everything down and end.
+    /// Write the state and exit.
     Stop,
 }
 
@@ -39,14 +46,14 @@ pub(super) struct TaskSender {
     eventfd: Arc<OwnedFd>,
 }
 
-/// The engine's end; its descriptor is readable while orders wait.
+/// The engine's end. Its descriptor is readable while tasks wait.
 #[derive(Debug)]
 pub(super) struct TaskQueue {
     queue: Receiver<EngineTask>,
     eventfd: Arc<OwnedFd>,
 }
 
-/// A queue of orders with a bell.
+/// Makes a queue of tasks and the eventfd that wakes its reader.
 ///
 /// # Errors
 /// Where the kernel has no event descriptor left.
@@ -65,26 +72,25 @@ pub(super) fn task_channel() -> std::io::Result<(TaskSender, TaskQueue)> {
 }
 
 impl TaskSender {
-    /// Hands one order over. An engine that has ended drops it, and with it
-    /// the place for the answer.
+    /// Sends one task. An engine that has ended drops it and its reply.
     pub(super) fn send(&self, task: EngineTask) {
         if self.queue.send(task).is_ok() {
-            // Full means that it rings already.
-            let _rings = rustix::io::write(&self.eventfd, &1_u64.to_ne_bytes());
+            // A full eventfd is readable already.
+            let _readable = rustix::io::write(&self.eventfd, &1_u64.to_ne_bytes());
         }
     }
 }
 
 impl TaskQueue {
-    /// The next order, if one waits.
+    /// The next task, if one waits.
     #[must_use]
     pub(super) fn try_next(&self) -> Option<EngineTask> {
         self.queue.try_recv().ok()
     }
 
-    /// Stops the bell; orders given from here on ring it again.
+    /// Clears the eventfd. A later task makes it readable again.
     pub(super) fn clear(&self) {
-        let _silent = rustix::io::read(&self.eventfd, &mut [0_u8; 8]);
+        let _cleared = rustix::io::read(&self.eventfd, &mut [0_u8; 8]);
     }
 }
 

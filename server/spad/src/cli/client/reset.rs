@@ -23,7 +23,7 @@ pub(super) fn run(options: &Options, arguments: &Arguments) -> CliResult {
     run_in_daemon(
         options,
         &Request::ResetClient {
-            client: name.to_string(),
+            client: name.clone(),
         },
     )
 }
