@@ -30,44 +30,21 @@ pub fn nearest<'a>(
     candidates: impl IntoIterator<Item = &'a str>,
     metric: EditDistance,
 ) -> Option<&'a str> {
-    let text: Vec<char> = text.to_lowercase().chars().take(MAX_LEN + 1).collect();
-    if text.len() > MAX_LEN {
+    let lowercase = text.to_lowercase();
+    let length = lowercase.chars().take(MAX_LEN + 1).count();
+    if length > MAX_LEN {
         return None;
     }
+    let distance = match metric {
+        EditDistance::Levenshtein => strsim::levenshtein,
+        EditDistance::OptimalStringAlignment => strsim::osa_distance,
+    };
     let measured = candidates
         .into_iter()
-        .map(|candidate| (distance(&text, candidate, metric), candidate));
+        .map(|candidate| (distance(&lowercase, candidate), candidate));
     let (edits, candidate) = measured.min()?;
     let allowed = candidate.len().div_ceil(3).min(metric.max());
-    (edits <= allowed && edits < text.len()).then_some(candidate)
-}
-
-/// Slips from one to the other.
-fn distance(a: &[char], b: &str, metric: EditDistance) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut two_above: Vec<usize> = Vec::new();
-    let mut above: Vec<usize> = (0..=b.len()).collect();
-    for (i, left) in a.iter().enumerate() {
-        let mut row = vec![i.saturating_add(1)];
-        for (j, right) in b.iter().enumerate() {
-            let at = |row: &[usize], column: usize| row.get(column).copied().unwrap_or(usize::MAX);
-            let next = j.saturating_add(1);
-            let mut best = at(&above, j).saturating_add(usize::from(left != right));
-            best = best.min(at(&above, next).saturating_add(1));
-            best = best.min(at(&row, j).saturating_add(1));
-            let exchanged = metric == EditDistance::OptimalStringAlignment
-                && i > 0
-                && j > 0
-                && a.get(i - 1) == Some(right)
-                && b.get(j - 1) == Some(left);
-            if exchanged {
-                best = best.min(at(&two_above, j - 1).saturating_add(1));
-            }
-            row.push(best);
-        }
-        two_above = std::mem::replace(&mut above, row);
-    }
-    above.last().copied().unwrap_or_default()
+    (edits <= allowed && edits < length).then_some(candidate)
 }
 
 #[cfg(test)]
