@@ -1,7 +1,7 @@
 //! `spad grants`: who has what open.
 
 use super::daemon_client::ask_daemon;
-use super::output::{print, print_json};
+use super::output::{column_widths, print, print_json, table_row};
 use super::{CliResult, Failure, Options};
 use crate::control::message::Grant;
 use crate::control::{Request, Response};
@@ -48,17 +48,11 @@ fn table(grants: &[Grant]) -> String {
             format!("{} s", grant.remaining_s),
         ]
     }));
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths = [width(0), width(1), width(2)];
+    let widths = column_widths(&rows);
     let mut text = String::new();
-    for [client, address, service, closes] in &rows {
-        let [first, second, third] = widths;
-        text.push_str(&format!(
-            "{client:<first$}  {address:<second$}  {service:<third$}  {closes}\n"
-        ));
+    for row in &rows {
+        text.push_str(&table_row(&widths, &row.each_ref().map(String::as_str)));
+        text.push('\n');
     }
     text
 }

@@ -108,3 +108,24 @@ impl fmt::Display for Failure {
         }
     }
 }
+
+/// The longest cell of each column, in characters.
+pub(crate) fn column_widths<const N: usize>(rows: &[[String; N]]) -> [usize; N] {
+    std::array::from_fn(|column| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    })
+}
+
+/// One line of a table: two spaces between columns, and the last cell as long as it is.
+pub(crate) fn table_row(widths: &[usize], cells: &[&str]) -> String {
+    let mut line = String::new();
+    let Some((last, padded)) = cells.split_last() else {
+        return line;
+    };
+    for (cell, width) in padded.iter().zip(widths) {
+        line.push_str(&format!("{cell:<width$}  "));
+    }
+    line.push_str(last);
+    line
+}

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::daemon_client::ask_daemon;
-use super::output::{counted, print, print_json};
+use super::output::{counted, print, print_json, table_row};
 use super::{CliResult, Failure, Options};
 use crate::control::message::Status;
 use crate::control::{Request, Response};
@@ -24,6 +24,9 @@ pub(crate) fn run(options: &Options, _arguments: &Arguments) -> CliResult {
     }
 }
 
+/// The longest name of a line.
+const NAME_WIDTH: usize = "remembered".len();
+
 /// For people.
 fn text(status: &Status) -> String {
     let mut text = String::new();
@@ -36,7 +39,11 @@ fn text(status: &Status) -> String {
     };
     let mut line = |name: &str, value: &dyn std::fmt::Display| {
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "{name:<12}{value}");
+        let _ = writeln!(
+            text,
+            "{}",
+            table_row(&[NAME_WIDTH], &[name, &value.to_string()])
+        );
     };
     line(
         "running",

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use spa_keys::{ClientPublic, KeyId};
 use spa_proto::Timestamp;
 
-use crate::cli::output::{note, print, print_json, write_result};
+use crate::cli::output::{note, print, print_json, table_row, write_result};
 use crate::cli::{CliResult, Failure, Options, key};
 use spad_config::{ClientSummaries, ClientSummary};
 use spad_model::ClientName;
@@ -40,6 +40,9 @@ pub(super) fn list(options: &Options) -> CliResult {
     }
     Ok(())
 }
+
+/// The longest word for the state of a client.
+const STATE_WIDTH: usize = "disabled".len();
 
 /// Rows as they are read: a hundred thousand clients never stand in memory together.
 struct Rows {
@@ -78,10 +81,11 @@ impl Rows {
             return write!(out, "{comma}{}", as_json(client, &[]));
         }
         let (name, state) = (client.name.as_str(), state(client));
-        let (width, allow) = (self.width, client.allow.join(", "));
         let note = client.note.as_deref().unwrap_or_default();
         let gap = if note.is_empty() { "" } else { "  # " };
-        writeln!(out, "{name:width$}  {state:8}  {allow}{gap}{note}")
+        let rest = format!("{}{gap}{note}", client.allow.join(", "));
+        let line = table_row(&[self.width, STATE_WIDTH], &[name, state, &rest]);
+        writeln!(out, "{line}")
     }
 
     fn end(&self, out: &mut impl Write) -> io::Result<()> {
