@@ -50,6 +50,12 @@ mod requests;
 
 mod start;
 
+mod start_error;
+
+mod directories;
+
+mod privileged;
+
 mod status;
 
 mod supervisor;
@@ -63,4 +69,5 @@ mod writer_events;
 pub(crate) use forwarding::findings as forwarding;
 pub(crate) use load_config::{LoadKeysError, MISSING_SERVER_KEY_HELP, load_keys};
 pub(crate) use readers::readers;
-pub use start::{StartError, run};
+pub use start::run;
+pub use start_error::StartError;
