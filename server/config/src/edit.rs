@@ -1,6 +1,8 @@
 //! Changes to a client file that leave every other byte of it alone.
 //!
-//! Pure: text in, text out. Whatever does not come out as meant is not given.
+//! Pure: text in, text out. Whatever does not come out as meant is not given. The edits go
+//! by the places of values: `toml_edit` would print the file again, and drops each carriage
+//! return of it.
 
 use spa_keys::ClientPublic;
 use toml::de::{DeTable, DeValue};
