@@ -129,15 +129,30 @@ impl WriterLoop {
             if let Incoming::Closed = incoming {
                 return Ok(());
             }
-            if let Some(read) = ConfigLoader::take_result(&mut self.config_loader) {
-                let result = match read {
-                    Ok((read, texts)) => self.load(read, &texts)?,
-                    Err(why) => Err(why),
-                };
-                self.engine.send(&FromWriter::Reloaded(result))?;
-                malloc::malloc_trim();
-            }
+            self.finish_reload()?;
         }
+    }
+
+    /// Handles the first half of a reload: reads the files on a thread.
+    fn start_reload(&mut self) -> Result<(), WriterError> {
+        match ConfigLoader::start(&mut self.config_loader, &self.configuration) {
+            Ok(()) => Ok(()),
+            Err(why) => self.engine.send(&FromWriter::Reloaded(Err(why))),
+        }
+    }
+
+    /// Handles the second half: once the files are read, loads them and reports the result.
+    fn finish_reload(&mut self) -> Result<(), WriterError> {
+        let Some(read) = ConfigLoader::take_result(&mut self.config_loader) else {
+            return Ok(());
+        };
+        let result = match read {
+            Ok((read, texts)) => self.load(read, &texts)?,
+            Err(why) => Err(why),
+        };
+        self.engine.send(&FromWriter::Reloaded(result))?;
+        malloc::malloc_trim();
+        Ok(())
     }
 
     /// Obeys what came, changes that came together in one transaction, until nothing more is
@@ -213,12 +228,7 @@ impl WriterLoop {
         match message {
             ToWriter::Change(change) => self.apply_changes(&[change], false),
             ToWriter::List => self.list(),
-            ToWriter::Reload => {
-                match ConfigLoader::start(&mut self.config_loader, &self.configuration) {
-                    Ok(()) => Ok(()),
-                    Err(why) => self.engine.send(&FromWriter::Reloaded(Err(why))),
-                }
-            }
+            ToWriter::Reload => self.start_reload(),
             ToWriter::Ping => self.engine.send(&FromWriter::Pong),
             ToWriter::Confirm => {
                 self.announce_busy()?;

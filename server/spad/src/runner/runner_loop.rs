@@ -41,7 +41,7 @@ struct RunningJob {
 pub(super) struct RunnerLoop {
     engine: Endpoint,
     policy: RunPolicy,
-    /// Read, and to be used when the engine says so.
+    /// Read already. It applies once the engine says so.
     pending_policy: Option<RunPolicy>,
     configuration: PathBuf,
     running: Vec<RunningJob>,
@@ -98,15 +98,9 @@ impl RunnerLoop {
                 self.send_started(id, done)
             }
             ToRunner::Ping => self.engine.send(&FromRunner::Pong),
-            ToRunner::LoadConfig => {
-                self.engine.send(&FromRunner::Busy(LOAD_TIMEOUT))?;
-                let result = self.load_config();
-                self.engine.send(&FromRunner::ConfigLoaded(result))
-            }
+            ToRunner::LoadConfig => self.on_load_config(),
             ToRunner::ApplyConfig => {
-                if let Some(rights) = self.pending_policy.take() {
-                    self.policy = rights;
-                }
+                self.apply_config();
                 Ok(())
             }
             // The caller ends the loop.
@@ -167,9 +161,21 @@ impl RunnerLoop {
         Ok(())
     }
 
-    /// Reads the configuration anew; the engine asks for one reading after the other, and it is
-    /// not used before the firewall writer and the
-    /// engine use it too.
+    /// Handles the first half of a reload: reads the files and reports the result. The second half
+    /// is [`Self::apply_config`], once the firewall writer and the engine use them too.
+    fn on_load_config(&mut self) -> Result<(), RunnerError> {
+        self.engine.send(&FromRunner::Busy(LOAD_TIMEOUT))?;
+        let result = self.load_config();
+        self.engine.send(&FromRunner::ConfigLoaded(result))
+    }
+
+    /// Puts the configuration in force that was read last.
+    fn apply_config(&mut self) {
+        if let Some(policy) = self.pending_policy.take() {
+            self.policy = policy;
+        }
+    }
+
     fn load_config(&mut self) -> Result<(), String> {
         self.pending_policy = None;
         let now = clock::now().wall;
