@@ -1,10 +1,9 @@
-//! [IO] The engine's thread: waits for packets, the writer, orders and time.
+//! [IO] The engine's thread: waits for packets, the helper processes, tasks and time.
 //!
-//! Packets are drained in gulps, never more than [`BATCH`] between looks at
-//! everything else, so that a flood delays neither the writer's answers nor the
-//! administrator. In a flood the ring is left alone for a moment between gulps,
-//! and one wait hears everything else. Without traffic it wakes only when
-//! something is due.
+//! Packets are drained in batches of at most [`BATCH`]. Everything else has its turn between two
+//! batches, so a flood delays neither the writer's answers nor the administrator. In a flood the
+//! thread pauses between batches, and waits for everything but packets meanwhile. Without traffic
+//! it wakes only when something is due.
 
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -35,9 +34,9 @@ use super::tasks::TaskQueue;
 use super::timers::{ClockSet, Deadline};
 use super::writer_events::WriterState;
 
-/// Frames judged between two looks at everything else.
+/// The most frames in one batch.
 const BATCH: usize = 512;
-/// The horizon is due this often; see docs/protocol.md §8.4.
+/// The horizon is due this often. See docs/protocol.md §8.4.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
 /// How long the writer may take to list what the kernel holds.
 const LIST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -45,9 +44,9 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Why the engine's thread ended.
 #[derive(Debug)]
 pub(super) enum LoopExit {
-    /// It was told to.
+    /// A signal stopped it.
     Requested,
-    /// It cannot go on.
+    /// It cannot continue.
     Failed(String),
 }
 
@@ -70,7 +69,7 @@ pub(super) struct EngineLoop {
     dropped_reported: u64,
     pub(super) conntrack: ConntrackMonitor,
     pub(super) notifier: Notifier,
-    /// Clients' keys are left to compute while nothing else is to do.
+    /// Some clients' keys are not computed yet. It happens while the thread is idle.
     pub(super) precomputing_keys: bool,
 }
 
@@ -114,7 +113,7 @@ impl EngineLoop {
         })
     }
 
-    /// Takes over the grants that the kernel holds from an earlier life.
+    /// Adopts the grants that are open in the kernel since an earlier run of the daemon.
     pub(super) fn adopt(
         &mut self,
         holders: Vec<HolderRecord>,
@@ -151,7 +150,7 @@ impl EngineLoop {
         Ok(())
     }
 
-    /// Serves until told to stop.
+    /// Serves until a signal stops it or it cannot continue.
     pub(super) fn run(mut self) -> LoopExit {
         if let Err(error) = scheduling::minimise_wakeup_latency() {
             info!("packets may wait for the processor: {error}");
@@ -168,7 +167,7 @@ impl EngineLoop {
             }
             if let Some(error) = self.executor.writer_error.take() {
                 let writer_ended = matches!(error, WriterClientError::Ended);
-                // Otherwise it ended because it was told to.
+                // If it has not ended by itself, `finish` ended it.
                 let how = self.finish().filter(|_| writer_ended);
                 let how = how.map_or_else(String::new, |how| format!(" ({how})"));
                 return LoopExit::Failed(format!("{error}{how}"));
@@ -184,7 +183,7 @@ impl EngineLoop {
                     return LoopExit::Failed(format!("cannot wait for packets: {error}"));
                 }
             };
-            // Then nothing is due, and a packet has waited long enough.
+            // Nothing else is ready or due, so the packets come first.
             if called.only_packets() && !self.replies.has_listing() {
                 continue;
             }
@@ -240,7 +239,7 @@ impl EngineLoop {
         }
     }
 
-    /// True when it is time to end.
+    /// Does all tasks that wait. Returns true if the daemon has to stop.
     fn handle_tasks(&mut self) -> bool {
         self.tasks.clear();
         while let Some(task) = self.tasks.try_next() {
@@ -251,7 +250,7 @@ impl EngineLoop {
         false
     }
 
-    /// What is due by the clock.
+    /// Does what is due by the clock.
     fn housekeeping(&mut self) {
         let now = clock::now();
         if self
@@ -267,7 +266,7 @@ impl EngineLoop {
         self.check_helpers(now);
         let skew = self.executor.engine.clients().config().packets.max_skew;
         let (_, horizon) = self.executor.engine.replay_state_mut();
-        // Where it cannot be written, the state says so once by an event.
+        // The state reports an error once, by an event.
         let _reported = self.executor.state.advance_horizon(now, skew, horizon);
         if self.next_housekeeping <= now.boot {
             let period = self.notifier.period();
@@ -276,7 +275,7 @@ impl EngineLoop {
             self.ping_helpers(now);
             self.ingress.clear_interface_cache();
             self.report_restored(now);
-            // Also leaves memory again, once the disk works.
+            // This also ends the mode without a disk, once the disk works again.
             let engine = &self.executor.engine;
             self.executor
                 .state
@@ -311,8 +310,8 @@ impl EngineLoop {
         }
     }
 
-    /// Waits until something comes or is due; in a flood for a moment at most, and
-    /// not for packets. Says who called.
+    /// Waits until something is ready or due, and returns what is. In a flood it waits only for a
+    /// moment, and not for packets.
     fn wait(&mut self, drained: usize) -> std::io::Result<Ready> {
         let helpers = self.executor.writer_liveness.next_check().into_iter();
         let helpers = helpers.chain(self.executor.runner_liveness.next_check());
@@ -335,7 +334,7 @@ impl EngineLoop {
         };
         let called = self.poller.wait(wait)?;
         if called.is_empty() && self.precomputing_keys && drained < BATCH {
-            // One client at a time: a knock waits for no more than one X25519.
+            // One client at a time, so that a packet waits for one X25519 at most.
             self.precomputing_keys = self.executor.engine.precompute_keys(1);
         }
         if called.contains(Source::Deadline) {
@@ -347,20 +346,20 @@ impl EngineLoop {
         Ok(called)
     }
 
-    /// Takes over what was counted beside the engine, before its counters are looked at.
+    /// Adds the prefilter threads' counters to the engine's.
     pub(super) fn merge_prefilter_counters(&mut self) {
         let counters = self.ingress.take_counters();
         self.executor.engine.add_counters(&counters);
     }
 
-    /// The table stays; what was used stays used. Gives how the writer ended.
+    /// Ends everything in order. The table stays loaded. Returns how the writer ended.
     fn finish(self) -> Option<ExitStatus> {
         let Self {
             mut executor,
             ingress,
             ..
         } = self;
-        // Its threads end first.
+        // The prefilter threads end first.
         drop(ingress);
         let runner_lives = !executor.runner_liveness.is_unresponsive();
         if let Some(runner) = executor.runner.take().filter(|_| runner_lives) {
@@ -378,7 +377,7 @@ impl EngineLoop {
             ..
         } = executor;
         let writer_ended = match writer_life.is_unresponsive() {
-            // It will not end; the service manager ends it.
+            // It would not end. The service manager kills it.
             true => None,
             false => writer.stop(),
         };

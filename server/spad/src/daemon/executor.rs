@@ -1,7 +1,7 @@
-//! [IO] Obeys the engine's effects: journal first, then the firewall, then the audit.
+//! [IO] Executes the engine's effects: the journal first, then the firewall, then the audit.
 //!
-//! Owns everything that a verdict may touch. A packet whose record could not be
-//! written does not reach the firewall, where the configuration says so.
+//! The executor owns everything that a verdict may touch. If a packet's record cannot be written,
+//! the packet does not reach the firewall, unless the configuration allows it.
 
 use std::collections::VecDeque;
 
@@ -26,7 +26,7 @@ use spad_sys::clock;
 
 use super::liveness::Liveness;
 
-/// Changes that may wait while the firewall writer is behind; more are refused.
+/// Messages that may wait while the firewall writer is behind. More changes are refused.
 const MAX_BACKLOG: usize = 1024;
 
 /// The engine and what it acts on.
@@ -36,15 +36,15 @@ pub(super) struct Executor {
     pub(super) used: UsedSequences,
     pub(super) writer: WriterClient,
     pub(super) audit: AuditLog,
-    /// None where the configuration of the start declared nothing to run.
+    /// None if the configuration of the start declared no command and no hook.
     pub(super) runner: Option<RunnerClient>,
     pub(super) writer_liveness: Liveness,
     pub(super) runner_liveness: Liveness,
-    /// The runner has ended, and so must this process.
+    /// Why the runner has ended. This process has to end too.
     pub(super) runner_error: Option<RunnerClientError>,
     pub(super) effects: Vec<Effect>,
     backlog: VecDeque<ToWriter>,
-    /// The writer has ended, and so must this process.
+    /// Why the writer has ended. This process has to end too.
     pub(super) writer_error: Option<WriterClientError>,
 }
 
@@ -73,7 +73,7 @@ impl Executor {
         }
     }
 
-    /// One frame, from the ring to its effects.
+    /// Handles one frame of the ring.
     pub(super) fn on_frame(&mut self, frame: Result<Received<'_>, FrameFault>, now: Now) {
         match frame {
             Ok(Received::Knock(hit)) => {
@@ -88,14 +88,14 @@ impl Executor {
         }
     }
 
-    /// What the writer said of a change.
+    /// Handles the writer's answer to a change.
     pub(super) fn on_firewall_answer(&mut self, answer: ChangeResult, now: Now) {
         self.engine
             .on_firewall_answer(answer, now, &mut self.effects);
         self.execute(now);
     }
 
-    /// Lets the engine do something else that has effects.
+    /// Runs `work` on the engine and executes its effects.
     pub(super) fn run_engine<T>(
         &mut self,
         now: Now,
@@ -106,14 +106,14 @@ impl Executor {
         done
     }
 
-    /// Does the effects in their order. Refusals have effects of their own.
+    /// Executes the effects in their order. A refused change or run has effects of its own.
     fn execute(&mut self, now: Now) {
         let mut recorded = true;
         let mut effects = std::mem::take(&mut self.effects);
         while !effects.is_empty() {
             for effect in effects.drain(..) {
                 match effect {
-                    // Why not, the state says once by an event.
+                    // The state reports an error once, by an event.
                     Effect::Record(record) => recorded &= self.state.append(&record).is_ok(),
                     Effect::MarkSequenceUsed(used) => recorded &= self.mark_used(&used, now),
                     Effect::Firewall(change) if recorded => self.send_change(change, now),
@@ -126,13 +126,14 @@ impl Executor {
                     Effect::Audit(event) => self.audit.write(*event),
                 }
             }
-            // Refusals above may have made more; the emptied vector keeps its room.
+            // Refusals may have added effects. The emptied vector keeps its capacity.
             std::mem::swap(&mut effects, &mut self.effects);
         }
         self.effects = effects;
     }
 
-    /// False where that it is used may not survive: then nothing may open by it.
+    /// Records that a sequence is used. Returns false if the record may be lost: then the sequence
+    /// must open nothing.
     fn mark_used(&mut self, used: &UsedSequence, now: Now) -> bool {
         let UsedSequence {
             door,
@@ -143,7 +144,7 @@ impl Executor {
             error!("the door {door} stays shut: {error}");
             return false;
         }
-        // Why not, the state says once by an event.
+        // The state reports an error once, by an event.
         if self.state.append_used(self.used.mark()).is_err() {
             return false;
         }
@@ -156,10 +157,10 @@ impl Executor {
         true
     }
 
-    /// Used sequences that the disk did not take; that it still does not, status says.
+    /// Writes used sequences again that could not be written. The status reports another failure.
     pub(super) fn retry_pending(&mut self) {
         if let Ok(count @ 1..) = self.used.retry_pending() {
-            // If not, the file holds more than the journal knows of.
+            // If this fails, the file contains more than the journal knows of.
             let _ = self.state.append_used(self.used.mark());
             info!("that {count} sequences for one use are used is written down now");
         }
@@ -171,13 +172,13 @@ impl Executor {
             self.engine
                 .abort_change(change.id, reason, now, &mut self.effects);
         } else {
-            // While a change waits for its answer, grants make this process look each second.
+            // While a change waits for its answer, the grants wake this process each second.
             self.writer_liveness.expect_answer(now.boot);
             self.queue(ToWriter::Change(change));
         }
     }
 
-    /// Sends, in order; what does not go now goes when the writer has room.
+    /// Sends a message to the writer, in order. It waits if the writer has no room.
     pub(super) fn send(&mut self, message: ToWriter) {
         self.writer_liveness
             .expect_answer_and_check(clock::now().boot);
@@ -189,7 +190,7 @@ impl Executor {
         self.flush();
     }
 
-    /// Sends what waits, as far as there is room.
+    /// Sends the waiting messages, as far as the writer has room.
     pub(super) fn flush(&mut self) {
         while let Some(message) = self.backlog.front() {
             match self.writer.send(message) {
@@ -208,7 +209,7 @@ impl Executor {
         !self.backlog.is_empty()
     }
 
-    /// Says what the state has to say.
+    /// Logs the state's events.
     pub(super) fn log_state_events(&mut self) {
         for event in self.state.take_events() {
             if event.is_recovery() {
@@ -221,7 +222,7 @@ impl Executor {
         }
     }
 
-    /// What is odd about lists of sequences of which some are used.
+    /// Findings about lists of sequences of which some are used.
     pub(super) fn sequence_findings(&self) -> Findings {
         let config = self.engine.clients().config();
         let used = self.engine.used_sequences();
@@ -229,7 +230,7 @@ impl Executor {
     }
 }
 
-/// What the daemon itself has to tell the audit.
+/// Audit lines about the daemon itself.
 impl Executor {
     pub(super) fn audit_event(&mut self, event: Event) {
         self.audit.write(AuditEvent::new(event, clock::now().wall));

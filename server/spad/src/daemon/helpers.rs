@@ -1,9 +1,8 @@
-//! [IO] The engine's thread looks after the firewall writer and the command runner: whether they
-//! respond, who is told where they do not, and what the service manager hears of it.
+//! [IO] Watches whether the firewall writer and the command runner respond, and reports it.
 //!
-//! A process that was stopped, or hangs at a disk, still has its socket open: only its silence
-//! tells. Neither can be ended from here, for they have other users; this daemon ends instead,
-//! and its service manager ends them with it.
+//! A process that was stopped, or hangs at a disk, still has its socket open. Only its silence
+//! shows that it hangs. The daemon may not kill processes of other users, so it exits itself, and
+//! the service manager kills all of them.
 
 use std::time::Duration;
 
@@ -22,7 +21,7 @@ use super::liveness::GIVE_UP_AFTER;
 pub(super) const WRITER: &str = "the firewall writer";
 pub(super) const RUNNER: &str = "the command runner";
 
-/// For how long the writer says that it is busy, where it says that.
+/// How long the writer announced to be busy, if the message does so.
 pub(super) const fn busy(message: &FromWriter) -> Option<Duration> {
     match message {
         FromWriter::Busy(span) => Some(*span),
@@ -31,7 +30,7 @@ pub(super) const fn busy(message: &FromWriter) -> Option<Duration> {
 }
 
 impl EngineLoop {
-    /// A message of the writer's was dealt with.
+    /// Notes that the writer responded.
     pub(super) fn writer_responded(&mut self, busy: Option<Duration>, now: Now) {
         let more = self.executor.engine.last_unanswered().is_some();
         let liveness = &mut self.executor.writer_liveness;
@@ -44,7 +43,7 @@ impl EngineLoop {
         }
     }
 
-    /// A message of the runner's came.
+    /// Notes that the runner responded.
     pub(super) fn runner_responded(&mut self, message: &FromRunner, now: Now) {
         let liveness = &mut self.executor.runner_liveness;
         let silence = match message {
@@ -61,8 +60,8 @@ impl EngineLoop {
         self.notify_status(now);
     }
 
-    /// Asks those for a sign of life that have nothing else to answer, and tells the service
-    /// manager that all live, if they do.
+    /// Pings each helper that has nothing else to answer. If all respond, notifies the service
+    /// manager.
     pub(super) fn ping_helpers(&mut self, now: Now) {
         if self.executor.writer_liveness.is_idle() {
             self.executor.send(ToWriter::Ping);
@@ -76,7 +75,7 @@ impl EngineLoop {
         self.notify_status(now);
     }
 
-    /// What is due where a helper does not respond.
+    /// Acts on helpers that do not respond.
     pub(super) fn check_helpers(&mut self, now: Now) {
         if self.executor.writer_liveness.check(now.boot) {
             let process = self.executor.writer.process();
@@ -86,7 +85,7 @@ impl EngineLoop {
             );
             self.give_up_waiting(now);
         }
-        // It may be busy for longer, but no packet acts so late.
+        // The writer may be busy for longer, but no packet opens anything so late.
         if self.executor.writer_liveness.check_stalled(now.boot) {
             self.give_up_waiting(now);
         }
@@ -122,7 +121,7 @@ impl EngineLoop {
         }
     }
 
-    /// Refuses what the writer keeps waiting; an answer that comes after that is undone.
+    /// Refuses every change that waits for the writer. If one is made later, it is undone.
     fn give_up_waiting(&mut self, now: Now) {
         let _reported = self
             .executor
@@ -130,7 +129,7 @@ impl EngineLoop {
         self.report_granted();
     }
 
-    /// Which helper does not respond, and for how long it has not.
+    /// Names the helper that does not respond, and says since when.
     pub(super) fn unresponsive(&self, now: BootTime) -> Option<String> {
         let lives = [
             (WRITER, &self.executor.writer_liveness),
@@ -142,7 +141,7 @@ impl EngineLoop {
         })
     }
 
-    /// Warnings for the status.
+    /// The warning for the status.
     pub(super) fn helpers_warnings(&self, now: BootTime) -> Option<String> {
         let what = self.unresponsive(now)?;
         let refused = match self.executor.writer_liveness.is_unresponsive() {
@@ -155,7 +154,7 @@ impl EngineLoop {
         ))
     }
 
-    /// In a line, what the daemon does.
+    /// Notifies the service manager of the daemon's state, in one line.
     fn notify_status(&mut self, now: Now) {
         let config = self.executor.engine.clients().config();
         let counted = |count: usize, one: &str| match count {
@@ -184,7 +183,7 @@ impl EngineLoop {
             counted(config.clients.len(), "client"),
             counted(self.executor.engine.open_grants(), "grant"),
         );
-        // A line: what follows the first break would be read as another message.
+        // The service manager would read a second line as another message.
         let line = line.lines().next().unwrap_or_default().to_owned();
         self.notifier.status(line);
     }

@@ -1,10 +1,9 @@
-//! [IO] The daemon: starts the processes, waits, obeys the engine's effects.
+//! [IO] The daemon: starts the processes, waits, and executes the engine's effects.
 //!
-//! Two threads. The engine's thread owns the packet ring, the engine, the state
-//! and the socket to the firewall writer; nothing else touches them. (Of several
-//! rings each has a thread of the capture's own.) The main
-//! thread (tokio) serves signals and the control socket, reads configuration
-//! anew, and hands what it has to the engine's thread as orders.
+//! Two threads do the work. The engine's thread owns the packet ring, the engine, the state and
+//! the socket to the firewall writer. With several rings, each has a prefilter thread. The main
+//! thread (tokio) serves signals and the control socket, and sends tasks to the engine's thread. A
+//! reload reads its files on a thread of its own.
 
 mod timers;
 

@@ -1,16 +1,16 @@
-//! [IO] Who reads the configuration at a reload: the engine, the command runner, then
-//! the firewall writer.
+//! [IO] The users that read the configuration at a reload: the engine's, the command runner's and
+//! the firewall writer's.
 
 use crate::runner;
 use spad_config::ConfigReaders;
 use spad_firewall::writer;
 
-/// All of them, as root starts them; nobody where this process is not root and stays who it is.
+/// Looks up all of them. Returns none if this process is not root, because then all are one user.
 pub(crate) fn readers() -> ConfigReaders {
     if !rustix::process::geteuid().is_root() {
         return ConfigReaders::default();
     }
-    // Where neither the user nor his stand-in exists, the start says so.
+    // If neither `spad` nor `nobody` exists, the start fails with that.
     let engine = spad_sandbox::engine_identity().ok();
     let engine = engine.map(|identity| (identity.uid, vec![identity.gid]));
     ConfigReaders {

@@ -1,15 +1,13 @@
-//! Says that the table was put back: at once, then once a minute with a count.
-//!
-//! Pure.
+//! Decides when to log that the table was restored: at once, then once a minute with a count; pure.
 
 use std::time::Duration;
 
 use spad_model::BootTime;
 
-/// How often it is said.
+/// The shortest time between two reports.
 const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What was not said yet.
+/// Restorations that are not reported yet.
 #[derive(Debug, Default)]
 pub(super) struct RestoreReporter {
     last_report: Option<BootTime>,
@@ -18,18 +16,18 @@ pub(super) struct RestoreReporter {
 }
 
 impl RestoreReporter {
-    /// It was put back, with so many grants.
+    /// Counts a restoration, with so many open grants.
     pub(super) fn count(&mut self, grants: u32) {
         self.unreported = self.unreported.saturating_add(1);
         self.grants = grants;
     }
 
-    /// What is to be said now: how often it was put back since this was said, and how many
-    /// grants are open in it.
+    /// Returns what to report now: the number of restorations since the last report, and of open
+    /// grants.
     pub(super) fn take_due(&mut self, now: BootTime) -> Option<(u32, u32)> {
         let is_due = self
             .last_report
-            .is_none_or(|said| now.saturating_since(said) >= REPORT_INTERVAL);
+            .is_none_or(|last| now.saturating_since(last) >= REPORT_INTERVAL);
         if self.unreported == 0 || !is_due {
             return None;
         }

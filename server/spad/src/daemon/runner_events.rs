@@ -1,4 +1,4 @@
-//! [IO] What the engine's thread and the command runner have to do with each other.
+//! [IO] Messages between the engine's thread and the command runner.
 
 use crate::runner::message::{FromRunner, ToRunner};
 use spad_model::Now;
@@ -11,10 +11,10 @@ use super::executor::Executor;
 use super::reload::Event as ReloadEvent;
 
 impl Executor {
-    /// Asks the runner; where it is not there, or what comes before could not be
-    /// recorded, nothing is run.
+    /// Asks the runner to run a command or a hook. Refuses it if there is no runner, or if a record
+    /// before it could not be written.
     pub(super) fn request_run(&mut self, request: RunRequest, recorded: bool, now: Now) {
-        // The kernel has changed already, so its hook runs in any case.
+        // A hook runs in any case, because the kernel has changed already.
         let may_run = recorded || matches!(request, RunRequest::Hook(_));
         let why = match (&mut self.runner, may_run) {
             (_, false) => Reason::StateUnwritable,
@@ -47,7 +47,7 @@ impl Executor {
         }
     }
 
-    /// One message of the runner that is the engine's alone.
+    /// Handles a message of the runner that concerns only the engine.
     pub(super) fn on_runner_message(&mut self, message: FromRunner, now: Now) {
         self.run_engine(now, |engine, effects| match message {
             FromRunner::Started(id) => drop(engine.run_started(id, now, effects)),
@@ -69,7 +69,7 @@ impl Executor {
 }
 
 impl EngineLoop {
-    /// Everything that the runner has to say.
+    /// Handles every message of the runner.
     pub(super) fn drain_runner(&mut self) {
         loop {
             let Some(runner) = &mut self.executor.runner else {

@@ -1,4 +1,4 @@
-//! [IO] The main thread: signals, the control socket, reloads, systemd.
+//! [IO] The main thread: signals and the control socket.
 
 use std::os::unix::net::UnixListener as StdListener;
 use std::time::Duration;
@@ -23,11 +23,11 @@ use super::tasks::{EngineTask, TaskSender};
 /// Requests that wait for the main thread.
 const MAX_PENDING_REQUESTS: usize = 16;
 
-/// Serves until told to stop, or until the engine's thread ends. `readers` were looked
-/// up before the sandbox, in which there are no names.
+/// Serves until a signal stops it or the engine's thread ends. `readers` were looked up before
+/// the sandbox, which hides the user database.
 ///
 /// # Errors
-/// Why it ended other than by being told to.
+/// The runtime, a thread or a signal handler could not be set up.
 pub(super) fn run(
     paths: &Paths,
     readers: &ConfigReaders,
@@ -42,7 +42,7 @@ pub(super) fn run(
     let thread = std::thread::Builder::new()
         .name("engine".to_owned())
         .spawn(move || {
-            // The main thread waits for this and for nothing else at the end.
+            // The main thread ends when it receives this.
             let _unheard = ended.send(engine.run());
         })?;
     let result = runtime.block_on(async {
@@ -151,7 +151,7 @@ async fn send_listing(listed: oneshot::Receiver<GrantListing>, answer: oneshot::
     });
 }
 
-/// What a reload by signal has to say goes to the log.
+/// Logs the result of a reload by signal.
 async fn log_reload_result(answered: oneshot::Receiver<Response>) {
     match tokio::time::timeout(Duration::from_secs(60), answered).await {
         Ok(Ok(Response::Done { message })) => info!("{}", message.trim_end()),
