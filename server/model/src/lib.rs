@@ -12,6 +12,7 @@ pub mod element;
 pub mod firewall;
 pub mod frame_fault;
 pub mod head_keys;
+pub mod help;
 pub mod key_id_hash;
 pub mod knock;
 pub mod names;
@@ -35,6 +36,7 @@ pub use firewall::{
 };
 pub use frame_fault::FrameFault;
 pub use head_keys::HeadKeySet;
+pub use help::{Explanation, Help};
 pub use key_id_hash::KeyIdHash;
 pub use names::{ClientName, DoorId, DoorName, MAX_NAME, NameError, ServiceName};
 pub use network::{Network, NetworkError};

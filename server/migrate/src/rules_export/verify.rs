@@ -13,6 +13,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use spa_proto::{Protocol, Service};
 
 use super::RuleSpec;
+use spad_model::Help;
 use spad_model::knock::sequence::Knock;
 use spad_sys::netns::unshare_network;
 use spad_sys::program;
@@ -37,16 +38,27 @@ const LIMITS: Limits = Limits {
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     /// A program is missing or failed.
-    #[error(
-        "{0}\n  help: --check needs root, and the programs ip and nft, or iptables-restore and ip6tables-restore"
-    )]
+    #[error("{0}")]
     Program(String),
     /// The system refused.
-    #[error("cannot try the rules: {0}\n  help: --check needs root and network namespaces")]
+    #[error("cannot try the rules: {0}")]
     Io(#[from] io::Error),
     /// They do something else than they should.
     #[error("the rules do not hold: over {0}, {1}")]
     Mismatch(&'static str, &'static str),
+}
+
+impl Help for VerifyError {
+    fn help(&self) -> Option<String> {
+        let help = match self {
+            Self::Program(_) => {
+                "--check needs root, and the programs ip and nft, or iptables-restore and ip6tables-restore"
+            }
+            Self::Io(_) => "--check needs root and network namespaces",
+            Self::Mismatch(..) => return None,
+        };
+        Some(help.to_owned())
+    }
 }
 
 /// How the rules are loaded.

@@ -4,8 +4,7 @@ use std::fmt::Display;
 
 use crate::control::client::{ControlError, send_request};
 use crate::control::{Request, Response};
-use spad_model::ClientName;
-use spad_model::Paths;
+use spad_model::{ClientName, Help as _, Paths};
 
 use super::output::{note, print, warn};
 use super::{CliResult, Failure, Options};
@@ -46,7 +45,7 @@ pub(crate) fn request(paths: &Paths, request: &Request) -> DaemonReply {
         Ok(Response::Failed { message }) => DaemonReply::Refused(message),
         Ok(_) => DaemonReply::Refused("the daemon gave an answer to another question".to_owned()),
         Err(ControlError::NotRunning { .. }) => DaemonReply::NotRunning,
-        Err(error) => DaemonReply::Refused(error.to_string()),
+        Err(error) => DaemonReply::Refused(error.explain().to_string()),
     }
 }
 
@@ -63,7 +62,7 @@ pub(crate) fn report(reply: DaemonReply) -> CliResult {
         }
         DaemonReply::Refused(message) => {
             warn("the files are changed, and the running daemon has not taken it");
-            Err(Failure::Failed(message))
+            Err(Failure::new(message))
         }
     }
 }
@@ -82,15 +81,16 @@ pub(crate) fn live_only_result(
                 "say it again as root, once the file can be changed",
             )
         }
-        DaemonReply::NotRunning | DaemonReply::Unknown(_) => Failure::Failed(problem.to_string()),
-        DaemonReply::Refused(message) => Failure::Failed(format!("{problem}\nerror: {message}")),
+        DaemonReply::NotRunning | DaemonReply::Unknown(_) => Failure::new(problem.to_string()),
+        DaemonReply::Refused(message) => Failure::new(format!("{problem}\nerror: {message}")),
     }
 }
 
 /// Asks the running daemon a question; a refusal is a failure.
 pub(crate) fn ask_daemon(options: &Options, request: &Request) -> Result<Response, Failure> {
-    match send_request(&options.paths().control_socket(), request)? {
-        Response::Failed { message } => Err(Failure::Failed(message)),
+    let answer = send_request(&options.paths().control_socket(), request);
+    match answer.map_err(|error| Failure::explained(&error))? {
+        Response::Failed { message } => Err(Failure::new(message)),
         response => Ok(response),
     }
 }

@@ -53,7 +53,7 @@ pub(crate) fn run(options: &Options, arguments: &Arguments) -> CliResult {
     let paths = options.paths();
     let name = redact::line(&arguments.file.display().to_string(), false);
     let opened =
-        File::open(&arguments.file).map_err(|error| Failure::Failed(format!("{name}: {error}")))?;
+        File::open(&arguments.file).map_err(|error| Failure::new(format!("{name}: {error}")))?;
     let loaded = spad_config::load(&paths.config, spad_sys::clock::now().wall);
     let config = match loaded {
         Ok(loaded) => Arc::new(loaded.config),

@@ -55,7 +55,7 @@ pub(crate) fn public(paths: &Paths) -> Result<ServerPublic, Failure> {
         _ => Failure::from(error),
     })?;
     let secret = ServerSecret::from_text(&text)
-        .map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))?;
+        .map_err(|error| Failure::new(format!("{}: {error}", path.display())))?;
     Ok(secret.public())
 }
 

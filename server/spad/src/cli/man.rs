@@ -21,7 +21,7 @@ pub(crate) fn run(arguments: &Arguments) -> CliResult {
         None => output::print(String::from_utf8_lossy(&page(&command, "spad")?).trim_end()),
         Some(directory) => {
             std::fs::create_dir_all(directory)
-                .map_err(|error| Failure::Failed(format!("{}: {error}", directory.display())))?;
+                .map_err(|error| Failure::new(format!("{}: {error}", directory.display())))?;
             write_all(&command, "spad", directory)
         }
     }
@@ -42,7 +42,7 @@ fn write_all(command: &clap::Command, name: &str, directory: &Path) -> CliResult
     let path = directory.join(format!("{name}.{SECTION}"));
     let text = page(command, name)?;
     std::fs::write(&path, text)
-        .map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))?;
+        .map_err(|error| Failure::new(format!("{}: {error}", path.display())))?;
     for sub in command.get_subcommands() {
         if !sub.is_hide_set() {
             write_all(sub, &format!("{name}-{}", sub.get_name()), directory)?;

@@ -7,6 +7,8 @@ use std::fmt::{self, Display};
 use std::io::Write;
 use std::process::ExitCode;
 
+use spad_model::{Explanation, Help};
+
 use spad_sys::journald;
 use spad_sys::journald::Priority;
 
@@ -16,8 +18,8 @@ pub(crate) type CliResult = Result<(), Failure>;
 /// Why a command did not do what it was asked for.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// It failed, or found something wrong; with all there is to say.
-    Failed(String),
+    /// It failed, or found something wrong.
+    Failed(Explanation),
     /// Everything was said already.
     AlreadyReported,
 }
@@ -32,16 +34,29 @@ impl Failure {
         )
     }
 
-    /// A failure and how to mend it.
+    /// A failure that needs no help, or has it in its text.
+    pub(crate) fn new(what: impl Into<String>) -> Self {
+        Self::Failed(Explanation::from(what))
+    }
+
+    /// A failure and how to fix it.
     pub(crate) fn with_help(what: impl Display, help: impl Display) -> Self {
-        Self::Failed(format!("{what}\n  help: {help}"))
+        Self::Failed(Explanation {
+            message: what.to_string(),
+            help: Some(help.to_string()),
+        })
+    }
+
+    /// The failure of an error that brings its own help.
+    pub(crate) fn explained(error: &impl Help) -> Self {
+        Self::Failed(error.explain())
     }
 }
 
-/// Any error's text tells the whole story, mend included.
+/// An error without help; one with help goes through [`Failure::explained`].
 impl<E: std::error::Error> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self::Failed(error.to_string())
+        Self::new(error.to_string())
     }
 }
 
@@ -56,7 +71,7 @@ pub(crate) fn write_result(result: std::io::Result<()>) -> CliResult {
     result.map_err(|error| match error.kind() {
         // Whoever read it has gone, as `head` does.
         std::io::ErrorKind::BrokenPipe => Failure::AlreadyReported,
-        _ => Failure::Failed(format!("standard output: {error}")),
+        _ => Failure::new(format!("standard output: {error}")),
     })
 }
 
@@ -103,7 +118,7 @@ pub(super) fn exit_code(run: CliResult) -> ExitCode {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Failed(what) => f.write_str(what),
+            Self::Failed(what) => what.fmt(f),
             Self::AlreadyReported => f.write_str("see above"),
         }
     }

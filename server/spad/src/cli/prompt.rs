@@ -25,6 +25,6 @@ pub(crate) fn confirm(question: &str, yes: bool) -> CliResult {
     input.lock().take(64).read_line(&mut answer)?;
     match answer.trim() {
         "y" | "Y" | "yes" => Ok(()),
-        _ => Err(Failure::Failed("not done".to_owned())),
+        _ => Err(Failure::new("not done".to_owned())),
     }
 }

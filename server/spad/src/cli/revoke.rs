@@ -26,7 +26,7 @@ pub(crate) fn run(options: &Options, arguments: &Arguments) -> CliResult {
         // A text that cannot be a name is known to no daemon.
         let client = what
             .parse()
-            .map_err(|_not_a_name| Failure::Failed(unknown_holder(&what)))?;
+            .map_err(|_not_a_name| Failure::new(unknown_holder(&what)))?;
         Request::Revoke { client, cut }
     } else {
         let from = arguments.from.clone();

@@ -49,7 +49,7 @@ pub(crate) fn run(options: &Options, arguments: &Arguments) -> CliResult {
         (nftables(&recipe), Loader::Nftables)
     };
     let seen = if arguments.check {
-        verify(&recipe, &rules, loader)?
+        verify(&recipe, &rules, loader).map_err(|error| Failure::explained(&error))?
     } else {
         Vec::new()
     };

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use spa_findings::redact;
+use spad_model::Help;
 
 use super::message::{MAX_REQUEST, Request, Response};
 
@@ -18,37 +19,45 @@ const MAX_RESPONSE: u64 = 64 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// Nothing listens there.
-    #[error(
-        "cannot reach the daemon at {path}\n  help: if `systemctl status spad` says that it runs, restart it; if not, `journalctl -u spad` says why, and `systemctl start spad` (or `spad run`) starts it"
-    )]
+    #[error("cannot reach the daemon at {path}")]
     NotRunning {
         /// The control socket.
         path: PathBuf,
     },
     /// The socket may not be used.
-    #[error("may not use {path}\n  help: run this as root, or as a member of the group spad-admin")]
+    #[error("may not use {path}")]
     NotAllowed {
         /// The control socket.
         path: PathBuf,
     },
     /// It would not be read as a whole.
-    #[error(
-        "this asks for too much at once: {length} bytes, and {MAX_REQUEST} may be sent\n  help: use several commands, with fewer addresses each"
-    )]
+    #[error("this asks for too much at once: {length} bytes, and {MAX_REQUEST} may be sent")]
     TooLong {
         /// Bytes of the request.
         length: usize,
     },
     /// It broke off, or took too long.
-    #[error(
-        "the daemon did not answer at {path}: {reason}\n  help: see its log with `journalctl -u spad`"
-    )]
+    #[error("the daemon did not answer at {path}: {reason}")]
     NoAnswer {
         /// The control socket.
         path: PathBuf,
         /// What went wrong.
         reason: String,
     },
+}
+
+impl Help for ControlError {
+    fn help(&self) -> Option<String> {
+        let help = match self {
+            Self::NotRunning { .. } => {
+                "if `systemctl status spad` says that it runs, restart it; if not, `journalctl -u spad` says why, and `systemctl start spad` (or `spad run`) starts it"
+            }
+            Self::NotAllowed { .. } => "run this as root, or as a member of the group spad-admin",
+            Self::TooLong { .. } => "use several commands, with fewer addresses each",
+            Self::NoAnswer { .. } => "see its log with `journalctl -u spad`",
+        };
+        Some(help.to_owned())
+    }
 }
 
 /// Asks the daemon behind `socket` and waits for its answer.

@@ -87,7 +87,7 @@ pub(super) fn run(options: &Options, arguments: &Arguments) -> CliResult {
     );
     let loaded = loaded.map_err(|findings| {
         note(&findings);
-        Failure::Failed("nothing was changed".to_owned())
+        Failure::new("nothing was changed".to_owned())
     })?;
     if let Proof::Shared(shared) = &proof {
         check_key_unused(
@@ -138,14 +138,14 @@ fn proof(arguments: &Arguments, server: &ServerPublic) -> Result<Proof, Failure>
     let text = arguments.key.as_deref().unwrap_or_default();
     let key: ClientPublic = text
         .parse()
-        .map_err(|error: KeyError| Failure::Failed(format!("--key: {error}")))?;
+        .map_err(|error: KeyError| Failure::new(format!("--key: {error}")))?;
     key.check_for(server)
-        .map_err(|error| Failure::Failed(format!("--key: {error}")))?;
+        .map_err(|error| Failure::new(format!("--key: {error}")))?;
     Ok(Proof::Public(key))
 }
 
 fn with_path(path: &std::path::Path, error: KeyError) -> Failure {
-    Failure::Failed(format!("{}: {error}", path.display()))
+    Failure::new(format!("{}: {error}", path.display()))
 }
 
 fn micros(at: jiff::Timestamp) -> u64 {

@@ -43,7 +43,7 @@ pub(super) fn run(options: &Options, arguments: &Arguments) -> CliResult {
     if let Some(text) = &arguments.add {
         let new = public(text, "--add")?;
         new.check_for(&key::public(&paths)?)
-            .map_err(|error| Failure::Failed(format!("--add: {error}")))?;
+            .map_err(|error| Failure::new(format!("--add: {error}")))?;
         if let Some(until) = arguments.old_until {
             for (_, old) in &mut keys {
                 *old = Some(old.map_or(until, |old| old.min(until)));
@@ -75,7 +75,7 @@ pub(super) fn run(options: &Options, arguments: &Arguments) -> CliResult {
     );
     let loaded = loaded.map_err(|findings| {
         note(&findings);
-        Failure::Failed("nothing was changed".to_owned())
+        Failure::new("nothing was changed".to_owned())
     })?;
     super::show_findings(&loaded.warnings);
     atomic_file::write(&path, text.as_bytes(), 0o600, None, Existing::Replace)?;
@@ -86,5 +86,5 @@ pub(super) fn run(options: &Options, arguments: &Arguments) -> CliResult {
 /// The argument itself is never shown: somebody may have given a secret.
 fn public(text: &str, option: &str) -> Result<ClientPublic, Failure> {
     text.parse()
-        .map_err(|error: spa_keys::KeyError| Failure::Failed(format!("{option}: {error}")))
+        .map_err(|error: spa_keys::KeyError| Failure::new(format!("{option}: {error}")))
 }

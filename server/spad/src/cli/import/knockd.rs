@@ -150,7 +150,7 @@ fn single(finding: Finding) -> Findings {
 
 fn fail(findings: &Findings) -> Failure {
     note(findings);
-    Failure::Failed("nothing was changed".to_owned())
+    Failure::new("nothing was changed".to_owned())
 }
 
 /// Everything that would be written.

@@ -69,7 +69,7 @@ fn write_sequences(paths: &Paths, imported: &Imported, created: &mut Vec<PathBuf
         // What the loader refuses to read would keep the next start from all of it.
         spad_config::one_time(&path).map_err(|finding| {
             note(finding);
-            Failure::Failed("nothing was changed".to_owned())
+            Failure::new("nothing was changed".to_owned())
         })?;
     }
     Ok(())
