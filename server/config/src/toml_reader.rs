@@ -151,7 +151,7 @@ impl<'a> Table<'a> {
     pub(super) fn get(&self, key: &'static str) -> Option<Value<'a>> {
         debug_assert!(
             self.section.has_key(key),
-            "{} does not describe `{key}`: add it to config/reference.rs",
+            "{} does not describe `{key}`: add it to server/config/src/reference.rs",
             self.section.title()
         );
         let mut known = self.known.borrow_mut();

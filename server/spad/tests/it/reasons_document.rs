@@ -52,7 +52,7 @@ fn page() -> String {
 
 #[test]
 fn the_page_of_reasons_says_what_the_code_says() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reasons.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reasons.md");
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(&path, page()).unwrap();
     }
