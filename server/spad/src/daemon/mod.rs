@@ -5,64 +5,35 @@
 //! thread (tokio) serves signals and the control socket, and sends tasks to the engine's thread. A
 //! reload reads its files on a thread of its own.
 
-mod timers;
-
 mod admin;
-
-mod runner_events;
-
-mod load_config;
-
-mod executor;
-
-mod engine_loop;
-
-mod fixed_settings;
-
-mod forwarding;
-
-mod helpers;
-
-mod liveness;
-
-mod log;
-
-mod self_check;
-
-mod notifier;
-
-mod tasks;
-
-mod pending_replies;
-
-mod readers;
-
-mod reload;
-
-mod reload_actions;
-
-mod reply;
-
-mod restored;
-
-mod requests;
-
-mod start;
-
-mod start_error;
-
-mod directories;
-
-mod privileged;
-
-mod status;
-
-mod supervisor;
-
 mod conntrack;
-
+mod directories;
+mod engine_loop;
+mod executor;
+mod fixed_settings;
+mod forwarding;
+mod helpers;
+mod liveness;
+mod load_config;
+mod log;
+mod notifier;
+mod pending_replies;
 mod poller;
-
+mod privileged;
+mod readers;
+mod reload;
+mod reload_actions;
+mod reply;
+mod requests;
+mod restored;
+mod runner_events;
+mod self_check;
+mod start;
+mod start_error;
+mod status;
+mod supervisor;
+mod tasks;
+mod timers;
 mod writer_events;
 
 pub(crate) use forwarding::findings as forwarding;
