@@ -153,7 +153,7 @@ impl EngineLoop {
     /// Serves until a signal stops it or it cannot continue.
     pub(super) fn run(mut self) -> LoopExit {
         if let Err(error) = scheduling::minimise_wakeup_latency() {
-            info!("packets may wait for the processor: {error}");
+            info!("cannot shorten the scheduler slice, latency may increase: {error}");
         }
         if let Err(error) = self.ingress.start() {
             self.finish();

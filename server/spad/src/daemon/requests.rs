@@ -103,7 +103,7 @@ impl EngineLoop {
             .executor
             .run_engine(now, |engine, effects| engine.disable(&client, now, effects));
         let response = if found {
-            info!("client {client} is served no more");
+            info!("client {client} is disabled");
             Response::Done {
                 message: format!("{client} is served no more, and what was open for it is closed"),
             }
@@ -135,7 +135,7 @@ impl EngineLoop {
                     .reset_client(id, now, cache, journal_extras, skew)
             {
                 return Response::Failed {
-                    message: format!("it holds until the next start only: {error}"),
+                    message: format!("not persisted, lost at the next start: {error}"),
                 };
             }
         }
@@ -166,7 +166,7 @@ impl EngineLoop {
                 }
             }
             Err(error) => Response::Failed {
-                message: format!("it holds until the next start only: {error}"),
+                message: format!("not persisted, lost at the next start: {error}"),
             },
         }
     }

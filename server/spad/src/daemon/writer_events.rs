@@ -53,10 +53,10 @@ impl EngineLoop {
         match self.writer_state.restored.take_due(now.boot) {
             None => {}
             Some((1, grants)) => warn!(
-                "somebody changed our table in the firewall; it was put back; grants that are open in it: {grants}"
+                "the firewall table was changed externally and has been restored with {grants} grants"
             ),
             Some((times, grants)) => warn!(
-                "somebody changed our table in the firewall {times} times; it was put back each time, ever more slowly, and an emergency table hides meanwhile; grants that are open in it: {grants}"
+                "the firewall table was changed externally {times} times and has been restored each time, more slowly each time, now with {grants} grants; an emergency table hides the services meanwhile"
             ),
         }
     }
@@ -138,7 +138,7 @@ impl EngineLoop {
         match event.change {
             TrialChange::Began(span) => {
                 let news = format!(
-                    "{service} is hidden on trial for {} s: reach it through a grant, or say `spad confirm`; otherwise everybody can reach it then",
+                    "{service} is hidden on trial for {} s; connect through a grant or run `spad confirm`, or it becomes reachable by everyone",
                     span.as_secs()
                 );
                 warn!("{news}");
