@@ -221,3 +221,142 @@ fn more_steps_than_a_change_may_have_are_refused() {
     assert!(ToWriter::decode(&change(MAX_STEPS)).is_ok());
     assert!(ToWriter::decode(&change(MAX_STEPS + 1)).is_err());
 }
+
+/// A message of each kind, and each form of what is in it.
+fn examples() -> (Vec<ToWriter>, Vec<FromWriter>) {
+    let service: Service = "tcp/22".parse().unwrap();
+    let plain = Element {
+        address: Ipv4Addr::new(192, 0, 2, 1).into(),
+        service,
+        source_port: None,
+        once: false,
+        prefix: None,
+    };
+    let from_port = Element {
+        address: "2001:db8::1".parse().unwrap(),
+        service: "udp/53".parse().unwrap(),
+        source_port: NonZeroU16::new(4242),
+        ..plain
+    };
+    let once = Element {
+        once: true,
+        ..plain
+    };
+    let network = Element {
+        address: "2001:db8::".parse().unwrap(),
+        prefix: Some(64),
+        ..plain
+    };
+    let ttl = Duration::from_micros(30_000_001);
+    let filter = |address: &str, prefix| ConnectionFilter {
+        network: Network::enclosing(address.parse().unwrap(), prefix).unwrap(),
+        service,
+    };
+    let to_writer = vec![
+        ToWriter::Begin,
+        ToWriter::Change(Change {
+            id: ChangeId(7),
+            steps: vec![
+                Step::Put {
+                    element: plain,
+                    ttl,
+                },
+                Step::Put {
+                    element: from_port,
+                    ttl,
+                },
+                Step::Put {
+                    element: once,
+                    ttl: Duration::MAX,
+                },
+                Step::Remove { element: network },
+            ],
+        }),
+        ToWriter::List,
+        ToWriter::Reload,
+        ToWriter::Confirm,
+        ToWriter::Cut(vec![filter("192.0.2.0", 24), filter("2001:db8::", 32)]),
+        ToWriter::Trials,
+        ToWriter::Ping,
+        ToWriter::Stop,
+    ];
+    let answer = |result| {
+        FromWriter::Answer(ChangeResult {
+            id: ChangeId(7),
+            result,
+        })
+    };
+    let trial = |change| FromWriter::Trial(TrialEvent { service, change });
+    let mut from_writer = vec![
+        FromWriter::Ready,
+        FromWriter::Failed("why".to_owned()),
+        answer(Ok(())),
+    ];
+    let refusals = [
+        FirewallError::SetFull,
+        FirewallError::TableMissing,
+        FirewallError::NotDeclared,
+        FirewallError::TooLong,
+        FirewallError::TooShort,
+        FirewallError::Malformed,
+        FirewallError::Kernel(-28),
+        FirewallError::Command,
+        FirewallError::Unsupported,
+    ];
+    from_writer.extend(refusals.map(|error| answer(Err(error))));
+    from_writer.extend([
+        FromWriter::Listed {
+            elements: vec![KernelElement {
+                element: plain,
+                remaining: ttl,
+            }],
+            last: true,
+        },
+        FromWriter::Reloaded(Ok(())),
+        FromWriter::Reloaded(Err("é".to_owned())),
+        FromWriter::Restored { grants: 3 },
+        FromWriter::NotRestored("why".to_owned()),
+        trial(TrialChange::Began(ttl)),
+        trial(TrialChange::Reached),
+        trial(TrialChange::Confirmed),
+        trial(TrialChange::TimedOut),
+        FromWriter::Trials(
+            [
+                PortState::Hidden,
+                PortState::OnTrial(ttl),
+                PortState::Exposed,
+            ]
+            .map(|state| TrialRow { service, state })
+            .to_vec(),
+        ),
+        FromWriter::Pong,
+        FromWriter::Busy(ttl),
+        FromWriter::StrangerReply("a reset".to_owned()),
+        FromWriter::Cut(Ok(2)),
+        FromWriter::Cut(Err("why".to_owned())),
+        FromWriter::Confirmed(Ok(2)),
+        FromWriter::Confirmed(Err("why".to_owned())),
+    ]);
+    (to_writer, from_writer)
+}
+
+#[test]
+fn each_message_has_the_bytes_of_the_fixture() {
+    let (to_writer, from_writer) = examples();
+    let to_writer = to_writer
+        .iter()
+        .map(|one| (format!("{one:?}"), one.encode()));
+    let from_writer = from_writer
+        .iter()
+        .map(|one| (format!("{one:?}"), one.encode()));
+    let mut text = String::new();
+    for (message, bytes) in to_writer.chain(from_writer) {
+        text.push_str(&message);
+        text.push_str("\n ");
+        for byte in bytes {
+            text.push_str(&format!(" {byte:02x}"));
+        }
+        text.push('\n');
+    }
+    assert_eq!(text, include_str!("bytes.txt"));
+}

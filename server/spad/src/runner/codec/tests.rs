@@ -63,19 +63,21 @@ fn from_runner() -> Vec<FromRunner> {
             truncated: 9,
         })
     };
-    vec![
+    let refused = |(refusal, _)| FromRunner::Refused(RunId(3), refusal);
+    let mut all = vec![
         FromRunner::Ready,
         FromRunner::Pong,
         FromRunner::Busy(Duration::from_secs(9)),
         FromRunner::Failed("why".to_owned()),
         FromRunner::Started(RunId(3)),
-        FromRunner::Refused(RunId(3), RunRefusal::Busy),
         ended(ExitKind::Exited(255)),
         ended(ExitKind::Signalled(9)),
         ended(ExitKind::TimedOut),
         FromRunner::ConfigLoaded(Ok(())),
         FromRunner::ConfigLoaded(Err("no".to_owned())),
-    ]
+    ];
+    all.extend(REFUSALS.map(refused));
+    all
 }
 
 #[test]
@@ -151,4 +153,24 @@ fn no_bytes_make_it_panic() {
             assert_eq!(message.encode(), bytes[..length]);
         }
     }
+}
+
+#[test]
+fn each_message_has_the_bytes_of_the_fixture() {
+    let to_runner = to_runner()
+        .into_iter()
+        .map(|one| (format!("{one:?}"), one.encode()));
+    let from_runner = from_runner()
+        .into_iter()
+        .map(|one| (format!("{one:?}"), one.encode()));
+    let mut text = String::new();
+    for (message, bytes) in to_runner.chain(from_runner) {
+        text.push_str(&message);
+        text.push_str("\n ");
+        for byte in bytes {
+            text.push_str(&format!(" {byte:02x}"));
+        }
+        text.push('\n');
+    }
+    assert_eq!(text, include_str!("bytes.txt"));
 }
