@@ -1,16 +1,12 @@
-//! The layout of the messages between engine and writer.
-//!
-//! Pure: values to bytes and back. Integers are big-endian, times are
-//! microseconds in 8 bytes. Whatever is too short, too long, out of range or
-//! not in its one canonical form is refused; no bytes make it panic.
+//! The layout of the messages between engine and writer. Pure.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::num::NonZeroU16;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use spa_proto::{Protocol, Service};
+use spa_proto::Service;
 
-use super::message::{FromWriter, MAX_FILTERS, MAX_LISTED, MAX_TEXT, ToWriter};
+use super::message::{FromWriter, MAX_FILTERS, MAX_LISTED, MAX_MESSAGE, MAX_TEXT, ToWriter};
+use spad_ipc::{DecodeError, Decoder, Encoder, Message};
 use spad_model::Network;
 use spad_model::element::MAX_STEPS;
 use spad_model::{Change, ChangeId, Element, KernelElement, Step};
@@ -18,301 +14,315 @@ use spad_model::{
     ChangeResult, ConnectionFilter, FirewallError, PortState, TrialChange, TrialEvent, TrialRow,
 };
 
-/// The bytes do not have the layout of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a message of the firewall writer ({0})")]
-pub struct DecodeError(&'static str);
+#[cfg(test)]
+mod tests;
 
 type Decoded<T> = Result<T, DecodeError>;
 
-/// Room for a change of one element, so that a knock's message never grows.
-const INITIAL_CAPACITY: usize = 64;
+/// What errors call the writer.
+const WRITER: &str = "the firewall writer";
 
-impl ToWriter {
-    /// The message as bytes, at most [`super::message::MAX_MESSAGE`].
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(INITIAL_CAPACITY);
+impl Message for ToWriter {
+    const HELPER: &'static str = WRITER;
+    const MAX: usize = MAX_MESSAGE;
+
+    fn encode(&self, out: &mut Encoder) {
         match self {
             Self::Change(change) => {
-                out.push(1);
-                out.extend(change.id.0.to_be_bytes());
-                put_length(&mut out, change.steps.len());
-                for step in &change.steps {
-                    match step {
-                        Step::Put { element, ttl } => {
-                            out.push(1);
-                            put_element(&mut out, element);
-                            put_duration(&mut out, *ttl);
-                        }
-                        Step::Remove { element } => {
-                            out.push(2);
-                            put_element(&mut out, element);
-                            put_duration(&mut out, Duration::ZERO);
-                        }
-                    }
-                }
+                out.put_u8(1);
+                out.put_u64(change.id.0);
+                out.put_list(&change.steps, put_step);
             }
-            Self::List => out.push(2),
-            Self::Reload => out.push(3),
-            Self::Confirm => out.push(4),
-            Self::Trials => out.push(5),
-            Self::Stop => out.push(6),
-            Self::Cut(cuts) => {
-                out.push(7);
-                put_length(&mut out, cuts.len());
-                for cut in cuts {
-                    put_address(&mut out, cut.network.address);
-                    out.push(cut.network.prefix);
-                    put_service(&mut out, cut.service);
-                }
+            Self::List => out.put_u8(2),
+            Self::Reload => out.put_u8(3),
+            Self::Confirm => out.put_u8(4),
+            Self::Trials => out.put_u8(5),
+            Self::Stop => out.put_u8(6),
+            Self::Cut(filters) => {
+                out.put_u8(7);
+                out.put_list(filters, put_filter);
             }
-            Self::Begin => out.push(8),
-            Self::Ping => out.push(9),
+            Self::Begin => out.put_u8(8),
+            Self::Ping => out.put_u8(9),
         }
-        out
     }
 
-    /// Reads one message.
-    ///
-    /// # Errors
-    /// Where the bytes do not have the layout.
-    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut reader = Reader(bytes);
-        let message = match reader.byte()? {
-            1 => {
-                let id = ChangeId(reader.number()?);
-                let count = reader.length(MAX_STEPS)?;
-                let mut steps = Vec::with_capacity(count);
-                for _ in 0..count {
-                    steps.push(reader.step()?);
-                }
-                Self::Change(Change { id, steps })
-            }
+    fn decode(input: &mut Decoder<'_>) -> Decoded<Self> {
+        Ok(match input.u8()? {
+            1 => Self::Change(Change {
+                id: ChangeId(input.u64()?),
+                steps: input.list(MAX_STEPS, step)?,
+            }),
             2 => Self::List,
             3 => Self::Reload,
             4 => Self::Confirm,
             5 => Self::Trials,
             6 => Self::Stop,
-            7 => {
-                let count = reader.length(MAX_FILTERS)?;
-                let mut cuts = Vec::with_capacity(count);
-                for _ in 0..count {
-                    cuts.push(reader.cut()?);
-                }
-                Self::Cut(cuts)
-            }
+            7 => Self::Cut(input.list(MAX_FILTERS, filter)?),
             8 => Self::Begin,
             9 => Self::Ping,
             _ => return Err(DecodeError("unknown kind")),
-        };
-        reader.end()?;
-        Ok(message)
+        })
     }
 }
 
-impl FromWriter {
-    /// The message as bytes, at most [`super::message::MAX_MESSAGE`]; longer texts are cut.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::new();
+impl Message for FromWriter {
+    const HELPER: &'static str = WRITER;
+    const MAX: usize = MAX_MESSAGE;
+
+    fn encode(&self, out: &mut Encoder) {
         match self {
-            Self::Ready => out.push(1),
+            Self::Ready => out.put_u8(1),
             Self::Failed(text) => {
-                out.push(2);
-                put_text(&mut out, text);
+                out.put_u8(2);
+                out.put_text(text, MAX_TEXT);
             }
             Self::Answer(answer) => {
-                out.push(3);
-                out.extend(answer.id.0.to_be_bytes());
-                put_result(&mut out, answer.result);
+                out.put_u8(3);
+                out.put_u64(answer.id.0);
+                put_result(out, answer.result);
             }
             Self::Listed { elements, last } => {
-                out.extend([4, u8::from(*last)]);
-                put_length(&mut out, elements.len());
-                for held in elements {
-                    put_element(&mut out, &held.element);
-                    put_duration(&mut out, held.remaining);
-                }
+                out.put_u8(4);
+                out.put_flag(*last);
+                out.put_list(elements, |out, held| {
+                    put_element(out, &held.element);
+                    out.put_duration(held.remaining);
+                });
             }
             Self::Reloaded(result) => {
-                out.push(5);
-                put_text(&mut out, result.as_ref().err().map_or("", String::as_str));
+                out.put_u8(5);
+                put_error(out, result.as_ref().err());
             }
             Self::Restored { grants } => {
-                out.push(6);
-                out.extend(grants.to_be_bytes());
+                out.put_u8(6);
+                out.put_u32(*grants);
             }
             Self::NotRestored(text) => {
-                out.push(7);
-                put_text(&mut out, text);
+                out.put_u8(7);
+                out.put_text(text, MAX_TEXT);
             }
             Self::Trial(event) => {
-                out.push(8);
-                put_service(&mut out, event.service);
-                let (kind, time) = match event.change {
-                    TrialChange::Began(time) => (1, time),
-                    TrialChange::Reached => (2, Duration::ZERO),
-                    TrialChange::Confirmed => (3, Duration::ZERO),
-                    TrialChange::TimedOut => (4, Duration::ZERO),
-                };
-                out.push(kind);
-                put_duration(&mut out, time);
+                out.put_u8(8);
+                put_trial_event(out, event);
             }
             Self::Trials(rows) => {
-                out.push(9);
-                put_length(&mut out, rows.len());
-                for row in rows {
-                    put_service(&mut out, row.service);
-                    let (kind, time) = match row.state {
-                        PortState::Hidden => (1, Duration::ZERO),
-                        PortState::OnTrial(time) => (2, time),
-                        PortState::Exposed => (3, Duration::ZERO),
-                    };
-                    out.push(kind);
-                    put_duration(&mut out, time);
-                }
+                out.put_u8(9);
+                out.put_list(rows, put_trial_row);
             }
             Self::Confirmed(result) => {
-                out.push(10);
-                put_count(&mut out, result);
+                out.put_u8(10);
+                put_count(out, result);
             }
             Self::Cut(result) => {
-                out.push(11);
-                put_count(&mut out, result);
+                out.put_u8(11);
+                put_count(out, result);
             }
-            Self::Pong => out.push(12),
+            Self::Pong => out.put_u8(12),
             Self::Busy(span) => {
-                out.push(13);
-                put_duration(&mut out, *span);
+                out.put_u8(13);
+                out.put_duration(*span);
             }
             Self::StrangerReply(text) => {
-                out.push(14);
-                put_text(&mut out, text);
+                out.put_u8(14);
+                out.put_text(text, MAX_TEXT);
             }
         }
-        out
     }
 
-    /// Reads one message.
-    ///
-    /// # Errors
-    /// Where the bytes do not have the layout.
-    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut reader = Reader(bytes);
-        let message = match reader.byte()? {
+    fn decode(input: &mut Decoder<'_>) -> Decoded<Self> {
+        Ok(match input.u8()? {
             1 => Self::Ready,
-            2 => Self::Failed(reader.text()?),
+            2 => Self::Failed(input.text(MAX_TEXT)?),
             3 => Self::Answer(ChangeResult {
-                id: ChangeId(reader.number()?),
-                result: reader.result()?,
+                id: ChangeId(input.u64()?),
+                result: result(input)?,
             }),
-            4 => {
-                let last = reader.flag()?;
-                let count = reader.length(MAX_LISTED)?;
-                let mut elements = Vec::with_capacity(count);
-                for _ in 0..count {
-                    elements.push(KernelElement {
-                        element: reader.element()?,
-                        remaining: reader.duration()?,
-                    });
-                }
-                Self::Listed { elements, last }
-            }
+            4 => Self::Listed {
+                last: input.flag()?,
+                elements: input.list(MAX_LISTED, |input| {
+                    Ok(KernelElement {
+                        element: element(input)?,
+                        remaining: input.duration()?,
+                    })
+                })?,
+            },
             5 => {
-                let text = reader.text()?;
+                let text = input.text(MAX_TEXT)?;
                 Self::Reloaded(if text.is_empty() { Ok(()) } else { Err(text) })
             }
             6 => Self::Restored {
-                grants: reader.short_number()?,
+                grants: input.u32()?,
             },
-            7 => Self::NotRestored(reader.text()?),
-            8 => {
-                let service = reader.service()?;
-                let kind = reader.byte()?;
-                let time = reader.duration()?;
-                let change = match (kind, time.is_zero()) {
-                    (1, _) => TrialChange::Began(time),
-                    (2, true) => TrialChange::Reached,
-                    (3, true) => TrialChange::Confirmed,
-                    (4, true) => TrialChange::TimedOut,
-                    _ => return Err(DecodeError("unknown change of a trial")),
-                };
-                Self::Trial(TrialEvent { service, change })
-            }
-            9 => {
-                let count = reader.length(MAX_LISTED)?;
-                let mut rows = Vec::with_capacity(count);
-                for _ in 0..count {
-                    rows.push(reader.trial_row()?);
-                }
-                Self::Trials(rows)
-            }
-            10 => Self::Confirmed(reader.count()?),
-            11 => Self::Cut(reader.count()?),
+            7 => Self::NotRestored(input.text(MAX_TEXT)?),
+            8 => Self::Trial(trial_event(input)?),
+            9 => Self::Trials(input.list(MAX_LISTED, trial_row)?),
+            10 => Self::Confirmed(count(input)?),
+            11 => Self::Cut(count(input)?),
             12 => Self::Pong,
-            13 => Self::Busy(reader.duration()?),
-            14 => Self::StrangerReply(reader.text()?),
+            13 => Self::Busy(input.duration()?),
+            14 => Self::StrangerReply(input.text(MAX_TEXT)?),
             _ => return Err(DecodeError("unknown kind")),
-        };
-        reader.end()?;
-        Ok(message)
+        })
     }
 }
 
-fn put_length(out: &mut Vec<u8>, length: usize) {
-    // A longer list than 65,535 would be refused by the reader's limits.
-    out.extend(u16::try_from(length).unwrap_or(u16::MAX).to_be_bytes());
-}
-
-fn put_duration(out: &mut Vec<u8>, time: Duration) {
-    let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-    out.extend(micros.to_be_bytes());
-}
-
-fn put_service(out: &mut Vec<u8>, service: Service) {
-    out.push(service.protocol.number());
-    out.extend(service.port.get().to_be_bytes());
-}
-
-fn put_count(out: &mut Vec<u8>, result: &Result<u32, String>) {
-    out.extend(result.as_ref().copied().unwrap_or(0).to_be_bytes());
-    put_text(out, result.as_ref().err().map_or("", String::as_str));
-}
-
-fn put_address(out: &mut Vec<u8>, address: IpAddr) {
+/// Pads an IPv4 address, so that all elements have one size.
+fn put_address(out: &mut Encoder, address: IpAddr) {
     match address {
         IpAddr::V4(address) => {
-            out.push(4);
-            out.extend([0; 12]);
-            out.extend(address.octets());
+            out.put_u8(4);
+            out.put_bytes(&[0; 12]);
+            out.put_bytes(&address.octets());
         }
-        IpAddr::V6(address) => {
-            out.push(6);
-            out.extend(address.octets());
-        }
+        IpAddr::V6(_) => out.put_address(address),
     }
 }
 
-fn put_element(out: &mut Vec<u8>, element: &Element) {
+fn address(input: &mut Decoder<'_>) -> Decoded<IpAddr> {
+    match input.u8()? {
+        4 => match input.array()? {
+            [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0] => Ok(IpAddr::from(input.array::<4>()?)),
+            _ => Err(DecodeError("padding")),
+        },
+        6 => Ok(IpAddr::from(input.array::<16>()?)),
+        _ => Err(DecodeError("unknown family")),
+    }
+}
+
+fn put_element(out: &mut Encoder, element: &Element) {
     put_address(out, element.address);
-    put_service(out, element.service);
-    out.extend(element.source_port.map_or(0, NonZeroU16::get).to_be_bytes());
-    out.push(u8::from(element.once));
-    out.push(element.prefix.unwrap_or(0));
+    out.put_service(element.service);
+    out.put_port(element.source_port);
+    out.put_flag(element.once);
+    out.put_u8(element.prefix.unwrap_or(0));
 }
 
-fn put_text(out: &mut Vec<u8>, text: &str) {
-    let mut end = text.len().min(MAX_TEXT);
-    while !text.is_char_boundary(end) {
-        end = end.saturating_sub(1);
+fn element(input: &mut Decoder<'_>) -> Decoded<Element> {
+    let element = Element {
+        address: address(input)?,
+        service: input.service()?,
+        source_port: input.port()?,
+        once: input.flag()?,
+        prefix: Some(input.u8()?).filter(|prefix| *prefix != 0),
+    };
+    match element.is_valid() {
+        true => Ok(element),
+        false => Err(DecodeError("an element that cannot be")),
     }
-    let text = text.get(..end).unwrap_or("");
-    put_length(out, text.len());
-    out.extend(text.as_bytes());
 }
 
-fn put_result(out: &mut Vec<u8>, result: Result<(), FirewallError>) {
+fn put_step(out: &mut Encoder, step: &Step) {
+    let (kind, element, ttl) = match step {
+        Step::Put { element, ttl } => (1, element, *ttl),
+        Step::Remove { element } => (2, element, Duration::ZERO),
+    };
+    out.put_u8(kind);
+    put_element(out, element);
+    out.put_duration(ttl);
+}
+
+fn step(input: &mut Decoder<'_>) -> Decoded<Step> {
+    let kind = input.u8()?;
+    let element = element(input)?;
+    let ttl = input.duration()?;
+    match (kind, ttl.is_zero()) {
+        (1, _) => Ok(Step::Put { element, ttl }),
+        (2, true) => Ok(Step::Remove { element }),
+        _ => Err(DecodeError("unknown step")),
+    }
+}
+
+fn put_filter(out: &mut Encoder, filter: &ConnectionFilter) {
+    put_address(out, filter.network.address);
+    out.put_u8(filter.network.prefix);
+    out.put_service(filter.service);
+}
+
+fn filter(input: &mut Decoder<'_>) -> Decoded<ConnectionFilter> {
+    let address = address(input)?;
+    let network = Network::enclosing(address, input.u8()?);
+    let network = network.filter(|network| network.address == address);
+    Ok(ConnectionFilter {
+        network: network.ok_or(DecodeError("not a network"))?,
+        service: input.service()?,
+    })
+}
+
+fn put_trial_event(out: &mut Encoder, event: &TrialEvent) {
+    let (kind, time) = match event.change {
+        TrialChange::Began(time) => (1, time),
+        TrialChange::Reached => (2, Duration::ZERO),
+        TrialChange::Confirmed => (3, Duration::ZERO),
+        TrialChange::TimedOut => (4, Duration::ZERO),
+    };
+    put_timed(out, event.service, kind, time);
+}
+
+fn trial_event(input: &mut Decoder<'_>) -> Decoded<TrialEvent> {
+    let (service, kind, time) = timed(input)?;
+    let change = match (kind, time.is_zero()) {
+        (1, _) => TrialChange::Began(time),
+        (2, true) => TrialChange::Reached,
+        (3, true) => TrialChange::Confirmed,
+        (4, true) => TrialChange::TimedOut,
+        _ => return Err(DecodeError("unknown change of a trial")),
+    };
+    Ok(TrialEvent { service, change })
+}
+
+fn put_trial_row(out: &mut Encoder, row: &TrialRow) {
+    let (kind, time) = match row.state {
+        PortState::Hidden => (1, Duration::ZERO),
+        PortState::OnTrial(time) => (2, time),
+        PortState::Exposed => (3, Duration::ZERO),
+    };
+    put_timed(out, row.service, kind, time);
+}
+
+fn trial_row(input: &mut Decoder<'_>) -> Decoded<TrialRow> {
+    let (service, kind, time) = timed(input)?;
+    let state = match (kind, time.is_zero()) {
+        (1, true) => PortState::Hidden,
+        (2, _) => PortState::OnTrial(time),
+        (3, true) => PortState::Exposed,
+        _ => return Err(DecodeError("unknown standing")),
+    };
+    Ok(TrialRow { service, state })
+}
+
+/// Writes a port with its state, and the time of the state that has one.
+fn put_timed(out: &mut Encoder, service: Service, kind: u8, time: Duration) {
+    out.put_service(service);
+    out.put_u8(kind);
+    out.put_duration(time);
+}
+
+fn timed(input: &mut Decoder<'_>) -> Decoded<(Service, u8, Duration)> {
+    Ok((input.service()?, input.u8()?, input.duration()?))
+}
+
+/// Writes an error as its text; success as the empty text.
+fn put_error(out: &mut Encoder, error: Option<&String>) {
+    out.put_text(error.map_or("", String::as_str), MAX_TEXT);
+}
+
+fn put_count(out: &mut Encoder, result: &Result<u32, String>) {
+    out.put_u32(result.as_ref().copied().unwrap_or(0));
+    put_error(out, result.as_ref().err());
+}
+
+fn count(input: &mut Decoder<'_>) -> Decoded<Result<u32, String>> {
+    let count = input.u32()?;
+    let text = input.text(MAX_TEXT)?;
+    match (count, text.is_empty()) {
+        (count, true) => Ok(Ok(count)),
+        (0, false) => Ok(Err(text)),
+        _ => Err(DecodeError("a number and an error")),
+    }
+}
+
+fn put_result(out: &mut Encoder, result: Result<(), FirewallError>) {
     let (kind, code) = match result {
         Ok(()) => (0, 0),
         Err(FirewallError::SetFull) => (1, 0),
@@ -325,171 +335,22 @@ fn put_result(out: &mut Vec<u8>, result: Result<(), FirewallError>) {
         Err(FirewallError::Command) => (8, 0),
         Err(FirewallError::Unsupported) => (9, 0),
     };
-    out.push(kind);
-    out.extend(code.to_be_bytes());
+    out.put_u8(kind);
+    out.put_i32(code);
 }
 
-/// What is left to read.
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn chunk<const N: usize>(&mut self) -> Decoded<[u8; N]> {
-        let (chunk, rest) = self.0.split_first_chunk().ok_or(DecodeError("truncated"))?;
-        self.0 = rest;
-        Ok(*chunk)
-    }
-
-    fn byte(&mut self) -> Decoded<u8> {
-        Ok(u8::from_be_bytes(self.chunk()?))
-    }
-
-    fn port(&mut self) -> Decoded<u16> {
-        Ok(u16::from_be_bytes(self.chunk()?))
-    }
-
-    fn short_number(&mut self) -> Decoded<u32> {
-        Ok(u32::from_be_bytes(self.chunk()?))
-    }
-
-    fn number(&mut self) -> Decoded<u64> {
-        Ok(u64::from_be_bytes(self.chunk()?))
-    }
-
-    fn flag(&mut self) -> Decoded<bool> {
-        match self.byte()? {
-            0 => Ok(false),
-            1 => Ok(true),
-            _ => Err(DecodeError("neither yes nor no")),
-        }
-    }
-
-    fn length(&mut self, max: usize) -> Decoded<usize> {
-        let length = usize::from(self.port()?);
-        if length > max {
-            return Err(DecodeError("too many"));
-        }
-        Ok(length)
-    }
-
-    fn duration(&mut self) -> Decoded<Duration> {
-        Ok(Duration::from_micros(self.number()?))
-    }
-
-    fn service(&mut self) -> Decoded<Service> {
-        let protocol =
-            Protocol::from_number(self.byte()?).ok_or(DecodeError("unknown protocol"))?;
-        let port = NonZeroU16::new(self.port()?).ok_or(DecodeError("port 0"))?;
-        Ok(Service { protocol, port })
-    }
-
-    fn address(&mut self) -> Decoded<IpAddr> {
-        match self.byte()? {
-            4 => {
-                if self.chunk()? != [0; 12] {
-                    return Err(DecodeError("padding"));
-                }
-                Ok(IpAddr::V4(Ipv4Addr::from(self.chunk::<4>()?)))
-            }
-            6 => Ok(IpAddr::V6(Ipv6Addr::from(self.chunk::<16>()?))),
-            _ => Err(DecodeError("unknown family")),
-        }
-    }
-
-    fn cut(&mut self) -> Decoded<ConnectionFilter> {
-        let address = self.address()?;
-        let network = Network::enclosing(address, self.byte()?);
-        let network = network.filter(|network| network.address == address);
-        Ok(ConnectionFilter {
-            network: network.ok_or(DecodeError("not a network"))?,
-            service: self.service()?,
-        })
-    }
-
-    fn count(&mut self) -> Decoded<Result<u32, String>> {
-        let count = self.short_number()?;
-        let text = self.text()?;
-        match (count, text.is_empty()) {
-            (count, true) => Ok(Ok(count)),
-            (0, false) => Ok(Err(text)),
-            _ => Err(DecodeError("a number and an error")),
-        }
-    }
-
-    fn element(&mut self) -> Decoded<Element> {
-        let address = self.address()?;
-        let element = Element {
-            address,
-            service: self.service()?,
-            source_port: NonZeroU16::new(self.port()?),
-            once: self.flag()?,
-            prefix: Some(self.byte()?).filter(|prefix| *prefix != 0),
-        };
-        if !element.is_valid() {
-            return Err(DecodeError("an element that cannot be"));
-        }
-        Ok(element)
-    }
-
-    fn step(&mut self) -> Decoded<Step> {
-        let kind = self.byte()?;
-        let element = self.element()?;
-        let ttl = self.duration()?;
-        match (kind, ttl.is_zero()) {
-            (1, _) => Ok(Step::Put { element, ttl }),
-            (2, true) => Ok(Step::Remove { element }),
-            _ => Err(DecodeError("unknown step")),
-        }
-    }
-
-    fn trial_row(&mut self) -> Decoded<TrialRow> {
-        let service = self.service()?;
-        let kind = self.byte()?;
-        let time = self.duration()?;
-        let state = match (kind, time.is_zero()) {
-            (1, true) => PortState::Hidden,
-            (2, _) => PortState::OnTrial(time),
-            (3, true) => PortState::Exposed,
-            _ => return Err(DecodeError("unknown standing")),
-        };
-        Ok(TrialRow { service, state })
-    }
-
-    fn text(&mut self) -> Decoded<String> {
-        let length = self.length(MAX_TEXT)?;
-        let (text, rest) = self
-            .0
-            .split_at_checked(length)
-            .ok_or(DecodeError("truncated"))?;
-        self.0 = rest;
-        String::from_utf8(text.to_vec()).map_err(|_| DecodeError("not UTF-8"))
-    }
-
-    fn result(&mut self) -> Decoded<Result<(), FirewallError>> {
-        let kind = self.byte()?;
-        let code = i32::from_be_bytes(self.chunk()?);
-        Ok(match (kind, code) {
-            (0, 0) => Ok(()),
-            (1, 0) => Err(FirewallError::SetFull),
-            (2, 0) => Err(FirewallError::TableMissing),
-            (3, 0) => Err(FirewallError::NotDeclared),
-            (4, 0) => Err(FirewallError::TooLong),
-            (5, 0) => Err(FirewallError::TooShort),
-            (6, 0) => Err(FirewallError::Malformed),
-            (7, code) => Err(FirewallError::Kernel(code)),
-            (8, 0) => Err(FirewallError::Command),
-            (9, 0) => Err(FirewallError::Unsupported),
-            _ => return Err(DecodeError("unknown answer")),
-        })
-    }
-
-    fn end(&self) -> Decoded<()> {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            Err(DecodeError("trailing bytes"))
-        }
-    }
+fn result(input: &mut Decoder<'_>) -> Decoded<Result<(), FirewallError>> {
+    Ok(match (input.u8()?, input.i32()?) {
+        (0, 0) => Ok(()),
+        (1, 0) => Err(FirewallError::SetFull),
+        (2, 0) => Err(FirewallError::TableMissing),
+        (3, 0) => Err(FirewallError::NotDeclared),
+        (4, 0) => Err(FirewallError::TooLong),
+        (5, 0) => Err(FirewallError::TooShort),
+        (6, 0) => Err(FirewallError::Malformed),
+        (7, code) => Err(FirewallError::Kernel(code)),
+        (8, 0) => Err(FirewallError::Command),
+        (9, 0) => Err(FirewallError::Unsupported),
+        _ => return Err(DecodeError("unknown answer")),
+    })
 }
-
-#[cfg(test)]
-mod tests;

@@ -18,8 +18,7 @@ pub mod trial;
 
 pub mod link;
 
-pub use codec::DecodeError;
-pub use link::{StartingWriter, WriterClient, WriterClientError};
+pub use link::{StartingWriter, WriterClient};
 pub use message::{FromWriter, ToWriter};
 
 pub mod writer;

@@ -1,78 +1,19 @@
-//! [IO] What the engine needs to talk to its helper processes.
+//! [IO] The engine and its helper processes: how they start, and how they exchange messages.
 //!
-//! A helper is the same binary, executed with a hidden subcommand. Its standard input is a
-//! socket to the engine that keeps messages apart.
+//! A helper is the same binary, executed with a hidden subcommand. Its standard input is one end
+//! of a `SOCK_SEQPACKET` pair, so one message is one datagram. The engine holds a [`Helper`], the
+//! process itself an [`Endpoint`]. Each kind of helper implements [`Message`] for its two enums.
 #![forbid(unsafe_code)]
 
-use std::fs::OpenOptions;
-use std::io;
-use std::os::fd::OwnedFd;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+mod codec;
+mod endpoint;
+mod helper;
+mod socket;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair, sockopt};
+pub use codec::{DecodeError, Decoder, Encoder, Message};
+pub use endpoint::{Endpoint, EndpointError};
+pub use helper::{Helper, HelperError, HelperErrorKind, Startup};
+pub use socket::{Incoming, try_send};
 
-use spad_model::Paths;
-
-/// Room for messages that wait to be read, in bytes: hundreds of the longest.
-const SOCKET_BUFFER: usize = 1 << 20;
-
-/// Executes `binary` as a helper of the engine with this socket as its standard input.
-///
-/// # Errors
-/// Why it could not be executed.
-pub fn spawn(
-    binary: &Path,
-    subcommand: &str,
-    paths: &Paths,
-    socket: OwnedFd,
-) -> Result<Child, String> {
-    let stdout = OpenOptions::new().read(true).write(true).open("/dev/null");
-    let stdout = stdout.map_err(|error| format!("cannot open /dev/null: {error}"))?;
-    Command::new(binary)
-        .arg(subcommand)
-        .arg("--config")
-        .arg(&paths.config)
-        .arg("--state")
-        .arg(&paths.state)
-        .arg("--run")
-        .arg(&paths.run)
-        .stdin(Stdio::from(socket))
-        .stdout(stdout)
-        .spawn()
-        .map_err(|error| format!("cannot execute {}: {error}", binary.display()))
-}
-
-/// Waits until a message or the end of the socket can be read; false where neither came
-/// before the timeout.
-///
-/// # Errors
-/// What the kernel says.
-pub fn wait_readable(socket: &OwnedFd, timeout: Duration) -> io::Result<bool> {
-    let timeout = Timespec::try_from(timeout).ok();
-    let mut ready = [PollFd::new(socket, PollFlags::IN)];
-    let count = rustix::io::retry_on_intr(|| poll(&mut ready, timeout.as_ref()))?;
-    Ok(count > 0)
-}
-
-/// Makes the two ends of a socket that keeps messages apart.
-///
-/// # Errors
-/// What the kernel says.
-pub fn seqpacket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    let (ours, theirs) = socketpair(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )?;
-    for end in [&ours, &theirs] {
-        // A smaller buffer serves too, so a kernel that gives less is no error.
-        if sockopt::set_socket_send_buffer_size_force(end, SOCKET_BUFFER).is_err() {
-            sockopt::set_socket_send_buffer_size(end, SOCKET_BUFFER)?;
-        }
-    }
-    Ok((ours, theirs))
-}
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,12 @@
 //! The messages as bytes: round trips, and whatever is no message.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU16;
+
 use super::*;
-use crate::message::MAX_MESSAGE;
 use proptest::collection::vec;
 use proptest::prelude::*;
+use spa_proto::Protocol;
 
 fn service() -> impl Strategy<Value = Service> {
     let protocol = prop::sample::select(Protocol::ALL.to_vec());
@@ -143,16 +146,16 @@ fn from_writer() -> impl Strategy<Value = FromWriter> {
 proptest! {
     #[test]
     fn whatever_is_sent_to_the_writer_is_read_as_it_was_meant(message in to_writer()) {
-        let bytes = message.encode();
+        let bytes = message.to_bytes();
         prop_assert!(bytes.len() <= MAX_MESSAGE);
-        prop_assert_eq!(ToWriter::decode(&bytes), Ok(message));
+        prop_assert_eq!(ToWriter::from_bytes(&bytes), Ok(message));
     }
 
     #[test]
     fn whatever_the_writer_sends_is_read_as_it_was_meant(message in from_writer()) {
-        let bytes = message.encode();
+        let bytes = message.to_bytes();
         prop_assert!(bytes.len() <= MAX_MESSAGE);
-        prop_assert_eq!(FromWriter::decode(&bytes), Ok(message));
+        prop_assert_eq!(FromWriter::from_bytes(&bytes), Ok(message));
     }
 
     #[test]
@@ -160,21 +163,21 @@ proptest! {
         if let Some(first) = bytes.first_mut() {
             *first = kind;
         }
-        if let Ok(message) = ToWriter::decode(&bytes) {
-            prop_assert_eq!(message.encode(), bytes.clone());
+        if let Ok(message) = ToWriter::from_bytes(&bytes) {
+            prop_assert_eq!(message.to_bytes(), bytes.clone());
         }
-        if let Ok(message) = FromWriter::decode(&bytes) {
-            prop_assert_eq!(message.encode(), bytes);
+        if let Ok(message) = FromWriter::from_bytes(&bytes) {
+            prop_assert_eq!(message.to_bytes(), bytes);
         }
     }
 
     #[test]
     fn a_truncated_or_lengthened_message_is_refused(message in to_writer(), cut in 1_usize..40) {
-        let bytes = message.encode();
-        prop_assert!(ToWriter::decode(&bytes[..bytes.len().saturating_sub(cut)]).is_err());
+        let bytes = message.to_bytes();
+        prop_assert!(ToWriter::from_bytes(&bytes[..bytes.len().saturating_sub(cut)]).is_err());
         let mut longer = bytes;
         longer.push(0);
-        prop_assert!(ToWriter::decode(&longer).is_err());
+        prop_assert!(ToWriter::from_bytes(&longer).is_err());
     }
 }
 
@@ -196,8 +199,8 @@ fn the_longest_messages_fit_into_one_datagram() {
     };
     let texts = [listed, FromWriter::Failed("é".repeat(MAX_TEXT))];
     for message in texts {
-        assert!(message.encode().len() <= MAX_MESSAGE);
-        assert!(FromWriter::decode(&message.encode()).is_ok());
+        assert!(message.to_bytes().len() <= MAX_MESSAGE);
+        assert!(FromWriter::from_bytes(&message.to_bytes()).is_ok());
     }
 }
 
@@ -216,10 +219,10 @@ fn more_steps_than_a_change_may_have_are_refused() {
             id: ChangeId(1),
             steps,
         })
-        .encode()
+        .to_bytes()
     };
-    assert!(ToWriter::decode(&change(MAX_STEPS)).is_ok());
-    assert!(ToWriter::decode(&change(MAX_STEPS + 1)).is_err());
+    assert!(ToWriter::from_bytes(&change(MAX_STEPS)).is_ok());
+    assert!(ToWriter::from_bytes(&change(MAX_STEPS + 1)).is_err());
 }
 
 /// A message of each kind, and each form of what is in it.
@@ -345,10 +348,10 @@ fn each_message_has_the_bytes_of_the_fixture() {
     let (to_writer, from_writer) = examples();
     let to_writer = to_writer
         .iter()
-        .map(|one| (format!("{one:?}"), one.encode()));
+        .map(|one| (format!("{one:?}"), one.to_bytes()));
     let from_writer = from_writer
         .iter()
-        .map(|one| (format!("{one:?}"), one.encode()));
+        .map(|one| (format!("{one:?}"), one.to_bytes()));
     let mut text = String::new();
     for (message, bytes) in to_writer.chain(from_writer) {
         text.push_str(&message);

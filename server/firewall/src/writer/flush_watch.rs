@@ -9,10 +9,10 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 
 use spa_proto::Service;
 
+use super::announcer::Announcer;
 use super::element_key;
 use super::emergency::{self, Existing, Plan, TableState};
 use super::netlink::{Events, Netlink};
-use super::socket::Announcer;
 use crate::table::{SetLocation, SetName, Table};
 use spad_sys::program::{HEARTBEAT_INTERVAL, RunObserver};
 

@@ -9,12 +9,12 @@ use std::time::Duration;
 use rustix::io::Errno;
 use spa_proto::Service;
 
+use super::announcer::Announcer;
 use super::emergency::{self, EstablishedPolicy, Existing, HiddenBy, Plan, TableState};
 use super::flush_watch::FlushWatch;
 use super::hidden_file::{self, HiddenState};
 use super::load_lock::LoadLock;
 use super::netlink::{Action, Netlink, Operation, Timeout, TransactionError};
-use super::socket::Announcer;
 use super::trial_file::{self, GuardDir, TrialFile};
 use super::{
     WriterError, early_hiding, element_key, existing_connections, nft, other_tables, set_mode,

@@ -9,6 +9,7 @@
 //! its own sets in the table that the configuration names. It ends when its socket does; the
 //! table stays.
 
+mod announcer;
 mod command;
 mod config_loader;
 mod cut;
@@ -31,7 +32,6 @@ mod other_tables;
 mod privileges;
 mod restores;
 mod set_mode;
-mod socket;
 pub mod trial_file;
 mod writer_loop;
 
@@ -43,8 +43,9 @@ use rustix::io::Errno;
 use spa_findings::Findings;
 
 use crate::table::{PrintError, SetLocation};
-use crate::{DecodeError, FromWriter};
+use crate::{FromWriter, ToWriter};
 use spad_config::{ConfigTexts, StartConfig};
+use spad_ipc::{EndpointError, Incoming};
 use spad_model::Paths;
 use spad_sandbox::SandboxError;
 use spad_sys::clock;
@@ -52,13 +53,13 @@ use spad_sys::journald;
 use spad_sys::journald::Priority;
 use spad_sys::{malloc, process, scheduling};
 
+use announcer::Announcer;
 use grant_sets::GrantSets;
 use limits::Limits;
 use managed_table::ManagedTable;
 use netlink::{Events, Netlink, TableChanges};
 use other_tables::OtherTables;
 use restores::Restores;
-use socket::Endpoint;
 use trial_file::GuardDir;
 use writer_loop::{RepairBackoff, WriterLoop};
 
@@ -176,22 +177,22 @@ pub enum WriterError {
         /// The table.
         table: String,
     },
-    /// The engine sent what is no message.
+    /// The socket to the engine failed, or carried what is not a message.
     #[error(transparent)]
-    Message(#[from] DecodeError),
+    Engine(#[from] EndpointError),
     /// The engine sent something else before it said to begin.
     #[error("the engine spoke out of turn")]
     UnexpectedMessage,
-    /// The engine leaves no room for answers.
-    #[error("the engine takes no answers")]
-    EngineNotReading,
-    /// The socket to the engine failed.
+    /// The system refused to wait for the engine, or to change what it does about its end.
     #[error("the socket to the engine: {0}")]
     Socket(io::Error),
     /// Netlink failed.
     #[error("the kernel's firewall: {0}")]
     Kernel(io::Error),
 }
+
+/// The writer's end of the socket to the engine.
+type Endpoint = spad_ipc::Endpoint<ToWriter, FromWriter>;
 
 /// Runs the writer on its end of the engine's socket, until that ends.
 ///
@@ -207,7 +208,7 @@ pub fn run(socket: OwnedFd, paths: &Paths) -> Result<(), WriterError> {
     let _ = scheduling::set_short_slice();
     // Beside the engine, which reads the same files: with many clients that takes longest.
     let mut config = read_config(paths);
-    if !engine.wait_for_begin()? {
+    if !wait_for_begin(&mut engine)? {
         return Ok(());
     }
     // Later it ends by itself, and first closes what it must.
@@ -226,7 +227,21 @@ pub fn run(socket: OwnedFd, paths: &Paths) -> Result<(), WriterError> {
     match started {
         Ok(mut keeper) => keeper.run(),
         // The engine says it, and ends too.
-        Err((engine, error)) => engine.send(&FromWriter::Failed(error.to_string())),
+        Err((engine, error)) => Ok(engine.send(&FromWriter::Failed(error.to_string()))?),
+    }
+}
+
+/// Waits for the first message. False where no engine is left that still wants the writer to
+/// begin: another daemon may hold the state by now.
+fn wait_for_begin(engine: &mut Endpoint) -> Result<bool, WriterError> {
+    loop {
+        engine.wait()?;
+        match engine.receive()? {
+            Incoming::Message(ToWriter::Begin) => return Ok(!engine.peer_closed()),
+            Incoming::Message(ToWriter::Stop) | Incoming::Closed => return Ok(false),
+            Incoming::Message(_) => return Err(WriterError::UnexpectedMessage),
+            Incoming::Nothing => {}
+        }
     }
 }
 
@@ -268,7 +283,7 @@ fn start(
     }
     drop(texts);
     malloc::malloc_trim();
-    match engine.announcer() {
+    match Announcer::new(&engine) {
         Ok(announcer) => guard.set_announcer(announcer),
         Err(error) => return Err((engine, error)),
     }
@@ -288,7 +303,7 @@ fn start(
     };
     writer.read_own_events();
     writer.other_tables.changed(now);
-    let told = writer.engine.send(&FromWriter::Ready);
+    let told = writer.send(&FromWriter::Ready);
     let told = told.and_then(|()| writer.report(report));
     let told = told.and_then(|()| match problem {
         Some(problem) => writer.report_not_loaded(&problem),

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::WriterError;
 use super::config_loader::ConfigLoader;
 use super::emergency::{self, TableState};
 use super::grant_sets::GrantSets;
@@ -18,11 +17,12 @@ use super::managed_table::{LoadReport, ManagedTable};
 use super::netlink::{Events, TableChanges};
 use super::other_tables::OtherTables;
 use super::restores::Restores;
-use super::socket::{Endpoint, Incoming};
+use super::{Endpoint, WriterError};
 use crate::closed_ports::ClosedPorts;
 use crate::message::MAX_LISTED;
 use crate::{FromWriter, ToWriter};
 use spad_config::{ConfigTexts, Loaded as Read};
+use spad_ipc::Incoming;
 use spad_model::BootTime;
 use spad_model::ConnectionFilter;
 use spad_model::{Change, ChangeResult, FirewallError, KernelElement, Step};
@@ -137,7 +137,7 @@ impl WriterLoop {
     fn start_reload(&mut self) -> Result<(), WriterError> {
         match ConfigLoader::start(&mut self.config_loader, &self.configuration) {
             Ok(()) => Ok(()),
-            Err(why) => self.engine.send(&FromWriter::Reloaded(Err(why))),
+            Err(why) => self.send(&FromWriter::Reloaded(Err(why))),
         }
     }
 
@@ -150,14 +150,14 @@ impl WriterLoop {
             Ok((read, texts)) => self.load(read, &texts)?,
             Err(why) => Err(why),
         };
-        self.engine.send(&FromWriter::Reloaded(result))?;
+        self.send(&FromWriter::Reloaded(result))?;
         malloc::malloc_trim();
         Ok(())
     }
 
     /// Obeys what came, changes that came together in one transaction, until nothing more is
     /// there or a reload is to be ended; says whether the end came too.
-    fn drain_messages(&mut self) -> Result<Incoming, WriterError> {
+    fn drain_messages(&mut self) -> Result<Incoming<ToWriter>, WriterError> {
         let (mut changes, mut steps) = (Vec::new(), 0_usize);
         loop {
             let incoming = self.engine.receive()?;
@@ -229,7 +229,7 @@ impl WriterLoop {
             ToWriter::Change(change) => self.apply_changes(&[change], false),
             ToWriter::List => self.list(),
             ToWriter::Reload => self.start_reload(),
-            ToWriter::Ping => self.engine.send(&FromWriter::Pong),
+            ToWriter::Ping => self.send(&FromWriter::Pong),
             ToWriter::Confirm => {
                 self.announce_busy()?;
                 let report = self.guard.confirm(&mut self.kernel, boot());
@@ -238,21 +238,26 @@ impl WriterLoop {
                     None => Ok(u32::try_from(report.events.len()).unwrap_or(u32::MAX)),
                 };
                 self.apply_report(report)?;
-                self.engine.send(&FromWriter::Confirmed(result))
+                self.send(&FromWriter::Confirmed(result))
             }
             ToWriter::Cut(cuts) => {
                 self.announce_busy()?;
                 let result = self.cut(&cuts);
-                self.engine.send(&FromWriter::Cut(result))
+                self.send(&FromWriter::Cut(result))
             }
             ToWriter::Trials => {
                 let mut rows = self.guard.trials(boot());
                 rows.truncate(MAX_LISTED);
-                self.engine.send(&FromWriter::Trials(rows))
+                self.send(&FromWriter::Trials(rows))
             }
             // It has begun; at a stop the caller ends the loop.
             ToWriter::Begin | ToWriter::Stop => Ok(()),
         }
+    }
+
+    /// Sends a message to the engine.
+    pub(super) fn send(&self, message: &FromWriter) -> Result<(), WriterError> {
+        Ok(self.engine.send(message)?)
     }
 
     /// Ends connections to services that the configuration declares.
@@ -285,8 +290,7 @@ impl WriterLoop {
                 Err(refusal) => Err(refusal),
             };
             let id = change.id;
-            self.engine
-                .send(&FromWriter::Answer(ChangeResult { id, result }))?;
+            self.send(&FromWriter::Answer(ChangeResult { id, result }))?;
         }
         Ok(())
     }
@@ -343,7 +347,7 @@ impl WriterLoop {
 
     fn send_page(&self, elements: &[KernelElement], last: bool) -> Result<(), WriterError> {
         let elements = elements.to_vec();
-        self.engine.send(&FromWriter::Listed { elements, last })
+        self.send(&FromWriter::Listed { elements, last })
     }
 
     /// Loads what a configuration asks for that was read anew; the inner error leaves everything
@@ -370,7 +374,7 @@ impl WriterLoop {
                 if was_missing {
                     let listed = self.kernel.list().unwrap_or_default();
                     let grants = u32::try_from(listed.len()).unwrap_or(u32::MAX);
-                    self.engine.send(&FromWriter::Restored { grants })?;
+                    self.send(&FromWriter::Restored { grants })?;
                 }
                 Ok(Ok(()))
             }
@@ -380,7 +384,7 @@ impl WriterLoop {
 
     /// What follows may keep the engine waiting.
     fn announce_busy(&self) -> Result<(), WriterError> {
-        self.engine.send(&FromWriter::Busy(LOAD_ESTIMATE))
+        self.send(&FromWriter::Busy(LOAD_ESTIMATE))
     }
 
     fn read_events(&mut self, loader: Option<u32>) {
@@ -436,7 +440,7 @@ impl WriterLoop {
                 self.report_not_loaded(&error)?;
             }
         }
-        self.engine.send(&FromWriter::Pong)
+        self.send(&FromWriter::Pong)
     }
 
     /// Tells what strangers get, which is nothing where an emergency table hides for longer
@@ -453,9 +457,7 @@ impl WriterLoop {
             true => Some(emergency::STRANGER_REPLY.to_owned()),
             false => self.guard.stranger_reply(),
         };
-        text.map_or(Ok(()), |text| {
-            self.engine.send(&FromWriter::StrangerReply(text))
-        })
+        text.map_or(Ok(()), |text| self.send(&FromWriter::StrangerReply(text)))
     }
 
     /// Puts the table back, and what it held; a moment later where another process of ours
@@ -473,7 +475,7 @@ impl WriterLoop {
         self.postponed_since = None;
         self.announce_busy()?;
         self.restore_table()?;
-        self.engine.send(&FromWriter::Pong)
+        self.send(&FromWriter::Pong)
     }
 
     fn restore_table(&mut self) -> Result<(), WriterError> {
@@ -493,7 +495,7 @@ impl WriterLoop {
                 if self.guard.closed_ports_unknown() {
                     self.other_tables.changed(boot());
                 }
-                self.engine.send(&FromWriter::Restored { grants })?;
+                self.send(&FromWriter::Restored { grants })?;
                 self.report_stranger_reply()
             }
             Err(error) => {
@@ -538,7 +540,7 @@ impl WriterLoop {
             }
         };
         let text = format!("{error}\n  note: {hides}");
-        self.engine.send(&FromWriter::NotRestored(text))?;
+        self.send(&FromWriter::NotRestored(text))?;
         self.report_stranger_reply()
     }
 
@@ -556,7 +558,7 @@ impl WriterLoop {
             super::warn(warning);
         }
         for event in report.events {
-            self.engine.send(&FromWriter::Trial(event))?;
+            self.send(&FromWriter::Trial(event))?;
         }
         Ok(())
     }

@@ -12,8 +12,8 @@ use tracing::{error, info, warn};
 
 use spad_capture::{Ingress, moderation};
 use spad_engine::audit::event::Event;
-use spad_firewall::WriterClientError;
 use spad_firewall::{FromWriter, ToWriter};
+use spad_ipc::{HelperError, HelperErrorKind, Message as _};
 use spad_model::KernelElement;
 use spad_model::{BootTime, Now};
 use spad_replay::{HolderKey, HolderRecord};
@@ -118,14 +118,15 @@ impl EngineLoop {
         &mut self,
         holders: Vec<HolderRecord>,
         pending_hooks: Vec<HolderKey>,
-    ) -> Result<(), WriterClientError> {
+    ) -> Result<(), HelperError> {
         let mut kernel: Vec<KernelElement> = Vec::new();
-        self.executor.writer.send(&ToWriter::List)?;
+        self.executor.writer.send(ToWriter::List)?;
         loop {
             if !self.executor.writer.wait(LIST_TIMEOUT)? {
-                return Err(WriterClientError::NotStarted(
-                    "it does not list its grants".to_owned(),
-                ));
+                return Err(HelperError {
+                    name: ToWriter::HELPER,
+                    kind: HelperErrorKind::NotStarted("it does not list its grants".to_owned()),
+                });
             }
             match self.executor.writer.receive()? {
                 Some(FromWriter::Listed { elements, last }) => {
@@ -166,7 +167,7 @@ impl EngineLoop {
                 return LoopExit::Failed("a thread of the capture ended".to_owned());
             }
             if let Some(error) = self.executor.writer_error.take() {
-                let writer_ended = matches!(error, WriterClientError::Ended);
+                let writer_ended = matches!(error.kind, HelperErrorKind::Ended);
                 // If it has not ended by itself, `finish` ended it.
                 let how = self.finish().filter(|_| writer_ended);
                 let how = how.map_or_else(String::new, |how| format!(" ({how})"));
@@ -320,7 +321,7 @@ impl EngineLoop {
         self.deadline.set(due)?;
         let writer = &self.executor.writer;
         self.poller
-            .set_want_write(Source::Writer, writer, self.executor.has_backlog())?;
+            .set_want_write(Source::Writer, writer, writer.has_backlog())?;
         if let Some(runner) = &self.executor.runner {
             self.poller
                 .set_want_write(Source::Runner, runner, runner.has_backlog())?;

@@ -3,20 +3,18 @@
 //! The executor owns everything that a verdict may touch. If a packet's record cannot be written,
 //! the packet does not reach the firewall, unless the configuration allows it.
 
-use std::collections::VecDeque;
-
 use tracing::{error, info, warn};
 
 use spa_findings::Findings;
 use spa_proto::Service;
 
 use crate::audit::AuditLog;
-use crate::runner::link::{RunnerClient, RunnerClientError};
+use crate::runner::link::RunnerClient;
 use spad_config::check_used_sequences;
 use spad_engine::audit::event::{AuditEvent, Event};
 use spad_engine::{Effect, Engine, UsedSequence};
-use spad_firewall::WriterClientError;
 use spad_firewall::{ToWriter, WriterClient};
+use spad_ipc::HelperError;
 use spad_model::Now;
 use spad_model::Reason;
 use spad_model::{Change, ChangeResult};
@@ -41,11 +39,10 @@ pub(super) struct Executor {
     pub(super) writer_liveness: Liveness,
     pub(super) runner_liveness: Liveness,
     /// Why the runner has ended. This process has to end too.
-    pub(super) runner_error: Option<RunnerClientError>,
+    pub(super) runner_error: Option<HelperError>,
     pub(super) effects: Vec<Effect>,
-    backlog: VecDeque<ToWriter>,
     /// Why the writer has ended. This process has to end too.
-    pub(super) writer_error: Option<WriterClientError>,
+    pub(super) writer_error: Option<HelperError>,
 }
 
 impl Executor {
@@ -68,7 +65,6 @@ impl Executor {
             runner_liveness: Liveness::default(),
             runner_error: None,
             effects: Vec::new(),
-            backlog: VecDeque::new(),
             writer_error: None,
         }
     }
@@ -167,7 +163,7 @@ impl Executor {
     }
 
     fn send_change(&mut self, change: Change, now: Now) {
-        if self.backlog.len() >= MAX_BACKLOG || self.writer_liveness.is_unresponsive() {
+        if self.writer.backlog() >= MAX_BACKLOG || self.writer_liveness.is_unresponsive() {
             let reason = Reason::FirewallUnresponsive;
             self.engine
                 .abort_change(change.id, reason, now, &mut self.effects);
@@ -186,27 +182,16 @@ impl Executor {
     }
 
     fn queue(&mut self, message: ToWriter) {
-        self.backlog.push_back(message);
-        self.flush();
-    }
-
-    /// Sends the waiting messages, as far as the writer has room.
-    pub(super) fn flush(&mut self) {
-        while let Some(message) = self.backlog.front() {
-            match self.writer.send(message) {
-                Ok(()) => drop(self.backlog.pop_front()),
-                Err(WriterClientError::Busy) => return,
-                Err(error) => {
-                    self.writer_error = Some(error);
-                    return;
-                }
-            }
+        if let Err(error) = self.writer.send(message) {
+            self.writer_error = Some(error);
         }
     }
 
-    /// Whether messages wait for the writer to have room.
-    pub(super) fn has_backlog(&self) -> bool {
-        !self.backlog.is_empty()
+    /// Sends the writer what waits, as far as there is room.
+    pub(super) fn flush(&mut self) {
+        if let Err(error) = self.writer.flush() {
+            self.writer_error = Some(error);
+        }
     }
 
     /// Logs the state's events.

@@ -9,17 +9,16 @@ use std::time::Duration;
 use tracing::{error, info};
 
 use crate::control::Response;
-use crate::runner::link::RunnerClientError;
 use crate::runner::message::{FromRunner, ToRunner};
-use spad_firewall::WriterClientError;
 use spad_firewall::{FromWriter, ToWriter};
+use spad_ipc::{HelperError, HelperErrorKind, Message as _};
 use spad_model::{BootTime, Now};
 
 use super::engine_loop::EngineLoop;
 use super::liveness::GIVE_UP_AFTER;
 
-pub(super) const WRITER: &str = "the firewall writer";
-pub(super) const RUNNER: &str = "the command runner";
+pub(super) const WRITER: &str = ToWriter::HELPER;
+pub(super) const RUNNER: &str = ToRunner::HELPER;
 
 /// How long the writer announced to be busy, if the message does so.
 pub(super) const fn busy(message: &FromWriter) -> Option<Duration> {
@@ -27,6 +26,13 @@ pub(super) const fn busy(message: &FromWriter) -> Option<Duration> {
         FromWriter::Busy(span) => Some(*span),
         _ => None,
     }
+}
+
+/// The helper has not responded for as long as the daemon waits.
+const fn given_up(name: &'static str, process: u32) -> HelperError {
+    let span = GIVE_UP_AFTER;
+    let kind = HelperErrorKind::Unresponsive { process, span };
+    HelperError { name, kind }
 }
 
 impl EngineLoop {
@@ -78,7 +84,7 @@ impl EngineLoop {
     /// Acts on helpers that do not respond.
     pub(super) fn check_helpers(&mut self, now: Now) {
         if self.executor.writer_liveness.check(now.boot) {
-            let process = self.executor.writer.process();
+            let process = self.executor.writer.pid();
             error!(
                 "{WRITER} (process {process}) does not respond: nothing is opened or closed until it does, and after {} s this daemon ends with an error, so that its service manager starts it again\n  help: see why it hangs: ps -o pid,stat,wchan:30,cmd -p {process}",
                 GIVE_UP_AFTER.as_secs()
@@ -109,15 +115,13 @@ impl EngineLoop {
         self.replies.answer_all(&response);
         self.notify_status(now);
         if self.executor.writer_liveness.is_abandoned(now.boot) {
-            let process = self.executor.writer.process();
-            let span = GIVE_UP_AFTER;
-            self.executor.writer_error = Some(WriterClientError::Unresponsive { process, span });
+            let process = self.executor.writer.pid();
+            self.executor.writer_error = Some(given_up(WRITER, process));
         }
         if self.executor.runner_liveness.is_abandoned(now.boot)
             && let Some(runner) = &self.executor.runner
         {
-            let (process, span) = (runner.pid(), GIVE_UP_AFTER);
-            self.executor.runner_error = Some(RunnerClientError::Unresponsive { process, span });
+            self.executor.runner_error = Some(given_up(RUNNER, runner.pid()));
         }
     }
 

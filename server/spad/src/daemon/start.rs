@@ -48,7 +48,7 @@ pub fn run(paths: &Paths) -> Result<(), StartError> {
             step: "find its own executable",
             source,
         })?;
-        let writer = StartingWriter::spawn(&binary, paths)?;
+        let mut writer = StartingWriter::spawn(&binary, paths)?;
         writer.send_begin()?;
         Ok((writer, binary))
     });

@@ -4,13 +4,12 @@ use std::path::PathBuf;
 
 use spa_findings::Findings;
 use spad_capture::CaptureError;
-use spad_firewall::WriterClientError;
+use spad_ipc::HelperError;
 use spad_replay::StateError;
 use spad_sandbox::SandboxError;
 use spad_sys::fd_limit::FdLimitError;
 
 use crate::control::server::ListenError;
-use crate::runner::link::RunnerClientError;
 
 use super::load_config::LoadKeysError;
 
@@ -35,12 +34,9 @@ pub enum StartError {
     /// Keys.
     #[error(transparent)]
     Keys(#[from] LoadKeysError),
-    /// The firewall writer.
+    /// The firewall writer or the command runner.
     #[error(transparent)]
-    Firewall(#[from] WriterClientError),
-    /// The command runner.
-    #[error(transparent)]
-    Runner(#[from] RunnerClientError),
+    Helper(#[from] HelperError),
     /// The packet sockets.
     #[error(transparent)]
     Capture(#[from] CaptureError),

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use spad_model::{MAX_OUTPUT, RunExit, RunId, RunRefusal, RunRequest};
 
-/// The longest message, in bytes: that of an end, with its output.
+/// The longest message of the engine, in bytes.
+pub const MAX_REQUEST: usize = 512;
+/// The longest message of the runner, in bytes: that of an end, with its output.
 pub const MAX_MESSAGE: usize = MAX_OUTPUT + 256;
 /// The longest text, in bytes.
 pub const MAX_TEXT: usize = 32 * 1024;

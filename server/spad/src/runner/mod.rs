@@ -15,24 +15,22 @@ pub mod message;
 mod privileges;
 mod run_policy;
 mod runner_loop;
-mod socket;
 
 use std::io;
 use std::os::fd::OwnedFd;
 
 use spa_findings::Findings;
 
+use spad_ipc::EndpointError;
 use spad_model::Paths;
 use spad_sys::clock;
 use spad_sys::journald;
 use spad_sys::journald::Priority;
 
-use message::FromRunner;
+use message::{FromRunner, ToRunner};
 use run_policy::RunPolicy;
 use runner_loop::RunnerLoop;
-use socket::Endpoint;
 
-pub use codec::DecodeError;
 pub(crate) use privileges::config_reader;
 
 /// Why the runner cannot go on.
@@ -59,13 +57,16 @@ pub enum RunnerError {
     /// The configuration does not load, and there is no last good one.
     #[error("{0}")]
     Configuration(Findings),
-    /// The engine sent what is no message.
+    /// The socket to the engine failed, or carried what is not a message.
     #[error(transparent)]
-    Message(#[from] DecodeError),
-    /// The socket to the engine failed.
+    Engine(#[from] EndpointError),
+    /// The system refused to wait for the engine, or to say where the configuration is.
     #[error("the socket to the engine: {0}")]
     Socket(io::Error),
 }
+
+/// The runner's end of the socket to the engine.
+type Endpoint = spad_ipc::Endpoint<ToRunner, FromRunner>;
 
 /// Runs the runner on its end of the engine's socket, until that ends.
 ///
@@ -80,7 +81,7 @@ pub fn run(socket: OwnedFd, paths: &Paths) -> Result<(), RunnerError> {
             RunnerLoop::new(engine, rights, configuration).run()
         }
         // The engine says it, and ends too.
-        Err(error) => engine.send(&FromRunner::Failed(error.to_string())),
+        Err(error) => Ok(engine.send(&FromRunner::Failed(error.to_string()))?),
     }
 }
 

@@ -11,9 +11,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::job::Job;
 use super::message::{FromRunner, ToRunner};
 use super::run_policy::RunPolicy;
-use super::socket::{Endpoint, Incoming};
-use super::{RunnerError, hook_json, warn};
+use super::{Endpoint, RunnerError, hook_json, warn};
 use spa_proto::CommandName;
+use spad_ipc::Incoming;
 use spad_model::BootTime;
 use spad_model::{Requester, RunCommand, RunHook, RunId, RunRefusal, RunRequest};
 use spad_sys::clock;
@@ -75,7 +75,7 @@ impl RunnerLoop {
         Ok(())
     }
 
-    fn drain_messages(&mut self) -> Result<Incoming, RunnerError> {
+    fn drain_messages(&mut self) -> Result<Incoming<ToRunner>, RunnerError> {
         loop {
             match self.engine.receive()? {
                 Incoming::Message(ToRunner::Stop) => return Ok(Incoming::Closed),
@@ -97,7 +97,7 @@ impl RunnerLoop {
                 let done = self.start_hook(&hook);
                 self.send_started(id, done)
             }
-            ToRunner::Ping => self.engine.send(&FromRunner::Pong),
+            ToRunner::Ping => self.send(&FromRunner::Pong),
             ToRunner::LoadConfig => self.on_load_config(),
             ToRunner::ApplyConfig => {
                 self.apply_config();
@@ -108,8 +108,12 @@ impl RunnerLoop {
         }
     }
 
+    fn send(&self, message: &FromRunner) -> Result<(), RunnerError> {
+        Ok(self.engine.send(message)?)
+    }
+
     fn send_started(&self, id: RunId, done: Result<(), RunRefusal>) -> Result<(), RunnerError> {
-        self.engine.send(&match done {
+        self.send(&match done {
             Ok(()) => FromRunner::Started(id),
             Err(refusal) => FromRunner::Refused(id, refusal),
         })
@@ -164,9 +168,9 @@ impl RunnerLoop {
     /// Handles the first half of a reload: reads the files and reports the result. The second half
     /// is [`Self::apply_config`], once the firewall writer and the engine use them too.
     fn on_load_config(&mut self) -> Result<(), RunnerError> {
-        self.engine.send(&FromRunner::Busy(LOAD_TIMEOUT))?;
+        self.send(&FromRunner::Busy(LOAD_TIMEOUT))?;
         let result = self.load_config();
-        self.engine.send(&FromRunner::ConfigLoaded(result))
+        self.send(&FromRunner::ConfigLoaded(result))
     }
 
     /// Puts the configuration in force that was read last.
@@ -217,7 +221,7 @@ impl RunnerLoop {
             running.job.read_output();
             if running.job.has_ended() {
                 let job = self.running.swap_remove(index).job;
-                self.engine.send(&FromRunner::Ended(job.reap(now)))?;
+                self.send(&FromRunner::Ended(job.reap(now)))?;
                 continue;
             }
             if running.job.due <= now {

@@ -10,17 +10,19 @@ mod program;
 mod state_file;
 
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::announcer::Announcer;
 use super::config_loader::ConfigLoader;
 use super::limits::Limits;
-use super::socket::{Announcer, Endpoint, Incoming};
 use super::trial_file::GuardDir;
-use super::{Unprivileged, WriterError};
+use super::{Endpoint, Unprivileged, WriterError};
 use crate::message::MAX_LISTED;
 use crate::{FromWriter, ToWriter};
 use spad_config::{ConfigTexts, ExternalFirewall, Loaded};
+use spad_ipc::Incoming;
 use spad_model::{Change, ChangeResult};
 use spad_sys::clock;
 use spad_sys::malloc;
@@ -28,6 +30,9 @@ use spad_sys::malloc;
 use leases::LeaseTable;
 use program::ProgramRunner;
 use state_file::StateFile;
+
+/// How long the engine may read nothing. What is to be closed must not wait for it longer.
+const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Everything the writer has in this mode.
 pub(super) struct CommandWriterLoop {
@@ -46,10 +51,10 @@ pub(super) fn run(
     unprivileged: Unprivileged,
     external: ExternalFirewall,
 ) -> Result<(), WriterError> {
-    engine.set_send_timeout()?;
+    engine.set_send_timeout(SEND_TIMEOUT)?;
     let limits = Limits::from_config(&unprivileged.usable.loaded.config);
     let now = clock::now();
-    let announcer = engine.announcer()?;
+    let announcer = Announcer::new(&engine)?;
     let runner = ProgramRunner::new(external.time_limit, announcer.clone());
     let ledger = LeaseTable::new(
         external.clone(),
@@ -61,9 +66,9 @@ pub(super) fn run(
     let ledger = match ledger {
         Ok(ledger) => ledger,
         Err(error) => {
-            return engine.send(&FromWriter::Failed(format!(
+            return Ok(engine.send(&FromWriter::Failed(format!(
                 "the file of what [firewall] has open (command.json) cannot be read: {error}\n  help: check the disk; what programs left open stays so until spad starts"
-            )));
+            )))?);
         }
     };
     if unprivileged.usable.file_errors.is_none() {
@@ -78,7 +83,7 @@ pub(super) fn run(
         config_loader: None,
         announcer,
     };
-    writer.engine.send(&FromWriter::Ready)?;
+    writer.send(&FromWriter::Ready)?;
     let ended = writer.serve();
     writer.leases.close_all(clock::now());
     ended
@@ -108,11 +113,16 @@ impl CommandWriterLoop {
         }
     }
 
+    /// Sends a message to the engine.
+    fn send(&self, message: &FromWriter) -> Result<(), WriterError> {
+        Ok(self.engine.send(message)?)
+    }
+
     /// Closes what is due, and says that it was busy with that, where it was.
     fn close_expired(&mut self) -> Result<(), WriterError> {
         self.leases.close_expired(clock::now());
         match self.announcer.take_announced() {
-            true => self.engine.send(&FromWriter::Pong),
+            true => self.send(&FromWriter::Pong),
             false => Ok(()),
         }
     }
@@ -122,7 +132,7 @@ impl CommandWriterLoop {
             return Ok(());
         };
         let result = read.and_then(|(read, texts)| self.load(read, &texts));
-        self.engine.send(&FromWriter::Reloaded(result))?;
+        self.send(&FromWriter::Reloaded(result))?;
         malloc::malloc_trim();
         Ok(())
     }
@@ -155,15 +165,15 @@ impl CommandWriterLoop {
             ToWriter::List => self.list(),
             ToWriter::Reload => match ConfigLoader::start(&mut self.config_loader, &self.configuration) {
                 Ok(()) => Ok(()),
-                Err(why) => self.engine.send(&FromWriter::Reloaded(Err(why))),
+                Err(why) => self.send(&FromWriter::Reloaded(Err(why))),
             },
-            ToWriter::Ping => self.engine.send(&FromWriter::Pong),
-            ToWriter::Cut(_) => self.engine.send(&FromWriter::Cut(Err(
+            ToWriter::Ping => self.send(&FromWriter::Pong),
+            ToWriter::Cut(_) => self.send(&FromWriter::Cut(Err(
                 "connections are the other firewall's to cut\n  help: end them there; what was open is closed".to_owned(),
             ))),
             // Nothing is hidden, so nothing is on trial.
-            ToWriter::Confirm => self.engine.send(&FromWriter::Confirmed(Ok(0))),
-            ToWriter::Trials => self.engine.send(&FromWriter::Trials(Vec::new())),
+            ToWriter::Confirm => self.send(&FromWriter::Confirmed(Ok(0))),
+            ToWriter::Trials => self.send(&FromWriter::Trials(Vec::new())),
             // It has begun; at a stop the caller ends the loop.
             ToWriter::Begin | ToWriter::Stop => Ok(()),
         }
@@ -176,8 +186,7 @@ impl CommandWriterLoop {
         let result = self.limits.check(change);
         let result = result.and_then(|()| self.leases.change(&change.steps, clock::now()));
         let id = change.id;
-        self.engine
-            .send(&FromWriter::Answer(ChangeResult { id, result }))
+        self.send(&FromWriter::Answer(ChangeResult { id, result }))
     }
 
     fn list(&self) -> Result<(), WriterError> {
@@ -185,11 +194,11 @@ impl CommandWriterLoop {
         let mut pages = elements.chunks(MAX_LISTED).peekable();
         if pages.peek().is_none() {
             let (elements, last) = (Vec::new(), true);
-            return self.engine.send(&FromWriter::Listed { elements, last });
+            return self.send(&FromWriter::Listed { elements, last });
         }
         while let Some(page) = pages.next() {
             let (elements, last) = (page.to_vec(), pages.peek().is_none());
-            self.engine.send(&FromWriter::Listed { elements, last })?;
+            self.send(&FromWriter::Listed { elements, last })?;
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use spa_findings::redact;
 
-use super::super::socket::Announcer;
+use super::super::announcer::Announcer;
 use super::leases::Programs;
 use spad_sys::program;
 use spad_sys::program::{CapturedStreams, Limits};

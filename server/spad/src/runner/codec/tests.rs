@@ -1,7 +1,10 @@
 //! Messages of the command runner, there and back, and whatever else the bytes may be.
 
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+use std::time::Duration;
+
 use super::*;
-use crate::runner::message::MAX_MESSAGE;
 
 fn to_runner() -> Vec<ToRunner> {
     let run = RunCommand {
@@ -83,20 +86,20 @@ fn from_runner() -> Vec<FromRunner> {
 #[test]
 fn what_is_said_is_what_is_heard() {
     for message in to_runner() {
-        assert_eq!(ToRunner::decode(&message.encode()), Ok(message));
+        assert_eq!(ToRunner::from_bytes(&message.to_bytes()), Ok(message));
     }
     for message in from_runner() {
-        assert_eq!(FromRunner::decode(&message.encode()), Ok(message));
+        assert_eq!(FromRunner::from_bytes(&message.to_bytes()), Ok(message));
     }
 }
 
 #[test]
 fn a_message_that_is_cut_or_continued_is_refused_but_for_its_last_text() {
-    for bytes in to_runner().iter().map(ToRunner::encode) {
+    for bytes in to_runner().iter().map(ToRunner::to_bytes) {
         for length in 0..bytes.len() {
-            assert!(ToRunner::decode(&bytes[..length]).is_err(), "{bytes:?}");
+            assert!(ToRunner::from_bytes(&bytes[..length]).is_err(), "{bytes:?}");
         }
-        assert!(ToRunner::decode(&[&bytes[..], &[0]].concat()).is_err());
+        assert!(ToRunner::from_bytes(&[&bytes[..], &[0]].concat()).is_err());
     }
 }
 
@@ -104,7 +107,7 @@ fn a_message_that_is_cut_or_continued_is_refused_but_for_its_last_text() {
 fn no_bytes_name_what_is_no_name() {
     let message = &to_runner()[0];
     for evil in ["../sh", "BACKUP", "back p", "-backu", "bac\nup"] {
-        let mut bytes = message.encode();
+        let mut bytes = message.to_bytes();
         bytes[10..16].copy_from_slice(
             &evil
                 .as_bytes()
@@ -114,7 +117,7 @@ fn no_bytes_name_what_is_no_name() {
                 .take(6)
                 .collect::<Vec<_>>(),
         );
-        assert!(ToRunner::decode(&bytes).is_err(), "{evil}");
+        assert!(ToRunner::from_bytes(&bytes).is_err(), "{evil}");
     }
 }
 
@@ -127,12 +130,12 @@ fn the_longest_message_fits_and_a_longer_text_is_cut() {
         output: vec![b'x'; MAX_OUTPUT + 1],
         truncated: u64::MAX,
     };
-    let bytes = FromRunner::Ended(ended).encode();
-    assert!(bytes.len() <= MAX_MESSAGE);
-    assert!(FromRunner::decode(&bytes).is_ok());
-    let long = FromRunner::Failed("é".repeat(MAX_TEXT)).encode();
-    assert!(long.len() <= MAX_MESSAGE);
-    assert!(FromRunner::decode(&long).is_ok());
+    let bytes = FromRunner::Ended(ended).to_bytes();
+    assert!(bytes.len() <= FromRunner::MAX);
+    assert!(FromRunner::from_bytes(&bytes).is_ok());
+    let long = FromRunner::Failed("é".repeat(MAX_TEXT)).to_bytes();
+    assert!(long.len() <= FromRunner::MAX);
+    assert!(FromRunner::from_bytes(&long).is_ok());
 }
 
 #[test]
@@ -146,11 +149,11 @@ fn no_bytes_make_it_panic() {
         }
         bytes[0] %= 7;
         let length = (seed >> 8) as usize % 41;
-        if let Ok(message) = ToRunner::decode(&bytes[..length]) {
-            assert_eq!(message.encode(), bytes[..length]);
+        if let Ok(message) = ToRunner::from_bytes(&bytes[..length]) {
+            assert_eq!(message.to_bytes(), bytes[..length]);
         }
-        if let Ok(message) = FromRunner::decode(&bytes[..length]) {
-            assert_eq!(message.encode(), bytes[..length]);
+        if let Ok(message) = FromRunner::from_bytes(&bytes[..length]) {
+            assert_eq!(message.to_bytes(), bytes[..length]);
         }
     }
 }
@@ -159,10 +162,10 @@ fn no_bytes_make_it_panic() {
 fn each_message_has_the_bytes_of_the_fixture() {
     let to_runner = to_runner()
         .into_iter()
-        .map(|one| (format!("{one:?}"), one.encode()));
+        .map(|one| (format!("{one:?}"), one.to_bytes()));
     let from_runner = from_runner()
         .into_iter()
-        .map(|one| (format!("{one:?}"), one.encode()));
+        .map(|one| (format!("{one:?}"), one.to_bytes()));
     let mut text = String::new();
     for (message, bytes) in to_runner.chain(from_runner) {
         text.push_str(&message);

@@ -174,7 +174,7 @@ in_netns! {
         burst.push(change(102, put(element(CLIENT4, "tcp/23"), 1000)));
         writer.suspend();
         for message in &burst {
-            writer.writer.send(message).unwrap();
+            writer.writer.send(message.clone()).unwrap();
         }
         writer.resume();
         for id in 0..=102 {
@@ -201,10 +201,10 @@ in_netns! {
         // Two more than there is room for, and one of another set.
         for id in 0..steps + 2 {
             let steps = vec![put(numbered(SET_SIZE - steps + id), 600_000)];
-            writer.writer.send(&ToWriter::Change(Change { id: ChangeId(id.into()), steps })).unwrap();
+            writer.writer.send(ToWriter::Change(Change { id: ChangeId(id.into()), steps })).unwrap();
         }
         let six = ToWriter::Change(Change { id: ChangeId(1000), steps: vec![put(element(CLIENT6, "tcp/22"), 600_000)] });
-        writer.writer.send(&six).unwrap();
+        writer.writer.send(six).unwrap();
         writer.resume();
         let mut refused = Vec::new();
         for _ in 0..steps + 3 {

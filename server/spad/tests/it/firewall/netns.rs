@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::thread::LinkNameSpaceType;
-use spad_firewall::{FromWriter, StartingWriter, ToWriter, WriterClient, WriterClientError};
+use spad_firewall::{FromWriter, StartingWriter, ToWriter, WriterClient};
+use spad_ipc::HelperError;
 use spad_model::Paths;
 use spad_model::{Change, ChangeId, ChangeResult, Element, FirewallError, KernelElement, Step};
 
@@ -25,7 +26,7 @@ pub(crate) const CLIENT6: Ipv6Addr = Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 1);
 pub(crate) const GHOST6: Ipv6Addr = Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 0x77);
 
 /// Starts a writer that has leave to load the table.
-pub(crate) fn start(binary: &Path, paths: &Paths) -> Result<WriterClient, WriterClientError> {
+pub(crate) fn start(binary: &Path, paths: &Paths) -> Result<WriterClient, HelperError> {
     StartingWriter::spawn(binary, paths)?.begin()
 }
 
@@ -399,7 +400,7 @@ impl TestWriter {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let id = ChangeId(NEXT.fetch_add(1, Ordering::Relaxed));
         self.writer
-            .send(&ToWriter::Change(Change { id, steps }))
+            .send(ToWriter::Change(Change { id, steps }))
             .unwrap();
         match self.wait_for(|message| matches!(message, FromWriter::Answer(_))) {
             FromWriter::Answer(ChangeResult { id: of, result }) => {
@@ -411,7 +412,7 @@ impl TestWriter {
     }
 
     pub(crate) fn list(&mut self) -> Vec<KernelElement> {
-        self.writer.send(&ToWriter::List).unwrap();
+        self.writer.send(ToWriter::List).unwrap();
         let mut all = Vec::new();
         loop {
             match self.wait_for(|message| matches!(message, FromWriter::Listed { .. })) {
@@ -436,7 +437,7 @@ impl TestWriter {
         message: &ToWriter,
         matches: impl Fn(&FromWriter) -> bool,
     ) -> FromWriter {
-        self.writer.send(message).unwrap();
+        self.writer.send(message.clone()).unwrap();
         self.wait_for(matches)
     }
 

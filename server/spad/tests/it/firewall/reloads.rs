@@ -36,7 +36,7 @@ fn answers_while_it_reads(hide: &str, guard: &str) {
             .join(format!("client-{number}.toml"));
         std::fs::write(file, "shared_key = true\nallow = [\"ssh\"]\n").unwrap();
     }
-    writer.writer.send(&ToWriter::Reload).unwrap();
+    writer.writer.send(ToWriter::Reload).unwrap();
     let grant = element(CLIENT4, "tcp/22");
     writer.change(vec![put(grant, 60_000)]).unwrap();
     assert_eq!(writer.events, [], "it reads still");
@@ -59,13 +59,13 @@ fn ends_amid_packets(hide: &str, guard: &str, packets: u64, addresses: Vec<IpAdd
     let world = TestNetns::new(hide, guard);
     let mut writer = world.writer();
     writer.suspend();
-    writer.writer.send(&ToWriter::Reload).unwrap();
+    writer.writer.send(ToWriter::Reload).unwrap();
     for id in (0..packets).map(ChangeId) {
         let service = ["tcp/22", "tcp/80"][usize::from(id.0 % 2 == 0)];
         let opened = |address: &IpAddr| put(element(*address, service), 60_000);
         let steps = addresses.iter().map(opened).collect();
         let change = Change { id, steps };
-        writer.writer.send(&ToWriter::Change(change)).unwrap();
+        writer.writer.send(ToWriter::Change(change)).unwrap();
     }
     writer.resume();
     let last = |message: &FromWriter| match message {
@@ -106,7 +106,7 @@ in_netns! {
         assert!(open());
         wait_until(|| {
             // As many as find room.
-            while writer.writer.send(&ToWriter::Reload).is_ok() {}
+            while writer.writer.send(ToWriter::Reload).is_ok() && !writer.writer.has_backlog() {}
             !open()
         });
     }
