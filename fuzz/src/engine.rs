@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use spa_proto::limits::{MAX_PACKET, MIN_PACKET};
 use spa_proto::{Open, Request, Timestamp};
 use spad_model::Class;
 use spad_model::FirewallError;
@@ -103,7 +104,8 @@ fn packet(
             *packet.get_mut(bit / 8)? ^= 1 << (bit % 8);
             Some(packet)
         }
-        8 => Some(vec![a; usize::from(b) * 2 + 100]),
+        // The stage `frame` lets no other length pass; the target `frame` tries those.
+        8 => Some(vec![a; (usize::from(b) * 2 + MIN_PACKET).min(MAX_PACKET)]),
         _ => None,
     }
 }
