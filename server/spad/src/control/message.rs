@@ -162,7 +162,7 @@ pub struct Status {
     pub audit_dropped: u64,
     /// Verdicts by reason; each packet is in exactly one.
     pub verdicts: BTreeMap<String, u64>,
-    /// What an administrator should look at, each with its mend.
+    /// What an administrator should look at, each with its remedy.
     pub warnings: Vec<String>,
 }
 

@@ -169,8 +169,8 @@ impl EngineLoop {
             if let Some(error) = self.executor.writer_error.take() {
                 let writer_ended = matches!(error.kind, HelperErrorKind::Ended);
                 // If it has not ended by itself, `finish` ended it.
-                let how = self.finish().filter(|_| writer_ended);
-                let how = how.map_or_else(String::new, |how| format!(" ({how})"));
+                let status = self.finish().filter(|_| writer_ended);
+                let how = status.map_or_else(String::new, |status| format!(" ({status})"));
                 return LoopExit::Failed(format!("{error}{how}"));
             }
             if let Some(error) = self.executor.runner_error.take() {
@@ -270,8 +270,8 @@ impl EngineLoop {
         // The state reports an error once, by an event.
         let _reported = self.executor.state.advance_horizon(now, skew, horizon);
         if self.next_housekeeping <= now.boot {
-            let period = self.notifier.period();
-            let period = period.map_or(HOUSEKEEPING, |period| period.min(HOUSEKEEPING));
+            let watchdog = self.notifier.period();
+            let period = watchdog.map_or(HOUSEKEEPING, |period| period.min(HOUSEKEEPING));
             self.next_housekeeping = now.boot.saturating_add(period);
             self.ping_helpers(now);
             self.ingress.clear_interface_cache();
@@ -314,10 +314,16 @@ impl EngineLoop {
     /// Waits until something is ready or due, and returns what is. In a flood it waits only for a
     /// moment, and not for packets.
     fn wait(&mut self, drained: usize) -> std::io::Result<Ready> {
-        let helpers = self.executor.writer_liveness.next_check().into_iter();
-        let helpers = helpers.chain(self.executor.runner_liveness.next_check());
-        let due = self.executor.engine.next_tick().into_iter().chain(helpers);
-        let due = due.fold(self.next_housekeeping.min(self.self_check.next()), Ord::min);
+        let sometimes_due = [
+            self.executor.writer_liveness.next_check(),
+            self.executor.runner_liveness.next_check(),
+            self.executor.engine.next_tick(),
+        ];
+        let always_due = self.next_housekeeping.min(self.self_check.next());
+        let due = sometimes_due
+            .into_iter()
+            .flatten()
+            .fold(always_due, Ord::min);
         self.deadline.set(due)?;
         let writer = &self.executor.writer;
         self.poller

@@ -1,8 +1,8 @@
-//! [IO] What the service manager is told: that the daemon is ready, that it is alive, and in a
-//! line what it does.
+//! [IO] Notifies the service manager that the daemon is ready, that it is alive, and of its state
+//! in one line.
 //!
-//! The socket is connected before the sandbox, in which there are no new ones. Without a
-//! service manager nothing is told.
+//! The socket is connected before the sandbox, which allows no new one. Without a service manager
+//! there are no notifications.
 
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -22,8 +22,8 @@ pub(super) struct Notifier {
 impl Notifier {
     /// The one that the environment names, if any.
     pub(super) fn connect() -> Self {
-        let socket = std::env::var_os("NOTIFY_SOCKET");
-        let socket = socket.and_then(|name| connected(&name).ok());
+        let name = std::env::var_os("NOTIFY_SOCKET");
+        let socket = name.and_then(|name| connected(&name).ok());
         let watchdog = sd_notify::watchdog_enabled().filter(|_| socket.is_some());
         Self {
             socket,
@@ -32,8 +32,7 @@ impl Notifier {
         }
     }
 
-    /// How often the service manager wants to be told that the daemon is alive: twice in the
-    /// time after which it would end it.
+    /// How often to notify that the daemon is alive: twice in the watchdog's time.
     pub(super) fn period(&self) -> Option<Duration> {
         self.watchdog.map(|watchdog| watchdog / 2)
     }
@@ -50,7 +49,7 @@ impl Notifier {
         }
     }
 
-    /// What the daemon does, where that changed.
+    /// Notifies of the daemon's state, if it changed.
     pub(super) fn status(&mut self, line: String) {
         if self.status != line {
             self.send(&NotifyState::Status(&line));
@@ -60,7 +59,7 @@ impl Notifier {
 
     fn send(&self, state: &NotifyState<'_>) {
         if let Some(socket) = &self.socket {
-            // Nobody can be told that nobody can be told.
+            // A failure cannot be reported to the service manager either.
             let _gone = socket.send(format!("{state}\n").as_bytes());
         }
     }

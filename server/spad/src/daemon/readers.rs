@@ -11,8 +11,8 @@ pub(crate) fn readers() -> ConfigReaders {
         return ConfigReaders::default();
     }
     // If neither `spad` nor `nobody` exists, the start fails with that.
-    let engine = spad_sandbox::engine_identity().ok();
-    let engine = engine.map(|identity| (identity.uid, vec![identity.gid]));
+    let identity = spad_sandbox::engine_identity().ok();
+    let engine = identity.map(|identity| (identity.uid, vec![identity.gid]));
     ConfigReaders {
         users: engine
             .into_iter()

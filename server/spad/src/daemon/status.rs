@@ -37,12 +37,11 @@ impl EngineLoop {
         if config.needs_runner() && executor.runner.is_none() {
             warnings.push(NEEDS_RESTART.to_owned());
         }
-        let listened = self.fixed.listen.interfaces.iter().flatten();
-        let listened = listened.map(String::as_str);
-        warnings.extend(
-            self.ingress
-                .missing_interfaces(listened, InterfaceSetting::Listen),
-        );
+        let listen_interfaces = self.fixed.listen.interfaces.iter().flatten();
+        warnings.extend(self.ingress.missing_interfaces(
+            listen_interfaces.map(String::as_str),
+            InterfaceSetting::Listen,
+        ));
         let allowed = config.allowed_interfaces();
         warnings.extend(
             self.ingress
