@@ -169,10 +169,9 @@ mod tests {
             from: vec!["192.0.2.0/24".to_owned(); 5000],
             ttl_s: 60,
         };
-        let said = send_request(Path::new("/nowhere"), &request)
-            .unwrap_err()
-            .to_string();
-        assert!(said.contains("several commands"), "{said}");
+        let error = send_request(Path::new("/nowhere"), &request).unwrap_err();
+        let help = error.help().unwrap();
+        assert!(help.contains("several commands"), "{error}: {help}");
     }
 
     #[test]
