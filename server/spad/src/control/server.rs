@@ -17,6 +17,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
+use spad_model::Help;
+
 use super::message::{MAX_REQUEST, Request, Response};
 
 /// Connections served at once; more wait.
@@ -33,9 +35,7 @@ const WORK_TIMEOUT: Duration = Duration::from_millis(if cfg!(test) { 200 } else 
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// The system refuses.
-    #[error(
-        "cannot open the control socket {path}: {source}\n  help: see that root can write to its directory, and start spad again"
-    )]
+    #[error("cannot open the control socket {path}: {source}")]
     System {
         /// The socket.
         path: String,
@@ -43,10 +43,20 @@ pub enum ListenError {
         source: std::io::Error,
     },
     /// Another daemon answers there.
-    #[error(
-        "another spad serves on the control socket {0}\n  help: stop that one; or give this one directories and a network namespace of its own"
-    )]
+    #[error("another spad serves on the control socket {0}")]
     InUse(String),
+}
+
+impl Help for ListenError {
+    fn help(&self) -> Option<String> {
+        let help = match self {
+            Self::System { .. } => "see that root can write to its directory, and start spad again",
+            Self::InUse(_) => {
+                "stop that one; or give this one directories and a network namespace of its own"
+            }
+        };
+        Some(help.to_owned())
+    }
 }
 
 /// Asks whether a daemon serves on the control socket, whichever state it has.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use spa_findings::Findings;
 use spad_capture::CaptureError;
 use spad_ipc::HelperError;
+use spad_model::Help;
 use spad_replay::StateError;
 use spad_sandbox::SandboxError;
 use spad_sys::fd_limit::FdLimitError;
@@ -13,11 +14,11 @@ use crate::control::server::ListenError;
 
 use super::load_config::LoadKeysError;
 
-/// Why the daemon did not start, or why it stopped. Its text says how to fix it.
+/// Why the daemon did not start, or why it stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A capability is missing.
-    #[error("spad run needs {missing}\n  help: start it as root, or with `systemctl start spad`")]
+    #[error("spad run needs {missing}")]
     Privilege {
         /// The capabilities, by name.
         missing: String,
@@ -47,9 +48,7 @@ pub enum StartError {
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
     /// The audit file.
-    #[error(
-        "cannot open the audit file {path}: {source}\n  help: make its directory writable for the user of spad, or set [log] audit"
-    )]
+    #[error("cannot open the audit file {path}: {source}")]
     Audit {
         /// Its path.
         path: PathBuf,
@@ -57,14 +56,10 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// It started, and could not continue.
-    #[error(
-        "{0}\n  help: see what it said before; open grants run out on time, hidden services stay hidden"
-    )]
+    #[error("{0}")]
     Ended(String),
     /// The run directory.
-    #[error(
-        "cannot use the run directory {path}: {reason}\n  help: make it root's own: chown root {path} && chmod 755 {path}; under systemd remove it, and RuntimeDirectory= makes it"
-    )]
+    #[error("cannot use the run directory {path}: {reason}")]
     RunDirectory {
         /// Its path.
         path: PathBuf,
@@ -72,13 +67,44 @@ pub enum StartError {
         reason: String,
     },
     /// Another refusal by the system.
-    #[error(
-        "cannot {step}: {source}\n  help: see what limits the unit has (`systemctl show spad`), and what the kernel said (`dmesg`)"
-    )]
+    #[error("cannot {step}: {source}")]
     Syscall {
         /// The failed step.
         step: &'static str,
         /// The cause.
         source: std::io::Error,
     },
+}
+
+impl Help for StartError {
+    fn help(&self) -> Option<String> {
+        let help = match self {
+            Self::Control(error) => return error.help(),
+            Self::Privilege { .. } => "start it as root, or with `systemctl start spad`",
+            Self::Audit { .. } => {
+                "make its directory writable for the user of spad, or set [log] audit"
+            }
+            Self::Ended(_) => {
+                "see what it said before; open grants run out on time, hidden services stay hidden"
+            }
+            Self::RunDirectory { path, .. } => {
+                let path = path.display();
+                return Some(format!(
+                    "make it root's own: chown root {path} && chmod 755 {path}; under systemd remove it, and RuntimeDirectory= makes it"
+                ));
+            }
+            Self::Syscall { .. } => {
+                "see what limits the unit has (`systemctl show spad`), and what the kernel said (`dmesg`)"
+            }
+            // Their texts have help where there is some.
+            Self::Descriptors(_)
+            | Self::Configuration(_)
+            | Self::State(_)
+            | Self::Keys(_)
+            | Self::Helper(_)
+            | Self::Capture(_)
+            | Self::Sandbox(_) => return None,
+        };
+        Some(help.to_owned())
+    }
 }
