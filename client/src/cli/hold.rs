@@ -40,8 +40,8 @@ pub(super) fn interval(options: &OpenOptions) -> Result<Option<Duration>, Failur
     let Some(explicit) = options.hold else {
         return Ok(None);
     };
-    let ttl = options.request.grant.ttl;
-    let ttl = ttl.map(|ttl| Duration::from_secs(ttl.into()));
+    let seconds = options.request.grant.ttl;
+    let ttl = seconds.map(|seconds| Duration::from_secs(seconds.into()));
     match (explicit, ttl) {
         (Some(said), _) if said < MIN_INTERVAL => Err(Failure::usage(
             "servers refuse packets that come so often; say a --hold of 100ms or more",
@@ -91,8 +91,8 @@ impl StopSignal {
 /// False where the kernel does not tell.
 fn hangup_is_ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     // The lowest bit is that of signal 1, SIGHUP.
     ignored.is_some_and(|mask| mask & 1 == 1)
 }
@@ -106,11 +106,11 @@ pub(super) fn hold(
     kind: impl Fn(&Target<'_>) -> RequestKind,
     output: &Output,
 ) {
-    let names: Vec<_> = targets
+    let hosts: Vec<_> = targets
         .iter()
         .map(|(target, _)| target.name.to_string())
         .collect();
-    let names = names.join(", ");
+    let names = hosts.join(", ");
     output.note(&format!(
         "{names}: held open, by a packet every {}; Ctrl-C ends it",
         report::format_duration(every)

@@ -158,9 +158,9 @@ fn named_service(text: &str) -> Result<(String, Vec<String>), Failure> {
         .split_once('=')
         .ok_or_else(|| usage("a service is written NAME=PORTS, such as ssh=tcp/22".into()))?;
     validate::service_name(name).map_err(|error| usage(error.to_string()))?;
-    let ports = validate::ports(ports).map_err(|error| usage(error.to_string()))?;
-    let ports = ports.iter().map(ToString::to_string).collect();
-    Ok((name.to_owned(), ports))
+    let services = validate::ports(ports).map_err(|error| usage(error.to_string()))?;
+    let texts = services.iter().map(ToString::to_string).collect();
+    Ok((name.to_owned(), texts))
 }
 
 fn absolute(path: &Path) -> Result<String, Failure> {

@@ -93,8 +93,10 @@ pub fn remove(path: &Path, text: &str, name: &HostName) -> Result<String, EditEr
     }
     let layout = || EditError::Layout(String::new());
     let mut document: DocumentMut = text.parse().map_err(|_| layout())?;
-    let hosts = document.get_mut("hosts").and_then(Item::as_table_mut);
-    let hosts = hosts.ok_or_else(layout)?;
+    let hosts = document
+        .get_mut("hosts")
+        .and_then(Item::as_table_mut)
+        .ok_or_else(layout)?;
     let Some(Item::Table(host)) = hosts.remove(name.as_str()) else {
         return Err(layout());
     };

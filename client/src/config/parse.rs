@@ -110,8 +110,9 @@ impl Reader<'_> {
                 );
             }
         }
-        let services = get("services").map(|value| self.services(value));
-        let services = services.unwrap_or_default();
+        let services = get("services")
+            .map(|value| self.services(value))
+            .unwrap_or_default();
         let default = get("default").map(|value| self.default(value, &services));
         let (psk, shared) = (get("psk_file"), get("shared_key_file"));
         let address = get("address").and_then(|value| self.address(value));
@@ -226,8 +227,8 @@ impl Reader<'_> {
 
     fn port(&mut self, value: &Value<'_>) -> Option<NonZeroU16> {
         let number = value.get_ref().as_integer();
-        let port = number.and_then(|n| u16::from_str_radix(n.as_str(), n.radix()).ok());
-        let port = port.and_then(NonZeroU16::new);
+        let parsed = number.and_then(|n| u16::from_str_radix(n.as_str(), n.radix()).ok());
+        let port = parsed.and_then(NonZeroU16::new);
         if port.is_none() {
             let message = "`port` must be a number from 1 to 65535";
             self.report(

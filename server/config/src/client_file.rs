@@ -37,8 +37,8 @@ pub(super) fn read<'s>(reader: &FileReader<'s>, name: &ClientName) -> Option<Cli
     let tree = parse(reader)?;
     let table = reader.root(&tree, Section::Client);
     let (keys, pre_shared_key) = keys(reader, &table);
-    let groups = table.get("groups");
-    let groups = groups.map(|value| client_rules::names(value, "staff"));
+    let groups_value = table.get("groups");
+    let groups = groups_value.map(|value| client_rules::names(value, "staff"));
     let rules = client_rules::read(&table);
     if rules.allow.is_none() && groups.is_none() {
         let finding = Finding::error(reader.source.path(), "a client needs what it may open");
@@ -76,8 +76,8 @@ fn prefix(
     let bounds = u32::from(*lengths.start())..=u32::from(*lengths.end());
     let prefix = u8::try_from(value.number(bounds)?).ok()?;
     if !sources.is_empty() && sources.iter().all(|source| source.prefix > prefix) {
-        let widest = sources.iter().map(|source| source.prefix).min();
-        let widest = widest.unwrap_or(prefix);
+        let prefixes = sources.iter().map(|source| source.prefix);
+        let widest = prefixes.min().unwrap_or(prefix);
         let finding = value.error(format!("no network of `sources` is as wide as /{prefix}"));
         let help = if lengths.contains(&widest) {
             format!("write {key} = {widest}, or a wider network in `sources`")
@@ -190,7 +190,6 @@ fn public_key(value: Value<'_>) -> Option<ClientKey> {
         }
         other => value.error(other.to_string()),
     };
-    let finding = finding.help(SHOW);
-    value.report(finding);
+    value.report(finding.help(SHOW));
     None
 }

@@ -111,9 +111,9 @@ impl CrossChecks {
             let Some(other) = self.key_uses.insert(*public.as_bytes(), key_use) else {
                 continue;
             };
-            let file = client.source.path();
-            let file = file.with_file_name(format!("{}.toml", other.client));
-            let there = format_location(&file, other.line, other.column);
+            let name = format!("{}.toml", other.client);
+            let other_file = client.source.path().with_file_name(name);
+            let there = format_location(&other_file, other.line, other.column);
             let message = if other.client == client.name {
                 "this key stands here twice".to_owned()
             } else {
@@ -311,8 +311,8 @@ pub(super) fn resolve_commands(
     server: &ServerFile,
     names: &[WithSpan<String>],
 ) -> Vec<CommandName> {
-    let names = names.iter().filter_map(|name| name.value.parse().ok());
-    let known: BTreeSet<CommandName> = names
+    let parsed = names.iter().filter_map(|name| name.value.parse().ok());
+    let known: BTreeSet<CommandName> = parsed
         .filter(|name| server.commands.contains_key(name))
         .collect();
     known.into_iter().collect()
@@ -325,15 +325,15 @@ pub(super) fn check_groups(
     server: &ServerFile,
     used: Option<&BTreeSet<String>>,
 ) -> Vec<Finding> {
-    let groups = server.groups.values();
-    let allowed = groups.flat_map(|group| group.rules.allow.iter().flatten());
-    let unknown = allowed.filter_map(|name| service_table::unknown(source, &server.names, name));
-    let run = server.groups.values();
-    let run = run.flat_map(|group| group.rules.commands.iter().flatten());
-    let run = run.filter_map(|name| programs::unknown(source, &server.command_names, name));
-    let unknown = unknown.chain(run);
+    let rules = || server.groups.values().map(|group| &group.rules);
+    let services = rules().flat_map(|rules| rules.allow.iter().flatten());
+    let commands = rules().flat_map(|rules| rules.commands.iter().flatten());
     let unused = used.map(|used| groups::unused(source, &server.groups, used));
-    unknown.chain(unused.into_iter().flatten()).collect()
+    services
+        .filter_map(|name| service_table::unknown(source, &server.names, name))
+        .chain(commands.filter_map(|name| programs::unknown(source, &server.command_names, name)))
+        .chain(unused.into_iter().flatten())
+        .collect()
 }
 
 /// Which services of a list exist: those that the checked configuration names.

@@ -224,8 +224,8 @@ impl ClientFiles {
         {
             return Self::default();
         }
-        let opened = open_trusted(CWD, directory.as_os_str(), directory, OFlags::DIRECTORY);
-        let opened = opened.and_then(|file| {
+        let trusted = open_trusted(CWD, directory.as_os_str(), directory, OFlags::DIRECTORY);
+        let opened = trusted.and_then(|file| {
             let entries = std::fs::read_dir(directory);
             Ok((
                 file,

@@ -25,8 +25,8 @@ pub(super) fn read(
     hide: Option<Value<'_>>,
     ports: &BTreeSet<Service>,
 ) -> Option<ExternalFirewall> {
-    let mode = mode.filter(|mode| mode.raw().as_str() == Some("command"));
-    match (firewall, mode) {
+    let command_mode = mode.filter(|mode| mode.raw().as_str() == Some("command"));
+    match (firewall, command_mode) {
         (None, None) => None,
         (Some(firewall), None) => {
             let finding = firewall.error("these programs would never be run");
@@ -124,10 +124,10 @@ fn read_program(value: Value<'_>, name: &str, ports: &BTreeSet<Service>) -> Opti
         return None;
     }
     let items = argv.list("[\"/usr/local/sbin/fw-open\", \"{address}\"]")?;
-    let mut words = items
+    let words: Vec<(Value<'_>, &str)> = items
         .iter()
-        .map(|item| Some((*item, item.text("{address}")?)));
-    let words: Vec<(Value<'_>, &str)> = words.by_ref().collect::<Option<_>>()?;
+        .map(|item| Some((*item, item.text("{address}")?)))
+        .collect::<Option<_>>()?;
     let Some(((first, path), rest)) = words.split_first() else {
         argv.report(argv.error("there is no program").help(HELP));
         return None;

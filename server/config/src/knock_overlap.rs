@@ -37,8 +37,8 @@ pub(super) fn findings(source: &Source, doors: &[LocatedDoor]) -> Vec<Finding> {
     let mut pairs = BTreeSet::new();
     for (number, entry) in entries.iter().enumerate() {
         for part in entry.parts() {
-            let others = by_knocks.get(part).into_iter().flatten();
-            let others = others.filter(|other| **other != number);
+            let same_knocks = by_knocks.get(part).into_iter().flatten();
+            let others = same_knocks.filter(|other| **other != number);
             pairs.extend(others.map(|other| (number.min(*other), number.max(*other))));
         }
     }
@@ -51,11 +51,11 @@ pub(super) fn findings(source: &Source, doors: &[LocatedDoor]) -> Vec<Finding> {
             }
         }
     }
-    let pairs = pairs.into_iter().filter_map(|(first, second)| {
+    let overlaps = pairs.into_iter().filter_map(|(first, second)| {
         let (first, second) = (entries.get(first)?, entries.get(second)?);
         second.overlap(first)
     });
-    pairs.take(MAX_FINDINGS).collect()
+    overlaps.take(MAX_FINDINGS).collect()
 }
 
 impl<'a> LocatedSequence<'a> {

@@ -114,11 +114,11 @@ fn door(
     let missing = |what: &str, help: &str| {
         value.report(value.error(format!("a door needs its {what}")).help(help));
     };
-    let name = table.get("name");
-    if name.is_none() {
+    let name_value = table.get("name");
+    if name_value.is_none() {
         missing("name", "write name = \"ssh\"");
     }
-    let name = name.and_then(|value| {
+    let name = name_value.and_then(|value| {
         let text = value.text("ssh")?;
         let named = values::parse_name(text, |message| value.error(message));
         named.map_err(|finding| value.report(finding)).ok()
@@ -126,7 +126,7 @@ fn door(
     if let Some(other) = others
         .iter()
         .find(|other| Some(&other.door.name) == name.as_ref())
-        && let Some(value) = table.get("name")
+        && let Some(value) = name_value
     {
         let finding = value.error(format!("two doors are called `{}`", other.door.name));
         let line = other.line;
@@ -323,8 +323,8 @@ fn command(value: Value<'_>, context: &KnockContext<'_>) -> Option<CommandName> 
         value.report(finding);
         return None;
     }
-    let name = name.value.parse().ok()?;
-    let (name, command) = context.commands.get_key_value(&name)?;
+    let parsed = name.value.parse().ok()?;
+    let (name, command) = context.commands.get_key_value(&parsed)?;
     if command.program.as_root {
         let finding = value.warning("whoever knows the knocks has this run as root");
         value.report(finding.help(format!(
@@ -370,8 +370,8 @@ fn flags(value: Value<'_>) -> Option<TcpFlags> {
 
 fn target(value: Value<'_>) -> Option<IpAddr> {
     let text = value.text("192.0.2.1")?;
-    let address = text.parse::<IpAddr>().ok();
-    let address = address.filter(|address| usable_address(*address));
+    let parsed = text.parse::<IpAddr>().ok();
+    let address = parsed.filter(|address| usable_address(*address));
     if address.is_none() {
         let finding = value.error(format!("`{}` is no address of this host", quote(text)));
         value.report(finding.help("write the one address to knock at, or take `target` out"));

@@ -253,9 +253,9 @@ fn load_saved(paths: &Paths, now: Timestamp, text: &[u8]) -> Option<Loaded> {
     let saved: SavedConfig = serde_json::from_slice(text).ok()?;
     let server = Source::new(&paths.config_file(), saved.server);
     // Files of sequences are not kept: a door whose file has a fault opens nothing.
-    let by_itself = ConfigBuilder::new(Some(&server), &files::one_time, now);
-    let by_itself = by_itself.finish(&paths.config, Findings::default());
-    let one_time: SequenceReader<'_> = match by_itself {
+    let server_alone = ConfigBuilder::new(Some(&server), &files::one_time, now);
+    let checked = server_alone.finish(&paths.config, Findings::default());
+    let one_time: SequenceReader<'_> = match checked {
         Ok(_) => &files::one_time,
         Err(_) => &|_| Ok(String::new()),
     };

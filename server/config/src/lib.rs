@@ -206,8 +206,9 @@ pub fn check(files: &Files, now: Timestamp) -> Result<Loaded, Findings> {
     let one_time = |path: &Path| files.one_time(path);
     let mut checking = ConfigBuilder::new(files.server.as_ref(), &one_time, now);
     let each = files.clients.iter();
-    let clients = each.filter_map(|(name, source)| checking.add_client(name, source));
-    let clients = clients.collect();
+    let clients = each
+        .filter_map(|(name, source)| checking.add_client(name, source))
+        .collect();
     let (config, warnings) = checking.finish(&files.directory, files.findings.clone())?;
     let config = Config { clients, ..config };
     Ok(Loaded { config, warnings })

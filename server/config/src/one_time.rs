@@ -45,8 +45,8 @@ pub(super) fn read(
             continue;
         }
         let indent = line.len().saturating_sub(line.trim_start().len());
-        let start = start.saturating_add(indent);
-        let place = || shown.location(start..start.saturating_add(entry.len()));
+        let entry_start = start.saturating_add(indent);
+        let place = || shown.location(entry_start..entry_start.saturating_add(entry.len()));
         if listed.len() == MAX_SEQUENCES {
             let finding = at(
                 place(),
@@ -68,7 +68,7 @@ pub(super) fn read(
             // To find a place reads the file from its beginning.
             _ if found.len() >= MAX_FINDINGS => more = more.saturating_add(1),
             (Ok(_), Some((message, help))) => found.push(at(place(), &message).help(help)),
-            (Err(error), _) => found.push(sequence_finding(&error, entry, start, &shown)),
+            (Err(error), _) => found.push(sequence_finding(&error, entry, entry_start, &shown)),
         }
     }
     if more > 0 {

@@ -29,15 +29,16 @@ impl ConfigReaders {
         if self.users.is_empty() {
             return Vec::new();
         }
-        let above = [directory.to_owned()].into_iter();
-        let above = above.chain(["spad.toml", "clients.d"].map(|name| directory.join(name)));
-        let clients = client_names(directory).into_iter();
-        let clients = clients.map(|name| client_path(directory, &name));
-        let secrets = one_time_files(directory).into_iter();
-        let secrets = secrets.filter_map(|path| self.unreadable_file(&path, true));
-        let open = above.chain(clients);
-        open.filter_map(|path| self.unreadable_file(&path, false))
-            .chain(secrets)
+        let fixed = ["spad.toml", "clients.d"].map(|name| directory.join(name));
+        let names = client_names(directory).into_iter();
+        let client_files = names.map(|name| client_path(directory, &name));
+        let public = std::iter::once(directory.to_owned())
+            .chain(fixed)
+            .chain(client_files);
+        let secret = one_time_files(directory).into_iter();
+        public
+            .filter_map(|path| self.unreadable_file(&path, false))
+            .chain(secret.filter_map(|path| self.unreadable_file(&path, true)))
             .collect()
     }
 
@@ -119,15 +120,15 @@ pub fn one_time_files(directory: &Path) -> Vec<PathBuf> {
     let Some(tree) = parse(&reader) else {
         return Vec::new();
     };
-    let doors = reader
+    let knock = reader
         .root(&tree, Section::ServerFile)
         .get("knock")
         .map(|doors| doors.raw());
-    let doors = doors
-        .and_then(|doors| doors.as_array())
+    let doors = knock.and_then(|doors| doors.as_array());
+    let named = doors
         .into_iter()
-        .flatten();
-    let named = doors.filter_map(|door| door.get_ref().get("one_time")?.get_ref().as_str());
+        .flatten()
+        .filter_map(|door| door.get_ref().get("one_time")?.get_ref().as_str());
     named
         .map(|written| one_time::path(directory, written))
         .collect()

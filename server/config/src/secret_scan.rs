@@ -30,9 +30,12 @@ pub(super) fn with_secrets(source: &Source, mut findings: Vec<Finding>) -> Vec<F
             here && finding.message.contains("secret key")
         };
         if !findings.iter().any(already_reported) {
-            let finding = source.error(span, "a secret key stands in this file");
-            let finding = finding.help("take it out, and make a new one");
-            findings.push(finding.note("whoever could read this file may know it now"));
+            findings.push(
+                source
+                    .error(span, "a secret key stands in this file")
+                    .help("take it out, and make a new one")
+                    .note("whoever could read this file may know it now"),
+            );
         }
     }
     findings

@@ -73,17 +73,16 @@ pub(super) fn read(reader: &FileReader<'_>, one_time: SequenceReader<'_>) -> Opt
     let tree = parse(reader)?;
     let root = reader.root(&tree, Section::ServerFile);
     let hide_value = root.get("hide");
-    let hide = hide_value
-        .and_then(|value| value.texts("ssh"))
-        .unwrap_or_default();
-    let hide: Vec<_> = hide
+    let hidden_names = hide_value.and_then(|value| value.texts("ssh"));
+    let hide: Vec<_> = hidden_names
+        .unwrap_or_default()
         .into_iter()
         .map(|name| WithSpan {
             value: name.value.to_owned(),
             span: name.span,
         })
         .collect();
-    let services = root.table("services", Section::Service);
+    let service_entries = root.table("services", Section::Service);
     let knock = root.get("knock");
     let (mut listen, listen_port, listen_tcp) = listen(root.table("listen", Section::Listen));
     let grants = grants(root.table("grants", Section::Grants));
@@ -100,11 +99,11 @@ pub(super) fn read(reader: &FileReader<'_>, one_time: SequenceReader<'_>) -> Opt
     let groups = groups::read(root.table("groups", Section::Rules), &time_zone);
     let firewall = root.get("firewall");
     root.report_unknown_keys();
-    let names = services.iter().flat_map(Table::named_entries);
-    let names = names
+    let entries = service_entries.iter().flat_map(Table::named_entries);
+    let names = entries
         .map(|(name, _)| (name.value.to_owned(), name.span))
         .collect();
-    let services = service_table::read(services, &grants);
+    let services = service_table::read(service_entries, &grants);
     let ports = services
         .values()
         .flat_map(|service| &service.ports)

@@ -320,8 +320,8 @@ impl<'a> Value<'a> {
             );
             return None;
         };
-        let number = u32::from_str_radix(integer.as_str(), integer.radix()).ok();
-        let number = number.filter(|number| bounds.contains(number));
+        let parsed = u32::from_str_radix(integer.as_str(), integer.radix()).ok();
+        let number = parsed.filter(|number| bounds.contains(number));
         if number.is_none() {
             let (min, max) = (bounds.start(), bounds.end());
             let finding = self.error(format!("`{}` must be from {min} to {max}", self.key));

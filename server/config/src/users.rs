@@ -32,8 +32,9 @@ pub fn check_programs_in(source: &Source) -> Findings {
                 && let Some(program) = value.table(String::new(), Section::Program)
             {
                 findings.extend(program.get("user").and_then(|user| {
-                    let as_root = program.get("as_root");
-                    let as_root = as_root.is_some_and(|said| said.raw().as_bool() == Some(true));
+                    let as_root_value = program.get("as_root");
+                    let as_root =
+                        as_root_value.is_some_and(|said| said.raw().as_bool() == Some(true));
                     unknown_user(user, as_root)
                 }));
                 findings.extend(program.get("argv").and_then(missing_program));

@@ -86,8 +86,8 @@ pub(super) fn rate(value: Value<'_>) -> Option<Rate> {
     let text = value.text("10/s")?;
     let (count, unit) = text.split_once('/').unwrap_or((text, ""));
     let per = UNITS.iter().find(|(name, _)| *name == unit && *name != "d");
-    let count = Some(count).filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
-    let count = count
+    let digits = Some(count).filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
+    let count = digits
         .and_then(|digits| digits.parse().ok())
         .filter(|count| (1..=1000).contains(count));
     match (count, per) {

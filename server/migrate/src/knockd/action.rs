@@ -208,9 +208,9 @@ fn single_family(
         other,
         span: at.span.clone(),
     };
-    let no_four = no_four.then(|| one("IPv6", "IPv4", at_four));
-    let no_six = no_six.then(|| one("IPv4", "IPv6", at_six));
-    no_four.into_iter().chain(no_six).collect()
+    let six_alone = no_four.then(|| one("IPv6", "IPv4", at_four));
+    let four_alone = no_six.then(|| one("IPv4", "IPv6", at_six));
+    six_alone.into_iter().chain(four_alone).collect()
 }
 
 /// What the command does; none where that was found.

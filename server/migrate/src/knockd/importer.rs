@@ -143,8 +143,7 @@ impl<'a> Importer<'a> {
     fn import_door(&mut self, section: &Section<'a>) -> Option<()> {
         let source = self.input.knockd;
         let door = section::read(source, section, &mut self.found);
-        let effect = action::read(source, section, &mut self.found);
-        let effect = effect?;
+        let effect = action::read(source, section, &mut self.found)?;
         if effect.open.is_none() && effect.run.is_none() {
             self.warn(
                 section.span.clone(),
@@ -242,8 +241,8 @@ impl<'a> Importer<'a> {
                 "this opened over {ip} alone; the door opens over {} as well, for whoever knocks over it",
                 first.other
             );
-            let finding = self.input.knockd.warning(first.span.clone(), message);
-            let finding = finding.help(action::TARGET_HELP);
+            let warning = self.input.knockd.warning(first.span.clone(), message);
+            let finding = warning.help(action::TARGET_HELP);
             self.found.push(match doors.count() {
                 0 => finding,
                 more => finding.note(format!("so it is with {more} more of these doors")),
@@ -323,11 +322,11 @@ impl<'a> Importer<'a> {
         if let Some(argv) = &action.run {
             let command = self.command(name, argv, tables);
             let user = quote(self.input.run_as);
-            let finding = self.input.knockd.warning(
+            let warning = self.input.knockd.warning(
                 action.span.clone(),
                 format!("this runs as the user `{user}`, without any capability and without a shell; with knockd it was root's"),
             );
-            let finding = finding.help(format!(
+            let finding = warning.help(format!(
                 "where it needs another user, name him in [commands.{command}], or say --run-as USER"
             ));
             self.found.push(if argv.iter().any(|word| word.contains("${SPA_SOURCE}")) {

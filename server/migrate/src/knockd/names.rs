@@ -6,15 +6,15 @@ use spad_model::names::MAX_NAME;
 /// stand in a name.
 pub(super) fn sanitise(text: &str) -> String {
     let letter = |c: char| {
-        let c = c.to_ascii_lowercase();
-        if c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' {
-            c
+        let small = c.to_ascii_lowercase();
+        if small.is_ascii_lowercase() || small.is_ascii_digit() || small == '_' {
+            small
         } else {
             '-'
         }
     };
-    let name: String = text.chars().map(letter).take(MAX_NAME).collect();
-    let name = name.trim_matches(['-', '_']);
+    let letters: String = text.chars().map(letter).take(MAX_NAME).collect();
+    let name = letters.trim_matches(['-', '_']);
     if name.is_empty() {
         "door".to_owned()
     } else {

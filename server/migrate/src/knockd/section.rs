@@ -231,10 +231,7 @@ fn flags(
 ) -> Option<Vec<String>> {
     let written = entry.value.to_ascii_lowercase();
     let words: Vec<&str> = written.split(',').collect();
-    let about = |finding: Finding, help: &str| {
-        let finding = finding.help(help);
-        Some(finding)
-    };
+    let about = |finding: Finding, help: &str| Some(finding.help(help));
     let finding = match TcpFlags::parse(words.iter().copied()) {
         Ok(_) => {
             if words.contains(&"ack") && !udp_only {

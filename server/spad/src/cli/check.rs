@@ -82,8 +82,8 @@ fn interfaces(paths: &Paths, config: &Config) -> Vec<Finding> {
     let Ok(socket) = rustix::net::socket(rustix::net::AddressFamily::UNIX, kind, None) else {
         return Vec::new();
     };
-    let listened = config.listen.interfaces.iter().flatten();
-    let listened = listened.map(String::as_str);
+    let named = config.listen.interfaces.iter().flatten();
+    let listened = named.map(String::as_str);
     let absent = [
         missing_interfaces(listened, InterfaceSetting::Listen, socket.as_fd()),
         missing_interfaces(

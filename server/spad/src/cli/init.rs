@@ -120,8 +120,8 @@ fn chown_keys(paths: &Paths, owners: Owners) -> CliResult {
     chown_to_engine(&paths.state, &["server.key"], owners)?;
     let directory = paths.client_keys_dir();
     for entry in std::fs::read_dir(&directory)? {
-        let name = entry?.file_name();
-        let name = name.to_string_lossy();
+        let file_name = entry?.file_name();
+        let name = file_name.to_string_lossy();
         if name.ends_with(".shared") || name.ends_with(".psk") {
             chown_to_engine(&directory, &[&*name], owners)?;
         }
@@ -180,10 +180,10 @@ fn existing(paths: &Paths) -> Result<Option<Config>, Failure> {
 fn report(options: &Options, paths: &Paths) -> CliResult {
     let public = key::public(paths)?;
     let config = existing(paths)?;
-    let port = config
+    let first_port = config
         .as_ref()
         .and_then(|config| config.listen.ports.first());
-    let port = port.map_or_else(|| "any".to_owned(), |port| port.to_string());
+    let port = first_port.map_or_else(|| "any".to_owned(), |port| port.to_string());
     if options.json {
         return print_json(&json!({ "public_key": public.to_string(), "port": port }));
     }

@@ -80,12 +80,12 @@ pub(super) fn run(options: &Options, arguments: &Arguments) -> CliResult {
         ));
     }
     let text = file_text(arguments, &proof, pre_shared.is_some());
-    let loaded = spad_config::load_with(
+    let with_client = spad_config::load_with(
         &paths.config,
         Some((name.clone(), text.clone())),
         spad_sys::clock::now().wall,
     );
-    let loaded = loaded.map_err(|findings| {
+    let loaded = with_client.map_err(|findings| {
         note(&findings);
         Failure::new("nothing was changed".to_owned())
     })?;
@@ -323,8 +323,8 @@ fn named_ports<'a>(
 /// What the client may call this server: the first part of its name.
 fn host_name(address: Option<&str>) -> String {
     let node = rustix::system::uname();
-    let name = address.filter(|address| address.parse::<std::net::IpAddr>().is_err());
-    let name = name.map_or_else(
+    let own_name = address.filter(|address| address.parse::<std::net::IpAddr>().is_err());
+    let name = own_name.map_or_else(
         || node.nodename().to_string_lossy().into_owned(),
         str::to_owned,
     );

@@ -28,8 +28,8 @@ pub(super) fn run(options: &Options, arguments: &Arguments) -> CliResult {
     let paths = options.paths();
     let name = &arguments.name;
     let path = client_path(&paths.config, name);
-    let source = spad_config::client(&paths.config, name);
-    let source = source.ok_or_else(|| super::unknown(&paths, name))?;
+    let source =
+        spad_config::client(&paths.config, name).ok_or_else(|| super::unknown(&paths, name))?;
     let unclear = || {
         Failure::with_help(
             format_args!(
@@ -68,12 +68,12 @@ pub(super) fn run(options: &Options, arguments: &Arguments) -> CliResult {
         }
     }
     let text = edit::with_keys(source.text(), &keys).ok_or_else(unclear)?;
-    let loaded = spad_config::load_with(
+    let with_client = spad_config::load_with(
         &paths.config,
         Some((name.clone(), text.clone())),
         spad_sys::clock::now().wall,
     );
-    let loaded = loaded.map_err(|findings| {
+    let loaded = with_client.map_err(|findings| {
         note(&findings);
         Failure::new("nothing was changed".to_owned())
     })?;

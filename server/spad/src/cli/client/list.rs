@@ -98,8 +98,8 @@ impl Rows {
 
 pub(super) fn show(options: &Options, name: &ClientName) -> CliResult {
     let paths = options.paths();
-    let source = spad_config::client(&paths.config, name);
-    let source = source.ok_or_else(|| super::unknown(&paths, name))?;
+    let source =
+        spad_config::client(&paths.config, name).ok_or_else(|| super::unknown(&paths, name))?;
     let client = &ClientSummaries::new(&paths.config).summarise(name, &source);
     // Key ids stand in the audit lines; without the server's key they cannot be computed.
     let ids: Vec<String> = match key::public(&paths) {

@@ -63,9 +63,10 @@ pub(crate) fn run(options: &Options, arguments: &Arguments) -> CliResult {
         return Err(fail(&imported.findings));
     }
     // The clients' files have a say too.
-    let files = imported.files.iter();
-    let files = files.map(|(name, text)| (paths.config.join(name), text.clone()));
-    let files = files.collect();
+    let imported_files = imported.files.iter();
+    let files = imported_files
+        .map(|(name, text)| (paths.config.join(name), text.clone()))
+        .collect();
     let loaded = spad_config::load_text(&paths.config, imported.spad.clone(), &files, now);
     loaded.map_err(|findings| fail(&findings))?;
     for finding in
@@ -103,8 +104,9 @@ fn world_readable_warning(path: &Path) -> Option<Finding> {
     let mode = path.metadata().ok()?.mode() & 0o7777;
     (mode & 0o007 != 0).then(|| {
         let finding = Finding::error(path, format!("mode {mode:04o} lets others read this"));
-        let finding = finding.with(Severity::Warning);
-        finding.help("write new sequences if others could read it, here and in the copy")
+        finding
+            .with(Severity::Warning)
+            .help("write new sequences if others could read it, here and in the copy")
     })
 }
 
