@@ -188,7 +188,7 @@ fn a_table_that_somebody_flushes_is_stood_in_for_where_nft_cannot_be_used() {
     bed.open(&["tcp/8080"]);
     std::fs::remove_file(&works).expect("nft fails");
     for rules in [
-        "flush chain inet spad guard",
+        "flush chain inet spad prerouting",
         "flush table inet spad",
         "flush ruleset",
     ] {

@@ -108,6 +108,6 @@ fn after_a_restart_a_network_is_still_its_clients_and_is_closed_with_it() {
     let listed = bed
         .lab
         .server
-        .run_ok("nft", &["list", "set", "inet", "spad", "net6"]);
+        .run_ok("nft", &["list", "set", "inet", "spad", "grants_net6"]);
     assert!(!listed.contains("2001:db8"), "{listed}");
 }

@@ -111,7 +111,7 @@ fn a_grant_for_one_connection_that_was_used_leaves_no_hole_when_it_is_withdrawn(
         let flows = || {
             bed.lab
                 .server
-                .run_ok("nft", &["list", "set", "inet", "spad", "flow4"])
+                .run_ok("nft", &["list", "set", "inet", "spad", "grants_port4"])
         };
         assert!(
             flows().contains("elements"),

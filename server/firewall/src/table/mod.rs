@@ -255,8 +255,8 @@ fn object(value: &impl serde::Serialize) -> Value {
 type AlwaysAllowed<'a> = &'a [AlwaysAllow];
 
 #[cfg(test)]
-mod data_tests;
-#[cfg(test)]
 mod gateway_tests;
+#[cfg(test)]
+mod snapshot_tests;
 #[cfg(test)]
 mod tests;

@@ -268,6 +268,8 @@ mod tests {
         let known =
             json!({"match": {"op": "==", "left": {"meta": {"key": "l4proto"}}, "right": "tcp"}});
         assert_eq!(statement(&known).unwrap(), "meta l4proto tcp");
+        let ports = super::super::stmt::udp_ports(&(62_300..=62_310));
+        assert_eq!(rule(&[ports]).unwrap(), "udp dport 62300-62310");
         for unknown in [
             json!({"queue": null}),
             json!("accept"),

@@ -137,7 +137,7 @@ mod tests {
             text(&answers)[1..],
             [
                 "meta l4proto tcp ct state invalid drop",
-                "meta l4proto tcp goto closed",
+                "meta l4proto tcp goto reject_as_closed",
                 "meta nfproto ipv4 meta l4proto udp ct state invalid drop",
                 "meta nfproto ipv4 meta l4proto udp reject with icmp host-prohibited",
                 "meta nfproto ipv6 meta l4proto udp ct state invalid drop",

@@ -75,9 +75,9 @@ fn the_table_is_the_one_that_was_tried() {
 #[test]
 fn strangers_get_nothing_where_the_host_answers_nothing() {
     let text = table(Answer::Drop).text().unwrap();
-    let strangers = text.split("\tchain strangers {").nth(1).unwrap();
+    let strangers = text.split("\tchain reject_ungranted {").nth(1).unwrap();
     let strangers = strangers.split("\t}\n").next().unwrap();
-    assert!(!strangers.contains("closed") && !strangers.contains("reject"));
+    assert!(!strangers.contains("reject"));
     assert!(strangers.ends_with("\t\tdrop\n") && !text.contains("jhash"));
 }
 
@@ -85,7 +85,11 @@ fn strangers_get_nothing_where_the_host_answers_nothing() {
 fn where_nothing_else_is_asked_for_strangers_get_what_closed_ports_answer() {
     let rules = |answer| {
         let text = table(answer).text().unwrap();
-        let chain = text.split("\tchain strangers {").nth(1).unwrap().to_owned();
+        let chain = text
+            .split("\tchain reject_ungranted {")
+            .nth(1)
+            .unwrap()
+            .to_owned();
         chain.split("\t}\n").next().unwrap().to_owned()
     };
     assert_eq!(rules(Answer::Auto), rules(Answer::Drop));

@@ -144,8 +144,8 @@ fn ports_of_inner_hosts_are_dropped_on_their_way_through_a_gateway() {
         let text = nft(&["-n", "list", "table", "inet", "spad"]);
         for part in [
             "type filter hook forward priority 250",
-            "ip daddr . meta l4proto . th dport @inner4 goto emergency_hidden",
-            "ip6 daddr . meta l4proto . th dport @inner6 goto emergency_hidden",
+            "ip daddr . meta l4proto . th dport @inner_hidden4 goto emergency_hidden",
+            "ip6 daddr . meta l4proto . th dport @inner_hidden6 goto emergency_hidden",
             "10.1.2.3 . 6 . 22",
             "2001:db8::3 . 6 . 22",
         ] {
@@ -215,7 +215,7 @@ fn a_table_whose_rules_were_flushed_hides_nothing_and_is_replaced() {
         let mut netlink = netlink();
         let (full, plan) = table(PLAIN, None);
         crate::writer::nft::load(&full.transaction(&full.sets())).unwrap();
-        nft(&["flush", "chain", "inet", "spad", "guard"]);
+        nft(&["flush", "chain", "inet", "spad", "prerouting"]);
         assert_eq!(table_state(&mut netlink), Ok(TableState::Missing));
         assert_eq!(
             load(&mut netlink, &plan, Existing::Keep),

@@ -98,7 +98,7 @@ in_netns! {
     fn no_start_beside_a_firewall_that_drops_the_rest_answers_for_a_moment() {
         nft("table inet user { chain in { type filter hook input priority 0; policy drop; tcp dport 22 accept; }; }");
         let world = TestNetns::new("\"ssh\"", "trial = \"0s\"");
-        let answers = || sh("nft list chain inet spad strangers").contains("goto closed");
+        let answers = || sh("nft list chain inet spad reject_ungranted").contains("goto reject_as_closed");
         world.spad(&["firewall", "load"]);
         assert!(!answers(), "at boot");
         for when in ["after a load", "after a flush"] {

@@ -72,7 +72,7 @@ in_netns! {
         std::fs::remove_file(&broken).unwrap();
         crate::firewall::netns::wait_until_within(Duration::from_secs(10), || {
             assert!(answers(&mut mine));
-            sh("nft list ruleset").contains("chain guard")
+            sh("nft list ruleset").contains("chain prerouting")
         });
         assert!(answers(&mut mine) && !world.connects(SERVER4, 22));
         drop(writer);
@@ -259,7 +259,7 @@ in_netns! {
                 let put_back = matches!(event, spad_firewall::FromWriter::Restored { .. });
                 writer.events.extend(put_back.then_some(event));
             }
-            sh("nft list table inet spad").contains("chain guard")
+            sh("nft list table inet spad").contains("chain prerouting")
         });
         let times = writer.events.len();
         windows.sort_unstable();

@@ -195,7 +195,7 @@ in_netns! {
         let mut connection = world.connection(SERVER4, 22).unwrap();
         let mut writer = None;
         check_no_new_connection(&world, &mut connection, || writer = Some(world.writer()));
-        assert!(sh("nft list set inet spad before4").contains("10.9.0.1"), "it was let in by name");
+        assert!(sh("nft list set inet spad existing4").contains("10.9.0.1"), "it was let in by name");
     }
 
     fn a_helper_of_connection_tracking_lets_nobody_in_as_related() {

@@ -110,7 +110,7 @@ in_netns! {
         writer.change(vec![put(grant, 60_000)]).unwrap();
         nft("flush ruleset");
         assert_eq!(crate::firewall::table_persistence::wait_restored(&mut writer), 1);
-        nft("add element inet spad net4 { 10.9.0.24 . tcp . 22 timeout 1h }");
+        nft("add element inet spad grants_net4 { 10.9.0.24 . tcp . 22 timeout 1h }");
         crate::firewall::table_persistence::wait_restored(&mut writer);
         let grants: Vec<Element> = writer.list().iter().map(|one| one.element).collect();
         assert_eq!(grants, [grant]);

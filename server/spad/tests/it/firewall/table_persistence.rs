@@ -93,11 +93,11 @@ in_netns! {
         writer.change(vec![put(grant, 60_000)]).unwrap();
         let before = rules();
         for change in [
-            "flush chain inet spad guard",
-            "insert rule inet spad judge accept",
+            "flush chain inet spad prerouting",
+            "insert rule inet spad check_grant accept",
             "delete element inet spad hidden { tcp . 22 }",
             "add element inet spad grants4 { 10.9.0.99 . tcp . 22 timeout 1h }",
-            "add element inet spad once4 { 10.9.0.99 . tcp . 22 timeout 1h }",
+            "add element inet spad grants_once4 { 10.9.0.99 . tcp . 22 timeout 1h }",
             "delete element inet spad grants4 { 10.9.0.1 . tcp . 22 }",
             "flush set inet spad grants4",
             "add table inet spad { flags dormant; }",
@@ -122,16 +122,16 @@ in_netns! {
         let mut writer = TestWriter::new(start(&script, &world.paths).unwrap());
         let before = rules();
         std::fs::write(world.directory().join("hold"), "").unwrap();
-        nft("insert rule inet spad judge accept");
+        nft("insert rule inet spad check_grant accept");
         wait_until(|| world.directory().join("marks/held").exists());
-        nft("insert rule inet spad granted accept");
+        nft("insert rule inet spad accept_granted accept");
         std::fs::remove_file(world.directory().join("hold")).unwrap();
         wait_restored(&mut writer);
         assert_eq!(rules(), before);
         std::thread::sleep(Duration::from_millis(300));
         writer.list();
         assert_eq!(writer.events, [], "one repair put both right");
-        nft("flush chain inet spad judge");
+        nft("flush chain inet spad check_grant");
         wait_restored(&mut writer);
         assert_eq!(rules(), before);
     }
@@ -158,14 +158,14 @@ in_netns! {
         let text = sh("nft list table inet spad");
         let other = text.replace("set grants4 {\n\t\ttype ipv4_addr . inet_proto . inet_service\n\t\tsize 65536",
             "set grants4 {\n\t\ttype ipv4_addr . inet_proto . inet_service\n\t\tsize 77");
-        let other = other.replace("set trying6 {\n\t\ttype ipv6_addr", "set trying6 {\n\t\ttype ipv4_addr");
-        let other: String = other.lines().filter(|line| !line.contains("trying6 ") || line.contains("set")).map(|line| format!("{line}\n")).collect();
+        let other = other.replace("set trial_pending6 {\n\t\ttype ipv6_addr", "set trial_pending6 {\n\t\ttype ipv4_addr");
+        let other: String = other.lines().filter(|line| !line.contains("trial_pending6 ") || line.contains("set")).map(|line| format!("{line}\n")).collect();
         assert_ne!(other, text);
         nft(&format!("delete table inet spad\n{other}"));
         let mut writer = world.writer();
         assert!(writer.has(grant));
         assert!(world.connects(SERVER4, 22) && !world.connects(SERVER6, 22));
-        assert!(!sh("nft list set inet spad trying6").contains("ipv4_addr"));
+        assert!(!sh("nft list set inet spad trial_pending6").contains("ipv4_addr"));
     }
 
     fn a_reload_hides_and_shows_ports_and_keeps_grants_and_a_broken_one_changes_nothing() {
