@@ -117,7 +117,7 @@ fn without_the_capability_the_error_names_it_and_the_mend() {
         );
         return;
     }
-    let name = "the_socket::without_the_capability_the_error_names_it_and_the_mend";
+    let name = "capture::the_socket::without_the_capability_the_error_names_it_and_the_mend";
     let output = Command::new("setpriv")
         .args(["--bounding-set=-net_raw", "--inh-caps=-net_raw", "--"])
         .arg(std::env::current_exe().unwrap())
