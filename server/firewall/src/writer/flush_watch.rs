@@ -3,14 +3,10 @@
 //! `nft` takes tens of milliseconds, and up to ten seconds where it hangs; a flush meanwhile
 //! must not wait for its end. The emergency table stands in until it is replaced.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 
-use spa_proto::Service;
-
 use super::announcer::Announcer;
-use super::element_key;
 use super::emergency::{self, Existing, Plan, TableState};
 use super::netlink::{Events, Netlink};
 use crate::table::{SetLocation, SetName, Table};
@@ -59,16 +55,15 @@ impl<'a> FlushWatch<'a> {
     /// well and load nothing. Where somebody flushed just now the table was there before.
     pub(super) fn is_hidden(&mut self, table: &Table) -> bool {
         let is_there = emergency::table_state(self.netlink) == Ok(TableState::Full)
-            && self.netlink.list(SetName::Hidden).is_ok_and(|listed| {
-                let listed = listed
-                    .iter()
-                    .filter_map(|(key, _)| element_key::to_service(key));
-                let listed: BTreeSet<Service> = listed.collect();
-                // One on trial may be shown again by now.
-                let for_good = |(_, rest): &(_, &Option<_>)| rest.is_none();
-                let mut ports = table.hidden().iter().filter(for_good);
-                ports.all(|(port, _)| listed.contains(port))
-            });
+            && self
+                .netlink
+                .list_ports(SetName::Hidden)
+                .is_ok_and(|listed| {
+                    // One on trial may be shown again by now.
+                    let for_good = |(_, rest): &(_, &Option<_>)| rest.is_none();
+                    let mut ports = table.hidden().iter().filter(for_good);
+                    ports.all(|(port, _)| listed.contains_key(port))
+                });
         self.on_readable();
         is_there || *self.was_flushed
     }

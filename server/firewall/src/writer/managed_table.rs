@@ -610,11 +610,8 @@ impl ManagedTable {
         if emergency::table_state(netlink) != Ok(TableState::Full) {
             return BTreeSet::new();
         }
-        let listed = netlink.list(SetName::Hidden).unwrap_or_default();
-        let listed = listed
-            .iter()
-            .filter_map(|(key, _)| element_key::to_service(key));
-        listed.collect()
+        let listed = netlink.list_ports(SetName::Hidden).unwrap_or_default();
+        listed.into_keys().collect()
     }
 
     /// When trials must be looked at again at the latest; none where none runs.
@@ -646,12 +643,9 @@ impl ManagedTable {
         }
         let listed = kernel
             .netlink
-            .list(SetName::TrialReached)
+            .list_ports(SetName::TrialReached)
             .unwrap_or_default();
-        let services = listed
-            .iter()
-            .filter_map(|(key, _)| element_key::to_service(key));
-        services.collect()
+        listed.into_keys().collect()
     }
 
     /// Hides every port for good.

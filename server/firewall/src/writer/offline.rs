@@ -6,7 +6,6 @@ use std::time::Duration;
 use rustix::io::Errno;
 use spa_proto::Service;
 
-use super::element_key;
 use super::emergency::{self, TableState};
 use super::grant_sets::GrantSets;
 use super::managed_table::{self, ManagedTable};
@@ -124,13 +123,9 @@ fn kernel_state(location: &SetLocation) -> KernelState {
         .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
         .and_then(|mut netlink| {
             let hidden = match location.is_own() {
-                true => netlink.list(SetName::Hidden)?,
-                false => Vec::new(),
+                true => netlink.list_ports(SetName::Hidden)?,
+                false => BTreeMap::new(),
             };
-            let hidden = hidden
-                .into_iter()
-                .filter_map(|(key, rest)| Some((element_key::to_service(&key)?, rest)))
-                .collect();
             if location.is_own() && emergency::table_state(&mut netlink)? == TableState::Emergency {
                 return Ok(KernelState::Emergency { hidden });
             }

@@ -13,12 +13,15 @@ pub(super) mod ruleset;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::time::Duration;
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NetlinkBuffer};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 use rustix::io::Errno;
 use rustix::net::sockopt;
+use spa_proto::Service;
 
+use super::element_key;
 use crate::table::{SetLayout, SetLocation, SetName};
 
 pub(super) use build::{Action, Message, Operation, Timeout};
@@ -302,6 +305,19 @@ impl Netlink {
             }
         }
         Err(Errno::AGAIN)
+    }
+
+    /// The ports in a set of ports, each with the rest of its time.
+    ///
+    /// # Errors
+    /// `NOENT` where table or set are missing.
+    pub(super) fn list_ports(
+        &mut self,
+        set: SetName,
+    ) -> Result<BTreeMap<Service, Option<Duration>>, Errno> {
+        let listed = self.list(set)?.into_iter();
+        let ports = listed.filter_map(|(key, rest)| Some((element_key::to_service(&key)?, rest)));
+        Ok(ports.collect())
     }
 
     fn list_once(
