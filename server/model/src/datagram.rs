@@ -43,6 +43,25 @@ impl<'a> Datagram<'a> {
         })
     }
 
+    /// A UDP datagram of any length, which no frame carried: for tests of what later stages do
+    /// with one.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn new_for_test(
+        source: SocketAddr,
+        destination: SocketAddr,
+        interface: u32,
+        payload: &'a [u8],
+    ) -> Self {
+        Self {
+            carrier: Carrier::Udp,
+            source,
+            destination,
+            interface,
+            payload,
+        }
+    }
+
     /// What carried it.
     #[must_use]
     pub const fn carrier(&self) -> Carrier {

@@ -12,6 +12,3 @@ mod own_network;
 mod prefilter;
 mod several_rings;
 mod the_socket;
-
-// The two files included above look for it beside themselves.
-use spad_capture::filter;

@@ -18,7 +18,7 @@ use spad_engine::{Disposition, Effect, Engine, UsedSequence};
 use spad_model::Ports;
 use spad_model::RunRequest;
 use spad_model::{BootTime, Now};
-use spad_model::{Carrier, CarrierSet, Datagram};
+use spad_model::{CarrierSet, Datagram};
 use spad_model::{Change, ChangeResult, Element, FirewallError, KernelElement, Step};
 use spad_model::{OnStateError, PrefixLengths};
 use spad_model::{Reason, Verdict};
@@ -392,7 +392,7 @@ impl EngineHarness {
         let mut effects = Vec::new();
         self.packets += 1;
         let judged = self.engine.on_datagram(
-            &Datagram::new(Carrier::Udp, source, destination, 2, packet).unwrap(),
+            &Datagram::new_for_test(source, destination, 2, packet),
             self.now,
             &mut effects,
         );
