@@ -1,36 +1,36 @@
-//! What carries packets (pure): UDP, and where configured ICMP echo requests and TCP.
+//! The carriers of packets (pure): UDP and, if configured, ICMP echo requests and TCP.
 
 use std::fmt;
 
 use crate::knock::KnockFilter;
 use crate::ports::Ports;
 
-/// What carried a packet here. docs/protocol.md §5.4.
+/// The carrier of a packet. docs/protocol.md §5.4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carrier {
     /// A UDP datagram.
     Udp,
     /// An ICMP or ICMPv6 echo request.
     Icmp,
-    /// A TCP segment, of a connection or none.
+    /// A TCP segment, with or without a connection.
     Tcp,
 }
 
-/// Where packets are looked for.
+/// Where to look for packets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CarrierSet {
-    /// UDP to these ports.
+    /// UDP ports.
     pub udp: Ports,
-    /// Echo requests.
+    /// Whether ICMP echo requests count.
     pub icmp: bool,
-    /// TCP segments to these ports.
+    /// TCP ports.
     pub tcp: Ports,
-    /// What else is heard, for doors of `[[knock]]`.
+    /// What the doors of `[[knock]]` listen to in addition.
     pub knocks: KnockFilter,
 }
 
 impl CarrierSet {
-    /// UDP to these ports and nothing else.
+    /// A set of these UDP ports alone.
     #[must_use]
     pub fn udp(ports: Ports) -> Self {
         Self {
@@ -40,7 +40,7 @@ impl CarrierSet {
     }
 }
 
-/// `udp, icmp, tcp:443`, without UDP's ports: they have a line of their own.
+/// Formats as `udp, icmp, tcp:443`, without the UDP ports: those have a line of their own.
 impl fmt::Display for CarrierSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let udp = (!self.udp.is_empty()).then(|| "udp".to_owned());

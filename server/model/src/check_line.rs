@@ -1,9 +1,9 @@
-//! The last line of a text file whose damage must be noticed: a CRC-32 over all before it. Pure.
+//! The last line of a text file that must not be damaged: a CRC-32 of everything before it. Pure.
 
 /// Length of the line.
 const LENGTH: usize = "check 00000000\n".len();
 
-/// The line for these texts, one behind the other, the last with its line's end.
+/// Makes the line for the concatenation of these texts; the last must end with a newline.
 #[must_use]
 pub fn compute(texts: &[&[u8]]) -> String {
     let mut crc = crc32fast::Hasher::new();
@@ -11,7 +11,7 @@ pub fn compute(texts: &[&[u8]]) -> String {
     format!("check {:08x}\n", crc.finalize())
 }
 
-/// The text before the line; `None` where it is not the text that the line was made for.
+/// Returns the text before the line; `None` if the check value does not match.
 #[must_use]
 pub fn verify(file: &[u8]) -> Option<&[u8]> {
     let (text, line) = file.split_at_checked(file.len().checked_sub(LENGTH)?)?;

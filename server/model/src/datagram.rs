@@ -1,5 +1,4 @@
-//! What the stage `frame` gives to the engine: one datagram, mostly UDP, still
-//! believed in nothing.
+//! One datagram as the stage `frame` passes it to the engine; nothing in it is authenticated.
 //!
 //! Holds addresses and bytes only; never reads a socket or a clock.
 
@@ -22,7 +21,7 @@ pub struct Datagram<'a> {
 }
 
 impl<'a> Datagram<'a> {
-    /// A datagram with these ends; none where the payload has not 160 to 512 bytes.
+    /// Makes a datagram; `None` unless the payload has 160 to 512 bytes.
     #[must_use]
     pub const fn new(
         carrier: Carrier,
@@ -43,8 +42,7 @@ impl<'a> Datagram<'a> {
         })
     }
 
-    /// A UDP datagram of any length, which no frame carried: for tests of what later stages do
-    /// with one.
+    /// Makes a UDP datagram with a payload of any length, for tests of later stages.
     #[doc(hidden)]
     #[must_use]
     pub const fn new_for_test(
@@ -62,25 +60,25 @@ impl<'a> Datagram<'a> {
         }
     }
 
-    /// What carried it.
+    /// The carrier.
     #[must_use]
     pub const fn carrier(&self) -> Carrier {
         self.carrier
     }
 
-    /// Where the packet says it came from. Port 0 is possible; ICMP has no other.
+    /// The source that the packet states. The port may be 0; for ICMP it always is.
     #[must_use]
     pub const fn source(&self) -> SocketAddr {
         self.source
     }
 
-    /// Where the packet was sent. On a router this may be another host's address.
+    /// The destination of the packet. On a router this may be another host's address.
     #[must_use]
     pub const fn destination(&self) -> SocketAddr {
         self.destination
     }
 
-    /// Index of the interface it came in by.
+    /// Index of the interface that received it.
     #[must_use]
     pub const fn interface(&self) -> u32 {
         self.interface
@@ -93,12 +91,12 @@ impl<'a> Datagram<'a> {
     }
 }
 
-/// What was in a frame.
+/// The content of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Received<'a> {
-    /// What may be a packet of ours.
+    /// A possible packet.
     Datagram(Datagram<'a>),
-    /// What may be a knock at a door of `[[knock]]`.
+    /// A possible knock at a door of `[[knock]]`.
     Knock(ObservedKnock),
 }
 
@@ -113,7 +111,7 @@ impl<'a> Received<'a> {
     }
 }
 
-/// A datagram taken out of its frame, to be judged by another thread.
+/// A datagram copied out of its frame, so that another thread can process it.
 #[derive(Debug)]
 pub struct OwnedDatagram {
     carrier: Carrier,

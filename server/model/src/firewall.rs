@@ -1,4 +1,4 @@
-//! What the firewall answers, and how hidden ports stand. Pure.
+//! The firewall's answers and the states of hidden ports. Pure.
 
 use std::time::Duration;
 
@@ -7,44 +7,44 @@ use spa_proto::Service;
 use crate::element::ChangeId;
 use crate::network::Network;
 
-/// Connections that are to end: from these addresses to this port.
+/// The connections to end: from these addresses to this port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConnectionFilter {
-    /// Who.
+    /// The source network.
     pub network: Network,
-    /// To what.
+    /// The destination port.
     pub service: Service,
 }
 
-/// What became of a change.
+/// The outcome of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChangeResult {
-    /// Which change.
+    /// The change's id.
     pub id: ChangeId,
-    /// Done in the kernel, or nothing of it was done.
+    /// Success, or the error if nothing of the change was applied.
     pub result: Result<(), FirewallError>,
 }
 
-/// Why a change was not made.
+/// Why a change failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FirewallError {
     /// The kernel's set of grants is full; nothing is evicted.
     SetFull,
-    /// The table is gone and could not be put back.
+    /// The table is missing and could not be restored.
     TableMissing,
-    /// The configuration declares no such service, or no networks of this length.
+    /// The configuration declares no such service or no networks of this prefix length.
     NotDeclared,
-    /// Longer than any time that the configuration allows.
+    /// The time exceeds every time that the configuration allows.
     TooLong,
-    /// Shorter than the kernel's millisecond.
+    /// The time is below the kernel's millisecond.
     TooShort,
-    /// More steps than a change may have, none at all, or one element twice.
+    /// A change without steps, with too many, or with the same element twice.
     Malformed,
-    /// The kernel said this `errno`.
+    /// The kernel returned this `errno`.
     Kernel(i32),
-    /// The external firewall's program did not do it.
+    /// The external firewall's program failed.
     Command,
-    /// The external firewall cannot let in this and nothing more.
+    /// The external firewall cannot express this grant without allowing more.
     Unsupported,
 }
 
@@ -96,44 +96,44 @@ impl std::fmt::Display for FirewallError {
     }
 }
 
-/// A trial of a newly hidden port, as it began or ended.
+/// The start or the end of the trial of a newly hidden port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrialEvent {
     /// The hidden port.
     pub service: Service,
-    /// What happened.
+    /// The event.
     pub change: TrialChange,
 }
 
-/// What happened to a trial.
+/// An event of a trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrialChange {
-    /// Hidden from now on, and shown again after this time unless it is reached.
+    /// Hidden now, and exposed again after this time unless a granted connection is made.
     Began(Duration),
-    /// A granted connection was established: hidden for good.
+    /// A granted connection was established: the port stays hidden.
     Reached,
-    /// The administrator confirmed it: hidden for good.
+    /// An administrator confirmed it: the port stays hidden.
     Confirmed,
-    /// Nobody reached it in time: everybody can see it again.
+    /// No granted connection was made in time: the port is reachable by everyone.
     TimedOut,
 }
 
-/// How a port that the configuration hides stands.
+/// The state of a port that the configuration hides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrialRow {
     /// The port.
     pub service: Service,
-    /// How it stands.
+    /// The port's state.
     pub state: PortState,
 }
 
-/// How a port that the configuration hides stands.
+/// The state of a hidden port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PortState {
-    /// Hidden for good.
+    /// Hidden permanently.
     Hidden,
-    /// Hidden, and shown again after this time unless it is reached.
+    /// Hidden, and exposed again after this time unless a granted connection is made.
     OnTrial(Duration),
-    /// Its trial ended unconfirmed: everybody can see it.
+    /// Reachable by everyone, because its trial ended unconfirmed.
     Exposed,
 }

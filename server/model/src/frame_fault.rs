@@ -1,51 +1,51 @@
-//! Why a frame is no datagram for us: one word a fault, a closed set.
+//! Why a frame is not a datagram for this server: a closed set of one-word faults.
 
 /// The first fault of a frame, in the order in which [`spad_capture::frame::parse`]
-/// looks. Nothing but counters comes of it.
+/// checks. It only increments a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FrameFault {
-    /// It came in by an interface that the configuration does not name.
+    /// The configuration does not list its interface.
     OtherInterface,
-    /// It came by a carrier, or to a port, that the configuration does not name.
+    /// The configuration does not list its carrier or port.
     OtherDestination,
-    /// More than two VLAN tags stand in the data.
+    /// The data contain more than two VLAN tags.
     VlanTags,
     /// Neither IPv4 nor IPv6.
     EtherType,
     /// The frame ends before a header, or before the length that a header states.
     Truncated,
-    /// The version in the IP header is not the one that the frame type says.
+    /// The version in the IP header differs from the frame type.
     IpVersion,
-    /// The IPv4 header says it is shorter than 20 bytes.
+    /// The IPv4 header states fewer than 20 bytes.
     IpHeader,
     /// The IPv4 total length or the UDP length is zero.
     ZeroLength,
     /// The IPv6 payload length is zero: a jumbogram (RFC 2675).
     Jumbo,
-    /// A piece of a datagram: IPv4 offset or more-fragments flag, or an IPv6 fragment header.
+    /// A fragment: IPv4 offset or more-fragments flag, or an IPv6 fragment header.
     Fragment,
-    /// IPv6 with any other extension header.
+    /// An IPv6 packet with any other extension header.
     ExtensionHeader,
-    /// IP carrying something else than UDP, ICMP and TCP.
+    /// IP carries something other than UDP, ICMP and TCP.
     Protocol,
-    /// The IP length has no room for the headers it promises.
+    /// The IP length has no room for the stated headers.
     IpLength,
     /// The UDP length is below 8, or reaches beyond the IP payload.
     UdpLength,
-    /// ICMP, and no echo request.
+    /// ICMP other than an echo request.
     IcmpType,
-    /// The TCP header says it is shorter than 20 bytes, or reaches beyond the IP payload.
+    /// The TCP header states fewer than 20 bytes or exceeds the IP payload.
     TcpHeader,
-    /// The payload is below 160 bytes.
+    /// The payload has fewer than 160 bytes.
     TooShort,
-    /// The payload is above 512 bytes.
+    /// The payload has more than 512 bytes.
     TooLong,
-    /// The source is no single host's address: unspecified, multicast, broadcast or IPv4-mapped.
+    /// The source is unspecified, multicast, broadcast or IPv4-mapped, so not a single host.
     Source,
 }
 
 impl FrameFault {
-    /// Every fault there is, for tables of counters.
+    /// All faults, for tables of counters.
     pub const ALL: [Self; 19] = [
         Self::OtherInterface,
         Self::OtherDestination,
@@ -68,7 +68,7 @@ impl FrameFault {
         Self::Source,
     ];
 
-    /// Its name in counters.
+    /// The fault's name in counters.
     #[must_use]
     pub const fn reason(self) -> &'static str {
         match self {

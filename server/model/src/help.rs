@@ -1,4 +1,4 @@
-//! Help beside errors: what is wrong, and how to fix it, kept apart until they are printed.
+//! Errors with help: the message and the advice stay separate until they are printed.
 //!
 //! Pure.
 

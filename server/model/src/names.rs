@@ -1,19 +1,19 @@
 //! Names of services and clients: `[a-z0-9][a-z0-9_-]{0,63}`.
 //!
-//! A client's name is also the name of its files, so nothing else is a name.
-//! Names are shared, not copied: a hundred thousand clients name few services.
+//! A client's name is also the name of its files, hence the strict alphabet.
+//! Names are shared, not copied, because many clients name few services.
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// Longest name, in bytes.
+/// Maximum length of a name, in bytes.
 pub const MAX_NAME: usize = 64;
 
-/// Why a text is no name. Holds no part of it.
+/// Why a text is not a name. Contains no part of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// Nothing there.
+    /// The name is empty.
     #[error("the name is empty")]
     Empty,
     /// More than [`MAX_NAME`] bytes.
@@ -47,7 +47,7 @@ macro_rules! name {
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Arc<str>);
 
-        /// As the text is shown, so that a log line is as short as with a string.
+        /// Formats as `Display` does, which keeps log lines short.
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 fmt::Debug::fmt(&self.0, f)
@@ -55,7 +55,7 @@ macro_rules! name {
         }
 
         impl $name {
-            /// The name's text.
+            /// The text of the name.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -99,13 +99,13 @@ name! {
     DoorName
 }
 
-/// A door in the journal: made from its name, so that it is the same in every life.
+/// The id of a door in the journal, derived from its name, hence the same after a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DoorId([u8; 8]);
 
 impl DoorId {
-    /// That of the door with this name: its FNV-1a. A name is nobody's secret, and is
-    /// chosen by the administrator alone.
+    /// The FNV-1a hash of the name. The name is no secret, and only the administrator
+    /// chooses it.
     #[must_use]
     pub fn for_name(name: &DoorName) -> Self {
         let bytes = name.as_str().bytes();
@@ -115,13 +115,13 @@ impl DoorId {
         Self(hash.to_be_bytes())
     }
 
-    /// As the journal keeps it.
+    /// The id as the journal's bytes.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 8]) -> Self {
         Self(bytes)
     }
 
-    /// For the journal.
+    /// Reads an id from the journal's bytes.
     #[must_use]
     pub const fn to_bytes(self) -> [u8; 8] {
         self.0

@@ -1,6 +1,6 @@
-//! A network, `192.0.2.0/24` or `2001:db8::/32`; a lone address is a network of one.
+//! A network, `192.0.2.0/24` or `2001:db8::/32`; a single address is a network of one.
 //!
-//! Pure. Never a host name, never bits set behind the prefix.
+//! Pure. Rejects host names and bits set behind the prefix.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -9,51 +9,51 @@ use std::str::FromStr;
 /// An IP network; `address` has no bit set behind the prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Network {
-    /// Its first address.
+    /// The first address.
     pub address: IpAddr,
-    /// Bits: 0 to 32, or 0 to 128.
+    /// Prefix length in bits: 0 to 32, or 0 to 128.
     pub prefix: u8,
 }
 
-/// Why a text is no network.
+/// Why a text is not a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NetworkError {
-    /// Not an address before the slash.
+    /// The part before the slash is not an address.
     #[error("this is not an IP address or network")]
     Address,
-    /// Not a number after the slash, or more bits than the family has.
+    /// The part after the slash is not a number, or exceeds the family's bits.
     #[error("the prefix length is not a number that fits the address")]
     Prefix,
-    /// Bits set behind the prefix; holds the network that was probably meant.
+    /// Bits are set behind the prefix; contains the network that was probably meant.
     #[error("the address has bits set behind the prefix")]
     HostBits(Network),
-    /// An IPv4 address written as IPv6, `::ffff:192.0.2.1`: no packet would ever match it.
+    /// An IPv4 address written as IPv6, `::ffff:192.0.2.1`: no packet ever matches it.
     #[error("an IPv4 address written as IPv6 never matches")]
     Mapped,
 }
 
 impl Network {
-    /// The network of this length that `address` lies in; `None` where the family has fewer bits.
+    /// The network of this prefix length that contains `address`; `None` if it is too long.
     #[must_use]
     pub fn enclosing(address: IpAddr, prefix: u8) -> Option<Self> {
         let address = masked(address, prefix)?;
         Some(Self { address, prefix })
     }
 
-    /// Whether all of `other` lies in it.
+    /// Whether this network contains all of `other`.
     #[must_use]
     pub fn contains_network(&self, other: &Self) -> bool {
         self.prefix <= other.prefix && self.contains(other.address)
     }
 
-    /// Whether `address` lies in it. Addresses of the other family never do.
+    /// Whether this network contains `address`. One of the other family is never contained.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         masked(address, self.prefix) == Some(self.address)
     }
 }
 
-/// `address` with the bits behind `prefix` cleared; `None` where the family has fewer bits.
+/// Clears the bits of `address` behind `prefix`; `None` if `prefix` is too long.
 fn masked(address: IpAddr, prefix: u8) -> Option<IpAddr> {
     let prefix = u32::from(prefix);
     match address {

@@ -1,19 +1,19 @@
-//! The lengths of networks that may be let in: each costs one look-up for every first
-//! packet to a hidden port, so only those that somebody may be granted.
+//! The prefix lengths of networks that clients may be granted. Each length costs one look-up
+//! for every first packet to a hidden port, so only needed ones are included.
 //!
-//! Pure. The writer holds changes against the lengths of the table's rules: an element
-//! of another one would stand in the kernel and let nobody in.
+//! Pure. The writer checks changes against the lengths in the table's rules: an element
+//! of another length would be in the kernel without effect.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-/// Lengths by family, ascending: those that some client's file names. The administrator
-/// lets in no others by hand, so that an engine that was taken cannot either.
+/// Prefix lengths by family, ascending, as the client files name them. Administrators may
+/// grant no others, so a compromised engine cannot either.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PrefixLengths {
-    /// Of IPv4 networks.
+    /// Prefix lengths of IPv4 networks.
     pub ipv4: BTreeSet<u8>,
-    /// Of IPv6 networks.
+    /// Prefix lengths of IPv6 networks.
     pub ipv6: BTreeSet<u8>,
 }
 

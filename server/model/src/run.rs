@@ -1,7 +1,7 @@
-//! What is run for a client, a door or a grant, and how that ended. Pure.
+//! Programs run for a client, a door or a grant, and how they exit. Pure.
 //!
-//! A request names a declared command or hook and tells the facts of its environment; it never
-//! says what is executed, nor as whom.
+//! A request names a declared command or hook and gives the facts for its environment. It
+//! never contains the program to execute or its user.
 
 use std::net::IpAddr;
 use std::num::NonZeroU16;
@@ -14,36 +14,36 @@ use crate::element::Peer;
 use crate::names::{ClientName, DoorName, ServiceName};
 use crate::verdict::Reason;
 
-/// What is kept of a program's output, in bytes; the rest is counted.
+/// Maximum saved output of a program, in bytes; the rest is only counted.
 pub const MAX_OUTPUT: usize = 64 * 1024;
-/// Which run of a command or hook; the engine counts them.
+/// The id of a run; the engine numbers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RunId(pub u64);
 
-/// Run a command for a client.
+/// A request to run a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunCommand {
-    /// Which run.
+    /// The run's id.
     pub id: RunId,
-    /// What.
+    /// The command's name.
     pub command: CommandName,
-    /// For whom.
+    /// The client or door that requests it.
     pub requester: Requester,
-    /// Where the packet, or the last knock, came from.
+    /// The source address of the packet or of the last knock.
     pub source: IpAddr,
 }
 
-/// Who asks for a command.
+/// The client or door that requests a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Requester {
     /// A client, by one of its keys.
     Client(ClientName, KeyId),
-    /// Whoever knocked at this door.
+    /// A door of `[[knock]]`.
     Door(DoorName),
 }
 
 impl Requester {
-    /// Whether this is the same client, by whatever key, or the same door.
+    /// Whether this is the same client, by any key, or the same door.
     #[must_use]
     pub fn same_requester(&self, other: &Self) -> bool {
         match (self, other) {
@@ -54,14 +54,14 @@ impl Requester {
     }
 }
 
-/// What a hook is told.
+/// An event that a hook receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HookEvent {
-    /// A grant began.
+    /// A grant opened.
     Open,
-    /// A grant that a hook was told of got another end.
+    /// The end of an open grant changed.
     Renew,
-    /// A grant that a hook was told of is over.
+    /// A grant closed.
     Close,
 }
 
@@ -77,56 +77,56 @@ impl HookEvent {
     }
 }
 
-/// Run a hook.
+/// A request to run a hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunHook {
-    /// Which run.
+    /// The run's id.
     pub id: RunId,
-    /// What happened.
+    /// The event.
     pub event: HookEvent,
-    /// Whose grant; none where the client is gone from the configuration.
+    /// The client; `None` if the configuration no longer contains it.
     pub client: Option<ClientName>,
-    /// The door of `[[knock]]` by which it came, where it did.
+    /// The door of `[[knock]]` that opened the grant, if any.
     pub door: Option<DoorName>,
-    /// By which of its keys; none where an administrator granted it by hand.
+    /// The client's key; `None` for an administrator's grant.
     pub key: Option<KeyId>,
-    /// Who is let in.
+    /// The peer that the grant lets in.
     pub peer: Peer,
-    /// To what, by name; none where it is declared no longer.
+    /// The service's name; `None` if the configuration no longer declares it.
     pub service: Option<ServiceName>,
-    /// To what.
+    /// The granted port.
     pub port: Service,
-    /// From which source port alone.
+    /// The only source port that the grant lets in, if restricted.
     pub source_port: Option<NonZeroU16>,
-    /// For one connection only.
+    /// Whether the grant is for one connection.
     pub once: bool,
-    /// For how long; zero for a close.
+    /// The remaining time; zero for a close.
     pub ttl: Duration,
-    /// When.
+    /// When the event happened.
     pub at: Timestamp,
 }
 
-/// What the engine asks the runner to run.
+/// A request of the engine to the runner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunRequest {
     /// A command, for a client or a door.
     Command(RunCommand),
-    /// A hook of a grant.
+    /// A hook for a grant.
     Hook(RunHook),
 }
 
-/// Why something was not run.
+/// Why the runner refused a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunRefusal {
     /// The runner's configuration declares no such command or hook.
     Unknown,
-    /// By the runner's reading the client, or the door, may not have it run.
+    /// The runner's own configuration does not permit this client or door to run it.
     NotAllowed,
-    /// It runs for this client, or this door, already.
+    /// It is already running for this client or door.
     Running,
-    /// As much runs already as may at once.
+    /// The maximum number of programs is running.
     Busy,
-    /// The user or the program is missing, or the system refused.
+    /// The user or the program is missing, or a system call failed.
     Failed,
 }
 
@@ -142,28 +142,28 @@ impl From<RunRefusal> for Reason {
     }
 }
 
-/// How a program ended.
+/// How a program exited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitKind {
-    /// By itself, with this code.
+    /// It exited with this code.
     Exited(u8),
-    /// By this signal.
+    /// This signal ended it.
     Signalled(u8),
-    /// It took longer than it may, and was ended.
+    /// It exceeded its time limit and was killed.
     TimedOut,
 }
 
 /// The end of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunExit {
-    /// Which run.
+    /// The run's id.
     pub id: RunId,
-    /// How.
+    /// How the program exited.
     pub kind: ExitKind,
-    /// How long it took.
+    /// How long it ran.
     pub duration: Duration,
-    /// What it wrote, at most [`MAX_OUTPUT`].
+    /// Its output, at most [`MAX_OUTPUT`] bytes.
     pub output: Vec<u8>,
-    /// How much more it wrote, in bytes.
+    /// Number of output bytes beyond that.
     pub truncated: u64,
 }

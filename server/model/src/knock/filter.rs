@@ -1,4 +1,4 @@
-//! What doors ask to be heard: which segments and datagrams the kernel's filter passes. Pure.
+//! Which segments and datagrams the doors need from the kernel's filter. Pure.
 
 use spa_proto::Protocol;
 
@@ -6,22 +6,22 @@ use super::tracker::{KnockPattern, ObservedKnock};
 use super::{Knock, Sequence, TcpFlags};
 use crate::ports::Ports;
 
-/// Ranges of ports, at most: the kernel's filter has room for so many.
+/// Maximum number of port ranges: the kernel's filter has room for no more.
 const MAX_RANGES: usize = 16;
 
-/// What all doors together must hear. By default nothing.
+/// The union of what all doors listen to; empty by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KnockFilter {
-    /// First TCP segments to these ports.
+    /// TCP segments to these ports.
     pub tcp: Ports,
-    /// With these flags.
+    /// The flags that a TCP segment needs.
     pub flags: TcpFlags,
     /// UDP datagrams to these ports.
     pub udp: Ports,
 }
 
 impl KnockFilter {
-    /// What these doors must hear; a strict one hears knocks at every port.
+    /// The filter for these doors; a strict door needs knocks at every port.
     #[must_use]
     pub fn new(patterns: &[&KnockPattern]) -> Self {
         let flags = patterns.iter().map(|door| door.flags);
@@ -32,13 +32,13 @@ impl KnockFilter {
         }
     }
 
-    /// Whether nothing is to be heard.
+    /// Whether the filter matches nothing.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.tcp.is_empty() && self.udp.is_empty()
     }
 
-    /// Whether this door hears all that it must, where these are heard.
+    /// Whether the filter matches everything that this door listens to.
     #[must_use]
     pub fn covers(&self, pattern: &KnockPattern) -> bool {
         let own = Self::new(&[pattern]);
@@ -54,7 +54,7 @@ impl KnockFilter {
             && self.flags.union(own.flags) == self.flags
     }
 
-    /// Whether this is to be heard.
+    /// Whether the filter matches this knock.
     #[must_use]
     pub fn matches(&self, observed: &ObservedKnock) -> bool {
         let port = observed.knock.port.get();
@@ -75,7 +75,7 @@ fn ports(patterns: &[&KnockPattern], protocol: Protocol) -> Ports {
     let ports = knocks.filter(|knock| knock.protocol == protocol);
     let ports = Ports::from_ranges(ports.map(|Knock { port, .. }| (*port, *port)));
     if ports.ranges().len() > MAX_RANGES {
-        // Hearing more does no harm: doors pass over what is not theirs.
+        // A wider filter is harmless because doors ignore other ports.
         return Ports::any();
     }
     ports

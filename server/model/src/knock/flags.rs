@@ -20,19 +20,19 @@ pub struct TcpFlags {
     clear: u8,
 }
 
-/// Why words say no flags.
+/// Why a list of words is not a set of flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ParseTcpFlagsError {
-    /// The word at this place is none.
+    /// The word at this index is not a flag.
     UnknownFlag(usize),
-    /// This one says the contrary of an earlier one.
+    /// The word at this index contradicts an earlier one.
     Contradiction(usize),
     /// A knock is the first segment of a connection, which has SYN set.
     MissingSyn,
 }
 
 impl Default for TcpFlags {
-    /// The first segment of a connection: SYN, no ACK.
+    /// Matches the first segment of a connection: SYN, no ACK.
     fn default() -> Self {
         Self {
             set: SYN,
@@ -42,7 +42,7 @@ impl Default for TcpFlags {
 }
 
 impl TcpFlags {
-    /// `syn`, or `!ack` for one that must not be set.
+    /// Parses words such as `syn`, or `!ack` for a flag that must not be set.
     ///
     /// # Errors
     /// See [`ParseTcpFlagsError`].
@@ -73,7 +73,7 @@ impl TcpFlags {
         flags & self.mask() == self.set
     }
 
-    /// What both ask for: whatever either admits, this admits.
+    /// The union: matches every segment that either of the two matches.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
         Self {
@@ -82,13 +82,13 @@ impl TcpFlags {
         }
     }
 
-    /// The flags that are looked at.
+    /// The mask of the flags that are checked.
     #[must_use]
     pub const fn mask(self) -> u8 {
         self.set | self.clear
     }
 
-    /// Those that must be set.
+    /// The flags that must be set.
     #[must_use]
     pub const fn set(self) -> u8 {
         self.set

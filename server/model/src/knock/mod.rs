@@ -1,7 +1,7 @@
-//! Port knocking: for whoever comes from it, and cannot leave it yet.
+//! Port knocking, for people who migrate from it in steps.
 //!
-//! A sequence of ports is no secret from whoever sees the knocks go by: it can be
-//! watched and sent again. A single packet of `spa` cannot.
+//! A knock sequence is no secret from anyone who observes the knocks: they can replay it.
+//! A single packet of `spa` cannot be replayed.
 
 pub mod sequence;
 

@@ -1,21 +1,21 @@
-//! Whether who knocks at one door opens another without meaning to. Pure.
+//! Whether knocking at one door also opens another. Pure.
 //!
-//! Not only a sequence that is a part of another does that: a door passes over knocks
-//! that it does not hear, and over those that were made already.
+//! A sequence need not be part of another for that: a door ignores knocks that it does
+//! not listen to and repetitions.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::{KnockPattern, KnockProgress, ObservedKnock, Sequence, Tracker};
 use crate::clock::BootTime;
 
-/// Whether the knocks of `sequence`, or some of them from one on, open `door`.
+/// Whether the knocks of `sequence`, from any of them on, open `door`.
 #[must_use]
 pub fn also_opens(pattern: &KnockPattern, sequence: &Sequence) -> bool {
     let knocks = sequence.knocks();
     let due = pattern.sequences.iter().next();
     let first = due.and_then(|due| due.knocks().first());
     let starts = (0..knocks.len()).filter(|start| knocks.get(*start) == first);
-    // From connections of their own, and from one socket.
+    // Once as separate connections, once from one socket.
     let mut attempts = starts.flat_map(|start| [(start, 1), (start, 0)]);
     attempts.any(|(start, step)| {
         let mut tracker = Tracker::new(vec![pattern.clone()], |_| false);

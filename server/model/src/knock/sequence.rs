@@ -1,4 +1,4 @@
-//! A sequence of knocks, as it is written: `8881,7777:udp,9991`. Pure.
+//! A sequence of knocks and its text form: `8881,7777:udp,9991`. Pure.
 
 use std::fmt;
 use std::num::NonZeroU16;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use spa_proto::Protocol;
 
-/// The most knocks of one sequence.
+/// Maximum number of knocks in a sequence.
 pub const MAX_KNOCKS: usize = 32;
 
 /// One knock: a first TCP segment to a port, or a UDP datagram.
@@ -18,30 +18,30 @@ pub struct Knock {
     pub port: NonZeroU16,
 }
 
-/// Two to [`LONGEST`] knocks, no two alike in a row, not all of them neighbours in order.
+/// Two to [`MAX_KNOCKS`] knocks; no two in a row are equal, and not all are neighbours in order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Sequence(Vec<Knock>);
 
-/// Why a text is no sequence.
+/// Why a text is not a sequence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseSequenceError {
-    /// A knock of it.
+    /// This knock is malformed.
     #[error(
         "`{0}` is no knock; write a port from 1 to 65535, with :udp behind it for UDP: 7000,8000:udp"
     )]
     InvalidKnock(String),
-    /// Too few.
+    /// Fewer than two knocks.
     #[error("one knock is no sequence: any scan would make it; write at least two")]
     TooShort,
-    /// Too many.
+    /// More than [`MAX_KNOCKS`] knocks.
     #[error("a sequence has at most {MAX_KNOCKS} knocks")]
     TooLong,
-    /// The network may send any packet twice.
+    /// The same knock twice in a row: the network may duplicate any packet.
     #[error(
         "the knock {0} stands twice in a row: a packet that the network repeats would count for both; put another between them"
     )]
     RepeatedKnock(Knock),
-    /// Whoever looks at every port in order makes these knocks, with none between them.
+    /// A scan of neighbouring ports in order makes exactly these knocks.
     #[error(
         "the knocks stand in a row, {0} and its neighbours: a scan makes them in this order; choose ports that lie apart"
     )]
@@ -49,7 +49,7 @@ pub enum ParseSequenceError {
 }
 
 impl Sequence {
-    /// These knocks.
+    /// Makes a sequence of these knocks.
     ///
     /// # Errors
     /// See [`ParseSequenceError`].
@@ -75,14 +75,14 @@ impl Sequence {
         }
     }
 
-    /// In their order.
+    /// The knocks in order.
     #[must_use]
     pub fn knocks(&self) -> &[Knock] {
         &self.0
     }
 
-    /// Whether a scan upwards or downwards comes by all of them in their order, whatever
-    /// lies between them.
+    /// Whether an ascending or descending port scan makes all of these knocks in order, with
+    /// any others in between.
     #[must_use]
     pub fn is_scan_order(&self) -> bool {
         let pairs = self.0.iter().zip(self.0.iter().skip(1));
@@ -92,13 +92,13 @@ impl Sequence {
         one_protocol && (up || down)
     }
 
-    /// Whether a UDP datagram is among them.
+    /// Whether it contains a UDP datagram.
     #[must_use]
     pub fn has_udp(&self) -> bool {
         self.uses_protocol(Protocol::Udp)
     }
 
-    /// Whether a knock of this protocol is among them.
+    /// Whether it contains a knock of this protocol.
     #[must_use]
     pub fn uses_protocol(&self, protocol: Protocol) -> bool {
         self.0.iter().any(|knock| knock.protocol == protocol)
@@ -125,7 +125,7 @@ impl FromStr for Knock {
             "udp" => Protocol::Udp,
             _ => return Err(invalid()),
         };
-        // `parse` would also take `+7000` and `07000`.
+        // `parse` would also accept `+7000` and `07000`.
         if port.starts_with(['+', '0']) {
             return Err(invalid());
         }

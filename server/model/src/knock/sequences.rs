@@ -1,4 +1,4 @@
-//! What opens a door: one sequence each time, or a list of which each opens once. Pure.
+//! What opens a door: one fixed sequence, or a list of sequences for one use each. Pure.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,35 +8,35 @@ use spa_proto::Protocol;
 
 use super::Sequence;
 
-/// What opens a door.
+/// The sequences of a door.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sequences {
-    /// This one, each time.
+    /// One sequence that opens the door every time.
     Always(Sequence),
-    /// Each of these once, in their order.
+    /// A list of sequences; each opens the door once, in order.
     OneTime(OneTime),
 }
 
 /// A file of sequences for one use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OneTime {
-    /// Where they are written.
+    /// The file's path.
     pub file: PathBuf,
-    /// In the order of the file; no two alike.
+    /// The sequences in the order of the file; no two are equal.
     pub sequences: Arc<[OneTimeSequence]>,
 }
 
 /// One sequence of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OneTimeSequence {
-    /// The knocks: a secret until they were made.
+    /// The knocks. They are secret until used.
     pub sequence: Sequence,
-    /// Where it stands, for findings; shows no knock.
+    /// The location in the file, for findings; shows no knock.
     pub location: Location,
 }
 
 impl Sequences {
-    /// All of them, used ones among them.
+    /// All sequences, including used ones.
     pub fn iter(&self) -> impl Iterator<Item = &Sequence> {
         let (always, listed) = match self {
             Self::Always(sequence) => (Some(sequence), None),
@@ -48,7 +48,7 @@ impl Sequences {
             .chain(listed.map(|listed| &listed.sequence))
     }
 
-    /// The file, where each opens once.
+    /// The file of one-time sequences; `None` for a fixed sequence.
     #[must_use]
     pub const fn one_time(&self) -> Option<&OneTime> {
         match self {
@@ -57,7 +57,7 @@ impl Sequences {
         }
     }
 
-    /// Whether one of them has a knock of this protocol.
+    /// Whether any sequence has a knock of this protocol.
     #[must_use]
     pub fn uses_protocol(&self, protocol: Protocol) -> bool {
         self.iter().any(|sequence| sequence.uses_protocol(protocol))

@@ -1,15 +1,16 @@
-//! Who has knocked how far at which door. Pure, and bounded.
+//! Tracks how far each source has knocked at each door. Pure, and bounded.
 //!
-//! An attempt belongs to one source and one door: what one host does, or another in its
-//! name at another door, changes nothing for anybody else. Its rules:
-//! - It begins with the first knock; all others must come within the door's time from then.
-//! - A knock that was made already changes nothing: networks repeat packets. But the
-//!   first one, from a source port that it never came from, is somebody who begins anew.
-//! - Any other knock ends it; at a strict door one at any port, otherwise at the door's.
+//! An attempt belongs to one source and one door. It does not affect other sources or
+//! doors. Its rules:
+//! - The first knock starts it; all others must follow within the door's window.
+//! - A knock that was already made is ignored, because networks duplicate packets.
+//!   The first knock from a source port not seen yet restarts the attempt.
+//! - Any other knock ends it: at a strict door a knock at any port, otherwise a knock at
+//!   one of the door's ports.
+//! - The last knock of a one-time sequence uses it up and ends all attempts at its door.
 //!
-//! - A sequence for one use is gone with its last knock, and all attempts at its door end.
 //!
-//! Where [`MOST`] attempts are under way, the oldest is forgotten for a new one.
+//! With [`MAX_ATTEMPTS`] attempts in progress, a new one replaces the oldest.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -20,110 +21,110 @@ use spa_proto::Protocol;
 use super::{Knock, Sequence, Sequences, TcpFlags};
 use crate::clock::BootTime;
 
-/// Attempts that are remembered, at most: a few megabytes.
+/// Maximum number of attempts in progress: a few megabytes.
 const MAX_ATTEMPTS: usize = 32_768;
 
-/// How long a sequence may take where nothing is said.
+/// The time for a sequence where the configuration sets none.
 pub const DEFAULT_WINDOW: Duration = Duration::from_secs(15);
 
-/// What opens, and how it listens.
+/// The pattern of one door.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnockPattern {
-    /// The knocks.
+    /// The sequences that open it.
     pub sequences: Sequences,
-    /// From the first knock to the last.
+    /// Maximum time from the first knock to the last.
     pub window: Duration,
     /// Which TCP segments are knocks.
     pub flags: TcpFlags,
-    /// The one address of this host to knock at; none is each.
+    /// The only destination address that counts; `None` for any.
     pub target: Option<IpAddr>,
-    /// A knock at any other port is a wrong one too.
+    /// Whether a knock at any other port ends an attempt.
     pub strict: bool,
 }
 
-/// What may be a knock, with where it came from.
+/// A possible knock and its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ObservedKnock {
-    /// Whose, as the packet says.
+    /// The source address that the packet states.
     pub source: IpAddr,
-    /// From which port.
+    /// The source port.
     pub source_port: u16,
-    /// At which address.
+    /// The destination address.
     pub destination: IpAddr,
-    /// At which port.
+    /// The protocol and the destination port.
     pub knock: Knock,
-    /// Of TCP, the flags.
+    /// The TCP flags; 0 for UDP.
     pub flags: u8,
-    /// Index of the interface it came in by.
+    /// Index of the interface that received it.
     pub interface: u32,
 }
 
-/// Which source at which door, by its place.
+/// A source and the index of a door.
 type Key = (IpAddr, usize);
 
 #[derive(Clone, Copy, Debug)]
 struct Attempt {
     number: u64,
-    /// Knocks made: at least one, never all.
+    /// Number of knocks made: at least one, never all.
     made: usize,
     started: BootTime,
-    /// From which the first knock came, and from which the same one came last, where it
-    /// stands in the sequence again.
+    /// The source ports of the first knock and of its latest repetition, where the sequence
+    /// contains that knock again.
     source_ports: [u16; 2],
 }
 
-/// What a knock is to a door that hears it.
+/// The effect of a knock on one door that listens to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KnockProgress<'a> {
-    /// It ends an attempt. What it is besides is told next.
+    /// It ends an attempt. Its other effect is reported next.
     AttemptEnded(AttemptEnd),
-    /// Nothing: no attempt is under way, and it begins none.
+    /// It has no effect: no attempt is in progress, and it starts none.
     Ignored,
-    /// The first knock.
+    /// It starts an attempt.
     Started,
-    /// A right one, so many of all of which are made now.
+    /// It is the next knock of the sequence.
     Advanced {
-        /// So many.
+        /// Number of knocks made so far.
         made: usize,
-        /// Of so many.
+        /// Number of knocks of the sequence.
         total: usize,
     },
-    /// One that was made already.
+    /// It repeats a knock that was already made.
     Duplicate,
-    /// The last one, of this sequence if that is used up with it.
+    /// It completes the sequence, which is given if that uses it up.
     Completed(Option<&'a Sequence>),
 }
 
-/// Why an attempt is over.
+/// Why an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttemptEnd {
-    /// It took longer than it may.
+    /// It exceeded the door's window.
     TimedOut,
-    /// By a wrong knock.
+    /// A wrong knock ended it.
     WrongKnock,
-    /// By its first knock, made anew.
+    /// Its first knock was made again.
     Restarted,
 }
 
-/// A door, and which of its sequences is due.
+/// A door and its unused sequences.
 #[derive(Debug)]
 struct DoorState {
     pattern: KnockPattern,
-    /// Sequences not used yet, the next one last. Of a door that opens always the same way, one.
+    /// The unused sequences, next one last; exactly one for a fixed sequence.
     unused: Vec<Sequence>,
 }
 
-/// The attempts at some doors.
+/// The attempts in progress at some doors.
 #[derive(Debug, Default)]
 pub struct Tracker {
     doors: Vec<DoorState>,
     attempts: HashMap<Key, Attempt>,
-    /// By their numbers, the oldest first.
+    /// The attempts by number, oldest first.
     order: BTreeMap<u64, Key>,
     last: u64,
 }
 
-/// What a knock makes of an attempt.
+/// The effect of a knock on an attempt.
 enum Step {
     InProgress(KnockProgress<'static>),
     Completed,
@@ -165,7 +166,7 @@ impl Attempt {
 }
 
 impl KnockPattern {
-    /// The usual door for this sequence.
+    /// A door with default settings for this sequence.
     #[must_use]
     pub fn new(sequence: Sequence) -> Self {
         Self {
@@ -177,7 +178,7 @@ impl KnockPattern {
         }
     }
 
-    /// Whether knocks of this protocol mean anything here, whichever sequence is due.
+    /// Whether the door listens to this protocol, whichever sequence is next.
     #[must_use]
     pub fn listens_to(&self, protocol: Protocol) -> bool {
         let mut sequences = self.sequences.iter();
@@ -216,7 +217,7 @@ impl DoorState {
         }
     }
 
-    /// The sequence that was made whole, if it is used up with that.
+    /// Removes and returns the completed sequence if it is for one use.
     fn take_used(&mut self) -> Option<Sequence> {
         self.pattern.sequences.one_time()?;
         self.unused.pop()
@@ -224,8 +225,7 @@ impl DoorState {
 }
 
 impl Tracker {
-    /// Nobody has knocked at these yet, in this life; of the sequences for one use these
-    /// are used.
+    /// Makes a tracker without attempts in which the given one-time sequences are used.
     #[must_use]
     pub fn new(doors: Vec<KnockPattern>, is_used: impl Fn(&Sequence) -> bool) -> Self {
         let posts = doors.into_iter().map(|door| DoorState::new(door, &is_used));
@@ -235,26 +235,26 @@ impl Tracker {
         }
     }
 
-    /// How many sequences of the door at this place are not used yet.
+    /// Number of unused sequences of the door at this index.
     #[must_use]
     pub fn remaining(&self, place: usize) -> usize {
         self.doors.get(place).map_or(0, |door| door.unused.len())
     }
 
-    /// Attempts under way, or not yet forgotten.
+    /// Number of attempts in progress, expired ones included until they are dropped.
     #[must_use]
     pub fn len(&self) -> usize {
         self.attempts.len()
     }
 
-    /// Whether there is none.
+    /// Whether no attempt is in progress.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.attempts.is_empty()
     }
 
-    /// Hears one knock; `tell` is told what it is to each door that hears it, by its
-    /// place. It completes one sequence at most: that of the first such door.
+    /// Processes one knock and reports its effect to `tell` for each door, by index, that
+    /// listens to it. It completes at most one sequence: that of the first such door.
     pub fn observe(
         &mut self,
         observed: &ObservedKnock,
@@ -281,7 +281,7 @@ impl Tracker {
                 report(place, progress);
                 continue;
             }
-            // In a flood nearly nobody has one: one look-up is enough for those.
+            // In a flood almost no source has an attempt; one look-up suffices for those.
             if step.is_some()
                 && let Some(removed) = attempts.remove(&key)
             {

@@ -1,16 +1,16 @@
-//! The tracker against a model of it that remembers every knock, for whatever is knocked.
+//! Compares the tracker with a model that remembers every knock.
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::knock::sequences::OneTimeSequence;
 
-/// What a door's rules say of all knocks so far, looked at anew each time.
+/// Applies the rules of a door to the whole history of knocks each time.
 struct Model {
     doors: Vec<KnockPattern>,
-    /// Of each door, the sequences that are used.
+    /// The used sequences of each door.
     used: Vec<Vec<Sequence>>,
-    /// Knocks of the attempt under way, with their times and source ports.
+    /// The knocks of each attempt in progress, with their times.
     attempts: HashMap<Key, Vec<(ObservedKnock, BootTime)>>,
 }
 
@@ -60,7 +60,7 @@ impl Model {
             }
             if made.len() == due.knocks().len() {
                 made.clear();
-                // Another door was opened by this knock already.
+                // This knock has already opened another door.
                 if opened.is_some() {
                     if due.knocks()[0] == observed.knock {
                         made.push((*observed, now));

@@ -37,7 +37,7 @@ impl TrackerHarness {
         opened
     }
 
-    /// Each from a source port of its own, as connections have.
+    /// Sends each knock from a new source port, as separate connections do.
     fn knock(&mut self, from: &str, knocks: &str) -> Vec<usize> {
         let mut opened = Vec::new();
         for (place, knock) in knocks.split(',').enumerate() {
@@ -110,7 +110,7 @@ fn no_scan_opens_a_strict_door() {
 #[test]
 fn a_repeated_or_late_knock_breaks_nothing() {
     let mut harness = TrackerHarness::from_sequences(&["7000,8000,9000,9500"]);
-    // Each twice, and the first and second once more, from the same source ports.
+    // Each knock arrives twice, the first two once more, from unchanged source ports.
     for knock in ["7000", "7000", "8000", "8000", "7000", "9000", "8000"] {
         assert!(harness.observe(&hit(HERE, knock)).is_empty());
     }
@@ -120,7 +120,7 @@ fn a_repeated_or_late_knock_breaks_nothing() {
 #[test]
 fn a_first_knock_that_stands_again_may_be_repeated_wherever_it_stands() {
     let mut harness = TrackerHarness::from_sequences(&["7000,8000,7000,9000"]);
-    // Each twice, as on a bridge; the third is a connection of its own.
+    // Each knock arrives twice, as on a bridge; the third is a new connection.
     for (knock, source_port) in [("7000", 40_000), ("8000", 40_001), ("7000", 40_002)] {
         let hit = ObservedKnock {
             source_port,
