@@ -1,17 +1,17 @@
-//! Points in time (pure). `sys::clock` alone reads the clocks; everything else takes time as an
-//! argument, so that days of traffic are tested in milliseconds.
+//! Points in time (pure). Only `sys::clock` reads the clocks; other code takes the time as an
+//! argument, so tests run days of traffic in milliseconds.
 
 use std::time::Duration;
 
 use spa_proto::Timestamp;
 
-/// Microseconds since the machine booted, time asleep included
-/// (`CLOCK_BOOTTIME`). Never steps; starts anew at each boot.
+/// Microseconds since the machine booted, suspend included
+/// (`CLOCK_BOOTTIME`). Never steps; restarts at each boot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BootTime(u64);
 
 impl BootTime {
-    /// A point `micros` microseconds after boot.
+    /// The point `micros` microseconds after boot.
     #[must_use]
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros)
@@ -23,30 +23,30 @@ impl BootTime {
         self.0
     }
 
-    /// The point `later` after this one; the end of time where it would overflow.
+    /// The point `later` after this one; saturates.
     #[must_use]
     pub fn saturating_add(self, later: Duration) -> Self {
         let micros = u64::try_from(later.as_micros()).unwrap_or(u64::MAX);
         Self(self.0.saturating_add(micros))
     }
 
-    /// How long ago `earlier` was; zero where it lies ahead.
+    /// The time since `earlier`; zero if `earlier` is in the future.
     #[must_use]
     pub fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// Both clocks, read together.
+/// Both clocks, read at the same moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
-    /// UTC; may step either way.
+    /// UTC; may step in both directions.
     pub wall: Timestamp,
-    /// Never steps.
+    /// Time since boot; never steps.
     pub boot: BootTime,
 }
 
-/// The second that begins at this time or after it, as people read it.
+/// The wall time rounded up to a second, as people read it.
 #[must_use]
 pub fn format_utc(time: Timestamp) -> String {
     let second = i64::try_from(time.as_micros().div_ceil(1_000_000)).unwrap_or(i64::MAX);

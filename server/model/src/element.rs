@@ -1,6 +1,6 @@
-//! What the kernel is asked to hold: elements of sets, and changes of them.
+//! Elements of the kernel's sets, and changes of them.
 //!
-//! Pure values. Nothing here knows how the kernel is told.
+//! Pure values, independent of how they reach the kernel.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -12,41 +12,40 @@ use spa_proto::Service;
 
 use crate::network::Network;
 
-/// The most steps one change may have: 16 services at 2 addresses are 32.
+/// Maximum number of steps of a change: 16 services at 2 addresses are 32.
 pub const MAX_STEPS: usize = 64;
 
-/// A grant for one source port lasts no longer: its client connects by itself, and at once.
+/// Maximum time of a grant for one source port, because its client connects immediately.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The name of one change: its answer carries the same.
+/// The id of a change; its answer carries the same id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChangeId(pub u64);
 
-/// How long the prefix of a network may be that is let in, IPv4.
+/// Allowed prefix lengths of granted networks, IPv4.
 pub const PREFIXES4: RangeInclusive<u8> = 16..=24;
 
-/// How long the prefix of a network may be that is let in, IPv6.
+/// Allowed prefix lengths of granted networks, IPv6.
 pub const PREFIXES6: RangeInclusive<u8> = 32..=64;
 
-/// One hole in the wall: who may reach what.
+/// One opening in the firewall: a peer and a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Element {
-    /// The only source address that is let in; of a network, the first.
+    /// The source address that is let in, or the network's first address.
     pub address: IpAddr,
-    /// The network's length, in [`PREFIXES4`] or [`PREFIXES6`]; none means the one address.
-    /// Never together with a source port or `once`: these are for one address.
+    /// The network's prefix length, in [`PREFIXES4`] or [`PREFIXES6`]; `None` for one address.
+    /// Excludes a source port and `once`, which are for one address.
     pub prefix: Option<u8>,
-    /// The hidden service that it may reach.
+    /// The hidden service that the peer may reach.
     pub service: Service,
-    /// The only source port that is let in; none means any.
+    /// The only source port that is let in; `None` for any.
     pub source_port: Option<NonZeroU16>,
-    /// True: the first connection uses the element up. Never together with a
-    /// source port.
+    /// Whether the first connection uses the element up. Excludes a source port.
     pub once: bool,
 }
 
 impl Element {
-    /// Whether it is one that the kernel can hold and a message can say.
+    /// Whether the kernel can hold the element and a message can encode it.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         if self.once && self.source_port.is_some() {
@@ -66,13 +65,13 @@ impl Element {
             && self.source_port.is_none()
     }
 
-    /// Whether it is for one connection, by its source port or because that uses it up.
+    /// Whether it is for one connection, by its source port or by `once`.
     #[must_use]
     pub fn is_for_connection(&self) -> bool {
         self.once || self.source_port.is_some()
     }
 
-    /// Whether it lets this address in, as far as that goes.
+    /// Whether it lets this address in, ports aside.
     #[must_use]
     pub fn covers(&self, address: IpAddr) -> bool {
         match self.prefix {
@@ -84,7 +83,7 @@ impl Element {
         }
     }
 
-    /// Who is let in.
+    /// The peer that is let in.
     #[must_use]
     pub const fn peer(&self) -> Peer {
         Peer {
@@ -94,17 +93,17 @@ impl Element {
     }
 }
 
-/// Who is let in: one address, or a network.
+/// A peer: one address, or a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Peer {
-    /// The address, or the network's first.
+    /// The address, or the network's first address.
     pub address: IpAddr,
-    /// The network's length; none means the one address.
+    /// The network's prefix length; `None` for one address.
     pub prefix: Option<u8>,
 }
 
 impl Peer {
-    /// As a network, of one address where it is one.
+    /// The peer as a network; one address has the full prefix length.
     #[must_use]
     pub fn network(&self) -> Network {
         let Self { address, prefix } = *self;
@@ -133,22 +132,22 @@ impl fmt::Display for Peer {
 /// One step of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
-    /// Let the element in for `ttl` from now; one that is there already is renewed, longer or shorter.
+    /// Lets the element in for `ttl` from now; an existing element gets the new time.
     Put {
-        /// What is let in.
+        /// The element to let in.
         element: Element,
-        /// For how long, from when the kernel takes it. The kernel counts milliseconds.
+        /// The time from when the kernel applies it, in the kernel's milliseconds.
         ttl: Duration,
     },
-    /// Let the element in no longer; one that is gone already is no error.
+    /// Removes the element; a missing one is no error.
     Remove {
-        /// What is let in no longer.
+        /// The element to remove.
         element: Element,
     },
 }
 
 impl Step {
-    /// The element that the step is about.
+    /// The step's element.
     #[must_use]
     pub const fn element(&self) -> &Element {
         match self {
@@ -157,20 +156,20 @@ impl Step {
     }
 }
 
-/// Steps that the kernel takes together: all of them or none.
+/// Steps that the kernel applies together: all of them or none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Given back with the answer.
+    /// The id that the answer repeats.
     pub id: ChangeId,
-    /// At most [`MAX_STEPS`], done in this order.
+    /// At most [`MAX_STEPS`], applied in this order.
     pub steps: Vec<Step>,
 }
 
-/// An element as the kernel holds it.
+/// An element in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KernelElement {
-    /// Who may reach what.
+    /// The element.
     pub element: Element,
-    /// How long the kernel will go on holding it.
+    /// The time until the kernel removes it.
     pub remaining: Duration,
 }

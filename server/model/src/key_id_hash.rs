@@ -1,10 +1,9 @@
-//! How key ids are spread over tables; pure.
+//! Hashes key ids for tables; pure.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-/// Key ids are pseudo-random already, and whoever does not know the server's
-/// public key cannot choose them; a multiplication with a random key spreads
-/// them over a table.
+/// A hasher for key ids. These are pseudo-random, and only someone who knows the server's
+/// public key can choose them, so a multiplication with a random key suffices.
 #[derive(Clone, Copy)]
 pub struct KeyIdHash(pub u64);
 
@@ -13,7 +12,7 @@ pub struct KeyIdHasher {
     state: u64,
 }
 
-/// With a random key.
+/// Makes a hasher with a random key.
 impl Default for KeyIdHash {
     fn default() -> Self {
         Self(RandomState::new().hash_one(()))
@@ -47,7 +46,7 @@ impl Hasher for KeyIdHasher {
         }
     }
 
-    /// How many bytes follow: always a key id's, which need not be mixed in.
+    /// Ignores the length, because a key id's length is constant.
     fn write_usize(&mut self, _: usize) {}
 
     fn finish(&self) -> u64 {

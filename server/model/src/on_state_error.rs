@@ -1,9 +1,9 @@
-//! What becomes of packets while the state cannot be written. docs/protocol.md §8.
+//! The policy for packets while the state cannot be written. docs/protocol.md §8.
 
-/// What to do while the state cannot be written.
+/// The policy while the state cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnStateError {
-    /// Go on in memory, loudly; the next start is unclean.
+    /// Continue in memory and log it; the next start is unclean.
     Memory,
     /// Refuse every packet.
     Refuse,

@@ -1,15 +1,15 @@
-//! Where the server's files are.
+//! Paths of the server's files.
 
 use std::path::PathBuf;
 
 /// The three directories, as the options `--config`, `--state` and `--run` give them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Paths {
-    /// What root writes: `spad.toml` and `clients.d/`.
+    /// The configuration, which root writes: `spad.toml` and `clients.d/`.
     pub config: PathBuf,
-    /// What the engine keeps: keys, journal, horizon.
+    /// The engine's state: keys, journal, horizon.
     pub state: PathBuf,
-    /// What lives until the machine stops: the control socket.
+    /// Runtime files, removed at shutdown of the machine: the control socket.
     pub run: PathBuf,
 }
 
@@ -20,7 +20,7 @@ impl Paths {
         self.config.join("spad.toml")
     }
 
-    /// One file a client.
+    /// The directory of the clients' files, one per client.
     #[must_use]
     pub fn clients_dir(&self) -> PathBuf {
         self.config.join("clients.d")
@@ -32,13 +32,13 @@ impl Paths {
         self.state.join("server.key")
     }
 
-    /// Shared and pre-shared keys of clients: `NAME.shared`, `NAME.psk`.
+    /// The directory of the clients' shared and pre-shared keys: `NAME.shared`, `NAME.psk`.
     #[must_use]
     pub fn client_keys_dir(&self) -> PathBuf {
         self.state.join("keys")
     }
 
-    /// What the firewall writer keeps: which hidden services are confirmed.
+    /// The firewall writer's directory: the confirmed hidden services.
     #[must_use]
     pub fn guard_state(&self) -> PathBuf {
         self.state.join("guard")

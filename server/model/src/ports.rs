@@ -1,19 +1,19 @@
-//! A set of ports (pure): some, in ranges, or every one.
+//! A set of ports (pure): ranges, or all ports.
 
 use std::fmt;
 use std::num::NonZeroU16;
 use std::ops::RangeInclusive;
 
-/// Ports; ascending ranges that neither overlap nor touch.
+/// Port ranges, ascending; they neither overlap nor touch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ports {
     ranges: Vec<RangeInclusive<u16>>,
-    /// The first one as written; none where there is none, or every one.
+    /// The first port as written; `None` for the empty set and for all ports.
     first: Option<NonZeroU16>,
 }
 
 impl Ports {
-    /// Every one, also port 0, which a packet may well name.
+    /// All ports, including port 0, which a packet may state.
     #[must_use]
     pub fn any() -> Self {
         Self {
@@ -22,13 +22,13 @@ impl Ports {
         }
     }
 
-    /// One port.
+    /// A single port.
     #[must_use]
     pub fn one(port: NonZeroU16) -> Self {
         Self::from_ranges([(port, port)])
     }
 
-    /// From these to those, both included, in the order in which they are written.
+    /// Inclusive ranges, in the order in which they are written.
     #[must_use]
     pub fn from_ranges(written: impl IntoIterator<Item = (NonZeroU16, NonZeroU16)>) -> Self {
         let written: Vec<_> = written.into_iter().collect();
@@ -50,25 +50,25 @@ impl Ports {
         Self { ranges, first }
     }
 
-    /// The first one as written, to be named where there is room for one. None for every port.
+    /// The first port as written, where one is to be shown. `None` for all ports.
     #[must_use]
     pub const fn first(&self) -> Option<NonZeroU16> {
         self.first
     }
 
-    /// Whether this one is among them.
+    /// Whether the set contains this port.
     #[must_use]
     pub fn contains(&self, port: u16) -> bool {
         self.ranges.iter().any(|range| range.contains(&port))
     }
 
-    /// Whether every one is.
+    /// Whether the set contains all ports.
     #[must_use]
     pub fn is_any(&self) -> bool {
         self.ranges == [0..=u16::MAX]
     }
 
-    /// Whether none is.
+    /// Whether the set is empty.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.ranges.is_empty()
@@ -81,7 +81,7 @@ impl Ports {
     }
 }
 
-/// `62201`, `53, 40000-50000`, `any`.
+/// Formats as `62201`, `53, 40000-50000` or `any`.
 impl fmt::Display for Ports {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_any() {
