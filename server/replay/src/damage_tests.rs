@@ -1,12 +1,13 @@
-//! No packet acts twice though a file of the state is damaged, and no start is silent about it.
+//! No packet acts twice when a file of the state is damaged, and every start reports it.
 //!
-//! One file at a time (several: older_tests.rs), every damage of each kind: cut off at every byte, every bit flipped, records
-//! copied and swapped, ranges zeroed, blocks and whole files as they were before, the file gone. In
-//! the same boot and in the next, after kill -9 and after a clean stop. Either the start reports
-//! something, or it remembers all that it should: the damaged bytes said nothing that counts,
-//! which holds for the other journal (it is written over before it counts), the zeros
-//! beyond the file's records (their number is proven), the clean mark and the
-//! run directory's files where another proof decides, and one slot of the horizon.
+//! One file at a time (several: older_tests.rs), with every damage of each kind: truncated at
+//! every byte, every bit flipped, records copied and swapped, ranges zeroed, old blocks and
+//! files, the file missing. It is tested in the same boot and in the next, after kill -9 and
+//! after a clean stop. Either the start reports something, or it remembers everything it
+//! should, because the damaged bytes did not matter. That holds for the other journal (it is
+//! overwritten before it counts), the zeros beyond the file's records (their number is
+//! proven), the clean mark and the run directory's files where another proof decides, and
+//! one slot of the horizon.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -50,12 +51,12 @@ fn nonce(number: u8) -> [u8; 24] {
     [number; 24]
 }
 
-/// What happened to the server before the damage.
+/// The server's history before the damage.
 pub(super) struct ServerHistory {
     pub(super) disk: SimDisk,
-    /// The files at earlier moments, in their order.
+    /// The files at earlier moments, in order.
     pub(super) snapshots: Vec<[Vec<u8>; 6]>,
-    /// Used packets: number and time.
+    /// Used packets, by number and time.
     used: Vec<(u8, Timestamp)>,
 }
 
@@ -93,7 +94,7 @@ impl ServerHistory {
                 .state
                 .advance_horizon(now(seconds), SKEW, &mut server.horizon)
                 .unwrap();
-            // As far ahead as the window admits.
+            // As far ahead as the window allows.
             past.use_packet(&mut server, number, seconds);
             past.snapshots.push(Self::files(&disk));
         }
@@ -119,13 +120,13 @@ impl ServerHistory {
         self.used.push((number, timestamp));
     }
 
-    /// Whatever this damage makes of the file, no used packet is accepted, and the start is not silent.
+    /// Checks that after this damage no used packet is accepted and the start reports it.
     fn check(&self, boot: [u8; 16], file: FileName, what: &str, bytes: Vec<u8>) -> bool {
         let what = format!("{}, {what}", file.as_str());
         self.check_all(boot, &what, [(file, bytes)])
     }
 
-    /// The same of several files.
+    /// Checks the damage of several files.
     pub(super) fn check_all(
         &self,
         boot: [u8; 16],
@@ -153,7 +154,7 @@ impl ServerHistory {
         silent
     }
 
-    /// Every damage of one file. Gives how many starts there were, and how many were silent.
+    /// Tries every damage of one file. Returns the number of starts, and of those without a report.
     fn damage(&self, boot: [u8; 16], file: FileName) -> [usize; 2] {
         let whole = self.disk.clone().read(file).unwrap();
         let mut counts = [0, 0];
@@ -163,7 +164,7 @@ impl ServerHistory {
                 counts[1] += usize::from(self.check(boot, file, what, bytes));
             }
         };
-        // Beyond it there are zeros, or nothing that is read.
+        // Beyond it there are zeros, or ignored bytes.
         let last = whole.iter().rposition(|byte| *byte != 0).unwrap_or(0) / RECORD_LEN + 3;
         let busy = |place: usize| place / RECORD_LEN < last;
         for length in
@@ -234,7 +235,7 @@ fn sighting() -> Sighting {
 }
 
 fn every_damage(cleanly: bool, boot: [u8; 16]) {
-    // Few packets, and so many that the journal was compacted on the way.
+    // Few packets, and enough for a compaction.
     let past = ServerHistory::new(8, cleanly);
     for file in ALL_FILES {
         if boot != BOOT && matches!(file, FileName::Memory | FileName::Proof) {
@@ -246,7 +247,7 @@ fn every_damage(cleanly: bool, boot: [u8; 16]) {
             file.as_str()
         );
     }
-    // Undamaged it is trusted, where it should be.
+    // Undamaged it is trusted, if it should be.
     let disk = past.disk.copy();
     if boot != BOOT {
         disk.cut_power(&mut |_| 3);
@@ -275,7 +276,7 @@ fn no_damage_of_one_file_lets_a_packet_act_twice_after_a_clean_stop_and_a_new_bo
     every_damage(true, [2; 16]);
 }
 
-/// The record reached the file, its count did not, or neither did: no false alarm, and used.
+/// The record was written without its count, or neither was: no false alarm, and used.
 #[test]
 fn killed_between_record_and_proof_the_start_is_trusted_and_the_packet_used() {
     for calls in 1..=4 {

@@ -1,8 +1,8 @@
-//! `[IO]` The few files of the state, behind the four things done to them.
+//! `[IO]` The files of the state, behind the few operations on them.
 //!
-//! The rules of journal and horizon are written against [`Disk`], so that tests
-//! can cut the power between any two of its calls, or let them fail.
-//! [`Directory`] is the real one; it opens every file at the start and none later.
+//! The journal and the horizon use [`Disk`], so that tests can cut the power between any
+//! two calls, or let calls fail. [`Directory`] is the real one; it opens every file at the
+//! start and none later.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -12,25 +12,25 @@ use std::path::{Path, PathBuf};
 /// The files of the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileName {
-    /// One of the journal's two files; the other is its next compaction.
+    /// One of the journal's two files; the next compaction writes the other.
     JournalA,
-    /// The other.
+    /// The other file of the journal.
     JournalB,
-    /// Two slots, each with a check value.
+    /// The horizon: two slots, each with a check value.
     Horizon,
-    /// Written at a clean stop, wiped at every start.
+    /// The clean mark, written at a clean stop, wiped at every start.
     Clean,
-    /// In the run directory, hence gone with the boot: the horizon, whatever the disk holds.
+    /// The horizon in the run directory, hence gone after a reboot.
     Memory,
-    /// In the run directory too: what proves where the journal ends.
+    /// The proof of the journal's end, also in the run directory.
     Proof,
 }
 
-/// No file is read that is longer, in bytes: who made it so wants the memory of
-/// whoever reads it. A full journal of a million packets has an eighth of it.
+/// Maximum length of a file, in bytes; longer ones are not read, to bound memory. A full
+/// journal of a million packets has an eighth of it.
 pub(super) const MAX_FILE_LEN: u64 = 1 << 30;
 
-/// All of them.
+/// All files.
 pub const ALL_FILES: [FileName; 6] = [
     FileName::JournalA,
     FileName::JournalB,
@@ -40,7 +40,7 @@ pub const ALL_FILES: [FileName; 6] = [
     FileName::Proof,
 ];
 
-/// Those of the state directory.
+/// The files of the state directory.
 pub const STATE_FILES: [FileName; 4] = [
     FileName::JournalA,
     FileName::JournalB,
@@ -48,11 +48,11 @@ pub const STATE_FILES: [FileName; 4] = [
     FileName::Clean,
 ];
 
-/// Those of the run directory.
+/// The files of the run directory.
 pub const RUN_FILES: [FileName; 2] = [FileName::Memory, FileName::Proof];
 
 impl FileName {
-    /// Its name in its directory.
+    /// The file's name in its directory.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -81,37 +81,37 @@ impl FileName {
     }
 }
 
-/// What is done to the files.
+/// The operations on the files.
 pub trait Disk {
-    /// All of the file's bytes; none if it does not exist.
+    /// Reads all of the file; empty if it does not exist.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// The file cannot be read.
     fn read(&mut self, file: FileName) -> io::Result<Vec<u8>>;
 
-    /// Makes the file at least `length` bytes long, new bytes zero, with blocks
-    /// reserved, so that writing them later does not need room.
+    /// Extends the file to at least `length` bytes with zeros and reserves the blocks, so that
+    /// later writes need no space.
     ///
     /// # Errors
-    /// No room, or no right.
+    /// No space, or no permission.
     fn allocate(&mut self, file: FileName, length: u64) -> io::Result<()>;
 
-    /// Writes with one call; it survives the process, not the machine.
+    /// Writes with one call; survives a crash of the process, not of the machine.
     ///
     /// # Errors
     /// Any part was not written.
     fn write(&mut self, file: FileName, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
-    /// What was written survives the machine from here on.
+    /// Makes what was written durable.
     ///
     /// # Errors
-    /// Nobody knows what does.
+    /// It is unknown what is durable.
     fn sync(&mut self, file: FileName) -> io::Result<()>;
 
-    /// Will the next start find these files? They may be deleted or replaced while they are open.
+    /// Checks that the next start will find these files, which may be deleted or replaced while open.
     ///
     /// # Errors
-    /// It will not; which, and what became of it.
+    /// Names the missing file and what happened to it.
     fn check_present(&self, files: &[FileName]) -> io::Result<()>;
 }
 
@@ -127,12 +127,12 @@ pub struct Directory {
 #[derive(Debug)]
 pub(super) struct StateFile {
     file: File,
-    /// Why it could be opened for reading only.
+    /// Why it was opened for reading only, if it was.
     read_only: Option<i32>,
 }
 
 impl Directory {
-    /// Opens, and where missing makes, all files, owner-only, following no link.
+    /// Opens or creates all files, accessible to their owner only, without following links.
     #[must_use]
     pub fn open(state: &Path, run: &Path) -> Self {
         let open = |file: FileName| {
@@ -145,12 +145,12 @@ impl Directory {
             run: run.to_owned(),
             files: ALL_FILES.map(open),
         };
-        // New names survive the machine too. If not, their loss is an unclean start.
+        // Makes new names durable. If that fails, their loss causes an unclean start.
         let _ = directory.sync_names();
         directory
     }
 
-    /// No directory at all: every use fails.
+    /// A directory that does not exist: every use fails.
     #[must_use]
     pub(super) fn unavailable() -> Self {
         Self {
@@ -181,7 +181,7 @@ impl Directory {
     }
 }
 
-/// The engine has no right to open files later.
+/// The error for a file that only a restart can open, because the engine may not.
 fn needs_restart(name: FileName, code: i32) -> io::Error {
     let (name, error) = (name.as_str(), io::Error::from_raw_os_error(code));
     io::Error::other(format!(
@@ -189,7 +189,7 @@ fn needs_restart(name: FileName, code: i32) -> io::Error {
     ))
 }
 
-/// Opens a file of the state, made for its owner alone where it is missing; follows no link.
+/// Opens or creates a file of the state, accessible to its owner only; follows no link.
 pub(super) fn open_file(path: &Path) -> io::Result<File> {
     open_state_file(path).map(|opened| opened.file)
 }
@@ -210,7 +210,7 @@ fn open_state_file(path: &Path) -> io::Result<StateFile> {
             file,
             read_only: None,
         }),
-        // A disk that became read-only can still be read.
+        // A read-only disk can still be read.
         Err(error) => options(false)
             .open(path)
             .map(|file| StateFile {
@@ -223,7 +223,7 @@ fn open_state_file(path: &Path) -> io::Result<StateFile> {
 
 impl Disk for Directory {
     fn read(&mut self, name: FileName) -> io::Result<Vec<u8>> {
-        // It could not even be made: there is no such directory.
+        // Creating it failed too: the directory does not exist.
         if self
             .files
             .get(name.index())
@@ -268,7 +268,7 @@ impl Disk for Directory {
 
     fn check_present(&self, files: &[FileName]) -> io::Result<()> {
         for name in files {
-            // One that was not opened fails where it is used.
+            // A file that failed to open fails at its use.
             let Some(Ok(file)) = self.files.get(name.index()) else {
                 continue;
             };
@@ -281,7 +281,7 @@ impl Disk for Directory {
             let path = directory.join(name.as_str());
             let is_replaced = match std::fs::symlink_metadata(&path) {
                 Ok(there) => (there.dev(), there.ino()) != (ours.dev(), ours.ino()),
-                // The engine may not look into every directory.
+                // The engine may be unable to search the directory.
                 Err(error) => error.kind() == io::ErrorKind::NotFound,
             };
             if ours.nlink() == 0 || is_replaced {
@@ -293,7 +293,7 @@ impl Disk for Directory {
     }
 }
 
-/// Reserves room where the filesystem has no call for it.
+/// Reserves space by writing zeros where the filesystem has no call for it.
 fn zero_fill(file: &File, old: u64, length: u64) -> io::Result<()> {
     let zeros = [0; 4096];
     let mut at = old;

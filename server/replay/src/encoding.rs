@@ -1,6 +1,6 @@
 //! One entry of the journal as 64 bytes with a check value; pure.
 //!
-//! Takes entries or bytes, gives bytes or entries; never touches a file.
+//! Converts entries to bytes and back; never touches a file.
 //!
 //! ```text
 //! byte 0        kind
@@ -10,11 +10,11 @@
 //! bytes 60-63   CRC-32 of bytes 0-59 and, of every slot but the first of its file, of
 //!               the slot's number, big-endian
 //! ```
-//! 64 zero bytes are a slot that was never written. An entry in another slot than its own
-//! is damaged.
+//! 64 zero bytes are a slot that was never written. An entry in the wrong slot counts as
+//! damaged.
 //!
-//! Kinds that are left out were those of earlier formats, and are read as damaged: a journal
-//! with one leads to an unclean start, and none is misread.
+//! The missing kinds belonged to earlier formats and count as damaged: a journal with one
+//! causes an unclean start, and none is misread.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
@@ -31,34 +31,34 @@ use spad_model::DoorId;
 /// Length of every entry, in bytes.
 pub const RECORD_LEN: usize = 64;
 
-/// Where the check value starts.
+/// Offset of the check value.
 const CHECK_OFFSET: usize = 60;
 
-/// Flags of a holder: its grant is for one connection; it is the administrator; it is a door.
+/// Flags of a holder: a grant for one connection, the administrator, a door.
 const ONCE: u8 = 1;
 const ADMIN: u8 = 2;
 const DOOR: u8 = 4;
 
-/// Where the fields start.
+/// Offset of the fields.
 const FIELDS_OFFSET: usize = 8;
 
-/// What stands in one slot of a journal's file.
+/// The content of one slot of a journal's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slot {
     /// Never written.
     Empty,
-    /// Written, and damaged.
+    /// Damaged.
     Corrupt,
-    /// An entry of the journal's life number `generation`.
+    /// An entry of the journal with this generation.
     Entry {
-        /// Which writing of the file it belongs to.
+        /// The generation of the file that it belongs to.
         generation: u32,
-        /// What it says.
+        /// The entry's content.
         entry: JournalEntry,
     },
 }
 
-/// The 64 bytes of one entry in the slot of this number.
+/// Encodes one entry for the slot of this number.
 #[must_use]
 pub fn encode(generation: u32, slot: u32, entry: &JournalEntry) -> [u8; RECORD_LEN] {
     let mut encoder = RecordEncoder::new(kind(entry), generation);
@@ -181,8 +181,8 @@ fn put_record(encoder: &mut RecordEncoder, record: &JournalRecord) {
     }
 }
 
-/// What 64 bytes of a file say. Every entry has exactly one encoding: bytes
-/// that would not come out of [`encode`] again are [`Slot::Corrupt`].
+/// Decodes 64 bytes of a file. Every entry has exactly one encoding: bytes that [`encode`]
+/// would not produce are [`Slot::Corrupt`].
 #[must_use]
 pub fn decode(slot: u32, bytes: &[u8; RECORD_LEN]) -> Slot {
     if *bytes == [0; RECORD_LEN] {
@@ -198,7 +198,7 @@ pub fn decode(slot: u32, bytes: &[u8; RECORD_LEN]) -> Slot {
     }
 }
 
-/// Is this the first slot of a journal as earlier formats had it?
+/// Whether this is the first slot of a journal in an earlier format.
 #[must_use]
 pub fn is_earlier_format(bytes: &[u8; RECORD_LEN]) -> bool {
     let (fields, check) = bytes.split_at(CHECK_OFFSET);
@@ -287,7 +287,7 @@ fn parse(bytes: &[u8; RECORD_LEN]) -> Option<(u32, JournalEntry)> {
     Some((generation, entry))
 }
 
-/// Fills a record from the left; every entry is shorter than a record's fields.
+/// Writes fields from the left; every entry is shorter than a record's fields.
 struct RecordEncoder {
     bytes: [u8; RECORD_LEN],
     position: usize,
@@ -413,7 +413,7 @@ impl RecordDecoder<'_> {
             holder: match flags & (ADMIN | DOOR) {
                 0 => Holder::Client(KeyId::from_bytes(id)),
                 ADMIN => Holder::Admin,
-                // Both together do not come out of `encode` again.
+                // `encode` never produces both flags together.
                 _ => Holder::Door(DoorId::from_bytes(id)),
             },
             address,

@@ -1,4 +1,4 @@
-//! What can go wrong with the state, and what is worth telling of it.
+//! Errors of the state, and events worth reporting.
 
 use std::fmt;
 use std::io;
@@ -10,7 +10,7 @@ use spa_proto::Timestamp;
 use super::state_mode::StateMode;
 use spad_model::clock::format_utc;
 
-/// The state cannot be used.
+/// Why the state cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// Another process has it.
@@ -18,10 +18,10 @@ pub enum StateError {
     Locked {
         /// The state directory.
         path: PathBuf,
-        /// Who holds it, where known.
+        /// The process id of the lock's owner, if known.
         pid: Option<u32>,
     },
-    /// Nothing was ever made here.
+    /// The state was never initialised.
     #[error(
         "{path} holds no journal and no horizon\n  help: `spad init` makes them; then restart spad"
     )]
@@ -29,18 +29,18 @@ pub enum StateError {
         /// The state directory.
         path: PathBuf,
     },
-    /// There is one already.
+    /// A state exists already.
     #[error("{path} holds a journal already; `spad key adopt` takes over what is there")]
     AlreadyInitialised {
         /// The state directory.
         path: PathBuf,
     },
-    /// The key was made, or last used, elsewhere.
+    /// The key was created, or last used, on another machine.
     #[error(
         "the server key beside {path} belongs to another machine, which may still use it\n  help: if it does not, stop spad, run `spad key adopt`, and start spad again"
     )]
     OtherMachine {
-        /// Where the machine's id stands.
+        /// The file with the machine's id.
         path: PathBuf,
     },
     /// A file of the state could not be read or written.
@@ -48,21 +48,21 @@ pub enum StateError {
         "{path}: {source}\n  help: check the disk, and what limits the unit has (`systemctl show spad`)"
     )]
     Io {
-        /// Which.
+        /// The file's path.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
     /// The journal or the horizon could not be written, and the packet must not act.
     #[error("cannot write the state: {0}\n  help: check the disk")]
     WriteFailed(io::Error),
-    /// The state cannot be used in this life of the process.
+    /// The state cannot be used until a restart.
     #[error("{0}; until then no packet is accepted")]
     Closed(String),
 }
 
 impl StateError {
-    /// What the disk said.
+    /// The disk's error.
     pub(super) fn into_io(self) -> io::Error {
         match self {
             Self::WriteFailed(source) | Self::Io { source, .. } => source,
@@ -79,63 +79,63 @@ impl fmt::Display for Pid {
     }
 }
 
-/// Why a journal is not trusted, where a crash of the machine alone does not explain it.
+/// Why a journal is not trusted, if a crash of the machine alone does not explain it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DistrustReason {
-    /// A file beside it, or itself.
+    /// A file of the state cannot be read.
     #[error("a file of the state cannot be read ({0})")]
     Unreadable(String),
-    /// So many of its records.
+    /// This number of its records is damaged or missing.
     #[error("records that are damaged or missing: {0}")]
     Damaged(u32),
-    /// It is whole in itself, and not what was written last.
+    /// It is intact, but not the last one written.
     #[error("it is not the one that was written last, or a part of it is lost")]
     Mismatch,
-    /// It says nothing to this version.
+    /// It has an earlier version's format.
     #[error("an earlier version of spad wrote it")]
     EarlierFormat,
 }
 
-/// What the administrator should know. Displays as a line, with help where there is some.
+/// An event for the administrator. Displays as a line, with help if there is any.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StateEvent {
     /// Used packets may be missing from the journal: nothing up to `floor` is accepted.
     UncleanStart {
-        /// The floor of everyone.
+        /// The floor of all clients.
         floor: Timestamp,
-        /// Why, where a crash alone does not explain it.
+        /// The reason, if a crash alone does not explain it.
         reason: Option<DistrustReason>,
     },
-    /// Nobody knows how far packets were accepted: none is.
+    /// It is unknown how far packets were accepted, so none is accepted.
     HorizonUnknown {
-        /// The file that could not be read, and why; else the horizon's slots are bad.
+        /// The unreadable file and the error; `None` if the horizon's slots are bad.
         because: Option<String>,
     },
     /// The horizon lies more than ten minutes ahead of the clock.
     HorizonAhead {
-        /// How far.
+        /// The distance.
         ahead: Duration,
     },
-    /// The state lives elsewhere from here on.
+    /// The mode of the state changed.
     ModeChanged(StateMode),
-    /// The journal could not be compacted; it is tried again.
+    /// The journal could not be compacted; it is retried.
     CompactionFailed {
-        /// What the disk said.
+        /// The disk's error.
         error: String,
     },
-    /// It could.
+    /// A compaction succeeded again.
     Compacted,
-    /// What proves the journal whole, in this boot, will not be found by the next start.
+    /// The next start will not find the proof that the journal is complete in this boot.
     RunDirLost {
-        /// What became of it.
+        /// The problem.
         error: String,
     },
-    /// It will be found.
+    /// The proof will be found again.
     RunDirRestored,
 }
 
 impl StateEvent {
-    /// Is it the end of something bad?
+    /// Whether the event is the end of a problem.
     #[must_use]
     pub fn is_recovery(&self) -> bool {
         matches!(
@@ -144,7 +144,7 @@ impl StateEvent {
         )
     }
 
-    /// Is no packet accepted from here on?
+    /// Whether no packet is accepted from here on.
     #[must_use]
     pub fn stops_packets(&self) -> bool {
         matches!(

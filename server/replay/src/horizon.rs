@@ -1,6 +1,6 @@
-//! How far into the future packets were accepted, at most; pure.
+//! The upper bound of all accepted timestamps; pure.
 //!
-//! Takes the time, gives what to write and in which order; never writes.
+//! Takes the time and returns what to write and in which order; never writes.
 //! docs/protocol.md §8.
 
 use std::time::Duration;
@@ -9,24 +9,23 @@ use spa_proto::Timestamp;
 
 use spad_model::Now;
 
-/// The horizon lies this far beyond the newest timestamp that the window admits: far enough
-/// for one that is moved twice, for of its two slots the older one is in force, and for a move that
-/// comes late.
+/// Distance of the horizon beyond the newest timestamp that the window accepts. It suffices
+/// for two moves, because the older of the two slots is in force, and for a late move.
 pub const MARGIN: Duration = Duration::from_secs(25);
 
-/// It is moved this often.
+/// The interval between moves.
 pub const PERIOD: Duration = Duration::from_secs(10);
 
-/// A horizon this far ahead of the clock tells of a clock gone wrong.
+/// A horizon this far ahead of the clock indicates that the clock was wrong.
 const REPORT_THRESHOLD: Duration = Duration::from_secs(600);
 
-/// A clock that moved this much against the time since boot has stepped.
+/// A change of the wall clock by this much against the time since boot is a step.
 const STEP_THRESHOLD: Duration = Duration::from_secs(1);
 
 /// "No packet with a later timestamp was ever accepted."
 #[derive(Clone, Debug)]
 pub struct Horizon {
-    /// In force: packets beyond it are refused.
+    /// The value in force: packets beyond it are refused.
     in_force: Timestamp,
     at_start: Timestamp,
     newest_accepted: Timestamp,
@@ -35,12 +34,12 @@ pub struct Horizon {
     writable: bool,
 }
 
-/// Why no packet of this time is accepted now.
+/// Why no packet with this timestamp is accepted now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HorizonError {
     /// Its timestamp lies beyond the horizon.
     Beyond,
-    /// The state cannot be written, and the configuration refuses packets then.
+    /// The state cannot be written, and the configuration refuses packets meanwhile.
     Unwritable,
 }
 
@@ -54,7 +53,7 @@ pub enum HorizonMove {
 }
 
 impl Horizon {
-    /// At a start: `old` is what the disk said. Nothing beyond it is accepted
+    /// The horizon at a start; `old` is the value on the disk. Nothing beyond it is accepted
     /// until the first move.
     #[must_use]
     pub fn at_start(old: Timestamp) -> Self {
@@ -68,7 +67,7 @@ impl Horizon {
         }
     }
 
-    /// Nobody knows how far packets were accepted: none is, until `spad replay reset`.
+    /// An unknown horizon: no packet is accepted until `spad replay reset`.
     #[must_use]
     pub fn unknown() -> Self {
         Self {
@@ -77,18 +76,18 @@ impl Horizon {
         }
     }
 
-    /// Is it known? If not, every packet is refused.
+    /// Whether the horizon is known. If not, every packet is refused.
     #[must_use]
     pub fn is_known(&self) -> bool {
         self.known
     }
 
-    /// Whether the state takes what packets leave in it. While it does not, none is accepted.
+    /// Sets whether the state can be written. While it cannot, no packet is accepted.
     pub fn set_writable(&mut self, writable: bool) {
         self.writable = writable;
     }
 
-    /// The next [`Self::plan`] is due at once.
+    /// Makes the next [`Self::plan`] due immediately.
     pub fn force_move(&mut self) {
         self.last_move = None;
     }
@@ -99,11 +98,11 @@ impl Horizon {
         self.in_force
     }
 
-    /// Step 8 of the server's checks: may a packet of this time be accepted? If
-    /// so, it counts as accepted from here on, whatever the policy says then.
+    /// Step 8 of the server's checks: whether a packet with this timestamp may be accepted. If
+    /// so, it counts as accepted, whatever the policy decides later.
     ///
     /// # Errors
-    /// It lies beyond the horizon, or the state cannot be written.
+    /// The timestamp is beyond the horizon, or the state cannot be written.
     pub fn accept(&mut self, timestamp: Timestamp) -> Result<(), HorizonError> {
         if !self.writable {
             return Err(HorizonError::Unwritable);
@@ -115,8 +114,8 @@ impl Horizon {
         Ok(())
     }
 
-    /// What to do now: at start, every 10 s, and at once when the clock steps
-    /// or the allowed skew changes.
+    /// The move that is due: at start, every 10 s, and immediately when the clock steps or the
+    /// allowed skew changes.
     #[must_use]
     pub fn plan(&self, now: Now, skew: Duration) -> Option<HorizonMove> {
         if !self.known
@@ -139,25 +138,24 @@ impl Horizon {
         })
     }
 
-    /// The other half of [`Self::plan`]: the horizon in force is now this.
+    /// Puts the planned horizon in force.
     pub fn commit(&mut self, horizon: Timestamp) {
         self.in_force = horizon;
     }
 
-    /// The move is done; the next is due in 10 s.
+    /// Records that the move is done; the next is due in 10 s.
     pub fn mark_done(&mut self, now: Now, skew: Duration) {
         self.last_move = Some((now, skew));
     }
 
-    /// `spad replay reset`: what lay ahead is forgotten. The next [`Self::plan`]
-    /// sets it from the clock alone.
+    /// `spad replay reset`: drops a horizon that is ahead. The next [`Self::plan`] sets it from
+    /// the clock alone.
     pub fn reset(&mut self) {
         *self = Self::at_start(Timestamp::default());
     }
 
-    /// How far ahead of the clock the horizon lies, where that is over ten minutes
-    /// and more than the allowed skew explains: the administrator should know of
-    /// `spad replay reset`.
+    /// How far ahead of the clock the horizon is, if over ten minutes and more than the allowed
+    /// skew explains. The administrator may need `spad replay reset`.
     #[must_use]
     pub fn ahead_of(&self, now: Timestamp) -> Option<Duration> {
         let skew = self.last_move.map_or(Duration::ZERO, |(_, skew)| skew);
@@ -171,7 +169,7 @@ fn is_due(last: Now, now: Now) -> bool {
     now.boot.saturating_since(last.boot) >= PERIOD || has_stepped(last, now)
 }
 
-/// Did the wall clock move otherwise than the time since boot?
+/// Whether the wall clock moved differently from the time since boot.
 fn has_stepped(last: Now, now: Now) -> bool {
     let elapsed = now.boot.saturating_since(last.boot);
     let expected = last.wall.saturating_add(elapsed);

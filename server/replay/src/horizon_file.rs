@@ -1,6 +1,6 @@
 //! `[IO]` The horizon on disk: two slots, written in turn, each with a check
-//! value. A write cut short spoils only the slot that did not count yet, and a slot that
-//! is lost leaves the other, below which no horizon in force lies.
+//! value. An interrupted write damages only the older slot. If one slot is lost, the
+//! other is never below the horizon in force.
 
 use std::io;
 
@@ -10,26 +10,26 @@ use super::disk::{Disk, FileName};
 use super::encoding::{RECORD_LEN, Slot, decode, encode};
 use super::record::JournalEntry;
 
-/// The slots lie a page apart: no sector holds both.
+/// Distance of the slots: one page, so that no sector contains both.
 const SLOT_SPACING: u64 = 4096;
 
 /// Length of the file in bytes.
 pub const FILE_LEN: u64 = 2 * SLOT_SPACING;
 
-/// What the file says, and where the next value goes.
+/// The content of the file, and the slot to write next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HorizonSlots {
     newest: Option<ValidSlot>,
     other: Option<ValidSlot>,
-    /// How many of the two this process made sure of. What was only read may be an earlier
-    /// process's write that never reached the disk.
+    /// How many of the two slots this process synced. A slot that was only read may be an
+    /// earlier process's write that never reached the disk.
     synced: u8,
 }
 
-/// Which writing of the horizon the newest slot holds.
+/// The number and value of the newest slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotId {
-    /// Its number.
+    /// The sequence number.
     pub sequence: u64,
     /// The horizon.
     pub timestamp: Timestamp,
@@ -45,7 +45,7 @@ struct ValidSlot {
 }
 
 impl HorizonSlots {
-    /// Reads the file's bytes; any will do.
+    /// Parses the file's bytes; accepts any.
     #[must_use]
     pub fn read(bytes: &[u8]) -> Self {
         let [first, second] = [false, true].map(|second| read_slot(bytes, second));
@@ -63,13 +63,13 @@ impl HorizonSlots {
         }
     }
 
-    /// The horizon; nothing if both slots are bad.
+    /// The horizon; `None` if both slots are bad.
     #[must_use]
     pub fn timestamp(&self) -> Option<Timestamp> {
         self.newest.map(|slot| slot.timestamp)
     }
 
-    /// Which writing it is of.
+    /// The newest slot's number and value.
     #[must_use]
     pub fn id(&self) -> Option<SlotId> {
         self.newest.map(|slot| SlotId {
@@ -78,31 +78,31 @@ impl HorizonSlots {
         })
     }
 
-    /// The lower of the two, once this process made sure of both: whichever is lost, the
-    /// other says no less.
+    /// The lower of the two slots, once this process has synced both: it holds even if either
+    /// slot is lost.
     #[must_use]
     pub fn durable(&self) -> Option<Timestamp> {
         let (newest, other) = self.newest.zip(self.other)?;
         (self.synced >= 2).then(|| newest.timestamp.min(other.timestamp))
     }
 
-    /// Is this value on the disk for sure, so that it need not be written?
+    /// Whether this value is durable, so that it need not be written.
     #[must_use]
     pub fn is_durable(&self, timestamp: Timestamp) -> bool {
         self.durable() == Some(timestamp) && self.timestamp() == Some(timestamp)
     }
 
-    /// Does one of them say that the journal was incomplete, or an earlier horizon not written?
+    /// Whether a slot is marked: the journal was incomplete, or an earlier horizon not written.
     #[must_use]
     pub fn is_marked(&self) -> bool {
         let mut slots = self.newest.into_iter().chain(self.other);
         slots.any(|slot| slot.incomplete)
     }
 
-    /// Writes and syncs the slot that does not count; then it counts.
+    /// Writes and syncs the older slot, which becomes the newest.
     ///
     /// # Errors
-    /// It may hold anything; the other slot counts as before.
+    /// The slot may contain anything; the other still counts.
     pub fn write<D: Disk>(
         &mut self,
         disk: &mut D,
@@ -122,7 +122,7 @@ impl HorizonSlots {
                 incomplete,
             },
         );
-        // Written or not, what stood there is gone.
+        // Written or not, the old content of that slot is lost.
         self.other = None;
         disk.write(
             FileName::Horizon,

@@ -1,4 +1,4 @@
-//! What the horizon promises.
+//! Tests of the horizon.
 
 use std::time::Duration;
 

@@ -1,10 +1,9 @@
 //! `[IO]` Writing the journal: one write a record, before the packet acts.
 //!
-//! Preallocated, so that a full disk does not stop it; no fsync, so that it
-//! survives the process only, which is what the horizon is for. After each record the proof
-//! of the journal's end is written to the run directory, memory that survives the process too. When it is
-//! nearly full, what is still true is written into the second file, which then
-//! counts.
+//! The files are preallocated, so a full disk does not stop writes. There is no fsync, so
+//! records survive the process only; the horizon covers the rest. After each record the
+//! proof of the journal's end is written to the run directory, which also survives the
+//! process. A nearly full journal is compacted into the second file, which then counts.
 
 use std::io;
 
@@ -16,34 +15,34 @@ use super::lock::NO_BOOT_ID;
 use super::proof::{JournalEnd, Proof, add_check};
 use super::record::{JournalEntry, JournalRecord};
 
-/// Slots of a new file: one mebibyte. Tests compact often.
+/// Minimum slots of a new file: one mebibyte. Tests compact often.
 const MIN_SLOTS: u32 = if cfg!(test) { 32 } else { 16_384 };
 
-/// Bytes gathered for one write of a compaction.
+/// Bytes buffered for one write of a compaction.
 const CHUNK: usize = 64 * 1024;
 
-/// Where the next record goes.
+/// The journal's files and the position of the next record.
 #[derive(Debug)]
 pub struct Journal {
     file: JournalFile,
     generation: u32,
     max_generation: u32,
     next: u32,
-    /// The sum over its records.
+    /// The sum over the journal's records.
     sum: u64,
-    /// Slots reserved in the two files.
+    /// Slots reserved in each of the two files.
     slots: [u32; 2],
     boot_id: [u8; 16],
-    /// Of the next proof.
+    /// Sequence number of the next proof.
     sequence: u32,
-    /// It is known that these are all records.
+    /// Whether these are known to be all records.
     is_complete: bool,
-    /// Why the last proof could not be stored.
+    /// The error of the last proof, if it could not be stored.
     proof_error: Option<String>,
 }
 
 impl Journal {
-    /// Goes on from what was read. `lengths`: of the two files, in bytes.
+    /// Continues the journal that was read. `lengths` are those of the two files, in bytes.
     #[must_use]
     pub fn resume(contents: &JournalContents, lengths: [usize; 2]) -> Self {
         Self {
@@ -62,21 +61,21 @@ impl Journal {
         }
     }
 
-    /// Whether what was read is the whole journal, and what the proof of this boot said last.
+    /// Sets whether the whole journal was read, and the last proof of this boot.
     pub fn set_proof(&mut self, is_complete: bool, boot_id: [u8; 16], last: Option<Proof>) {
         self.is_complete = is_complete;
         self.boot_id = boot_id;
         self.sequence = last.map_or(0, |last| last.sequence.wrapping_add(1));
     }
 
-    /// Writes one record, with one call and no allocation. Only where the file was
-    /// not compacted in time does it take more room.
+    /// Writes one record, with one call and without allocating. Extends the file only if it was
+    /// not compacted in time.
     ///
     /// # Errors
-    /// It is full and so is the disk, or the disk failed; the record does not count then.
+    /// The file and the disk are full, or the disk failed; then the record does not count.
     pub fn append<D: Disk>(&mut self, disk: &mut D, record: &JournalRecord) -> io::Result<()> {
         if self.next >= self.capacity(self.file) {
-            // More came at once than a compaction leaves room for.
+            // More records arrived at once than a compaction leaves space for.
             let more = self.capacity(self.file).saturating_add(MIN_SLOTS);
             self.reserve(disk, self.file, more)?;
         }
@@ -84,19 +83,19 @@ impl Journal {
         disk.write(file_name(self.file), slot_offset(self.next), &bytes)?;
         self.next = self.next.saturating_add(1);
         self.sum = add_check(self.sum, &bytes);
-        // Killed before this, one record stands beyond the proof, whose packet has not acted.
+        // A kill before this leaves one record beyond the proof, whose packet has not acted.
         self.store_proof(disk, JournalEnd::default());
         Ok(())
     }
 
-    /// Is it time to compact?
+    /// Whether the journal is full enough to compact.
     #[must_use]
     pub fn is_nearly_full(&self) -> bool {
         let capacity = self.capacity(self.file);
         self.next >= capacity.saturating_sub(capacity / 8)
     }
 
-    /// The clean mark: where this journal ends, beside which horizon.
+    /// The clean mark: the end of this journal, with this horizon.
     #[must_use]
     pub fn clean_mark(&self, horizon: SlotId) -> [u8; RECORD_LEN] {
         let JournalEnd {
@@ -121,7 +120,7 @@ impl Journal {
         self.proof_error.as_deref()
     }
 
-    /// Stores the proof again where that failed.
+    /// Stores the proof again if that failed before.
     pub fn retry_proof<D: Disk>(&mut self, disk: &mut D) {
         if self.proof_error.is_some() {
             self.store_proof(disk, JournalEnd::default());
@@ -136,7 +135,7 @@ impl Journal {
         }
     }
 
-    /// `next`: the journal whose header is about to be written.
+    /// Stores the proof; `next` is the journal whose header is about to be written.
     fn store_proof<D: Disk>(&mut self, disk: &mut D, next: JournalEnd) {
         let now = if self.is_complete {
             self.end()
@@ -151,15 +150,15 @@ impl Journal {
         };
         self.sequence = self.sequence.wrapping_add(1);
         let (place, bytes) = proof.cell(self.boot_id);
-        // Where it is not stored the next start is unclean, and `unproven` is reported.
+        // If that fails the next start is unclean, and `unproven` is reported.
         let stored = disk.write(FileName::Proof, slot_offset(place), &bytes);
         self.proof_error = stored.err().map(|error| error.to_string());
     }
 
-    /// Writes on the disk that not all records are here.
+    /// Marks the journal on the disk as incomplete.
     ///
     /// # Errors
-    /// Not even that could be written.
+    /// The mark could not be written.
     pub fn mark_incomplete<D: Disk>(&self, disk: &mut D) -> io::Result<()> {
         disk.write(
             file_name(self.file),
@@ -169,11 +168,11 @@ impl Journal {
         disk.sync(file_name(self.file))
     }
 
-    /// Writes `records`, all that is still true, into the other file; then that
-    /// one counts. With `durable`, it survives the machine when this returns.
+    /// Writes `records`, all that is still valid, to the other file, which then counts. With
+    /// `durable`, it is on the disk when this returns.
     ///
     /// # Errors
-    /// The other file could not be written; this one counts as before.
+    /// The other file could not be written; the current one still counts.
     pub fn compact<D: Disk>(
         &mut self,
         disk: &mut D,
@@ -182,7 +181,7 @@ impl Journal {
         durable: bool,
     ) -> io::Result<()> {
         let file = self.file.other();
-        // A new number even after a failed try, whose remains must not count.
+        // A new number even after a failed attempt, whose remains must not count.
         self.max_generation = self.max_generation.saturating_add(1);
         let generation = self.max_generation;
         self.reserve(disk, file, MIN_SLOTS)?;
@@ -231,7 +230,7 @@ impl Journal {
                 false => Ok(()),
             });
         if let Err(error) = begun {
-            // It may stand there all the same; then the proof tells that it does not count.
+            // The header may be on the disk all the same; the proof says that it does not count.
             self.store_proof(disk, JournalEnd::default());
             let _ = disk.write(file_name(file), 0, &[0; RECORD_LEN]);
             return Err(error);
@@ -240,21 +239,21 @@ impl Journal {
         (self.file, self.generation, self.next, self.sum) = (file, generation, next, sum);
         self.is_complete = true;
         self.store_proof(disk, JournalEnd::default());
-        // Should the new header rot, the old file must not pass for whole. If this
+        // If the new header is damaged later, the old file must not appear intact. If this
         // write fails, the larger generation still decides.
         let _ = disk.write(file_name(old), 0, &[0; RECORD_LEN]);
         Ok(())
     }
 
-    /// Everything written so far survives the machine.
+    /// Makes everything written so far durable.
     ///
     /// # Errors
-    /// It may not.
+    /// It may not be durable.
     pub fn sync<D: Disk>(&self, disk: &mut D) -> io::Result<()> {
         disk.sync(file_name(self.file))
     }
 
-    /// Damaged remains beyond the records would count against every later reading.
+    /// Zeros the rest of the file: damaged remains would spoil every later reading.
     fn wipe_rest<D: Disk>(&self, disk: &mut D, file: JournalFile, used: u32) -> io::Result<()> {
         disk.write(file_name(file), slot_offset(1), &[0; RECORD_LEN])?;
         let mut at = slot_offset(used);
@@ -269,8 +268,8 @@ impl Journal {
         Ok(())
     }
 
-    /// At least half of the file shall be free, so that compactions are rare; a
-    /// full disk may have less, down to an eighth and one.
+    /// Extends the file until half of it is free, so that compactions are rare. On a full disk
+    /// an eighth and one slot suffice.
     fn make_room<D: Disk>(&mut self, disk: &mut D, file: JournalFile, used: u32) -> io::Result<()> {
         let grown = self.reserve(disk, file, used.saturating_mul(2));
         let capacity = self.capacity(file);

@@ -1,13 +1,12 @@
-//! The journal's two files, read; pure.
+//! Reads the journal's two files; pure.
 //!
-//! Takes their bytes, gives the records of the newer one and whether they are
-//! all there. A damaged record is passed over: the rest still counts, but the
-//! journal is incomplete.
+//! Takes their bytes and returns the records of the newer one and whether they are complete.
+//! A damaged record is skipped: the rest counts, but the journal is incomplete.
 //!
-//! Slot 0 of a file holds its header, slot 1 is kept for the entry that says
-//! "incomplete", the records follow in the order of their writing, and zeros follow
-//! them to the end of the file. Whatever else the file in use holds is damage. The
-//! other file is not read: it is written over from its beginning before it counts.
+//! Slot 0 of a file contains its header and slot 1 is reserved for "incomplete". The records
+//! follow in the order of writing, then zeros to the end of the file. Anything else in the
+//! file in use is damage. The other file's records are ignored, because it is overwritten
+//! from its beginning before it counts.
 
 use super::encoding::{RECORD_LEN, Slot, decode, is_earlier_format};
 use super::proof::{JournalEnd, add_check};
@@ -26,7 +25,7 @@ pub enum JournalFile {
 }
 
 impl JournalFile {
-    /// The other one.
+    /// The other file.
     #[must_use]
     pub const fn other(self) -> Self {
         match self {
@@ -36,45 +35,45 @@ impl JournalFile {
     }
 }
 
-/// What the two files say.
+/// The content of the two files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JournalContents {
     /// The file that counts.
     pub file: JournalFile,
-    /// Its generation.
+    /// Generation of that file.
     pub generation: u32,
-    /// The largest generation of any entry in either file: the next must be larger.
+    /// The largest generation of any entry in either file; the next must be larger.
     pub max_generation: u32,
     /// The boot in which the file was begun.
     pub boot_id: Option<[u8; 16]>,
-    /// Its records, in the order in which they were written.
+    /// The records in the order of writing.
     pub records: Vec<JournalRecord>,
     /// The slot after the last record.
     pub next: u32,
     /// The sum over the records.
     pub sum: u64,
-    /// The sum over all but the last.
+    /// The sum over all records but the last.
     pub sum_before_last: u64,
-    /// Whole slots of its file.
+    /// Number of whole slots of the file.
     pub slots: u32,
-    /// Entries that are damaged or missing in between.
+    /// Number of damaged entries and gaps.
     pub damaged: u32,
-    /// The journal says of itself that records were not written.
+    /// The journal is marked incomplete.
     pub marked_incomplete: bool,
-    /// The file is shorter than it was made, or holds something beside its own records.
+    /// The file is shorter than stated, or contains something besides its own records.
     pub malformed: bool,
-    /// An earlier version of spad wrote it.
+    /// An earlier version of spad wrote the file.
     pub earlier_format: bool,
 }
 
 impl JournalContents {
-    /// Are these all records that were ever written?
+    /// Whether these are all records that were ever written.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.boot_id.is_some() && self.damaged == 0 && !self.marked_incomplete && !self.malformed
     }
 
-    /// Where it ends, as far as it was read.
+    /// Where the journal ends, as far as it was read.
     #[must_use]
     pub fn end(&self) -> JournalEnd {
         JournalEnd {
@@ -85,7 +84,7 @@ impl JournalContents {
     }
 }
 
-/// Reads both files; a missing one is empty. Any bytes will do.
+/// Parses both files; a missing one is empty. Accepts any bytes.
 #[must_use]
 pub fn read(a: &[u8], b: &[u8]) -> JournalContents {
     let headers = [
@@ -189,7 +188,7 @@ fn read_records(bytes: &[u8], header: HeaderFields, contents: &mut JournalConten
     contents.malformed |= !header_matches;
 }
 
-/// What the file held when its header was written.
+/// The file's state when its header was written.
 #[derive(Clone, Copy)]
 struct HeaderFields {
     count: u32,
@@ -239,7 +238,7 @@ fn generation(slot: Slot) -> Option<u32> {
     }
 }
 
-/// The slots of a file, without a piece of one at its end.
+/// The slots of a file, without an incomplete one at its end.
 fn slots(bytes: &[u8]) -> impl Iterator<Item = Slot> {
     let slots = bytes.as_chunks::<RECORD_LEN>().0;
     (0..).zip(slots).map(|(place, slot)| decode(place, slot))

@@ -1,4 +1,4 @@
-//! `[IO]` Which machine and which boot this is, and who holds the state.
+//! `[IO]` The identity of the machine and of the boot, and the lock on the state.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -13,22 +13,22 @@ use super::error::StateError;
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 const MACHINE_ID: &str = "/etc/machine-id";
 
-/// What stands for the boot id where the kernel tells none: no boot of any journal.
+/// Replaces the boot id where the kernel reports none; matches no journal.
 pub const NO_BOOT_ID: [u8; 16] = [0; 16];
 
-/// The lock on the state directory: gone when dropped, or with the process.
+/// The lock on the state directory, released when dropped or when the process exits.
 #[derive(Debug)]
 pub struct Lock {
     #[expect(dead_code, reason = "held: the lock goes with the descriptors")]
     files: [Option<File>; 2],
 }
 
-/// Locks the state directory for this process: the directory itself, for the file of the lock
-/// cannot be made on a disk that is read-only or full, and the file, for not every file
-/// system locks directories.
+/// Locks the state directory for this process. It locks both the directory, because a full
+/// or read-only disk allows no lock file, and the lock file, because not every filesystem
+/// locks directories.
 ///
 /// # Errors
-/// Another process holds it, named by its id where known; or nothing can be locked.
+/// Another process holds the lock (its id is given if known), or nothing can be locked.
 pub fn lock(state: &Path) -> Result<Lock, StateError> {
     let path = state.join("lock");
     let claim = |opened: io::Result<File>| match opened.and_then(|file| {
@@ -44,9 +44,9 @@ pub fn lock(state: &Path) -> Result<Lock, StateError> {
         Err(source) => Ok(Err(source)),
     };
     let directory = claim(File::open(state))?;
-    // On a disk that became read-only the file of earlier starts still serves.
+    // On a read-only disk the file of an earlier start still works.
     let mut file = claim(open_file(&path))?;
-    // The process id is a courtesy to whoever is refused; a full disk may lack it.
+    // The process id only improves the error message; a full disk may lack it.
     if let Ok(file) = &mut file {
         let _ = file
             .set_len(0)
@@ -60,7 +60,7 @@ pub fn lock(state: &Path) -> Result<Lock, StateError> {
     }
 }
 
-/// Who holds the lock, as far as its file says.
+/// The process id in the lock file, if it can be read.
 fn lock_owner(path: &Path) -> Option<u32> {
     let mut text = String::new();
     File::open(path)
@@ -74,7 +74,7 @@ fn lock_owner(path: &Path) -> Option<u32> {
 /// The kernel's id of this boot.
 ///
 /// # Errors
-/// There is no /proc, or it is not a UUID.
+/// `/proc` is missing, or the id is not a UUID.
 pub fn boot_id() -> Result<[u8; 16], StateError> {
     let fail = |source| StateError::Io {
         path: BOOT_ID.into(),
@@ -93,7 +93,7 @@ fn parse_uuid(text: &str) -> Option<[u8; 16]> {
     })?
 }
 
-/// Writes this machine's id beside the server's key: the key belongs here.
+/// Writes this machine's id next to the server's key, to bind the key to the machine.
 ///
 /// # Errors
 /// It could not be written.
@@ -101,8 +101,8 @@ pub fn adopt(state: &Path) -> Result<(), StateError> {
     let path = state.join("machine-id");
     let write = || {
         let temporary = state.join("machine-id.new");
-        // The engine owns this directory and root writes here: whatever lies in
-        // the way is removed, never followed or written into.
+        // The engine owns this directory and root writes here, so an existing file is removed,
+        // never followed or written into.
         match std::fs::remove_file(&temporary) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -123,11 +123,11 @@ pub fn adopt(state: &Path) -> Result<(), StateError> {
     })
 }
 
-/// Does the server's key in this state directory belong to this machine? Two
-/// machines with one key would each accept the other's used packets.
+/// Checks that the server's key belongs to this machine. Two machines with the same key
+/// would each accept packets that the other one used.
 ///
 /// # Errors
-/// It does not, or nobody knows; `spad key adopt` mends it.
+/// It does not, or that is unknown; `spad key adopt` fixes it.
 pub fn check_machine(state: &Path) -> Result<(), StateError> {
     let path = state.join("machine-id");
     match std::fs::read_to_string(&path) {
@@ -140,7 +140,7 @@ pub fn check_machine(state: &Path) -> Result<(), StateError> {
     }
 }
 
-/// The machine's id; a machine without one has this word for it.
+/// The machine's id, or a fixed word if it has none.
 fn machine_id() -> Result<String, StateError> {
     let text = match std::fs::read_to_string(MACHINE_ID) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),

@@ -1,15 +1,15 @@
-//! No packet acts twice though some files of the state are older than the others.
+//! No packet acts twice when some files of the state are older than others.
 //!
-//! As after a mirror that was behind for some blocks, or a backup of which a part was put
-//! back: every subset of the files, as they were at every earlier moment, beside the
-//! rest as it is. In the same boot, with the run directory and without it, and in the next. All
-//! files of one clean stop, without the run directory of that boot, are the one thing that
-//! no start can notice: docs/operating.md, "Fix a disk or a lost state".
+//! This covers a mirror that lagged for some blocks, and a partly restored backup: every
+//! subset of the files from every earlier moment, with the current rest. It is tested in the
+//! same boot, with and without the run directory, and in the next. No start can notice all
+//! files of one clean stop without that boot's run directory: docs/operating.md, "Fix a
+//! disk or a lost state".
 
 use super::damage_tests::{BOOT, ServerHistory};
 use super::disk::{ALL_FILES, FileName, RUN_FILES, STATE_FILES};
 
-/// Moments of [`ServerHistory::snapshots`] that are clean stops: when it was made, and its first life's.
+/// Indices of the clean stops in [`ServerHistory::snapshots`]: at creation, and after the first life.
 const CLEAN_STOPS: [usize; 2] = [0, 1];
 
 fn every_subset(cleanly: bool, boot: [u8; 16], with_run: bool) {

@@ -1,17 +1,16 @@
-//! What proves where the journal ends; pure.
+//! The proof of where the journal ends; pure.
 //!
-//! A disk can lose what was written last, give back what was there before, or put a block
-//! in another's place, and each record it shows is whole all the same. So the number of records,
-//! and a sum over all of them in their order, are kept apart from the journal: in the same
-//! boot in memory that outlives the process, a file of the run directory; across boots in the
-//! clean mark. docs/protocol.md §8.3.
+//! A disk can lose the latest writes, return old data or misplace a block, and every record
+//! it returns is still intact. So the number of records and a sum over them are also stored
+//! outside the journal. Within a boot that is a file of the run directory; across boots it is
+//! the clean mark. docs/protocol.md §8.3.
 
 use super::encoding::{RECORD_LEN, Slot, decode, encode};
 use super::journal_read::JournalContents;
 use super::lock::NO_BOOT_ID;
 use super::record::JournalEntry;
 
-/// Adds a record, by its check value, to the sum over those before it.
+/// Adds a record, by its check value, to the sum over the records before it.
 #[must_use]
 pub fn add_check(sum: u64, record: &[u8; RECORD_LEN]) -> u64 {
     let check = record
@@ -22,33 +21,33 @@ pub fn add_check(sum: u64, record: &[u8; RECORD_LEN]) -> u64 {
         .wrapping_add(1)
 }
 
-/// The end of one journal.
+/// The end of a journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct JournalEnd {
-    /// Which life of the journal; none has the number 0.
+    /// The journal's generation; never 0 for a real one.
     pub generation: u32,
-    /// How many records.
+    /// Number of records.
     pub count: u32,
-    /// The sum over them.
+    /// The sum over the records.
     pub sum: u64,
 }
 
-/// What stands in the run directory's file: two cells, stored in turn, so that one is whole
-/// wherever the process was killed.
+/// The content of the run directory's file: two cells, written in turn, so that one is
+/// intact wherever the process was killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Proof {
-    /// Of two cells the later one.
+    /// The sequence number; the larger of two cells is newer.
     pub sequence: u32,
-    /// The journal in use; its generation is 0 where it is not to be trusted.
+    /// The journal in use; its generation is 0 if it is not to be trusted.
     pub current: JournalEnd,
-    /// Slots of its file; it may be longer by zeros.
+    /// Number of slots of its file, which may be longer by zeros.
     pub slots: u32,
-    /// The journal that was about to take its place.
+    /// The journal that was about to replace it.
     pub next: JournalEnd,
 }
 
 impl Proof {
-    /// The two cells, as bytes. `None`: there is none of this boot.
+    /// Reads the two cells; `None` if neither is valid for this boot.
     #[must_use]
     pub fn read(bytes: &[u8], boot: [u8; 16]) -> Option<Self> {
         let cells = bytes.as_chunks::<RECORD_LEN>().0.iter().zip(0..2);
@@ -63,7 +62,7 @@ impl Proof {
             })
     }
 
-    /// Its cell and that one's bytes.
+    /// The cell to write and its bytes.
     #[must_use]
     pub fn cell(&self, boot: [u8; 16]) -> (u32, [u8; RECORD_LEN]) {
         let place = self.sequence % 2;
@@ -74,13 +73,13 @@ impl Proof {
         (place, encode(self.current.generation, place, &entry))
     }
 
-    /// Did it say this after the other? The numbers may have begun anew.
+    /// Whether this proof is newer than the other. Sequence numbers may wrap around.
     fn is_later_than(&self, other: &Self) -> bool {
         self.sequence.wrapping_sub(other.sequence) < u32::MAX / 2
     }
 
-    /// Is this the whole journal? One record more may stand at its end, written and not
-    /// counted yet: its packet has not acted.
+    /// Whether this is the whole journal. One more record may follow, written but not counted
+    /// yet, because its packet has not acted.
     #[must_use]
     pub fn covers(&self, contents: &JournalContents) -> bool {
         let found = contents.end();
@@ -117,7 +116,7 @@ mod tests {
         sum: 50,
     };
 
-    /// A journal of so many records, with these sums over all and over all but the last.
+    /// A journal with this number of records, and the sums over all and over all but the last.
     fn contents(count: u32, sum: u64, sum_before_last: u64) -> JournalContents {
         JournalContents {
             file: JournalFile::A,
@@ -149,9 +148,9 @@ mod tests {
             (5, 51, 40, false),
             (4, 40, 30, false),
             (6, 60, 50, true),
-            // One of those before it is another.
+            // An earlier record differs.
             (6, 60, 49, false),
-            // Never more than one: packets act behind their count alone.
+            // At most one, because packets act after their count is written.
             (7, 70, 60, false),
             (7, 70, 50, false),
         ] {

@@ -1,7 +1,7 @@
-//! `[IO]` The record of used packets, read beside whoever keeps it; nothing is written.
+//! `[IO]` Reads the used packets while another process owns the state; writes nothing.
 //!
-//! It is what the journal says, without what a start makes of it: after an unclean end
-//! a server refuses older packets that this lets pass.
+//! It returns the journal's records without the decisions of a start. After an unclean
+//! stop a server refuses older packets that this accepts.
 
 use std::fs::OpenOptions;
 use std::io::{self, Read as _};
@@ -17,10 +17,10 @@ use super::journal_read::read;
 use super::lock::NO_BOOT_ID;
 use super::record::JournalEntry;
 
-/// What the journal in this state directory says.
+/// Reads the journal in this state directory.
 ///
 /// # Errors
-/// A file that cannot be read; one that is missing is empty.
+/// A file cannot be read; a missing one counts as empty.
 pub fn read_only_snapshot(state: &Path) -> io::Result<ReplayCache> {
     let bytes = |file: FileName| read_all(&state.join(file.as_str()));
     let contents = read(&bytes(FileName::JournalA)?, &bytes(FileName::JournalB)?);
@@ -43,7 +43,7 @@ fn read_all(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The horizon that this run directory keeps, where it is one of this boot.
+/// The horizon in this run directory, if it is from this boot.
 pub(super) fn run_horizon(run: &Path, boot: [u8; 16]) -> Option<Timestamp> {
     let bytes = read_all(&run.join(FileName::Memory.as_str())).ok()?;
     match decode(0, bytes.first_chunk()?) {

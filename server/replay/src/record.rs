@@ -1,6 +1,6 @@
-//! What the journal keeps, as types; pure. Their bytes: [`super::encoding`].
+//! The journal's contents as types; pure. Their bytes: [`super::encoding`].
 //!
-//! Takes records or bytes, gives bytes or records; never touches a file.
+//! Never touches a file.
 //! docs/protocol.md §8.
 
 use std::net::IpAddr;
@@ -15,79 +15,79 @@ use spad_model::BootTime;
 use spad_model::DoorId;
 use spad_model::Element;
 
-/// What the journal keeps for the next start.
+/// A record that the journal stores for the next start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JournalRecord {
-    /// This packet is used up.
+    /// This packet is used.
     Nonce {
-        /// Whose packet.
+        /// The client's key id.
         id: KeyId,
-        /// Its nonce.
+        /// The packet's nonce.
         nonce: [u8; 24],
-        /// Its time.
+        /// The packet's timestamp.
         timestamp: Timestamp,
     },
-    /// No packet of this client up to this time is accepted any more.
+    /// No packet of this client up to this time is accepted.
     Floor {
-        /// Whose floor.
+        /// The client's key id.
         id: KeyId,
         /// The floor.
         timestamp: Timestamp,
     },
-    /// No packet of anyone up to this time is accepted any more.
+    /// No packet of any client up to this time is accepted.
     BaseFloor {
         /// The floor.
         timestamp: Timestamp,
     },
     /// This client closed this service; no older packet opens it.
     LastClose {
-        /// Whose grant.
+        /// The client's key id.
         id: KeyId,
-        /// Which service.
+        /// The closed service.
         service: Service,
-        /// The closing packet's time.
+        /// The closing packet's timestamp.
         timestamp: Timestamp,
     },
-    /// This client holds this grant.
+    /// This holder has this grant.
     Holder(HolderRecord),
-    /// It holds it no longer.
+    /// The holder no longer has the grant.
     HolderRemoved(HolderKey),
-    /// Hooks are told of this grant: the close hook is owed, whatever happens. Unlike a
-    /// holder it counts in every later boot.
+    /// Hooks were notified of this grant, so its close hook is pending. Unlike a holder it
+    /// remains valid after a reboot.
     HookPending(HolderKey),
-    /// The close hook was told.
+    /// The close hook ran.
     HookDone(HolderKey),
-    /// So many one-time sequences are used, by a file of their own: it must not hold fewer.
+    /// The minimum extent of the file of used one-time sequences.
     OneTime {
-        /// Records of that file.
+        /// Number of records in that file.
         count: u32,
-        /// The sum over them.
+        /// The sum over the records.
         sum: u64,
     },
 }
 
-/// Who holds which grant until when; true only within one boot.
+/// The holder and the end of a grant; valid only within one boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HolderRecord {
-    /// Who, and what.
+    /// The holder and the grant.
     pub key: HolderKey,
-    /// When the kernel closes it.
+    /// When the kernel removes it.
     pub ends: BootTime,
 }
 
-/// Who holds a grant.
+/// The holder of a grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Holder {
     /// A client, by one of its keys.
     Client(KeyId),
-    /// The administrator, by hand.
+    /// An administrator.
     Admin,
-    /// Whoever knocked at this door.
+    /// A door of `[[knock]]`.
     Door(DoorId),
 }
 
 impl Holder {
-    /// The client's key, where it is a client.
+    /// The client's key id, if the holder is a client.
     #[must_use]
     pub const fn client(self) -> Option<KeyId> {
         match self {
@@ -100,22 +100,22 @@ impl Holder {
 /// One grant of one holder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HolderKey {
-    /// Who.
+    /// The holder.
     pub holder: Holder,
-    /// From where it may connect; of a network, the first address.
+    /// The source address, or the network's first address.
     pub address: IpAddr,
-    /// The network's length; none is the one address.
+    /// The network's prefix length; `None` for one address.
     pub prefix: Option<u8>,
-    /// To what.
+    /// The granted service.
     pub service: Service,
     /// The only source port it may use; `None` is any.
     pub source_port: Option<NonZeroU16>,
-    /// For one connection only.
+    /// Whether the grant is for one connection.
     pub once: bool,
 }
 
 impl HolderKey {
-    /// What is held.
+    /// The granted element.
     #[must_use]
     pub const fn element(&self) -> Element {
         Element {
@@ -128,58 +128,58 @@ impl HolderKey {
     }
 }
 
-/// Everything a slot can say: records, and what the journal says of itself.
+/// Every kind of entry: records, and statements of the journal about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JournalEntry {
-    /// First slot of a file: from here on this file counts.
+    /// The first slot of a file, which makes the file count.
     Header {
-        /// The boot in which it was begun.
+        /// The boot in which the file was begun.
         boot_id: [u8; 16],
-        /// Records written before the header was.
+        /// Number of records written before the header.
         count: u32,
-        /// The sum over them.
+        /// The sum over those records.
         sum: u64,
-        /// Slots of the file; it may be longer by zeros.
+        /// Number of slots of the file, which may be longer by zeros.
         slots: u32,
     },
-    /// Some record could not be written: do not trust what is here to be all.
+    /// A record could not be written, so the journal must not be trusted to be complete.
     Incomplete,
-    /// The clean mark: the journal was whole and on the disk at this length.
+    /// The clean mark: the journal was complete and on the disk at this length.
     Clean {
-        /// Records in the journal.
+        /// Number of records in the journal.
         count: u32,
-        /// The sum over them.
+        /// The sum over the records.
         sum: u64,
-        /// Slots of its file; it may be longer by zeros.
+        /// Number of slots of its file, which may be longer by zeros.
         slots: u32,
-        /// The largest generation that either of the journal's files may show.
+        /// The largest generation that either of the journal's files may contain.
         max_generation: u32,
-        /// The horizon beside it.
+        /// The newest slot of the horizon.
         horizon: SlotId,
     },
-    /// In the run directory: how far the journal goes in this boot.
+    /// In the run directory: the journal's end in this boot.
     Proof {
-        /// Which boot.
+        /// The boot's id.
         boot_id: [u8; 16],
-        /// What it says.
+        /// The proof.
         proof: Proof,
     },
     /// A slot of the horizon. No packet with a later timestamp was accepted.
     Horizon {
-        /// The larger is the newer.
+        /// The sequence number; the larger is newer.
         sequence: u64,
         /// The horizon.
         timestamp: Timestamp,
-        /// The journal is incomplete, or this horizon was once not written.
+        /// The journal is incomplete, or a horizon was not written before.
         incomplete: bool,
     },
-    /// In the run directory: the horizon, whatever the disk holds.
+    /// In the run directory: the horizon, independent of the disk.
     Memory {
-        /// Which boot.
+        /// The boot's id.
         boot_id: [u8; 16],
         /// The horizon.
         timestamp: Timestamp,
-        /// The disk could not be written, so it may not hold it.
+        /// Whether the disk could not be written, so that it may lack the horizon.
         disk_failed: bool,
     },
     /// A record.

@@ -1,4 +1,4 @@
-//! What a record's bytes promise.
+//! Tests of the records' bytes.
 
 use std::net::IpAddr;
 use std::num::NonZeroU16;

@@ -1,11 +1,10 @@
-//! screen: time window, floor, nonce seen before; pure.
+//! Stage screen (time window, floor, seen nonces); pure.
 //!
-//! Takes what `identify` gives, its client and the time; gives [`Screened`],
-//! the only thing that goes on, or why not. Stateless checks first. Remembers
-//! nothing of a packet, but that a client was named late this second. A packet
-//! from the future passes here: it is refused once it is recorded, lest it
-//! come again when its time has come. docs/protocol.md §7, steps
-//! 3 and 4.
+//! Takes an identified packet, its client and the time. Returns [`Screened`], the input of
+//! the next stage, or the reason for refusal. Stateless checks run first. Keeps no state of a
+//! packet, except that a client was reported late this second. A packet from the future
+//! passes: it must be recorded before it is refused, or it could be replayed when its time
+//! comes. docs/protocol.md §7, steps 3 and 4.
 
 #[cfg(test)]
 mod tests;
@@ -18,7 +17,7 @@ use spa_proto::{Authentic, Identified, NotAuthentic, Timestamp};
 use crate::{ReplayCache, Seen, Sighting};
 use spad_model::{BootTime, Now};
 
-/// Each client is named this often, at most, by a packet that is late anyway.
+/// The interval between reports of late packets, for each client.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A packet that may still act: within the window, above the floor, not seen.
@@ -28,7 +27,7 @@ pub struct Screened<'a> {
     client: usize,
 }
 
-/// A packet that is refused, whatever comes: its HMAC may tell whose it is.
+/// A packet that is refused in any case; its HMAC may still identify the client.
 #[derive(Debug)]
 pub struct LatePacket<'a> {
     identified: Identified<'a>,
@@ -36,7 +35,7 @@ pub struct LatePacket<'a> {
     reason: LateReason,
 }
 
-/// How a packet comes too late.
+/// How a packet is late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LateReason {
     /// Its timestamp lies before the window.
@@ -45,35 +44,35 @@ pub enum LateReason {
     BelowFloor,
 }
 
-/// What becomes of an identified packet.
+/// The result of screening an identified packet.
 #[derive(Debug)]
 pub enum Screening<'a> {
-    /// Goes on to the HMAC.
+    /// Continues to the HMAC.
     Passed(Screened<'a>),
-    /// Refused; but once a second for each client it goes on to the HMAC, so
-    /// that the log can name a client whose clock is behind.
+    /// Refused. Once a second per client it continues to the HMAC, so that the log can name a
+    /// client whose clock is slow.
     LateReportable(LatePacket<'a>),
     /// Refused and counted.
     Late(LateReason),
-    /// Used before. Within a second from the same address: the network doubled it.
+    /// Used before. Within a second from the same address it is a network duplicate.
     AlreadySeen {
-        /// Doubled rather than replayed.
+        /// Whether it is a duplicate and not a replay.
         within_second_from_same_source: bool,
     },
 }
 
-/// When each client was last named by a late packet.
+/// When each client was last reported for a late packet.
 #[derive(Clone, Debug, Default)]
 pub struct LateReportLimiter(Vec<Option<BootTime>>);
 
 impl LateReportLimiter {
-    /// For so many clients, indices `0..clients`.
+    /// A limiter for this number of clients, indices `0..clients`.
     #[must_use]
     pub fn for_clients(clients: usize) -> Self {
         Self(vec![None; clients])
     }
 
-    /// Takes this client's turn of this second, if there is one.
+    /// Whether this client may be reported now; counts as its report of this second.
     fn allow(&mut self, client: usize, now: BootTime) -> bool {
         let Some(last) = self.0.get_mut(client) else {
             return false;
@@ -86,16 +85,16 @@ impl LateReportLimiter {
     }
 }
 
-/// What a packet is held against.
+/// The context in which a packet is checked.
 #[derive(Clone, Copy)]
 pub struct ScreenContext<'a> {
-    /// What is remembered.
+    /// The used packets.
     pub cache: &'a ReplayCache,
-    /// When, and from where, the packet was captured.
+    /// When the packet was captured.
     pub now: Now,
     /// The packet's source address.
     pub source: std::net::IpAddr,
-    /// A packet this much older than now is still accepted.
+    /// The maximum age of an accepted packet.
     pub max_skew: Duration,
 }
 
@@ -106,7 +105,7 @@ impl ScreenContext<'_> {
         self.now.wall.saturating_sub(self.max_skew)
     }
 
-    /// What the cache keeps besides the packet.
+    /// Where and when the packet was captured, for the cache.
     #[must_use]
     pub fn sighting(&self) -> Sighting {
         Sighting {
@@ -152,7 +151,7 @@ pub fn screen<'a>(
     }
 }
 
-/// What is wrong with a packet's head.
+/// The fault in a packet's head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     Late(LateReason),
@@ -161,7 +160,7 @@ pub(crate) enum Fault {
     },
 }
 
-/// The decision alone, on the head's fields.
+/// Checks the head's fields alone.
 pub(crate) fn check_head(
     id: KeyId,
     nonce: &[u8; 24],
@@ -191,28 +190,28 @@ impl<'a> Screened<'a> {
         self.client
     }
 
-    /// Who claims to have sent it.
+    /// The key id of the claimed sender.
     #[must_use]
     pub fn key_id(&self) -> KeyId {
         self.identified.key_id()
     }
 
-    /// When it claims to have been sent.
+    /// The claimed time of sending.
     #[must_use]
     pub fn timestamp(&self) -> Timestamp {
         self.identified.timestamp()
     }
 
-    /// Its nonce.
+    /// The packet's nonce.
     #[must_use]
     pub fn nonce(&self) -> &'a [u8; 24] {
         self.identified.nonce()
     }
 
-    /// The next stage: the HMAC.
+    /// Runs the next stage, the HMAC.
     ///
     /// # Errors
-    /// It is wrong.
+    /// The HMAC is wrong.
     pub fn authenticate(self, keys: &PacketKeys) -> Result<Authentic<'a>, NotAuthentic> {
         self.identified.authenticate(keys)
     }
@@ -225,19 +224,19 @@ impl LatePacket<'_> {
         self.client
     }
 
-    /// Why it is refused.
+    /// Why the packet is refused.
     #[must_use]
     pub fn reason(&self) -> LateReason {
         self.reason
     }
 
-    /// When it claims to have been sent.
+    /// The claimed time of sending.
     #[must_use]
     pub fn timestamp(&self) -> Timestamp {
         self.identified.timestamp()
     }
 
-    /// Did this client send it? Gives nothing that could be recorded or opened.
+    /// Whether the HMAC is right. Returns nothing that could be recorded or opened.
     #[must_use]
     pub fn is_authentic(self, keys: &PacketKeys) -> bool {
         self.identified.authenticate(keys).is_ok()

@@ -1,8 +1,8 @@
-//! `[IO]` The start of the state: made, taken over, or opened again.
+//! `[IO]` The start of the state: creates, adopts or reopens it.
 //!
-//! In this order, and nothing is accepted before its end: read everything;
-//! decide whether the journal can be trusted; raise floors; write the journal
-//! anew, durably; raise the horizon, durably; wipe the clean mark, durably.
+//! In this order, and no packet is accepted before the end: read everything; decide whether
+//! the journal can be trusted; raise floors; rewrite the journal durably; raise the horizon
+//! durably; wipe the clean mark durably.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -30,43 +30,43 @@ use spad_model::OnStateError;
 use spad_model::Paths;
 use spad_model::{BootTime, Now};
 
-/// Length of a file of one entry.
+/// Length of a single-entry file.
 const SINGLE_ENTRY_LEN: u64 = 64;
 
-/// An opened state, and what it remembers.
+/// An opened state and its contents.
 #[derive(Debug)]
 pub struct OpenedState<D = Directory> {
     /// The files.
     pub state: StateDir<D>,
     /// Used packets, floors and last closes.
     pub cache: ReplayCache,
-    /// How far packets may be accepted.
+    /// The upper bound of accepted timestamps.
     pub horizon: Horizon,
-    /// Who held which grant, if this is still the same boot.
+    /// The holders of grants, if the journal is of this boot.
     pub holders: Vec<HolderRecord>,
-    /// Grants whose close hook is owed, from whatever boot.
+    /// Grants with a pending close hook, from any boot.
     pub pending_hooks: Vec<HolderKey>,
 }
 
 impl StateDir {
     /// Locks and opens the state directory for a server's run. `now` need not be right.
-    /// Whatever is wrong with the directory or its disk, there is a state afterwards:
-    /// [`StateDir::standing`] says what becomes of packets.
+    /// Always returns a state, whatever is wrong with the directory or its disk:
+    /// [`StateDir::standing`] says what happens to packets.
     ///
     /// # Errors
-    /// Another process holds it.
+    /// Another process holds the lock.
     pub fn open(
         paths: &Paths,
         now: Now,
         max_skew: Duration,
         policy: OnStateError,
     ) -> Result<OpenedState, StateError> {
-        // Without an id this is no boot that any journal knows.
+        // Without an id it matches no journal's boot.
         let boot_id = lock::boot_id().unwrap_or(lock::NO_BOOT_ID);
         let lock_result = check_initialised(paths)
             .or_else(
                 |problem| match read_only::run_horizon(&paths.run, boot_id) {
-                    // Its files are lost, and how far packets were accepted is not.
+                    // The files are lost, but the run directory still has the horizon.
                     Some(_) => Ok(()),
                     None => Err(problem),
                 },
@@ -83,7 +83,7 @@ impl StateDir {
         Ok(start(disk, lock, boot_id, now, max_skew, policy, bounds))
     }
 
-    /// Asks whether no process holds the state directory.
+    /// Checks that no process holds the state directory.
     ///
     /// # Errors
     /// Another process holds it.
@@ -94,10 +94,10 @@ impl StateDir {
         }
     }
 
-    /// `spad init` with a new key: nothing was ever accepted, no floor is needed.
+    /// `spad init` with a new key: nothing was ever accepted, so no floor is needed.
     ///
     /// # Errors
-    /// There is a state already, or it cannot be written.
+    /// A state exists already, or it cannot be written.
     pub fn create(paths: &Paths, now: Now, max_skew: Duration) -> Result<(), StateError> {
         if is_initialised(&paths.state) {
             return Err(StateError::AlreadyInitialised {
@@ -107,12 +107,11 @@ impl StateDir {
         initialise(paths, now, max_skew, Timestamp::default())
     }
 
-    /// `spad init` with an existing key, and `spad key adopt`: what the key was
-    /// used for elsewhere is unknown, so nothing up to now + 2 × skew is accepted.
-    /// What is here already is kept.
+    /// `spad init` with an existing key, and `spad key adopt`. The key may have been used
+    /// elsewhere, so nothing up to now + 2 × skew is accepted. Existing records stay.
     ///
     /// # Errors
-    /// A server runs on it, or it cannot be written.
+    /// A server is using it, or it cannot be written.
     pub fn adopt(paths: &Paths, now: Now, max_skew: Duration) -> Result<(), StateError> {
         initialise(
             paths,
@@ -123,7 +122,7 @@ impl StateDir {
     }
 }
 
-/// Was this state directory made? What the disk does not let us see is not missing.
+/// Checks that this state directory was initialised. Unreadable does not count as missing.
 fn check_initialised(paths: &Paths) -> Result<(), StateError> {
     if is_initialised(&paths.state) {
         Ok(())
@@ -148,7 +147,7 @@ fn initialise(paths: &Paths, now: Now, skew: Duration, floor: Timestamp) -> Resu
     lock::adopt(&paths.state)
 }
 
-/// Makes a state, or takes over what is there, with this floor for everyone.
+/// Creates a state, or adopts the existing one, with this floor for all clients.
 pub(super) fn create_on<D: Disk>(
     mut disk: D,
     lock: Option<Lock>,
@@ -163,7 +162,7 @@ pub(super) fn create_on<D: Disk>(
         is_new &= disk.read(file).map_err(fail)?.is_empty();
     }
     disk.allocate(FileName::Horizon, FILE_LEN).map_err(fail)?;
-    // A horizon that nobody knows counts for nothing here: the floor stands in for it.
+    // An unknown horizon is ignored here because the floor covers it.
     let mut slots = HorizonSlots::read(&disk.read(FileName::Horizon).map_err(fail)?);
     let horizon = slots.timestamp().unwrap_or_default().max(floor);
     let marked = slots.is_marked();
@@ -190,13 +189,13 @@ pub(super) fn create_on<D: Disk>(
     Ok(())
 }
 
-/// Makes a disk with nothing on it but this horizon one of a clean stop: no packet was ever accepted.
+/// Prepares a disk as after a clean stop: only this horizon, no packet ever accepted.
 fn write_clean_stop<D: Disk>(
     disk: &mut D,
     boot_id: [u8; 16],
     slots: &HorizonSlots,
 ) -> io::Result<()> {
-    // There need not be a run directory yet.
+    // The run directory may not exist yet.
     let proof = disk.read(FileName::Proof).unwrap_or_default();
     let proof = Proof::read(&proof, boot_id);
     let mut journal = Journal::resume(&read(&[], &[]), [0, 0]);
@@ -209,7 +208,7 @@ fn write_clean_stop<D: Disk>(
     Ok(())
 }
 
-/// Opens a state on any disk. Where it cannot be written, it is in memory or refuses packets,
+/// Opens a state on any disk. If it cannot be written, it is in memory or refuses packets,
 /// as `policy` says.
 pub(super) fn start<D: Disk>(
     mut disk: D,
@@ -245,7 +244,7 @@ pub(super) fn start<D: Disk>(
         (FileName::Memory, SINGLE_ENTRY_LEN),
         (FileName::Proof, 2 * SINGLE_ENTRY_LEN),
     ] {
-        // Without room set aside they fail later, on a full disk only, and are handled there.
+        // Without reserved space writes may fail later, on a full disk, which is handled there.
         let _ = disk.allocate(file, length);
     }
     let evidence = Evidence {
@@ -301,7 +300,7 @@ pub(super) fn start<D: Disk>(
         pending_hooks: pending_hooks(&evidence.contents),
     };
     if let Err(error) = opened.write_initial(now, skew) {
-        // Said by an event, and by `standing`.
+        // Reported by an event and by `standing`.
         let _refusing = opened.state.on_disk_error(error);
     }
     opened.horizon.set_writable(opened.state.accepts_packets());
@@ -328,7 +327,7 @@ impl<D: Disk> OpenedState<D> {
         state
             .advance_horizon(now, skew, &mut self.horizon)
             .map_err(StateError::into_io)?;
-        // Even where it reads as wiped: an earlier start may have died before its sync.
+        // Even if it reads as wiped: an earlier start may have died before its sync.
         if let Err(error) = wipe(&mut state.disk, FileName::Clean) {
             state.on_disk_error(error).map_err(StateError::into_io)?;
         }
@@ -341,7 +340,7 @@ impl<D: Disk> OpenedState<D> {
     }
 }
 
-/// Who held what at the end of the journal.
+/// The holders at the end of the journal.
 fn holders(contents: &JournalContents) -> Vec<HolderRecord> {
     let mut holders: BTreeMap<HolderKey, BootTime> = BTreeMap::new();
     for record in &contents.records {
@@ -361,7 +360,7 @@ fn holders(contents: &JournalContents) -> Vec<HolderRecord> {
         .collect()
 }
 
-/// Whose close hook was owed at the end of the journal.
+/// The grants with a pending close hook at the end of the journal.
 fn pending_hooks(contents: &JournalContents) -> Vec<HolderKey> {
     let mut pending = BTreeSet::new();
     for record in &contents.records {
@@ -378,7 +377,7 @@ fn pending_hooks(contents: &JournalContents) -> Vec<HolderKey> {
     pending.into_iter().collect()
 }
 
-/// What a journal keeps besides the cache.
+/// The journal's records besides the cache.
 fn extra_records(
     holders: impl IntoIterator<Item = HolderRecord>,
     pending: impl IntoIterator<Item = HolderKey>,
@@ -387,7 +386,7 @@ fn extra_records(
     holders.chain(pending.into_iter().map(JournalRecord::HookPending))
 }
 
-/// What the journal says of the one-time sequences, last.
+/// The last extent of the file of used one-time sequences in the journal.
 fn used_mark(contents: &JournalContents) -> Option<UsedMark> {
     let mut records = contents.records.iter().rev();
     records.find_map(|record| match record {

@@ -1,10 +1,9 @@
-//! `[IO]` The state directory of a running server: what must survive it.
+//! `[IO]` The state directory of a running server: what must survive a restart.
 //!
-//! Takes records and the time; writes the journal before a packet acts, moves
-//! the horizon, compacts. Every write that fails ends in one of two ways, as
-//! the configuration says: the packet must not act, or the state goes on in
-//! memory once that is noted where the next start will find it.
-//! docs/protocol.md §8.
+//! Takes records and the time; writes the journal before a packet acts, moves the horizon,
+//! and compacts. A failed write has one of two results, as the configuration says. Either the
+//! packet must not act, or the state continues in memory once that is noted for the next
+//! start. docs/protocol.md §8.
 
 use std::io;
 use std::time::Duration;
@@ -27,7 +26,7 @@ use super::used_sequences::UsedMark;
 use spad_model::Now;
 use spad_model::OnStateError;
 
-/// The files, held by this process alone.
+/// The files, owned by this process alone.
 #[derive(Debug)]
 pub struct StateDir<D = Directory> {
     pub(super) disk: D,
@@ -40,21 +39,21 @@ pub struct StateDir<D = Directory> {
     /// The horizon in force, on disk or, in memory, in the run directory.
     pub(super) in_force: Timestamp,
     pub(super) mode: StateMode,
-    /// Neither floors nor horizon are known: only a reset makes them so.
+    /// Floors and horizon are unknown until a reset.
     pub(super) floors_unknown: bool,
-    /// A compaction failed; not again before the horizon moves.
+    /// A compaction failed; it is retried when the horizon moves.
     pub(super) compaction_failed: bool,
-    /// The disk takes the state again: the horizon is due.
+    /// The disk works again, so the horizon is due.
     pub(super) recovered: bool,
-    /// What the file of used one-time sequences must hold at least.
+    /// The minimum extent of the file of used one-time sequences.
     pub(super) used_mark: Option<UsedMark>,
-    /// Why the journal was not trusted at the start, where a crash alone does not explain it.
+    /// Why the journal was not trusted at the start, if a crash alone does not explain it.
     pub(super) distrust_reason: Option<DistrustReason>,
-    /// What became of the files of the run directory.
+    /// The problem with the run directory's files, if any.
     pub(super) run_dir_error: Option<String>,
-    /// Why the horizon could not be written there the last time.
+    /// Why the last write of the horizon to the run directory failed.
     pub(super) run_write_error: Option<String>,
-    /// Why the journal could not be compacted the last time.
+    /// Why the last compaction failed.
     pub(super) compaction_error: Option<String>,
     pub(super) events: Vec<StateEvent>,
 }
@@ -63,7 +62,7 @@ impl<D: Disk> StateDir<D> {
     /// Writes a record, with one call, before its packet acts.
     ///
     /// # Errors
-    /// It could not be written: the packet must not act.
+    /// The write failed: the packet must not act.
     pub fn append(&mut self, record: &JournalRecord) -> Result<(), StateError> {
         match &self.mode {
             StateMode::OnDisk => self
@@ -77,12 +76,12 @@ impl<D: Disk> StateDir<D> {
         }
     }
 
-    /// Moves the horizon where it is due: every 10 s, and at once when the clock
-    /// steps or the allowed skew changes. Cheap when it is not; to be called before packets are
-    /// judged. A failed write leaves the old horizon in force.
+    /// Moves the horizon when due: every 10 s, and immediately when the clock steps or the
+    /// allowed skew changes. Cheap otherwise; call it before processing packets. If the write
+    /// fails, the old horizon stays in force.
     ///
     /// # Errors
-    /// The horizon could not be written; it is tried again.
+    /// The horizon could not be written; it is retried.
     pub fn advance_horizon(
         &mut self,
         now: Now,
@@ -99,12 +98,12 @@ impl<D: Disk> StateDir<D> {
         horizon.mark_done(now, skew);
         self.compaction_failed = false;
         if !self.accepts_packets() {
-            // It is put in force once the state is written again.
+            // It is put in force once the state can be written.
             return Ok(());
         }
         match step {
             HorizonMove::Raise(to) => {
-                // Until the next move packets of so late a time may come.
+                // Packets with timestamps up to this may arrive before the next move.
                 let needed = now.wall.saturating_add(skew).saturating_add(PERIOD);
                 let secured = self.raise_horizon(to, needed)?;
                 self.update_run_horizon(secured);
@@ -121,9 +120,9 @@ impl<D: Disk> StateDir<D> {
         Ok(())
     }
 
-    /// When the journal is nearly full, or the disk failed before: writes it anew
-    /// from `records`, all that is still true (the cache's and what the engine keeps besides). To be
-    /// called after every batch of packets.
+    /// Rewrites the journal from `records`, all that is still valid, when it is nearly full or
+    /// the disk failed before. They are the cache's and the engine's. Call it after every batch
+    /// of packets.
     pub fn compact_if_needed<I>(&mut self, records: impl FnOnce() -> I)
     where
         I: IntoIterator<Item = JournalRecord>,
@@ -160,10 +159,10 @@ impl<D: Disk> StateDir<D> {
         }
     }
 
-    /// `spad client reset`: see [`ReplayCache::reset_client`]. Returns the floor then in force.
+    /// `spad client reset`: see [`ReplayCache::reset_client`]. Returns the floor in force.
     ///
     /// # Errors
-    /// It could not be written: it holds until the next start only.
+    /// The write failed: the reset is lost at the next start.
     pub fn reset_client(
         &mut self,
         id: KeyId,
@@ -178,12 +177,12 @@ impl<D: Disk> StateDir<D> {
         Ok(floor)
     }
 
-    /// `spad replay reset`: floors go down to now, the horizon is set from the
-    /// clock alone. Where used packets may be missing and no horizon says how far
-    /// they went, everything up to now + 2 × skew is refused instead.
+    /// `spad replay reset`: lowers the floors to now and sets the horizon from the clock alone.
+    /// If used packets may be missing and no horizon bounds them, everything up to now + 2 × skew
+    /// is refused instead.
     ///
     /// # Errors
-    /// It could not be written: it holds until the next start only.
+    /// The write failed: the reset is lost at the next start.
     pub fn reset_all(
         &mut self,
         now: Now,
@@ -205,8 +204,8 @@ impl<D: Disk> StateDir<D> {
         self.advance_horizon(now, skew, horizon)
     }
 
-    /// Ends this life: everything is synced, then the clean mark is written. Says
-    /// whether it was; without it the next start on another boot is unclean.
+    /// Syncs everything, then writes the clean mark. Returns whether it was written; without it
+    /// the next start after a reboot is unclean.
     ///
     /// # Errors
     /// The disk failed; the next start is unclean.
@@ -224,18 +223,18 @@ impl<D: Disk> StateDir<D> {
         Ok(true)
     }
 
-    /// What happened since this was last asked.
+    /// Takes the events since the last call.
     pub fn take_events(&mut self) -> Vec<StateEvent> {
         std::mem::take(&mut self.events)
     }
 
-    /// Is there anything for [`Self::take_events`]?
+    /// Whether [`Self::take_events`] has any.
     #[must_use]
     pub fn has_events(&self) -> bool {
         !self.events.is_empty()
     }
 
-    /// Nothing can be reset in a state that cannot be used.
+    /// Refuses a reset of a state that cannot be used.
     fn check_usable(&self) -> Result<(), StateError> {
         match (&self.mode, self.error()) {
             (StateMode::Closed { .. }, Some(error)) => Err(error),
@@ -243,7 +242,7 @@ impl<D: Disk> StateDir<D> {
         }
     }
 
-    /// The journal anew, durably: the cache, and `kept` besides.
+    /// Rewrites the journal durably, from the cache and `kept`.
     pub(super) fn rewrite(
         &mut self,
         cache: &ReplayCache,
@@ -263,8 +262,8 @@ impl<D: Disk> StateDir<D> {
         self.journal.compact(&mut self.disk, header, records, true)
     }
 
-    /// The boot id under which the journal is trusted. While the state is lost, that
-    /// of no boot: the next start must not take what is written now for all there was.
+    /// The boot id under which the journal is trusted. While the state is lost it matches no
+    /// boot, so that the next start does not take the journal for complete.
     pub(super) fn trusted_boot_id(&self) -> [u8; 16] {
         if self.floors_unknown {
             NO_BOOT_ID
@@ -273,7 +272,7 @@ impl<D: Disk> StateDir<D> {
         }
     }
 
-    /// What the journal holds besides what others remember.
+    /// The records that this type itself maintains.
     pub(super) fn own_records(&self) -> impl Iterator<Item = JournalRecord> + use<D> {
         let mark = self.used_mark.map(|used| JournalRecord::OneTime {
             count: used.count,
@@ -282,25 +281,25 @@ impl<D: Disk> StateDir<D> {
         mark.into_iter()
     }
 
-    /// Writes how many one-time sequences are used, after their own file holds them.
+    /// Writes the extent of the file of used one-time sequences, after writing that file.
     ///
     /// # Errors
-    /// It could not be written: nothing may open by them.
+    /// The write failed: these sequences must not open anything.
     pub fn append_used(&mut self, used: UsedMark) -> Result<(), StateError> {
         self.used_mark = Some(used);
         let UsedMark { count, sum } = used;
         self.append(&JournalRecord::OneTime { count, sum })
     }
 
-    /// What the file of used one-time sequences must hold at least.
+    /// The minimum extent of the file of used one-time sequences.
     #[must_use]
     pub fn used_mark(&self) -> Option<UsedMark> {
         self.used_mark
     }
 
-    /// Brings the horizon to where the next start finds it even if one of its slots is
-    /// lost, and gives what may be in force then. That one slot lags behind is usual,
-    /// and enough while it lies above `needed`.
+    /// Raises the horizon so that the next start finds it even if one slot is lost, and
+    /// returns what may be in force. Usually one slot lags behind, which suffices while it is
+    /// above `needed`.
     fn raise_horizon(&mut self, to: Timestamp, needed: Timestamp) -> Result<Timestamp, StateError> {
         for _each_slot in 0..2 {
             self.write_horizon(to)?;
@@ -312,7 +311,7 @@ impl<D: Disk> StateDir<D> {
         Ok(to)
     }
 
-    /// Brings the horizon to one more place where the next start finds it.
+    /// Writes the horizon to one more slot.
     pub(super) fn write_horizon(&mut self, to: Timestamp) -> Result<(), StateError> {
         let in_memory = self.is_in_memory();
         if self.slots.is_durable(to) && !in_memory {
@@ -326,16 +325,16 @@ impl<D: Disk> StateDir<D> {
             .map_err(StateError::WriteFailed)
     }
 
-    /// For a start in this boot that finds the state gone.
+    /// Writes the horizon for a start in this boot that finds the state directory lost.
     fn update_run_horizon(&mut self, to: Timestamp) {
         let in_memory = self.is_in_memory();
-        // Without it that start refuses packets for longer, or all of them; `look` reports it.
+        // If this fails, that start refuses packets for longer, or all; `check_files` reports it.
         let _noted = self.write_run_horizon(to, in_memory);
     }
 }
 
 impl<D: Disk> StateDir<D> {
-    /// Takes away what says that the disk failed; the horizon's slots go last.
+    /// Clears the marks of a failed disk; the horizon's slots are last.
     pub(super) fn clear_marks(&mut self) -> io::Result<()> {
         let noted = self.write_run_horizon(self.in_force, false);
         let memory = self.disk.read(FileName::Memory).unwrap_or_default();
@@ -349,7 +348,7 @@ impl<D: Disk> StateDir<D> {
     }
 }
 
-/// Overwrites a file of one entry with zeros, durably.
+/// Overwrites a single-entry file with zeros, durably.
 pub(super) fn wipe<D: Disk>(disk: &mut D, file: FileName) -> io::Result<()> {
     disk.write(file, 0, &[0; RECORD_LEN])?;
     disk.sync(file)

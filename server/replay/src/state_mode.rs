@@ -1,8 +1,8 @@
-//! What becomes of records while the disk takes them, and while it does not. `[IO]`
+//! What happens to records while the disk works, and while it does not. `[IO]`
 //!
-//! The disk may fail at the start or later, and nothing ends because of it: the state
-//! goes on in memory, or refuses every packet, as the configuration says, and
-//! is written whole once the disk can be written again.
+//! The disk may fail at the start or later; the server continues. The state moves to memory
+//! or refuses every packet, as the configuration says. It is rewritten completely once the
+//! disk works again.
 
 use std::io;
 
@@ -22,30 +22,30 @@ use super::startup::OpenedState;
 use super::state_dir::{StateDir, wipe};
 use spad_model::OnStateError;
 
-/// Where the state lives.
+/// Where the state is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StateMode {
     /// Each record is written to the disk before its packet acts.
     OnDisk,
-    /// The disk failed: records stay in memory, and the next start knows.
+    /// The disk failed: records are in memory, and the next start will know.
     InMemory {
-        /// What the disk said.
+        /// The disk's error.
         error: String,
     },
-    /// The disk failed: no packet acts until the state is written again.
+    /// The disk failed: no packet acts until the state can be written.
     Refusing {
-        /// What the disk said.
+        /// The disk's error.
         error: String,
     },
-    /// The state cannot be used at all: no packet acts in this life of the process.
+    /// The state is unusable: no packet acts until a restart.
     Closed {
-        /// Why, and how to fix it.
+        /// The problem and its fix.
         problem: String,
     },
 }
 
 impl OpenedState {
-    /// A state that takes no packet and writes nothing, because of `problem`.
+    /// A state that accepts no packet and writes nothing, because of `problem`.
     #[must_use]
     pub(super) fn closed(problem: &StateError, policy: OnStateError) -> Self {
         let mode = StateMode::Closed {
@@ -82,19 +82,19 @@ impl OpenedState {
 }
 
 impl<D: Disk> StateDir<D> {
-    /// Where the state lives now.
+    /// The current mode.
     #[must_use]
     pub fn mode(&self) -> &StateMode {
         &self.mode
     }
 
-    /// Does the disk not hold what it should?
+    /// Whether the disk lacks part of the state.
     #[must_use]
     pub fn is_in_memory(&self) -> bool {
         matches!(self.mode, StateMode::InMemory { .. })
     }
 
-    /// What `spad status` says of it, while not all is well.
+    /// The warning for `spad status`, if there is a problem.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mode = match &self.mode {
@@ -124,8 +124,8 @@ impl<D: Disk> StateDir<D> {
         all.into_iter().flatten().collect()
     }
 
-    /// Looks whether the files that are written are those that the next start will read.
-    /// To be called every few seconds.
+    /// Checks that the open files are still those that the next start will read.
+    /// Call it every few seconds.
     pub fn check_files(&mut self) {
         if self.is_closed() {
             return;
@@ -133,7 +133,7 @@ impl<D: Disk> StateDir<D> {
         if self.mode == StateMode::OnDisk
             && let Err(error) = self.disk.check_present(&STATE_FILES)
         {
-            // Said by an event, and by `standing`.
+            // Reported by an event and by `standing`.
             let _refusing = self.on_disk_error(error);
         }
         let lost = self.run_dir_error();
@@ -147,18 +147,18 @@ impl<D: Disk> StateDir<D> {
         self.run_dir_error = lost;
     }
 
-    /// Can it not be used at all?
+    /// Whether the state is unusable until a restart.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         matches!(self.mode, StateMode::Closed { .. })
     }
 
-    /// May packets act?
+    /// Whether packets may act.
     pub(super) fn accepts_packets(&self) -> bool {
         matches!(self.mode, StateMode::OnDisk | StateMode::InMemory { .. })
     }
 
-    /// The error of whoever needs the disk now; nothing while it works.
+    /// The error for callers that need the disk; `None` while it works.
     pub(super) fn error(&self) -> Option<StateError> {
         match &self.mode {
             StateMode::OnDisk => None,
@@ -169,8 +169,8 @@ impl<D: Disk> StateDir<D> {
         }
     }
 
-    /// The disk failed. May the server go on? Only where the configuration allows
-    /// it, and only once the next start is sure to know.
+    /// Handles a disk error. Succeeds if the configuration allows memory and the next start is
+    /// certain to know.
     pub(super) fn on_disk_error(&mut self, error: io::Error) -> Result<(), StateError> {
         if self.is_in_memory() {
             return Ok(());
@@ -182,14 +182,14 @@ impl<D: Disk> StateDir<D> {
             return Ok(());
         }
         if self.mode == StateMode::OnDisk {
-            // The next batch of packets tries once more; then the horizon's pace counts.
+            // The next batch of packets retries once; then the horizon's period applies.
             self.compaction_failed = false;
             self.set_mode(StateMode::Refusing { error: text });
         }
         Err(StateError::WriteFailed(error))
     }
 
-    /// What a reloaded configuration says of a state that cannot be written, from here on.
+    /// Applies a reloaded configuration's policy for a state that cannot be written.
     pub fn set_policy(&mut self, policy: OnStateError) {
         if std::mem::replace(&mut self.policy, policy) == policy {
             return;
@@ -199,7 +199,7 @@ impl<D: Disk> StateDir<D> {
                 self.set_mode(StateMode::Refusing { error });
             }
             (OnStateError::Memory, StateMode::Refusing { error }) if self.record_failure() => {
-                // The horizon stood still while packets were refused.
+                // The horizon did not move while packets were refused.
                 self.recovered = true;
                 self.set_mode(StateMode::InMemory { error });
             }
@@ -207,8 +207,8 @@ impl<D: Disk> StateDir<D> {
         }
     }
 
-    /// Leaves word for the next start. Each of the three is enough; on a failing
-    /// disk, who knows which works.
+    /// Records the failure for the next start in three places. One suffices; on a failing
+    /// disk it is unknown which one succeeds.
     fn record_failure(&mut self) -> bool {
         let in_journal = self.journal.mark_incomplete(&mut self.disk);
         let in_slots = match self.slots.timestamp() {
@@ -219,14 +219,14 @@ impl<D: Disk> StateDir<D> {
         in_journal.is_ok() || in_slots.is_ok() || in_run.is_ok()
     }
 
-    /// The horizon where the next start of this boot finds it, whatever the disk holds.
+    /// Writes the horizon to the run directory, for a start in the same boot.
     pub(super) fn write_run_horizon(
         &mut self,
         timestamp: Timestamp,
         disk_failed: bool,
     ) -> io::Result<()> {
         if self.floors_unknown {
-            // Nothing is accepted, and no horizon may seem to be known.
+            // Nothing is accepted, and the horizon must not appear to be known.
             return Ok(());
         }
         let entry = JournalEntry::Memory {
@@ -239,8 +239,8 @@ impl<D: Disk> StateDir<D> {
         noted
     }
 
-    /// Why the next start of this boot will not find in the run directory what it needs.
-    /// What could not be written there is tried again first.
+    /// Why the next start of this boot will lack something in the run directory. Retries
+    /// failed writes there first.
     fn run_dir_error(&mut self) -> Option<String> {
         self.journal.retry_proof(&mut self.disk);
         if self.run_write_error.is_some() {
@@ -261,8 +261,8 @@ impl<D: Disk> StateDir<D> {
             .or_else(|| noted.map(|error| unwritten(FileName::Memory, error)))
     }
 
-    /// The disk may work again: first the horizon, still marked, then the journal,
-    /// then the marks go. Cut short anywhere, the next start is unclean.
+    /// Returns to the disk: writes the horizon, still marked, then the journal, then clears
+    /// the marks. If interrupted anywhere, the next start is unclean.
     pub(super) fn recover(
         &mut self,
         records: impl IntoIterator<Item = JournalRecord>,

@@ -1,4 +1,4 @@
-//! The rule of the start: may the journal be trusted to be whole? Pure.
+//! Decides at the start whether the journal is complete. Pure.
 //!
 //! docs/protocol.md §8, unclean start.
 
@@ -14,33 +14,33 @@ use super::lock::NO_BOOT_ID;
 use super::proof::{JournalEnd, Proof};
 use super::record::JournalEntry;
 
-/// Everything that was found.
+/// Everything that the start found.
 pub(super) struct Evidence {
     pub(super) contents: JournalContents,
     pub(super) slots: HorizonSlots,
-    /// Bytes of the clean mark.
+    /// The clean mark's bytes.
     pub(super) clean: Vec<u8>,
-    /// Bytes of the horizon in the run directory.
+    /// The bytes of the horizon in the run directory.
     pub(super) memory: Vec<u8>,
-    /// What the run directory says of the journal's end in this boot.
+    /// The run directory's proof of the journal's end in this boot.
     pub(super) proof: Option<Proof>,
-    /// A file that could not be read, and why: worse than one that is missing.
+    /// An unreadable file and the error: worse than a missing one.
     pub(super) unreadable: Option<String>,
     pub(super) boot_id: [u8; 16],
 }
 
-/// What the evidence says.
+/// The decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct StartDecision {
-    /// Every record that mattered was read: floors stay as they are.
+    /// Whether every record that mattered was read, so that floors stay unchanged.
     pub(super) trusted: bool,
-    /// The last horizon; none is known if both slots are bad.
+    /// The last horizon; `None` if both slots are bad.
     pub(super) horizon: Option<Timestamp>,
-    /// Every floor must be at least this.
+    /// The minimum of every floor.
     pub(super) floor: Timestamp,
-    /// The journal was begun in this boot: its boot times mean something.
+    /// Whether the journal is of this boot, so that its boot times are valid.
     pub(super) same_boot: bool,
-    /// Why it is not trusted, where a crash alone does not explain it.
+    /// Why it is not trusted, if a crash alone does not explain it.
     pub(super) reason: Option<DistrustReason>,
 }
 
@@ -58,14 +58,14 @@ impl Evidence {
         };
         let trusted = complete && proven;
         let horizon = self.horizon(memory);
-        // What was accepted while the disk failed, only the run directory knew, or memory.
+        // Only the run directory, or memory, knew what was accepted while the disk failed.
         let run_lost = same_boot && self.proof.is_none() && memory == RunHorizon::Missing;
         let floor = match horizon {
             Some(horizon) if !trusted => {
-                // A right clock admitted nothing later, should the horizon be an older one too.
+                // A correct clock accepted nothing later, even if the horizon is an older one.
                 let mut ahead = now.saturating_add(skew);
                 if run_lost || marked && !memory.is_from_this_boot() {
-                    // The one case that is not exact.
+                    // The only inexact case.
                     ahead = ahead.saturating_add(skew);
                 }
                 horizon.max(ahead)
@@ -81,11 +81,11 @@ impl Evidence {
         }
     }
 
-    /// Why the journal is not trusted, where that is not just the missing mark of a clean stop.
+    /// Why the journal is not trusted, unless only the clean mark is missing.
     fn distrust_reason(&self, complete: bool, proven: bool) -> Option<DistrustReason> {
         let contents = &self.contents;
         if let Some(unreadable) = &self.unreadable {
-            // What it would say may only be missing for that.
+            // Other evidence may be missing for the same reason.
             Some(DistrustReason::Unreadable(unreadable.clone()))
         } else if contents.earlier_format {
             Some(DistrustReason::EarlierFormat)
@@ -102,7 +102,7 @@ impl Evidence {
         self.proof.is_some() || single_slot(&self.clean) != Slot::Empty
     }
 
-    /// Was the clean mark written for this very journal and horizon?
+    /// Whether the clean mark belongs to this journal and horizon.
     fn is_clean(&self) -> bool {
         let JournalEnd {
             generation,
@@ -158,7 +158,7 @@ impl Evidence {
     }
 }
 
-/// Does the horizon's file in the run directory say that the disk failed?
+/// Whether the horizon in the run directory says that the disk failed.
 pub(super) fn records_disk_failure(bytes: &[u8]) -> bool {
     run_horizon(bytes, NO_BOOT_ID).records_disk_failure()
 }
@@ -183,7 +183,7 @@ fn run_horizon(bytes: &[u8], boot: [u8; 16]) -> RunHorizon {
     }
 }
 
-/// What stands in the run directory.
+/// The horizon in the run directory.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum RunHorizon {
     Missing,
@@ -215,7 +215,7 @@ impl RunHorizon {
     }
 }
 
-/// The one slot of a small file; a missing or short one was never written.
+/// The slot of a single-entry file; a missing or short one was never written.
 fn single_slot(bytes: &[u8]) -> Slot {
     bytes
         .first_chunk::<RECORD_LEN>()
@@ -236,7 +236,7 @@ mod tests {
         Timestamp::from_micros(seconds * 1_000_000)
     }
 
-    /// After a clean stop in another boot, with this horizon on the disk.
+    /// The evidence after a clean stop in another boot, with this horizon on the disk.
     fn evidence(horizon: Timestamp) -> Evidence {
         let entry = JournalEntry::Horizon {
             sequence: 0,
@@ -283,7 +283,7 @@ mod tests {
         let mut found = evidence(at(1000));
         let decision = found.decide(at(900), SKEW);
         assert!(decision.trusted && decision.floor == Timestamp::default());
-        // The one that cannot be read may be the newer one, or say that others are not whole.
+        // The unreadable file may be the newer one, or mark the journal incomplete.
         found.unreadable = Some("journal.b: error".to_owned());
         let ruling = found.decide(at(900), SKEW);
         assert!(!ruling.trusted && ruling.floor == at(1000));

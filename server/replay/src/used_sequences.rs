@@ -1,8 +1,8 @@
-//! `[IO]` Which sequences for one use are used, in a file of its own.
+//! `[IO]` The used one-time sequences, in a file of their own.
 //!
-//! One record a sequence, on the disk before its door opens, and never taken out again: a
-//! sequence that is put back into a list, under whatever door, does not open either. What
-//! cannot be known keeps such doors shut.
+//! One record per sequence, on the disk before its door opens, and never removed. A used
+//! sequence that is listed again, for any door, does not open it. If the file cannot be
+//! trusted, these doors stay closed.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -16,63 +16,61 @@ use super::disk::open_file;
 use super::proof;
 use spad_model::knock::sequence::{Knock, Sequence};
 
-/// Its name in the state directory.
+/// The file's name in the state directory.
 const FILE_NAME: &str = "one-time";
-/// One record, in bytes: the number of knocks, three bytes a knock, the time, a check value,
-/// and [`END_MARK`].
+/// Length of a record in bytes: the number of knocks, three bytes per knock, the time, a
+/// check value, and [`END_MARK`].
 const RECORD_LEN: usize = 128;
-/// The last byte of a record, so that one that was not written to its end is told from
-/// one that is damaged.
+/// The last byte of a record, which distinguishes an incomplete record from a damaged one.
 const END_MARK: u8 = 0xa5;
-/// The most sequences that are remembered: 8 MiB.
+/// Maximum number of remembered sequences: 8 MiB.
 const MAX_SEQUENCES: usize = 1 << 16;
 
-/// Why a door's sequence for one use cannot be used. Its text tells the mend.
+/// Why a door's one-time sequence cannot be used. The text includes the fix.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OneTimeError {
     /// The file could not be read or written.
     #[error("{path}: {problem}; mend the disk, and restart spad")]
     Io {
-        /// Which file.
+        /// The file's path.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         problem: String,
     },
-    /// A record is not what was written.
+    /// A record is damaged.
     #[error(
         "{path}: the record {number} is damaged, so nobody knows all that is used; stop spad, write new sequences into every file, and remove this one"
     )]
     Damaged {
-        /// Which file.
+        /// The file's path.
         path: PathBuf,
-        /// Which record, from 1.
+        /// The number of the record, from 1.
         number: usize,
     },
-    /// The journal knows of more used sequences, or of others.
+    /// The journal lists more used sequences, or different ones.
     #[error(
         "{path} does not hold every sequence that was used; stop spad, write new sequences into every file, and remove this one"
     )]
     Lost {
-        /// Which file.
+        /// The file's path.
         path: PathBuf,
     },
-    /// No room for one more.
+    /// The file is full.
     #[error(
         "{path} holds {MAX_SEQUENCES} used sequences, as many as it may; stop spad, write new sequences into every file, and remove this one"
     )]
     Full {
-        /// Which file.
+        /// The file's path.
         path: PathBuf,
     },
 }
 
-/// How much the file holds: kept in the journal too, so that a file that lost its end, or
-/// is an older one, is told from a whole one.
+/// The extent of the file. The journal stores it too, to detect a truncated or older file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UsedMark {
-    /// Whole records.
+    /// Number of intact records.
     pub count: u32,
-    /// The sum over them.
+    /// The sum over the records.
     pub sum: u64,
 }
 
@@ -89,30 +87,30 @@ impl UsedMark {
     }
 }
 
-/// The file, held by the engine alone.
+/// The open file, owned by the engine alone.
 #[derive(Debug)]
 pub struct UsedSequences {
     path: PathBuf,
     file: Result<File, OneTimeError>,
-    /// What is in it.
+    /// The file's extent.
     mark: UsedMark,
-    /// Used, and not yet written: their doors stayed shut, but they were seen by whoever
-    /// watched, so no later start may take them for new.
+    /// Used but not yet written. Their doors stayed closed, but someone may have observed the
+    /// knocks, so no later start may treat them as unused.
     pending: Vec<(Sequence, Timestamp)>,
-    /// The last write failed.
+    /// The error of the last write, if it failed.
     failed: Option<OneTimeError>,
 }
 
 impl UsedSequences {
-    /// Opens the file, made where it is missing, and gives what is used; none where that
-    /// cannot be known. `least`: what the journal says that it holds.
+    /// Opens or creates the file and returns the used sequences; `None` if they cannot be
+    /// known. `least` is the minimum extent by the journal.
     #[must_use]
     pub fn open(state: &Path, expected: Option<UsedMark>) -> (Self, Option<HashSet<Sequence>>) {
         let path = state.join(FILE_NAME);
         let opened = open_file(&path).and_then(|file| {
             let bytes = read_all(&file)?;
             if bytes.is_empty() {
-                // Its name survives the machine before anything in it is relied on.
+                // The file's name must be durable before its contents matter.
                 File::open(state)?.sync_all()?;
             }
             Ok((file, bytes))
@@ -134,20 +132,20 @@ impl UsedSequences {
         (opened, used)
     }
 
-    /// Writes that this sequence is used, and those before it that could not be written; they
-    /// survive the machine when this returns.
+    /// Writes, durably, that this sequence is used, together with those that could not be
+    /// written before.
     ///
     /// # Errors
-    /// It may not: nothing may open by it.
+    /// The write failed; the door must stay closed.
     pub fn append(&mut self, sequence: &Sequence, now: Timestamp) -> Result<(), OneTimeError> {
         self.pending.push((sequence.clone(), now));
         self.retry_pending().map(drop)
     }
 
-    /// Writes what could not be written, and says how much that was.
+    /// Writes the pending records and returns their number.
     ///
     /// # Errors
-    /// It still cannot.
+    /// The write failed again.
     pub fn retry_pending(&mut self) -> Result<usize, OneTimeError> {
         let mut count: usize = 0;
         while let Some((sequence, at)) = self.pending.first().cloned() {
@@ -167,7 +165,7 @@ impl UsedSequences {
             let path = self.path.clone();
             return Err(OneTimeError::Full { path });
         }
-        // Over the remains of a write that failed, if there was one.
+        // Overwrites the remains of a failed write.
         let offset = u64::try_from(records.saturating_mul(RECORD_LEN)).unwrap_or(u64::MAX);
         let record = encode(sequence, now);
         file.write_all_at(&record, offset)
@@ -177,23 +175,23 @@ impl UsedSequences {
         Ok(())
     }
 
-    /// What the file holds.
+    /// The file's extent.
     #[must_use]
     pub fn mark(&self) -> UsedMark {
         self.mark
     }
 
-    /// What keeps doors with sequences for one use shut, if anything does.
+    /// The error that keeps doors with one-time sequences closed, if any.
     #[must_use]
     pub fn problem(&self) -> Option<&OneTimeError> {
         self.file.as_ref().err().or(self.failed.as_ref())
     }
 }
 
-/// What is used, read beside whoever keeps it.
+/// Reads the used sequences while another process owns the file.
 ///
 /// # Errors
-/// It cannot be known; a file that is missing is empty.
+/// They cannot be known; a missing file counts as empty.
 pub fn read_used(state: &Path) -> Result<HashSet<Sequence>, OneTimeError> {
     let path = state.join(FILE_NAME);
     let mut options = std::fs::OpenOptions::new();
@@ -224,8 +222,8 @@ fn read_all(file: &File) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The used sequences, and what the file holds. A last record that was not
-/// written to its end counts for nothing: its door did not open.
+/// Parses the used sequences and the file's extent. Ignores an incomplete last record,
+/// because its door did not open.
 fn parse(
     path: &Path,
     bytes: &[u8],

@@ -1,4 +1,4 @@
-//! Key ids, the floor of each, and the order in which its entries go; pure.
+//! Key ids, their floors, and the eviction order of their entries; pure.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -8,14 +8,14 @@ use spa_proto::Timestamp;
 
 use spad_model::KeyIdHash;
 
-/// All key ids that ever recorded a packet or hold a floor.
+/// All key ids that ever recorded a packet or have a floor.
 #[derive(Default)]
 pub(super) struct Clients {
     index: HashMap<KeyId, u32, KeyIdHash>,
     rows: Vec<Client>,
 }
 
-/// One key id.
+/// The entries and the floor of one key id.
 pub(super) struct Client {
     pub(super) id: KeyId,
     pub(super) floor: Timestamp,
@@ -32,7 +32,7 @@ impl Clients {
         if let Some(index) = self.lookup(id) {
             return index;
         }
-        // Four thousand million clients do not fit into memory.
+        // More than four billion clients do not fit into memory.
         let index = u32::try_from(self.rows.len()).unwrap_or(u32::MAX);
         self.index.insert(id, index);
         self.rows.push(Client {
@@ -51,7 +51,7 @@ impl Clients {
         self.rows.get_mut(usize::try_from(index).ok()?)
     }
 
-    /// The client's own floor. No such client: the end of time, which refuses.
+    /// The client's own floor; for an unknown client the maximum time, which refuses.
     pub(super) fn floor(&self, index: u32) -> Timestamp {
         self.get(index)
             .map_or(Timestamp::from_micros(u64::MAX), |client| client.floor)
@@ -82,8 +82,8 @@ impl Client {
         self.entries.push(Reverse((timestamp, slot)));
     }
 
-    /// Takes the entry with the smallest timestamp and raises the floor to it,
-    /// in one step: there is no other way to take a single entry out.
+    /// Removes the entry with the smallest timestamp and raises the floor to it in one step.
+    /// This is the only way to evict a single entry.
     pub(super) fn pop_raising_floor(&mut self) -> Option<u32> {
         let Reverse((timestamp, slot)) = self.entries.pop()?;
         self.floor = self.floor.max(timestamp);
@@ -93,8 +93,8 @@ impl Client {
         Some(slot)
     }
 
-    /// Takes out the entries with a timestamp above `latest`, without a floor:
-    /// the administrator's own exception.
+    /// Removes the entries with a timestamp above `latest` without raising the floor, for an
+    /// administrator's reset.
     pub(super) fn remove_later_than(&mut self, latest: Timestamp) -> Vec<u32> {
         let (gone, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.entries)
             .into_iter()

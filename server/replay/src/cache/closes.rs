@@ -1,16 +1,16 @@
 //! The last close of each client and service; pure.
 //!
-//! An open older than its client's last close of that service is refused. A
-//! close at or below the floor says nothing that the floor does not.
+//! An open that is older than its client's last close of the service is refused. A close at
+//! or below the floor is redundant.
 
 use std::collections::BTreeMap;
 
 use spa_proto::{Service, Timestamp};
 
-/// Closes remembered of one client; beyond it the oldest becomes the floor.
+/// Maximum closes remembered per client; beyond it the oldest becomes the floor.
 pub(super) const PER_CLIENT: usize = 64;
 
-/// Client, service → timestamp of the closing packet.
+/// Maps client and service to the timestamp of the closing packet.
 #[derive(Default)]
 pub(super) struct Closes(BTreeMap<(u32, u8, u16), (Service, Timestamp)>);
 
@@ -21,7 +21,7 @@ impl Closes {
             .map(|(_, timestamp)| *timestamp)
     }
 
-    /// Remembers a close, if it is later than the one known.
+    /// Remembers a close if it is later than the known one.
     pub(super) fn raise(&mut self, client: u32, service: Service, timestamp: Timestamp) {
         let entry = self
             .0
@@ -30,7 +30,7 @@ impl Closes {
         entry.1 = entry.1.max(timestamp);
     }
 
-    /// Where there are too many of this client: the floor that lets the oldest go.
+    /// The floor that allows dropping the oldest close, if this client has too many.
     pub(super) fn overflow_floor(&self, client: u32) -> Option<Timestamp> {
         let count = self.for_client(client).count();
         (count > PER_CLIENT)
@@ -42,7 +42,7 @@ impl Closes {
             .flatten()
     }
 
-    /// Forgets this client's closes up to its floor.
+    /// Drops this client's closes up to its floor.
     pub(super) fn prune(&mut self, client: u32, floor: Timestamp) {
         let gone: Vec<Service> = self
             .for_client(client)

@@ -1,8 +1,8 @@
 //! The used packets themselves: an exact set of (client, nonce); pure.
 //!
-//! 40 bytes an entry in one array, and a hash table of their places. A lookup
-//! costs one hash and one comparison, however many there are; the hash is
-//! keyed at random, so that nobody can choose nonces that collide.
+//! An entry is 40 bytes in one array, indexed by a hash table. A lookup costs one hash and one
+//! comparison, whatever the number of entries. The hash has a random key, so nobody can
+//! choose nonces that collide.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ use hashbrown::HashTable;
 use super::Sighting;
 use spad_model::BootTime;
 
-/// Copies within this time from the same address are the network's doing.
+/// Copies within this time from the same address are network duplicates.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(1);
 
 /// The entries of all clients.
@@ -28,10 +28,10 @@ pub(super) struct Entries {
 #[derive(Clone, Copy)]
 struct Entry {
     nonce: [u8; 24],
-    /// First seen; the end of time where that was before this start.
+    /// When it was first seen; the maximum time for entries from before this start.
     boot: BootTime,
     client: u32,
-    /// Hash of the first source address: a mistake costs one word in a counter.
+    /// Hash of the first source address; a collision only affects a counter.
     source: u32,
 }
 
@@ -40,7 +40,7 @@ impl Entries {
         self.index.len()
     }
 
-    /// The slot of this packet.
+    /// The slot of this packet, if it is in the set.
     pub(super) fn find(&self, client: u32, nonce: &[u8; 24]) -> Option<u32> {
         let hash = hash_entry(&self.hasher, client, nonce);
         self.index
@@ -48,7 +48,7 @@ impl Entries {
             .copied()
     }
 
-    /// Was what is captured now also captured just before, from the same address?
+    /// Whether the same packet was captured just before from the same address.
     pub(super) fn is_duplicate(&self, slot: u32, now: Sighting) -> bool {
         get(&self.slots, slot).is_some_and(|first| {
             first.boot != UNKNOWN_TIME
@@ -57,7 +57,7 @@ impl Entries {
         })
     }
 
-    /// Adds a packet that is not in the set. Returns its slot.
+    /// Adds a packet that is not in the set and returns its slot.
     pub(super) fn insert(
         &mut self,
         client: u32,
@@ -95,7 +95,7 @@ impl Entries {
         slot
     }
 
-    /// Takes the packet in this slot out of the set.
+    /// Removes the packet in this slot.
     pub(super) fn remove(&mut self, slot: u32) {
         let Some(entry) = get(&self.slots, slot).copied() else {
             return;
@@ -122,7 +122,7 @@ fn is_entry(slots: &[Entry], slot: u32, client: u32, nonce: &[u8; 24]) -> bool {
     get(slots, slot).is_some_and(|entry| entry.client == client && entry.nonce == *nonce)
 }
 
-/// Of the bytes alone: std would hash the nonce's length too.
+/// Hashes the bytes alone; std would include the nonce's length.
 fn hash_entry(hasher: &RandomState, client: u32, nonce: &[u8; 24]) -> u64 {
     let mut state = hasher.build_hasher();
     state.write(nonce);

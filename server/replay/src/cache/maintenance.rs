@@ -1,6 +1,6 @@
-//! Making room, raising floors, reading the journal back, resets; pure.
+//! Eviction, floors, restoring from the journal, resets; pure.
 //!
-//! Everything but the two resets only ever raises floors.
+//! Only the two resets lower floors.
 
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use spa_keys::KeyId;
 use spa_proto::Service;
 
 impl ReplayCache {
-    /// Drops entries older than the window, of all clients, each raising its
-    /// client's floor: at most `at_most`, and the rest of the last client's.
-    /// Returns how many went. To be called now and then, for idle clients.
+    /// Evicts entries older than the window, of all clients, raising each client's floor: at
+    /// most `at_most`, plus the rest of the last client's. Returns their number. Call it
+    /// regularly, for idle clients.
     pub fn sweep(
         &mut self,
         window_start: Timestamp,
@@ -31,7 +31,7 @@ impl ReplayCache {
         before.saturating_sub(self.len())
     }
 
-    /// This client closed this service: no older packet opens it again.
+    /// Records that this client closed this service: no older packet opens it again.
     pub fn close(
         &mut self,
         id: KeyId,
@@ -47,14 +47,14 @@ impl ReplayCache {
         self.record_close(id, service, timestamp, out);
     }
 
-    /// The timestamp of the last close. An open that is older is refused.
+    /// The timestamp of the last close. An older open is refused.
     #[must_use]
     pub fn last_close(&self, id: KeyId, service: Service) -> Option<Timestamp> {
         self.closes.get(self.clients.lookup(id)?, service)
     }
 
-    /// Base floor and every floor become at least `floor`: an unclean start, or
-    /// a key that was used elsewhere before.
+    /// Raises the base floor and every floor to at least `floor`, after an unclean start or
+    /// for a key that was used elsewhere.
     pub fn raise_floors(&mut self, floor: Timestamp) {
         self.base = self.base.max(floor);
         for index in 0..self.clients.len() {
@@ -62,7 +62,7 @@ impl ReplayCache {
         }
     }
 
-    /// Takes in a record that was read from the journal.
+    /// Applies a record read from the journal.
     pub fn restore(&mut self, record: &JournalRecord) {
         let unwritten = &mut Vec::new();
         match record {
@@ -72,7 +72,7 @@ impl ReplayCache {
                 timestamp,
             } => {
                 let index = self.clients.lookup_or_add(*id);
-                // `make_room` would drop at once what is not above the floor: this saves the way.
+                // Skips entries at or below the floor, which `make_room` would evict immediately.
                 if *timestamp > self.floor_at(index) && self.entries.find(index, nonce).is_none() {
                     self.insert(index, nonce, *timestamp, None);
                     self.make_room(index, Timestamp::default(), unwritten);
@@ -98,8 +98,7 @@ impl ReplayCache {
         }
     }
 
-    /// Everything that is remembered, as the journal's records: [`Self::restore`]
-    /// of each gives this cache again.
+    /// The whole cache as journal records; [`Self::restore`] of each reproduces the cache.
     pub fn records(&self) -> impl Iterator<Item = JournalRecord> {
         let base = std::iter::once(JournalRecord::BaseFloor {
             timestamp: self.base,
@@ -128,10 +127,9 @@ impl ReplayCache {
         base.chain(rest)
     }
 
-    /// `spad client reset`: the client's floor goes down to now, where it was
-    /// above; packets from beyond now + skew are forgotten, the others kept.
-    /// Returns the floor in force now, which may be the base floor: only
-    /// [`Self::reset_all`] lowers that. The journal must be written anew.
+    /// `spad client reset`: lowers the client's floor to now and drops its packets from beyond
+    /// now + skew. Returns the floor in force, which may be the base floor: only
+    /// [`Self::reset_all`] lowers that. The caller must rewrite the journal.
     pub fn reset_client(&mut self, id: KeyId, now: Timestamp, skew: Duration) -> Timestamp {
         if let Some(index) = self.clients.lookup(id) {
             self.reset(index, now, skew);
@@ -139,7 +137,7 @@ impl ReplayCache {
         self.floor(id)
     }
 
-    /// `spad replay reset`: [`Self::reset_client`] for all, and the base floor.
+    /// `spad replay reset`: applies [`Self::reset_client`] to all clients and the base floor.
     pub fn reset_all(&mut self, now: Timestamp, skew: Duration) {
         self.base = self.base.min(now);
         for index in 0..self.clients.len() {
@@ -174,7 +172,7 @@ impl ReplayCache {
         self.reorder(index, before);
     }
 
-    /// Brings this client, and then all together, within the bounds.
+    /// Brings first this client, then the whole cache, within the bounds.
     pub(super) fn make_room(
         &mut self,
         index: u32,
@@ -194,9 +192,9 @@ impl ReplayCache {
         }
     }
 
-    /// Drops this client's smallest timestamps while there are more than `keep`,
-    /// or they lie before `window_start` or not above the floor. Each drop raises
-    /// the floor; the floor it ends at goes to `out`.
+    /// Evicts this client's smallest timestamps while it has more than `keep` entries, or they
+    /// precede `window_start` or are not above the floor. Each eviction raises the floor; the
+    /// final floor is added to `out`.
     fn trim(
         &mut self,
         index: u32,
@@ -261,7 +259,7 @@ impl ReplayCache {
         }
     }
 
-    /// Moves the client to where its smallest timestamp, no longer `before`, belongs.
+    /// Moves the client in the order after its smallest timestamp changed from `before`.
     fn reorder(&mut self, index: u32, before: Option<Timestamp>) {
         let after = self
             .clients

@@ -1,9 +1,8 @@
 //! The exact set of used packets, with a floor for each client; pure.
 //!
-//! Takes packets (key id, nonce, timestamp) and the start of the time window,
-//! gives whether they were seen and the journal's records. Never reads a clock,
-//! never forgets a packet without raising its client's floor to it in the same
-//! step. docs/protocol.md §8.
+//! Takes packets (key id, nonce, timestamp) and the start of the time window. Returns
+//! whether they were seen, and the records for the journal. Never reads a clock, and never
+//! drops a packet without raising its client's floor in the same step. docs/protocol.md §8.
 
 mod clients;
 
@@ -32,13 +31,13 @@ use spad_model::BootTime;
 
 pub use recorder::Recorder;
 
-/// How much the cache holds. Beyond it the smallest timestamps go, each
-/// raising its client's floor.
+/// The capacity of the cache. Beyond it the smallest timestamps are evicted, each raising
+/// its client's floor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Entries of one client.
+    /// Maximum entries of one client.
     pub per_client: usize,
-    /// Entries of all.
+    /// Maximum entries of all clients.
     pub total: usize,
 }
 
@@ -51,7 +50,7 @@ impl Default for Bounds {
     }
 }
 
-/// Where and when a packet was captured: tells a duplicate from a replay.
+/// Where and when a packet was captured; distinguishes a duplicate from a replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sighting {
     /// The packet's source address.
@@ -60,25 +59,25 @@ pub struct Sighting {
     pub boot: BootTime,
 }
 
-/// Why a packet may not act: it did, or it may have.
+/// Why a packet may not act: it already did, or it may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
     /// Its timestamp is not above its client's floor.
     BelowFloor,
     /// Its nonce was recorded for its client.
     Recorded {
-        /// The network doubled it, rather than someone repeating it.
+        /// Whether the network duplicated it, as opposed to a replay.
         within_second_from_same_source: bool,
     },
 }
 
-/// Used packets and floors of all key ids, known to the configuration or not.
+/// The used packets and floors of all key ids, whether configured or not.
 pub struct ReplayCache {
     bounds: Bounds,
     base: Timestamp,
     clients: Clients,
     entries: Entries,
-    /// Each client that has entries, under its smallest timestamp.
+    /// Each client that has entries, ordered by its smallest timestamp.
     order: BTreeSet<(Timestamp, u32)>,
     closes: Closes,
 }
@@ -112,10 +111,10 @@ impl ReplayCache {
         }
     }
 
-    /// May this packet still act? Remembers nothing, allocates nothing.
+    /// Checks that this packet may still act. Remembers nothing, allocates nothing.
     ///
     /// # Errors
-    /// [`Seen`]: it may not.
+    /// [`Seen`] if it may not act.
     pub fn screen(
         &self,
         id: KeyId,
@@ -136,13 +135,13 @@ impl ReplayCache {
         }
     }
 
-    /// Uses the packet up: checks floor and nonce once more and inserts, in one
-    /// step. Entries of this client older than `window_start`, or beyond the
-    /// bounds, make room and raise floors. What the journal must hold before
-    /// the packet acts is appended to `out`.
+    /// Marks the packet as used: checks floor and nonce again and inserts it in one step.
+    /// Entries of this client that are older than `window_start` or beyond the bounds are
+    /// evicted and raise floors. Appends to `out` what the journal must contain before the
+    /// packet acts.
     ///
     /// # Errors
-    /// [`Seen`]: it was used before; nothing is changed.
+    /// [`Seen`] if it was used before; then nothing changes.
     pub fn record(
         &mut self,
         id: KeyId,
@@ -154,7 +153,7 @@ impl ReplayCache {
     ) -> Result<(), Seen> {
         self.screen(id, nonce, timestamp, sighting)?;
         if timestamp < window_start {
-            // It would be dropped at once, the floor raised to it.
+            // It would be evicted immediately, and the floor raised to it.
             return Err(Seen::BelowFloor);
         }
         let index = self.clients.lookup_or_add(id);
@@ -183,7 +182,7 @@ impl ReplayCache {
         }
     }
 
-    /// The floor in force for this key id, known or not.
+    /// The floor in force for this key id, whether known or not.
     #[must_use]
     pub fn floor(&self, id: KeyId) -> Timestamp {
         self.clients
@@ -191,19 +190,19 @@ impl ReplayCache {
             .map_or(self.base, |index| self.floor_at(index))
     }
 
-    /// The floor of every key id.
+    /// The floor that applies to every key id.
     #[must_use]
     pub fn base_floor(&self) -> Timestamp {
         self.base
     }
 
-    /// Used packets remembered, at most [`Bounds::total`].
+    /// Number of remembered packets, at most [`Bounds::total`].
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Is no used packet remembered? (There may be floors.)
+    /// Whether no used packet is remembered. Floors may exist.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

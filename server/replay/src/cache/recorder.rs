@@ -6,7 +6,7 @@ use super::{ReplayCache, Seen, Sighting};
 use crate::record::JournalRecord;
 use spa_keys::KeyId;
 
-/// What `Authentic::record` takes: the cache, with what it needs besides the packet.
+/// What `Authentic::record` needs: the cache, and the facts beside the packet.
 pub struct Recorder<'a> {
     pub(super) cache: &'a mut ReplayCache,
     pub(super) sighting: Sighting,

@@ -1,4 +1,4 @@
-//! What the cache promises.
+//! Tests of the cache.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};

@@ -1,4 +1,4 @@
-//! What the screen promises.
+//! Tests of the screen.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -47,7 +47,7 @@ impl ScreenHarness {
         seal(&self.head, self.id, &self.keys, &request, time, &randomness).unwrap()
     }
 
-    /// What becomes of the packet, milliseconds after a fixed time.
+    /// Screens the packet, this many milliseconds after a fixed time.
     fn screen<'a>(&mut self, packet: &'a [u8], milliseconds: u64) -> Screening<'a> {
         let identified = identify(&self.head, packet).unwrap();
         screen(
@@ -140,7 +140,7 @@ fn a_used_packet_is_refused_before_its_hmac_is_looked_at() {
             &mut Vec::new(),
         )
         .unwrap();
-    // A head copied and the rest changed.
+    // A copied head, everything else changed.
     packet.iter_mut().skip(48).for_each(|byte| *byte ^= 0xff);
     assert!(matches!(
         harness.screen(&packet, 0),

@@ -94,8 +94,7 @@ fn bit_flips() -> BoxedStrategy<Step> {
         .boxed()
 }
 
-/// In the same boot: a write-back that failed and whose pages were dropped, writes that went
-/// astray.
+/// Faults within a boot: write-backs that failed and lost their pages, and misplaced writes.
 fn damage() -> BoxedStrategy<Step> {
     let file = prop::sample::select(crate::disk::ALL_FILES.to_vec());
     let from = prop::option::of(0..140_u32);
@@ -186,8 +185,8 @@ fn no_packet_acts_twice_though_a_medium_loses_and_misplaces_blocks_in_the_same_b
     );
 }
 
-/// Lowered: used first, synced then. A disk that takes the lower value without
-/// being sure of it must not leave the higher one in force.
+/// A lowered horizon is used first and synced later. A disk that accepts the lower value
+/// without a sync must not leave the higher one in force.
 #[test]
 fn a_horizon_that_was_perhaps_lowered_is_in_force_lowered() {
     for seed in 0..50 {
@@ -217,8 +216,8 @@ fn a_horizon_that_was_perhaps_lowered_is_in_force_lowered() {
     }
 }
 
-/// The one case that is not exact: how far packets were accepted while the disk
-/// failed, only the lost memory knew.
+/// The only inexact case: only the lost memory knew how far packets were accepted while the
+/// disk failed.
 #[test]
 fn after_a_boot_in_memory_nothing_up_to_now_and_twice_the_skew_is_accepted() {
     let (disk, skew) = (SimDisk::default(), Duration::from_secs(60));
@@ -261,8 +260,8 @@ fn after_a_boot_in_memory_nothing_up_to_now_and_twice_the_skew_is_accepted() {
     );
 }
 
-/// Found by 80,000 schedules: a start that died between write and sync left a
-/// horizon that the next start read and took for durable.
+/// Found by 80,000 schedules: a start that died between write and sync left a horizon that
+/// the next start treated as durable.
 #[test]
 fn the_horizon_in_force_is_on_the_disk_wherever_an_earlier_start_died() {
     let skew = Duration::from_secs(60);

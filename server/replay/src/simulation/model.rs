@@ -1,4 +1,4 @@
-//! One server, a few clients, an attacker who keeps every packet, and time.
+//! One server, a few clients, an attacker who records every packet, and time.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -17,23 +17,23 @@ use spad_model::{BootTime, Now};
 /// Seconds since the epoch at which every schedule begins.
 const BEGIN: i64 = 1_800_000_000;
 
-/// The client whose clock is always right, and who never sends otherwise.
+/// The client whose clock is always right.
 pub(super) const HONEST_CLIENT: u8 = 0;
 
-/// What happens next.
+/// One step of a schedule.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
-    /// A client sends; the attacker may hold the packet back.
+    /// A client sends; the attacker may delay the packet.
     Send {
         client: u8,
         clock: Clock,
         delayed: bool,
     },
-    /// The attacker sends the packet that was sent so many packets ago.
+    /// The attacker replays the packet that was sent this many packets ago.
     Replay {
         back: u8,
     },
-    /// The attacker sends everything he has.
+    /// The attacker replays all recorded packets.
     ReplayAll,
     Wait {
         tenths: u16,
@@ -44,12 +44,12 @@ pub(super) enum Step {
         off: u8,
         seed: u64,
     },
-    /// The process, or the machine, dies after so many calls to the disk.
+    /// The process, or the machine, dies after this many calls to the disk.
     DieAfter {
         calls: u8,
         power: Option<u64>,
     },
-    /// The server's clock goes wrong by so many seconds, or right.
+    /// The server's clock becomes wrong by this many seconds, or right.
     SetClock {
         wrong_by: i32,
     },
@@ -61,7 +61,7 @@ pub(super) enum Step {
         file: FileName,
         at: u32,
     },
-    /// The process ends, and one block of a file is lost, or another's stands in its place.
+    /// The process exits, and one block of a file is lost or replaced by another.
     Damage {
         file: FileName,
         cleanly: bool,
@@ -71,12 +71,12 @@ pub(super) enum Step {
     Sweep,
 }
 
-/// How a client's clock stands.
+/// The error of a client's clock.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Clock {
     Right,
     Off(i8),
-    /// As wrong as the server's, and by this besides.
+    /// As wrong as the server's clock, plus this.
     LikeServer(i8),
     Future(u16),
 }
@@ -85,7 +85,7 @@ struct Packet {
     client: u8,
     timestamp: Timestamp,
     acted: u32,
-    /// It may act again: the machine lost power while its disk failed.
+    /// Whether it may act again, because the machine lost power while its disk failed.
     excused: bool,
 }
 
@@ -149,7 +149,7 @@ impl Simulation {
         simulation
     }
 
-    /// Packets that acted.
+    /// Number of packets that acted.
     pub(super) fn acted(&self) -> u64 {
         self.packets
             .iter()
@@ -200,8 +200,8 @@ impl Simulation {
                 self.disk.set_faults(*faults);
             }
             Step::FlipBit { file, at } => {
-                // Of a running server, or one that crashed, a rotten bit is one more thing
-                // that a second crash reveals; after a clean stop it is the only one.
+                // While the server runs or after a crash, a flipped bit would be a second fault; after
+                // a clean stop it is the only one.
                 self.stop();
                 self.disk.flip_bit(*file, *at);
                 self.crashed = self.time;
@@ -268,7 +268,7 @@ impl Simulation {
         }
     }
 
-    /// The packet reaches the server, by whomever. Does it act?
+    /// Delivers the packet to the server and returns whether it acts.
     fn deliver(&mut self, index: usize) -> bool {
         self.ensure_running();
         let now = self.now();
@@ -341,7 +341,7 @@ impl Simulation {
         if self.server.is_some() {
             return;
         }
-        // What was sent until the start after a crash is refused; the next start is no such one.
+        // Packets sent until the start after a crash are refused; the next start is a clean one.
         let recovers = self.crashed >= self.started;
         if recovers {
             self.crashed = self.time - 1;
@@ -357,7 +357,7 @@ impl Simulation {
             self.policy,
             self.bounds,
         );
-        // Without a horizon nothing passes any more until an administrator resets it.
+        // Without a horizon no packet passes until an administrator resets it.
         self.disk_failed |= !started.horizon.is_known();
         self.server = Some(started);
         self.ever_in_memory |= self
@@ -422,7 +422,7 @@ impl Simulation {
     }
 }
 
-/// The steps of the engine that matter here, in their order.
+/// The steps of the engine that matter here, in order.
 fn process(
     server: &mut OpenedState<SimDisk>,
     index: usize,

@@ -1,5 +1,5 @@
-//! A disk in memory: it forgets what was not synced when the power goes, fails
-//! on command, and can lose its machine between any two calls.
+//! A disk in memory: loses unsynced writes in a power cut, fails on command, and can stop
+//! its machine between any two calls.
 
 use std::cell::RefCell;
 use std::io;
@@ -16,7 +16,7 @@ pub(super) struct Faults {
     pub(super) clean: bool,
     pub(super) run: bool,
     pub(super) full: bool,
-    /// Writes are taken, but nobody can make sure of them.
+    /// Writes succeed, but syncs fail.
     pub(super) sync: bool,
 }
 
@@ -38,7 +38,7 @@ impl SimDisk {
         self.0.borrow_mut().faults = faults;
     }
 
-    /// The process dies after so many more calls.
+    /// Lets the process die after this many more calls.
     pub(crate) fn die_after(&self, calls: u32) {
         self.0.borrow_mut().calls_left = Some(calls);
     }
@@ -51,8 +51,8 @@ impl SimDisk {
         self.0.borrow_mut().calls_left = None;
     }
 
-    /// The power goes: each write since the last sync is there, is not, or is
-    /// there in part, as `chance` has it. The run directory is empty.
+    /// Cuts the power: each write since the last sync is complete, missing or partial, as
+    /// `chance` decides. The run directory becomes empty.
     pub(crate) fn cut_power(&self, chance: &mut impl FnMut(u32) -> u32) {
         let medium = &mut *self.0.borrow_mut();
         for (file, offset, bytes) in std::mem::take(&mut medium.pending) {
@@ -69,12 +69,12 @@ impl SimDisk {
         medium.calls_left = None;
     }
 
-    /// Another disk that holds the same.
+    /// A copy of the disk.
     pub(crate) fn copy(&self) -> Self {
         Self(Rc::new(RefCell::new(self.0.borrow().clone())))
     }
 
-    /// The file holds this, whoever put it there.
+    /// Replaces the file's content.
     pub(crate) fn replace_file(&self, file: FileName, bytes: Vec<u8>) {
         let medium = &mut *self.0.borrow_mut();
         medium.pending.retain(|(other, ..)| *other != place(file));
@@ -82,13 +82,13 @@ impl SimDisk {
         medium.live[place(file)] = bytes;
     }
 
-    /// Writes of this file's block that nobody made sure of are lost, as after a
-    /// write-back that failed: the block is what the disk holds.
+    /// Loses the unsynced writes to this file's block, as after a failed write-back: the block
+    /// has the disk's content.
     pub(super) fn lose_block(&self, file: FileName, at: u32) {
         let medium = &mut *self.0.borrow_mut();
         let (live, durable) = (&mut medium.live[place(file)], &medium.durable[place(file)]);
         let Some(range) = block(durable, at).filter(|range| range.end <= live.len()) else {
-            // The run directory lies on no disk.
+            // The run directory is not on a disk.
             return;
         };
         live[range.clone()].copy_from_slice(&durable[range]);
@@ -97,12 +97,12 @@ impl SimDisk {
         medium.durable[place(file)] = live;
     }
 
-    /// What was to be written to one block reached another, or an old block came back.
+    /// Copies one block to another, as after a misplaced write or a returning old block.
     pub(super) fn copy_block(&self, file: FileName, from: u32, to: u32) {
         let medium = &mut *self.0.borrow_mut();
         for side in [&mut medium.live, &mut medium.durable] {
             let bytes = &mut side[place(file)];
-            // Both as long as the first.
+            // Both blocks have the length of the first.
             let to = to / 2 * 2 + from % 2;
             if let (Some(from), Some(to)) = (block(bytes, from), block(bytes, to)) {
                 bytes.copy_within(from, to.start);
@@ -110,7 +110,7 @@ impl SimDisk {
         }
     }
 
-    /// Flips a bit, if there is one.
+    /// Flips a bit, if the file has one.
     pub(super) fn flip_bit(&self, file: FileName, at: u32) {
         let medium = &mut *self.0.borrow_mut();
         for side in [&mut medium.live, &mut medium.durable] {
@@ -203,7 +203,7 @@ impl Disk for SimDisk {
     }
 }
 
-/// One record, or four, of this file.
+/// A block of this file: one record, or four.
 fn block(bytes: &[u8], at: u32) -> Option<std::ops::Range<usize>> {
     let length = if at.is_multiple_of(2) {
         RECORD_LEN

@@ -1,4 +1,4 @@
-//! Used sequences: what is remembered of them, and through what.
+//! Tests of the record of used sequences, across damage and crashes.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ fn at(seconds: u64) -> Timestamp {
     Timestamp::from_micros(seconds * 1_000_000)
 }
 
-/// A state directory in which these are used.
+/// A state directory in which these sequences are used.
 fn directory_with(used: &[&str]) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let (mut file, known) = UsedSequences::open(directory.path(), None);
@@ -55,7 +55,7 @@ fn nothing_is_used_where_nothing_was_and_reading_beside_makes_no_file() {
     assert!(fs::read_dir(directory.path()).unwrap().next().is_none());
 }
 
-/// Whatever the power left of the last record, it counts for nothing, or for all.
+/// Whatever a power cut left of the last record, it counts completely or not at all.
 #[test]
 fn a_record_cut_short_is_not_used_and_the_next_one_takes_its_place() {
     let directory = directory_with(&["7000,8000", "9000,9100"]);
@@ -128,7 +128,7 @@ fn a_disk_that_takes_nothing_is_told_and_told_no_more_once_it_does() {
     assert_eq!(file.problem(), None);
 }
 
-/// Its door stayed shut, but whoever watched saw it, and the next start would open by it.
+/// Its door stayed closed, but an observer may know it, and the next start would accept it.
 #[test]
 fn what_the_disk_did_not_take_is_written_once_it_does() {
     let full = || {
@@ -201,14 +201,14 @@ fn a_file_that_lost_its_end_or_is_an_older_one_is_told_from_a_whole_one() {
     for length in 0..whole.len() {
         assert_eq!(known(&whole[..length]), None, "cut off at {length}");
     }
-    // A record over its successor, and two in each other's place.
+    // A record over its successor, and two swapped.
     let mut copied = whole.clone();
     copied.copy_within(..RECORD_LEN, RECORD_LEN);
     assert_eq!(known(&copied), None);
     let mut swapped = copied.clone();
     swapped[..RECORD_LEN].copy_from_slice(&whole[RECORD_LEN..2 * RECORD_LEN]);
     assert_eq!(known(&swapped), None);
-    // One more than the journal knows of: it was used a moment before a kill.
+    // One more than the journal lists: it was used just before a kill.
     let less = UsedMark::default().add(&whole[..RECORD_LEN]);
     fs::write(&path, &whole).unwrap();
     let (file, known) = UsedSequences::open(directory.path(), Some(less));
