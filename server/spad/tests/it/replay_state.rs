@@ -128,7 +128,7 @@ fn what_was_recorded_before_kill_minus_nine_is_recorded_after_it() {
             "--ignored",
             "--exact",
             "--nocapture",
-            "child_that_records_packets_until_it_is_killed",
+            "replay_state::child_that_records_packets_until_it_is_killed",
         ])
         .env("SPAD_TEST_ROOT", place.0.path())
         .stdout(Stdio::piped())
@@ -485,11 +485,13 @@ fn the_files_are_their_owners_alone_and_no_link_is_followed() {
     assert_eq!(fs::read(&elsewhere).unwrap(), before);
 }
 
-/// Runs this same test inside a mount namespace with a tiny disk, as root of it.
-fn in_mount_namespace(test: &str, inside: impl FnOnce()) {
+/// Runs the calling test once more inside a mount namespace with a tiny disk, as root of it.
+fn in_mount_namespace(inside: impl FnOnce()) {
     if std::env::var_os("SPAD_TEST_INSIDE").is_some() {
         return inside();
     }
+    let thread = std::thread::current();
+    let test = thread.name().unwrap();
     let output = Command::new("unshare")
         .args(["--mount", "--map-root-user"])
         .arg(std::env::current_exe().unwrap())
@@ -499,7 +501,10 @@ fn in_mount_namespace(test: &str, inside: impl FnOnce()) {
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned()
         + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}");
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{text}"
+    );
 }
 
 fn mount(arguments: &[&str]) {
@@ -514,7 +519,7 @@ fn mount(arguments: &[&str]) {
 
 #[test]
 fn a_full_disk_does_not_stop_the_journal() {
-    in_mount_namespace("a_full_disk_does_not_stop_the_journal", || {
+    in_mount_namespace(|| {
         let place = ServerDirs::empty();
         let state = place.paths().state;
         mount(&[
@@ -559,51 +564,47 @@ fn fill(state: &Path) {
 
 #[test]
 fn on_a_read_only_disk_the_server_goes_on_in_memory_and_the_next_start_is_unclean() {
-    in_mount_namespace(
-        "on_a_read_only_disk_the_server_goes_on_in_memory_and_the_next_start_is_unclean",
-        || {
-            let place = ServerDirs::initialised();
-            place.open().state.clean_stop().unwrap();
-            let state = place.paths().state;
-            let state = state.to_str().unwrap();
-            mount(&["--bind", state, state]);
-            mount(&["-o", "remount,bind,ro", state]);
-            // The lock needs a file that can be opened for writing; it is there already.
-            let mut refusing =
-                StateDir::open(&place.paths(), now(), SKEW, OnStateError::Refuse).unwrap();
-            assert!(!is_fresh(&mut refusing, 1));
-            assert!(matches!(
-                refusing.state.take_events()[..],
-                [StateEvent::ModeChanged(StateMode::Refusing { .. })]
-            ));
-            drop(refusing);
-            let mut opened =
-                StateDir::open(&place.paths(), now(), SKEW, OnStateError::Memory).unwrap();
-            assert!(opened.state.is_in_memory());
-            assert!(matches!(
-                opened.state.take_events()[..],
-                [StateEvent::ModeChanged(StateMode::InMemory { .. })]
-            ));
-            let timestamp = now().wall;
-            record(&mut opened, 1, timestamp).unwrap();
-            opened.horizon.accept(timestamp).unwrap();
-            assert!(
-                !opened.state.clean_stop().unwrap(),
-                "no clean mark, not in memory"
-            );
-            mount(&["-o", "remount,bind,rw", state]);
-            let mut opened = place.open();
-            assert!(is_used(&opened, 1, timestamp));
-            assert!(matches!(
-                opened.state.take_events()[..],
-                [StateEvent::UncleanStart { .. }]
-            ));
-            drop(opened);
-            assert_eq!(
-                place.open().state.take_events(),
-                [],
-                "and then all is well again"
-            );
-        },
-    );
+    in_mount_namespace(|| {
+        let place = ServerDirs::initialised();
+        place.open().state.clean_stop().unwrap();
+        let state = place.paths().state;
+        let state = state.to_str().unwrap();
+        mount(&["--bind", state, state]);
+        mount(&["-o", "remount,bind,ro", state]);
+        // The lock needs a file that can be opened for writing; it is there already.
+        let mut refusing =
+            StateDir::open(&place.paths(), now(), SKEW, OnStateError::Refuse).unwrap();
+        assert!(!is_fresh(&mut refusing, 1));
+        assert!(matches!(
+            refusing.state.take_events()[..],
+            [StateEvent::ModeChanged(StateMode::Refusing { .. })]
+        ));
+        drop(refusing);
+        let mut opened = StateDir::open(&place.paths(), now(), SKEW, OnStateError::Memory).unwrap();
+        assert!(opened.state.is_in_memory());
+        assert!(matches!(
+            opened.state.take_events()[..],
+            [StateEvent::ModeChanged(StateMode::InMemory { .. })]
+        ));
+        let timestamp = now().wall;
+        record(&mut opened, 1, timestamp).unwrap();
+        opened.horizon.accept(timestamp).unwrap();
+        assert!(
+            !opened.state.clean_stop().unwrap(),
+            "no clean mark, not in memory"
+        );
+        mount(&["-o", "remount,bind,rw", state]);
+        let mut opened = place.open();
+        assert!(is_used(&opened, 1, timestamp));
+        assert!(matches!(
+            opened.state.take_events()[..],
+            [StateEvent::UncleanStart { .. }]
+        ));
+        drop(opened);
+        assert_eq!(
+            place.open().state.take_events(),
+            [],
+            "and then all is well again"
+        );
+    });
 }

@@ -1,3 +1,5 @@
+//! Reloads as tables: what happens to one, in which phase, and what is done then.
+
 use tokio::sync::oneshot;
 
 use super::*;
