@@ -3,6 +3,9 @@
 //! Takes configurations and times; gives what happened to trials. The guard is
 //! what `spad firewall load` sets up at boot and what the writer keeps standing.
 
+mod loading;
+mod trials;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -256,28 +259,6 @@ impl ManagedTable {
         }
     }
 
-    /// Takes up what this configuration hides; gives what happened to trials.
-    fn update_trials(
-        &self,
-        trials: &mut Trials,
-        config: &Config,
-        kernel: &mut GrantSets,
-        now: BootTime,
-    ) -> Vec<TrialEvent> {
-        // Before any trial's end is judged: nobody may have looked since the last life.
-        let mut events = trials.reached(&self.reached(kernel));
-        let length = config.guard.trial;
-        events.extend(trials.hide(&config.hidden_ports(), length, self.moment(now)));
-        events
-    }
-
-    fn save_trials(&mut self, trials: Trials, warnings: &mut Vec<String>) {
-        if trials != self.trials {
-            self.trials = trials;
-            self.write(warnings);
-        }
-    }
-
     /// Makes the kernel hold what this configuration asks for.
     fn apply(
         &mut self,
@@ -297,7 +278,7 @@ impl ManagedTable {
         let table = Table::new(config, &port_states, &self.host_facts);
         let hidden = table.hidden().keys().copied().collect();
         let existing = self.connections_before_hiding(&hidden, kernel);
-        ensure_hidden(&table, config, self.established_policy(&table), kernel);
+        loading::ensure_hidden(&table, config, self.established_policy(&table), kernel);
         let load = LoadRequest {
             config,
             port_states: &port_states,
@@ -428,7 +409,7 @@ impl ManagedTable {
             .is_none();
         // Whoever comes while the table is away has no label.
         let table = self.table(now);
-        ensure_hidden(
+        loading::ensure_hidden(
             &table,
             &self.config,
             self.established_policy(&table),
@@ -453,265 +434,6 @@ impl ManagedTable {
         Ok(put_back)
     }
 
-    /// Loads the table; where the kernel has no labels for connections, the one that does
-    /// without them. Gives how many grants went into it, where one was replaced.
-    fn load_table(
-        &mut self,
-        load: &LoadRequest<'_>,
-        kernel: &mut GrantSets,
-        now: BootTime,
-        warnings: &mut Vec<String>,
-    ) -> Result<u32, WriterError> {
-        let table = |surroundings: &HostFacts| {
-            let table = Table::new(load.config, load.port_states, surroundings);
-            let table = table.with_existing_connections(load.existing.clone());
-            if load.settling {
-                table.settling()
-            } else {
-                table
-            }
-        };
-        let error =
-            match self.load_or_replace(&table(&self.host_facts), kernel, now, load.once_policy) {
-                Ok(put_back) => return Ok(put_back),
-                Err(error) => error,
-            };
-        if !self.host_facts.labels || !is_unsupported(&error) {
-            return Err(error);
-        }
-        let without_labels = HostFacts {
-            labels: false,
-            ..self.host_facts.clone()
-        };
-        let Ok(put_back) =
-            self.load_or_replace(&table(&without_labels), kernel, now, load.once_policy)
-        else {
-            return Err(error);
-        };
-        self.host_facts = without_labels;
-        warnings.push(
-            "this kernel has no labels for connections (CONFIG_NF_CONNTRACK_LABELS): strangers are answered before the rules of this host's own firewall, and whoever connects while others flush our table stays connected"
-                .to_owned(),
-        );
-        Ok(put_back)
-    }
-
-    fn load_or_replace(
-        &mut self,
-        table: &Table,
-        kernel: &mut GrantSets,
-        now: BootTime,
-        once_policy: OncePolicy,
-    ) -> Result<u32, WriterError> {
-        let state = emergency::table_state(&mut kernel.netlink).map_err(kernel_error)?;
-        // Its chains are others.
-        let (mut missing, mut same_layout) = (Vec::new(), state != TableState::Emergency);
-        let sets = table.sets();
-        for set in &sets {
-            let set = *set;
-            match kernel.netlink.set_layout(set).map_err(kernel_error)? {
-                None => missing.push(set),
-                Some(make) => same_layout &= make == set.layout(),
-            }
-        }
-        // Chains and sets that it has too many cannot be taken out of it by name alone.
-        for set in SetName::GATEWAY {
-            let make = kernel.netlink.set_layout(set).map_err(kernel_error)?;
-            same_layout &= sets.contains(&set) || make.is_none();
-        }
-        // A chain of an older version may have another place, and then cannot be changed.
-        same_layout &= missing.len() == sets.len() || !missing.contains(&SetName::Settling);
-        let mut was_flushed = false;
-        if same_layout {
-            match self.run_nft(
-                &table.transaction(&missing),
-                table,
-                kernel,
-                &mut was_flushed,
-            ) {
-                Ok(()) => return Ok(0),
-                Err(error) if missing.len() == sets.len() => return Err(error),
-                Err(_) => {}
-            }
-        }
-        // A table of another version cannot be changed, only replaced; what it held is put in again.
-        let everything = concat_commands(&removal(), &table.transaction(&sets));
-        self.run_nft(&everything, table, kernel, &mut was_flushed)?;
-        kernel.restore(now, once_policy).map_err(kernel_error)
-    }
-
-    /// Loads these commands, which make this table. Where somebody flushes meanwhile it hides
-    /// again at once, and notes that the table was away.
-    fn run_nft(
-        &mut self,
-        commands: &serde_json::Value,
-        table: &Table,
-        kernel: &mut GrantSets,
-        was_flushed: &mut bool,
-    ) -> Result<(), WriterError> {
-        let allowed = &self.config.guard.always_allow;
-        let plan = Plan::new(table, allowed, self.established_policy(table));
-        let announcer = self.announcer.as_ref();
-        let watch = FlushWatch::open(&mut kernel.netlink, &plan, was_flushed, announcer);
-        let mut watch = watch.map_err(WriterError::Kernel)?;
-        watch.hide();
-        self.loader = Some(nft::load_while(commands, &mut watch)?);
-        if !watch.is_hidden(table) {
-            return Err(WriterError::TableMissing);
-        }
-        if *was_flushed {
-            kernel
-                .in_batches(&settling_operations(table))
-                .map_err(kernel_error)?;
-        }
-        Ok(())
-    }
-
-    /// The connections that were there before their port was hidden: those that the kernel
-    /// lets in by that, and those of ports that are hidden from now on for the first time in
-    /// this boot.
-    fn connections_before_hiding(
-        &self,
-        hidden: &BTreeSet<Service>,
-        kernel: &mut GrantSets,
-    ) -> BTreeSet<Element> {
-        let netlink = &mut kernel.netlink;
-        let mut existing = self.surviving_connections(netlink);
-        for set in [SetName::Existing4, SetName::Existing6] {
-            let listed = netlink.list(set).unwrap_or_default();
-            existing.extend(
-                listed
-                    .iter()
-                    .filter_map(|(key, _)| element_key::to_element(set, key)),
-            );
-        }
-        let new = hidden
-            .difference(&self.previously_hidden(netlink))
-            .copied()
-            .collect();
-        existing.extend(existing_connections::connections(netlink, &new));
-        existing
-    }
-
-    /// The connections from before their port was hidden that have not ended.
-    fn surviving_connections(&self, netlink: &mut Netlink) -> BTreeSet<Element> {
-        let ports = self.existing.iter().map(|one| one.service).collect();
-        let alive = existing_connections::connections(netlink, &ports);
-        self.existing.intersection(&alive).copied().collect()
-    }
-
-    /// The ports that were hidden in this boot before now.
-    fn previously_hidden(&self, netlink: &mut Netlink) -> BTreeSet<Service> {
-        if self.guard_dir.directory().is_ok() {
-            // Not what the kernel lists: the first step of a start may have put it in just now.
-            return self.hidden.clone();
-        }
-        // Who is connected where nothing but an emergency table stands was so before it.
-        if emergency::table_state(netlink) != Ok(TableState::Full) {
-            return BTreeSet::new();
-        }
-        let listed = netlink.list_ports(SetName::Hidden).unwrap_or_default();
-        listed.into_keys().collect()
-    }
-
-    /// When trials must be looked at again at the latest; none where none runs.
-    pub(super) fn next_trial_end(&self) -> Option<BootTime> {
-        self.trials.next_end()
-    }
-
-    /// Ends the trials of ports that were reached, or whose time is over.
-    pub(super) fn watch_trials(&mut self, kernel: &mut GrantSets, now: BootTime) -> LoadReport {
-        let reached = self.reached(kernel);
-        let mut loaded = LoadReport {
-            events: self.trials.reached(&reached),
-            ..LoadReport::default()
-        };
-        let moment = BootMoment {
-            boot: &self.boot,
-            now,
-        };
-        let timed_out = self.trials.expire(moment);
-        loaded.events.extend(timed_out);
-        self.apply_trial_events(&mut loaded, kernel, now);
-        loaded
-    }
-
-    /// The ports on trial that the kernel saw reached; it is asked only while a trial runs.
-    fn reached(&self, kernel: &mut GrantSets) -> BTreeSet<Service> {
-        if self.trials.next_end().is_none() {
-            return BTreeSet::new();
-        }
-        let listed = kernel
-            .netlink
-            .list_ports(SetName::TrialReached)
-            .unwrap_or_default();
-        listed.into_keys().collect()
-    }
-
-    /// Hides every port for good.
-    pub(super) fn confirm(&mut self, kernel: &mut GrantSets, now: BootTime) -> LoadReport {
-        let mut loaded = LoadReport {
-            events: self.trials.confirm(),
-            ..LoadReport::default()
-        };
-        if loaded.events.is_empty() {
-            // The file may be damaged or lost all the same.
-            self.write(&mut loaded.warnings);
-        }
-        self.apply_trial_events(&mut loaded, kernel, now);
-        loaded
-    }
-
-    /// Writes down what changed and tells the kernel.
-    fn apply_trial_events(
-        &mut self,
-        loaded: &mut LoadReport,
-        kernel: &mut GrantSets,
-        now: BootTime,
-    ) {
-        if loaded.events.is_empty() {
-            return;
-        }
-        self.write(&mut loaded.warnings);
-        let port_states = self.trials.port_states(now);
-        let is_forwarded = |port: &Service| self.config.inner_host(*port).is_some();
-        // The inner host's port stands as the one that leads there.
-        loaded.reload = loaded
-            .events
-            .iter()
-            .any(|event| is_forwarded(&event.service));
-        let hidden = port_states
-            .iter()
-            .filter(|(_, standing)| **standing != PortState::Exposed);
-        let hidden: BTreeSet<Service> = hidden.map(|(port, _)| *port).collect();
-        if let Err(error) = self.preserve_connections(&hidden, kernel) {
-            let warning = format!("connections to what was shown may be cut: {error}");
-            loaded.warnings.push(warning);
-        }
-        for event in &loaded.events {
-            let standing = port_states.get(&event.service).copied();
-            if let Err(error) = update_port(kernel, event.service, standing) {
-                loaded
-                    .warnings
-                    .push(format!("{}: the kernel said {error}", event.service));
-            }
-        }
-        self.record_hidden(hidden, &mut loaded.warnings);
-    }
-
-    /// Lets in by name the connections of ports that were shown until now.
-    fn preserve_connections(
-        &mut self,
-        hidden: &BTreeSet<Service>,
-        kernel: &mut GrantSets,
-    ) -> Result<(), Errno> {
-        let new = hidden.difference(&self.hidden).copied().collect();
-        let (before, operations) = existing_connections::elements(&mut kernel.netlink, &new);
-        kernel.in_batches(&operations)?;
-        self.existing.extend(before);
-        Ok(())
-    }
-
     fn write(&self, warnings: &mut Vec<String>) {
         if let Err(error) = trial_file::write(&self.guard_dir, &self.trials) {
             warnings.push(format!(
@@ -719,61 +441,6 @@ impl ManagedTable {
             ));
         }
     }
-}
-
-/// Hides at once where nothing does, before `nft` is even started. What keeps the kernel
-/// from it keeps the table from being loaded too, and is told then.
-fn ensure_hidden(
-    table: &Table,
-    config: &Config,
-    policy: EstablishedPolicy,
-    kernel: &mut GrantSets,
-) {
-    if emergency::table_state(&mut kernel.netlink) == Ok(TableState::Missing) {
-        let plan = Plan::new(table, &config.guard.always_allow, policy);
-        let _ = emergency::load(&mut kernel.netlink, &plan, Existing::Keep);
-    }
-}
-
-/// What puts the table's hidden UDP ports among those whose answers let nobody in.
-fn settling_operations(table: &Table) -> Vec<Operation> {
-    let set = SetName::Settling;
-    let timeout = Timeout::For(Duration::from_millis(set.layout().timeout));
-    table
-        .settling_ports()
-        .map(|port| Operation {
-            set,
-            key: element_key::from_service(port),
-            action: Action::Add(timeout),
-        })
-        .collect()
-}
-
-/// Makes one port's place in the kernel what it should be now that its trial is over.
-fn update_port(
-    kernel: &mut GrantSets,
-    port: Service,
-    state: Option<PortState>,
-) -> Result<(), Errno> {
-    let key = element_key::from_service(port);
-    let operation = |set, action| Operation {
-        set,
-        key: key.clone(),
-        action,
-    };
-    // A port that is hidden for good must not be open between two transactions.
-    let hidden = match state {
-        Some(PortState::Hidden) => vec![
-            operation(SetName::Hidden, Action::Delete),
-            operation(SetName::Hidden, Action::Add(Timeout::Never)),
-        ],
-        _ => vec![operation(SetName::Hidden, Action::Delete)],
-    };
-    kernel.in_batches(&hidden)?;
-    for set in [SetName::Trial, SetName::TrialReached] {
-        kernel.in_batches(&[operation(set, Action::Delete)])?;
-    }
-    Ok(())
 }
 
 fn kernel_error(error: Errno) -> WriterError {
@@ -789,16 +456,6 @@ fn is_unsupported(error: &WriterError) -> bool {
 pub(super) fn remove() -> Result<(), WriterError> {
     nft::load(&removal())?;
     Ok(())
-}
-
-/// The commands of both, in one transaction.
-fn concat_commands(first: &serde_json::Value, second: &serde_json::Value) -> serde_json::Value {
-    let commands: Vec<&serde_json::Value> = [first, second]
-        .iter()
-        .filter_map(|part| part.get("nftables")?.as_array())
-        .flatten()
-        .collect();
-    serde_json::json!({ "nftables": commands })
 }
 
 /// The kernel's name of this boot; empty where it cannot be read, so that a
