@@ -150,7 +150,7 @@ impl Journal {
         };
         self.sequence = self.sequence.wrapping_add(1);
         let (place, bytes) = proof.cell(self.boot_id);
-        // If that fails the next start is unclean, and `unproven` is reported.
+        // If that fails the next start is unclean, and `proof_error` is reported.
         let stored = disk.write(FileName::Proof, slot_offset(place), &bytes);
         self.proof_error = stored.err().map(|error| error.to_string());
     }

@@ -51,7 +51,7 @@ pub struct OpenedState<D = Directory> {
 impl StateDir {
     /// Locks and opens the state directory for a server's run. `now` need not be right.
     /// Always returns a state, whatever is wrong with the directory or its disk:
-    /// [`StateDir::standing`] says what happens to packets.
+    /// [`StateDir::mode`] says what happens to packets.
     ///
     /// # Errors
     /// Another process holds the lock.
@@ -300,7 +300,7 @@ pub(super) fn start<D: Disk>(
         pending_hooks: pending_hooks(&evidence.contents),
     };
     if let Err(error) = opened.write_initial(now, skew) {
-        // Reported by an event and by `standing`.
+        // Reported by an event and by `mode`.
         let _refusing = opened.state.on_disk_error(error);
     }
     opened.horizon.set_writable(opened.state.accepts_packets());

@@ -133,7 +133,7 @@ impl<D: Disk> StateDir<D> {
         if self.mode == StateMode::OnDisk
             && let Err(error) = self.disk.check_present(&STATE_FILES)
         {
-            // Reported by an event and by `standing`.
+            // Reported by an event and by `mode`.
             let _refusing = self.on_disk_error(error);
         }
         let lost = self.run_dir_error();

@@ -1,6 +1,6 @@
-//! No packet acts twice, whatever happens: the rules of docs/protocol.md,
-//! "Never twice: floor, horizon, journal", against random schedules of crashes,
-//! clock steps, changed settings, failing disks and delayed packets.
+//! No packet acts twice: the rules of docs/protocol.md, "Replay protection", against random
+//! schedules of crashes, clock steps, changed settings, failing disks and delayed packets.
+//!
 //!
 //! `SPAD_SCHEDULES` sets how many schedules each test runs.
 
