@@ -1,13 +1,13 @@
 //! An instruction of the kernel's classic packet filter (`struct sock_filter`).
 
-/// One instruction as the kernel takes it (`struct sock_filter`).
+/// One instruction in the kernel's layout (`struct sock_filter`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Instruction {
     /// Operation.
     pub code: u16,
-    /// Instructions skipped where the comparison holds.
+    /// Instructions to skip if the comparison is true.
     pub jt: u8,
-    /// Instructions skipped where it does not.
+    /// Instructions to skip if it is false.
     pub jf: u8,
     /// Offset, value, or distance of an unconditional jump.
     pub k: u32,

@@ -1,4 +1,4 @@
-//! A program in a process of its own: as another user, with nothing that is ours.
+//! Prepares a child process: another user, without any of our privileges.
 #![expect(
     unsafe_code,
     reason = "what a process does between fork and exec is for the caller to answer for"
@@ -11,12 +11,12 @@ use std::process::Command;
 use rustix::process::{Gid, Pid, Resource, Rlimit, Signal, Uid, getpid, getppid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-/// Files that it may have open at once.
+/// Maximum number of files that the child may have open.
 const MAX_FILES: u64 = 1024;
 
-/// Lets the command's process become this user before it executes its program: in a
-/// session of its own, without capabilities or a way to gain any, with no descriptor
-/// but the standard ones, and with an end that comes no later than this process's.
+/// Makes the command's process become this user before it executes its program. It gets
+/// its own session, no capabilities and no means to gain any, and only the standard
+/// descriptors. The kernel kills it when this process exits.
 pub fn prepare_child(command: &mut Command, uid: u32, gid: u32, groups: &[u32]) {
     let groups: Vec<Gid> = groups.iter().copied().map(Gid::from_raw).collect();
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
@@ -30,7 +30,7 @@ fn become_child(uid: Uid, gid: Gid, groups: &[Gid], parent: Pid) -> io::Result<(
     rustix::process::setsid()?;
     lower_limit(Resource::Core, 0)?;
     lower_limit(Resource::Nofile, MAX_FILES)?;
-    // The calls of a thread are enough: there is no other thread here.
+    // The thread's own calls suffice because there is no other thread.
     rustix::thread::set_thread_groups(groups)?;
     rustix::thread::set_thread_res_gid(gid, gid, gid)?;
     rustix::thread::set_thread_res_uid(uid, uid, uid)?;
@@ -42,7 +42,7 @@ fn become_child(uid: Uid, gid: Gid, groups: &[Gid], parent: Pid) -> io::Result<(
     };
     rustix::thread::set_capabilities(None, none)?;
     rustix::thread::set_no_new_privs(true)?;
-    // A change of user undoes this, so it comes after.
+    // A change of user clears this, so it comes last.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     if getppid() != Some(parent) {
         return Err(io::ErrorKind::BrokenPipe.into());
@@ -62,8 +62,7 @@ fn lower_limit(resource: Resource, max: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Everything but the standard descriptors is closed by the exec that follows, whoever
-/// opened it.
+/// Marks everything but the standard descriptors to be closed by the following exec.
 fn close_on_exec() -> io::Result<()> {
     // SAFETY: takes numbers only, and closes nothing now.
     let result = unsafe {
@@ -77,7 +76,7 @@ fn close_on_exec() -> io::Result<()> {
     if result == 0 {
         return Ok(());
     }
-    // Before Linux 5.11. More than the limit were not opened.
+    // Before Linux 5.11. No descriptor exceeds the limit.
     let hard_limit = rustix::process::getrlimit(Resource::Nofile).maximum;
     for descriptor in 3..hard_limit.unwrap_or(MAX_FILES).min(1 << 20) {
         let descriptor = i32::try_from(descriptor).unwrap_or(i32::MAX);

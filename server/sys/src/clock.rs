@@ -14,7 +14,7 @@ pub fn now() -> Now {
     }
 }
 
-/// A clock's reading in microseconds; zero for a time before its epoch.
+/// A clock's time in microseconds; zero for a time before its epoch.
 fn micros(clock: ClockId) -> u64 {
     let time = clock_gettime(clock);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);

@@ -1,21 +1,21 @@
-//! [IO] Standard error as the journal of systemd reads it: each line with its priority before
-//! it (sd-daemon(3)), which the journal takes off. A terminal or a file gets the lines alone.
+//! [IO] Writes to standard error in the format of systemd's journal, with a priority before
+//! each line (sd-daemon(3)). A terminal or a file gets the lines without it.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
-/// How grave a line is; the numbers are syslog's.
+/// Priority of a line; the numbers are syslog's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Priority {
     /// Something failed.
     Error = 3,
-    /// Somebody should look at it.
+    /// Needs attention.
     Warning = 4,
-    /// All is well.
+    /// Informational.
     Info = 6,
 }
 
-/// This text as standard error is to have it.
+/// Formats this text for standard error.
 pub fn for_stderr(priority: Priority, text: &str) -> Cow<'_, str> {
     if stderr_is_journal() {
         Cow::Owned(prefix_lines(priority, text))
@@ -31,7 +31,7 @@ fn prefix_lines(priority: Priority, text: &str) -> String {
         .collect()
 }
 
-/// Whether the journal reads standard error; it never changes while a process runs.
+/// Whether standard error is the journal; this never changes while a process runs.
 fn stderr_is_journal() -> bool {
     static IS_STDERR: OnceLock<bool> = OnceLock::new();
     *IS_STDERR.get_or_init(|| {

@@ -1,12 +1,12 @@
-//! A network namespace of its own.
+//! Creates a network namespace.
 #![expect(unsafe_code, reason = "rustix's call takes flags that are not sound")]
 
 use std::io;
 
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
-/// Moves the calling thread, no other one, into a new network namespace: empty, and gone
-/// with the last thread or file that holds it.
+/// Moves the calling thread, and no other, into a new and empty network namespace. It
+/// disappears with the last thread or file that refers to it.
 ///
 /// # Errors
 /// What the kernel reports; it needs CAP_SYS_ADMIN.

@@ -1,7 +1,7 @@
-//! Packet sockets: opened so that no frame is seen before the filter stands.
+//! Packet sockets that receive no frame before their filter is attached.
 //!
-//! Takes a filter program and ring sizes, gives a bound socket whose filter can
-//! no longer be changed, and its [`RxRing`]; or a group of them, which share the frames.
+//! Takes a filter program and ring sizes; returns a bound socket with a locked filter and
+//! its [`RxRing`], or a fanout group of them.
 #![expect(
     unsafe_code,
     reason = "no crate we use wraps the options of packet sockets"
@@ -18,25 +18,25 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use super::bpf::Instruction;
 use super::rx_ring::{RingSize, RxRing};
 
-/// A packet socket that hears every interface, with a locked filter and a ring.
+/// A packet socket on all interfaces, with a locked filter and a ring.
 #[derive(Debug)]
 pub struct PacketSocket {
     socket: OwnedFd,
     ring: RxRing,
 }
 
-/// How a group shares its frames: those of one flow go to one socket, and to another
-/// while its ring is full. The flag about outgoing frames: see [`PacketSocket::open_unlocked`].
+/// How a group distributes frames: one flow goes to one socket, and to another while its
+/// ring is full. The flag about outgoing frames: see [`PacketSocket::open_unlocked`].
 const FANOUT_FLAGS: u32 = libc::PACKET_FANOUT_HASH
     | libc::PACKET_FANOUT_FLAG_ROLLOVER
     | libc::PACKET_FANOUT_FLAG_IGNORE_OUTGOING;
 
-/// The first joins by this: a new group of a number that no other has. The number
-/// takes the lower half, and is 0 here.
+/// The first socket joins with this, which makes the kernel choose an unused group id. The
+/// id is the lower half, 0 here.
 const NEW_FANOUT_GROUP: c_int =
     ((FANOUT_FLAGS | libc::PACKET_FANOUT_FLAG_UNIQUEID) << 16).cast_signed();
 
-/// Lets no frame pass: `ret 0`.
+/// A filter that drops every frame: `ret 0`.
 const DROP_ALL: [Instruction; 1] = [Instruction {
     code: (libc::BPF_RET | libc::BPF_K) as u16,
     jt: 0,
@@ -44,38 +44,38 @@ const DROP_ALL: [Instruction; 1] = [Instruction {
     k: 0,
 }];
 
-/// Which step failed, and how.
+/// The step that failed, and its error.
 #[derive(Debug)]
 pub struct OpenError {
-    /// The step, as what was being done.
+    /// The step, as a phrase for messages.
     pub step: &'static str,
-    /// What the kernel said.
+    /// The kernel's error.
     pub error: io::Error,
 }
 
-/// Frames that passed the filter since the last question.
+/// Frames that passed the filter since the last call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PacketStats {
-    /// All of them, the dropped ones among them.
+    /// All of them, including dropped ones.
     pub seen: u32,
-    /// Those for which the ring had no room.
+    /// Frames dropped because the ring was full.
     pub dropped: u32,
 }
 
 impl PacketSocket {
-    /// Opens the socket, with its filter locked.
+    /// Opens a socket with a locked filter.
     ///
     /// # Errors
-    /// The step that failed; `EPERM` at the first one where CAP_NET_RAW is missing.
+    /// The step that failed; `EPERM` at the first one if CAP_NET_RAW is missing.
     pub fn open(program: &[Instruction], size: RingSize) -> Result<Self, OpenError> {
         let socket = Self::open_unlocked(program, size)?;
         socket.lock_filter()?;
         Ok(socket)
     }
 
-    /// Opens so many sockets, each frame being for one of them. Only a bound socket
-    /// may join its group, and a bound one that has not joined would hear what the
-    /// others hear: so the filter lets pass nothing before all have joined.
+    /// Opens this many sockets that share the frames. Only a bound socket may join a group, and
+    /// before it joins it would receive the other sockets' frames as well. So the filter drops
+    /// everything until all have joined.
     ///
     /// # Errors
     /// The step that failed.
@@ -100,8 +100,8 @@ impl PacketSocket {
         Ok(sockets)
     }
 
-    /// A bound socket. The order matters: it is of no protocol, and so hears
-    /// nothing, until it is bound, and by then filter and ring stand.
+    /// Opens a bound socket. The order matters: until it is bound, the socket has no protocol
+    /// and receives nothing; by then filter and ring are in place.
     fn open_unlocked(program: &[Instruction], size: RingSize) -> Result<Self, OpenError> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket =
@@ -109,8 +109,8 @@ impl PacketSocket {
                 .map_err(|error| open_error("open a packet socket", error.into()))?;
         attach_filter(socket.as_fd(), program)
             .map_err(|error| open_error("attach the filter", error))?;
-        // Spares the kernel the copies of what this host sends. The filter refuses
-        // them as well, so a kernel before 4.20, which has no such option, serves.
+        // Saves copies of outgoing frames. The filter drops them as well, so kernels before 4.20,
+        // which lack this option, work too.
         let _ = setsockopt(
             socket.as_fd(),
             libc::SOL_PACKET,
@@ -127,7 +127,7 @@ impl PacketSocket {
     fn lock_filter(&self) -> Result<(), OpenError> {
         setsockopt(self.as_fd(), libc::SOL_SOCKET, libc::SO_LOCK_FILTER, 1)
             .map_err(|error| open_error("lock the filter", error))?;
-        // A lock that does not hold would be worse than none: try it.
+        // A lock without effect would be worse than none, so test it.
         match detach_filter(self.as_fd()) {
             Err(error) if error.raw_os_error() == Some(libc::EPERM) => Ok(()),
             Err(error) => Err(open_error("try the filter's lock", error)),
@@ -138,7 +138,7 @@ impl PacketSocket {
         }
     }
 
-    /// The frames, and the socket for questions while looking at one.
+    /// Splits the socket into the ring and a descriptor for use while a frame is borrowed.
     pub fn split(&mut self) -> (&mut RxRing, BorrowedFd<'_>) {
         (&mut self.ring, self.socket.as_fd())
     }
@@ -150,7 +150,7 @@ impl AsFd for PacketSocket {
     }
 }
 
-/// Counts of a packet socket since the last call; the kernel sets its own to zero.
+/// Frame counts since the last call, which the kernel resets on reading.
 ///
 /// # Errors
 /// What the kernel reports.
@@ -166,16 +166,16 @@ pub fn packet_statistics(socket: BorrowedFd<'_>) -> io::Result<PacketStats> {
     })
 }
 
-/// Lets a bound socket join this group; gives what the next one joins it by.
+/// Adds a bound socket to this group; returns the value with which the next one joins.
 fn join_fanout(socket: BorrowedFd<'_>, group: c_int) -> io::Result<c_int> {
     setsockopt(socket, libc::SOL_PACKET, libc::PACKET_FANOUT, group)?;
     getsockopt(socket, libc::SOL_PACKET, libc::PACKET_FANOUT, 0)
 }
 
-/// Puts a filter program on a socket.
+/// Attaches a filter program to a socket.
 ///
 /// # Errors
-/// `EINVAL` for a program that the kernel's check refuses, `EPERM` where the filter is locked.
+/// `EINVAL` for a program that the kernel rejects, `EPERM` if the filter is locked.
 pub fn attach_filter(socket: BorrowedFd<'_>, program: &[Instruction]) -> io::Result<()> {
     let mut filter: Vec<libc::sock_filter> = program
         .iter()
@@ -190,15 +190,15 @@ pub fn attach_filter(socket: BorrowedFd<'_>, program: &[Instruction]) -> io::Res
     unsafe { setsockopt_raw(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program) }
 }
 
-/// Takes the filter off a socket.
+/// Detaches the filter of a socket.
 ///
 /// # Errors
-/// `EPERM` where the filter is locked.
+/// `EPERM` if the filter is locked.
 pub fn detach_filter(socket: BorrowedFd<'_>) -> io::Result<()> {
     setsockopt(socket, libc::SOL_SOCKET, libc::SO_DETACH_FILTER, 0)
 }
 
-/// Interface 0 is all of them, those that appear later too.
+/// Binds to interface 0, which means all interfaces, including later ones.
 fn bind_all_interfaces(socket: &OwnedFd) -> io::Result<()> {
     let address = libc::sockaddr_ll {
         sll_family: family(),
@@ -228,13 +228,13 @@ const fn all_protocols() -> u16 {
     (libc::ETH_P_ALL as u16).to_be()
 }
 
-/// Values of socket options that are plain numbers, so that any of them is safe to give.
+/// Plain values of socket options: the kernel may read or write any of them.
 pub(super) trait SockoptValue: Copy {}
 impl SockoptValue for c_int {}
 impl SockoptValue for libc::tpacket_req {}
 impl SockoptValue for libc::tpacket_stats {}
 
-/// Sets an option whose value is plain.
+/// Sets an option with a plain value.
 pub(super) fn setsockopt<T: SockoptValue>(
     socket: BorrowedFd<'_>,
     level: c_int,
@@ -245,7 +245,7 @@ pub(super) fn setsockopt<T: SockoptValue>(
     unsafe { setsockopt_raw(socket, level, name, &value) }
 }
 
-/// Asks for an option whose value is plain; `room` is what it is where the kernel writes less.
+/// Reads an option with a plain value; `room` is its default where the kernel writes less.
 fn getsockopt<T: SockoptValue>(
     socket: BorrowedFd<'_>,
     level: c_int,
@@ -266,7 +266,7 @@ fn getsockopt<T: SockoptValue>(
     Ok(value)
 }
 
-/// Sets any option.
+/// Sets an option of any type.
 ///
 /// # Safety
 /// What `value` points to, if anything, must be valid for the kernel to read during the call.

@@ -1,7 +1,7 @@
-//! What a confined process must not get, tried by raw calls: for tests of the sandbox.
+//! Raw calls that a sandboxed process must be refused, for tests of the sandbox.
 //!
-//! Nothing of the program calls these. Each leaves the process as it was where it is
-//! refused, and says what the kernel said.
+//! The program itself calls none of these. A refused call leaves the process unchanged and
+//! returns the kernel's error.
 #![expect(
     unsafe_code,
     reason = "safe wrappers refuse what a compromised process would do"
@@ -15,7 +15,7 @@ use libc::c_long;
 
 const PAGE: usize = 4096;
 
-/// A new page that is writable and executable.
+/// Maps a page that is writable and executable.
 ///
 /// # Errors
 /// What the kernel says.
@@ -25,7 +25,7 @@ pub fn map_executable() -> io::Result<()> {
     })
 }
 
-/// A new page, written first and made executable then.
+/// Maps a page, writes to it, then makes it executable.
 ///
 /// # Errors
 /// What the kernel says.
@@ -52,8 +52,8 @@ fn map(
     done
 }
 
-/// The number of this process, asked for by the second table of calls of this processor
-/// (x32); `None` where it has none.
+/// The process id, by the processor's second system call table (x32); `None` if there is
+/// none.
 #[must_use]
 pub fn x32_syscall() -> Option<io::Result<()>> {
     #[cfg(target_arch = "x86_64")]
@@ -66,10 +66,10 @@ pub fn x32_syscall() -> Option<io::Result<()>> {
     None
 }
 
-/// A call of this number whose arguments are all zero, a call without effect.
+/// Makes the call of this number with all arguments zero, which has no effect.
 ///
 /// # Errors
-/// What the kernel says; calls that zeros could hurt by are not made: `EINVAL`.
+/// The kernel's error; `EINVAL` for calls that would be harmful with zeros.
 pub fn syscall_with_zeros(number: c_long) -> io::Result<()> {
     let harmless = [
         libc::SYS_shmget,
@@ -107,7 +107,7 @@ pub fn syscall_with_zeros(number: c_long) -> io::Result<()> {
     check_syscall(unsafe { libc::syscall(number, zero, zero, zero, zero, zero, zero) })
 }
 
-/// Lets other processes of this user read the memory of this one.
+/// Lets other processes of this user read this one's memory.
 ///
 /// # Errors
 /// What the kernel says.
@@ -117,7 +117,7 @@ pub fn set_dumpable() -> io::Result<()> {
     checked(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, one, 0, 0, 0) })
 }
 
-/// Types a character on the terminal behind this descriptor.
+/// Types a character on this terminal.
 ///
 /// # Errors
 /// What the kernel says.
@@ -127,7 +127,7 @@ pub fn inject_terminal_input(terminal: BorrowedFd<'_>) -> io::Result<()> {
     checked(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSTI, &raw const character) })
 }
 
-/// Sends a frame by this interface, through a packet socket, by `sendto`.
+/// Sends a frame on this interface through a packet socket, by `sendto`.
 ///
 /// # Errors
 /// What the kernel says.
@@ -150,7 +150,7 @@ pub fn send_frame(socket: BorrowedFd<'_>, interface: u32, frame: &[u8]) -> io::R
     Ok(())
 }
 
-/// Binds a packet socket to this interface: what is written to it leaves there then.
+/// Binds a packet socket to this interface, so that writes to it are sent there.
 ///
 /// # Errors
 /// What the kernel says.

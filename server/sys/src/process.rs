@@ -1,7 +1,7 @@
-//! What a process may still do: privileges given away, for good.
+//! Drops privileges of a process permanently.
 //!
-//! The order that works: [`become_user`] first, then [`set_undumpable`] and
-//! [`set_parent_death_signal`] (a change of user undoes both), then [`set_no_new_privs`].
+//! Order of the calls: [`become_user`] first, then [`set_undumpable`] and
+//! [`set_parent_death_signal`] (a change of user clears both), then [`set_no_new_privs`].
 #![expect(
     unsafe_code,
     reason = "rustix changes users a thread at a time; the C library changes the whole process"
@@ -12,13 +12,13 @@ use std::io;
 
 use rustix::process::{DumpableBehavior, Signal};
 
-/// Turns the whole process into this user, with these supplementary groups and
-/// no others: real, effective and saved numbers alike. Capabilities go with it,
-/// unless kept on purpose beforehand (`PR_SET_KEEPCAPS`).
+/// Changes the whole process to this user, with exactly these supplementary groups:
+/// real, effective and saved ids. This drops the capabilities too, unless they were
+/// retained beforehand (`PR_SET_KEEPCAPS`).
 ///
 /// # Errors
-/// Root's numbers are refused. What the kernel refuses is reported; then the process may have lost a part of
-/// its privileges and must end.
+/// Refuses root's ids. On a kernel error the process may have lost a part of its
+/// privileges and must exit.
 pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
     if uid == 0 || gid == 0 || groups.contains(&0) {
         return Err(io::Error::new(
@@ -41,7 +41,7 @@ pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether all six numbers and the groups are what was asked for.
+/// Whether all six ids and the groups are as requested.
 fn is_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<bool> {
     let (mut uids, mut gids) = ([u32::MAX; 3], [u32::MAX; 3]);
     let [real, effective, saved] = &mut uids;
@@ -58,7 +58,7 @@ fn is_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<bool> {
     Ok(uids == [uid; 3] && gids == [gid; 3] && actual == expected)
 }
 
-/// Tries what must fail.
+/// Tries to become root again, which must fail.
 fn can_regain_root() -> bool {
     // SAFETY: take numbers only.
     unsafe {
@@ -66,8 +66,8 @@ fn can_regain_root() -> bool {
     }
 }
 
-/// No program that this process executes gains privileges any more
-/// (`PR_SET_NO_NEW_PRIVS`); also what unprivileged landlock and seccomp ask for.
+/// Prevents programs that this process executes from gaining privileges
+/// (`PR_SET_NO_NEW_PRIVS`). Unprivileged landlock and seccomp require it too.
 ///
 /// # Errors
 /// What the kernel reports.
@@ -75,7 +75,7 @@ pub fn set_no_new_privs() -> io::Result<()> {
     Ok(rustix::thread::set_no_new_privs(true)?)
 }
 
-/// No core file, and no other process of the same user may read its memory.
+/// Disables core files, and reading this process's memory by others of the same user.
 ///
 /// # Errors
 /// What the kernel reports.
@@ -85,8 +85,8 @@ pub fn set_undumpable() -> io::Result<()> {
     )?)
 }
 
-/// No memory of this process becomes executable any more, nor what is executable writable
-/// (`PR_SET_MDWE`). False where the kernel is older than 6.3.
+/// Prevents writable memory from becoming executable, and executable memory from becoming
+/// writable (`PR_SET_MDWE`). Returns false on kernels before 6.3.
 pub fn set_memory_deny_write_execute() -> bool {
     let none: libc::c_ulong = 0;
     let gain = libc::c_ulong::from(libc::PR_MDWE_REFUSE_EXEC_GAIN);
@@ -94,9 +94,9 @@ pub fn set_memory_deny_write_execute() -> bool {
     unsafe { libc::prctl(libc::PR_SET_MDWE, gain, none, none, none) == 0 }
 }
 
-/// The kernel kills this process when the thread that started it ends. Undone by
-/// a change of user. A parent that ended before the call is not noticed: also
-/// watch for the end of the socket to it.
+/// Makes the kernel kill this process when the thread that started it exits. A change of
+/// user clears this. A parent that exited before the call goes unnoticed, so also watch for
+/// the end of the socket to it.
 ///
 /// # Errors
 /// What the kernel reports.
@@ -106,13 +106,13 @@ pub fn set_parent_death_signal() -> io::Result<()> {
     ))?)
 }
 
-/// Leaves the terminal: Ctrl-C is for the engine alone, which tells the others to end.
+/// Leaves the terminal: Ctrl-C is for the engine alone, which stops the other processes.
 pub fn new_session() {
-    // Refused only to one that left it already.
+    // Fails only if this is done already.
     let _ = rustix::process::setsid();
 }
 
-/// This process goes on when the one that started it ends.
+/// Lets this process continue when the one that started it exits.
 ///
 /// # Errors
 /// What the kernel reports.
@@ -127,9 +127,9 @@ fn checked(result: libc::c_int) -> io::Result<()> {
     Ok(())
 }
 
-/// A file that has reached its limit (`RLIMIT_FSIZE`) takes nothing more, and does not end this
-/// process: it may be the log. As if the signal were ignored, and not for the programs that
-/// this process starts, where it ends what cannot go on.
+/// Makes writes beyond the file size limit (`RLIMIT_FSIZE`) fail instead of ending this
+/// process, because the file may be the log. Unlike an ignored signal, programs that this
+/// process starts do not inherit it.
 pub fn handle_sigxfsz() {
     extern "C" fn noop(_signal: libc::c_int) {}
     let handler: extern "C" fn(libc::c_int) = noop;

@@ -1,8 +1,8 @@
-//! [IO] Runs a program to its end, or to the end of a time limit.
+//! [IO] Runs a program until it exits or exceeds a time limit.
 //!
-//! It is fed a text, its words are remembered up to a bound, and it runs in a process group of
-//! its own, so that what it started is killed with it. What could not be opened for it is named:
-//! the program itself may be all right.
+//! The program receives a text, and its output is saved up to a limit. It has its own
+//! process group, so that its children are killed with it. Errors name what could not be
+//! opened, because the program itself may be fine.
 
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read as _, Write as _};
@@ -17,16 +17,16 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use crate::clock;
 use spad_model::BootTime;
 
-/// How long one that was killed may take to be gone, before it is left to itself.
+/// How long to wait for a killed program before it is abandoned.
 const KILL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How often [`RunObserver::heartbeat`] is called.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often it is looked at where the kernel does not tell that it ended.
+/// How often to check for its exit if the kernel has no descriptor for that.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// `/dev/null`, for a program that is to read or say nothing.
+/// `/dev/null`, for a program without input or output.
 ///
 /// # Errors
 /// It cannot be opened.
@@ -40,65 +40,65 @@ pub fn dev_null() -> io::Result<Stdio> {
 /// A pipe to or from a program.
 ///
 /// # Errors
-/// There is none to be had.
+/// No pipe can be created.
 pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
     io::pipe().map_err(|error| with_context("cannot make a pipe", &error))
 }
 
-/// Not of its kind any more: permission, say, to execute the program is not what is missing.
+/// Adds context and drops the error kind, because e.g. `PermissionDenied` would mislead.
 fn with_context(what: &str, error: &io::Error) -> io::Error {
     io::Error::other(format!("{what}: {error}"))
 }
 
-/// What is heard of a program's words.
+/// Which output of a program to save.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CapturedStreams {
     /// Standard output.
     Stdout,
     /// Standard error.
     Stderr,
-    /// Both, as one.
+    /// Both, merged.
     Both,
 }
 
-/// What a run may take.
+/// Limits of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// How long; then it is killed.
+    /// Maximum time; then the program is killed.
     pub timeout: Duration,
-    /// How much of its words is remembered, in bytes.
+    /// Maximum saved output, in bytes.
     pub max_output: usize,
 }
 
-/// What must not wait until it has ended.
+/// Work to do while the program runs.
 pub trait RunObserver {
-    /// It has begun, or still runs after another [`HEARTBEAT_INTERVAL`].
+    /// The program was started, or is still running after another [`HEARTBEAT_INTERVAL`].
     fn heartbeat(&self);
 
-    /// Where there is something to read for it.
+    /// The descriptor to watch for input.
     fn watched_fd(&self) -> BorrowedFd<'_>;
 
-    /// Reads what is there, and acts on it.
+    /// Reads and handles the input.
     fn on_readable(&mut self);
 }
 
-/// A run that is over.
+/// A finished run.
 #[derive(Debug)]
 pub struct Run {
-    /// The number of its process.
+    /// The process id.
     pub pid: u32,
-    /// How it ended; none: not in time, and it was killed.
+    /// The exit status; `None` if it was killed after its time limit.
     pub status: Option<ExitStatus>,
-    /// Whether it took the whole text.
+    /// Whether the program read all of its input.
     pub stdin_consumed: bool,
-    /// What it said.
+    /// The saved output.
     pub output: Vec<u8>,
 }
 
-/// Runs this command, to which only its descriptors are added, and feeds it the text.
+/// Runs this command with only its own descriptors added, and writes the text to it.
 ///
 /// # Errors
-/// It could not be run, or not be waited for; then it was killed.
+/// It could not be started, or not be waited for; then it was killed.
 pub fn run(
     command: &mut Command,
     input: &[u8],
@@ -117,15 +117,15 @@ pub fn run(
     })
 }
 
-/// It, while it runs. It does not outlive this.
+/// A running program. It is killed when this is dropped.
 struct Running {
     child: Child,
     input: Option<PipeWriter>,
-    /// What it says, until the end of that.
+    /// The read end of its output, until that is closed.
     output_pipe: Option<PipeReader>,
     output: Vec<u8>,
     max_output: usize,
-    /// Tells its end; none where the kernel has no such descriptor for us.
+    /// Becomes readable at its exit; `None` if the kernel has no such descriptor.
     pidfd: Option<OwnedFd>,
     exited: bool,
 }
@@ -156,7 +156,7 @@ impl Running {
         };
         command.stdin(stdin).stdout(output).stderr(errors);
         let child = command.process_group(0).spawn();
-        // Ours of these are closed, so that its end is the end of what it says.
+        // Closes our copies, so that its output ends when it exits.
         command.stdin(Stdio::inherit());
         command.stdout(Stdio::inherit()).stderr(Stdio::inherit());
         let child = child?;
@@ -178,8 +178,8 @@ impl Running {
         Ok(running)
     }
 
-    /// Writes its input and hears what it says until it ends: how, and whether it took all of
-    /// its input. No status where it did not end in time.
+    /// Writes its input and reads its output until it exits. Returns the status and whether it
+    /// read all of its input; no status if it exceeded the time limit.
     fn drive(
         &mut self,
         mut input: &[u8],
@@ -196,7 +196,7 @@ impl Running {
                 last_heartbeat = Some(now);
                 meanwhile.heartbeat();
             }
-            // What it still says is heard after that.
+            // Remaining output is read after that.
             let status = self.child.try_wait()?;
             self.write(&mut input);
             self.read();
@@ -217,7 +217,7 @@ impl Running {
         }
     }
 
-    /// Waits until there is something to do; says whether it is for what is `watched`.
+    /// Waits until there is something to do; returns whether `watched` is ready.
     fn wait(&self, left: Duration, watched: Option<BorrowedFd<'_>>) -> io::Result<bool> {
         let remaining = match self.pidfd {
             Some(_) => left.min(HEARTBEAT_INTERVAL),
@@ -246,7 +246,7 @@ impl Running {
         Ok(watched.is_some() && is_ready)
     }
 
-    /// Writes what there is room for; closes the input where all is written, or nobody reads.
+    /// Writes what fits; closes the input after the last byte, or if nobody reads.
     fn write(&mut self, input_left: &mut &[u8]) {
         let Some(input) = &mut self.input else {
             return;
@@ -264,13 +264,13 @@ impl Running {
         self.input = None;
     }
 
-    /// Reads what is there; remembers the beginning of it.
+    /// Reads the available output; saves its beginning.
     fn read(&mut self) {
         let Some(output_pipe) = &mut self.output_pipe else {
             return;
         };
         let mut buffer = [0; 4096];
-        // One that never stops to talk must not keep us here.
+        // A program that writes without end must not block us.
         for _ in 0..16 {
             match output_pipe.read(&mut buffer) {
                 Ok(length) if length > 0 => {
@@ -298,10 +298,10 @@ impl Drop for Running {
             return;
         }
         if let Some(pid) = Pid::from_raw(self.child.id().cast_signed()) {
-            // It may have ended meanwhile.
+            // It may have exited meanwhile.
             let _ = kill_process_group(pid, Signal::KILL);
         }
-        // One that hangs in the kernel is left to itself.
+        // One that hangs in the kernel is abandoned.
         let end = clock::now().boot.saturating_add(KILL_TIMEOUT);
         while let Ok(None) = self.child.try_wait()
             && clock::now().boot < end

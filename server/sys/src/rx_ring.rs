@@ -1,10 +1,9 @@
 //! The ring of frames that a packet socket shares with the kernel (TPACKET_V2).
 //!
-//! Gives one frame at a time to a closure and hands its slot back afterwards.
-//! The status word of a slot says whose it is: the kernel fills a slot and then
-//! sets the word (we read it with acquire order, so we see what was filled); we
-//! set it back when we have done with the bytes (with release order, so the
-//! kernel sees that). Kernel documentation: networking/packet_mmap.
+//! Passes one frame at a time to a closure and returns its slot afterwards. The status word
+//! of a slot says who owns it. The kernel fills a slot, then sets the word; we read the word
+//! with acquire order, so we see the data. When done we reset it with release order, so the
+//! kernel sees that. Kernel documentation: networking/packet_mmap.
 #![expect(unsafe_code, reason = "memory that the kernel writes")]
 
 use std::io;
@@ -19,22 +18,22 @@ use rustix::mm::{MapFlags, ProtFlags};
 
 use super::packet_socket::setsockopt;
 
-/// Bytes of a slot: headers of the kernel's (80), then the kept bytes of a frame. Whole cache lines.
+/// Bytes of a slot: the kernel's headers (80), then the saved bytes of a frame. Whole cache lines.
 pub const FRAME_SIZE: usize = 704;
 
-/// Bytes of a frame that a slot has room for.
+/// Maximum bytes of a frame in a slot.
 pub const MAX_SNAPLEN: usize = FRAME_SIZE - DATA_OFFSET;
 
-/// Where the kernel puts the data of a SOCK_DGRAM frame in a slot, at the latest.
+/// The largest offset in a slot at which the kernel puts the data of a SOCK_DGRAM frame.
 const DATA_OFFSET: usize = 80;
 
-/// Where the address stands in a slot: after the header, aligned to 16 bytes.
+/// Offset of the address in a slot: after the header, aligned to 16 bytes.
 const ADDRESS_OFFSET: usize = size_of::<tpacket2_hdr>().next_multiple_of(libc::TPACKET_ALIGNMENT);
 
-/// The kernel reserves the ring in blocks of this many bytes: the largest page of the machines we know.
+/// Size of the kernel's blocks for the ring, in bytes: the largest page of known machines.
 const BLOCK_SIZE: u32 = 65_536;
 
-/// Slots of a block: whole ones, with a rest behind them that nobody uses.
+/// Whole slots in a block; the remainder is unused.
 const FRAMES_PER_BLOCK: u32 = BLOCK_SIZE / FRAME_SIZE as u32;
 
 /// A checked number of slots.
@@ -44,7 +43,7 @@ pub struct RingSize {
 }
 
 impl RingSize {
-    /// Most slots a ring may have: 44 MiB of them.
+    /// Maximum number of slots of a ring: 44 MiB.
     pub const MAX_FRAMES: u32 = 65_536;
 
     /// A ring of at least this many slots, in whole blocks; `None` for 0 and above [`Self::MAX_FRAMES`].
@@ -57,13 +56,13 @@ impl RingSize {
         Some(Self { blocks })
     }
 
-    /// Slots in the ring.
+    /// Number of slots in the ring.
     #[must_use]
     pub const fn frames(self) -> u32 {
         self.blocks * FRAMES_PER_BLOCK
     }
 
-    /// Bytes of memory; each counts as resident.
+    /// Size in bytes; all of it is resident memory.
     #[must_use]
     pub const fn bytes(self) -> usize {
         self.bytes_u32() as usize
@@ -74,29 +73,29 @@ impl RingSize {
     }
 }
 
-/// One captured frame, as long as its slot is ours.
+/// A captured frame; valid while we own its slot.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
-    /// Frame type, in host byte order, of what `bytes` begin with.
+    /// The frame type of `bytes`, in host byte order.
     pub ethertype: u16,
     /// `PACKET_HOST`, `PACKET_OUTGOING` and so on.
     pub packet_type: u8,
     /// Index of the interface.
     pub interface: u32,
-    /// The outermost VLAN tag, where there was one: the kernel takes it off the data.
+    /// The outermost VLAN tag, if any: the kernel strips it from the data.
     pub vlan: Option<Vlan>,
-    /// From the network header on, as many as the filter kept.
+    /// The frame from the network header on, up to the filter's limit.
     pub bytes: &'a [u8],
-    /// The frame was longer.
+    /// Whether the frame was longer.
     pub truncated: bool,
 }
 
 /// A VLAN tag taken off a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Vlan {
-    /// Priority and number.
+    /// Priority and VLAN id.
     pub tci: u16,
-    /// Its type; 0 where the kernel does not say.
+    /// The tag's type; 0 if the kernel does not report it.
     pub tpid: u16,
 }
 
@@ -142,8 +141,8 @@ impl RxRing {
         })
     }
 
-    /// Lets `each` see the next frame, if there is one, and hands its slot back to
-    /// the kernel, also when `each` panics. `None`: the kernel has put nothing there yet.
+    /// Passes the next frame, if there is one, to `each` and returns its slot to the kernel,
+    /// even if `each` panics. `None`: the kernel has put nothing there yet.
     pub fn next<T>(&mut self, each: impl FnOnce(Frame<'_>) -> T) -> Option<T> {
         let (block, index) = (self.next / FRAMES_PER_BLOCK, self.next % FRAMES_PER_BLOCK);
         let offset = block as usize * BLOCK_SIZE as usize + index as usize * FRAME_SIZE;
@@ -177,7 +176,7 @@ impl Drop for RxRing {
     }
 }
 
-/// Gives a slot to the kernel when dropped.
+/// Returns a slot to the kernel when dropped.
 struct SlotGuard<'a>(&'a AtomicU32);
 
 impl Drop for SlotGuard<'_> {
@@ -197,7 +196,7 @@ unsafe fn read_frame<'a>(slot: NonNull<u8>, state: u32) -> Frame<'a> {
     let address = unsafe { slot.add(ADDRESS_OFFSET).cast::<sockaddr_ll>().read() };
     let start = usize::from(header.tp_net);
     let snaplen = header.tp_snaplen as usize;
-    // The kernel keeps to this; a length is compared all the same before memory is read by it.
+    // The kernel ensures this; the length is checked again before memory is read by it.
     let fits = start
         .checked_add(snaplen)
         .is_some_and(|end| end <= FRAME_SIZE);

@@ -1,4 +1,4 @@
-//! How soon the kernel lets a woken thread run, and how exactly it keeps short pauses.
+//! How soon the kernel runs a woken thread, and how precisely it times short pauses.
 #![expect(
     unsafe_code,
     reason = "no crate we use wraps sched_setattr with a time slice"
@@ -7,23 +7,22 @@
 use std::io;
 use std::num::NonZeroU64;
 
-/// The shortest slice that the kernel takes.
+/// The shortest slice that the kernel accepts.
 const SLICE_NANOSECONDS: u64 = 100_000;
 
-/// Both wishes below, for the calling thread, which will be woken for packets.
-/// What the kernel does not do for it costs time, nothing else.
+/// Applies both settings below to the calling thread, which waits for packets. A refusal
+/// only costs latency.
 ///
 /// # Errors
-/// The first that was refused; both were tried.
+/// The first refusal; both were tried.
 pub fn minimise_wakeup_latency() -> io::Result<()> {
     let (slice, slack) = (set_short_slice(), set_min_timer_slack());
     slice.and(slack)
 }
 
-/// Asks for short slices of the processor for the calling thread, no more of it
-/// than others get: from kernel 6.12 on, a thread with a short slice that wakes
-/// comes before one that is in the midst of a long one, where it would wait for
-/// milliseconds. Older kernels take no notice.
+/// Requests short processor slices for the calling thread, without a larger share. From
+/// kernel 6.12 on, a thread with a short slice that wakes preempts one in a long slice;
+/// otherwise it would wait for milliseconds. Older kernels ignore it.
 ///
 /// # Errors
 /// What the kernel reports; a sandbox may forbid the call.
@@ -46,7 +45,7 @@ pub fn set_short_slice() -> io::Result<()> {
     Ok(())
 }
 
-/// Lets the calling thread's pauses end when they are over, not up to 50 µs later.
+/// Makes the calling thread's pauses end on time, not up to 50 µs later.
 ///
 /// # Errors
 /// What the kernel reports.

@@ -1,7 +1,7 @@
-//! Users and groups by name, as the C library finds them (files, or whatever
-//! nsswitch.conf names).
+//! Looks up users and groups by name through the C library (files, or the services in
+//! nsswitch.conf).
 //!
-//! May open files and sockets of the name service: ask before any sandbox stands.
+//! May open files and sockets of the name service, so call it before entering any sandbox.
 #![expect(unsafe_code, reason = "the C library's look-ups take raw buffers")]
 
 use std::ffi::{CStr, CString, OsString, c_char, c_int};
@@ -13,38 +13,38 @@ use std::ptr;
 /// A user of this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct User {
-    /// Its number.
+    /// User id.
     pub uid: u32,
-    /// The number of its own group.
+    /// Id of the primary group.
     pub gid: u32,
 }
 
-/// A user, as programs are run for it.
+/// A user as needed to run programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
-    /// Its name.
+    /// User name.
     pub name: String,
-    /// Its number.
+    /// User id.
     pub uid: u32,
-    /// The number of its own group.
+    /// Id of the primary group.
     pub gid: u32,
-    /// Every group that it is in, its own too.
+    /// Ids of all groups, the primary one included.
     pub groups: Vec<u32>,
-    /// Its home directory.
+    /// Home directory.
     pub home: OsString,
 }
 
 /// A group of this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Group {
-    /// Its number.
+    /// Group id.
     pub gid: u32,
 }
 
-/// Where the search for room ends, in bytes: no sane entry is longer.
+/// Maximum buffer for an entry, in bytes: no sane entry is longer.
 const MAX_BUFFER: usize = 1 << 20;
 
-/// Looks up a user; `None` where there is none of this name.
+/// Looks up a user; `None` if there is none of this name.
 ///
 /// # Errors
 /// What the name service reports; a name with a NUL is `InvalidInput`.
@@ -63,7 +63,7 @@ pub fn user(name: &str) -> io::Result<Option<User>> {
     )
 }
 
-/// Looks up a user with its groups and its home; `None` where there is none of this name.
+/// Looks up a user with groups and home directory; `None` if there is none of this name.
 ///
 /// # Errors
 /// As [`user`].
@@ -117,7 +117,7 @@ fn group_list(name: &str, gid: u32) -> io::Result<Vec<u32>> {
     }
 }
 
-/// Looks up a group; `None` where there is none of this name.
+/// Looks up a group; `None` if there is none of this name.
 ///
 /// # Errors
 /// As [`user`].
@@ -132,8 +132,8 @@ pub fn group(name: &str) -> io::Result<Option<Group>> {
     )
 }
 
-/// Calls one of the `get…nam_r` functions with a growing buffer. `take` copies,
-/// so nothing of the buffer outlives it.
+/// Calls a `get…nam_r` function with a growing buffer. `convert` copies the entry, so the
+/// result does not refer to the buffer.
 fn lookup<Entry, Taken>(
     name: &str,
     call: impl Fn(&CStr, *mut Entry, *mut c_char, usize, *mut *mut Entry) -> c_int,
@@ -157,7 +157,7 @@ fn lookup<Entry, Taken>(
             0 => return Ok(Some(convert(unsafe { entry.assume_init_ref() }))),
             libc::EINTR => {}
             libc::ERANGE if buffer.len() < MAX_BUFFER => buffer.resize(buffer.len() * 4, 0),
-            // POSIX lets these stand for "no such name" as well.
+            // POSIX allows these for "no such name" as well.
             libc::ENOENT | libc::ESRCH => return Ok(None),
             _ => return Err(io::Error::from_raw_os_error(error)),
         }
