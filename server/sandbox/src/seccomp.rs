@@ -1,14 +1,14 @@
-//! [IO] System calls that the engine, or the firewall writer, never needs again, forbidden
-//! for all its threads (seccomp).
+//! [IO] Forbids system calls that the engine, or the firewall writer, never needs again, for
+//! all of their threads (seccomp).
 //!
-//! A list of what is forbidden, not of what is allowed: a newer libc must not stop
-//! the service. What it forbids is what a compromised process would want: other
-//! programs, other processes, new namespaces with their capabilities, a way to send
-//! keys out, machine code of its own, the kernel's lesser known parts.
+//! A list of forbidden calls, not of allowed ones, because a newer libc must not stop the
+//! service. It forbids what a compromised process would want: other programs and processes,
+//! new namespaces with their capabilities, sending keys out, its own machine code, rarely
+//! used parts of the kernel.
 //!
-//! The engine's packet sockets are bound to no interface, so a frame can leave through them
-//! only to an address that names one. Calls that carry an address are refused, and so are
-//! those that would bind a socket: `write`, `splice` and the like then fail with ENXIO.
+//! The engine's packet sockets are bound to no interface, so a frame can be sent through them
+//! only to an address that names one. Calls with an address are forbidden, and so are calls
+//! that bind a socket: `write`, `splice` and the like then fail with ENXIO.
 
 use std::collections::BTreeMap;
 
@@ -20,12 +20,12 @@ use seccompiler::{
     SeccompRule, TargetArch, apply_filter_all_threads,
 };
 
-/// A filter, or why there is none.
+/// A filter, or the error of building it.
 type Built<T> = Result<T, seccompiler::Error>;
 
-/// Forbidden to both, whatever the arguments.
+/// Forbidden to both, with any arguments.
 const DENIED: &[c_long] = &[
-    // Memory, files and fate of other processes.
+    // Other processes: their memory, files and execution.
     libc::SYS_ptrace,
     libc::SYS_process_vm_readv,
     libc::SYS_process_vm_writev,
@@ -38,7 +38,7 @@ const DENIED: &[c_long] = &[
     libc::SYS_msgget,
     libc::SYS_semget,
     libc::SYS_mq_open,
-    // Another view of the machine.
+    // Namespaces and mounts.
     libc::SYS_unshare,
     libc::SYS_setns,
     libc::SYS_mount,
@@ -54,7 +54,7 @@ const DENIED: &[c_long] = &[
     libc::SYS_pivot_root,
     libc::SYS_chroot,
     libc::SYS_personality,
-    // The kernel's lesser known parts.
+    // Rarely used parts of the kernel.
     libc::SYS_bpf,
     libc::SYS_perf_event_open,
     libc::SYS_userfaultfd,
@@ -73,22 +73,22 @@ const DENIED: &[c_long] = &[
     KEXEC_FILE_LOAD,
 ];
 
-/// Linux 6.15, with one number on every processor; libc does not name it yet.
+/// Linux 6.15, with one number on every processor; libc does not define it yet.
 const OPEN_TREE_ATTR: c_long = 467;
 
-/// For this processor libc does not name it: asm-generic/unistd.h.
+/// libc does not define it for this processor: asm-generic/unistd.h.
 #[cfg(target_arch = "riscv64")]
 const KEXEC_FILE_LOAD: c_long = 294;
 #[cfg(not(target_arch = "riscv64"))]
 const KEXEC_FILE_LOAD: c_long = libc::SYS_kexec_file_load;
 
-/// Forbidden to the engine as well, whatever the arguments.
+/// Also forbidden to the engine, with any arguments.
 const DENIED_IN_ENGINE: &[c_long] = &[
-    // Other programs, and what they could be made of.
+    // Other programs, and memory to build them in.
     libc::SYS_execve,
     libc::SYS_execveat,
     libc::SYS_memfd_create,
-    // Sockets, where they lead, and calls that carry an address or a descriptor.
+    // Sockets, their destinations, and calls that carry an address or a descriptor.
     libc::SYS_socket,
     libc::SYS_connect,
     libc::SYS_bind,
@@ -113,12 +113,12 @@ const DENIED_IN_ENGINE: &[c_long] = &[
     libc::SYS_ioprio_set,
     libc::SYS_migrate_pages,
     libc::SYS_move_pages,
-    // What others do with their files.
+    // Watching files.
     libc::SYS_inotify_init1,
     libc::SYS_fanotify_init,
 ];
 
-/// The same, of calls that only this processor has.
+/// Calls forbidden to the engine that only this processor has.
 #[cfg(target_arch = "x86_64")]
 const NEVER_IN_ENGINE_HERE: &[c_long] = &[
     libc::SYS_fork,
@@ -129,7 +129,7 @@ const NEVER_IN_ENGINE_HERE: &[c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const NEVER_IN_ENGINE_HERE: &[c_long] = &[];
 
-/// `clone` may make threads, and nothing with namespaces of its own.
+/// Forbidden flags of `clone`: it may create threads, but no namespaces.
 const NAMESPACES: &[i32] = &[
     libc::CLONE_NEWUSER,
     libc::CLONE_NEWNS,
@@ -140,43 +140,43 @@ const NAMESPACES: &[i32] = &[
     libc::CLONE_NEWCGROUP,
 ];
 
-/// What `prctl` may not do: open this process to others, or move its parts.
+/// Forbidden options of `prctl`: opening this process to others, or moving its memory areas.
 const PROCESS_OPTIONS: &[i32] = &[libc::PR_SET_DUMPABLE, libc::PR_SET_PTRACER, libc::PR_SET_MM];
 
-/// What `ioctl` may not do: type on the terminal of whoever started this process.
+/// Forbidden requests of `ioctl`: typing on the terminal.
 const TERMINAL_REQUESTS: &[u64] = &[libc::TIOCSTI, libc::TIOCLINUX];
 
-/// The same by `ioctl`, of a socket: FIOSETOWN and SIOCSPGRP (asm-generic/sockios.h).
+/// Requests of `ioctl` that set a socket's signal owner: FIOSETOWN and SIOCSPGRP (asm-generic/sockios.h).
 const SIGNAL_OWNER_REQUESTS: &[u64] = &[0x8901, 0x8902];
 
-/// What `fcntl` may not do: have the kernel send signals to others.
+/// Forbidden commands of `fcntl`: making the kernel send signals to other processes.
 const SIGNAL_OWNERS: &[i32] = &[libc::F_SETOWN, F_SETOWN_EX, F_SETSIG];
 
 /// asm-generic/fcntl.h.
 const F_SETSIG: i32 = 10;
 const F_SETOWN_EX: i32 = 15;
 
-/// Calls with this bit are those of a second table, x32, that no rule above names.
+/// Calls with this bit belong to a second table, x32, which no rule above covers.
 #[cfg(target_arch = "x86_64")]
 const X32: u32 = 0x4000_0000;
 
-/// This processor, if its calls are known.
+/// This processor, if its system calls are known.
 pub(super) fn architecture() -> Option<TargetArch> {
     TargetArch::try_from(std::env::consts::ARCH).ok()
 }
 
-/// Forbids them for every thread of the engine there is and will be.
+/// Installs the engine's filters for all its present and future threads.
 ///
 /// # Errors
-/// A kernel without seccomp filters.
+/// The kernel lacks seccomp filters.
 pub(super) fn install_engine_filter(arch: TargetArch) -> Built<()> {
     apply(&engine(arch, std::process::id())?)
 }
 
-/// Forbids the writer, and every program that it runs, what `nft` and netlink do not need.
+/// Installs the writer's filters, which the programs that it runs inherit.
 ///
 /// # Errors
-/// A kernel without seccomp filters.
+/// The kernel lacks seccomp filters.
 pub(super) fn install_writer_filter(arch: TargetArch) -> Built<()> {
     apply(&writer(arch)?)
 }
@@ -187,23 +187,23 @@ fn apply(programs: &[BpfProgram]) -> Built<()> {
         .try_for_each(|program| apply_filter_all_threads(program))
 }
 
-/// The filters of the engine, whose process has this number; of several answers to a call
-/// the kernel gives the strictest.
+/// The engine's filters, for a process with this id. Of several answers to a call the
+/// kernel uses the strictest.
 fn engine(arch: TargetArch, process: u32) -> Built<Vec<BpfProgram>> {
     let mut rules = deny(&[DENIED, DENIED_IN_ENGINE, NEVER_IN_ENGINE_HERE]);
     deny_common(&mut rules)?;
     let mut threads = namespaces()?;
-    // A child would outlive the service.
+    // A child would survive the service.
     threads.push(one(masked(0, libc::CLONE_THREAD, 0)?)?);
     rules.insert(libc::SYS_clone, threads);
-    // An address to send to.
+    // A destination address.
     let addressed = SeccompCondition::new(4, SeccompCmpArgLen::Qword, SeccompCmpOp::Ne, 0)?;
     rules.insert(libc::SYS_sendto, vec![one(addressed)?]);
     for call in [libc::SYS_mmap, libc::SYS_mprotect, libc::SYS_pkey_mprotect] {
         let executable = masked(2, libc::PROT_EXEC, libc::PROT_EXEC)?;
         rules.insert(call, vec![one(executable)?]);
     }
-    // To end by a signal of its own, it may.
+    // It may end itself by a signal.
     let others = compared(0, SeccompCmpOp::Ne, u64::from(process))?;
     rules.insert(libc::SYS_tgkill, vec![one(others)?]);
     for call in [libc::SYS_prlimit64, libc::SYS_sched_setattr] {
@@ -213,7 +213,7 @@ fn engine(arch: TargetArch, process: u32) -> Built<Vec<BpfProgram>> {
     rules.insert(libc::SYS_fcntl, equal(1, owners)?);
     let requests = TERMINAL_REQUESTS.iter().chain(SIGNAL_OWNER_REQUESTS);
     rules.insert(libc::SYS_ioctl, equal(1, requests.copied())?);
-    // Pairs of other families (TIPC) reach code of the kernel that nothing else would load.
+    // Pairs of other families (TIPC) reach kernel code that nothing else would load.
     let other = compared(0, SeccompCmpOp::Ne, number(libc::AF_UNIX))?;
     rules.insert(libc::SYS_socketpair, vec![one(other)?]);
     programs(rules, arch)
@@ -224,7 +224,7 @@ fn writer(arch: TargetArch) -> Built<Vec<BpfProgram>> {
     let mut rules = deny(&[DENIED]);
     deny_common(&mut rules)?;
     rules.insert(libc::SYS_clone, namespaces()?);
-    // The kernel's firewall is netlink; a user's name may be asked for by a local socket.
+    // The kernel's firewall uses netlink; looking up a user may use a local socket.
     let families = [libc::AF_UNIX, libc::AF_NETLINK];
     let families = families.map(|family| compared(0, SeccompCmpOp::Ne, number(family)));
     let [local, netlink] = families;
@@ -240,7 +240,7 @@ fn deny(lists: &[&[c_long]]) -> Rules {
     calls.map(|call| (*call, Vec::new())).collect()
 }
 
-/// What is forbidden to both by its arguments.
+/// Adds what is forbidden to both by its arguments.
 fn deny_common(rules: &mut Rules) -> Built<()> {
     let options = PROCESS_OPTIONS.iter().map(|option| number(*option));
     rules.insert(libc::SYS_prctl, equal(0, options)?);
@@ -251,10 +251,10 @@ fn deny_common(rules: &mut Rules) -> Built<()> {
 
 fn programs(rules: Rules, arch: TargetArch) -> Built<Vec<BpfProgram>> {
     let refused = u32::try_from(libc::EPERM).unwrap_or(1);
-    // Its flags lie in memory, where no filter sees them: libc falls back to clone.
+    // Its flags are in memory, where no filter sees them: libc falls back to clone.
     let missing = u32::try_from(libc::ENOSYS).unwrap_or(38);
     let clone3 = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
-    // Calls of another processor's table end the process: seccompiler begins a filter so.
+    // Calls of another processor's table end the process; seccompiler adds that itself.
     let mut programs = vec![
         program(rules, refused, arch)?,
         program(clone3, missing, arch)?,
@@ -263,7 +263,7 @@ fn programs(rules: Rules, arch: TargetArch) -> Built<Vec<BpfProgram>> {
     Ok(programs)
 }
 
-/// Refuses the whole second table of this processor, where it has one.
+/// Refuses this processor's second table completely, if there is one.
 #[cfg(target_arch = "x86_64")]
 fn second_table(errno: u32) -> Option<BpfProgram> {
     let step = |code: u32, jt, jf, k| sock_filter {
@@ -273,7 +273,7 @@ fn second_table(errno: u32) -> Option<BpfProgram> {
         k,
     };
     Some(vec![
-        // The number of the call is the first word that a filter can look at.
+        // The call's number is the first word of a filter's input.
         step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
         step(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 0, 1, X32),
         step(libc::BPF_RET, 0, 0, libc::SECCOMP_RET_ERRNO | errno),
@@ -295,7 +295,7 @@ fn program(rules: Rules, errno: u32, arch: TargetArch) -> Built<BpfProgram> {
     filter.try_into().map_err(seccompiler::Error::from)
 }
 
-/// One rule for each flag: any of them is enough.
+/// One rule per flag; any of them matches.
 fn namespaces() -> Built<Vec<SeccompRule>> {
     let rules = NAMESPACES.iter();
     rules
@@ -303,7 +303,7 @@ fn namespaces() -> Built<Vec<SeccompRule>> {
         .collect::<Built<_>>()
 }
 
-/// One rule for each value of this argument.
+/// One rule per value of this argument.
 fn equal(argument: u8, values: impl Iterator<Item = u64>) -> Built<Vec<SeccompRule>> {
     values
         .map(|value| one(compared(argument, SeccompCmpOp::Eq, value)?))
@@ -314,7 +314,7 @@ fn one(condition: SeccompCondition) -> Built<SeccompRule> {
     Ok(SeccompRule::new(vec![condition])?)
 }
 
-/// The kernel looks at the lower half of such an argument, and so does this.
+/// Compares the lower half of the argument, because the kernel uses only that.
 fn compared(argument: u8, how: SeccompCmpOp, value: u64) -> Built<SeccompCondition> {
     Ok(SeccompCondition::new(
         argument,
@@ -324,7 +324,7 @@ fn compared(argument: u8, how: SeccompCmpOp, value: u64) -> Built<SeccompConditi
     )?)
 }
 
-/// These bits of the argument are so.
+/// Compares these bits of the argument.
 fn masked(argument: u8, mask: i32, bits: i32) -> Built<SeccompCondition> {
     Ok(SeccompCondition::new(
         argument,
@@ -334,7 +334,7 @@ fn masked(argument: u8, mask: i32, bits: i32) -> Built<SeccompCondition> {
     )?)
 }
 
-/// A constant of libc's; none is negative.
+/// A constant of libc as a number; none is negative.
 fn number(constant: i32) -> u64 {
     u64::try_from(constant).unwrap_or(0)
 }

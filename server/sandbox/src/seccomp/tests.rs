@@ -1,5 +1,5 @@
-//! The filters, run as the kernel runs them, against calls that nobody can make in a
-//! test: with some of them it would not end well.
+//! Runs the filters as the kernel does, against calls that no test can make because some of
+//! them would be harmful.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ const ALLOWED: u32 = libc::SECCOMP_RET_ALLOW;
 const REFUSED: u32 = libc::SECCOMP_RET_ERRNO | 1;
 const MISSING: u32 = libc::SECCOMP_RET_ERRNO | 38;
 
-/// The number of the engine's process.
+/// The engine's process id.
 const OWN_PID: u32 = 4711;
 
 fn audit_arch(arch: TargetArch) -> u32 {
@@ -25,7 +25,7 @@ fn audit_arch(arch: TargetArch) -> u32 {
     }
 }
 
-/// A call with these arguments, as a filter sees it.
+/// A call with these arguments, in the layout that a filter reads.
 fn data(call: libc::c_long, arch: u32, arguments: &[u64]) -> Vec<u32> {
     // struct seccomp_data: number, architecture, instruction pointer, arguments.
     let mut data = vec![u32::try_from(call).unwrap(), arch, 0, 0];
@@ -37,20 +37,20 @@ fn data(call: libc::c_long, arch: u32, arguments: &[u64]) -> Vec<u32> {
     data
 }
 
-/// What the kernel does with it: the first filter that objects.
+/// The kernel's answer: that of the first filter that objects.
 fn evaluate(programs: &[BpfProgram], data: &[u32]) -> u32 {
     let mut ends = programs.iter().map(|program| run(program, data));
     ends.find(|end| *end != ALLOWED).unwrap_or(ALLOWED)
 }
 
-/// What the kernel does with this call of the engine.
+/// The kernel's answer to this call of the engine.
 fn filter_verdict(call: libc::c_long, arguments: &[u64]) -> u32 {
     let arch = architecture().unwrap();
     let data = data(call, audit_arch(arch), arguments);
     evaluate(&engine(arch, OWN_PID).unwrap(), &data)
 }
 
-/// The same for the firewall writer.
+/// The kernel's answer to this call of the firewall writer.
 fn writer_filter_verdict(call: libc::c_long, arguments: &[u64]) -> u32 {
     let arch = architecture().unwrap();
     let data = data(call, audit_arch(arch), arguments);
@@ -85,10 +85,9 @@ fn run(program: BpfProgramRef<'_>, data: &[u32]) -> u32 {
     }
 }
 
-/// Other processes, another view of the machine, the kernel's lesser known parts.
+/// Calls for other processes, namespaces and rarely used parts of the kernel.
 ///
-/// The same as [`DENIED`], written once more: a call that is lost there must not be lost here
-/// with it.
+/// A copy of [`DENIED`], so that a call cannot be lost from both by one edit.
 const ESCAPES: &[libc::c_long] = &[
     libc::SYS_ptrace,
     libc::SYS_process_vm_readv,
@@ -135,8 +134,8 @@ const ESCAPES: &[libc::c_long] = &[
     KEXEC_FILE_LOAD,
 ];
 
-/// Other programs, sockets, other processes of the same user, what others do with their files:
-/// the same as [`DENIED_IN_ENGINE`], for the same reason.
+/// Calls for other programs, sockets, processes of the same user and files of others. A
+/// copy of [`DENIED_IN_ENGINE`], for the same reason.
 const ENGINE_ESCAPES: &[libc::c_long] = &[
     libc::SYS_execve,
     libc::SYS_execveat,
@@ -168,7 +167,7 @@ const ENGINE_ESCAPES: &[libc::c_long] = &[
     libc::SYS_fanotify_init,
 ];
 
-/// The same as [`NEVER_IN_ENGINE_HERE`].
+/// A copy of [`NEVER_IN_ENGINE_HERE`].
 #[cfg(target_arch = "x86_64")]
 const OF_THIS_PROCESSOR: &[libc::c_long] = &[
     libc::SYS_fork,
@@ -189,7 +188,7 @@ fn a_taken_engine_may_ask_for_nothing_that_leads_out_of_it() {
     }
 }
 
-/// Otherwise what is forbidden next would be tried by nobody.
+/// Checks that the lists are not empty, or the following tests would check nothing.
 #[test]
 fn whatever_is_forbidden_is_tried() {
     for (forbidden, tried) in [
@@ -341,7 +340,7 @@ fn the_engine_may_begin_threads_and_neither_namespaces_nor_processes() {
             assert_eq!(writer_filter_verdict(libc::SYS_clone, &[flags]), REFUSED);
         }
     }
-    // Where its flags lie no filter can look; libc takes the other call then.
+    // Its flags are in memory, where no filter can read them; libc falls back to clone.
     assert_eq!(filter_verdict(libc::SYS_clone3, &[]), MISSING);
     assert_eq!(writer_filter_verdict(libc::SYS_clone3, &[]), MISSING);
 }
@@ -386,7 +385,7 @@ fn the_writer_has_the_kernels_firewall_and_nft_and_no_other_network() {
 fn calls_of_another_table_are_no_way_round() {
     let arch = architecture().unwrap();
     for programs in [engine(arch, OWN_PID).unwrap(), writer(arch).unwrap()] {
-        // i386, arm, mips: none of these is the table that the rules are for.
+        // i386, arm, mips: tables for which the rules were not written.
         for other in [0x4000_0003, 0x4000_0028, 0x8] {
             let call = data(libc::SYS_getpid, other, &[]);
             assert_eq!(evaluate(&programs, &call), libc::SECCOMP_RET_KILL_PROCESS);
