@@ -20,7 +20,7 @@ use super::transport::{ECHO_HEADER, ECHO4, ECHO6, MAX_TCP_HEADER, MIN_TCP_HEADER
 use super::vlan::{MAX_TAGS, TAG_LEN};
 use spad_model::CarrierSet;
 use spad_model::Ports;
-use spad_model::knock::flags::TcpFlags;
+use spad_model::knock::TcpFlags;
 use spad_sys::bpf::Instruction;
 
 /// Bytes of a frame that are kept: the longest headers and the longest payload. Where

@@ -12,7 +12,7 @@ use super::filter::{SNAPLEN, program};
 use super::frame::parse;
 use super::interpreter::{Ancillary, run};
 use spad_model::Ports;
-use spad_model::knock::filter::KnockFilter;
+use spad_model::knock::KnockFilter;
 use spad_model::{CarrierSet, FrameFault, Received};
 
 const PORT: u16 = 62_201;

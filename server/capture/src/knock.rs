@@ -13,9 +13,9 @@ use spa_proto::Protocol;
 
 use super::ip::{IpPacket, is_unicast_host};
 use spad_model::Carrier;
-use spad_model::knock::filter::KnockFilter;
-use spad_model::knock::sequence::Knock;
-use spad_model::knock::tracker::ObservedKnock;
+use spad_model::knock::Knock;
+use spad_model::knock::KnockFilter;
+use spad_model::knock::ObservedKnock;
 
 /// Reads a knock; `None` where no door asks for it.
 pub(super) fn observed(

@@ -14,7 +14,7 @@ use super::types::{AcceptedKey, ClientKey};
 use super::values;
 use spad_model::ClientName;
 use spad_model::Network;
-use spad_model::element::{PREFIXES4, PREFIXES6};
+use spad_model::{PREFIXES4, PREFIXES6};
 
 /// The most keys of one client: its present one, and others while keys are changed.
 const MAX_KEYS: usize = 8;

@@ -10,10 +10,10 @@ use spa_findings::{Finding, Source, format_location};
 
 use super::knock_table::LocatedDoor;
 use super::one_time::MAX_FINDINGS;
+use spad_model::knock::KnockPattern;
 use spad_model::knock::overlap::also_opens;
-use spad_model::knock::sequence::{Knock, Sequence};
-use spad_model::knock::sequences::{OneTimeSequence, Sequences};
-use spad_model::knock::tracker::KnockPattern;
+use spad_model::knock::{Knock, Sequence};
+use spad_model::knock::{OneTimeSequence, Sequences};
 
 /// One sequence of all.
 struct LocatedSequence<'a> {

@@ -22,10 +22,10 @@ use super::toml_reader::{Table, Value, WithSpan};
 use super::types::{CommandDefinition, Door, GrantLimits, Listen, ServiceDefinition};
 use super::values::{self, humanise};
 use spad_model::ServiceName;
-use spad_model::knock::flags::{ParseTcpFlagsError, TcpFlags};
-use spad_model::knock::sequence::{Knock, Sequence};
-use spad_model::knock::sequences::{OneTime, Sequences};
-use spad_model::knock::tracker::{DEFAULT_WINDOW, KnockPattern};
+use spad_model::knock::{DEFAULT_WINDOW, KnockPattern};
+use spad_model::knock::{Knock, Sequence};
+use spad_model::knock::{OneTime, Sequences};
+use spad_model::knock::{ParseTcpFlagsError, TcpFlags};
 
 /// The most doors: each is asked about each knock.
 const MAX_DOORS: usize = 32;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use spa_findings::{Finding, Location, Source};
 
-use spad_model::knock::sequence::{Knock, ParseSequenceError, Sequence};
-use spad_model::knock::sequences::{OneTime, OneTimeSequence};
+use spad_model::knock::{Knock, ParseSequenceError, Sequence};
+use spad_model::knock::{OneTime, OneTimeSequence};
 
 /// The most sequences of one file.
 pub(super) const MAX_SEQUENCES: usize = 1000;

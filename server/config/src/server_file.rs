@@ -34,8 +34,8 @@ use spad_model::CarrierSet;
 use spad_model::OnStateError;
 use spad_model::Ports;
 use spad_model::ServiceName;
-use spad_model::knock::filter::KnockFilter;
-use spad_model::knock::tracker::KnockPattern;
+use spad_model::knock::KnockFilter;
+use spad_model::knock::KnockPattern;
 
 /// A day, in seconds.
 const DAY: u64 = 86_400;

@@ -20,7 +20,7 @@ use spad_model::Network;
 use spad_model::OnStateError;
 use spad_model::Ports;
 use spad_model::PrefixLengths;
-use spad_model::knock::tracker::KnockPattern;
+use spad_model::knock::KnockPattern;
 use spad_model::{ClientName, DoorId, DoorName, ServiceName};
 
 /// `spad.toml` and `clients.d/`, valid by construction.
@@ -249,9 +249,9 @@ pub struct ClientConfig {
     pub allow: Arc<[ServiceName]>,
     /// Where its granted addresses must lie: in each of these lists. Empty means anywhere.
     pub sources: Vec<Arc<[Network]>>,
-    /// Its IPv4 grants are for the network of this length; in [`spad_model::element::PREFIXES4`].
+    /// Its IPv4 grants are for the network of this length; in [`spad_model::PREFIXES4`].
     pub ipv4_prefix: Option<u8>,
-    /// Its IPv6 grants are for the network of this length; in [`spad_model::element::PREFIXES6`].
+    /// Its IPv6 grants are for the network of this length; in [`spad_model::PREFIXES6`].
     pub ipv6_prefix: Option<u8>,
     /// When it may open: within each of these. Empty means always.
     pub hours: Vec<Arc<Hours>>,

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use spa_findings::{Finding, Findings};
 
 use super::types::Config;
-use spad_model::knock::sequence::Sequence;
+use spad_model::knock::Sequence;
 
 /// What to tell of lists: used sequences behind unused ones, and doors with nothing left.
 #[must_use]

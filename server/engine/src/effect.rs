@@ -8,7 +8,7 @@ use spa_proto::Service;
 use crate::audit::event::AuditEvent;
 use crate::grants::Owner;
 use spad_model::Verdict;
-use spad_model::knock::sequence::Sequence;
+use spad_model::knock::Sequence;
 use spad_model::{Change, ChangeId, Element, Peer};
 use spad_model::{ClientName, DoorName};
 use spad_model::{RunId, RunRequest};

@@ -18,9 +18,9 @@ use spad_model::ChangeId;
 use spad_model::DoorName;
 use spad_model::Now;
 use spad_model::Reason;
-use spad_model::knock::filter::KnockFilter;
-use spad_model::knock::sequence::Sequence;
-use spad_model::knock::tracker::{KnockProgress, ObservedKnock, Tracker};
+use spad_model::knock::KnockFilter;
+use spad_model::knock::Sequence;
+use spad_model::knock::{KnockProgress, ObservedKnock, Tracker};
 
 /// Elements that one door may hold: who knows its sequence can knock in anybody's name,
 /// and must not fill the kernel's sets.

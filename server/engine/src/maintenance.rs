@@ -340,7 +340,7 @@ fn max_ttl(clients: &Clients, owner: Owner, element: &Element, now: Now) -> Dura
         }),
     };
     match element.source_port {
-        Some(_) => max_ttl.min(spad_model::element::CONNECT_TIMEOUT),
+        Some(_) => max_ttl.min(spad_model::CONNECT_TIMEOUT),
         None => max_ttl,
     }
 }

@@ -7,8 +7,8 @@ use spa_proto::Service;
 
 use super::message::{FromWriter, MAX_FILTERS, MAX_LISTED, MAX_MESSAGE, MAX_TEXT, ToWriter};
 use spad_ipc::{DecodeError, Decoder, Encoder, Message};
+use spad_model::MAX_STEPS;
 use spad_model::Network;
-use spad_model::element::MAX_STEPS;
 use spad_model::{Change, ChangeId, Element, KernelElement, Step};
 use spad_model::{
     ChangeResult, ConnectionFilter, FirewallError, PortState, TrialChange, TrialEvent, TrialRow,

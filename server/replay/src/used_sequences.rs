@@ -14,7 +14,7 @@ use spa_proto::{Protocol, Timestamp};
 
 use super::disk::open_file;
 use super::proof;
-use spad_model::knock::sequence::{Knock, Sequence};
+use spad_model::knock::{Knock, Sequence};
 
 /// The file's name in the state directory.
 const FILE_NAME: &str = "one-time";

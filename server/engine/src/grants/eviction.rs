@@ -9,7 +9,7 @@ use spa_keys::KeyId;
 use super::{Grants, Owner};
 use crate::policy::{Age, OpenPermit};
 use spad_model::BootTime;
-use spad_model::element::MAX_STEPS;
+use spad_model::MAX_STEPS;
 use spad_model::{Change, ChangeId, Element};
 
 impl Grants {

@@ -42,7 +42,7 @@ use crate::policy::{AdminPermit, DoorPermit, OpenPermit};
 use entry::{ElementState, Lease};
 use reconcile::{ReconcileQueue, SLACK};
 use spad_model::BootTime;
-use spad_model::element::MAX_STEPS;
+use spad_model::MAX_STEPS;
 use spad_model::{Change, ChangeId, Element, Step};
 
 /// The kernel counts milliseconds.

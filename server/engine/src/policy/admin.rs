@@ -10,7 +10,7 @@ use spa_findings::redact::quote;
 use spa_proto::{Service, usable_address};
 
 use spad_config::Config;
-use spad_model::element::MAX_STEPS;
+use spad_model::MAX_STEPS;
 use spad_model::{Element, Peer};
 use spad_model::{Network, NetworkError, ServiceName};
 

@@ -47,10 +47,10 @@ use spa_proto::{
 
 use crate::clients::Clients;
 use spad_config::{ClientConfig, Config};
+use spad_model::CONNECT_TIMEOUT;
+use spad_model::MAX_STEPS;
 use spad_model::Network;
 use spad_model::Reason;
-use spad_model::element::CONNECT_TIMEOUT;
-use spad_model::element::MAX_STEPS;
 use spad_model::{BootTime, Now};
 use spad_model::{ChangeId, Element, Peer};
 

@@ -7,7 +7,7 @@
 //! that in a form that `nft -f` refuses, and whoever keeps his rules so would boot
 //! without them. For IPv4 it shows a form that can be loaded.)
 
-use spad_model::element::PREFIXES6;
+use spad_model::PREFIXES6;
 
 /// The low bits that are set in the ether type of IPv6.
 const FREE_BITS: [u16; 6] = [0x01, 0x04, 0x08, 0x10, 0x40, 0x80];

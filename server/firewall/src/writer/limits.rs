@@ -10,9 +10,9 @@ use std::time::Duration;
 use spa_proto::Service;
 
 use spad_config::{Config, InnerHost};
+use spad_model::CONNECT_TIMEOUT;
+use spad_model::MAX_STEPS;
 use spad_model::PrefixLengths;
-use spad_model::element::CONNECT_TIMEOUT;
-use spad_model::element::MAX_STEPS;
 use spad_model::{Change, FirewallError, Step};
 
 /// What a change may ask for at most.

@@ -1,6 +1,6 @@
 //! Names of ours for what has names of knockd's, or none. Pure.
 
-use spad_model::names::MAX_NAME;
+use spad_model::MAX_NAME;
 
 /// A name of ours that is like this one: in small letters, with - for whatever cannot
 /// stand in a name.

@@ -13,9 +13,9 @@ use spa_proto::Protocol;
 
 use super::parser::{Directive, Key, Section};
 use spad_config::humanise;
-use spad_model::knock::flags::{ParseTcpFlagsError, TcpFlags};
 use spad_model::knock::sequence::MAX_KNOCKS;
-use spad_model::knock::sequence::{Knock, ParseSequenceError, Sequence};
+use spad_model::knock::{Knock, ParseSequenceError, Sequence};
+use spad_model::knock::{ParseTcpFlagsError, TcpFlags};
 
 /// What knockd waits from the first knock to the last where nothing is said, in seconds.
 const DEFAULT_WINDOW: u64 = 25;

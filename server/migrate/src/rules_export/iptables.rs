@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use super::RuleSpec;
-use spad_model::knock::sequence::Knock;
+use spad_model::knock::Knock;
 
 /// The whole table `filter`: what is neither knocked for nor named here is dropped.
 /// Both programs read the same file; each passes over the other family's lines.

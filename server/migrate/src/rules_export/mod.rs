@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use spa_proto::Service;
 
-use spad_model::knock::sequence::Sequence;
+use spad_model::knock::Sequence;
 
 pub use iptables::iptables;
 pub use nftables::nftables;
@@ -63,7 +63,7 @@ impl RuleSpec {
                 return Err(RuleSpecError::Protocol(*service));
             }
             let knocks = self.sequence.knocks();
-            let same = |knock: &spad_model::knock::sequence::Knock| {
+            let same = |knock: &spad_model::knock::Knock| {
                 (knock.protocol, knock.port) == (service.protocol, service.port)
             };
             if knocks.iter().any(same) {

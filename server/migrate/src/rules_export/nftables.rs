@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use spa_proto::Protocol;
 
 use super::RuleSpec;
-use spad_model::knock::sequence::Knock;
+use spad_model::knock::Knock;
 
 /// One of the two families: the match of its source address, the type of a set, and
 /// what names of its sets end in.

@@ -14,7 +14,7 @@ use spa_proto::{Protocol, Service};
 
 use super::RuleSpec;
 use spad_model::Help;
-use spad_model::knock::sequence::Knock;
+use spad_model::knock::Knock;
 use spad_sys::netns::unshare_network;
 use spad_sys::program;
 use spad_sys::program::{CapturedStreams, Limits};

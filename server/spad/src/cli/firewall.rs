@@ -12,7 +12,7 @@ use super::output::{note, print, print_json};
 use super::{CliResult, Failure, Options};
 use spad_firewall::writer;
 use spad_firewall::writer::WriterError;
-use spad_firewall::writer::offline::{Dialect, FirewallView, KernelState};
+use spad_firewall::writer::{Dialect, FirewallView, KernelState};
 use spad_model::{PortState, TrialChange, TrialEvent, TrialRow};
 
 #[derive(Debug, clap::Subcommand)]

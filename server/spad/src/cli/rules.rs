@@ -7,9 +7,9 @@ use spa_proto::Service;
 
 use super::output::{note, print, print_json};
 use super::{CliResult, Failure, Options, duration};
-use spad_migrate::rules_export::verify::Loader;
+use spad_migrate::rules_export::Loader;
 use spad_migrate::rules_export::{RuleSpec, iptables, nftables, verify};
-use spad_model::knock::sequence::Sequence;
+use spad_model::knock::Sequence;
 
 /// What it takes.
 #[derive(Debug, clap::Args)]

@@ -10,7 +10,7 @@ use spa_keys::{KeyError, PreSharedKey, ServerSecret, SharedKey, random_bytes};
 use tracing::error;
 
 use spad_config::{Config, ConfigReaders};
-use spad_engine::clients::error::ClientsError;
+use spad_engine::clients::ClientsError;
 use spad_engine::clients::{ClientSecrets, Clients};
 use spad_model::ClientName;
 use spad_model::Paths;

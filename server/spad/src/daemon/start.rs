@@ -15,7 +15,7 @@ use spad_engine::Engine;
 use spad_engine::audit::event::Event;
 use spad_firewall::StartingWriter;
 use spad_firewall::writer;
-use spad_firewall::writer::early_hiding::EarlyHiding;
+use spad_firewall::writer::EarlyHiding;
 use spad_model::Paths;
 use spad_replay::{OpenedState, StateDir, UsedSequences};
 use spad_sys::clock;

@@ -9,7 +9,7 @@ use spad_engine::Effect;
 use spad_model::DoorName;
 use spad_model::Reason;
 use spad_model::RunRequest;
-use spad_model::knock::tracker::{AttemptEnd, KnockProgress, ObservedKnock};
+use spad_model::knock::{AttemptEnd, KnockProgress, ObservedKnock};
 use spad_model::{Element, Step};
 
 /// How a knock would have ended.

@@ -13,7 +13,7 @@ use super::link::{LinkFault, network};
 use spad_engine::clients::Clients;
 use spad_engine::{Disposition, Effect, Engine};
 use spad_model::ClientName;
-use spad_model::knock::sequence::Sequence;
+use spad_model::knock::Sequence;
 use spad_model::{BootTime, Now};
 use spad_model::{CarrierSet, Datagram, FrameFault, Received};
 use spad_model::{ChangeResult, Element};

@@ -9,7 +9,7 @@ use spa_proto::Timestamp;
 use super::{element_json, element_text, reason_text, time};
 use crate::explain::capture_file::CapturedFrame;
 use crate::explain::knock::{DoorProgress, KnockResult};
-use spad_model::knock::tracker::{AttemptEnd, ObservedKnock};
+use spad_model::knock::{AttemptEnd, ObservedKnock};
 
 /// For people.
 pub(super) fn as_text(

@@ -3,9 +3,9 @@
 use spad_config::{Config, Door};
 use spad_engine::audit::event::Event;
 use spad_model::FirewallError;
-use spad_model::knock::filter::KnockFilter;
-use spad_model::knock::sequences::Sequences;
-use spad_model::knock::tracker::{KnockPattern, ObservedKnock};
+use spad_model::knock::KnockFilter;
+use spad_model::knock::Sequences;
+use spad_model::knock::{KnockPattern, ObservedKnock};
 use spad_model::{ExitKind, HookEvent, Requester, RunCommand, RunExit, RunRefusal, RunRequest};
 use spad_model::{Reason, Verdict};
 use spad_replay::JournalRecord;

@@ -4,9 +4,9 @@ use std::net::Ipv4Addr;
 use std::num::NonZeroU16;
 use std::time::{Duration, Instant};
 
-use spad_firewall::table::sets::SET_SIZE;
+use spad_firewall::table::SET_SIZE;
 use spad_firewall::{FromWriter, ToWriter};
-use spad_model::element::MAX_STEPS;
+use spad_model::MAX_STEPS;
 use spad_model::{Change, ChangeId, ChangeResult, Element, FirewallError, Step};
 
 use crate::firewall::netns::{
