@@ -1,8 +1,9 @@
 //! Part of stage `frame` (pure): one captured frame → a packet, or a knock at a door.
 
+use spad_model::{Carrier, CarrierSet, Datagram, FrameFault, Received};
+
 use super::ip::IpPacket;
 use super::{frame, knock};
-use spad_model::{Carrier, CarrierSet, Datagram, FrameFault, Received};
 
 /// Reads one frame: a packet, or else a knock that a door asks for, never both.
 ///

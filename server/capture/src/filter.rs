@@ -14,14 +14,14 @@
 //! whose headers lie outside the buffer's linear part, as some drivers deliver
 //! them, and would let no packet of ours pass there.
 
+use spad_model::knock::TcpFlags;
+use spad_model::{CarrierSet, Ports};
+use spad_sys::bpf::Instruction;
+
 use super::bpf::{Assembler, Jump, Label};
 use super::frame::{IPV6_HEADER, MAX_PAYLOAD, MIN_PAYLOAD};
 use super::transport::{ECHO_HEADER, ECHO4, ECHO6, MAX_TCP_HEADER, MIN_TCP_HEADER, UDP_HEADER};
 use super::vlan::{MAX_TAGS, TAG_LEN};
-use spad_model::CarrierSet;
-use spad_model::Ports;
-use spad_model::knock::TcpFlags;
-use spad_sys::bpf::Instruction;
 
 /// Bytes of a frame that are kept: the longest headers and the longest payload. Where
 /// IPv4 and TCP both have options, these may have 60 bytes together; more is cut, and refused.

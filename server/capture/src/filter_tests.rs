@@ -5,15 +5,14 @@ use std::net::SocketAddr;
 use std::num::NonZeroU16;
 
 use proptest::prelude::*;
+use spad_model::knock::KnockFilter;
+use spad_model::{CarrierSet, FrameFault, Ports, Received};
 
 use super::check_destination;
 use super::craft::{CUSTOMER_TAG, SERVICE_TAG, echo_request, packet, segment, tagged};
 use super::filter::{SNAPLEN, program};
 use super::frame::parse;
 use super::interpreter::{Ancillary, run};
-use spad_model::Ports;
-use spad_model::knock::KnockFilter;
-use spad_model::{CarrierSet, FrameFault, Received};
 
 const PORT: u16 = 62_201;
 const HOST: Ancillary = Ancillary {

@@ -23,11 +23,12 @@
 
 use std::net::SocketAddr;
 
+use spad_model::{Carrier, Datagram, FrameFault};
+
 pub use super::ip::IPV6_HEADER;
 use super::ip::{IpPacket, is_unicast_host};
 pub use super::transport::UDP_HEADER;
 use super::transport::{self, ECHO4, ECHO6};
-use spad_model::{Carrier, Datagram, FrameFault};
 
 /// Shortest payload that is looked at, in bytes. docs/protocol.md §5.
 pub const MIN_PAYLOAD: usize = 160;

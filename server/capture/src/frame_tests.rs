@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 
 use proptest::prelude::*;
+use spad_model::{Carrier, Datagram, FrameFault};
 
 use super::craft::{CUSTOMER_TAG, IPV4, IPV6, SERVICE_TAG, packet, tagged};
 use super::frame::{MAX_PAYLOAD, MIN_PAYLOAD, parse};
-use spad_model::{Carrier, Datagram, FrameFault};
 
 const V4: [&str; 2] = ["192.0.2.7:40000", "198.51.100.1:62201"];
 const V6: [&str; 2] = ["[2001:db8::7]:40000", "[2001:db8::1]:62201"];

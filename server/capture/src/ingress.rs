@@ -8,12 +8,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
+use spad_model::{Counters, FrameFault, HeadKeySet, OwnedDatagram, Received};
+
 use super::prefilter::{PrefilterShared, PrefilterThread};
 use super::{Capture, InterfaceSetting, Statistics};
-use spad_model::Counters;
-use spad_model::HeadKeySet;
-use spad_model::OwnedDatagram;
-use spad_model::{FrameFault, Received};
 
 /// Datagrams with a right head that wait for the engine's thread; more are dropped.
 const QUEUE_LEN: usize = 1024;

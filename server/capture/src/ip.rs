@@ -11,10 +11,10 @@ use pnet::packet::ethernet::EtherTypes;
 use pnet::packet::ip::{IpNextHeaderProtocol, IpNextHeaderProtocols as Next};
 use pnet::packet::ipv4::{Ipv4Flags, Ipv4Packet};
 use pnet::packet::ipv6::Ipv6Packet;
+use spad_model::{Carrier, FrameFault};
 
 use super::transport::{carrier, min_header_len};
 use super::vlan;
-use spad_model::{Carrier, FrameFault};
 
 /// Bytes of an IPv6 header.
 pub const IPV6_HEADER: usize = 40;

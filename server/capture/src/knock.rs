@@ -10,12 +10,10 @@ use std::num::NonZeroU16;
 use pnet::packet::tcp::TcpPacket;
 use pnet::packet::udp::UdpPacket;
 use spa_proto::Protocol;
+use spad_model::Carrier;
+use spad_model::knock::{Knock, KnockFilter, ObservedKnock};
 
 use super::ip::{IpPacket, is_unicast_host};
-use spad_model::Carrier;
-use spad_model::knock::Knock;
-use spad_model::knock::KnockFilter;
-use spad_model::knock::ObservedKnock;
 
 /// Reads a knock; `None` where no door asks for it.
 pub(super) fn observed(
@@ -50,8 +48,9 @@ pub(super) fn observed(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use spad_model::Ports;
+
+    use super::*;
 
     /// A segment that could be a knock wherever its header is taken to begin.
     fn segment() -> Vec<u8> {

@@ -39,15 +39,14 @@ mod frame_tests;
 #[cfg(test)]
 mod interpreter;
 
-pub use classify::{check_destination, classify};
-pub use error::CaptureError;
-pub use ingress::Ingress;
-pub use interfaces::{InterfaceSetting, missing_interfaces};
-
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
+pub use classify::{check_destination, classify};
+pub use error::CaptureError;
+pub use ingress::Ingress;
 use interfaces::Interfaces;
+pub use interfaces::{InterfaceSetting, missing_interfaces};
 use spad_model::{CarrierSet, FrameFault, Received};
 use spad_sys::bpf::Instruction;
 use spad_sys::packet_socket::{OpenError, PacketSocket, packet_statistics};

@@ -13,14 +13,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use spad_model::{Counters, FrameFault, HeadKeySet, OwnedDatagram, Reason, Received};
+use spad_sys::scheduling;
 use tracing::error;
 
 use super::{Capture, moderation};
-use spad_model::HeadKeySet;
-use spad_model::OwnedDatagram;
-use spad_model::{Counters, Reason};
-use spad_model::{FrameFault, Received};
-use spad_sys::scheduling;
 
 /// Frames between two looks at everything else.
 const BATCH: usize = 512;
@@ -249,8 +246,9 @@ impl<'a> Batch<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use spa_keys::ServerSecret;
+
+    use super::*;
 
     #[test]
     fn the_engines_thread_hears_of_a_sieve_that_ends_by_itself() {

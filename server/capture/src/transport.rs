@@ -8,9 +8,9 @@ use pnet::packet::icmp::IcmpPacket;
 use pnet::packet::ip::{IpNextHeaderProtocol, IpNextHeaderProtocols as Next};
 use pnet::packet::tcp::TcpPacket;
 use pnet::packet::udp::UdpPacket;
+use spad_model::{Carrier, FrameFault};
 
 use super::frame::{MAX_PAYLOAD, MIN_PAYLOAD};
-use spad_model::{Carrier, FrameFault};
 
 /// Bytes of a UDP header.
 pub const UDP_HEADER: usize = 8;

@@ -8,7 +8,6 @@
 
 use pnet::packet::ethernet::EtherTypes;
 use pnet::packet::vlan::VlanPacket;
-
 use spad_model::FrameFault;
 
 /// VLAN tags in the data that are skipped.

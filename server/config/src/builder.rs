@@ -9,18 +9,16 @@ use std::path::Path;
 use jiff::tz::TimeZone;
 use spa_findings::{Finding, Findings, Source};
 use spa_proto::Timestamp;
+use spad_model::{ClientName, PrefixLengths};
 
 use super::client_file::{self, ClientFile};
 use super::cross_checks::{self, CrossChecks};
 use super::groups::{EffectiveRules, Groups};
-use super::knock_overlap;
 use super::one_time::SequenceReader;
-use super::secret_scan;
 use super::server_file::{self, ServerFile};
 use super::toml_reader::{FileReader, WithSpan};
 use super::types::{AcceptedKey, ClientConfig, Config};
-use spad_model::ClientName;
-use spad_model::PrefixLengths;
+use super::{knock_overlap, secret_scan};
 
 /// What is known so far.
 pub(super) struct ConfigBuilder<'s> {

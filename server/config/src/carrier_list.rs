@@ -5,10 +5,9 @@
 use std::num::NonZeroU16;
 
 use spa_findings::redact::quote;
+use spad_model::{CarrierSet, Ports};
 
 use super::toml_reader::{Value, WithSpan};
-use spad_model::CarrierSet;
-use spad_model::Ports;
 
 /// What a list may hold, so that the kernel's filter stays short.
 const MAX_CARRIERS: usize = 16;

@@ -6,15 +6,13 @@ use std::ops::RangeInclusive;
 
 use spa_findings::{Finding, Source};
 use spa_keys::{ClientPublic, KeyError};
+use spad_model::{ClientName, Network, PREFIXES4, PREFIXES6};
 
 use super::client_rules::{self, Rules};
 use super::reference::Section;
 use super::toml_reader::{FileReader, Table, Value, WithSpan, parse};
 use super::types::{AcceptedKey, ClientKey};
 use super::values;
-use spad_model::ClientName;
-use spad_model::Network;
-use spad_model::{PREFIXES4, PREFIXES6};
 
 /// The most keys of one client: its present one, and others while keys are changed.
 const MAX_KEYS: usize = 8;

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use spa_findings::redact::quote;
 use spa_proto::Timestamp;
+use spad_model::Network;
 
 use super::hours::{HoursError, Week};
 use super::server_file::TTL;
 use super::toml_reader::{Table, Value, WithSpan};
 use super::values;
-use spad_model::Network;
 
 /// What one file or group says; what it does not say, or says wrong, is none.
 #[derive(Debug, Default)]

@@ -9,12 +9,12 @@ use jiff::tz::TimeZone;
 use spa_findings::redact::quote;
 use spa_findings::{Severity, Source};
 use spa_proto::Timestamp;
+use spad_model::ClientName;
 
 use super::groups::{self, EffectiveRules, Groups};
 use super::toml_reader::{self, WithSpan};
 use super::types::{AcceptedKey, ClientKey};
 use super::{client_file, files, server_file};
-use spad_model::ClientName;
 
 /// What is known of one client.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,17 +8,14 @@ use std::sync::Arc;
 use spa_findings::redact::quote;
 use spa_findings::{Finding, Source, format_location};
 use spa_proto::{CommandName, Protocol};
+use spad_model::{ClientName, PrefixLengths, ServiceName};
 
 use super::client_file::ClientFile;
-use super::gateway_checks;
 use super::groups::{self, EffectiveRules};
-use super::programs;
 use super::server_file::ServerFile;
-use super::service_table;
 use super::toml_reader::WithSpan;
 use super::types::ClientKey;
-use spad_model::PrefixLengths;
-use spad_model::{ClientName, ServiceName};
+use super::{gateway_checks, programs, service_table};
 
 /// What clients say of hidden services and of keys, gathered one client after the
 /// other: their files need not be kept.

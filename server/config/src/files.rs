@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags};
 use spa_findings::{Finding, Findings, Source, redact};
+use spad_model::ClientName;
 
 use super::values::parse_name;
-use spad_model::ClientName;
 
 /// Longest `spad.toml`, in bytes.
 pub const SERVER_LIMIT: usize = 1 << 20;

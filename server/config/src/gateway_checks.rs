@@ -4,9 +4,9 @@
 //! should be open to everybody is not.
 
 use spa_findings::{Finding, Source};
+use spad_model::ServiceName;
 
 use super::server_file::ServerFile;
-use spad_model::ServiceName;
 
 /// A warning for each service that is shown in vain.
 pub(super) fn exposed_inner_ports(source: &Source, server: &ServerFile) -> Vec<Finding> {

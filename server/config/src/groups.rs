@@ -13,6 +13,7 @@ use jiff::tz::TimeZone;
 use spa_findings::redact::quote;
 use spa_findings::{EditDistance, Finding, Source, nearest};
 use spa_proto::Timestamp;
+use spad_model::{Network, ServiceName};
 
 use super::client_file::ClientFile;
 use super::client_rules::{self, Rules};
@@ -20,8 +21,6 @@ use super::hours::Hours;
 use super::reference::Section;
 use super::toml_reader::{Table, WithSpan};
 use super::values;
-use spad_model::Network;
-use spad_model::ServiceName;
 
 /// One group.
 #[derive(Debug)]

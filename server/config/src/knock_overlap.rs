@@ -7,13 +7,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use spa_findings::{Finding, Source, format_location};
+use spad_model::knock::overlap::also_opens;
+use spad_model::knock::{Knock, KnockPattern, OneTimeSequence, Sequence, Sequences};
 
 use super::knock_table::LocatedDoor;
 use super::one_time::MAX_FINDINGS;
-use spad_model::knock::KnockPattern;
-use spad_model::knock::overlap::also_opens;
-use spad_model::knock::{Knock, Sequence};
-use spad_model::knock::{OneTimeSequence, Sequences};
 
 /// One sequence of all.
 struct LocatedSequence<'a> {

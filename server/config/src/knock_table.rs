@@ -12,20 +12,18 @@ use std::time::Duration;
 
 use spa_findings::redact::quote;
 use spa_proto::{CommandName, Protocol, usable_address};
+use spad_model::ServiceName;
+use spad_model::knock::{
+    DEFAULT_WINDOW, Knock, KnockPattern, OneTime, ParseTcpFlagsError, Sequence, Sequences, TcpFlags,
+};
 
 use super::one_time::{self, SequenceReader};
-use super::programs;
 use super::reference::Section;
 use super::server_file::TTL;
-use super::service_table;
 use super::toml_reader::{Table, Value, WithSpan};
 use super::types::{CommandDefinition, Door, GrantLimits, Listen, ServiceDefinition};
 use super::values::{self, humanise};
-use spad_model::ServiceName;
-use spad_model::knock::{DEFAULT_WINDOW, KnockPattern};
-use spad_model::knock::{Knock, Sequence};
-use spad_model::knock::{OneTime, Sequences};
-use spad_model::knock::{ParseTcpFlagsError, TcpFlags};
+use super::{programs, service_table};
 
 /// The most doors: each is asked about each knock.
 const MAX_DOORS: usize = 32;

@@ -13,14 +13,11 @@ use std::path::Path;
 use serde::Deserialize;
 use spa_findings::{Finding, Findings, Source};
 use spa_proto::{Service, Timestamp};
+use spad_model::{ClientName, Paths, check_line};
 
 use super::builder::ConfigBuilder;
-use super::files;
 use super::one_time::SequenceReader;
-use super::{Config, Loaded, client_path};
-use spad_model::ClientName;
-use spad_model::Paths;
-use spad_model::check_line;
+use super::{Config, Loaded, client_path, files};
 
 /// Longer client files do not load, in bytes.
 const MAX_CLIENT_FILE: u64 = 1 << 16;

@@ -56,33 +56,31 @@ mod read_access;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use builder::ConfigBuilder;
+pub use client_summary::{ClientSummaries, ClientSummary};
+pub use external_firewall::{ExternalFirewall, Template};
+pub use files::{
+    Files, SERVER_LIMIT, client, client_names, client_path, each_client, one_time,
+    read_other_program_file, server,
+};
+pub use hours::{Hours, HoursError, Week};
+pub use inner_host::{Forward, InnerHost};
+pub use last_good::{
+    ConfigTexts, StartConfig, for_firewall, for_hiding, load_or_last_good, load_texts,
+    saved_hidden_ports,
+};
+pub use read_access::{ConfigReaders, has_access_list, one_time_files};
+pub use reference::{KeyDescription, Section};
 use spa_findings::{Findings, Source};
 use spa_proto::Timestamp;
 use spad_model::ClientName;
-
-pub use client_summary::{ClientSummaries, ClientSummary};
-pub use external_firewall::{ExternalFirewall, Template};
-pub use files::{Files, client, client_names, client_path, each_client};
-pub use files::{SERVER_LIMIT, one_time, read_other_program_file, server};
-pub use hours::{Hours, HoursError, Week};
-pub use inner_host::{Forward, InnerHost};
-pub use last_good::for_hiding;
-pub use last_good::{
-    ConfigTexts, StartConfig, for_firewall, load_or_last_good, load_texts, saved_hidden_ports,
-};
-pub use read_access::ConfigReaders;
-pub use read_access::{has_access_list, one_time_files};
-pub use reference::{KeyDescription, Section};
 pub use types::{
     AcceptedKey, AlwaysAllow, Answer, ClientConfig, ClientKey, CommandDefinition, Config, Door,
     GrantLimits, Guard, Hooks, Listen, Log, Mode, Packets, Program, Rate, ServiceDefinition,
 };
 pub use used_sequence_checks::check_used_sequences;
-pub use users::check_programs_in;
-pub use users::is_service_user;
+pub use users::{check_programs_in, is_service_user};
 pub use values::humanise;
-
-use builder::ConfigBuilder;
 
 /// A configuration that can be used, and what is odd about it all the same.
 #[derive(Clone, Debug, PartialEq, Eq)]

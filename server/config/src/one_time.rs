@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use spa_findings::{Finding, Location, Source};
-
-use spad_model::knock::{Knock, ParseSequenceError, Sequence};
-use spad_model::knock::{OneTime, OneTimeSequence};
+use spad_model::knock::{Knock, OneTime, OneTimeSequence, ParseSequenceError, Sequence};
 
 /// The most sequences of one file.
 pub(super) const MAX_SEQUENCES: usize = 1000;

@@ -5,10 +5,10 @@
 use std::num::NonZeroU16;
 
 use spa_findings::redact::quote;
+use spad_model::Ports;
 
 use super::toml_reader::Value;
 use super::values;
-use spad_model::Ports;
 
 /// What a list may hold, so that the kernel's filter stays short.
 const MAX_RANGES: usize = 16;

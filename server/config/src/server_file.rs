@@ -9,33 +9,23 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::carrier_list;
+use jiff::tz::TimeZone;
+use spa_findings::redact::quote;
+use spa_proto::CommandName;
+use spad_model::knock::{KnockFilter, KnockPattern};
+use spad_model::{CarrierSet, OnStateError, Ports, ServiceName};
+
 use super::external_firewall::ExternalFirewall;
-use super::firewall_table;
 use super::groups::{self, Groups};
 use super::knock_table::{self, LocatedDoor};
-use super::mode;
 use super::one_time::SequenceReader;
-use super::port_list;
-use super::programs;
 use super::reference::Section;
-use super::service_table;
 use super::toml_reader::{FileReader, Table, WithSpan, parse};
 use super::types::{
     AlwaysAllow, Answer, CommandDefinition, GrantLimits, Guard, Hooks, Listen, Log, Mode, Packets,
     Rate, ServiceDefinition,
 };
-use super::values;
-use super::zone;
-use jiff::tz::TimeZone;
-use spa_findings::redact::quote;
-use spa_proto::CommandName;
-use spad_model::CarrierSet;
-use spad_model::OnStateError;
-use spad_model::Ports;
-use spad_model::ServiceName;
-use spad_model::knock::KnockFilter;
-use spad_model::knock::KnockPattern;
+use super::{carrier_list, firewall_table, mode, port_list, programs, service_table, values, zone};
 
 /// A day, in seconds.
 const DAY: u64 = 86_400;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use spa_findings::redact::quote;
 use spa_findings::{EditDistance, Finding, Source, nearest};
 use spa_proto::Service;
+use spad_model::ServiceName;
 
 use super::gateway;
 use super::inner_host::InnerHost;
@@ -17,7 +18,6 @@ use super::server_file::TTL;
 use super::toml_reader::{Table, Value, WithSpan};
 use super::types::{GrantLimits, ServiceDefinition};
 use super::values::{self, humanise};
-use spad_model::ServiceName;
 
 /// The most ports that a packet can name, so that a service can be asked for at all.
 const MAX_PORTS: usize = 16;

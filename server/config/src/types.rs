@@ -11,17 +11,15 @@ use std::time::Duration;
 
 use spa_keys::ClientPublic;
 use spa_proto::{CommandName, Service, Timestamp};
+use spad_model::knock::KnockPattern;
+use spad_model::{
+    CarrierSet, ClientName, DoorId, DoorName, Network, OnStateError, Ports, PrefixLengths,
+    ServiceName,
+};
 
 use super::external_firewall::ExternalFirewall;
 use super::hours::Hours;
 use super::inner_host::InnerHost;
-use spad_model::CarrierSet;
-use spad_model::Network;
-use spad_model::OnStateError;
-use spad_model::Ports;
-use spad_model::PrefixLengths;
-use spad_model::knock::KnockPattern;
-use spad_model::{ClientName, DoorId, DoorName, ServiceName};
 
 /// `spad.toml` and `clients.d/`, valid by construction.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,9 +6,9 @@
 use std::collections::HashSet;
 
 use spa_findings::{Finding, Findings};
+use spad_model::knock::Sequence;
 
 use super::types::Config;
-use spad_model::knock::Sequence;
 
 /// What to tell of lists: used sequences behind unused ones, and doors with nothing left.
 #[must_use]

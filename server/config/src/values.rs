@@ -9,12 +9,11 @@ use std::time::Duration;
 use spa_findings::Finding;
 use spa_findings::redact::quote;
 use spa_proto::{Service, Timestamp};
+use spad_model::{NameError, Network, NetworkError};
 use toml::de::DeValue;
 
 use super::toml_reader::{Value, WithSpan};
 use super::types::{AlwaysAllow, Rate};
-use spad_model::NameError;
-use spad_model::{Network, NetworkError};
 
 /// The units of a time, in seconds.
 const UNITS: [(&str, u64); 4] = [("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400)];

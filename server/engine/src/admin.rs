@@ -7,16 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use spa_proto::Service;
+use spad_model::{
+    BootTime, ChangeId, ClientName, ConnectionFilter, Element, Network, Now, Peer, Reason,
+};
 
 use super::{Effect, Engine};
 use crate::audit::event::Event;
 use crate::grants::{Holding, Owner};
 use crate::policy::AdminPermit;
-use spad_model::ConnectionFilter;
-use spad_model::Reason;
-use spad_model::{BootTime, Now};
-use spad_model::{ChangeId, Element, Peer};
-use spad_model::{ClientName, Network};
 
 /// Places that are remembered after their grants have ended, at most; the older half is
 /// forgotten then.

@@ -3,13 +3,12 @@
 
 use std::time::Duration;
 
+use spad_model::{Class, Element, Now, Reason};
+
 use super::Engine;
 use super::firewall::PacketOrigin;
 use crate::audit::event::{AuditEvent, Event};
 use crate::grants::Owner;
-use spad_model::Element;
-use spad_model::Now;
-use spad_model::{Class, Reason};
 
 impl Engine {
     pub(super) fn refusal_event(

@@ -4,15 +4,14 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use spa_proto::Service;
+use spad_model::knock::Sequence;
+use spad_model::{
+    Change, ChangeId, ClientName, DoorName, Element, Peer, RunId, RunRequest, Verdict,
+};
+use spad_replay::JournalRecord;
 
 use crate::audit::event::AuditEvent;
 use crate::grants::Owner;
-use spad_model::Verdict;
-use spad_model::knock::Sequence;
-use spad_model::{Change, ChangeId, Element, Peer};
-use spad_model::{ClientName, DoorName};
-use spad_model::{RunId, RunRequest};
-use spad_replay::JournalRecord;
 
 /// One thing to be done. What is recorded is recorded before the firewall changes:
 /// where a record cannot be written and the packet must not act, the change that

@@ -6,17 +6,14 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use spad_model::{ChangeId, ChangeResult, ClientName, Datagram, Element, Now, Reason, Verdict};
+use spad_replay::JournalRecord;
+
 use super::{Disposition, Effect, Engine, Sender};
 use crate::audit::event::Event;
 use crate::clients::Clients;
 use crate::grants::{ChangeOutcome, Holding, Owner};
 use crate::policy::{ClosePermit, OpenPermit, Permit};
-use spad_model::ClientName;
-use spad_model::Datagram;
-use spad_model::Now;
-use spad_model::{ChangeId, ChangeResult, Element};
-use spad_model::{Reason, Verdict};
-use spad_replay::JournalRecord;
 
 /// The `detail` of a grant that ended because a newer one of its client took its place.
 const EVICTED: &str = "gave_way";

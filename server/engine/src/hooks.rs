@@ -9,16 +9,16 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use spad_model::{
+    BootTime, ClientName, DoorName, Element, ExitKind, HookEvent, Now, Peer, Reason, RunExit,
+    RunHook, RunId, RunRequest,
+};
+use spad_replay::{Holder, HolderKey, JournalRecord};
+
 use super::{Effect, Engine};
 use crate::audit::event::{AuditEvent, Event};
 use crate::audit::run::RunRecord;
 use crate::grants::{Holding, Owner, holder_key};
-use spad_model::Reason;
-use spad_model::{BootTime, Now};
-use spad_model::{ClientName, DoorName};
-use spad_model::{Element, Peer};
-use spad_model::{ExitKind, HookEvent, RunExit, RunHook, RunId, RunRequest};
-use spad_replay::{Holder, HolderKey, JournalRecord};
 
 /// Hooks at once, at most; fewer than the runner takes.
 const MAX_CONCURRENT: usize = 4;

@@ -9,18 +9,14 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use spad_config::{Config, Door};
+use spad_model::knock::{KnockFilter, KnockProgress, ObservedKnock, Sequence, Tracker};
+use spad_model::{ChangeId, DoorName, Now, Reason};
+
 use super::{Effect, Engine, UsedSequence};
 use crate::audit::event::{AuditEvent, Event};
 use crate::grants::Owner;
 use crate::policy::{DoorPermit, Rates, door_permit};
-use spad_config::{Config, Door};
-use spad_model::ChangeId;
-use spad_model::DoorName;
-use spad_model::Now;
-use spad_model::Reason;
-use spad_model::knock::KnockFilter;
-use spad_model::knock::Sequence;
-use spad_model::knock::{KnockProgress, ObservedKnock, Tracker};
 
 /// Elements that one door may hold: who knows its sequence can knock in anybody's name,
 /// and must not fill the kernel's sets.

@@ -27,28 +27,24 @@ pub mod audit;
 
 mod maintenance;
 
-pub use admin::Revocation;
-pub use effect::{Disposition, Effect, GrantListing, GrantRow, UsedSequence};
-pub use firewall::EvictionCounts;
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+pub use admin::Revocation;
+pub use effect::{Disposition, Effect, GrantListing, GrantRow, UsedSequence};
+pub use firewall::EvictionCounts;
 use spa_keys::KeyId;
 use spa_proto::{Service, Timestamp};
+use spad_config::Rate;
+use spad_model::{
+    BootTime, ChangeId, Counters, Datagram, Element, FrameFault, Now, Reason, RunId, Verdict,
+};
+use spad_replay::screen::{LateReason, LateReportLimiter, Screening, screen};
+use spad_replay::{Horizon, JournalRecord, ReplayCache, Seen, screen};
 
 use crate::clients::Clients;
 use crate::grants::{Grants, Owner};
 use crate::policy::{Age, ClientHoldings, Permit, Rates, check_future, permit};
-use spad_config::Rate;
-use spad_model::RunId;
-use spad_model::{BootTime, Now};
-use spad_model::{ChangeId, Element};
-use spad_model::{Counters, Reason, Verdict};
-use spad_model::{Datagram, FrameFault};
-use spad_replay::screen;
-use spad_replay::screen::{LateReason, LateReportLimiter, Screening, screen};
-use spad_replay::{Horizon, JournalRecord, ReplayCache, Seen};
 
 /// Lines that the refusals of one client make at most; more are summed up with the
 /// noise, or one client could fill the disk.

@@ -2,18 +2,16 @@
 
 use std::time::Duration;
 
+use spad_model::clock::format_utc;
+use spad_model::{BootTime, ChangeId, ClientName, Counters, Element, KernelElement, Now};
+use spad_replay::screen::LateReportLimiter;
+use spad_replay::{HolderRecord, Horizon, JournalRecord, ReplayCache};
+
 use super::{Effect, Engine, GrantListing, GrantRow};
 use crate::audit::event::Event;
 use crate::clients::Clients;
 use crate::grants::{Holding, Owner};
 use crate::policy::{self, Rates};
-use spad_model::ClientName;
-use spad_model::Counters;
-use spad_model::clock::format_utc;
-use spad_model::{BootTime, Now};
-use spad_model::{ChangeId, Element, KernelElement};
-use spad_replay::screen::LateReportLimiter;
-use spad_replay::{HolderRecord, Horizon, JournalRecord, ReplayCache};
 
 /// Noise is summed up this often, and idle clients' packets are forgotten.
 const MINUTE: Duration = Duration::from_secs(60);

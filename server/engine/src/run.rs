@@ -4,6 +4,9 @@
 //! runner's word: nothing is told as started that was not.
 
 use spa_proto::CommandName;
+use spad_model::{
+    Now, Reason, Requester, RunCommand, RunExit, RunId, RunRefusal, RunRequest, Verdict,
+};
 
 use super::firewall::PacketOrigin;
 use super::knock::CompletedKnock;
@@ -11,9 +14,6 @@ use super::{Disposition, Effect, Engine};
 use crate::audit::event::{AuditEvent, Event};
 use crate::audit::run::RunRecord;
 use crate::policy::RunPermit;
-use spad_model::Now;
-use spad_model::{Reason, Verdict};
-use spad_model::{Requester, RunCommand, RunExit, RunId, RunRefusal, RunRequest};
 
 /// Runs that are asked for or under way, at most: more than the runner has at once.
 const MAX_RUNS: usize = 64;

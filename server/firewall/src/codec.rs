@@ -4,15 +4,13 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use spa_proto::Service;
+use spad_ipc::{DecodeError, Decoder, Encoder, Message};
+use spad_model::{
+    Change, ChangeId, ChangeResult, ConnectionFilter, Element, FirewallError, KernelElement,
+    MAX_STEPS, Network, PortState, Step, TrialChange, TrialEvent, TrialRow,
+};
 
 use super::message::{FromWriter, MAX_FILTERS, MAX_LISTED, MAX_MESSAGE, MAX_TEXT, ToWriter};
-use spad_ipc::{DecodeError, Decoder, Encoder, Message};
-use spad_model::MAX_STEPS;
-use spad_model::Network;
-use spad_model::{Change, ChangeId, Element, KernelElement, Step};
-use spad_model::{
-    ChangeResult, ConnectionFilter, FirewallError, PortState, TrialChange, TrialEvent, TrialRow,
-};
 
 #[cfg(test)]
 mod tests;

@@ -8,9 +8,10 @@ use std::path::Path;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use super::message::{FromWriter, ToWriter};
 use spad_ipc::{Helper, HelperError, HelperErrorKind, Startup};
 use spad_model::Paths;
+
+use super::message::{FromWriter, ToWriter};
 
 /// The hidden subcommand that executes the writer.
 pub const SUBCOMMAND: &str = "firewall-writer";

@@ -7,8 +7,7 @@
 
 use std::time::Duration;
 
-use spad_model::{Change, KernelElement};
-use spad_model::{ChangeResult, ConnectionFilter, TrialEvent, TrialRow};
+use spad_model::{Change, ChangeResult, ConnectionFilter, KernelElement, TrialEvent, TrialRow};
 
 /// The longest message either way, in bytes.
 pub const MAX_MESSAGE: usize = 65_536;

@@ -11,10 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use spa_proto::Service;
-
-use spad_model::BootTime;
-use spad_model::check_line;
-use spad_model::{PortState, TrialChange, TrialEvent, TrialRow};
+use spad_model::{BootTime, PortState, TrialChange, TrialEvent, TrialRow, check_line};
 
 /// How each hidden port stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,20 +4,19 @@
 //! nothing here blocks, except [`Helper::wait`] and [`Helper::stop`].
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::fs::OpenOptions;
-use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
+use std::{fmt, io};
 
 use rustix::io::Errno;
+use spad_model::Paths;
 
 use super::socket::{self, Incoming};
 use super::{DecodeError, Message};
-use spad_model::Paths;
 
 /// How long a helper may take to start: `nft` with 50,000 elements takes seconds, and so does a
 /// large configuration.

@@ -8,7 +8,6 @@ use std::path::PathBuf;
 
 use spa_findings::{Finding, Findings, Severity, Source};
 use spa_proto::Timestamp;
-
 use spad_config::{Config, Files, SERVER_LIMIT};
 
 /// A `spad.toml` that grows.

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use spa_keys::KeyId;
 use spa_proto::Timestamp;
+use spad_model::{BootTime, Now, OnStateError};
 
 use super::cache::{Bounds, Sighting};
 use super::disk::{ALL_FILES, Disk, FileName};
@@ -21,8 +22,6 @@ use super::encoding::RECORD_LEN;
 use super::record::JournalRecord;
 use super::simulation::sim_disk::SimDisk;
 use super::startup::{OpenedState, create_on, start};
-use spad_model::OnStateError;
-use spad_model::{BootTime, Now};
 
 const SKEW: Duration = Duration::from_secs(60);
 pub(super) const BOOT: [u8; 16] = [1; 16];

@@ -21,12 +21,11 @@ use std::num::NonZeroU16;
 
 use spa_keys::KeyId;
 use spa_proto::{Protocol, Service, Timestamp};
+use spad_model::{BootTime, DoorId};
 
 use super::horizon_file::SlotId;
 use super::proof::{JournalEnd, Proof};
 use super::record::{Holder, HolderKey, HolderRecord, JournalEntry, JournalRecord};
-use spad_model::BootTime;
-use spad_model::DoorId;
 
 /// Length of every entry, in bytes.
 pub const RECORD_LEN: usize = 64;

@@ -1,14 +1,13 @@
 //! Errors of the state, and events worth reporting.
 
-use std::fmt;
-use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
+use std::{fmt, io};
 
 use spa_proto::Timestamp;
+use spad_model::clock::format_utc;
 
 use super::state_mode::StateMode;
-use spad_model::clock::format_utc;
 
 /// Why the state cannot be used.
 #[derive(Debug, thiserror::Error)]

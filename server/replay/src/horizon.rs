@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use spa_proto::Timestamp;
-
 use spad_model::Now;
 
 /// Distance of the horizon beyond the newest timestamp that the window accepts. It suffices

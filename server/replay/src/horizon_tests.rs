@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use spa_proto::Timestamp;
+use spad_model::{BootTime, Now};
 
 use super::horizon::{Horizon, HorizonError, HorizonMove};
-use spad_model::{BootTime, Now};
 
 const SKEW: Duration = Duration::from_secs(60);
 

@@ -8,12 +8,10 @@ use std::num::NonZeroU16;
 
 use spa_keys::KeyId;
 use spa_proto::{Service, Timestamp};
+use spad_model::{BootTime, DoorId, Element};
 
 use super::horizon_file::SlotId;
 use super::proof::Proof;
-use spad_model::BootTime;
-use spad_model::DoorId;
-use spad_model::Element;
 
 /// A record that the journal stores for the next start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,14 +6,13 @@ use std::num::NonZeroU16;
 use proptest::prelude::*;
 use spa_keys::KeyId;
 use spa_proto::{Protocol, Service, Timestamp};
+use spad_model::{BootTime, DoorId};
 
 use super::encoding::{RECORD_LEN, Slot, decode, encode};
 use super::horizon_file::SlotId;
 use super::journal_read::{JournalFile, read};
 use super::proof::add_check;
 use super::record::{Holder, HolderKey, HolderRecord, JournalEntry, JournalRecord};
-use spad_model::BootTime;
-use spad_model::DoorId;
 
 fn time() -> impl Strategy<Value = Timestamp> {
     any::<u64>().prop_map(Timestamp::from_micros)

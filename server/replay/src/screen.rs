@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use spa_keys::{KeyId, PacketKeys};
 use spa_proto::{Authentic, Identified, NotAuthentic, Timestamp};
+use spad_model::{BootTime, Now};
 
 use crate::{ReplayCache, Seen, Sighting};
-use spad_model::{BootTime, Now};
 
 /// The interval between reports of late packets, for each client.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);

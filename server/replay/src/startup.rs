@@ -10,6 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use spa_proto::Timestamp;
+use spad_model::{BootTime, Now, OnStateError, Paths};
 
 use super::cache::{Bounds, ReplayCache};
 use super::disk::{Directory, Disk, FileName};
@@ -26,9 +27,6 @@ use super::state_dir::{StateDir, wipe};
 use super::state_mode::StateMode;
 use super::trust::{Evidence, StartDecision};
 use super::used_sequences::UsedMark;
-use spad_model::OnStateError;
-use spad_model::Paths;
-use spad_model::{BootTime, Now};
 
 /// Length of a single-entry file.
 const SINGLE_ENTRY_LEN: u64 = 64;

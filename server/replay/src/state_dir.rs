@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use spa_keys::KeyId;
 use spa_proto::Timestamp;
+use spad_model::{Now, OnStateError};
 
 use super::cache::ReplayCache;
 use super::disk::{Directory, Disk, FileName};
@@ -23,8 +24,6 @@ use super::record::JournalRecord;
 use super::state_mode::StateMode;
 use super::trust::records_disk_failure;
 use super::used_sequences::UsedMark;
-use spad_model::Now;
-use spad_model::OnStateError;
 
 /// The files, owned by this process alone.
 #[derive(Debug)]

@@ -7,6 +7,7 @@
 use std::io;
 
 use spa_proto::Timestamp;
+use spad_model::OnStateError;
 
 use super::cache::ReplayCache;
 use super::disk::{Directory, Disk, FileName, RUN_FILES, STATE_FILES};
@@ -20,7 +21,6 @@ use super::lock;
 use super::record::{JournalEntry, JournalRecord};
 use super::startup::OpenedState;
 use super::state_dir::{StateDir, wipe};
-use spad_model::OnStateError;
 
 /// Where the state is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]

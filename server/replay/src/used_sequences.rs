@@ -11,10 +11,10 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use spa_proto::{Protocol, Timestamp};
+use spad_model::knock::{Knock, Sequence};
 
 use super::disk::open_file;
 use super::proof;
-use spad_model::knock::{Knock, Sequence};
 
 /// The file's name in the state directory.
 const FILE_NAME: &str = "one-time";

@@ -2,7 +2,6 @@
 
 use rustix::time::{ClockId, clock_gettime};
 use spa_proto::Timestamp;
-
 use spad_model::{BootTime, Now};
 
 /// Reads both clocks.

@@ -7,10 +7,9 @@
     reason = "no crate we use wraps the options of packet sockets"
 )]
 
-use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::ptr;
+use std::{io, ptr};
 
 use libc::{c_int, c_void, socklen_t};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};

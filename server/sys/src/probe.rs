@@ -7,9 +7,8 @@
     reason = "safe wrappers refuse what a compromised process would do"
 )]
 
-use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
-use std::ptr;
+use std::{io, ptr};
 
 use libc::c_long;
 

@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use spad_model::BootTime;
 
 use crate::clock;
-use spad_model::BootTime;
 
 /// How long to wait for a killed program before it is abandoned.
 const KILL_TIMEOUT: Duration = Duration::from_secs(1);

@@ -6,12 +6,11 @@
 //! kernel sees that. Kernel documentation: networking/packet_mmap.
 #![expect(unsafe_code, reason = "memory that the kernel writes")]
 
-use std::io;
 use std::mem::{offset_of, size_of};
 use std::os::fd::BorrowedFd;
 use std::ptr::{self, NonNull};
-use std::slice;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::{io, slice};
 
 use libc::{sockaddr_ll, tpacket2_hdr};
 use rustix::mm::{MapFlags, ProtFlags};

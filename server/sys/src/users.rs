@@ -5,10 +5,9 @@
 #![expect(unsafe_code, reason = "the C library's look-ups take raw buffers")]
 
 use std::ffi::{CStr, CString, OsString, c_char, c_int};
-use std::io;
 use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStringExt as _;
-use std::ptr;
+use std::{io, ptr};
 
 /// A user of this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,11 +6,9 @@ use std::time::Duration;
 
 use spa_keys::KeyId;
 use spa_proto::{Service, Timestamp};
+use spad_model::{ClientName, DoorName, Peer, Reason, ServiceName};
 
 use crate::audit::run::RunRecord;
-use spad_model::Peer;
-use spad_model::Reason;
-use spad_model::{ClientName, DoorName, ServiceName};
 
 macro_rules! events {
     ($($name:ident $text:literal $doc:literal;)+) => {

@@ -7,18 +7,15 @@
 
 pub mod error;
 
-pub use error::ClientsError;
-
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
+pub use error::ClientsError;
 use spa_keys::{KeyId, PacketKeys, PreSharedKey, ServerSecret, SharedKey};
 use spa_proto::{Service, Timestamp};
-
 use spad_config::{ClientConfig, ClientKey, Config};
-use spad_model::{ClientName, ServiceName};
-use spad_model::{HeadKeySet, KeyIdHash};
+use spad_model::{ClientName, HeadKeySet, KeyIdHash, ServiceName};
 
 /// The clients' secrets, read from the state directory.
 #[derive(Debug, Default)]

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use spad_model::{BootTime, ChangeId, Element, KernelElement};
+use spad_replay::{HolderKey, HolderRecord};
+
 use super::entry::Lease;
 use super::reconcile::drift;
 use super::{Grants, Owner};
-use spad_model::BootTime;
-use spad_model::{ChangeId, Element, KernelElement};
-use spad_replay::{HolderKey, HolderRecord};
 
 impl Grants {
     /// At start: what the kernel holds, and who holds it by the journal. What the

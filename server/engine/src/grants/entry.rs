@@ -1,12 +1,10 @@
 //! One element, who holds it until when, and what the kernel makes of it; pure.
 
 use spa_keys::KeyId;
+use spad_model::{BootTime, ChangeId, DoorId, Element};
+use spad_replay::Holder;
 
 use super::Holding;
-use spad_model::BootTime;
-use spad_model::DoorId;
-use spad_model::{ChangeId, Element};
-use spad_replay::Holder;
 
 /// Who holds an element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

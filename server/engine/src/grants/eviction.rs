@@ -5,12 +5,10 @@
 //! client's holding ends; the kernel keeps the element as long as anybody else holds it.
 
 use spa_keys::KeyId;
+use spad_model::{BootTime, Change, ChangeId, Element, MAX_STEPS};
 
 use super::{Grants, Owner};
 use crate::policy::{Age, OpenPermit};
-use spad_model::BootTime;
-use spad_model::MAX_STEPS;
-use spad_model::{Change, ChangeId, Element};
 
 impl Grants {
     /// What these keys hold, once a key, each with its age;

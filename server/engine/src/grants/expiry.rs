@@ -9,12 +9,12 @@
 
 use std::time::Duration;
 
+use spad_model::{BootTime, Change, Element};
+use spad_replay::{Holder, HolderKey, HolderRecord};
+
 use super::entry::{ElementState, Lease};
 use super::reconcile::drift;
 use super::{Grants, Holding, Owner};
-use spad_model::BootTime;
-use spad_model::{Change, Element};
-use spad_replay::{Holder, HolderKey, HolderRecord};
 
 /// Ticks are this far apart while anything is open.
 const PERIOD: Duration = Duration::from_secs(1);

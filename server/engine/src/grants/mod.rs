@@ -29,21 +29,18 @@ mod expiry;
 
 mod eviction;
 
-pub use entry::Owner;
-pub use expiry::{TickResult, holder_key};
-
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::time::Duration;
 
+pub use entry::Owner;
+use entry::{ElementState, Lease};
+pub use expiry::{TickResult, holder_key};
+use reconcile::{ReconcileQueue, SLACK};
 use spa_keys::KeyId;
+use spad_model::{BootTime, Change, ChangeId, Element, MAX_STEPS, Step};
 
 use crate::policy::{AdminPermit, DoorPermit, OpenPermit};
-use entry::{ElementState, Lease};
-use reconcile::{ReconcileQueue, SLACK};
-use spad_model::BootTime;
-use spad_model::MAX_STEPS;
-use spad_model::{Change, ChangeId, Element, Step};
 
 /// The kernel counts milliseconds.
 const MIN_TTL: Duration = Duration::from_millis(1);

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use spad_model::{BootTime, Element};
+
 use super::entry::ElementState;
-use spad_model::BootTime;
-use spad_model::Element;
 
 /// A mend that the kernel refused is tried again after this.
 const RETRY: Duration = Duration::from_secs(1);

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use spad_model::{BootTime, Element};
+
 use super::reconcile::drift;
 use super::{Grants, Holding, Owner};
-use spad_model::BootTime;
-use spad_model::Element;
 
 impl Grants {
     /// No grant ends later than `longest` says of it from now on; gives those that did. The kernel follows

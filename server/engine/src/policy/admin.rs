@@ -8,11 +8,8 @@ use std::time::Duration;
 
 use spa_findings::redact::quote;
 use spa_proto::{Service, usable_address};
-
 use spad_config::Config;
-use spad_model::MAX_STEPS;
-use spad_model::{Element, Peer};
-use spad_model::{Network, NetworkError, ServiceName};
+use spad_model::{Element, MAX_STEPS, Network, NetworkError, Peer, ServiceName};
 
 /// Elements that an administrator lets in. Made by [`by_hand`] only.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,10 +4,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use spa_proto::{CommandName, usable_address};
-
 use spad_config::{Config, Door};
-use spad_model::DoorId;
-use spad_model::Element;
+use spad_model::{DoorId, Element};
 
 /// What a door opens for an address. Made by [`by_knock`] only.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,11 +11,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use spad_config::ClientConfig;
+use spad_model::{Element, Reason};
+
 use super::{Age, ClientHoldings};
 use crate::clients::Clients;
-use spad_config::ClientConfig;
-use spad_model::Element;
-use spad_model::Reason;
 
 /// One that is counted: its first port stands for the whole service.
 fn counting_key(element: &Element, clients: &Clients) -> Element {

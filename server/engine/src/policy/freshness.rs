@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use spa_keys::KeyId;
 use spa_proto::{Opened, Request, Timestamp};
-
 use spad_model::Reason;
 use spad_replay::{Horizon, HorizonError};
 

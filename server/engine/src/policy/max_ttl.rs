@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use spa_keys::KeyId;
 use spa_proto::Service;
+use spad_config::{ClientConfig, Door};
+use spad_model::Now;
 
 use super::validity;
 use crate::clients::Clients;
-use spad_config::{ClientConfig, Door};
-use spad_model::Now;
 
 /// The longest that a packet of this key of the client's may open this port for from now on,
 /// but for its hours.

@@ -31,28 +31,24 @@ mod rate;
 mod freshness;
 mod validity;
 
+use std::net::IpAddr;
+use std::time::Duration;
+
 pub use admin::{AdminPermit, admin_permit, networks, ports};
 pub use door::{DoorPermit, door_permit};
 pub use freshness::{Fresh, check_future};
 pub use max_ttl::{max_ttl_for_door, max_ttl_for_key};
 pub use rate::Rates;
-
-use std::net::IpAddr;
-use std::time::Duration;
-
 use spa_keys::KeyId;
 use spa_proto::{
     Addresses, CommandName, Open, Request, Service, Services, Timestamp, usable_address,
 };
+use spad_config::{ClientConfig, Config};
+use spad_model::{
+    BootTime, CONNECT_TIMEOUT, ChangeId, Element, MAX_STEPS, Network, Now, Peer, Reason,
+};
 
 use crate::clients::Clients;
-use spad_config::{ClientConfig, Config};
-use spad_model::CONNECT_TIMEOUT;
-use spad_model::MAX_STEPS;
-use spad_model::Network;
-use spad_model::Reason;
-use spad_model::{BootTime, Now};
-use spad_model::{ChangeId, Element, Peer};
 
 /// What decides which grant gives way: the one that was granted first. Those that were adopted
 /// at a start count as granted at once, and of these it is the one that ends next.

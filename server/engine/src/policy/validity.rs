@@ -3,11 +3,8 @@
 use std::time::Duration;
 
 use spa_proto::{Request, Timestamp};
-
 use spad_config::ClientConfig;
-use spad_model::Element;
-use spad_model::Now;
-use spad_model::Reason;
+use spad_model::{Element, Now, Reason};
 
 /// What is opened lasts so long at least: shorter than that no packet is a use.
 const MIN_TTL: Duration = Duration::from_secs(1);

@@ -1,9 +1,10 @@
 //! Rulesets by which strangers tell hidden ports from closed ones, or closed ones from others.
 
-use super::tests::{chain, read_chains};
-use super::*;
 use Reply::Closed;
 use spad_config::Answer;
+
+use super::tests::{chain, read_chains};
+use super::*;
 
 /// The rules of a chain by which answers leave.
 fn with_output(policy: &str, rules: &[&str]) -> ClosedPorts {

@@ -12,14 +12,13 @@ mod resets;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use conditions::{Matches, matches, vmap_lookup};
+use packet::Packet;
+pub use report::ClosedPorts;
 use serde_json::Value;
 
 use super::table::TABLE;
 use super::table::answers::{Answers, Family, PacketKind, Reply, State};
-use conditions::{Matches, matches, vmap_lookup};
-
-use packet::Packet;
-pub use report::ClosedPorts;
 
 /// Reads a ruleset; `outside` is the interface that leads to strangers.
 #[must_use]

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::table::answers::{Answers, Reply};
 use spad_config::Answer;
+
+use crate::table::answers::{Answers, Reply};
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]

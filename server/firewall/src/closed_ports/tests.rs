@@ -1,8 +1,9 @@
 //! Rulesets as `nft -j list ruleset` prints them, and what closed ports answer there.
 
-use super::*;
 use spa_proto::Protocol;
 use spad_config::Answer;
+
+use super::*;
 
 fn read(json: &str, outside: Option<&str>) -> ClosedPorts {
     closed_ports(&serde_json::from_str(json).unwrap(), outside)

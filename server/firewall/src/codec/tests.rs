@@ -3,10 +3,11 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
 
-use super::*;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use spa_proto::Protocol;
+
+use super::*;
 
 fn service() -> impl Strategy<Value = Service> {
     let protocol = prop::sample::select(Protocol::ALL.to_vec());

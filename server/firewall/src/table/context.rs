@@ -3,6 +3,8 @@
 //! Pure.
 
 use nftables::types::{NfChainType, NfHook};
+use spad_config::AlwaysAllow;
+use spad_model::{Network, PrefixLengths};
 
 use super::ct_stmt::{Label, has_label, set_label};
 use super::names::{ChainName, Names};
@@ -11,8 +13,6 @@ use super::stmt::{
     Field, Stmt, accept, iifname_is, is_reset, not_syn, passes_rp_filter, protocol, saddr_in, state,
 };
 use super::{AlwaysAllowed, TableChain};
-use spad_config::AlwaysAllow;
-use spad_model::{Network, PrefixLengths};
 
 /// How long a connection that is older than its port's hiding may be silent, in seconds: as long
 /// as connection tracking remembers one.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use nftables::types::{NfChainType, NfHook};
 use spa_proto::Service;
+use spad_config::{AlwaysAllow, Forward};
 
 use super::TableChain;
 use super::chains::LAST_PRIORITY;
@@ -21,7 +22,6 @@ use super::stmt::{
     Field, Stmt, accept, daddr_is_local, has_no_flow_label, iifname_is, is_reset, is_syn, not_syn,
     passes_rp_filter, protocol, saddr_in, set_flow_label, set_hop_limit,
 };
-use spad_config::{AlwaysAllow, Forward};
 
 /// Before the administrator's own destination NAT, so that a grant decides first.
 const BEFORE_DNAT: i32 = -105;

@@ -45,29 +45,24 @@ mod transaction;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use nftables::schema::Chain;
-use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
-use serde_json::Value;
-use spa_proto::{Protocol, Service};
-
-use spad_config::{AlwaysAllow, Answer, Config};
-use spad_model::Element;
-use spad_model::PortState;
-
 use answers::{Answers, Reply};
-
 pub(crate) use chains::{LAST_PRIORITY, PREROUTING_PRIORITY};
 pub(crate) use ct_stmt::ADMITTED_LABEL;
 pub(crate) use gateway::InnerPort;
 pub use location::SetLocation;
 pub(crate) use names::ChainName;
+use names::Names;
+use nftables::schema::Chain;
+use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
 pub use print::PrintError;
+use serde_json::Value;
 pub use sets::{SET_SIZE, SetLayout, SetName};
+use spa_proto::{Protocol, Service};
+use spad_config::{AlwaysAllow, Answer, Config};
+use spad_model::{Element, PortState};
+use stmt::Stmt;
 pub(crate) use transaction::idle_timeout;
 pub use transaction::removal;
-
-use names::Names;
-use stmt::Stmt;
 
 /// The name of our table; its family is `inet`.
 pub const TABLE: &str = "spad";

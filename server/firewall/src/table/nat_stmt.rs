@@ -6,10 +6,10 @@ use nftables::expr::Expression;
 use nftables::stmt::{NAT, NATFamily, Operator, Statement};
 use serde_json::json;
 use spa_proto::Service;
+use spad_config::Forward;
 
 use super::ct_stmt::is_dnatted;
 use super::stmt::{Field, Stmt, payload, protocol, string};
-use spad_config::Forward;
 
 /// The packet has this protocol and destination port. The protocol comes first, because only
 /// then does nft know what a port means in an expression about connection tracking.

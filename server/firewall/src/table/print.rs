@@ -260,8 +260,9 @@ fn unknown(value: &Value) -> PrintError {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use serde_json::json;
+
+    use super::*;
 
     #[test]
     fn a_node_or_key_that_is_not_known_is_an_error_and_never_left_out() {

@@ -7,12 +7,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use nftables::expr::{Expression, NamedExpression};
 use nftables::stmt::{JumpTarget, Operator, Set, SetOp, Statement};
 use serde_json::json;
+use spad_model::Network;
 
 use super::names::{ChainName, Names};
 use super::sets::SetName;
 use super::stmt::{Field, Stmt, and, or, string};
 use super::{object, prefix_mark};
-use spad_model::Network;
 
 impl Names<'_> {
     /// The packet's fields are an element of the set.

@@ -1,8 +1,9 @@
 //! The texts that people see, against files.
 
+use spad_config::{Config, Mode};
+
 use super::tests::config_from;
 use super::*;
-use spad_config::{Config, Mode};
 
 const SERVICES: &str = "hide = [\"ssh\", \"nas\"]\n[services]\nssh = \"tcp/22\"\n\
     dns = \"udp/53\"\n\

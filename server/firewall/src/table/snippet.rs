@@ -8,12 +8,12 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use spa_proto::Service;
+use spad_config::Config;
 
 use super::context::{Rule, RuleContext};
 use super::sets::FamilySets;
 use super::stmt::{Field, accept, not_syn, return_to_caller};
 use super::{PrintError, SetLocation, SetName, gateway, print};
-use spad_config::Config;
 
 /// The snippet for nftables, where the configuration has the mode "set".
 ///
@@ -145,9 +145,10 @@ pub fn ipset(config: &Config) -> String {
 
 #[cfg(test)]
 mod tests {
+    use spad_config::Answer;
+
     use super::super::tests::config_from;
     use super::*;
-    use spad_config::Answer;
 
     #[test]
     fn the_snippet_declares_every_set_that_its_rules_refer_to_by_our_name_for_it() {

@@ -16,9 +16,9 @@ use nftables::expr::{
 use nftables::stmt::{Accept, Drop, Mangle, Match, Operator, Reject, RejectType, Statement};
 use nftables::types::RejectCode;
 use serde_json::{Value, json};
+use spad_model::Network;
 
 use super::object;
-use spad_model::Network;
 
 /// One statement of a rule.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,8 +1,9 @@
 //! The table as data: what it says, and that nothing else was meant.
 
-use super::*;
 use spad_config::{Guard, Mode};
 use spad_model::{Network, PrefixLengths};
+
+use super::*;
 
 fn config(answer: Answer, allowed: Vec<AlwaysAllow>) -> Config {
     let text = "hide = [\"ssh\"]\n[services]\nssh = \"tcp/22\"\n[listen]\nport = 62201\n";

@@ -8,6 +8,7 @@ use std::time::Duration;
 use nftables::schema::{FlushObject, NfCmd, NfListObject};
 use serde_json::{Value, json};
 use spa_proto::{Protocol, Service};
+use spad_model::Element;
 
 use super::context::{TCP_IDLE_TIMEOUT, UDP_IDLE_TIMEOUT};
 use super::gateway::InnerPort;
@@ -15,7 +16,6 @@ use super::names::Names;
 use super::sets::{self, FamilySets, SetName};
 use super::stmt::Stmt;
 use super::{Table, TableChain, object};
-use spad_model::Element;
 
 impl Table {
     /// The commands that load the table in one transaction. They declare the sets that are

@@ -9,14 +9,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rustix::io::Errno;
+use spad_model::{BootTime, ConnectionFilter, Element, KernelElement};
 
 use super::element_key;
 use super::grant_sets::GrantSets;
 use super::netlink::{Action, Connection, Operation, Timeout};
 use crate::table::SetName;
-use spad_model::BootTime;
-use spad_model::ConnectionFilter;
-use spad_model::{Element, KernelElement};
 
 /// How long a connection that was cut stays so, unless a grant lets its client begin anew.
 const CUT_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);

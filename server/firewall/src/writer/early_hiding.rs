@@ -11,18 +11,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rustix::io::Errno;
+use spad_config::{Config, Mode};
+use spad_model::{Paths, PortState};
+use spad_sys::clock;
 
-use super::element_key;
 use super::emergency::{self, EstablishedPolicy, Existing, Plan, TableState};
-use super::existing_connections;
 use super::grant_sets::GrantSets;
 use super::netlink::{Action, Netlink, Operation};
+use super::{element_key, existing_connections};
 use crate::table::answers::{Answers, Reply};
 use crate::table::{HostFacts, SetLocation, SetName, Table};
-use spad_config::{Config, Mode};
-use spad_model::Paths;
-use spad_model::PortState;
-use spad_sys::clock;
 
 /// What was hidden in a table that stood already.
 #[derive(Debug, Default)]

@@ -7,9 +7,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
 
 use spa_proto::{Protocol, Service};
+use spad_model::Element;
 
 use crate::table::{SetName, prefix_mark};
-use spad_model::Element;
 
 /// The set that an element belongs into.
 pub(super) const fn set_for_element(element: &Element) -> SetName {
@@ -145,9 +145,10 @@ fn take_number(key: &[u8]) -> Option<(u16, &[u8])> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
     use spad_model::Network;
+
+    use super::*;
 
     proptest! {
         #[test]

@@ -12,23 +12,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use Expression::{Accept, Drop, Goto, In, Is, IsNot, Load as Read, Mask};
 use rustix::io::Errno;
 use spa_proto::{Protocol, Service};
+use spad_config::AlwaysAllow;
+use spad_model::Network;
 
-use super::element_key;
-use super::existing_connections;
 use super::netlink::ruleset::{
     Expression, Hook, Load, add_chain, add_elements, add_rule, add_set, add_table, delete_table,
 };
 use super::netlink::{Action, Message, Netlink, Timeout, TransactionError};
+use super::{element_key, existing_connections};
 use crate::table::{
     ADMITTED_LABEL, ChainName, InnerPort, LAST_PRIORITY, PREROUTING_PRIORITY, SetLocation, SetName,
     Table,
 };
-use spad_config::AlwaysAllow;
-use spad_model::Network;
-
-use Expression::{Accept, Drop, Goto, In, Is, IsNot, Load as Read, Mask};
 
 type Rule = Vec<Expression>;
 

@@ -12,11 +12,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
 
 use spa_proto::{Protocol, Service};
+use spad_model::Element;
 
 use super::element_key;
 use super::netlink::{Action, Netlink, Operation, Timeout};
 use crate::table::{SetName, idle_timeout};
-use spad_model::Element;
 
 /// The most connections that are let in so.
 const MAX_CONNECTIONS: usize = 10_000;

@@ -6,8 +6,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use spad_model::BootTime;
-use spad_model::{Element, KernelElement};
+use spad_model::{BootTime, Element, KernelElement};
 
 /// Elements and their ends.
 #[derive(Clone, Debug, Default)]

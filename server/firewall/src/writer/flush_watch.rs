@@ -6,11 +6,12 @@
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 
+use spad_sys::program::{HEARTBEAT_INTERVAL, RunObserver};
+
 use super::announcer::Announcer;
 use super::emergency::{self, Existing, Plan, TableState};
 use super::netlink::{Events, Netlink};
 use crate::table::{SetLocation, SetName, Table};
-use spad_sys::program::{HEARTBEAT_INTERVAL, RunObserver};
 
 /// Listens for changes of our table from its opening on.
 pub(super) struct FlushWatch<'a> {

@@ -7,13 +7,12 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use rustix::io::Errno;
+use spad_model::{BootTime, Element, FirewallError, KernelElement, Step};
 
 use super::element_key;
 use super::expected::ExpectedElements;
 use super::netlink::{Action, Listed, Netlink, Operation, Timeout, TransactionError};
 use crate::table::SetName;
-use spad_model::BootTime;
-use spad_model::{Element, FirewallError, KernelElement, Step};
 
 /// How far the kernel's end of a grant may be from ours before somebody else must have moved it.
 const TOLERANCE: Duration = Duration::from_secs(2);

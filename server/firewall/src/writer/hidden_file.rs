@@ -13,7 +13,6 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 use spa_proto::Service;
-
 use spad_model::Element;
 
 const NAME: &str = "hidden";

@@ -8,12 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use spa_proto::Service;
-
 use spad_config::{Config, InnerHost};
-use spad_model::CONNECT_TIMEOUT;
-use spad_model::MAX_STEPS;
-use spad_model::PrefixLengths;
-use spad_model::{Change, FirewallError, Step};
+use spad_model::{CONNECT_TIMEOUT, Change, FirewallError, MAX_STEPS, PrefixLengths, Step};
 
 /// What a change may ask for at most.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,9 +93,10 @@ impl Limits {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use spad_config::{Files, check as check_files};
     use spad_model::{ChangeId, Element};
+
+    use super::*;
 
     fn limits() -> Limits {
         Limits {

@@ -8,10 +8,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
-
-use super::nft::SEARCH_PATHS;
 use spad_sys::program;
 use spad_sys::program::{CapturedStreams, Limits};
+
+use super::nft::SEARCH_PATHS;
 
 /// Everything that nftables knows, as JSON.
 ///

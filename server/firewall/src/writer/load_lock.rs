@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use rustix::io::Errno;
-
 use spad_sys::clock;
 
 const NAME: &str = "loading";

@@ -11,10 +11,13 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use spa_proto::Service;
+use spad_config::{Answer, Config, ConfigTexts, Mode};
+use spad_model::{BootTime, Element, PortState, TrialEvent, TrialRow};
 
 use super::announcer::Announcer;
 use super::emergency::{self, EstablishedPolicy, Existing, HiddenBy, Plan, TableState};
 use super::flush_watch::FlushWatch;
+use super::grant_sets::{GrantSets, OncePolicy};
 use super::hidden_file::{self, HiddenState};
 use super::load_lock::LoadLock;
 use super::netlink::{Action, Netlink, Operation, Timeout, TransactionError};
@@ -26,11 +29,6 @@ use crate::closed_ports::ClosedPorts;
 use crate::table::answers::{Answers, Reply};
 use crate::table::{HostFacts, PrintError, SetLocation, SetName, Table, removal};
 use crate::trial::{BootMoment, Trials};
-use spad_config::{Answer, Config, ConfigTexts, Mode};
-use spad_model::BootTime;
-use spad_model::{Element, PortState, TrialEvent, TrialRow};
-
-use super::grant_sets::{GrantSets, OncePolicy};
 
 /// The table that should stand.
 #[derive(Debug)]

@@ -39,36 +39,30 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use rustix::io::Errno;
-use spa_findings::Findings;
-
-use crate::table::{PrintError, SetLocation};
-use crate::{FromWriter, ToWriter};
-use spad_config::{ConfigTexts, StartConfig};
-use spad_ipc::{EndpointError, Incoming};
-use spad_model::Paths;
-use spad_sandbox::SandboxError;
-use spad_sys::clock;
-use spad_sys::journald;
-use spad_sys::journald::Priority;
-use spad_sys::{malloc, process, scheduling};
-
 use announcer::Announcer;
+pub use early_hiding::{EarlyHiding, hide};
 use grant_sets::GrantSets;
 use limits::Limits;
 use managed_table::ManagedTable;
 use netlink::{Events, Netlink, TableChanges};
+pub use nft::NftError;
+pub use offline::{Dialect, FirewallView, KernelState, hide_only, load, remove, show, snippet};
 use other_tables::OtherTables;
+pub use privileges::config_reader;
 use restores::Restores;
+use rustix::io::Errno;
+use spa_findings::Findings;
+use spad_config::{ConfigTexts, StartConfig};
+use spad_ipc::{EndpointError, Incoming};
+use spad_model::Paths;
+use spad_sandbox::SandboxError;
+use spad_sys::journald::Priority;
+use spad_sys::{clock, journald, malloc, process, scheduling};
 use trial_file::GuardDir;
 use writer_loop::{RepairBackoff, WriterLoop};
 
-pub use nft::NftError;
-pub use privileges::config_reader;
-
-pub use early_hiding::{EarlyHiding, hide};
-pub use offline::hide_only;
-pub use offline::{Dialect, FirewallView, KernelState, load, remove, show, snippet};
+use crate::table::{PrintError, SetLocation};
+use crate::{FromWriter, ToWriter};
 
 /// Why the writer cannot go on.
 #[derive(Debug, thiserror::Error)]

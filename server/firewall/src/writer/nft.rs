@@ -11,7 +11,6 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
-
 use spad_sys::program;
 use spad_sys::program::{CapturedStreams, Limits, RunObserver};
 

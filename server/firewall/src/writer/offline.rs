@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use spa_proto::Service;
+use spad_config::Mode;
+use spad_model::{Paths, TrialEvent, TrialRow};
+use spad_sys::{clock, fd_limit};
 
 use super::emergency::{self, TableState};
 use super::grant_sets::GrantSets;
@@ -17,11 +20,6 @@ use super::{
     privileges, read_config, set_mode, warn,
 };
 use crate::table::{SetLocation, SetName, snippet};
-use spad_config::Mode;
-use spad_model::Paths;
-use spad_model::{TrialEvent, TrialRow};
-use spad_sys::clock;
-use spad_sys::fd_limit;
 
 /// What `spad firewall show` has to show.
 #[derive(Debug)]

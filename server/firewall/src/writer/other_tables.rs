@@ -9,10 +9,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
+use spad_model::BootTime;
+
 use super::listing;
 use super::nft::TIME_LIMIT;
 use crate::closed_ports::{ClosedPorts, closed_ports};
-use spad_model::BootTime;
 
 /// How long others' rules must be still before they are read.
 const QUIET_PERIOD: Duration = Duration::from_millis(500);

@@ -9,12 +9,11 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 use spa_proto::Service;
+use spad_config::ConfigTexts;
+use spad_model::{Paths, check_line};
+use spad_sys::clock;
 
 use crate::trial::Trials;
-use spad_config::ConfigTexts;
-use spad_model::Paths;
-use spad_model::check_line;
-use spad_sys::clock;
 
 /// Where trials are remembered.
 #[derive(Clone, Debug)]

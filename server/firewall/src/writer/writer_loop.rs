@@ -8,6 +8,12 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use spad_config::{ConfigTexts, Loaded as Read};
+use spad_ipc::Incoming;
+use spad_model::{
+    BootTime, Change, ChangeResult, ConnectionFilter, FirewallError, KernelElement, Step,
+};
+use spad_sys::{clock, malloc};
 
 use super::config_loader::ConfigLoader;
 use super::emergency::{self, TableState};
@@ -21,13 +27,6 @@ use super::{Endpoint, WriterError};
 use crate::closed_ports::ClosedPorts;
 use crate::message::MAX_LISTED;
 use crate::{FromWriter, ToWriter};
-use spad_config::{ConfigTexts, Loaded as Read};
-use spad_ipc::Incoming;
-use spad_model::BootTime;
-use spad_model::ConnectionFilter;
-use spad_model::{Change, ChangeResult, FirewallError, KernelElement, Step};
-use spad_sys::clock;
-use spad_sys::malloc;
 
 /// How often a running trial is looked at, and a failed repair tried again.
 const PAUSE: Duration = Duration::from_secs(1);

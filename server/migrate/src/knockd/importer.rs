@@ -6,13 +6,13 @@ use std::ops::Range;
 
 use spa_findings::Finding;
 use spa_findings::redact::quote;
+use spad_config::humanise;
 
 use super::action::{self, DoorAction, SingleFamily};
 use super::parser::{self, Directive, Key, Section};
 use super::section::{self, KnockdDoor, Knocks};
 use super::{ImportInput, Imported, names, one_time};
 use crate::toml_append::TomlAppender;
-use spad_config::humanise;
 
 /// The most sections that are looked at.
 const MAX_SECTIONS: usize = 256;

@@ -20,10 +20,9 @@ mod shell_words;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use parser::Key;
 use spa_findings::{Finding, Findings, Source};
 use spa_proto::Timestamp;
-
-use parser::Key;
 
 /// What is turned into what.
 #[derive(Clone, Copy, Debug)]

@@ -10,12 +10,11 @@ use std::ops::Range;
 use spa_findings::redact::quote;
 use spa_findings::{Finding, Source};
 use spa_proto::Protocol;
-
-use super::parser::{Directive, Key, Section};
 use spad_config::humanise;
 use spad_model::knock::sequence::MAX_KNOCKS;
-use spad_model::knock::{Knock, ParseSequenceError, Sequence};
-use spad_model::knock::{ParseTcpFlagsError, TcpFlags};
+use spad_model::knock::{Knock, ParseSequenceError, ParseTcpFlagsError, Sequence, TcpFlags};
+
+use super::parser::{Directive, Key, Section};
 
 /// What knockd waits from the first knock to the last where nothing is said, in seconds.
 const DEFAULT_WINDOW: u64 = 25;

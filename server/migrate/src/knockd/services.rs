@@ -6,11 +6,12 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use spad_config::{Config, humanise};
+use spad_model::ServiceName;
+
 use super::action::Opening;
 use super::importer::Importer;
 use super::{grant, names};
-use spad_config::{Config, humanise};
-use spad_model::ServiceName;
 
 /// The longest grant of a packet or a door, in seconds.
 const MAX_TTL: u64 = 86_400;

@@ -3,8 +3,9 @@
 
 use std::fmt::Write as _;
 
-use super::RuleSpec;
 use spad_model::knock::Knock;
+
+use super::RuleSpec;
 
 /// The whole table `filter`: what is neither knocked for nor named here is dropped.
 /// Both programs read the same file; each passes over the other family's lines.

@@ -11,12 +11,10 @@ pub mod verify;
 
 use std::time::Duration;
 
-use spa_proto::Service;
-
-use spad_model::knock::Sequence;
-
 pub use iptables::iptables;
 pub use nftables::nftables;
+use spa_proto::Service;
+use spad_model::knock::Sequence;
 pub use verify::{Loader, VerifyError, verify};
 
 /// What knocks, and what they open.

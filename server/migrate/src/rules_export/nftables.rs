@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use spa_proto::Protocol;
+use spad_model::knock::Knock;
 
 use super::RuleSpec;
-use spad_model::knock::Knock;
 
 /// One of the two families: the match of its source address, the type of a set, and
 /// what names of its sets end in.

@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use spa_proto::{Protocol, Service};
-
-use super::RuleSpec;
 use spad_model::Help;
 use spad_model::knock::Knock;
 use spad_sys::netns::unshare_network;
 use spad_sys::program;
 use spad_sys::program::{CapturedStreams, Limits};
+
+use super::RuleSpec;
 
 const SERVER: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),

@@ -5,7 +5,6 @@ use std::collections::{BinaryHeap, HashMap};
 
 use spa_keys::KeyId;
 use spa_proto::Timestamp;
-
 use spad_model::KeyIdHash;
 
 /// All key ids that ever recorded a packet or have a floor.

@@ -9,9 +9,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use hashbrown::HashTable;
+use spad_model::BootTime;
 
 use super::Sighting;
-use spad_model::BootTime;
 
 /// Copies within this time from the same address are network duplicates.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(1);

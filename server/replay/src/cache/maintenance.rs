@@ -4,12 +4,11 @@
 
 use std::time::Duration;
 
-use spa_proto::Timestamp;
+use spa_keys::KeyId;
+use spa_proto::{Service, Timestamp};
 
 use super::{ReplayCache, Sighting};
 use crate::record::JournalRecord;
-use spa_keys::KeyId;
-use spa_proto::Service;
 
 impl ReplayCache {
     /// Evicts entries older than the window, of all clients, raising each client's floor: at

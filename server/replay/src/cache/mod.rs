@@ -20,16 +20,15 @@ mod tests;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use spa_keys::KeyId;
-use spa_proto::Timestamp;
-
-use super::record::JournalRecord;
 use clients::Clients;
 use closes::Closes;
 use entries::Entries;
+pub use recorder::Recorder;
+use spa_keys::KeyId;
+use spa_proto::Timestamp;
 use spad_model::BootTime;
 
-pub use recorder::Recorder;
+use super::record::JournalRecord;
 
 /// The capacity of the cache. Beyond it the smallest timestamps are evicted, each raising
 /// its client's floor.

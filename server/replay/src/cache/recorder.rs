@@ -1,10 +1,10 @@
 //! The cache as the recorder of one packet.
 
+use spa_keys::KeyId;
 use spa_proto::{Record, Timestamp};
 
 use super::{ReplayCache, Seen, Sighting};
 use crate::record::JournalRecord;
-use spa_keys::KeyId;
 
 /// What `Authentic::record` needs: the cache, and the facts beside the packet.
 pub struct Recorder<'a> {

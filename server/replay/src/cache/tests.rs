@@ -8,10 +8,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 use spa_keys::KeyId;
 use spa_proto::{Protocol, Service, Timestamp};
+use spad_model::BootTime;
 
 use super::{Bounds, ReplayCache, Seen, Sighting};
 use crate::record::JournalRecord;
-use spad_model::BootTime;
 
 const ALICE: KeyId = KeyId::from_bytes([1; 8]);
 const BOB: KeyId = KeyId::from_bytes([2; 8]);

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use spa_keys::{ClientSecret, HeadKeys, KeyId, PacketKeys, ServerSecret};
 use spa_proto::{CommandName, Randomness, Request, Timestamp, identify, seal};
+use spad_model::{BootTime, Now};
 
 use super::{LateReason, LateReportLimiter, ScreenContext, Screening, screen};
 use crate::{JournalRecord, ReplayCache, Seen};
-use spad_model::{BootTime, Now};
 
 const SKEW: Duration = Duration::from_secs(60);
 const NOW: u64 = 1_800_000_000;

@@ -14,6 +14,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use spa_proto::Timestamp;
+use spad_model::{BootTime, Now, OnStateError};
 
 use self::model::{Clock, Simulation, Step};
 use self::sim_disk::{Faults, SimDisk};
@@ -22,8 +23,6 @@ use crate::disk::{Disk, FileName};
 use crate::horizon_file::HorizonSlots;
 use crate::record::JournalRecord;
 use crate::startup::{create_on, start};
-use spad_model::OnStateError;
-use spad_model::{BootTime, Now};
 
 fn clock() -> impl Strategy<Value = Clock> {
     prop_oneof![

@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use spa_keys::KeyId;
 use spa_proto::Timestamp;
+use spad_model::{BootTime, Now, OnStateError};
 
 use super::sim_disk::{Faults, SimDisk};
 use crate::cache::{Bounds, Sighting};
 use crate::disk::FileName;
 use crate::screen::{ScreenContext, check_head};
 use crate::startup::{OpenedState, create_on, start};
-use spad_model::OnStateError;
-use spad_model::{BootTime, Now};
 
 /// Seconds since the epoch at which every schedule begins.
 const BEGIN: i64 = 1_800_000_000;

@@ -6,8 +6,7 @@ use std::time::Duration;
 use criterion::Criterion;
 use criterion::measurement::Measurement;
 use spad_engine::{Disposition, Effect};
-use spad_model::OnStateError;
-use spad_model::Paths;
+use spad_model::{OnStateError, Paths};
 use spad_replay::StateDir;
 
 use crate::cpu_time::CpuTime;

@@ -9,9 +9,7 @@ use spad_capture::frame;
 use spad_config::{ClientKey, Rate};
 use spad_engine::clients::{ClientSecrets, Clients};
 use spad_engine::{Disposition, Effect, Engine};
-use spad_model::ChangeResult;
-use spad_model::Reason;
-use spad_model::{BootTime, Now};
+use spad_model::{BootTime, ChangeResult, Now, Reason};
 use spad_replay::{Horizon, JournalRecord, ReplayCache};
 
 use crate::craft;

@@ -24,9 +24,8 @@ mod world;
 
 use std::time::Duration;
 
-use criterion::Criterion;
-
 use cpu_time::CpuTime;
+use criterion::Criterion;
 
 /// Of these numbers, all; under `cargo test`, which only sees whether it runs, the first.
 fn sizes(all: &[usize]) -> &[usize] {

@@ -15,9 +15,10 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use spad_engine::audit::event::{AuditEvent, Event};
+
 use super::line::render;
 use super::repair::repair;
-use spad_engine::audit::event::{AuditEvent, Event};
 
 /// Events that wait for the disk, at most.
 const QUEUE_LEN: usize = 4096;

@@ -9,7 +9,6 @@ use std::net::IpAddr;
 
 use serde::{Serialize, Serializer};
 use spa_proto::Timestamp;
-
 use spad_engine::audit::event::AuditEvent;
 use spad_model::ExitKind;
 
@@ -141,10 +140,11 @@ pub(crate) fn time(at: Timestamp) -> String {
 mod tests {
     use std::time::Duration;
 
-    use super::*;
     use spad_engine::audit::event::Event;
     use spad_engine::audit::run::RunRecord;
     use spad_model::{ExitKind, Reason, RunExit, RunId};
+
+    use super::*;
 
     #[test]
     fn a_grant_is_one_line_with_the_documented_fields_in_their_order() {

@@ -3,17 +3,16 @@
 use std::os::fd::AsFd as _;
 
 use rustix::process::geteuid;
-
 use serde_json::json;
 use spa_findings::{Finding, Findings, Severity, redact};
-
-use super::{CliResult, Failure, Options, key_checks, output};
-use crate::daemon;
 use spad_capture::{InterfaceSetting, missing_interfaces};
 use spad_config::Config;
 use spad_firewall::writer::closed_ports;
 use spad_model::Paths;
 use spad_replay::read_used;
+
+use super::{CliResult, Failure, Options, key_checks, output};
+use crate::daemon;
 
 pub(crate) fn run(options: &Options) -> CliResult {
     let paths = options.paths();

@@ -2,12 +2,12 @@
 
 use std::fmt::Display;
 
-use crate::control::client::{ControlError, send_request};
-use crate::control::{Request, Response};
 use spad_model::{ClientName, Help as _, Paths};
 
 use super::output::{note, print, warn};
 use super::{CliResult, Failure, Options};
+use crate::control::client::{ControlError, send_request};
+use crate::control::{Request, Response};
 
 /// What became of a request.
 #[derive(Debug)]

@@ -17,6 +17,11 @@ use serde_json::{Value, json};
 use spa_findings::redact;
 use spa_keys::file::{AllowedOwner, FileProblem};
 use spa_proto::Timestamp;
+use spad_config::Config;
+use spad_engine::clients::Clients;
+use spad_model::knock::{ObservedKnock, Sequence};
+use spad_model::{Class, Datagram, Element, Paths, Reason, Received};
+use spad_replay::{ReplayCache, read_only_snapshot, read_used};
 
 use super::output::{note, print, print_json, warn};
 use super::ownership::Owners;
@@ -24,15 +29,6 @@ use super::{CliResult, Failure, Options};
 use crate::daemon::{LoadKeysError, load_keys};
 use crate::explain::capture_file::{CapturedFrame, for_each_frame};
 use crate::explain::simulate::{NotAPacket, PacketResult, Simulator, classify};
-use spad_config::Config;
-use spad_engine::clients::Clients;
-use spad_model::Element;
-use spad_model::Paths;
-use spad_model::knock::ObservedKnock;
-use spad_model::knock::Sequence;
-use spad_model::{Class, Reason};
-use spad_model::{Datagram, Received};
-use spad_replay::{ReplayCache, read_only_snapshot, read_used};
 
 /// What it takes.
 #[derive(Debug, clap::Args)]

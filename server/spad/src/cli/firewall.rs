@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use serde_json::json;
 use spa_proto::Service;
+use spad_firewall::writer;
+use spad_firewall::writer::{Dialect, FirewallView, KernelState, WriterError};
+use spad_model::{PortState, TrialChange, TrialEvent, TrialRow};
 
 use super::output::{note, print, print_json};
 use super::{CliResult, Failure, Options};
-use spad_firewall::writer;
-use spad_firewall::writer::WriterError;
-use spad_firewall::writer::{Dialect, FirewallView, KernelState};
-use spad_model::{PortState, TrialChange, TrialEvent, TrialRow};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {

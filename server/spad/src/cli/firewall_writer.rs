@@ -2,8 +2,9 @@
 
 use std::os::fd::AsFd as _;
 
-use super::{CliResult, Options};
 use spad_firewall::writer;
+
+use super::{CliResult, Options};
 
 /// What it takes.
 #[derive(Debug, clap::Args)]

@@ -1,11 +1,12 @@
 //! `spad grants`: who has what open.
 
+use spad_model::Peer;
+
 use super::daemon_client::ask_daemon;
 use super::output::{column_widths, print, print_json, table_row};
 use super::{CliResult, Failure, Options};
 use crate::control::message::Grant;
 use crate::control::{Request, Response};
-use spad_model::Peer;
 
 /// What it takes.
 #[derive(Debug, clap::Args)]

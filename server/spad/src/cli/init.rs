@@ -10,13 +10,13 @@ use serde_json::json;
 use spa_findings::Severity;
 use spa_keys::ServerSecret;
 use spa_keys::file::{FileProblem, WriteOptions, write_secret_file_with};
+use spad_config::Config;
+use spad_model::Paths;
 
 use super::atomic_file::{self, Existing};
 use super::output::{counted, note, print, print_json, warn};
 use super::ownership::{Owners, chown_to_engine};
 use super::{CliResult, Failure, Options, key, key_checks};
-use spad_config::Config;
-use spad_model::Paths;
 
 mod port;
 pub(super) mod state;

@@ -3,12 +3,12 @@
 use serde_json::json;
 use spa_keys::file::{AllowedOwner, read_secret_file};
 use spa_keys::{ServerPublic, ServerSecret};
+use spad_model::Paths;
+use spad_replay::lock;
 
 use super::ownership::Owners;
 use super::{CliResult, Failure, Options, output};
 use crate::daemon::MISSING_SERVER_KEY_HELP;
-use spad_model::Paths;
-use spad_replay::lock;
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {

@@ -11,12 +11,12 @@ use std::sync::Arc;
 use spa_findings::{Finding, Severity, redact};
 use spa_keys::file::{AllowedOwner, FileError, FileProblem, read_secret_file};
 use spa_keys::{KeyError, PreSharedKey, ServerSecret, SharedKey, Zeroizing};
-
-use super::ownership::Owners;
-use crate::daemon::MISSING_SERVER_KEY_HELP;
 use spad_config::{ClientConfig, Config, has_access_list};
 use spad_engine::clients::{ClientSecrets, Clients};
 use spad_model::Paths;
+
+use super::ownership::Owners;
+use crate::daemon::MISSING_SERVER_KEY_HELP;
 
 /// What is wrong with the keys. Nothing, where this machine has no state directory: a
 /// server's configuration may be checked elsewhere.

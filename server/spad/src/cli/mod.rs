@@ -37,10 +37,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-
-use spad_model::Paths;
-
 pub(crate) use output::{CliResult, Failure};
+use spad_model::Paths;
 
 /// Hides services of this machine, and opens them to those who send one authentic packet.
 #[derive(Debug, Parser)]

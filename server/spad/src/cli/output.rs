@@ -8,7 +8,6 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use spad_model::{Explanation, Help};
-
 use spad_sys::journald;
 use spad_sys::journald::Priority;
 

@@ -8,7 +8,6 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use rustix::fs::{Gid, Mode, OFlags, Uid};
-
 use spad_sys::users;
 
 /// Users and groups by number; `None` where this process cannot give anything away.

@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use serde_json::json;
 use spa_proto::Service;
+use spad_migrate::rules_export::{Loader, RuleSpec, iptables, nftables, verify};
+use spad_model::knock::Sequence;
 
 use super::output::{note, print, print_json};
 use super::{CliResult, Failure, Options, duration};
-use spad_migrate::rules_export::Loader;
-use spad_migrate::rules_export::{RuleSpec, iptables, nftables, verify};
-use spad_model::knock::Sequence;
 
 /// What it takes.
 #[derive(Debug, clap::Args)]

@@ -3,20 +3,18 @@
 //! No success is reported before the kernel has answered. A grant waits for its own change, a
 //! revocation for every change sent before, and a cut for the firewall writer's answers.
 
-use tracing::{info, warn};
-
 use spad_engine::{Revocation, policy};
 use spad_firewall::ToWriter;
 use spad_firewall::message::MAX_FILTERS;
 use spad_model::{ChangeId, ClientName};
 use spad_sys::clock;
-
-use crate::control::Response;
-use crate::control::message::unknown_holder;
+use tracing::{info, warn};
 
 use super::engine_loop::EngineLoop;
 use super::pending_replies::{Awaited, CutProgress};
 use super::reply::Reply;
+use crate::control::Response;
+use crate::control::message::unknown_holder;
 
 /// A request that changes grants.
 #[derive(Debug)]

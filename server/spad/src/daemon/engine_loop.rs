@@ -8,17 +8,14 @@
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use tracing::{error, info, warn};
-
 use spad_capture::{Ingress, moderation};
 use spad_engine::audit::event::Event;
 use spad_firewall::{FromWriter, ToWriter};
 use spad_ipc::{HelperError, HelperErrorKind, Message as _};
-use spad_model::KernelElement;
-use spad_model::{BootTime, Now};
+use spad_model::{BootTime, KernelElement, Now};
 use spad_replay::{HolderKey, HolderRecord};
-use spad_sys::clock;
-use spad_sys::scheduling;
+use spad_sys::{clock, scheduling};
+use tracing::{error, info, warn};
 
 use super::conntrack::{ConntrackEvent, ConntrackMonitor};
 use super::executor::Executor;

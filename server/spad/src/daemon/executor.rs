@@ -3,26 +3,21 @@
 //! The executor owns everything that a verdict may touch. If a packet's record cannot be written,
 //! the packet does not reach the firewall, unless the configuration allows it.
 
-use tracing::{error, info, warn};
-
 use spa_findings::Findings;
 use spa_proto::Service;
-
-use crate::audit::AuditLog;
-use crate::runner::link::RunnerClient;
 use spad_config::check_used_sequences;
 use spad_engine::audit::event::{AuditEvent, Event};
 use spad_engine::{Effect, Engine, UsedSequence};
 use spad_firewall::{ToWriter, WriterClient};
 use spad_ipc::HelperError;
-use spad_model::Now;
-use spad_model::Reason;
-use spad_model::{Change, ChangeResult};
-use spad_model::{FrameFault, Received};
+use spad_model::{Change, ChangeResult, FrameFault, Now, Reason, Received};
 use spad_replay::{StateDir, UsedSequences};
 use spad_sys::clock;
+use tracing::{error, info, warn};
 
 use super::liveness::Liveness;
+use crate::audit::AuditLog;
+use crate::runner::link::RunnerClient;
 
 /// Messages that may wait while the firewall writer is behind. More changes are refused.
 const MAX_BACKLOG: usize = 1024;

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use spa_findings::Finding;
-
 use spad_config::Config;
 
 /// The switch of each family: its name, and its file.

@@ -6,16 +6,15 @@
 
 use std::time::Duration;
 
-use tracing::{error, info};
-
-use crate::control::Response;
-use crate::runner::message::{FromRunner, ToRunner};
 use spad_firewall::{FromWriter, ToWriter};
 use spad_ipc::{HelperError, HelperErrorKind, Message as _};
 use spad_model::{BootTime, Now};
+use tracing::{error, info};
 
 use super::engine_loop::EngineLoop;
 use super::liveness::GIVE_UP_AFTER;
+use crate::control::Response;
+use crate::runner::message::{FromRunner, ToRunner};
 
 pub(super) const WRITER: &str = ToWriter::HELPER;
 pub(super) const RUNNER: &str = ToRunner::HELPER;

@@ -7,14 +7,11 @@ use std::sync::Arc;
 
 use spa_keys::file::{AllowedOwner, FileError, FileProblem, read_secret_file};
 use spa_keys::{KeyError, PreSharedKey, ServerSecret, SharedKey, random_bytes};
-use tracing::error;
-
 use spad_config::{Config, ConfigReaders};
-use spad_engine::clients::ClientsError;
-use spad_engine::clients::{ClientSecrets, Clients};
-use spad_model::ClientName;
-use spad_model::Paths;
+use spad_engine::clients::{ClientSecrets, Clients, ClientsError};
+use spad_model::{ClientName, Paths};
 use spad_sys::clock;
+use tracing::error;
 
 use super::reload::Candidate;
 use super::reply::Reply;

@@ -5,11 +5,10 @@
 
 use std::io::{IsTerminal, Write};
 
-use tracing::{Level, Metadata};
-use tracing_subscriber::fmt::MakeWriter;
-
 use spad_sys::journald;
 use spad_sys::journald::Priority;
+use tracing::{Level, Metadata};
+use tracing_subscriber::fmt::MakeWriter;
 
 /// Starts the log. Called once, before anything can be said.
 pub(super) fn start() {

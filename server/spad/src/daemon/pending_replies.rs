@@ -4,13 +4,12 @@
 
 use std::collections::VecDeque;
 
-use tokio::sync::oneshot;
-
-use crate::control::Response;
 use spad_engine::GrantListing;
 use spad_model::ChangeId;
+use tokio::sync::oneshot;
 
 use super::reply::Reply;
+use crate::control::Response;
 
 /// What a reply waits for.
 #[derive(Debug)]

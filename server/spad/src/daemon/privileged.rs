@@ -14,14 +14,13 @@ use spad_model::Paths;
 use spad_sandbox::{AllowedPaths, Identity, LandlockCoverage};
 use tracing::{info, warn};
 
-use crate::audit::AuditLog;
-use crate::control::server::bind;
-use crate::runner::link::RunnerClient;
-
 use super::conntrack::ConntrackMonitor;
 use super::directories::make_audit_directory;
 use super::load_config::load_keys;
 use super::start_error::StartError;
+use crate::audit::AuditLog;
+use crate::control::server::bind;
+use crate::runner::link::RunnerClient;
 
 /// The capabilities that a start needs.
 const REQUIRED_CAPABILITIES: [(caps::Capability, &str); 4] = [

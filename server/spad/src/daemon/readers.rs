@@ -1,9 +1,10 @@
 //! [IO] The users that read the configuration at a reload: the engine's, the command runner's and
 //! the firewall writer's.
 
-use crate::runner;
 use spad_config::ConfigReaders;
 use spad_firewall::writer;
+
+use crate::runner;
 
 /// Looks up all of them. Returns none if this process is not root, because then all are one user.
 pub(crate) fn readers() -> ConfigReaders {

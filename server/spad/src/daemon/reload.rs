@@ -15,12 +15,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::control::Response;
-use spad_model::BootTime;
-use spad_model::ClientName;
+use spad_model::{BootTime, ClientName};
 
 use super::helpers::{RUNNER, WRITER};
 use super::reply::Reply;
+use crate::control::Response;
 
 /// How long a disabled client is remembered: longer than any reading of the files takes.
 const MAX_LOAD_TIME: Duration = Duration::from_secs(24 * 3600);

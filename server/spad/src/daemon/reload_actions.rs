@@ -1,16 +1,15 @@
 //! [IO] Does what `reload.rs` decides.
 
-use tracing::{error, info, warn};
-
-use crate::runner::message::ToRunner;
 use spad_engine::audit::event::Event as AuditEvent;
 use spad_firewall::ToWriter;
 use spad_model::ClientName;
 use spad_sys::clock;
+use tracing::{error, info, warn};
 
 use super::engine_loop::EngineLoop;
 use super::load_config::LoadedConfig;
 use super::reload::{Action, Candidate, Event};
+use crate::runner::message::ToRunner;
 
 /// The runner must be started with privileges that nobody has any more.
 pub(super) const NEEDS_RESTART: &str =

@@ -3,19 +3,17 @@
 //! Grants and revocations are in `admin.rs`, the status in `status.rs`.
 
 use spa_keys::KeyId;
-use tracing::{info, warn};
-
 use spad_firewall::ToWriter;
 use spad_model::{ClientName, Now};
 use spad_sys::clock;
-
-use crate::control::Response;
+use tracing::{info, warn};
 
 use super::engine_loop::EngineLoop;
 use super::pending_replies::Awaited;
 use super::reload::Event as ReloadEvent;
 use super::reply::Reply;
 use super::tasks::EngineTask;
+use crate::control::Response;
 
 impl EngineLoop {
     /// Does one task. Returns true if the daemon has to stop.

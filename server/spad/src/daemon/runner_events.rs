@@ -1,14 +1,12 @@
 //! [IO] Messages between the engine's thread and the command runner.
 
-use crate::runner::message::{FromRunner, ToRunner};
-use spad_model::Now;
-use spad_model::Reason;
-use spad_model::RunRequest;
+use spad_model::{Now, Reason, RunRequest};
 use spad_sys::clock;
 
 use super::engine_loop::EngineLoop;
 use super::executor::Executor;
 use super::reload::Event as ReloadEvent;
+use crate::runner::message::{FromRunner, ToRunner};
 
 impl Executor {
     /// Asks the runner to run a command or a hook. Refuses it if there is no runner, or if a record

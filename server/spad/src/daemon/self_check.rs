@@ -6,9 +6,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tracing::{error, info};
-
 use spad_model::{BootTime, Now};
+use tracing::{error, info};
 
 use super::engine_loop::EngineLoop;
 

@@ -13,16 +13,12 @@ use spad_capture::Ingress;
 use spad_config::{Config, StartConfig, load_or_last_good};
 use spad_engine::Engine;
 use spad_engine::audit::event::Event;
-use spad_firewall::StartingWriter;
-use spad_firewall::writer;
 use spad_firewall::writer::EarlyHiding;
+use spad_firewall::{StartingWriter, writer};
 use spad_model::Paths;
 use spad_replay::{OpenedState, StateDir, UsedSequences};
-use spad_sys::clock;
-use spad_sys::fd_limit;
+use spad_sys::{clock, fd_limit};
 use tracing::{error, warn};
-
-use crate::control::server::check_free;
 
 use super::directories::{make_run_directory, state_owner_warning};
 use super::engine_loop::{EngineLoop, LoopExit};
@@ -31,6 +27,7 @@ use super::notifier::Notifier;
 use super::privileged::{check_privileges, start_privileged};
 use super::self_check::SelfCheck;
 use super::start_error::StartError;
+use crate::control::server::check_free;
 
 /// Starts everything, drops the privileges, and serves until a signal stops it.
 ///

@@ -10,9 +10,8 @@ use spad_replay::StateError;
 use spad_sandbox::SandboxError;
 use spad_sys::fd_limit::FdLimitError;
 
-use crate::control::server::ListenError;
-
 use super::load_config::LoadKeysError;
+use crate::control::server::ListenError;
 
 /// Why the daemon did not start, or why it stopped.
 #[derive(Debug, thiserror::Error)]

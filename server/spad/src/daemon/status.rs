@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::control::message::Status;
 use spad_capture::InterfaceSetting;
-use spad_model::Now;
-use spad_model::PortState;
+use spad_model::{Now, PortState};
 
 use super::engine_loop::EngineLoop;
 use super::reload_actions::NEEDS_RESTART;
+use crate::control::message::Status;
 
 impl EngineLoop {
     pub(super) fn status(&mut self, now: Now) -> Status {

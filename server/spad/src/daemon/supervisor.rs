@@ -3,22 +3,21 @@
 use std::os::unix::net::UnixListener as StdListener;
 use std::time::Duration;
 
+use spad_config::ConfigReaders;
+use spad_engine::GrantListing;
+use spad_model::Paths;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info};
 
-use crate::control::message::Grant;
-use crate::control::server::{IncomingRequest, serve};
-use crate::control::{Request, Response};
-use spad_config::ConfigReaders;
-use spad_engine::GrantListing;
-use spad_model::Paths;
-
 use super::admin::AdminRequest;
 use super::engine_loop::{EngineLoop, LoopExit};
 use super::load_config::start_reload;
 use super::tasks::{EngineTask, TaskSender};
+use crate::control::message::Grant;
+use crate::control::server::{IncomingRequest, serve};
+use crate::control::{Request, Response};
 
 /// Requests that wait for the main thread.
 const MAX_PENDING_REQUESTS: usize = 16;

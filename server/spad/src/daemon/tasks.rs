@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use rustix::event::{EventfdFlags, eventfd};
-use tokio::sync::oneshot;
-
 use spad_engine::GrantListing;
 use spad_model::ClientName;
+use tokio::sync::oneshot;
 
 use super::admin::AdminRequest;
 use super::load_config::LoadedConfig;

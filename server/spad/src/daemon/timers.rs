@@ -7,7 +7,6 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
     timerfd_settime,
 };
-
 use spad_model::BootTime;
 
 /// A deadline that a sleeping machine does not put off.

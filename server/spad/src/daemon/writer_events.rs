@@ -1,19 +1,17 @@
 //! Messages of the firewall writer, as the engine's thread handles them.
 
 use spa_proto::Service;
-use tracing::{error, info, warn};
-
-use crate::control::Response;
 use spad_config::Config;
 use spad_engine::audit::event::Event;
 use spad_firewall::{FromWriter, ToWriter};
-use spad_model::Now;
-use spad_model::{PortState, TrialChange, TrialEvent, TrialRow};
+use spad_model::{Now, PortState, TrialChange, TrialEvent, TrialRow};
+use tracing::{error, info, warn};
 
 use super::engine_loop::EngineLoop;
 use super::pending_replies::Awaited;
 use super::reload::Event as ReloadEvent;
 use super::restored::RestoreReporter;
+use crate::control::Response;
 
 /// What the firewall writer reported last.
 #[derive(Debug, Default)]

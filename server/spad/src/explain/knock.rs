@@ -3,14 +3,11 @@
 use std::time::Duration;
 
 use spa_proto::Timestamp;
+use spad_engine::Effect;
+use spad_model::knock::{AttemptEnd, KnockProgress, ObservedKnock};
+use spad_model::{DoorName, Element, Reason, RunRequest, Step};
 
 use super::simulate::{Simulator, acknowledge};
-use spad_engine::Effect;
-use spad_model::DoorName;
-use spad_model::Reason;
-use spad_model::RunRequest;
-use spad_model::knock::{AttemptEnd, KnockProgress, ObservedKnock};
-use spad_model::{Element, Step};
 
 /// How a knock would have ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,19 +8,17 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use spa_proto::Timestamp;
-
-use super::link::{LinkFault, network};
 use spad_engine::clients::Clients;
 use spad_engine::{Disposition, Effect, Engine};
-use spad_model::ClientName;
 use spad_model::knock::Sequence;
-use spad_model::{BootTime, Now};
-use spad_model::{CarrierSet, Datagram, FrameFault, Received};
-use spad_model::{ChangeResult, Element};
-use spad_model::{ExitKind, RunExit, RunId, RunRequest};
-use spad_model::{Reason, Verdict};
+use spad_model::{
+    BootTime, CarrierSet, ChangeResult, ClientName, Datagram, Element, ExitKind, FrameFault, Now,
+    Reason, Received, RunExit, RunId, RunRequest, Verdict,
+};
 use spad_replay::horizon::HorizonMove;
 use spad_replay::{Horizon, ReplayCache};
+
+use super::link::{LinkFault, network};
 
 /// Why a frame holds no datagram for the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

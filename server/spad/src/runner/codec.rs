@@ -2,13 +2,13 @@
 
 use spa_keys::KeyId;
 use spa_proto::Timestamp;
-
-use super::message::{FromRunner, MAX_MESSAGE, MAX_REQUEST, MAX_TEXT, ToRunner};
 use spad_ipc::{DecodeError, Decoder, Encoder, Message};
 use spad_model::{
     ExitKind, HookEvent, MAX_OUTPUT, Peer, Requester, RunCommand, RunExit, RunHook, RunId,
     RunRefusal, RunRequest,
 };
+
+use super::message::{FromRunner, MAX_MESSAGE, MAX_REQUEST, MAX_TEXT, ToRunner};
 
 #[cfg(test)]
 mod tests;

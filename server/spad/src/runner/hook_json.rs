@@ -1,7 +1,6 @@
 //! What a hook reads on its standard input: one JSON object on one line; pure.
 
 use serde::Serialize;
-
 use spad_model::RunHook;
 
 #[derive(Serialize)]

@@ -12,12 +12,11 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use spad_config::writable_by_others;
+use spad_model::{BootTime, ExitKind, MAX_OUTPUT, RunExit, RunId};
+use spad_sys::program::{dev_null, pipe};
 
 use super::run_policy::ResolvedProgram;
-use spad_config::writable_by_others;
-use spad_model::BootTime;
-use spad_model::{ExitKind, MAX_OUTPUT, RunExit, RunId};
-use spad_sys::program::{dev_null, pipe};
 
 /// Where programs look for others; they are found by path themselves.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

@@ -4,9 +4,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::process::ExitStatus;
 
-use super::message::{FromRunner, ToRunner};
 use spad_ipc::{Helper, HelperError, Startup};
 use spad_model::Paths;
+
+use super::message::{FromRunner, ToRunner};
 
 /// The hidden subcommand that executes the runner.
 pub const SUBCOMMAND: &str = "command-runner";

@@ -19,19 +19,15 @@ mod runner_loop;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use spa_findings::Findings;
-
-use spad_ipc::EndpointError;
-use spad_model::Paths;
-use spad_sys::clock;
-use spad_sys::journald;
-use spad_sys::journald::Priority;
-
 use message::{FromRunner, ToRunner};
+pub(crate) use privileges::config_reader;
 use run_policy::RunPolicy;
 use runner_loop::RunnerLoop;
-
-pub(crate) use privileges::config_reader;
+use spa_findings::Findings;
+use spad_ipc::EndpointError;
+use spad_model::Paths;
+use spad_sys::journald::Priority;
+use spad_sys::{clock, journald};
 
 /// Why the runner cannot go on.
 #[derive(Debug, thiserror::Error)]

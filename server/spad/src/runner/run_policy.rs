@@ -8,10 +8,8 @@
 use std::collections::BTreeMap;
 
 use spa_proto::{CommandName, Timestamp, usable_address};
-
 use spad_config::{ClientConfig, Config, Program, is_service_user};
-use spad_model::{ClientName, DoorName};
-use spad_model::{HookEvent, Requester, RunCommand, RunRefusal};
+use spad_model::{ClientName, DoorName, HookEvent, Requester, RunCommand, RunRefusal};
 use spad_sys::users::{Account, account};
 
 /// A program that can be run.
@@ -109,9 +107,10 @@ impl RunPolicy {
 mod tests {
     use std::path::Path;
 
-    use super::*;
     use spad_config::{Files, check};
     use spad_model::RunId;
+
+    use super::*;
 
     const SERVER: &str = r#"
 [services]

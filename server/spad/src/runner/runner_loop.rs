@@ -7,16 +7,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use spa_proto::CommandName;
+use spad_ipc::Incoming;
+use spad_model::{BootTime, Requester, RunCommand, RunHook, RunId, RunRefusal, RunRequest};
+use spad_sys::clock;
 
 use super::job::Job;
 use super::message::{FromRunner, ToRunner};
 use super::run_policy::RunPolicy;
 use super::{Endpoint, RunnerError, hook_json, warn};
-use spa_proto::CommandName;
-use spad_ipc::Incoming;
-use spad_model::BootTime;
-use spad_model::{Requester, RunCommand, RunHook, RunId, RunRefusal, RunRequest};
-use spad_sys::clock;
 
 /// Commands at once, at most.
 const MAX_COMMANDS: usize = 8;

@@ -15,11 +15,8 @@ use spa_keys::{ClientSecret, ServerSecret};
 use spad_capture::{classify, frame};
 use spad_config::{ClientConfig, ClientKey, Door};
 use spad_engine::clients::{ClientSecrets, Clients};
-use spad_model::knock::KnockFilter;
-use spad_model::knock::KnockPattern;
-use spad_model::{CarrierSet, Received};
-use spad_model::{Class, Reason, Verdict};
-
+use spad_model::knock::{KnockFilter, KnockPattern};
+use spad_model::{CarrierSet, Class, Reason, Received, Verdict};
 use world::*;
 
 /// Read and judged again and again, the packet allocates nothing and has no effect.

@@ -11,9 +11,7 @@ use std::time::Duration;
 
 use spa_keys::KeyId;
 use spa_proto::{Protocol, Service, Timestamp};
-use spad_model::OnStateError;
-use spad_model::Paths;
-use spad_model::{BootTime, Now};
+use spad_model::{BootTime, Now, OnStateError, Paths};
 use spad_replay::{
     DistrustReason, Holder, HolderKey, HolderRecord, JournalRecord, OpenedState, Seen, Sighting,
     StateDir, StateError, StateEvent, StateMode,

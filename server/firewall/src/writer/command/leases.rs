@@ -10,8 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use spad_config::ExternalFirewall;
-use spad_model::{BootTime, Now};
-use spad_model::{Element, FirewallError, KernelElement, Step};
+use spad_model::{BootTime, Element, FirewallError, KernelElement, Now, Step};
 
 /// The longest pause between two tries to close.
 const MAX_PAUSE: Duration = Duration::from_secs(60);

@@ -12,7 +12,14 @@ mod state_file;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use leases::LeaseTable;
+use program::ProgramRunner;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use spad_config::{ConfigTexts, ExternalFirewall, Loaded};
+use spad_ipc::Incoming;
+use spad_model::{Change, ChangeResult};
+use spad_sys::{clock, malloc};
+use state_file::StateFile;
 
 use super::announcer::Announcer;
 use super::config_loader::ConfigLoader;
@@ -21,15 +28,6 @@ use super::trial_file::GuardDir;
 use super::{Endpoint, Unprivileged, WriterError};
 use crate::message::MAX_LISTED;
 use crate::{FromWriter, ToWriter};
-use spad_config::{ConfigTexts, ExternalFirewall, Loaded};
-use spad_ipc::Incoming;
-use spad_model::{Change, ChangeResult};
-use spad_sys::clock;
-use spad_sys::malloc;
-
-use leases::LeaseTable;
-use program::ProgramRunner;
-use state_file::StateFile;
 
 /// How long the engine may read nothing. What is to be closed must not wait for it longer.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);

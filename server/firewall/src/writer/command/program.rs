@@ -8,11 +8,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use spa_findings::redact;
+use spad_sys::program;
+use spad_sys::program::{CapturedStreams, Limits};
 
 use super::super::announcer::Announcer;
 use super::leases::Programs;
-use spad_sys::program;
-use spad_sys::program::{CapturedStreams, Limits};
 
 /// What is kept of a program's words, in bytes.
 const MAX_OUTPUT: usize = 1024;

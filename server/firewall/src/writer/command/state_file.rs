@@ -10,10 +10,9 @@ use std::time::Duration;
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use spa_proto::Timestamp;
+use spad_model::{BootTime, Element, Now};
 
 use super::leases::Store;
-use spad_model::Element;
-use spad_model::{BootTime, Now};
 
 const NAME: &str = "command.json";
 /// The longest file that is read, in bytes; 100,000 elements fit.

@@ -2,10 +2,11 @@
 
 use std::process::Command;
 
-use super::*;
-use crate::table::{HostFacts, removal};
 use spad_config::{Files, check};
 use spad_model::PortState;
+
+use super::*;
+use crate::table::{HostFacts, removal};
 
 const PLAIN: &str = "hide = [\"ssh\", \"wg\", \"diameter\"]\n[services]\nssh = \"tcp/22\"\nwg = \"udp/51820\"\ndiameter = \"sctp/3868\"\n";
 const GATEWAY: &str = "hide = [\"ssh\"]\n[services.ssh]\nports = [\"tcp/2222\"]\nto = [\"10.1.2.3:22\", \"[2001:db8::3]:22\"]\n";

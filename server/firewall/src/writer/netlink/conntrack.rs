@@ -10,11 +10,11 @@ use std::num::NonZeroU16;
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP};
 use rustix::io::Errno;
 use spa_proto::{Protocol, Service};
+use spad_model::Element;
 
 use super::attributes::put;
 use super::parse::attribute;
 use super::{Netlink, build};
-use spad_model::Element;
 
 /// The subsystem, and what it is asked for.
 const SUBSYSTEM: u16 = 1 << 8;
@@ -213,8 +213,9 @@ fn tuple(attributes: &[u8]) -> Option<Tuple> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     fn test_tuple(from: u8, to: u8, source: u16, destination: u16) -> Tuple {
         Tuple {

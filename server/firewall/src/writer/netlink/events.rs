@@ -4,7 +4,8 @@ use std::io;
 
 use netlink_packet_core::NetlinkBuffer;
 use netlink_packet_netfilter::NetfilterProtoFamily;
-use netlink_sys::{Socket, protocols::NETLINK_NETFILTER};
+use netlink_sys::Socket;
+use netlink_sys::protocols::NETLINK_NETFILTER;
 
 use super::parse::{Messages, attribute};
 use super::{DATAGRAM, RECEIVE_BUFFER, SUBSYSTEM};

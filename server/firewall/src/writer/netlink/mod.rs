@@ -15,24 +15,23 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
+pub(super) use build::{Action, Message, Operation, Timeout};
+use build::{MessageKind, append, put_control, put_set_name, put_table_name};
+pub(super) use conntrack::Connection;
+pub(super) use events::{Events, TableChanges};
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NetlinkBuffer};
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
+use netlink_sys::protocols::NETLINK_NETFILTER;
+use netlink_sys::{Socket, SocketAddr};
+pub(super) use parse::Listed;
+use parse::{
+    MESSAGE_DONE, Messages, error_code, parse_elements, parse_set_layout, rule_chain, table_flags,
+};
 use rustix::io::Errno;
 use rustix::net::sockopt;
 use spa_proto::Service;
 
 use super::element_key;
 use crate::table::{SetLayout, SetLocation, SetName};
-
-pub(super) use build::{Action, Message, Operation, Timeout};
-pub(super) use conntrack::Connection;
-pub(super) use events::{Events, TableChanges};
-pub(super) use parse::Listed;
-
-use build::{MessageKind, append, put_control, put_set_name, put_table_name};
-use parse::{
-    MESSAGE_DONE, Messages, error_code, parse_elements, parse_set_layout, rule_chain, table_flags,
-};
 
 /// The subsystem of nftables in `nfnetlink.h`.
 const SUBSYSTEM: u16 = 10;

@@ -2,8 +2,9 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use super::*;
 use spad_sys::clock;
+
+use super::*;
 
 /// A script in the place of `nft`.
 fn program(script: &str) -> (tempfile::TempDir, PathBuf) {

@@ -8,14 +8,13 @@ use spa_keys::file::{
     AllowedOwner, FileProblem, WriteOptions, read_secret_file, write_secret_file_with,
 };
 use spa_keys::{ClientPublic, KeyError, KeyId, PreSharedKey, ServerPublic, SharedKey};
+use spad_config::{ClientKey, Config, client_path};
+use spad_model::{ClientName, Paths, ServiceName};
 
 use crate::cli::atomic_file::{self, Existing};
 use crate::cli::output::{note, print};
 use crate::cli::ownership::Owners;
 use crate::cli::{CliResult, Failure, Options, daemon_client, key};
-use spad_config::{ClientKey, Config, client_path};
-use spad_model::Paths;
-use spad_model::{ClientName, ServiceName};
 
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("proof").required(true).args(["key", "shared_key_file"])))]

@@ -7,14 +7,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use spa_findings::Source;
+use spad_config::{client_path, edit};
+use spad_model::{ClientName, Paths};
 
 use crate::cli::atomic_file::{self, Existing};
 use crate::cli::daemon_client::{self, DaemonReply};
 use crate::cli::output::{note, warn};
 use crate::cli::{CliResult, Options};
-use spad_config::{client_path, edit};
-use spad_model::ClientName;
-use spad_model::Paths;
 
 /// What a file that was moved aside is called: the loader passes it over.
 pub(super) fn disabled_path(paths: &Paths, name: &ClientName) -> PathBuf {

@@ -1,12 +1,12 @@
 //! `spad client key`: a second key beside the first, for a while, and its inverse.
 
 use spa_keys::ClientPublic;
+use spad_config::{client_path, edit};
+use spad_model::ClientName;
 
 use crate::cli::atomic_file::{self, Existing};
 use crate::cli::output::note;
 use crate::cli::{CliResult, Failure, Options, daemon_client, key};
-use spad_config::{client_path, edit};
-use spad_model::ClientName;
 
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("change").required(true).args(["add", "remove"])))]

@@ -6,11 +6,11 @@ use std::path::Path;
 use serde_json::{Value, json};
 use spa_keys::{ClientPublic, KeyId};
 use spa_proto::Timestamp;
+use spad_config::{ClientSummaries, ClientSummary};
+use spad_model::ClientName;
 
 use crate::cli::output::{note, print, print_json, table_row, write_result};
 use crate::cli::{CliResult, Failure, Options, key};
-use spad_config::{ClientSummaries, ClientSummary};
-use spad_model::ClientName;
 
 pub(super) fn list(options: &Options) -> CliResult {
     let directory = &options.paths().config;

@@ -8,11 +8,10 @@ mod remove;
 mod reset;
 
 use spa_findings::{EditDistance, Findings, nearest};
+use spad_model::{ClientName, Paths};
 
 use super::output::warn;
 use super::{CliResult, Failure, Options};
-use spad_model::ClientName;
-use spad_model::Paths;
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {

@@ -4,12 +4,12 @@
 
 use std::io;
 
+use spad_config::client_path;
+use spad_model::{ClientName, Paths};
+
 use crate::cli::daemon_client::{self, DaemonReply};
 use crate::cli::output::note;
 use crate::cli::{CliResult, Options, atomic_file};
-use spad_config::client_path;
-use spad_model::ClientName;
-use spad_model::Paths;
 
 pub(super) fn run(options: &Options, name: &ClientName) -> CliResult {
     let paths = options.paths();

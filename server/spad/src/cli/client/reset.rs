@@ -1,9 +1,10 @@
 //! `spad client reset`: the administrator's own exception to "never twice", for one client.
 
+use spad_model::ClientName;
+
 use crate::cli::daemon_client::run_in_daemon;
 use crate::cli::{CliResult, Options, prompt};
 use crate::control::Request;
-use spad_model::ClientName;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {

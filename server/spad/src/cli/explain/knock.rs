@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 use spa_proto::Timestamp;
+use spad_model::knock::{AttemptEnd, ObservedKnock};
 
 use super::{element_json, element_text, reason_text, time};
 use crate::explain::capture_file::CapturedFrame;
 use crate::explain::knock::{DoorProgress, KnockResult};
-use spad_model::knock::{AttemptEnd, ObservedKnock};
 
 /// For people.
 pub(super) fn as_text(

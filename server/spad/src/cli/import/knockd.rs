@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use spa_findings::{Finding, Findings, Severity, Source};
+use spad_migrate::knockd::{ImportInput, Imported, import, one_time_files};
+use spad_model::Paths;
 
 use super::write;
 use crate::cli::output::{counted, note, print, print_json};
 use crate::cli::{CliResult, Failure, Options, init};
-use spad_migrate::knockd::{ImportInput, Imported, import, one_time_files};
-use spad_model::Paths;
 
 /// What it takes.
 #[derive(Debug, clap::Args)]

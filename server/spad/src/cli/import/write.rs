@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use spa_findings::Source;
+use spad_migrate::knockd::Imported;
+use spad_model::Paths;
 
 use crate::cli::atomic_file::{self, Existing};
 use crate::cli::output::note;
 use crate::cli::ownership::Owners;
 use crate::cli::{CliResult, Failure};
-use spad_migrate::knockd::Imported;
-use spad_model::Paths;
 
 /// The files of sequences first, then spad.toml, which alone makes something of them.
 pub(super) fn write_import(paths: &Paths, old: &Source, imported: &Imported) -> CliResult {

@@ -5,12 +5,13 @@
 
 use std::time::Duration;
 
-use crate::cli::output::{note, warn};
-use crate::cli::ownership::{self, Owners};
-use crate::cli::{CliResult, Failure};
 use spad_model::Paths;
 use spad_replay::{StateDir, StateError, lock};
 use spad_sys::clock;
+
+use crate::cli::output::{note, warn};
+use crate::cli::ownership::{self, Owners};
+use crate::cli::{CliResult, Failure};
 
 /// What `State` and `machine` write, for the engine to go on with.
 const STATE_FILES: [&str; 6] = [

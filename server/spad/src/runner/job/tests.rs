@@ -1,8 +1,9 @@
 //! What a program gets, and what becomes of it. Needs root, as the runner does.
 
-use super::*;
 use spad_config::Program;
 use spad_sys::clock;
+
+use super::*;
 
 fn resolved_program(script: &str, timeout: Duration) -> ResolvedProgram {
     let argv = ["/bin/sh", "-c", script].map(str::to_owned);

@@ -4,8 +4,7 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::num::NonZeroU16;
 
 use spad_capture::CaptureOptions;
-use spad_model::CarrierSet;
-use spad_model::Ports;
+use spad_model::{CarrierSet, Ports};
 
 use crate::capture::own_network::{
     PORT, drain_all, end_mark, in_own_network, open, open_with, receive, wait,

@@ -4,8 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU16;
 
 use spad_capture::{CaptureOptions, filter};
-use spad_model::CarrierSet;
-use spad_model::Ports;
+use spad_model::{CarrierSet, Ports};
 
 use crate::capture::craft::{
     CUSTOMER_TAG, IPV4, IPV6, SERVICE_TAG, echo_request, packet, segment, tagged,

@@ -8,8 +8,7 @@ use std::time::Duration;
 use pnet::datalink::{self, Channel, DataLinkSender};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use spad_capture::{Capture, CaptureOptions};
-use spad_model::Ports;
-use spad_model::{CarrierSet, FrameFault};
+use spad_model::{CarrierSet, FrameFault, Ports};
 
 pub(crate) const PORT: u16 = 62_201;
 const INSIDE: &str = "SPAD_TEST_INSIDE_OWN_NETWORK";

@@ -7,10 +7,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use spa_keys::{HeadKeys, ServerSecret};
 use spad_capture::{Capture, CaptureOptions, Ingress};
-use spad_model::CarrierSet;
-use spad_model::HeadKeySet;
-use spad_model::Ports;
-use spad_model::Reason;
+use spad_model::{CarrierSet, HeadKeySet, Ports, Reason};
 
 use crate::capture::own_network::{PORT, in_own_network, run_ip};
 

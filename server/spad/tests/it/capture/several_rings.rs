@@ -7,8 +7,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use spad_capture::{Capture, CaptureOptions, filter};
-use spad_model::CarrierSet;
-use spad_model::Ports;
+use spad_model::{CarrierSet, Ports};
 use spad_sys::packet_socket::{attach_filter, detach_filter};
 
 use crate::capture::own_network::{PORT, drain_all, in_own_network};

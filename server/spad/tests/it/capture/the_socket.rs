@@ -6,8 +6,7 @@ use std::os::fd::AsFd;
 use std::process::Command;
 
 use spad_capture::{CaptureError, CaptureOptions, filter};
-use spad_model::Ports;
-use spad_model::{CarrierSet, FrameFault};
+use spad_model::{CarrierSet, FrameFault, Ports};
 use spad_sys::packet_socket::{attach_filter, detach_filter};
 
 use crate::capture::craft::packet;

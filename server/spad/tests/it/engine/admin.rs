@@ -5,9 +5,7 @@ use std::collections::BTreeSet;
 use spad_engine::Revocation;
 use spad_engine::audit::event::Event;
 use spad_engine::policy::{admin_permit, networks, ports};
-use spad_model::Network;
-use spad_model::Reason;
-use spad_model::{ChangeId, FirewallError};
+use spad_model::{ChangeId, FirewallError, Network, Reason};
 use spad_replay::JournalRecord;
 
 use crate::engine::world::*;

@@ -4,8 +4,7 @@ use spa_proto::Request;
 use spad_config::{CommandDefinition, Config, Program};
 use spad_engine::audit::event::Event;
 use spad_engine::{Disposition, Effect};
-use spad_model::Reason;
-use spad_model::{ExitKind, Requester, RunExit, RunRefusal, RunRequest};
+use spad_model::{ExitKind, Reason, Requester, RunExit, RunRefusal, RunRequest};
 
 use crate::engine::world::*;
 

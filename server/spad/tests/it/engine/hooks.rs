@@ -2,8 +2,7 @@
 
 use spad_config::{Config, Hooks, Program};
 use spad_engine::audit::event::Event;
-use spad_model::Reason;
-use spad_model::{ExitKind, HookEvent, RunExit, RunHook, RunId, RunRequest};
+use spad_model::{ExitKind, HookEvent, Reason, RunExit, RunHook, RunId, RunRequest};
 use spad_replay::{HolderKey, JournalRecord};
 
 use crate::engine::world::*;

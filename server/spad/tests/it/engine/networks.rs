@@ -5,8 +5,7 @@ use std::num::NonZeroU16;
 use spa_proto::{Addresses, Open, Request};
 use spad_config::Config;
 use spad_engine::audit::event::Event;
-use spad_model::Element;
-use spad_model::Reason;
+use spad_model::{Element, Reason};
 use spad_replay::JournalRecord;
 
 use crate::engine::world::*;

@@ -4,12 +4,10 @@ use std::collections::HashSet;
 
 use spad_config::{Config, Door, check_used_sequences};
 use spad_engine::{Effect, Engine};
-use spad_model::FirewallError;
-use spad_model::Reason;
-use spad_model::knock::KnockFilter;
-use spad_model::knock::Sequence;
-use spad_model::knock::{KnockPattern, ObservedKnock};
-use spad_model::knock::{OneTime, OneTimeSequence, Sequences};
+use spad_model::knock::{
+    KnockFilter, KnockPattern, ObservedKnock, OneTime, OneTimeSequence, Sequence, Sequences,
+};
+use spad_model::{FirewallError, Reason};
 use spad_replay::{Horizon, ReplayCache};
 
 use crate::engine::world::*;

@@ -2,12 +2,11 @@
 
 use spad_config::{Config, Door};
 use spad_engine::audit::event::Event;
-use spad_model::FirewallError;
-use spad_model::knock::KnockFilter;
-use spad_model::knock::Sequences;
-use spad_model::knock::{KnockPattern, ObservedKnock};
-use spad_model::{ExitKind, HookEvent, Requester, RunCommand, RunExit, RunRefusal, RunRequest};
-use spad_model::{Reason, Verdict};
+use spad_model::knock::{KnockFilter, KnockPattern, ObservedKnock, Sequences};
+use spad_model::{
+    ExitKind, FirewallError, HookEvent, Reason, Requester, RunCommand, RunExit, RunRefusal,
+    RunRequest, Verdict,
+};
 use spad_replay::JournalRecord;
 
 use crate::engine::commands::with_backup;

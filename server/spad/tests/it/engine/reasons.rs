@@ -5,8 +5,7 @@ use std::time::Duration;
 use spa_proto::{Addresses, CommandName, Open, Request, Timestamp, seal_plaintext};
 use spad_config::Config;
 use spad_engine::audit::event::Event;
-use spad_model::ServiceName;
-use spad_model::{Class, Reason};
+use spad_model::{Class, Reason, ServiceName};
 
 use crate::engine::world::*;
 

@@ -8,9 +8,7 @@ use spa_proto::{Addresses, Open, Request};
 use spad_config::Config;
 use spad_engine::audit::event::Event;
 use spad_engine::policy::admin::admin_permit;
-use spad_model::FirewallError;
-use spad_model::Reason;
-use spad_model::ServiceName;
+use spad_model::{FirewallError, Reason, ServiceName};
 use spad_replay::JournalRecord;
 
 use crate::engine::world::*;

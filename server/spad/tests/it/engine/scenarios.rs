@@ -4,9 +4,7 @@ use std::net::SocketAddr;
 
 use spa_proto::{Addresses, Open, Request};
 use spad_engine::audit::event::Event;
-use spad_model::FirewallError;
-use spad_model::Reason;
-use spad_model::{Carrier, Datagram, FrameFault};
+use spad_model::{Carrier, Datagram, FirewallError, FrameFault, Reason};
 use spad_replay::JournalRecord;
 
 use crate::engine::world::*;

@@ -15,13 +15,10 @@ use spad_config::{
 use spad_engine::audit::event::{AuditEvent, Event};
 use spad_engine::clients::{ClientSecrets, Clients};
 use spad_engine::{Disposition, Effect, Engine, UsedSequence};
-use spad_model::Ports;
-use spad_model::RunRequest;
-use spad_model::{BootTime, Now};
-use spad_model::{CarrierSet, Datagram};
-use spad_model::{Change, ChangeResult, Element, FirewallError, KernelElement, Step};
-use spad_model::{OnStateError, PrefixLengths};
-use spad_model::{Reason, Verdict};
+use spad_model::{
+    BootTime, CarrierSet, Change, ChangeResult, Datagram, Element, FirewallError, KernelElement,
+    Now, OnStateError, Ports, PrefixLengths, Reason, RunRequest, Step, Verdict,
+};
 use spad_replay::{Horizon, JournalRecord, ReplayCache};
 
 pub(crate) const SERVER: [u8; 32] = [1; 32];

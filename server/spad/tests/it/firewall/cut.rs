@@ -5,9 +5,7 @@ use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use spad_firewall::{FromWriter, ToWriter};
-use spad_model::ConnectionFilter;
-use spad_model::Network;
-use spad_model::Step;
+use spad_model::{ConnectionFilter, Network, Step};
 
 use crate::firewall::netns::{
     CLIENT4, CLIENT6, SERVER4, SERVER6, TestNetns, TestWriter, answers, element, in_netns, put, udp,

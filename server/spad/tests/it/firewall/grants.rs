@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 
 use spad_firewall::table::SET_SIZE;
 use spad_firewall::{FromWriter, ToWriter};
-use spad_model::MAX_STEPS;
-use spad_model::{Change, ChangeId, ChangeResult, Element, FirewallError, Step};
+use spad_model::{Change, ChangeId, ChangeResult, Element, FirewallError, MAX_STEPS, Step};
 
 use crate::firewall::netns::{
     CLIENT4, CLIENT6, GHOST4, SERVER4, TestNetns, TestWriter, Transactions, answers, echo, element,

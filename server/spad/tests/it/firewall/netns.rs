@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use rustix::thread::LinkNameSpaceType;
 use spad_firewall::{FromWriter, StartingWriter, ToWriter, WriterClient};
 use spad_ipc::HelperError;
-use spad_model::Paths;
-use spad_model::{Change, ChangeId, ChangeResult, Element, FirewallError, KernelElement, Step};
+use spad_model::{
+    Change, ChangeId, ChangeResult, Element, FirewallError, KernelElement, Paths, Step,
+};
 
 const NAMESPACE_ENV: &str = "SPAD_TEST_NAMESPACE";
 

@@ -18,8 +18,7 @@ use spa_proto::Timestamp;
 use spad::audit::file::AuditLog;
 use spad_capture::{Capture, CaptureOptions, RING_FRAMES};
 use spad_engine::audit::event::{AuditEvent, Event};
-use spad_model::CarrierSet;
-use spad_model::Ports;
+use spad_model::{CarrierSet, Ports};
 use spad_sandbox::{AllowedPaths, Identity};
 use spad_sys::{netns, packet_socket, probe};
 
