@@ -1,4 +1,4 @@
-//! Why capture cannot start, and what mends it.
+//! Why capture cannot start, and how to fix it.
 
 use std::io;
 
@@ -17,7 +17,7 @@ pub enum CaptureError {
          help: load the module af_packet (`modprobe af_packet`), or use a kernel with CONFIG_PACKET"
     )]
     NoPacketSockets,
-    /// The size asked for is none.
+    /// The requested size is invalid.
     #[error(
         "cannot watch for packets: a ring of {0} frames cannot be\n\
          help: ask for 1 to {max} frames; 2046 is usual", max = spad_sys::rx_ring::RingSize::MAX_FRAMES
@@ -32,9 +32,9 @@ pub enum CaptureError {
     /// Anything else that the kernel refused.
     #[error("cannot watch for packets: {step}: {error}")]
     Syscall {
-        /// What was being done.
+        /// The failed step.
         step: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         error: io::Error,
     },
 }

@@ -1,5 +1,5 @@
-//! [IO] Where the engine's thread gets its frames from: its own ring, or the queue
-//! behind several rings that sieves drain.
+//! [IO] The source of frames for the engine's thread: its own ring, or the queue that
+//! prefilter threads fill from several rings.
 //!
 //! Both look the same: a descriptor to wait on, [`Ingress::drain`], counts.
 
@@ -13,10 +13,10 @@ use spad_model::{Counters, FrameFault, HeadKeySet, OwnedDatagram, Received};
 use super::prefilter::{PrefilterShared, PrefilterThread};
 use super::{Capture, InterfaceSetting, Statistics};
 
-/// Datagrams with a right head that wait for the engine's thread; more are dropped.
+/// Maximum datagrams with a valid head in the queue; more are dropped.
 const QUEUE_LEN: usize = 1024;
 
-/// Frames for the engine's thread. Its descriptor is readable while some wait.
+/// The source of frames. Its descriptor is readable while some are pending.
 #[derive(Debug)]
 pub struct Ingress(Kind);
 
@@ -26,25 +26,25 @@ enum Kind {
     Prefiltered(PrefilterPool),
 }
 
-/// The engine's end of the sieves.
+/// The engine's end of the prefilter threads.
 #[derive(Debug)]
 struct PrefilterPool {
     shared: Arc<PrefilterShared>,
     queue: Receiver<OwnedDatagram>,
-    /// The rings' sockets, to ask for their counts.
+    /// The rings' sockets, for their statistics.
     sockets: Vec<OwnedFd>,
     statistics: Statistics,
-    /// Those that were not started yet.
+    /// Threads not started yet.
     idle: Vec<PrefilterThread>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Ingress {
-    /// Of one, its ring; of several, a sieve for each, which lets pass what has one of
-    /// these heads. [`Self::start`] starts them.
+    /// Reads a single capture directly; several get one prefilter thread each, which passes on
+    /// frames with a head of these keys. [`Self::start`] starts the threads.
     ///
     /// # Errors
-    /// Where the kernel has no descriptor left.
+    /// The kernel has no descriptor left.
     pub fn new(captures: Vec<Capture>, head_keys: HeadKeySet) -> std::io::Result<Self> {
         let captures = match <[Capture; 1]>::try_from(captures) {
             Ok([capture]) => return Ok(Self(Kind::Ring(capture))),
@@ -70,11 +70,11 @@ impl Ingress {
         })))
     }
 
-    /// Starts the threads, if there are any to be. From here on strangers' bytes
-    /// are read, so the sandbox must stand: a thread is confined as the one that starts it.
+    /// Starts the threads, if any. They read untrusted bytes and inherit the caller's sandbox, so
+    /// it must be in force.
     ///
     /// # Errors
-    /// Where the system has no room for a thread.
+    /// The system cannot create a thread.
     pub fn start(&mut self) -> std::io::Result<()> {
         let Kind::Prefiltered(pool) = &mut self.0 else {
             return Ok(());
@@ -88,8 +88,8 @@ impl Ingress {
         Ok(())
     }
 
-    /// Gives at most `budget` waiting frames, one call of `each` a frame, without
-    /// ever waiting. Gives how many there were; fewer than `budget` means that none is left.
+    /// Passes at most `budget` pending frames to `each`, without waiting. Returns their number;
+    /// fewer than `budget` means that none is left.
     pub fn drain(
         &mut self,
         budget: usize,
@@ -99,7 +99,7 @@ impl Ingress {
             Kind::Ring(capture) => return capture.drain(budget, each),
             Kind::Prefiltered(sieves) => sieves,
         };
-        // What is queued from here on rings again.
+        // Later items notify again.
         pool.shared.clear_notification();
         let waiting = pool.queue.try_iter().take(budget);
         let received = waiting
@@ -111,7 +111,7 @@ impl Ingress {
         received
     }
 
-    /// The verdicts that sieves gave since the last call.
+    /// Takes the prefilter threads' verdicts since the last call.
     #[must_use]
     pub fn take_counters(&mut self) -> Counters {
         match &self.0 {
@@ -120,14 +120,14 @@ impl Ingress {
         }
     }
 
-    /// The server's keys may be others now.
+    /// Sets the keys after a reload.
     pub fn set_head_keys(&mut self, head_keys: &HeadKeySet) {
         if let Kind::Prefiltered(pool) = &self.0 {
             pool.shared.set_head_keys(head_keys.clone());
         }
     }
 
-    /// A thread that should drain a ring does so no more.
+    /// Whether a prefilter thread has exited.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         match &self.0 {
@@ -136,7 +136,7 @@ impl Ingress {
         }
     }
 
-    /// How many threads look at frames.
+    /// Number of threads that read frames.
     #[must_use]
     pub fn threads(&self) -> usize {
         match &self.0 {
@@ -159,7 +159,7 @@ impl Ingress {
         super::missing_interfaces(names, named_in, socket)
     }
 
-    /// Counts since the start, of all rings together.
+    /// Statistics of all rings since the start.
     pub fn statistics(&mut self) -> Statistics {
         let pool = match &mut self.0 {
             Kind::Ring(capture) => return capture.statistics(),

@@ -1,19 +1,17 @@
-//! How often the ring is looked at (pure), as network cards moderate interrupts.
+//! How often to read the ring (pure), as network cards moderate interrupts.
 //!
-//! While few packets come, each is looked at as it comes, so a knock opens its
-//! port at once. In a flood a short pause gathers packets, so that waking up
-//! costs little of the processor; the ring holds them meanwhile.
+//! While few packets arrive, each is read immediately, so a packet opens its port at once. In
+//! a flood a short pause collects packets in the ring, which reduces wakeups.
 
 use std::time::Duration;
 
-/// More frames than this in one look are a flood.
+/// More frames than this in one read are a flood.
 const FLOOD_THRESHOLD: usize = 16;
 
 /// A flood of a million frames a second fills 150 slots in it.
 const PAUSE: Duration = Duration::from_micros(150);
 
-/// How long to leave the ring alone after a look that found `came` frames; none
-/// is to wait on the descriptor, and look as soon as it is ready.
+/// The pause after a read of `came` frames; `None` means to wait on the descriptor.
 #[must_use]
 pub const fn pause_after(frames: usize) -> Option<Duration> {
     if frames > FLOOD_THRESHOLD {

@@ -1,10 +1,9 @@
-//! [IO] A thread that drains one ring of several and lets pass what has a right head.
+//! [IO] A thread that drains one of several rings and passes on frames with a valid head.
 //!
-//! In a flood nearly everything is faulty or of no client. A sieve reads those
-//! frames and checks their heads' tags (`frame`, `identify`) beside the other
-//! sieves, counts them, and that is their verdict. What has a right head goes,
-//! copied, into the queue of the engine's thread, which judges it from the
-//! beginning of its way: a sieve remembers nothing and decides nothing else.
+//! In a flood almost every frame is faulty or of no client. Prefilter threads check heads
+//! (`frame`, `identify`) in parallel and count what fails; that is the verdict on it. Frames
+//! with a valid head are copied to the queue of the engine's thread, which runs the whole
+//! pipeline on them. Prefilter threads keep no per-packet state.
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,24 +18,24 @@ use tracing::error;
 
 use super::{Capture, moderation};
 
-/// Frames between two looks at everything else.
+/// Maximum frames between two checks for other events.
 const BATCH: usize = 512;
 
-/// What the engine's thread and its sieves share.
+/// What the engine's thread and the prefilter threads share.
 #[derive(Debug)]
 pub(super) struct PrefilterShared {
     head_keys: Mutex<HeadKeySet>,
-    /// Verdicts that were not taken over yet.
+    /// Verdicts that the engine has not collected yet.
     counters: Mutex<Counters>,
-    /// Right heads for which the queue had no room.
+    /// Valid heads dropped because the queue was full.
     queue_drops: AtomicU64,
-    /// Grows when interfaces may have other names.
+    /// Incremented when interfaces may have been renamed.
     interface_generation: AtomicU64,
-    /// Readable while the queue has something new, or a sieve has ended.
+    /// Readable while the queue has new items, or a thread has exited.
     pub(super) ready_eventfd: OwnedFd,
-    /// Readable when the sieves are to end; never read.
+    /// Readable when the threads must exit; never read.
     stop_eventfd: OwnedFd,
-    /// A sieve has ended.
+    /// Whether a thread has exited.
     ended: AtomicBool,
 }
 
@@ -54,12 +53,12 @@ impl PrefilterShared {
         })
     }
 
-    /// What is drained from now on is held against these.
+    /// Sets the keys for heads from now on.
     pub(super) fn set_head_keys(&self, head_keys: HeadKeySet) {
         *lock(&self.head_keys) = head_keys;
     }
 
-    /// The verdicts since the last call.
+    /// Takes the verdicts since the last call.
     pub(super) fn take_counters(&self) -> Counters {
         std::mem::take(&mut *lock(&self.counters))
     }
@@ -76,7 +75,7 @@ impl PrefilterShared {
         notify(&self.stop_eventfd);
     }
 
-    /// More is to be fetched.
+    /// Signals that the queue has new items.
     pub(super) fn notify(&self) {
         notify(&self.ready_eventfd);
     }
@@ -103,17 +102,17 @@ impl PrefilterShared {
     }
 }
 
-/// A thread that panicked while it held one of these locks left a whole value behind.
+/// Locks; a thread that panicked with the lock held left a consistent value.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn notify(bell: &OwnedFd) {
-    // Full means that it rings already.
+    // A full counter is readable already.
     let _rings = rustix::io::write(bell, &1_u64.to_ne_bytes());
 }
 
-/// One ring, and where its datagrams go.
+/// A ring and the queue for its datagrams.
 #[derive(Debug)]
 pub(super) struct PrefilterThread {
     capture: Capture,
@@ -136,10 +135,10 @@ impl PrefilterThread {
         }
     }
 
-    /// Serves until told to end.
+    /// Runs until told to stop.
     pub(super) fn run(mut self) {
         let _notifier = ExitNotifier(Arc::clone(&self.shared));
-        // The engine's thread has the same wishes, and says what is refused.
+        // The engine's thread makes the same calls and logs refusals.
         let _may_wait = scheduling::minimise_wakeup_latency();
         loop {
             let received = self.drain();
@@ -167,7 +166,7 @@ impl PrefilterThread {
         received
     }
 
-    /// Waits for frames; in a flood for a moment, and not for them. True: it is time to end.
+    /// Waits for frames, in a flood for a short pause instead. Returns true when it must exit.
     fn wait(&self, received: usize) -> rustix::io::Result<bool> {
         let pause = moderation::pause_after(received);
         let longest = if received >= BATCH {
@@ -196,8 +195,8 @@ impl PrefilterThread {
     }
 }
 
-/// However a sieve ends, the engine's thread hears of it: without it a share of the
-/// packets would be looked at by nobody.
+/// Notifies the engine's thread however this thread exits. Otherwise nobody would read
+/// this ring's share of the packets.
 struct ExitNotifier(Arc<PrefilterShared>);
 
 impl Drop for ExitNotifier {
@@ -207,7 +206,7 @@ impl Drop for ExitNotifier {
     }
 }
 
-/// What became of the frames of one gulp.
+/// The result of one batch of frames.
 struct Batch<'a> {
     head_keys: &'a HeadKeySet,
     queue: &'a SyncSender<OwnedDatagram>,
@@ -230,7 +229,7 @@ impl<'a> Batch<'a> {
     fn prefilter(&mut self, frame: Result<Received<'_>, FrameFault>) {
         let datagram = match frame {
             Ok(Received::Datagram(datagram)) => datagram,
-            // Several rings keep no order among knocks, so the configuration has none then.
+            // Several rings do not preserve the order of knocks, so the configuration has one then.
             Ok(Received::Knock(_)) => return self.counters.count(Reason::Knock),
             Err(fault) => return self.counters.count_frame(fault),
         };

@@ -1,7 +1,6 @@
 //! No packet acts twice: the rules of docs/protocol.md, "Replay protection", against random
 //! schedules of crashes, clock steps, changed settings, failing disks and delayed packets.
 //!
-//!
 //! `SPAD_SCHEDULES` sets how many schedules each test runs.
 
 pub(super) mod sim_disk;

@@ -188,7 +188,7 @@ fn a_taken_engine_may_ask_for_nothing_that_leads_out_of_it() {
     }
 }
 
-/// Checks that the lists are not empty, or the following tests would check nothing.
+/// Checks that the copies are complete; otherwise nobody would try the missing calls.
 #[test]
 fn whatever_is_forbidden_is_tried() {
     for (forbidden, tried) in [

@@ -107,8 +107,8 @@ pub fn send_request(socket: &Path, request: &Request) -> Result<Response, Contro
     read(&answer).map_err(|error| no_answer(error.to_string()))
 }
 
-/// Reads an answer. It ends on the terminal of root, and the daemon that wrote it reads
-/// strangers' bytes: no control character gets through but the ends of lines.
+/// Parses a response. It is printed on root's terminal, and the daemon handles untrusted
+/// bytes, so all control characters but newlines are escaped.
 fn read(answer: &str) -> serde_json::Result<Response> {
     let mut answer: serde_json::Value = serde_json::from_str(answer)?;
     sanitise(&mut answer);

@@ -1,9 +1,9 @@
-//! [IO] How full the kernel's table of connections is.
+//! [IO] The fill level of the kernel's connection table.
 //!
-//! Everything that this host answers has an entry in it, also a stranger's datagram with a
-//! forged source. Once it is full, the kernel drops what would begin a new connection, that
-//! of whoever was let in as well. The files are opened before the engine sees its own
-//! directories alone; they are those of this network namespace.
+//! Every packet that this host answers creates an entry, even with a forged source. Once the
+//! table is full, the kernel drops new connections, those of granted clients included. The
+//! files are opened before the sandbox restricts the engine; they belong to this network
+//! namespace.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
@@ -11,16 +11,16 @@ use std::time::Duration;
 
 use spad_model::BootTime;
 
-/// Nearly full from here on, in parts of a hundred.
+/// Nearly full from this percentage on.
 const FULL_PERCENT: u64 = 90;
 
-/// It has room again below this.
+/// No longer full below this percentage.
 const RECOVERED_PERCENT: u64 = 80;
 
-/// For so long nothing was dropped before it is said to have room: a flood comes in waves.
+/// Time without drops before the table counts as recovered, because floods come in waves.
 const QUIET_PERIOD: Duration = Duration::from_secs(60);
 
-/// The kernel's files are no longer, with lines for thousands of processors.
+/// Maximum length of the kernel's files, enough for thousands of processors.
 const MAX_FILE_LEN: u64 = 1 << 20;
 
 /// The kernel's files.
@@ -85,7 +85,7 @@ impl ConntrackMonitor {
         }
     }
 
-    /// Looks again; says what began or ended.
+    /// Samples the table; returns the start or the end of a shortage.
     pub(super) fn poll(&mut self, at: BootTime) -> Option<ConntrackEvent> {
         let now = self.files.as_ref()?.sample()?;
         self.update(now, at)

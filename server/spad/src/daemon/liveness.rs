@@ -1,29 +1,28 @@
 //! Whether a helper process still responds; pure.
 //!
-//! A helper is expected to answer whatever it is sent within [`RESPONSE_TIMEOUT`], or to say first for how
-//! long it is busy. Any message of it is a sign of life. Where nothing is to be sent it is
-//! pinged, once in a while.
+//! A helper must answer within [`RESPONSE_TIMEOUT`], or report first how long it is busy. Any
+//! message is a sign of life. An idle helper is pinged regularly.
 //!
-//! Time in which this process itself did not run (the machine slept, or it was stopped) is not
-//! held against the helper, which may have stood still as well.
+//! Time in which this process itself did not run (suspended or stopped) does not count,
+//! because the helper may not have run either.
 
 use std::time::Duration;
 
 use spad_model::BootTime;
 
-/// An answer may take so long.
+/// Time limit of an answer.
 pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A helper that has not responded for so long will not do so.
+/// A helper that is silent for this long is abandoned.
 pub(super) const GIVE_UP_AFTER: Duration = Duration::from_secs(20);
 
-/// Looks at an unresponsive helper are this far apart.
+/// Interval between checks of an unresponsive helper.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A look that comes this much later than it was due: this process did not run.
+/// A check that is late by this much shows that this process did not run.
 const SUSPEND_GAP: Duration = Duration::from_secs(2);
 
-/// No helper is busy for longer, whatever it says.
+/// Maximum time for which a helper may be busy.
 const MAX_BUSY: Duration = Duration::from_secs(120);
 
 /// What is known of one helper.

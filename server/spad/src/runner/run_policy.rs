@@ -1,9 +1,7 @@
-//! Who may have what run, as the runner reads it from the configuration itself.
+//! What the runner may run and for whom, as it reads the configuration itself.
 //!
-//! Made from a checked configuration and the users of this machine; asked by names.
-//! What the engine says is held against this, so that a taken engine runs no more than
-//! what is declared, and no command for a client whose file does not list it, or a door that
-//! does not say so.
+//! Requests of the engine are checked against this. A compromised engine runs only declared
+//! programs, and a command only for a client or a door that lists it.
 
 use std::collections::BTreeMap;
 
