@@ -1,5 +1,5 @@
 //! Tests only: packets made with pnet's builders, from the network header on.
-//! Also included by `server/tests/it/capture`.
+//! Also included by `server/spad/tests/it/capture`.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -1,5 +1,5 @@
 //! Tests only: runs a classic BPF program as the kernel does.
-//! Also included by `server/tests/it/capture`, which compares it with the kernel.
+//! Also included by `server/spad/tests/it/capture`, which compares it with the kernel.
 
 use spad_sys::bpf::Instruction;
 

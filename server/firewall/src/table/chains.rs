@@ -3,7 +3,7 @@
 //! Pure. Packets are judged before routing, and admitted connections get a label. A
 //! stranger's packet continues through NAT, routing and the host's own rules, so that those
 //! answer it as they answer for any port. A last chain rejects what is left, and none of it
-//! reaches a service. Real kernels showed where each rule must be; `server/tests/it/firewall`
+//! reaches a service. Real kernels showed where each rule must be; `server/spad/tests/it/firewall`
 //! tries that again.
 
 use std::ops::RangeInclusive;

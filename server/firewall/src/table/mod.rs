@@ -3,7 +3,7 @@
 //! [`Table::new`] builds the whole table from the configuration and the state of each hidden
 //! port. Each rule is written once, as data: [`Table::transaction`] loads it, and
 //! [`Table::text`] prints the same data for people. Pure; a test in
-//! `server/tests/it/firewall` shows that both mean the same to the kernel.
+//! `server/spad/tests/it/firewall` shows that both mean the same to the kernel.
 //!
 //! To change a chain, look for its rules in [`chains`] or [`gateway`], for the answers to
 //! strangers in [`rejections`], for a statement in [`stmt`] and its neighbours, for a set in
