@@ -11,6 +11,7 @@ use spad_model::{
     BootTime, ChangeId, ClientName, ConnectionFilter, Element, Network, Now, Peer, Reason,
 };
 
+use super::pending::PendingChange;
 use super::{Effect, Engine};
 use crate::audit::event::Event;
 use crate::grants::{Holding, Owner};
@@ -23,9 +24,7 @@ const MAX_RECENT_ACCESS: usize = 20_000;
 /// A grant by hand on its way, and what became of it.
 #[derive(Debug, Default)]
 pub(super) struct AdminGrants {
-    /// Who asked, and for what, of changes that are not answered yet.
-    pending: BTreeMap<ChangeId, (u32, AdminPermit)>,
-    results: BTreeMap<ChangeId, Result<(), Reason>>,
+    pub(super) results: BTreeMap<ChangeId, Result<(), Reason>>,
     /// Where each was let in, and until when, whether that is over or not.
     recent_access: BTreeMap<(Owner, Peer, Service), BootTime>,
 }
@@ -51,7 +50,8 @@ impl Engine {
     ) -> ChangeId {
         let change = self.grants.open_admin(&permit, now.boot);
         let id = change.id;
-        self.admin_grants.pending.insert(id, (uid, permit));
+        let admin = PendingChange::Admin { uid, permit };
+        self.pending.add_change(id, admin);
         effects.push(Effect::Firewall(change));
         id
     }
@@ -61,21 +61,16 @@ impl Engine {
         self.admin_grants.results.remove(&id)
     }
 
-    /// Tells of a grant by hand that is answered.
+    /// Audits a grant by hand that is answered.
     pub(super) fn finish_admin_grant(
-        &mut self,
-        id: ChangeId,
+        &self,
+        uid: u32,
+        permit: &AdminPermit,
         refused: Option<Reason>,
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
-        let Some((uid, hand)) = self.admin_grants.pending.remove(&id) else {
-            return;
-        };
-        self.admin_grants
-            .results
-            .insert(id, refused.map_or(Ok(()), Err));
-        for (element, ttl) in hand.elements() {
+        for (element, ttl) in permit.elements() {
             let event = if refused.is_some() {
                 Event::Refuse
             } else {

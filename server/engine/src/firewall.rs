@@ -9,6 +9,7 @@ use std::time::Duration;
 use spad_model::{ChangeId, ChangeResult, ClientName, Datagram, Element, Now, Reason, Verdict};
 use spad_replay::JournalRecord;
 
+use super::pending::PendingChange;
 use super::{Disposition, Effect, Engine, Sender};
 use crate::audit::event::Event;
 use crate::clients::Clients;
@@ -60,14 +61,6 @@ impl PacketOrigin {
             at,
         }
     }
-}
-
-/// A packet whose verdict the firewall writer decides.
-#[derive(Debug)]
-pub(super) struct PendingPacket {
-    origin: PacketOrigin,
-    reason: Reason,
-    elements: Vec<(Element, Duration)>,
 }
 
 impl Engine {
@@ -169,12 +162,12 @@ impl Engine {
         reason: Reason,
         elements: Vec<(Element, Duration)>,
     ) -> Disposition {
-        let pending = PendingPacket {
+        let packet = PendingChange::Packet {
             origin,
             reason,
             elements,
         };
-        self.pending_packets.insert(id, pending);
+        self.pending.add_change(id, packet);
         Disposition::AwaitingFirewall(id)
     }
 
@@ -240,7 +233,7 @@ impl Engine {
         verdicts.collect()
     }
 
-    /// Tells whoever waits for this change what came of it.
+    /// Reports the outcome of a change to the one who waits for it.
     fn resolve_change(
         &mut self,
         id: ChangeId,
@@ -248,17 +241,29 @@ impl Engine {
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> Option<Verdict> {
-        self.finish_admin_grant(id, refused, now, effects);
-        self.finish_knock(id, refused, now, effects);
-
-        let pending = self.pending_packets.remove(&id)?;
-        let reason = refused.unwrap_or(pending.reason);
-        let elements = if refused.is_none() {
-            pending.elements
-        } else {
-            Vec::new()
-        };
-        Some(self.finish_packet(&pending.origin, reason, elements, now, effects))
+        match self.pending.take_change(id)? {
+            PendingChange::Packet {
+                origin,
+                reason,
+                elements,
+            } => {
+                let (reason, elements) = match refused {
+                    Some(why) => (why, Vec::new()),
+                    None => (reason, elements),
+                };
+                Some(self.finish_packet(&origin, reason, elements, now, effects))
+            }
+            PendingChange::Knock(knock) => {
+                self.finish_knock(knock, refused, now, effects);
+                None
+            }
+            PendingChange::Admin { uid, permit } => {
+                let result = refused.map_or(Ok(()), Err);
+                self.admin_grants.results.insert(id, result);
+                self.finish_admin_grant(uid, &permit, refused, now, effects);
+                None
+            }
+        }
     }
 
     /// The verdict on an authentic packet: counted, told, given back.
@@ -280,13 +285,10 @@ impl Engine {
         }
     }
 
-    /// Packets whose verdict the firewall writer, or the command runner, has yet to decide.
+    /// How many packets wait for a verdict that the firewall writer or the command runner
+    /// decides.
     #[must_use]
     pub fn pending(&self) -> usize {
-        let waiting = self
-            .pending_packets
-            .len()
-            .saturating_add(self.knock_service.pending());
-        waiting.saturating_add(self.runs_pending())
+        self.pending.undecided()
     }
 }

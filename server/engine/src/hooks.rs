@@ -11,10 +11,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 use spad_model::{
     BootTime, ClientName, DoorName, Element, ExitKind, HookEvent, Now, Peer, Reason, RunExit,
-    RunHook, RunId, RunRequest,
+    RunHook, RunRequest,
 };
 use spad_replay::{Holder, HolderKey, JournalRecord};
 
+use super::pending::PendingRun;
 use super::{Effect, Engine};
 use crate::audit::event::{AuditEvent, Event};
 use crate::audit::run::RunRecord;
@@ -32,7 +33,6 @@ pub(super) struct HookScheduler {
     grants: BTreeMap<HolderKey, HookState>,
     /// What is to be told something, in the order in which it happened.
     queue: VecDeque<HolderKey>,
-    running: BTreeMap<RunId, HolderKey>,
     /// The daemon stops: what is owed is for its next start.
     stopping: bool,
 }
@@ -176,7 +176,7 @@ impl Engine {
             return;
         }
         for _ in 0..self.hooks.queue.len().min(BATCH) {
-            if self.hooks.running.len() >= MAX_CONCURRENT {
+            if self.pending.running_hooks() >= MAX_CONCURRENT {
                 return;
             }
             let Some(key) = self.hooks.queue.pop_front() else {
@@ -227,8 +227,7 @@ impl Engine {
         };
         state.running = Some(event);
         let (client, door) = (state.client.clone(), state.door.clone());
-        let id = self.next_run();
-        self.hooks.running.insert(id, key);
+        let id = self.pending.add_run(PendingRun::Hook(key));
         effects.push(Effect::Run(RunRequest::Hook(RunHook {
             id,
             event,
@@ -249,43 +248,45 @@ impl Engine {
         true
     }
 
-    /// Whether this is the run of a hook.
-    #[must_use]
-    pub fn is_hook(&self, id: RunId) -> bool {
-        self.hooks.running.contains_key(&id)
-    }
-
-    /// A hook ran.
-    pub fn hook_ended(&mut self, ended: RunExit, now: Now, effects: &mut Vec<Effect>) {
-        let id = ended.id;
-        if self.hooks.stopping && ended.kind == ExitKind::TimedOut {
+    /// Handles the end of a hook. One that the stop ended is run again after the next start.
+    pub(super) fn hook_ended(
+        &mut self,
+        key: HolderKey,
+        exit: RunExit,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.hooks.stopping && exit.kind == ExitKind::TimedOut {
             return;
         }
         self.finish_hook(
-            id,
-            |event| RunRecord::ended(event, ended),
+            key,
+            |event| RunRecord::ended(event, exit),
             None,
             now,
             effects,
         );
     }
 
-    /// A hook was not run, and is not tried again.
-    pub fn hook_refused(&mut self, id: RunId, why: Reason, now: Now, effects: &mut Vec<Effect>) {
-        self.finish_hook(id, RunRecord::started, Some(why), now, effects);
+    /// Handles a hook that was not run.
+    pub(super) fn hook_refused(
+        &mut self,
+        key: HolderKey,
+        why: Reason,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.finish_hook(key, RunRecord::started, Some(why), now, effects);
     }
 
     fn finish_hook(
         &mut self,
-        id: RunId,
+        key: HolderKey,
         line: impl FnOnce(String) -> RunRecord,
         why: Option<Reason>,
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(key) = self.hooks.running.remove(&id) else {
-            return;
-        };
         let Some(state) = self.hooks.grants.get_mut(&key) else {
             return;
         };

@@ -6,13 +6,14 @@
 //!
 //! A sequence for one use is used up with its last knock, whatever follows: it was seen.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use spad_config::{Config, Door};
 use spad_model::knock::{KnockFilter, KnockProgress, ObservedKnock, Sequence, Tracker};
-use spad_model::{ChangeId, DoorName, Now, Reason};
+use spad_model::{DoorName, Now, Reason};
 
+use super::pending::PendingChange;
 use super::{Effect, Engine, UsedSequence};
 use crate::audit::event::{AuditEvent, Event};
 use crate::grants::Owner;
@@ -33,12 +34,11 @@ pub(super) struct KnockService {
     filter: KnockFilter,
     /// Of each door.
     rates: Rates,
-    pending: BTreeMap<ChangeId, PendingKnock>,
 }
 
 /// A whole sequence whose verdict the firewall writer decides.
 #[derive(Debug)]
-struct PendingKnock {
+pub(super) struct PendingKnock {
     permit: DoorPermit,
     knocked: CompletedKnock,
 }
@@ -77,24 +77,15 @@ impl KnockService {
             used,
             filter: config.listen.carriers.knocks.clone(),
             rates: Rates::for_clients(config.knock.len()),
-            pending: BTreeMap::new(),
         }
     }
 
-    /// Of a new configuration: attempts begin anew, answers are still waited for.
+    /// Uses a new configuration; every attempt starts again. The filter is the capture's,
+    /// which stays until the next start.
     pub(super) fn reload(&mut self, config: &Config) {
         let new = Self::new(config, self.used.take());
-        let Self {
-            filter: heard,
-            pending: asked,
-            ..
-        } = std::mem::replace(self, new);
-        (self.filter, self.pending) = (heard, asked);
-    }
-
-    /// Sequences whose verdict the firewall writer has yet to decide.
-    pub(super) fn pending(&self) -> usize {
-        self.pending.len()
+        let old = std::mem::replace(self, new);
+        self.filter = old.filter;
     }
 }
 
@@ -167,8 +158,8 @@ impl Engine {
             }
             _ => {
                 let change = self.grants.open_door(&permit, now.boot);
-                let pending = PendingKnock { permit, knocked };
-                self.knock_service.pending.insert(change.id, pending);
+                let knock = PendingChange::Knock(PendingKnock { permit, knocked });
+                self.pending.add_change(change.id, knock);
                 effects.push(Effect::Firewall(change));
             }
         }
@@ -199,17 +190,15 @@ impl Engine {
         (room && self.knock_service.rates.admit(index, rate, now.boot)).then_some(permit)
     }
 
-    /// Tells of a whole sequence that is answered.
+    /// Counts and audits a completed sequence whose change is answered, and runs its command.
     pub(super) fn finish_knock(
         &mut self,
-        id: ChangeId,
+        knock: PendingKnock,
         refused: Option<Reason>,
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(PendingKnock { permit, knocked }) = self.knock_service.pending.remove(&id) else {
-            return;
-        };
+        let PendingKnock { permit, knocked } = knock;
         self.counters.count(refused.unwrap_or(Reason::KnockOpened));
         let event = match refused {
             Some(_) => Event::Refuse,

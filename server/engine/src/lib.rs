@@ -27,7 +27,8 @@ pub mod audit;
 
 mod maintenance;
 
-use std::collections::BTreeMap;
+mod pending;
+
 use std::time::Duration;
 
 pub use admin::Revocation;
@@ -36,9 +37,7 @@ pub use firewall::EvictionCounts;
 use spa_keys::KeyId;
 use spa_proto::{Service, Timestamp};
 use spad_config::Rate;
-use spad_model::{
-    BootTime, ChangeId, Counters, Datagram, Element, FrameFault, Now, Reason, RunId, Verdict,
-};
+use spad_model::{BootTime, Counters, Datagram, Element, FrameFault, Now, Reason, Verdict};
 use spad_replay::screen::{LateReason, LateReportLimiter, Screening, screen};
 use spad_replay::{Horizon, JournalRecord, ReplayCache, Seen, screen};
 
@@ -62,10 +61,7 @@ pub struct Engine {
     late: LateReportLimiter,
     rates: Rates,
     grants: Grants,
-    pending_packets: BTreeMap<ChangeId, firewall::PendingPacket>,
-    /// Commands that are asked for, or under way.
-    pending_runs: BTreeMap<RunId, run::PendingRun>,
-    last_run: u64,
+    pending: pending::Pending,
     hooks: hooks::HookScheduler,
     admin_grants: admin::AdminGrants,
     knock_service: knock::KnockService,
@@ -131,9 +127,7 @@ impl Engine {
             replay,
             horizon,
             grants: Grants::default(),
-            pending_packets: BTreeMap::new(),
-            pending_runs: BTreeMap::new(),
-            last_run: 0,
+            pending: pending::Pending::default(),
             hooks: hooks::HookScheduler::default(),
             admin_grants: admin::AdminGrants::default(),
             counters: Counters::default(),

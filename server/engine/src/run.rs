@@ -3,6 +3,8 @@
 //! A packet that asks for a run was recorded before this. Its verdict waits for the
 //! runner's word: nothing is told as started that was not.
 
+use std::net::IpAddr;
+
 use spa_proto::CommandName;
 use spad_model::{
     Now, Reason, Requester, RunCommand, RunExit, RunId, RunRefusal, RunRequest, Verdict,
@@ -10,22 +12,24 @@ use spad_model::{
 
 use super::firewall::PacketOrigin;
 use super::knock::CompletedKnock;
+use super::pending::PendingRun;
 use super::{Disposition, Effect, Engine};
 use crate::audit::event::{AuditEvent, Event};
 use crate::audit::run::RunRecord;
 use crate::policy::RunPermit;
 
-/// Runs that are asked for or under way, at most: more than the runner has at once.
-const MAX_RUNS: usize = 64;
-/// Of these for doors.
-const MAX_FOR_DOORS: usize = 16;
-
-/// A run that is asked for, or under way.
+/// A command that is asked for or running.
 #[derive(Debug)]
-pub(super) struct PendingRun {
+pub(super) struct PendingCommand {
     origin: RunOrigin,
     command: CommandName,
-    started: bool,
+    pub(super) started: bool,
+}
+
+impl PendingCommand {
+    pub(super) fn is_for_packet(&self) -> bool {
+        matches!(self.origin, RunOrigin::Packet(_))
+    }
 }
 
 /// By what it was asked for.
@@ -49,7 +53,7 @@ impl Engine {
         let Some(client) = origin
             .client
             .clone()
-            .filter(|_| self.pending_runs.len() < MAX_RUNS)
+            .filter(|_| self.pending.has_room_for_command())
         else {
             return Disposition::Verdict(self.finish_packet(
                 &origin,
@@ -59,19 +63,10 @@ impl Engine {
                 effects,
             ));
         };
-        let id = self.next_run();
-        effects.push(Effect::Run(RunRequest::Command(RunCommand {
-            id,
-            command: command.clone(),
-            requester: Requester::Client(client, origin.sender.id),
-            source: origin.source,
-        })));
-        let pending = PendingRun {
-            origin: RunOrigin::Packet(origin),
-            command,
-            started: false,
-        };
-        self.pending_runs.insert(id, pending);
+        let requester = Requester::Client(client, origin.sender.id);
+        let source = origin.source;
+        let origin = RunOrigin::Packet(origin);
+        let id = self.request_command(command, requester, source, origin, effects);
         Disposition::AwaitingRunner(id)
     }
 
@@ -83,44 +78,46 @@ impl Engine {
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
-        let runs = self.pending_runs.values();
-        let door_runs = runs.filter(|running| matches!(running.origin, RunOrigin::Knock(_)));
-        if door_runs.count() >= MAX_FOR_DOORS || self.pending_runs.len() >= MAX_RUNS {
+        if !self.pending.has_room_for_door() {
             let line = knocked.line(Event::Refuse, Some(Reason::RunnerBusy), now);
             return effects.push(Effect::Audit(Box::new(line)));
         }
-        let id = self.next_run();
+        let requester = Requester::Door(knocked.door.clone());
+        let source = knocked.knock.source;
+        let origin = RunOrigin::Knock(knocked);
+        self.request_command(command, requester, source, origin, effects);
+    }
+
+    fn request_command(
+        &mut self,
+        command: CommandName,
+        requester: Requester,
+        source: IpAddr,
+        origin: RunOrigin,
+        effects: &mut Vec<Effect>,
+    ) -> RunId {
+        let id = self.pending.add_run(PendingRun::Command(PendingCommand {
+            origin,
+            command: command.clone(),
+            started: false,
+        }));
         effects.push(Effect::Run(RunRequest::Command(RunCommand {
             id,
-            command: command.clone(),
-            requester: Requester::Door(knocked.door.clone()),
-            source: knocked.knock.source,
-        })));
-        let pending = PendingRun {
-            origin: RunOrigin::Knock(knocked),
             command,
-            started: false,
-        };
-        self.pending_runs.insert(id, pending);
+            requester,
+            source,
+        })));
+        id
     }
 
-    pub(super) fn next_run(&mut self) -> RunId {
-        self.last_run = self.last_run.saturating_add(1);
-        RunId(self.last_run)
-    }
-
-    /// The runner started it; gives the verdict that waited for this.
+    /// Handles the runner's word that it started a run. Returns the verdict that waited for it.
     pub fn run_started(
         &mut self,
         id: RunId,
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> Option<Verdict> {
-        let running = self
-            .pending_runs
-            .get_mut(&id)
-            .filter(|running| !running.started)?;
-        running.started = true;
+        let running = self.pending.start_command(id)?;
         let command = running.command.to_string();
         let reason = Reason::Started;
         let origin = match &running.origin {
@@ -145,7 +142,7 @@ impl Engine {
         })
     }
 
-    /// The runner did not start it.
+    /// Handles the runner's refusal of a run. Returns the verdict that waited for it.
     pub fn run_refused(
         &mut self,
         id: RunId,
@@ -156,8 +153,9 @@ impl Engine {
         self.run_aborted(id, refusal.into(), now, effects)
     }
 
-    /// It was never asked for: a record before it could not be written
-    /// ([`Reason::StateUnwritable`]), or there is no runner ([`Reason::RunnerGone`]).
+    /// Ends a run that the runner never started: a record before it could not be written
+    /// ([`Reason::StateUnwritable`]), or there is no runner ([`Reason::RunnerGone`]). A hook
+    /// is not run again.
     pub fn run_aborted(
         &mut self,
         id: RunId,
@@ -165,7 +163,14 @@ impl Engine {
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> Option<Verdict> {
-        match self.pending_runs.remove(&id)?.origin {
+        let command = match self.pending.take_run(id)? {
+            PendingRun::Command(command) => command,
+            PendingRun::Hook(key) => {
+                self.hook_refused(key, why, now, effects);
+                return None;
+            }
+        };
+        match command.origin {
             RunOrigin::Packet(arrival) => {
                 Some(self.finish_packet(&arrival, why, Vec::new(), now, effects))
             }
@@ -177,33 +182,30 @@ impl Engine {
         }
     }
 
-    /// It is over: told, with what it said.
-    pub fn run_ended(&mut self, ended: RunExit, now: Now, effects: &mut Vec<Effect>) {
-        let Some(running) = self.pending_runs.remove(&ended.id) else {
-            return;
-        };
-        let mut line = match running.origin {
-            RunOrigin::Packet(arrival) => {
-                let mut line = AuditEvent::new(Event::Run, now.wall);
-                line.client = arrival.client;
-                line.key = Some(arrival.sender.id);
-                line.source = Some(arrival.source);
-                line
-            }
-            RunOrigin::Knock(knocked) => knocked.line(Event::Run, None, now),
-        };
-        line.run = Some(Box::new(RunRecord::ended(
-            running.command.to_string(),
-            ended,
-        )));
-        effects.push(Effect::Audit(Box::new(line)));
+    /// Audits the end of a run, with its output.
+    pub fn run_ended(&mut self, exit: RunExit, now: Now, effects: &mut Vec<Effect>) {
+        match self.pending.take_run(exit.id) {
+            Some(PendingRun::Command(command)) => command_ended(command, exit, now, effects),
+            Some(PendingRun::Hook(key)) => self.hook_ended(key, exit, now, effects),
+            None => {}
+        }
     }
+}
 
-    /// Packets whose verdict the runner has yet to decide.
-    pub(super) fn runs_pending(&self) -> usize {
-        let runs = self.pending_runs.values();
-        let waiting = runs.filter(|running| !running.started);
-        let packets = waiting.filter(|running| matches!(running.origin, RunOrigin::Packet(_)));
-        packets.count()
-    }
+fn command_ended(command: PendingCommand, exit: RunExit, now: Now, effects: &mut Vec<Effect>) {
+    let mut line = match command.origin {
+        RunOrigin::Packet(arrival) => {
+            let mut line = AuditEvent::new(Event::Run, now.wall);
+            line.client = arrival.client;
+            line.key = Some(arrival.sender.id);
+            line.source = Some(arrival.source);
+            line
+        }
+        RunOrigin::Knock(knocked) => knocked.line(Event::Run, None, now),
+    };
+    line.run = Some(Box::new(RunRecord::ended(
+        command.command.to_string(),
+        exit,
+    )));
+    effects.push(Effect::Audit(Box::new(line)));
 }

@@ -115,6 +115,17 @@ pub enum RunRequest {
     Hook(RunHook),
 }
 
+impl RunRequest {
+    /// Returns the number of the run that is asked for.
+    #[must_use]
+    pub const fn id(&self) -> RunId {
+        match self {
+            Self::Command(command) => command.id,
+            Self::Hook(hook) => hook.id,
+        }
+    }
+}
+
 /// Why the runner refused a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunRefusal {

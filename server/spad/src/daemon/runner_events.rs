@@ -14,6 +14,7 @@ impl Executor {
     pub(super) fn request_run(&mut self, request: RunRequest, recorded: bool, now: Now) {
         // A hook runs in any case, because the kernel has changed already.
         let may_run = recorded || matches!(request, RunRequest::Hook(_));
+        let id = request.id();
         let why = match (&mut self.runner, may_run) {
             (_, false) => Reason::StateUnwritable,
             (None, true) => Reason::RunnerGone,
@@ -26,11 +27,7 @@ impl Executor {
                 return;
             }
         };
-        let effects = &mut self.effects;
-        match request {
-            RunRequest::Command(run) => drop(self.engine.run_aborted(run.id, why, now, effects)),
-            RunRequest::Hook(hook) => self.engine.hook_refused(hook.id, why, now, effects),
-        }
+        self.engine.run_aborted(id, why, now, &mut self.effects);
     }
 
     pub(super) fn send_to_runner(&mut self, message: ToRunner) {
@@ -49,13 +46,7 @@ impl Executor {
     pub(super) fn on_runner_message(&mut self, message: FromRunner, now: Now) {
         self.run_engine(now, |engine, effects| match message {
             FromRunner::Started(id) => drop(engine.run_started(id, now, effects)),
-            FromRunner::Refused(id, why) => {
-                engine.run_refused(id, why, now, effects);
-                engine.hook_refused(id, why.into(), now, effects);
-            }
-            FromRunner::Ended(ended) if engine.is_hook(ended.id) => {
-                engine.hook_ended(ended, now, effects);
-            }
+            FromRunner::Refused(id, why) => drop(engine.run_refused(id, why, now, effects)),
             FromRunner::Ended(ended) => engine.run_ended(ended, now, effects),
             FromRunner::Ready
             | FromRunner::Failed(_)

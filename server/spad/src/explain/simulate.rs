@@ -166,8 +166,7 @@ pub(super) fn acknowledge(
                 engine.run_ended(successful_exit(id), now, effects);
             }
             Effect::Run(RunRequest::Hook(hook)) => {
-                let id = hook.id;
-                engine.hook_ended(successful_exit(id), now, effects);
+                engine.run_ended(successful_exit(hook.id), now, effects);
             }
             Effect::Record(_) | Effect::MarkSequenceUsed(_) | Effect::Audit(_) => {}
         }

@@ -41,9 +41,8 @@ impl EngineHarness {
             output: Vec::new(),
             truncated: 0,
         };
-        assert!(self.engine.is_hook(id));
         let mut effects = Vec::new();
-        self.engine.hook_ended(ended, self.now, &mut effects);
+        self.engine.run_ended(ended, self.now, &mut effects);
         self.execute(effects);
     }
 
@@ -242,7 +241,7 @@ fn a_close_hook_that_the_stop_of_the_daemon_ends_is_owed_still() {
             output: Vec::new(),
             truncated: 0,
         };
-        harness.engine.hook_ended(ended, harness.now, &mut effects);
+        harness.engine.run_ended(ended, harness.now, &mut effects);
     }
     harness.execute(effects);
     assert_eq!(harness.pending_hooks().len(), 1, "the one that ran is done");
@@ -260,7 +259,7 @@ fn a_failing_hook_is_told_and_changes_nothing_else() {
     let hook = harness.hook();
     let mut effects = Vec::new();
     let (now, why) = (harness.now, Reason::RunnerFailed);
-    harness.engine.hook_refused(hook.id, why, now, &mut effects);
+    harness.engine.run_aborted(hook.id, why, now, &mut effects);
     harness.execute(effects);
     let lines = harness.audited(Event::Hook);
     assert_eq!(lines[1].reason, Some(Reason::RunnerFailed));

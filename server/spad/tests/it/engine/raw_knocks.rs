@@ -508,7 +508,7 @@ fn hooks_are_told_of_a_doors_grant_and_its_end_and_by_which_door_it_came() {
             truncated: 0,
         };
         let (mut effects, now) = (Vec::new(), harness.now);
-        harness.engine.hook_ended(ended, now, &mut effects);
+        harness.engine.run_ended(ended, now, &mut effects);
         harness.execute(effects);
         if event == HookEvent::Open {
             // The close hook tells the door's name also where that is gone.
