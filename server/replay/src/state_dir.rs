@@ -241,7 +241,7 @@ impl<D: Disk> StateDir<D> {
         }
     }
 
-    /// Rewrites the journal durably, from the cache and `kept`.
+    /// Rewrites the journal durably, from the cache and `extra`.
     pub(super) fn rewrite(
         &mut self,
         cache: &ReplayCache,

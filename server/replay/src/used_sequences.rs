@@ -103,7 +103,7 @@ pub struct UsedSequences {
 
 impl UsedSequences {
     /// Opens or creates the file and returns the used sequences; `None` if they cannot be
-    /// known. `least` is the minimum extent by the journal.
+    /// known. `expected` is the minimum extent by the journal.
     #[must_use]
     pub fn open(state: &Path, expected: Option<UsedMark>) -> (Self, Option<HashSet<Sequence>>) {
         let path = state.join(FILE_NAME);

@@ -253,7 +253,7 @@ impl Tracker {
         self.attempts.is_empty()
     }
 
-    /// Processes one knock and reports its effect to `tell` for each door, by index, that
+    /// Processes one knock and calls `report` with its effect on each door, by index, that
     /// listens to it. It completes at most one sequence: that of the first such door.
     pub fn observe(
         &mut self,

@@ -108,7 +108,7 @@ pub fn send_request(socket: &Path, request: &Request) -> Result<Response, Contro
 }
 
 /// Parses a response. It is printed on root's terminal, and the daemon handles untrusted
-/// bytes, so all control characters but newlines are escaped.
+/// bytes, so all control characters but newlines are replaced.
 fn read(answer: &str) -> serde_json::Result<Response> {
     let mut answer: serde_json::Value = serde_json::from_str(answer)?;
     sanitise(&mut answer);

@@ -125,7 +125,7 @@ impl Liveness {
         true
     }
 
-    /// When [`Self::look`] is due by itself.
+    /// When [`Self::check`] is due by itself.
     pub(super) const fn next_check(&self) -> Option<BootTime> {
         self.due
     }
