@@ -394,3 +394,19 @@ fn anchors(text: &str) -> BTreeSet<String> {
     };
     headings.map(anchor).collect()
 }
+
+#[test]
+fn the_drawings_of_the_architecture_show_the_crates_as_they_are() {
+    let drawn = Command::new("python3")
+        .args(["docs/architecture/draw.py", "--check"])
+        .env("CARGO", env!("CARGO"))
+        .current_dir(top())
+        .output()
+        .expect("python3");
+    let output = String::from_utf8_lossy(&drawn.stdout).into_owned();
+    assert!(
+        drawn.status.success(),
+        "{output}{}",
+        String::from_utf8_lossy(&drawn.stderr)
+    );
+}
